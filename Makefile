@@ -1,0 +1,49 @@
+# Two commands on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+
+PYTHON ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG := configs/quickstart.yaml
+RUN := runs/quickstart
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint docs bench
+.NOTPARALLEL: # two pips must not write into one environment
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.installed-all ## structures -> labels -> dataset -> audit -> student, then says where the report is
+	$(BIN)/potstill run $(CONFIG) --out $(RUN) --yes $(if $(wildcard $(RUN)),--resume)
+	@echo "report: $(RUN)/report.html"
+
+test: $(VENV)/.installed-test ## the test suite, without the slow tests
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-test ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-lint ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs ## the documentation, into site/
+	$(BIN)/mkdocs build --strict
+
+bench: $(VENV)/.installed-all ## every benchmark, one after the other; results in benchmarks/results/
+	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
+
+# A stamp per extra: installed again when pyproject.toml or constraints.txt is newer.
+# The extra `all` comes with each of them, for the optional packages are tested and type-checked too.
+$(VENV)/.installed-all: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]'
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit("potstill needs Python 3.11 to 3.13, found %d.%d; choose one with: make PYTHON=/path/to/python3.11" % v[:2])'
+	$(PYTHON) -m venv $(VENV)

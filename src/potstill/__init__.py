@@ -1,0 +1,60 @@
+"""potstill: distil a big, slow machine-learned force field into a small, fast one that can be trusted.
+
+The public names load on first use, so that ``import potstill`` imports neither torch nor any other heavy package.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from potstill.config import Config, load_config
+    from potstill.dataset import Dataset, open_dataset
+    from potstill.deploy import DeployedStudent, load_student
+    from potstill.errors import PotstillError
+    from potstill.label import load_teacher
+    from potstill.types import Batch, Finding, Labels, Refused, Structure
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Batch": "potstill.types",
+    "Config": "potstill.config",
+    "Dataset": "potstill.dataset",
+    "DeployedStudent": "potstill.deploy",
+    "Finding": "potstill.types",
+    "Labels": "potstill.types",
+    "PotstillError": "potstill.errors",
+    "Refused": "potstill.types",
+    "Structure": "potstill.types",
+    "load_config": "potstill.config",
+    "load_student": "potstill.deploy",
+    "load_teacher": "potstill.label",
+    "open_dataset": "potstill.dataset",
+}
+__all__ = [
+    "Batch",
+    "Config",
+    "Dataset",
+    "DeployedStudent",
+    "Finding",
+    "Labels",
+    "PotstillError",
+    "Refused",
+    "Structure",
+    "load_config",
+    "load_student",
+    "load_teacher",
+    "open_dataset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'potstill' has no attribute '{name}'")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,109 @@
+"""The stage ``audit``: ``dataset.h5`` in, ``audit.json`` with the verdict out. Fail-closed.
+
+The verdict is GO only where every check ran and passed. A check that raises is NOT_RUN, and so the verdict is NO_GO.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill.audit.checks import CHECKS, Check, Evidence, not_run
+from potstill.dataset import Dataset, sealed
+from potstill.stats import Statistics, collect
+from potstill.types import Finding, Teacher, Verdict
+
+if TYPE_CHECKING:
+    from potstill.config import AuditConfig
+
+log = logging.getLogger(__name__)
+
+
+def audit(
+    dataset: Dataset,
+    gates: AuditConfig,
+    *,
+    teacher: Callable[[], Teacher] | None = None,
+    seed: int = 0,
+    checks: Sequence[Check] = CHECKS,
+) -> tuple[dict[str, Any], Statistics]:
+    """Judge a dataset.
+
+    Parameters
+    ----------
+    dataset
+        A labelled dataset.
+    gates
+        Section ``audit`` of the config.
+    teacher
+        Loads the teacher for the replay; without it the replay is NOT_RUN and the verdict NO_GO.
+    seed
+        Chooses the replayed structures.
+    checks
+        All of them unless a test says otherwise.
+
+    Returns
+    -------
+    report, statistics
+        The contents of ``audit.json``, and what the pages draw.
+    """
+    stats = collect(dataset)
+    evidence = Evidence(dataset, stats, gates, teacher, seed)
+    findings = [run_check(check, evidence) for check in checks]
+    report = {
+        "verdict": str(overall_verdict(findings)),
+        "structures": len(dataset) + sum(r.stage == "label" for r in dataset.refused),
+        "labelled": len(dataset) if dataset.labelled else 0,
+        "sources": _sources(dataset, stats),
+        "findings": [asdict(finding) for finding in findings],
+        "changed_gates": changed_gates(gates),
+        "dataset": str(dataset.path.name),
+    }
+    return report, stats
+
+
+def run_check(check: Check, evidence: Evidence) -> Finding:
+    """One check's finding; NOT_RUN where it raises."""
+    try:
+        return check(evidence)
+    except Exception as error:
+        log.exception("the check %s failed", check.__name__)
+        return not_run(check.__name__, "", f"the check failed: {type(error).__name__}: {error}")
+
+
+def overall_verdict(findings: Sequence[Finding]) -> Verdict:
+    """GO only where there are findings and each is GO or WARN."""
+    passed = (Verdict.GO, Verdict.WARN)
+    return Verdict.GO if findings and all(f.verdict in passed for f in findings) else Verdict.NO_GO
+
+
+def changed_gates(gates: AuditConfig) -> dict[str, dict[str, float]]:
+    """Thresholds that differ from the defaults, with both values."""
+    default = type(gates)()
+    return {
+        name: {"default": getattr(default, name), "now": getattr(gates, name)}
+        for name in type(gates).model_fields
+        if getattr(default, name) != getattr(gates, name)
+    }
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """``audit.json``, sealed."""
+    with sealed(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
+def _sources(dataset: Dataset, stats: Statistics) -> dict[str, dict[str, Any]]:
+    names = sorted({*stats.sources, *(r.source for r in dataset.refused)})
+    return {
+        name: {
+            "structures": stats.sources.count(name),
+            "refused": dict(Counter(r.reason for r in dataset.refused if r.source == name)),
+        }
+        for name in names
+    }

@@ -1,0 +1,308 @@
+"""The command line: one command per stage, plus run, plan, status, check, template and doctor.
+
+Heavy modules are imported inside the commands, so that ``potstill --help`` answers at once. Exit codes: 0 done (and GO),
+1 a run or check that failed, 2 bad input or config, 3 NO-GO.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from potstill.errors import InputError, PotstillError
+
+if TYPE_CHECKING:
+    from potstill.config import Config
+    from potstill.pipeline import Pipeline
+
+app = typer.Typer(
+    name="potstill",
+    help="Distil a big, slow machine-learned force field into a small, fast one that can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigFile = Annotated[Path, typer.Argument(help="YAML config; print one with 'potstill template'.")]
+RunArgument = Annotated[Path, typer.Argument(help="Run folder.")]
+DataArgument = Annotated[Path, typer.Argument(help="Run folder, or a file: .h5, .extxyz, anything that ASE reads.")]
+
+
+class Template(StrEnum):
+    """Configs that come with potstill."""
+
+    quickstart = "quickstart"
+    medium_10k = "medium_10k"
+    production_120k = "production_120k"
+    my_system = "my_system"
+
+
+def main() -> NoReturn:
+    """Run the command line; the console script and ``python -m potstill``."""
+    try:
+        app(standalone_mode=True)
+    except PotstillError as error:
+        _complain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("interrupted; what was finished is kept, go on with --resume")
+        sys.exit(130)
+    sys.exit(0)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        from potstill import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def template(name: Annotated[Template, typer.Argument(help="Which config.")] = Template.quickstart) -> None:
+    """Print a commented config."""
+    from potstill.templates import read_template
+
+    typer.echo(read_template(name.value), nl=False)
+
+
+@app.command()
+def check(config: ConfigFile) -> None:
+    """Say what is wrong with a config; exit 2 if anything is."""
+    from potstill.plan import missing_pieces
+
+    checked = _load(config)
+    missing = missing_pieces(checked)
+    if missing:
+        raise InputError(f"{config} is a valid config, but here it cannot run:\n" + "\n".join(f"  {m}" for m in missing))
+    typer.echo(f"{config} is good: {sum(s.count for s in checked.generate.sources)} structures, teacher {_teacher(checked)}")
+
+
+@app.command()
+def plan(config: ConfigFile) -> None:
+    """Counts, time, disk and memory of each stage, from a short measured probe."""
+    from rich.console import Console
+
+    from potstill.plan import missing_pieces, print_plan, probe
+
+    checked = _load(config)
+    missing = missing_pieces(checked)
+    for line in missing:
+        typer.echo(f"missing: {line}")
+    if missing:
+        raise typer.Exit(InputError.exit_code)
+    print_plan(probe(checked), Console())
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long run.")] = False,
+) -> None:
+    """All stages in order; with --resume also after a kill."""
+    from potstill.plan import ask_before_long_run, missing_pieces
+
+    checked = _load(config)
+    missing = missing_pieces(checked)
+    if missing:
+        raise InputError("this config cannot run here:\n" + "\n".join(f"  {m}" for m in missing))
+    with _pipeline(checked, out, resume=resume) as pipeline:
+        if not yes and pipeline.run.stage("label")["state"] != "done":
+            ask_before_long_run(checked)
+        pipeline.all_stages()
+        typer.echo(f"report: {pipeline.run.report}")
+
+
+@app.command()
+def generate(
+    config: ConfigFile, out: Annotated[Path, typer.Option("--out", help="Run folder to make or go on with.")]
+) -> None:
+    """Make the structures of a config."""
+    checked = _load(config)
+    with _pipeline(checked, out, resume=True) as pipeline:
+        pipeline.stage("generate")
+        typer.echo(str(pipeline.run.structures))
+
+
+@app.command()
+def label(run: RunArgument) -> None:
+    """Label the structures of a run and write its dataset.h5."""
+    _one_stage(run, "label")
+
+
+@app.command()
+def audit(
+    data: DataArgument,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write audit.json and audit.html.")] = None,
+    teacher: Annotated[str, typer.Option("--teacher", help="Teacher that repeats labels of a file (sevennet, …).")] = "",
+) -> None:
+    """GO or NO-GO (exit 3) on a run or on a file of your own."""
+    if data.is_dir():
+        _one_stage(data, "audit")
+    else:
+        from potstill.audit.files import audit_file
+
+        report = audit_file(data, out or data.parent, teacher)
+        for finding in report["findings"]:
+            typer.echo(f"{finding['verdict']:8} {finding['check']}: {finding['why']}")
+        typer.echo(f"{report['verdict']}  {(out or data.parent) / 'audit.html'}")
+        if report["verdict"] != "GO":
+            raise typer.Exit(3)
+
+
+@app.command()
+def train(run: RunArgument) -> None:
+    """Train the student of a run."""
+    _one_stage(run, "train")
+
+
+@app.command()
+def evaluate(run: RunArgument) -> None:
+    """Hold the student of a run against its teacher."""
+    _one_stage(run, "evaluate")
+
+
+@app.command()
+def deploy(run: RunArgument) -> None:
+    """Export the student of a run."""
+    _one_stage(run, "deploy")
+
+
+@app.command()
+def status(run: RunArgument) -> None:
+    """What is done, rates, time left, refusals by reason."""
+    from rich.console import Console
+
+    from potstill.status import print_status
+
+    print_status(run, Console())
+
+
+@app.command()
+def verify(data: Annotated[Path, typer.Argument(help="dataset.h5 or a run folder.")]) -> None:
+    """Check schema, checksums and counts of a dataset; exit 1 where something is wrong."""
+    from potstill.dataset import open_dataset
+
+    dataset = open_dataset(data)
+    faults = dataset.verify()
+    for fault in faults:
+        typer.echo(fault)
+    if faults:
+        raise typer.Exit(1)
+    typer.echo(f"{dataset.path}: {len(dataset)} structures, {int(dataset.ptr[-1])} atoms, every checksum right")
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="File to read.")],
+    target: Annotated[Path, typer.Argument(help="File to write; its ending says the format.")],
+) -> None:
+    """Convert dataset.h5 to extended XYZ (energies under REF_ keys), or back."""
+    from potstill.dataset.convert import convert as convert_file
+
+    typer.echo(f"{convert_file(source, target)} structures written to {target}")
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed and working; for what is not, the command that mends it."""
+    from rich.console import Console
+
+    from potstill.doctor import examine, print_findings
+
+    findings = examine()
+    print_findings(findings, Console())
+    if not all(finding.works for finding in findings if finding.required):
+        raise typer.Exit(1)
+
+
+def _load(path: Path) -> Config:
+    from potstill.config import load_config
+
+    return load_config(path)
+
+
+def _teacher(config: Config) -> str:
+    return str(getattr(config.label.teacher, "name", "?"))
+
+
+def _one_stage(folder: Path, name: str) -> None:
+    from potstill.run_folder import RunFolder
+
+    run = RunFolder(folder)
+    if not run.config.exists():
+        raise InputError(
+            f"{folder} is no run folder (it holds no config.yaml)\n  start one with:  potstill run CONFIG --out {folder}"
+        )
+    with _pipeline(_load(run.config), folder, resume=True) as pipeline:
+        pipeline.require(name)
+        pipeline.stage(name, again=True)
+        if name == "audit":
+            pipeline.stop_on_no_go()
+
+
+@contextmanager
+def _pipeline(config: Config, folder: Path, *, resume: bool) -> Iterator[Pipeline]:
+    """A claimed run folder with its logs; a failure leaves its traceback in ``error.log``."""
+    from potstill.config import dump_config
+    from potstill.pipeline import Pipeline
+    from potstill.progress import Progress
+    from potstill.run_folder import RunFolder
+
+    run = RunFolder(folder)
+    with run.locked():
+        run.begin(dump_config(config), config.seed, resume=resume)
+        with _logging(folder):
+            try:
+                yield Pipeline(config, run, Progress())
+            except PotstillError:
+                raise
+            except Exception as error:
+                (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+                raise PotstillError(
+                    f"{type(error).__name__}: {error}\n  the traceback is in {folder / 'error.log'}; "
+                    "what was finished is kept, go on with --resume"
+                ) from error
+
+
+@contextmanager
+def _logging(folder: Path) -> Iterator[None]:
+    """Log to ``log.txt`` (everything) and to the terminal (warnings)."""
+    root = logging.getLogger("potstill")
+    file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    terminal = logging.StreamHandler()
+    terminal.setFormatter(logging.Formatter("  %(levelname)s: %(message)s"))
+    terminal.setLevel(logging.WARNING)
+    root.setLevel(logging.INFO)
+    handlers = (file, terminal)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _complain(error: PotstillError) -> None:
+    _say(f"potstill: {error}")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

@@ -1,0 +1,304 @@
+"""The config: one frozen section per stage, refused with dotted paths and nearest names where it is wrong.
+
+Enters a YAML file, leaves a :class:`Config`. Each option's type, default, unit and prose stand at its field and nowhere
+else; templates and docs are made from them.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+
+from potstill.errors import InputError
+from potstill.generate.benchmark import Benchmark
+from potstill.generate.crystals import Crystals
+from potstill.generate.door import DoorOptions
+from potstill.generate.files import Files
+from potstill.generate.molecules import Molecules
+from potstill.generate.perturb import Perturb
+from potstill.generate.source import SourceOptions
+from potstill.label.classical import EMT, LennardJones
+from potstill.label.sevennet import SevenNet
+from potstill.label.teacher import TeacherOptions
+from potstill.registry import nearest, plugins
+from potstill.student.config import StudentConfig
+
+SOURCES: dict[str, type[SourceOptions]] = {
+    "molecules": Molecules,
+    "crystals": Crystals,
+    "benchmark": Benchmark,
+    "perturb": Perturb,
+    "files": Files,
+    **plugins("sources"),
+}
+TEACHERS: dict[str, type[TeacherOptions]] = {
+    "sevennet": SevenNet,
+    "lennard-jones": LennardJones,
+    "emt": EMT,
+    **plugins("teachers"),
+}
+
+
+if TYPE_CHECKING:
+    AnySource = SourceOptions
+    AnyTeacher = TeacherOptions
+else:
+    AnySource = Annotated[functools.reduce(operator.or_, SOURCES.values()), Field(discriminator="source")]
+    AnyTeacher = Annotated[functools.reduce(operator.or_, TEACHERS.values()), Field(discriminator="name")]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and an option that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GenerateConfig(Section):
+    """Section ``generate``: which structures, from where."""
+
+    elements: Annotated[
+        tuple[str, ...], Field(description="chemical symbols allowed in every source; all that it can make where empty")
+    ] = ()
+    sources: Annotated[tuple[AnySource, ...], Field(min_length=1, description="sources, in order")]
+    door: Annotated[DoorOptions, Field(description="geometry that is refused before labelling")] = DoorOptions()
+
+    @field_validator("elements")
+    @classmethod
+    def _known_elements(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        from ase.data import chemical_symbols
+
+        unknown = [s for s in symbols if s not in chemical_symbols[1:]]
+        if unknown:
+            raise ValueError(f"not a chemical symbol: {', '.join(unknown)}")
+        return symbols
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GenerateConfig:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are named {', '.join(twice)}; give one of them another 'label'")
+        if self.sources[0].derived:
+            raise ValueError(f"the source '{names[0]}' copies earlier sources, so it cannot come first")
+        return self
+
+    def resolved_sources(self) -> list[SourceOptions]:
+        """Sources with the section's elements filled in where they state none."""
+        return [s if s.elements else s.model_copy(update={"elements": self.elements}) for s in self.sources]
+
+
+class LabelConfig(Section):
+    """Section ``label``: the teacher and what is accepted from it."""
+
+    teacher: Annotated[AnyTeacher, Field(description="the slow model that is learnt from")] = SevenNet()
+    max_force_ev_per_angstrom: Annotated[
+        float, Field(gt=0, description="a structure with a larger force on any atom is refused")
+    ] = 30.0
+    structures_per_task: Annotated[
+        int, Field(gt=0, le=10_000, description="structures in one part file; a kill costs at most one part per worker")
+    ] = 32
+
+
+class SplitConfig(Section):
+    """Section ``dataset``: how families are divided."""
+
+    valid_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the families that watch the training")] = 0.05
+    test_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the families that are held out")] = 0.1
+
+    @model_validator(mode="after")
+    def _leave_some_to_train(self) -> SplitConfig:
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise ValueError("valid_fraction + test_fraction must be below 1: nothing is left to train on")
+        return self
+
+
+class AuditConfig(Section):
+    """Section ``audit``: the gates. A changed one is shown in the report."""
+
+    min_teacher_success: Annotated[float, Field(ge=0, le=1, description="labelled / asked")] = 0.95
+    min_element_entropy_bits: Annotated[float, Field(ge=0, description="Shannon entropy of elements over atoms")] = 3.07
+    min_element_coverage: Annotated[int, Field(ge=1, description="number of elements")] = 9
+    min_size_cv: Annotated[float, Field(ge=0, description="standard deviation / mean of atoms per structure")] = 0.5
+    max_duplicates: Annotated[int, Field(ge=0, description="structures with the same content as another")] = 0
+    max_near_duplicates: Annotated[int, Field(ge=0, description="structures with the distances of another")] = 0
+    min_scaled_distance: Annotated[float, Field(ge=0, description="smallest distance over the sum of covalent radii")] = 0.6
+    max_hydrogen_deficit: Annotated[float, Field(ge=0, description="share of molecules that lack hydrogen atoms")] = 0.0
+    max_force_ev_per_angstrom: Annotated[float, Field(gt=0, description="largest force on an atom")] = 50.0
+    min_structures_per_hour: Annotated[float, Field(ge=0, description="rate of labelling")] = 100.0
+    replay_fraction: Annotated[float, Field(ge=0, le=1, description="share of labels that the teacher repeats")] = 0.01
+    max_replay_force_ev_per_angstrom: Annotated[
+        float, Field(gt=0, description="largest difference between a stored force and its repetition")
+    ] = 1e-3
+
+
+class TrainConfig(Section):
+    """Section ``train``: how the student learns."""
+
+    epochs: Annotated[int, Field(gt=0, description="passes over the training families")] = 100
+    batch_structures: Annotated[int, Field(gt=0, description="structures in one step")] = 16
+    learning_rate: Annotated[float, Field(gt=0, description="highest learning rate (AdamW)")] = 2e-3
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the steps before the cosine decay")] = 0.03
+    weight_decay: Annotated[float, Field(ge=0, description="of AdamW")] = 1e-3
+    energy_weight: Annotated[float, Field(ge=0, description="of the error of the energy per atom in eV")] = 1.0
+    forces_weight: Annotated[float, Field(ge=0, description="of the length of the force error in eV/Å")] = 10.0
+    stress_weight: Annotated[float, Field(ge=0, description="of the stress error in eV/Å^3")] = 10.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1, description="of the averaged weights that become the student")] = 0.995
+    clip_gradient: Annotated[float, Field(gt=0, description="largest norm of the gradient")] = 40.0
+
+
+class EvaluateConfig(Section):
+    """Section ``evaluate``: the physics that the student is put through."""
+
+    nve_ps: Annotated[float, Field(ge=0, description="length of each constant-energy run")] = 1.0
+    nve_temperature_kelvin: Annotated[float, Field(gt=0, description="initial temperature")] = 300.0
+    max_nve_drift_mev_per_atom: Annotated[
+        float, Field(gt=0, description="largest accepted drift of the total energy over the run")
+    ] = 5.0
+    max_force_error_ratio: Annotated[
+        float, Field(gt=0, description="largest accepted force MAE over that of predicting zero, all sources")
+    ] = 1 / 3
+    max_force_error_ratio_per_source: Annotated[float, Field(gt=0, description="the same for each source by itself")] = 0.5
+    speed_repeats: Annotated[int, Field(gt=0, description="timed calls of student and teacher, in turn")] = 5
+
+
+class DeployConfig(Section):
+    """Section ``deploy``: formats to export."""
+
+    formats: Annotated[tuple[Literal["ase"], ...], Field(description="engines to export for")] = ("ase",)
+
+
+class Config(Section):
+    """A whole run."""
+
+    seed: Annotated[int, Field(ge=0, description="of every random number")] = 1
+    workers: Annotated[int, Field(ge=0, description="processes for generate and label; 0 means every core")] = 0
+    generate: GenerateConfig
+    label: LabelConfig = LabelConfig()
+    dataset: SplitConfig = SplitConfig()
+    audit: AuditConfig = AuditConfig()
+    student: StudentConfig = StudentConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    deploy: DeployConfig = DeployConfig()
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a YAML config; relative paths in it are relative to its folder.
+
+    Raises
+    ------
+    InputError
+        With one line per fault: dotted path, what was found, what was expected, the nearest name.
+    """
+    if not path.is_file():
+        raise InputError(f"no config at {path}\n  print one with:  potstill template quickstart > {path.name}")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path} holds no sections; a config starts with 'generate:'")
+    return parse_config(data, str(path), path.parent)
+
+
+def parse_config(data: dict[str, Any], title: str = "config", folder: Path | None = None) -> Config:
+    """Check a config that was read already."""
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        raise _input_error(title, error, Config) from None
+    return _anchor(config, folder) if folder else config
+
+
+def parse_teacher(data: dict[str, Any]) -> TeacherOptions:
+    """Check the options of a teacher.
+
+    Raises
+    ------
+    InputError
+        As :func:`load_config`.
+    """
+    try:
+        return TypeAdapter[TeacherOptions](AnyTeacher).validate_python(data)
+    except ValidationError as error:
+        raise _input_error("teacher", error, TeacherOptions) from None
+
+
+def _input_error(title: str, error: ValidationError, root: type[BaseModel]) -> InputError:
+    faults = error.errors(include_url=False)
+    # a list whose items are at fault is reported once more as too short: the items say enough
+    deeper = [
+        f
+        for f in faults
+        if f["type"] != "too_short" or not any(g["loc"][: len(f["loc"])] == f["loc"] and g != f for g in faults)
+    ]
+    lines = [_explain(fault, root) for fault in deeper]
+    return InputError(f"{title} has {len(lines)} fault{'s' * (len(lines) > 1)}:\n" + "\n".join(f"  {x}" for x in lines))
+
+
+def _explain(fault: Any, root: type[BaseModel]) -> str:
+    """One line for one fault of pydantic."""
+    location = [p for p in fault["loc"] if not (p in SOURCES or p in TEACHERS)]
+    where = ".".join(str(part) for part in location) or "(top level)"
+    found = fault["input"]
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"{where}: unknown option; {nearest(str(location[-1]), _fields_at(fault['loc'][:-1], root))}"
+        case "union_tag_invalid":
+            tag, key = fault["ctx"]["tag"], fault["ctx"]["discriminator"].strip("'")
+            return f"{where}.{key}: unknown name '{tag}'; {nearest(tag, SOURCES if key == 'source' else TEACHERS)}"
+        case "union_tag_not_found":
+            key = fault["ctx"]["discriminator"].strip("'")
+            return f"{where}: no '{key}' given; one of {', '.join(SOURCES if key == 'source' else TEACHERS)}"
+        case "missing":
+            return f"{where}: missing; it has no default"
+        case "value_error":
+            return f"{where}: {fault['ctx']['error']}"
+        case _:
+            return f"{where}: found {found!r} ({type(found).__name__}); {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _fields_at(location: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
+    """Names of the options of the section at a location."""
+    model: Any = root
+    for part in location:
+        if part in SOURCES or part in TEACHERS:
+            model = {**SOURCES, **TEACHERS}[str(part)]
+        elif isinstance(part, str) and isinstance(model, type) and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for m in map(_model_in, get_args(annotation)) if m is not None), None)
+
+
+def _anchor(config: Config, folder: Path) -> Config:
+    """Paths of the user's files, made absolute from the folder of the config."""
+    sources = []
+    for source in config.generate.sources:
+        update: dict[str, Any] = {}
+        for name in type(source).model_fields:
+            value = getattr(source, name)
+            if isinstance(value, Path):
+                update[name] = (folder / value).resolve()
+            elif isinstance(value, tuple) and value and all(isinstance(v, Path) for v in value):
+                update[name] = tuple((folder / v).resolve() for v in value)
+        for path in [p for v in update.values() for p in (v if isinstance(v, tuple) else (v,))]:
+            if not path.exists():
+                raise InputError(f"generate.sources: the source '{source.name}' names {path}, which does not exist")
+        sources.append(source.model_copy(update=update))
+    generate = config.generate.model_copy(update={"sources": tuple(sources)})
+    return config.model_copy(update={"generate": generate})
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config as YAML, every default written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

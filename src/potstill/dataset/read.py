@@ -1,0 +1,198 @@
+"""Reading: a dataset file as a sequence of structures with labels.
+
+The arrays are memory-mapped at their offset in the file, so opening costs nothing and data may exceed memory. Text is
+read once. A file without units or of another schema version is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import h5py
+import numpy as np
+
+from potstill.dataset.schema import ARRAY_COLUMNS, PARTS, REFUSED_COLUMNS, SCHEMA_VERSION, TEXT_COLUMNS, checksum
+from potstill.dataset.write import datasets_of
+from potstill.errors import DatasetError, InputError
+from potstill.types import Array, Batch, Labels, Refused, Structure
+from potstill.units import UNITS
+
+
+class Dataset(Sequence[Structure]):
+    """A dataset file, read by memory map.
+
+    Parameters
+    ----------
+    path
+        A file of schema 1: ``dataset.h5``, or ``structures/*.h5`` before labelling.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is no HDF5 file.
+    DatasetError
+        If its schema version or units are others than this version reads, or its parts disagree.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"no dataset at {self.path}\n  make one with:  potstill run CONFIG --out RUN")
+        if not h5py.is_hdf5(self.path):
+            raise InputError(f"{self.path} is not an HDF5 file (or was cut short)")
+        with h5py.File(self.path, "r") as file:
+            self.attributes: dict[str, Any] = {k: _plain(v) for k, v in file.attrs.items()}
+            self._columns = {c.path: _map(file, c.path, self.path) for c in ARRAY_COLUMNS if c.path in file}
+            self._text = {c.path: file[c.path].asstr()[:] for c in TEXT_COLUMNS}
+            self._refused = [file[c.path].asstr()[:] for c in REFUSED_COLUMNS] if "refused" in file else []
+            self.ptr: Array = file["structures/ptr"][:]
+            self._splits = file["splits/part"][:] if "splits/part" in file else None
+        self._validate()
+
+    def _validate(self) -> None:
+        version = self.attributes.get("schema_version")
+        if version is not None and int(version) != SCHEMA_VERSION:
+            raise DatasetError(f"{self.path} has schema version {version}, this potstill reads {SCHEMA_VERSION}")
+        if version is not None and json.loads(self.attributes.get("units", "{}")) != UNITS:
+            raise DatasetError(f"{self.path} states units {self.attributes.get('units')}, expected {UNITS}")
+        atoms = len(self._columns["atoms/atomic_numbers"])
+        if self.ptr[0] != 0 or self.ptr[-1] != atoms or (np.diff(self.ptr) < 1).any():
+            raise DatasetError(f"{self.path}: structures/ptr does not fit its {atoms} atoms")
+        for column in ARRAY_COLUMNS:
+            rows = atoms if column.per_atom else len(self)
+            if column.path in self._columns and len(self._columns[column.path]) != rows:
+                raise DatasetError(f"{self.path}: {column.path} has another length than {rows}")
+
+    def __len__(self) -> int:
+        return len(self.ptr) - 1
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the file holds labels."""
+        return "structures/energy" in self._columns
+
+    @overload
+    def __getitem__(self, index: int) -> Structure: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Structure]: ...
+    def __getitem__(self, index: int | slice) -> Structure | list[Structure]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        k = range(len(self))[index]  # IndexError and negative indices as any sequence has them
+        atoms = slice(int(self.ptr[k]), int(self.ptr[k + 1]))
+        read = self._columns
+        return Structure(
+            read["atoms/atomic_numbers"][atoms],
+            read["atoms/positions"][atoms],
+            read["structures/cell"][k],
+            read["structures/pbc"][k],
+            id=self.ids[k],
+            source=self.sources[k],
+            family=self.families[k],
+            generator_metadata=json.loads(self._text["structures/generator_metadata"][k]),
+            labels=self._labels(k, atoms),
+        )
+
+    def _labels(self, k: int, atoms: slice) -> Labels | None:
+        if not self.labelled:
+            return None
+        read = self._columns
+        stress = np.array(read["structures/stress"][k], float) if read["structures/has_stress"][k] else None
+        return Labels(float(read["structures/energy"][k]), np.array(read["atoms/forces"][atoms], float), stress)
+
+    def __iter__(self) -> Iterator[Structure]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def ids(self) -> Array:
+        """(S,) str."""
+        return self._text["structures/id"]
+
+    @property
+    def sources(self) -> Array:
+        """(S,) str."""
+        return self._text["structures/source"]
+
+    @property
+    def families(self) -> Array:
+        """(S,) str."""
+        return self._text["structures/family"]
+
+    def column(self, path: str) -> Array:
+        """One array of the file, such as ``"atoms/forces"``, read-only and memory-mapped.
+
+        Raises
+        ------
+        DatasetError
+            If the file does not hold it: an unread field is an error, not a zero.
+        """
+        if path not in self._columns:
+            raise DatasetError(f"{self.path} has no {path}; it holds {', '.join(self._columns)}")
+        return self._columns[path]
+
+    @cached_property
+    def refused(self) -> list[Refused]:
+        """What was asked for and refused, with reasons, from every stage up to this file."""
+        return [
+            Refused(reason=reason, detail=detail, id=id_, source=source, stage=stage)
+            for id_, source, stage, reason, detail in zip(*self._refused, strict=True)
+        ]
+
+    def split(self, part: str) -> Array:
+        """Indices of ``"train"``, ``"valid"`` or ``"test"``.
+
+        Raises
+        ------
+        InputError
+            If the name is another.
+        DatasetError
+            If the file holds no split.
+        """
+        if part not in PARTS:
+            raise InputError(f"no split named '{part}'; there are {', '.join(PARTS)}")
+        if self._splits is None:
+            raise DatasetError(f"{self.path} holds no split")
+        return np.flatnonzero(self._splits == PARTS.index(part))
+
+    def batch(self, indices: Sequence[int], cutoff_angstrom: float = 5.0) -> Batch:
+        """A batch with neighbour lists, ready for a student of that cutoff."""
+        from potstill.student.batch import make_batch
+
+        return make_batch([self[int(i)] for i in indices], cutoff_angstrom)
+
+    def verify(self) -> list[str]:
+        """Faults found by reading everything: empty when every checksum and count is right."""
+        faults = []
+        with h5py.File(self.path, "r") as file:
+            stated = json.loads(file.attrs.get("checksums", "{}"))
+            found = dict(datasets_of(file))
+            faults += [f"{name} is missing" for name in sorted(set(stated) - set(found))]
+            faults += [f"{name} has no checksum" for name in sorted(set(found) - set(stated))]
+            for name in sorted(set(stated) & set(found)):
+                if checksum(found[name]) != stated[name]:
+                    faults.append(f"{name} differs from its checksum")
+        return faults
+
+
+def open_dataset(path: Path | str) -> Dataset:
+    """Open ``dataset.h5`` (or a run folder that holds one) for reading."""
+    path = Path(path)
+    return Dataset(path / "dataset.h5" if path.is_dir() else path)
+
+
+def _map(file: h5py.File, path: str, name: Path) -> Array:
+    dataset = file[path]
+    if dataset.size == 0:
+        return np.zeros(dataset.shape, dataset.dtype)
+    offset = dataset.id.get_offset()
+    if offset is None:  # chunked or compressed by another program: plain read
+        return np.asarray(dataset[:])
+    return np.memmap(name, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

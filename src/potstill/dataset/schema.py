@@ -1,0 +1,75 @@
+"""Schema 1 of the dataset file: which HDF5 datasets there are, their types, and how they are checked.
+
+Enters an open h5py file, leaves its layout; reading and writing stand in :mod:`potstill.dataset.write` and ``read``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+from potstill.types import Array
+
+SCHEMA_VERSION = 1
+PARTS = ("train", "valid", "test")
+ALIGNMENT_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One HDF5 dataset: its path, numpy type, trailing shape, and whether it has a row per atom or per structure."""
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+    per_atom: bool = False
+    label: bool = False
+
+
+ARRAY_COLUMNS = (
+    Column("atoms/atomic_numbers", "uint8", per_atom=True),
+    Column("atoms/positions", "float32", (3,), per_atom=True),
+    Column("structures/cell", "float64", (3, 3)),
+    Column("structures/pbc", "bool", (3,)),
+    Column("atoms/forces", "float32", (3,), per_atom=True, label=True),
+    Column("structures/energy", "float64", label=True),
+    Column("structures/stress", "float32", (3, 3), label=True),
+    Column("structures/has_stress", "bool", label=True),
+)
+TEXT_COLUMNS = (
+    Column("structures/id", "text"),
+    Column("structures/source", "text"),
+    Column("structures/family", "text"),
+    Column("structures/generator_metadata", "text"),
+)
+REFUSED_COLUMNS = tuple(Column(f"refused/{name}", "text") for name in ("id", "source", "stage", "reason", "detail"))
+
+
+def open_for_writing(path: Any) -> h5py.File:
+    """New HDF5 file whose datasets start at multiples of 64 bytes, so that they can be read by ``mmap``."""
+    return h5py.File(path, "w-", alignment_threshold=1, alignment_interval=ALIGNMENT_BYTES)
+
+
+def text_dtype() -> np.dtype[Any]:
+    """Variable-length UTF-8."""
+    return h5py.string_dtype("utf-8")
+
+
+def checksum(dataset: h5py.Dataset, rows_at_once: int = 262_144) -> str:
+    """SHA-256 of a dataset's rows in C order; text rows count with their length, so that borders matter."""
+    digest = hashlib.sha256(f"{dataset.shape}".encode())
+    for start in range(0, len(dataset), rows_at_once):
+        _update(digest, dataset[start : start + rows_at_once])
+    return digest.hexdigest()
+
+
+def _update(digest: Any, rows: Array) -> None:
+    if rows.dtype == object:
+        for row in rows:
+            digest.update(len(row).to_bytes(8, "little") + row)
+    else:
+        digest.update(np.ascontiguousarray(rows).tobytes())

@@ -1,0 +1,127 @@
+"""A trained student, ready for use: labels for structures, and an ASE calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from potstill.errors import InputError
+from potstill.registry import symbols_of
+from potstill.student.batch import make_batch
+from potstill.student.files import count_parameters, read_student
+from potstill.student.model import Student
+from potstill.types import Labels, Structure
+
+if TYPE_CHECKING:
+    from potstill.deploy.ase import StudentCalculator
+
+
+class DeployedStudent:
+    """A student with its weights, on a device, in one precision.
+
+    Parameters
+    ----------
+    student
+        Ready to evaluate.
+    config
+        Contents of its ``config.json``.
+    device
+        Torch device.
+    dtype
+        ``torch.float32``, or ``torch.float64`` for finite differences and phonons. Energies are summed in float64.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        config: dict[str, Any],
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        references = student.reference_energies
+        self.model = student.to(device=device, dtype=dtype)
+        self.model.reference_energies = references.to(device)  # stays float64
+        self.config = config
+        self.device = device
+        self.dtype = dtype
+
+    @property
+    def elements(self) -> list[str]:
+        """Chemical symbols it was trained on."""
+        return list(self.config["elements"])
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained parameters."""
+        return count_parameters(self.model)
+
+    def label(self, structures: Sequence[Structure]) -> list[Labels]:
+        """Energy, forces and stress of structures, computed as one batch.
+
+        Raises
+        ------
+        InputError
+            If a structure holds an element that the student was not trained on.
+        """
+        for structure in structures:
+            self.refuse_unknown(structure)
+        architecture = self.model.architecture
+        batch = make_batch(structures, architecture.cutoff_angstrom, dtype=self.dtype).to(self.device)
+        predicted = self.model.predict(batch)
+        forces = predicted.forces.double().cpu().numpy()
+        stress = predicted.stress.double().cpu().numpy()
+        ptr = batch.ptr.cpu().numpy()
+        return [
+            Labels(
+                energy=float(predicted.energy[k]),
+                forces=forces[ptr[k] : ptr[k + 1]],
+                stress=stress[k] if s.pbc.all() else None,
+            )
+            for k, s in enumerate(structures)
+        ]
+
+    def refuse_unknown(self, structure: Structure) -> None:
+        """Raise where a structure holds an element that the student was not trained on."""
+        known = set(self.model.architecture.atomic_numbers)
+        unknown = set(np.unique(structure.atomic_numbers).tolist()) - known
+        if unknown:
+            raise InputError(
+                f"this student was not trained on {', '.join(symbols_of(unknown))}; it knows {', '.join(self.elements)}\n"
+                "  add structures with that element to its dataset and train again"
+            )
+
+    def calculator(self) -> StudentCalculator:
+        """ASE calculator: energy, forces, and stress where periodic."""
+        from potstill.deploy.ase import StudentCalculator
+
+        return StudentCalculator(self)
+
+
+def load_student(path: Path | str, *, device: str = "cpu", dtype: str = "float32") -> DeployedStudent:
+    """Load a student.
+
+    Parameters
+    ----------
+    path
+        ``student/`` of a run, the run folder itself, or an exported folder.
+    device
+        Torch device.
+    dtype
+        ``"float32"`` or ``"float64"``.
+
+    Raises
+    ------
+    InputError
+        If there is no student, or the dtype is another.
+    """
+    if dtype not in ("float32", "float64"):
+        raise InputError(f"dtype must be 'float32' or 'float64', found '{dtype}'")
+    folder = Path(path)
+    if not (folder / "config.json").exists() and (folder / "student" / "config.json").exists():
+        folder = folder / "student"
+    student, config = read_student(folder)
+    return DeployedStudent(student, config, device, getattr(torch, dtype))

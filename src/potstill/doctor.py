@@ -1,0 +1,97 @@
+"""What works on this machine: each source and teacher is really asked for a structure or a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from potstill.errors import PotstillError
+from potstill.types import Labels, Refused, Structure
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One thing that was looked at."""
+
+    kind: str
+    name: str
+    works: bool
+    detail: str
+    required: bool = False
+
+
+def examine() -> list[Condition]:
+    """Try every source, teacher and engine that comes with potstill."""
+    from potstill.config import SOURCES, TEACHERS
+
+    found = [_device()]
+    found += [
+        _try("source", name, lambda name=name: _propose(SOURCES[name]))  # type: ignore[misc]
+        for name in ("molecules", "crystals", "benchmark")
+    ]
+    found += [_try("teacher", name, lambda options=options: _ask(options)) for name, options in TEACHERS.items()]  # type: ignore[misc]
+    found.append(_try("engine", "ase", _ase_version, required=True))
+    return found
+
+
+def print_findings(found: Sequence[Condition], console: Console) -> None:
+    """The examination as a table."""
+    table = Table(title="potstill doctor")
+    for heading in ("what", "name", "state", "detail"):
+        table.add_column(heading, overflow="fold")
+    for condition in found:
+        state = "[green]works[/green]" if condition.works else "[red]does not work[/red]"
+        table.add_row(condition.kind, condition.name, state, condition.detail)
+    console.print(table)
+
+
+def _try(kind: str, name: str, attempt: Callable[[], str], *, required: bool = False) -> Condition:
+    try:
+        return Condition(kind, name, works=True, detail=attempt(), required=required)
+    except PotstillError as error:
+        return Condition(kind, name, works=False, detail=str(error), required=required)
+    except Exception as error:  # noqa: BLE001 - whatever a package raises is the finding
+        return Condition(kind, name, works=False, detail=f"{type(error).__name__}: {error}", required=required)
+
+
+def _propose(options: type) -> str:
+    source = options(count=1, elements=("H", "C", "N", "O", "Na", "Cl", "Si"))
+    answers = source.propose(range(8), 1, ())
+    made = [answer for answer in answers if isinstance(answer, Structure)]
+    if not made:
+        raise PotstillError("; ".join(sorted({a.reason for a in answers if isinstance(a, Refused)})))
+    return f"made {made[0].formula} with {len(made[0])} atoms"
+
+
+def _ask(options: type) -> str:
+    from ase.build import bulk
+
+    teacher = options().load()
+    copper = Structure.from_ase(bulk("Cu", "fcc", a=3.6))
+    (answer,) = teacher.label([copper])
+    if not isinstance(answer, Labels):
+        raise PotstillError(f"refused copper: {answer.reason} {answer.detail}")
+    print_name = teacher.fingerprint
+    return f"copper has {answer.energy:.3f} eV/atom ({print_name['version']}, {print_name['weights'][:18]})"
+
+
+def _ase_version() -> str:
+    import ase
+
+    return f"ase {ase.__version__}"
+
+
+def _device() -> Condition:
+    import torch
+
+    from potstill.execute import available_cores
+
+    detail = f"torch {torch.__version__}, {available_cores()} cores"
+    if torch.cuda.is_available():
+        detail += f", {torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+    else:
+        detail += ", no GPU"
+    return Condition("machine", "torch", works=True, detail=detail, required=True)

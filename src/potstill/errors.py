@@ -1,0 +1,45 @@
+"""The exceptions potstill raises on purpose: each message says what was found, what was expected and what to do."""
+
+
+class PotstillError(Exception):
+    """A failure that the user can act upon; the command line prints its message without a traceback."""
+
+    exit_code = 1
+
+
+class InputError(PotstillError):
+    """The user's config, file or option is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class MissingExtraError(InputError):
+    """An optional package is not installed; the message holds the command that installs it."""
+
+    def __init__(self, package: str, extra: str, why: str) -> None:
+        super().__init__(
+            f"{why} needs the package '{package}', which is not installed.\n"
+            f"  install it with:  pip install 'potstill[{extra}]'"
+        )
+
+
+class BrokenExtraError(PotstillError):
+    """An optional package is installed and fails on import, which is another fault than a missing one."""
+
+    def __init__(self, package: str, cause: BaseException) -> None:
+        super().__init__(
+            f"the package '{package}' is installed but fails on import: {cause!r}\n"
+            f"  look at it with:  python -c 'import {package}'"
+        )
+
+
+class StructureError(InputError):
+    """Arrays that cannot be one set of atoms: wrong shape, not finite, or an unknown element."""
+
+
+class DatasetError(PotstillError):
+    """A dataset file that is damaged, of another schema, or inconsistent."""
+
+
+class RunFolderError(InputError):
+    """The run folder holds another run, or is in use."""

@@ -1,0 +1,150 @@
+"""Constant-energy molecular dynamics with the student: it must stay finite and keep its energy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from potstill.deploy.student import DeployedStudent
+from potstill.types import Array, Structure
+
+RELAX_STEPS = 200
+RELAX_FMAX = 0.05
+SMALLEST_CRYSTAL = 32
+TIMESTEP_FS = 1.0
+TIMESTEP_WITH_HYDROGEN_FS = 0.5
+RECORDS = 200
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """One run of molecular dynamics.
+
+    Parameters
+    ----------
+    system, kind
+        Id of the structure it started from, and ``crystal`` or ``molecule``.
+    atoms, steps, timestep_fs
+        Size and length.
+    time_ps, total_energy, temperature
+        (T,) record of the run: ps, eV per atom, K.
+    seconds
+        Wall time of the steps.
+    final
+        The last structure.
+    """
+
+    system: str
+    kind: str
+    atoms: int
+    steps: int
+    timestep_fs: float
+    time_ps: Array
+    total_energy: Array
+    temperature: Array
+    seconds: float
+    final: Structure
+
+    @property
+    def finite(self) -> bool:
+        """Whether every recorded number is finite."""
+        return bool(np.isfinite(self.total_energy).all() and np.isfinite(self.temperature).all())
+
+    @property
+    def drift_mev_per_atom(self) -> float:
+        """Slope of a straight line through the total energy times the length of the run, in meV/atom."""
+        slope = np.polyfit(self.time_ps, self.total_energy, 1)[0] if self.finite else np.inf
+        return float(abs(slope) * (self.time_ps[-1] - self.time_ps[0]) * 1e3)
+
+    @property
+    def largest_deviation_mev_per_atom(self) -> float:
+        """Largest distance of the total energy from its first value, in meV/atom."""
+        return float(np.abs(self.total_energy - self.total_energy[0]).max() * 1e3) if self.finite else np.inf
+
+    def report(self) -> dict[str, Any]:
+        """Row of ``evaluate.json``."""
+        length = float(self.time_ps[-1])
+        return {
+            "system": self.system,
+            "kind": self.kind,
+            "atoms": self.atoms,
+            "steps": self.steps,
+            "timestep_fs": self.timestep_fs,
+            "drift_mev_per_atom": self.drift_mev_per_atom if self.finite else None,
+            "drift_mev_per_atom_per_ns": self.drift_mev_per_atom / length * 1e3 if self.finite else None,
+            "largest_deviation_mev_per_atom": self.largest_deviation_mev_per_atom if self.finite else None,
+            "mean_temperature_kelvin": float(self.temperature.mean()) if self.finite else None,
+            "finite": self.finite,
+            "steps_per_second": self.steps / self.seconds,
+        }
+
+
+def run_nve(
+    student: DeployedStudent, structure: Structure, *, length_ps: float, temperature_kelvin: float, seed: int
+) -> Trajectory:
+    """Relax with the student, give it velocities, and integrate Newton's equations (velocity Verlet).
+
+    Small crystals are repeated to at least 32 atoms, so that the cell holds more than one phonon.
+
+    Parameters
+    ----------
+    student
+        Gives the forces.
+    structure
+        Start; its own positions are not changed.
+    length_ps, temperature_kelvin
+        Of the run, and of the initial Maxwell-Boltzmann velocities.
+    seed
+        Of the velocities.
+    """
+    from ase import units
+    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+    from ase.md.verlet import VelocityVerlet
+    from ase.optimize import FIRE
+
+    atoms = enlarge(structure).to_ase()
+    atoms.calc = student.calculator()
+    FIRE(atoms, logfile=None).run(fmax=RELAX_FMAX, steps=RELAX_STEPS)
+    rng = np.random.default_rng(seed)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature_kelvin, force_temp=True, rng=rng)
+    Stationary(atoms)
+    timestep = TIMESTEP_WITH_HYDROGEN_FS if 1 in structure.atomic_numbers else TIMESTEP_FS
+    steps = max(1, round(length_ps * 1e3 / timestep))
+    times, energies, temperatures = [], [], []
+    dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs)
+
+    def record() -> None:
+        times.append(dynamics.nsteps * timestep * 1e-3)
+        energies.append(atoms.get_total_energy() / len(atoms))
+        temperatures.append(atoms.get_temperature())
+
+    dynamics.attach(record, interval=max(1, steps // RECORDS))
+    started = perf_counter()
+    dynamics.run(steps)
+    return Trajectory(
+        system=structure.id,
+        kind="crystal" if structure.pbc.any() else "molecule",
+        atoms=len(atoms),
+        steps=steps,
+        timestep_fs=timestep,
+        time_ps=np.array(times),
+        total_energy=np.array(energies),
+        temperature=np.array(temperatures),
+        seconds=perf_counter() - started,
+        final=Structure.from_ase(atoms, id=structure.id),
+    )
+
+
+def enlarge(structure: Structure, smallest: int = SMALLEST_CRYSTAL) -> Structure:
+    """A crystal repeated along its shortest axis until it has enough atoms; a molecule as it is."""
+    if not structure.pbc.all():
+        return structure
+    atoms = structure.to_ase()
+    while len(atoms) < smallest:
+        repeat = [1, 1, 1]
+        repeat[int(np.argmin(atoms.cell.lengths()))] = 2
+        atoms = atoms.repeat(repeat)
+    return Structure.from_ase(atoms, id=structure.id, source=structure.source, family=structure.family)

@@ -1,0 +1,135 @@
+"""Errors of a student against its teacher, beside what knowing nothing would give.
+
+Enters labels of teacher and student, leaves the figures of ``evaluate.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from potstill.registry import symbols_of
+from potstill.types import Array, Labels, Structure
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """Teacher's and student's labels of the same S structures with N atoms.
+
+    Parameters
+    ----------
+    structures
+        Labelled by the teacher.
+    student
+        The student's labels, in the same order.
+    """
+
+    structures: Sequence[Structure]
+    student: Sequence[Labels]
+
+    @property
+    def teacher(self) -> list[Labels]:
+        """The teacher's labels."""
+        return [s.labels for s in self.structures if s.labels is not None]
+
+    @property
+    def sources(self) -> Array:
+        """(S,) str."""
+        return np.array([s.source for s in self.structures])
+
+    @property
+    def atoms(self) -> Array:
+        """(S,) atoms per structure."""
+        return np.array([len(s) for s in self.structures])
+
+    @property
+    def atomic_numbers(self) -> Array:
+        """(N,)."""
+        return np.concatenate([s.atomic_numbers for s in self.structures])
+
+    def forces(self) -> tuple[Array, Array]:
+        """(N, 3) of teacher and of student."""
+        return np.concatenate([x.forces for x in self.teacher]), np.concatenate([x.forces for x in self.student])
+
+    def energies(self) -> tuple[Array, Array]:
+        """(S,) energy per atom of teacher and of student."""
+        return (
+            np.array([x.energy for x in self.teacher]) / self.atoms,
+            np.array([x.energy for x in self.student]) / self.atoms,
+        )
+
+    def stresses(self) -> tuple[Array, Array]:
+        """(P, 3, 3) of teacher and of student, for the P periodic structures."""
+        pairs = [
+            (a.stress, b.stress)
+            for a, b in zip(self.teacher, self.student, strict=True)
+            if a.stress is not None and b.stress is not None
+        ]
+        if not pairs:
+            return np.zeros((0, 3, 3)), np.zeros((0, 3, 3))
+        return np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs])
+
+    def subset(self, chosen: Array) -> Comparison:
+        """Some of the structures."""
+        return Comparison([self.structures[k] for k in chosen], [self.student[k] for k in chosen])
+
+
+def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, Any]:
+    """Errors of forces, energy and stress beside two baselines.
+
+    Parameters
+    ----------
+    comparison
+        At least one structure.
+    mean_energy_baseline
+        (S,) energy per atom in eV that the composition alone predicts (reference energies fitted to the training part).
+    """
+    teacher, student = comparison.forces()
+    force_error = np.abs(student - teacher)
+    zero = float(np.abs(teacher).mean())
+    energy_teacher, energy_student = comparison.energies()
+    stress_teacher, stress_student = comparison.stresses()
+    report: dict[str, Any] = {
+        "structures": len(comparison.structures),
+        "forces": {
+            "mae": float(force_error.mean()),
+            "rmse": float(np.sqrt((force_error**2).mean())),
+            "zero_baseline_mae": zero,
+            "ratio_to_zero_baseline": float(force_error.mean()) / zero if zero > 0 else None,
+            "unit": "eV/Å",
+        },
+        "energy": {
+            "mae_per_atom": float(np.abs(energy_student - energy_teacher).mean()),
+            "rmse_per_atom": float(np.sqrt(((energy_student - energy_teacher) ** 2).mean())),
+            "mean_baseline_mae_per_atom": float(np.abs(mean_energy_baseline - energy_teacher).mean()),
+            "unit": "eV/atom",
+        },
+    }
+    if len(stress_teacher):
+        report["stress"] = {
+            "mae": float(np.abs(stress_student - stress_teacher).mean()),
+            "zero_baseline_mae": float(np.abs(stress_teacher).mean()),
+            "unit": "eV/Å^3",
+        }
+    return report
+
+
+def per_element(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """Force errors by chemical symbol."""
+    teacher, student = comparison.forces()
+    error = np.abs(student - teacher).mean(axis=1)
+    numbers = comparison.atomic_numbers
+    return {
+        symbols_of([z])[0]: {
+            "atoms": int((numbers == z).sum()),
+            "forces": {
+                "mae": float(error[numbers == z].mean()),
+                "zero_baseline_mae": float(np.abs(teacher[numbers == z]).mean()),
+                "unit": "eV/Å",
+            },
+        }
+        for z in np.unique(numbers)
+    }

@@ -1,0 +1,181 @@
+"""Crystals: random symmetric crystals of charge-balanced composition.
+
+Enters the allowed elements, leaves crystals drawn by PyXtal (Fredericks, Parrish, Sayre and Zhu, Comput. Phys. Commun. 261,
+107810 (2021)): a composition that common oxidation states balance, a space group, Wyckoff positions that fit both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import gcd
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
+from potstill.generate.source import SourceOptions, propose_each
+from potstill.neighbors import structure_neighbors
+from potstill.registry import borrow
+from potstill.types import Refused, Structure
+
+SPACE_GROUPS = (2, 230)
+ATTEMPTS = 40
+PUSH_STEPS = 30
+PUSH_FRACTION = 0.3  # of the overlap, for each atom of a pair
+
+
+class Crystals(SourceOptions):
+    """Random symmetric crystals (PyXtal) with charge-balanced compositions."""
+
+    source: Literal["crystals"] = "crystals"
+    max_atoms: Annotated[int, Field(gt=0, description="largest primitive cell")] = 16
+    max_cations: Annotated[int, Field(ge=1, le=3, description="largest number of different cations")] = 2
+    volume_factor: Annotated[
+        tuple[float, float], Field(description="range of the cell volume relative to PyXtal's estimate from radii")
+    ] = (1.0, 1.5)
+    shortest_scaled_distance: Annotated[
+        tuple[float, float],
+        Field(description="range, over the sum of covalent radii: closer atoms are pushed apart, then the cell grows"),
+    ] = (0.9, 1.1)
+    max_expansion: Annotated[float, Field(ge=1, description="largest factor on the edges of a cell")] = 1.25
+
+    def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
+        return propose_each(self.name, indices, seed, lambda _, rng: self._crystal(rng))
+
+    def _crystal(self, rng: np.random.Generator) -> Structure | Refused:
+        borrow("pyxtal", "crystals", "the source 'crystals'")
+        from pyxtal import pyxtal
+        from pyxtal.symmetry import Group
+
+        for _ in range(ATTEMPTS):
+            composition = draw_composition(self.elements, self.max_cations, rng)
+            if composition is None:
+                return Refused("no_composition", f"no charge-balanced composition of {', '.join(self.elements)}")
+            symbols, amounts = composition
+            largest = self.max_atoms // sum(amounts)
+            if largest == 0:
+                continue
+            group = _group(Group, int(rng.integers(SPACE_GROUPS[0], SPACE_GROUPS[1] + 1)))
+            centring = _lattice_points(group.symbol)
+            units = int(rng.integers(1, largest + 1))
+            counts = [n * units * centring for n in amounts]
+            if not group.check_compatible(counts)[0]:
+                continue
+            crystal = pyxtal()
+            crystal.from_random(
+                3,
+                group,
+                list(symbols),
+                counts,
+                factor=float(rng.uniform(*self.volume_factor)),
+                random_state=int(rng.integers(2**31 - 1)),
+            )
+            if crystal.valid:
+                metadata = {"space_group": group.number, "formula_units": units}
+                primitive = Structure.from_ase(_primitive(crystal.to_ase()), generator_metadata=metadata)
+                return self._loosen(primitive, float(rng.uniform(*self.shortest_scaled_distance)))
+        return Refused("no_crystal", f"no crystal after {ATTEMPTS} compositions and space groups")
+
+    def _loosen(self, crystal: Structure, wanted: float) -> Structure | Refused:
+        """Push contacts apart, then expand what is left, until the shortest scaled distance is the one wanted."""
+        pushed = push_apart(crystal, wanted)
+        scaled, _ = smallest_scaled_distance(pushed)
+        factor = max(1.0, wanted / scaled)
+        if factor > self.max_expansion:
+            return Refused("too_close", f"atoms at {scaled:.2f} of their radii: the cell would grow by {factor:.2f}")
+        return pushed.with_(positions=pushed.positions * factor, cell=pushed.cell * factor)
+
+
+def push_apart(structure: Structure, wanted: float, steps: int = PUSH_STEPS) -> Structure:
+    """Move atoms that are closer than ``wanted`` times the sum of their covalent radii away from each other.
+
+    Every such pair moves along its own line, so a symmetric crystal keeps its symmetry, and atoms that it holds in place
+    stay there.
+    """
+    radii = covalent_radii()[structure.atomic_numbers]
+    for _ in range(steps):
+        neighbors = structure_neighbors(structure, 2 * wanted * float(radii.max()))
+        i, j = neighbors.edge_index
+        overlap = wanted * (radii[i] + radii[j]) - neighbors.distance
+        close = (overlap > 0) & (neighbors.distance > 0)
+        if not close.any():
+            break
+        i, j = i[close], j[close]
+        vector = structure.positions[j] + neighbors.edge_shift[close] @ structure.cell - structure.positions[i]
+        push = PUSH_FRACTION * (overlap[close] / neighbors.distance[close])[:, None] * vector
+        displacement = np.zeros_like(structure.positions)
+        np.add.at(displacement, i, -push)
+        structure = structure.with_(positions=structure.positions + displacement)
+    return structure
+
+
+def draw_composition(
+    elements: Sequence[str], max_cations: int, rng: np.random.Generator
+) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
+    """Some cations (metals, metalloids) and an anion, in the smallest amounts whose charges cancel.
+
+    One cation is drawn as often as all larger numbers together. Charges are pymatgen's common oxidation states.
+
+    Returns
+    -------
+    symbols, amounts
+        or None where the elements hold no cation or no anion.
+    """
+    cations, anions = _oxidation_states(tuple(elements))
+    if not cations or not anions:
+        return None
+    wanted = 1 if rng.random() < 0.5 else int(rng.integers(1, max_cations + 1))
+    n_cations = min(wanted, len({symbol for symbol, _ in cations}))
+    chosen: dict[str, int] = {}
+    while len(chosen) < n_cations:
+        symbol, state = cations[int(rng.integers(len(cations)))]
+        chosen.setdefault(symbol, state)
+    options = [a for a in anions if a[0] not in chosen]
+    if not options:
+        return None
+    anion, anion_state = options[int(rng.integers(len(options)))]
+    amounts = [int(rng.integers(1, 3)) if n_cations > 1 else 1 for _ in chosen]
+    charge = sum(n * state for n, state in zip(amounts, chosen.values(), strict=True))
+    scale = abs(anion_state) // gcd(charge, abs(anion_state))
+    numbers = [n * scale for n in amounts] + [charge * scale // abs(anion_state)]
+    divisor = gcd(*numbers)
+    return (*chosen, anion), tuple(n // divisor for n in numbers)
+
+
+@lru_cache(maxsize=8)
+def _oxidation_states(elements: tuple[str, ...]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    from pymatgen.core import Element
+
+    cations, anions = [], []
+    for symbol in elements:
+        element = Element(symbol)
+        states = [int(state) for state in element.common_oxidation_states]
+        if element.is_metal or element.is_metalloid:
+            cations += [(symbol, state) for state in states if state > 0]
+        else:
+            anions += [(symbol, state) for state in states if state < 0]
+    return cations, anions
+
+
+@lru_cache(maxsize=256)
+def _group(make: Any, number: int) -> Any:
+    return make(number)
+
+
+def _lattice_points(symbol: str) -> int:
+    """Primitive cells per conventional cell, from the first letter of the space-group symbol."""
+    return {"P": 1, "R": 3, "F": 4}.get(symbol[0], 2)
+
+
+def _primitive(atoms: Any) -> Any:
+    """Primitive cell (spglib), or the cell itself where spglib finds none."""
+    import ase
+    import spglib
+
+    found = spglib.find_primitive((atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers), symprec=1e-3)
+    if found is None:
+        return atoms
+    cell, scaled, numbers = found
+    return ase.Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True)

@@ -1,0 +1,59 @@
+"""The door: what is refused before any teacher sees it, with its reason."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from potstill.generate.geometry import content_hash, distance_fingerprint, smallest_scaled_distance
+from potstill.types import Array, Refused, Structure
+
+NEAR_DUPLICATE_ANGSTROM = 0.005
+
+
+class DoorOptions(BaseModel):
+    """Limits on the geometry of a structure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_scaled_distance: Annotated[float, Field(gt=0, description="smallest distance over the sum of covalent radii")] = 0.7
+    max_volume_per_atom_cubic_angstrom: Annotated[
+        float, Field(gt=0, description="largest cell volume per atom of a crystal")
+    ] = 80.0
+
+    def screen(self, structure: Structure) -> Structure | Refused:
+        """The structure, or why not."""
+        scaled, pair = smallest_scaled_distance(structure)
+        if scaled < self.min_scaled_distance:
+            return Refused("too_close", f"atoms {pair} at {scaled:.2f} of the sum of their covalent radii")
+        if structure.volume / len(structure) > self.max_volume_per_atom_cubic_angstrom:
+            return Refused("too_empty", f"{structure.volume / len(structure):.0f} Å^3 per atom")
+        return structure
+
+
+class Door:
+    """Remembers who came in, and refuses copies: same content, or same composition and same distances."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, str] = {}
+        self._fingerprints: dict[str, list[tuple[str, Array]]] = {}
+
+    def admit(self, structure: Structure) -> Refused | None:
+        """None where the structure is new; it is remembered then."""
+        copy_of = self._hashes.get(content_hash(structure))
+        if copy_of is not None:
+            return self._refuse("duplicate", structure, f"the same atoms as {copy_of}")
+        fingerprint = distance_fingerprint(structure)
+        same_composition = self._fingerprints.setdefault(structure.formula, [])
+        for other, known in same_composition:
+            if np.abs(known - fingerprint).max() < NEAR_DUPLICATE_ANGSTROM:
+                return self._refuse("near_duplicate", structure, f"the same distances as {other}")
+        self._hashes[content_hash(structure)] = structure.id
+        same_composition.append((structure.id, fingerprint))
+        return None
+
+    @staticmethod
+    def _refuse(reason: str, structure: Structure, detail: str) -> Refused:
+        return Refused(reason, detail, id=structure.id, source=structure.source, stage="generate")

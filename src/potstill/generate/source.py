@@ -1,0 +1,71 @@
+"""What a source is: options that a config states, and one method that turns indices into structures.
+
+A source is a frozen pydantic model, so that a config *is* the source and travels to worker processes as data. An
+outsider's source is a subclass named by an entry point of the group ``potstill.sources``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from potstill.types import Refused, Structure
+
+T = TypeVar("T", bound="SourceOptions")
+
+
+class SourceOptions(BaseModel, ABC):
+    """Options common to every source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: Annotated[int, Field(gt=0, description="structures wanted from this source")]
+    label: Annotated[
+        str, Field(description="name in the dataset; the source's own name where empty", pattern=r"^[\w.-]*$")
+    ] = ""
+    elements: Annotated[
+        tuple[str, ...], Field(description="chemical symbols allowed; those of the generate section where empty")
+    ] = ()
+    max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 40
+
+    @property
+    def name(self) -> str:
+        """Name written into ``/structures/source``."""
+        return self.label or str(getattr(self, "source"))  # noqa: B009 - the discriminator lives in the leaf
+
+    @property
+    def derived(self) -> bool:
+        """Whether it starts from the structures of the sources that stand before it."""
+        return False
+
+    def available(self) -> int | None:
+        """How many structures it can give at most, or None where there is no end."""
+        return None
+
+    @abstractmethod
+    def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
+        """One structure or refusal for each index, in order: a pure function of the options, the index and the seed."""
+
+
+def random_generator(seed: int, name: str, index: int) -> np.random.Generator:
+    """The random numbers of one candidate, whoever computes it and when."""
+    words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype=np.uint32)
+    return np.random.default_rng([seed, index, *words.tolist()])
+
+
+def propose_each(
+    name: str, indices: Sequence[int], seed: int, make: Callable[[int, np.random.Generator], Structure | Refused]
+) -> list[Structure | Refused]:
+    """Call ``make(index, rng)`` for each index; an exception refuses that candidate and no other."""
+    results: list[Structure | Refused] = []
+    for index in indices:
+        try:
+            results.append(make(index, random_generator(seed, name, index)))
+        except Exception as error:  # noqa: BLE001 - a source may use any library; one candidate must not stop a run
+            results.append(Refused("source_error", f"{type(error).__name__}: {error}"))
+    return results

@@ -1,0 +1,209 @@
+"""The stage ``label``: ``structures/structures.h5`` in, labelled parts and then ``dataset.h5`` out.
+
+A task labels a range of structures with one thread and seals a part file. A part remembers the teacher's fingerprint, and
+parts of two teachers are never merged. What the teacher cannot label, or labels beyond the stated limits, is refused with
+its reason and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from potstill.dataset import Dataset, merge, split_by_family, write_part
+from potstill.errors import DatasetError, PotstillError
+from potstill.execute import run_tasks
+from potstill.label.teacher import TeacherOptions
+from potstill.types import Labels, Refused, Structure, Teacher
+
+if TYPE_CHECKING:
+    from potstill.config import LabelConfig, SplitConfig
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTask:
+    """Structures ``start … stop`` of a file, to be labelled and sealed at ``path``."""
+
+    structures: Path
+    start: int
+    stop: int
+    teacher: TeacherOptions
+    max_force: float
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCount:
+    """What one task labelled and refused."""
+
+    labelled: int
+    refused: int
+    seconds: float
+
+
+def label(
+    config: LabelConfig,
+    structures: Path,
+    folder: Path,
+    *,
+    workers: int,
+    on_progress: Callable[[LabelCount], None] = lambda count: None,
+) -> list[Path]:
+    """Label every structure of a file into parts.
+
+    Parameters
+    ----------
+    config
+        Section ``label`` of the config.
+    structures
+        File of unlabelled structures.
+    folder
+        Where the parts stand; those that are already there are kept.
+    workers
+        Processes, each with one thread.
+    on_progress
+        Called after each finished task, also for those found finished.
+
+    Returns
+    -------
+    list of Path
+        Parts in the order of the structures.
+    """
+    size = config.structures_per_task
+    total = len(Dataset(structures))
+    tasks = [
+        LabelTask(
+            structures=structures,
+            start=start,
+            stop=min(start + size, total),
+            teacher=config.teacher,
+            max_force=config.max_force_ev_per_angstrom,
+            path=folder / f"{start:08d}-{min(start + size, total):08d}.h5",
+        )
+        for start in range(0, total, size)
+    ]
+    for task in tasks:
+        if task.path.exists():
+            on_progress(_count(task.path))
+    missing = [task for task in tasks if not task.path.exists()]
+    run_tasks(label_structures, missing, workers=workers, on_done=lambda task, count: on_progress(count))
+    return [task.path for task in tasks]
+
+
+def label_structures(task: LabelTask) -> LabelCount:
+    """Label and seal the structures of one task (runs in a worker)."""
+    started = time.perf_counter()
+    teacher = _teacher(task.teacher)
+    structures = Dataset(task.structures)[task.start : task.stop]
+    answers = ask(teacher, structures, task.max_force)
+    labelled = [s.with_(labels=a) for s, a in zip(structures, answers, strict=True) if isinstance(a, Labels)]
+    refused = [
+        Refused(a.reason, a.detail, id=s.id, source=s.source, stage="label")
+        for s, a in zip(structures, answers, strict=True)
+        if isinstance(a, Refused)
+    ]
+    seconds = time.perf_counter() - started
+    attributes = {"teacher": dict(teacher.fingerprint), "seconds": seconds, "max_force": task.max_force}
+    write_part(task.path, labelled, refused, labelled=True, attributes=attributes)
+    return LabelCount(len(labelled), len(refused), seconds)
+
+
+def ask(teacher: Teacher, structures: Sequence[Structure], max_force: float) -> list[Labels | Refused]:
+    """A teacher's answers, checked at the door: shapes, finite numbers, force limit.
+
+    Raises
+    ------
+    PotstillError
+        If the teacher gives another number of answers than it was asked for.
+    """
+    answers = teacher.label(structures)
+    if len(answers) != len(structures):
+        raise PotstillError(f"the teacher gave {len(answers)} answers to {len(structures)} structures")
+    return [
+        answer if isinstance(answer, Refused) else _screen(structure, answer, max_force)
+        for structure, answer in zip(structures, answers, strict=True)
+    ]
+
+
+def _screen(structure: Structure, labels: Labels, max_force: float) -> Labels | Refused:
+    if labels.forces.shape != (len(structure), 3):
+        return Refused("wrong_shape", f"forces of shape {labels.forces.shape} for {len(structure)} atoms")
+    numbers = [np.array(labels.energy), labels.forces, *([] if labels.stress is None else [labels.stress])]
+    if not all(np.isfinite(array).all() for array in numbers):
+        return Refused("not_finite", "energy, forces or stress are not finite")
+    largest = float(np.linalg.norm(labels.forces, axis=1).max())
+    if largest > max_force:
+        return Refused("force_limit", f"largest force {largest:.1f} eV/Å > {max_force:g}")
+    return labels
+
+
+def assemble(
+    parts: Sequence[Path],
+    generated: Path,
+    path: Path,
+    *,
+    split: SplitConfig,
+    seed: int,
+    attributes: Mapping[str, Any],
+) -> None:
+    """Merge labelled parts into ``dataset.h5`` with its split and every refusal so far.
+
+    Raises
+    ------
+    DatasetError
+        If the parts were labelled by different teachers.
+    """
+    fingerprints = sorted({_attribute(part, "teacher") for part in parts})
+    if len(fingerprints) > 1:
+        raise DatasetError(
+            "the labelled parts come from different teachers:\n  " + "\n  ".join(fingerprints) + "\n"
+            "  remove the folder 'label' of the run and label again with one of them"
+        )
+    seconds = sum(float(_attribute(part, "seconds")) for part in parts)
+    families, elements = _families(parts)
+    merge(
+        parts,
+        path,
+        attributes={**attributes, "teacher": fingerprints[0], "label_worker_seconds": seconds},
+        splits=split_by_family(
+            families, elements, valid_fraction=split.valid_fraction, test_fraction=split.test_fraction, seed=seed
+        ),
+        refused_before=generated,
+    )
+
+
+def _families(parts: Sequence[Path]) -> tuple[list[str], list[frozenset[int]]]:
+    families: list[str] = []
+    elements: list[frozenset[int]] = []
+    for part in parts:
+        with h5py.File(part, "r") as file:
+            families += list(file["structures/family"].asstr()[:]) if len(file["structures/family"]) else []
+            ptr, numbers = file["structures/ptr"][:], file["atoms/atomic_numbers"][:]
+        elements += [frozenset(numbers[a:b].tolist()) for a, b in pairwise(ptr)]
+    return families, elements
+
+
+@lru_cache(maxsize=1)
+def _teacher(options: TeacherOptions) -> Teacher:
+    """The teacher of this process, loaded once; workers are spawned, so they share nothing with their parent."""
+    return options.load()
+
+
+def _count(part: Path) -> LabelCount:
+    with h5py.File(part, "r") as file:
+        return LabelCount(len(file["structures/ptr"]) - 1, len(file["refused/id"]), float(file.attrs["seconds"]))
+
+
+def _attribute(part: Path, name: str) -> str:
+    with h5py.File(part, "r") as file:
+        value = file.attrs[name]
+    return value if isinstance(value, str) else json.dumps(float(value))

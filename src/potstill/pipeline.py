@@ -1,0 +1,241 @@
+"""The stages in order, each from files to files; the README's figure as code.
+
+generate -> structures/structures.h5 -> label -> dataset.h5 -> audit -> audit.json
+                                                  dataset.h5 -> train -> student/ -> evaluate -> evaluate.json
+                                                                         student/ -> deploy -> deploy/
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from potstill import __version__
+from potstill.config import Config
+from potstill.dataset import open_dataset, sealed
+from potstill.errors import InputError, PotstillError
+from potstill.execute import available_cores
+from potstill.progress import Progress
+from potstill.run_folder import STAGES, RunFolder
+from potstill.types import Teacher
+
+log = logging.getLogger(__name__)
+
+
+class NoGoError(PotstillError):
+    """The audit says NO-GO: what comes after it is not done."""
+
+    exit_code = 3
+
+
+class Pipeline:
+    """One run: its config, its folder, and a teacher that is loaded once and only if needed.
+
+    Parameters
+    ----------
+    config
+        Checked.
+    run
+        Its folder.
+    progress
+        Shows what goes on.
+    """
+
+    def __init__(self, config: Config, run: RunFolder, progress: Progress) -> None:
+        self.config = config
+        self.run = run
+        self.progress = progress
+        self.teacher: Callable[[], Teacher] = cache(config.label.teacher.load)
+
+    @property
+    def workers(self) -> int:
+        """Processes for generate and label."""
+        return self.config.workers or available_cores()
+
+    def all_stages(self) -> None:
+        """Every stage that is not done yet, then the report.
+
+        Raises
+        ------
+        NoGoError
+            If the audit does not pass; its report is written first.
+        """
+        for stage in STAGES:
+            self.stage(stage)
+            if stage == "audit":
+                self.stop_on_no_go()
+
+    def stage(self, name: str, *, again: bool = False) -> None:
+        """One stage, unless it is done and not asked for again; its time adds up over resumed runs."""
+        before = self.run.stage(name)
+        if before["state"] == "done" and not again:
+            self.progress.skip(name, before["seconds"])
+            return
+        started = perf_counter() - (0.0 if again else before["seconds"])
+        self.run.set_stage(name, "running", perf_counter() - started)
+        try:
+            with self.progress.stage(name):
+                _STAGES[name](self, lambda: perf_counter() - started)
+        except BaseException as error:
+            self.run.set_stage(name, "failed", perf_counter() - started)
+            if isinstance(error, KeyboardInterrupt):
+                log.warning("interrupted during %s; what was finished is kept", name)
+            raise
+        self.run.set_stage(name, "done", perf_counter() - started)
+        self.run.log_metrics(stage=name, event="done", seconds=round(perf_counter() - started, 3))
+        self.write_report()
+
+    def require(self, name: str) -> None:
+        """Raise where the stages that a stage starts from are not done."""
+        needed = {"label": "generate", "audit": "label", "train": "label", "evaluate": "train", "deploy": "train"}
+        before = needed.get(name)
+        if before is not None and self.run.stage(before)["state"] != "done":
+            raise InputError(
+                f"{self.run.path}: '{name}' needs '{before}' to be done, which is {self.run.stage(before)['state']}\n"
+                f"  do all stages with:  potstill run {self.run.config} --out {self.run.path} --resume"
+            )
+
+    def stop_on_no_go(self) -> None:
+        """Raise :class:`NoGoError` where ``audit.json`` does not say GO."""
+        report = _read_json(self.run.json("audit"))
+        if report["verdict"] != "GO":
+            failed = [f"  {f['check']}: {_figure(f)}. {f['why']}" for f in report["findings"] if f["verdict"] != "GO"]
+            raise NoGoError(f"NO-GO: {len(failed)} check(s) of the audit did not pass\n" + "\n".join(failed))
+
+    def write_report(self) -> None:
+        """``report.html`` from whatever is there."""
+        from potstill.report.pages import write_run_page
+
+        write_run_page(self.run)
+
+    def _generate(self, seconds: Callable[[], float]) -> None:
+        from potstill.generate.stage import generate
+
+        with self.progress.counts(sum(s.count for s in self.config.generate.sources), "structures") as bar:
+            counts = generate(
+                self.config.generate,
+                self.run.structures.parent,
+                seed=self.config.seed,
+                workers=self.workers,
+                on_progress=lambda count: bar.source(count.name, count.accepted, count.refused),
+            )
+        self.run.log_metrics(
+            stage="generate",
+            sources={c.name: {"wanted": c.wanted, "accepted": c.accepted, "refused": c.refused} for c in counts},
+        )
+
+    def _label(self, seconds: Callable[[], float]) -> None:
+        from potstill.label.stage import assemble, label
+
+        total = len(open_dataset(self.run.structures))
+        with self.progress.counts(total, "structures") as bar:
+
+            def advance(count: Any) -> None:
+                bar.advance(count.labelled, count.refused)
+                self.run.log_metrics(stage="label", labelled=count.labelled, refused=count.refused)
+
+            parts = label(
+                self.config.label,
+                self.run.structures,
+                self.run.labelled_parts,
+                workers=self.workers,
+                on_progress=advance,
+            )
+        assemble(
+            parts,
+            self.run.structures,
+            self.run.dataset,
+            split=self.config.dataset,
+            seed=self.config.seed,
+            attributes={
+                "config": self.run.config.read_text(encoding="utf-8"),
+                "potstill": __version__,
+                "label_seconds": seconds(),
+                "workers": self.workers,
+            },
+        )
+        fingerprint = json.loads(open_dataset(self.run.dataset).attributes["teacher"])
+        self.run.update(teacher={"name": fingerprint["name"], "version": fingerprint["version"], "fingerprint": fingerprint})
+
+    def _audit(self, seconds: Callable[[], float]) -> None:
+        from potstill.audit.stage import audit, write_report
+        from potstill.report.audit import write_audit_page
+
+        report, stats = audit(open_dataset(self.run.dataset), self.config.audit, teacher=self.teacher, seed=self.config.seed)
+        write_report(report, self.run.json("audit"))
+        write_audit_page(report, stats, open_dataset(self.run.dataset), self.run.html("audit"))
+
+    def _train(self, seconds: Callable[[], float]) -> None:
+        from potstill.train.stage import train
+
+        dataset = open_dataset(self.run.dataset)
+        with self.progress.counts(self.config.train.epochs, "epochs") as bar:
+
+            def report(epoch: int, errors: dict[str, float]) -> None:
+                bar.set(epoch, errors)
+                self.run.log_metrics(stage="train", epoch=epoch, **errors)
+
+            train(
+                dataset,
+                self.config.student,
+                self.config.train,
+                self.run.student,
+                seed=self.config.seed,
+                on_epoch=report,
+                provenance={
+                    "dataset": json.loads(dataset.attributes["checksums"]),
+                    "teacher": json.loads(dataset.attributes["teacher"]),
+                    "potstill": __version__,
+                },
+            )
+
+    def _evaluate(self, seconds: Callable[[], float]) -> None:
+        from potstill.deploy.student import load_student
+        from potstill.evaluate.stage import evaluate
+        from potstill.report.evaluate import write_evaluate_page
+
+        evaluation = evaluate(
+            load_student(self.run.student),
+            open_dataset(self.run.dataset),
+            self.config.evaluate,
+            teacher=self.teacher,
+            seed=self.config.seed,
+            on_step=self.progress.note,
+        )
+        with sealed(self.run.json("evaluate")) as temporary:
+            temporary.write_text(json.dumps(evaluation.report, indent=2, ensure_ascii=False), encoding="utf-8")
+        write_evaluate_page(evaluation, self.run.html("evaluate"))
+
+    def _deploy(self, seconds: Callable[[], float]) -> None:
+        from potstill.deploy.stage import deploy
+        from potstill.evaluate.stage import pick
+
+        dataset = open_dataset(self.run.dataset)
+        held_out = [dataset[int(k)] for k in dataset.split("test")] or dataset[:16]
+        example = pick(held_out, periodic=False) or pick(held_out, periodic=True) or held_out[0]
+        deploy(self.run.student, self.run.deploy, self.config.deploy.formats, example)
+
+
+_STAGES: dict[str, Callable[[Pipeline, Callable[[], float]], None]] = {
+    "generate": Pipeline._generate,
+    "label": Pipeline._label,
+    "audit": Pipeline._audit,
+    "train": Pipeline._train,
+    "evaluate": Pipeline._evaluate,
+    "deploy": Pipeline._deploy,
+}
+
+
+def _figure(finding: dict[str, Any]) -> str:
+    if finding["measured"] is None:
+        return "did not run"
+    return f"{finding['measured']:.4g} {finding['unit']} against {finding['limit']:.4g}"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,182 @@
+"""What a run will cost, from a short measured probe, and what it lacks here.
+
+Enters a config, leaves rows of counts, seconds, bytes and memory per stage. Nothing is written into a run folder.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from potstill.config import Config
+from potstill.errors import InputError, MissingExtraError, PotstillError
+from potstill.execute import available_cores
+from potstill.generate.source import SourceOptions
+from potstill.registry import borrow
+from potstill.types import Labels, Structure
+from potstill.units import duration
+
+PROBE_CANDIDATES = 12
+PROBE_LABELS = 8
+PROBE_STEPS = 3
+LONG_RUN_SECONDS = 3600.0
+BYTES_PER_ATOM = 1 + 12 + 12
+BYTES_PER_STRUCTURE = 8 + 72 + 3 + 8 + 36 + 1 + 250
+SOURCE_PACKAGES = {
+    "molecules": (("rdkit", "molecules"),),
+    "crystals": (("pyxtal", "crystals"),),
+    "benchmark": (("pymatgen", "crystals"),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Estimate for one stage."""
+
+    stage: str
+    what: str
+    seconds: float
+    disk_bytes: float
+    memory_bytes: float
+
+
+def missing_pieces(config: Config) -> list[str]:
+    """What this config needs and this machine lacks, each with the command that mends it."""
+    needs = [
+        (package, extra, f"the source '{source.name}'")
+        for source in config.generate.sources
+        for package, extra in SOURCE_PACKAGES.get(str(getattr(source, "source", "")), ())
+    ]
+    teacher = config.label.teacher.requires()
+    if teacher is not None:
+        needs.append((*teacher, f"the teacher '{getattr(config.label.teacher, 'name', '')}'"))
+    missing = []
+    for package, extra, why in needs:
+        try:
+            borrow(package, extra, why)
+        except PotstillError as error:
+            missing.append(str(error))
+    if not missing:
+        try:
+            config.label.teacher.check_weights()
+        except (InputError, MissingExtraError) as error:
+            missing.append(str(error))
+    return missing
+
+
+def probe(config: Config) -> list[Cost]:
+    """Run a few candidates, labels and training steps, and extrapolate by the counts of the config."""
+    structures, generate_seconds = _probe_generate(config)
+    workers = config.workers or available_cores()
+    total = sum(source.count for source in config.generate.sources)
+    labels_seconds, labelled = _probe_label(config, structures)
+    atoms = sum(len(s) for s in structures) / len(structures)
+    disk = total * (BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM)
+    memory = _resident_bytes()
+    training = _probe_train(config, labelled) * total * (1 - config.dataset.test_fraction) * config.train.epochs
+    evaluating = 10.0 * labels_seconds * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
+    return [
+        Cost("generate", f"{total} structures", generate_seconds / workers, disk, memory * workers),
+        Cost("label", f"{total} structures", labels_seconds * total / workers, 2 * disk, memory * workers),
+        Cost("audit", f"{max(8, round(total * config.audit.replay_fraction))} labels again", 0.003 * total, 1e6, memory),
+        Cost("train", f"{config.train.epochs} epochs", training, 2e7, memory + 4 * disk),
+        Cost("evaluate", f"{config.evaluate.nve_ps:g} ps of dynamics each", evaluating, 2e6, memory),
+        Cost("deploy", ", ".join(config.deploy.formats), 1.0, 5e6, memory),
+    ]
+
+
+def print_plan(costs: Sequence[Cost], console: Console) -> None:
+    """The estimate as a table."""
+    table = Table(title="estimate from a measured probe, good to about a factor of two")
+    for heading in ("stage", "what", "time", "disk", "memory"):
+        table.add_column(heading, justify="left" if heading in ("stage", "what") else "right")
+    for cost in costs:
+        table.add_row(
+            cost.stage,
+            cost.what,
+            duration(cost.seconds),
+            f"{cost.disk_bytes / 1e6:,.1f} MB",
+            f"{cost.memory_bytes / 1e9:.1f} GB",
+        )
+    table.add_section()
+    table.add_row(
+        "total", "", duration(sum(c.seconds for c in costs)), f"{sum(c.disk_bytes for c in costs) / 1e6:,.1f} MB", ""
+    )
+    console.print(table)
+
+
+def ask_before_long_run(config: Config) -> None:
+    """Show the estimate and ask, where it exceeds an hour and someone sits at the terminal."""
+    if not sys.stdin.isatty():
+        return
+    costs = probe(config)
+    if sum(cost.seconds for cost in costs) > LONG_RUN_SECONDS:
+        print_plan(costs, Console(stderr=True))
+        typer.confirm("Start this run?", abort=True)
+
+
+def _probe_generate(config: Config) -> tuple[list[Structure], float]:
+    """Some accepted structures of every source, and the estimated seconds of one worker for all of them."""
+    structures: list[Structure] = []
+    seconds = 0.0
+    for source in config.generate.resolved_sources():
+        source.propose(range(1), config.seed, structures)  # imports
+        started = time.perf_counter()
+        proposals = source.propose(range(PROBE_CANDIDATES), config.seed, structures)
+        accepted = [p for p in proposals if isinstance(p, Structure)]
+        accepted = [s for s in accepted if isinstance(config.generate.door.screen(s), Structure)]
+        spent = time.perf_counter() - started
+        seconds += spent * _candidates_needed(source, len(accepted)) / PROBE_CANDIDATES
+        structures += [s.with_(source=source.name, family=s.family or s.formula) for s in accepted]
+    if not structures:
+        raise PotstillError("the probe got no structure from any source; look at 'elements' and 'max_atoms'")
+    return structures, seconds
+
+
+def _candidates_needed(source: SourceOptions, accepted: int) -> float:
+    needed = source.count * PROBE_CANDIDATES / max(accepted, 0.5)
+    available = source.available()
+    return needed if available is None else min(needed, available)
+
+
+def _probe_label(config: Config, structures: Sequence[Structure]) -> tuple[float, list[Structure]]:
+    """Seconds per structure in this process, and some labelled structures."""
+    teacher = config.label.teacher.load()
+    chosen = list(structures[:: max(1, len(structures) // PROBE_LABELS)])[:PROBE_LABELS]
+    teacher.label(chosen[:1])
+    started = time.perf_counter()
+    answers = teacher.label(chosen)
+    seconds = (time.perf_counter() - started) / len(chosen)
+    labelled = [s.with_(labels=a) for s, a in zip(chosen, answers, strict=True) if isinstance(a, Labels)]
+    return seconds, labelled
+
+
+def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
+    """Seconds of training for one structure in one epoch."""
+    from potstill.train.stage import train_structures
+
+    if not labelled:
+        raise PotstillError("the teacher labelled none of the probed structures")
+    size = config.train.batch_structures
+    structures = [labelled[k % len(labelled)] for k in range(size * PROBE_STEPS)]
+    with tempfile.TemporaryDirectory() as folder:
+        short = config.train.model_copy(update={"epochs": 1})
+        train_structures(structures[:size], [], config.student, short, Path(folder), seed=0)
+        started = time.perf_counter()
+        train_structures(structures, [], config.student, short, Path(folder) / "timed", seed=0)
+        return (time.perf_counter() - started) / len(structures)
+
+
+def _resident_bytes() -> float:
+    import psutil
+
+    return float(psutil.Process(os.getpid()).memory_info().rss)

@@ -1,0 +1,134 @@
+"""The page ``audit.html``: the verdict first, then every check, the sources, the elements, distributions and pictures.
+
+Enters the contents of ``audit.json`` with the statistics behind them, leaves one HTML file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from potstill.dataset import Dataset
+from potstill.report import plots
+from potstill.report.elements import by_source, periodic_table
+from potstill.report.page import readable, worst_first, write_page
+from potstill.report.pictures import Picture, examples, pointed_at, without
+from potstill.stats import Statistics
+from potstill.types import Array
+from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
+
+MOST_PICTURES = 4
+SHOWN_WHEN_GO = ("distances", "force_limits")
+
+
+def write_audit_page(report: dict[str, Any], stats: Statistics, dataset: Dataset, path: Path) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    report, stats
+        What :func:`potstill.audit.stage.audit` gave.
+    dataset
+        The file it judged.
+    path
+        Where the page will stand.
+    """
+    findings = worst_first(report["findings"])
+    limits = {f["check"]: f["limit"] for f in findings}
+    shown: set[str] = set()
+    worst = _worst(findings, stats, dataset, shown)
+    counts = stats.element_counts
+    write_page(
+        path,
+        "audit.html",
+        title="Audit of the data",
+        dataset_name=report.get("dataset", dataset.path.name),
+        report=report,
+        sentence=sentence(report),
+        findings=findings,
+        table=periodic_table(counts, f"Periodic table with the number of atoms of {len(counts)} elements"),
+        element_caption=f"Atoms of each element over all sources: {len(counts)} elements, "
+        f"{sum(counts.values()):,} atoms. Shades are logarithmic.",
+        by_source=by_source(stats.elements),
+        histograms=_histograms(stats, limits),
+        limits_shown=bool(limits.get("distances") or limits.get("force_limits")),
+        worst=worst,
+        worst_title="Structures behind the checks that did not pass"
+        if report["verdict"] != "GO" and any(f["verdict"] == "NO_GO" and f["worst"] for f in findings)
+        else "The structures closest to the limits",
+        examples=without(examples(dataset), shown),
+    )
+
+
+def sentence(report: Mapping[str, Any]) -> str:
+    """The verdict in one plain sentence.
+
+    >>> sentence({"verdict": "NO_GO", "labelled": 7, "findings": [{"check": "size_cv", "verdict": "NO_GO"}]})
+    '1 of 1 checks did not pass: size cv. Nothing should be trained on this data yet.'
+    """
+    findings = report["findings"]
+    failed = [readable(f["check"]) for f in findings if f["verdict"] not in ("GO", "WARN")]
+    if report["verdict"] == "GO":
+        return f"All {len(findings)} checks passed on {report['labelled']:,} labelled structures."
+    if not findings:
+        return "No check was made, so nothing is known of this data."
+    return (
+        f"{len(failed)} of {len(findings)} checks did not pass: {', '.join(failed)}. "
+        "Nothing should be trained on this data yet."
+    )
+
+
+def _worst(
+    findings: Sequence[Mapping[str, Any]], stats: Statistics, dataset: Dataset, shown: set[str]
+) -> list[tuple[str, list[Picture]]]:
+    """Pictures of what the failing checks point at; where none does, of what is closest to the limits."""
+    chosen = [f for f in findings if f["verdict"] == "NO_GO" and f["worst"]]
+    chosen = chosen or [f for f in findings if f["check"] in SHOWN_WHEN_GO]
+    sections = []
+    for finding in chosen:
+        notes = {name: _note(finding["check"], stats, k) for k, name in enumerate(stats.ids) if name in finding["worst"]}
+        pictures = pointed_at(dataset, finding["worst"][:MOST_PICTURES], notes, shown)
+        if pictures:
+            sections.append((readable(finding["check"]).capitalize(), pictures))
+    return sections
+
+
+def _note(check: str, stats: Statistics, k: int) -> str:
+    if check == "distances":
+        return f"{stats.scaled_distance[k]:.2f} of radii sum"
+    if check == "force_limits":
+        return f"{stats.largest_force[k]:.1f} eV/Å"
+    return f"{stats.sources[k]}, {stats.atoms[k]} atoms"
+
+
+def _histograms(stats: Statistics, limits: Mapping[str, float | None]) -> list[tuple[Markup | None, str]]:
+    names = sorted(stats.elements)
+    rows = {name: stats.of_source(name) for name in names}
+
+    def of(values: Sequence[float], factor: float = 1.0) -> dict[str, Array]:
+        if len(values) != len(stats.ids):  # not labelled
+            return {}
+        column = factor * np.array(values, float)
+        return {name: column[rows[name]] for name in names}
+
+    volume = of(stats.volume_per_atom)
+    pressure = of(stats.pressure, GPA_PER_EV_PER_CUBIC_ANGSTROM)
+    force_limit = limits.get("force_limits")
+    return [
+        (plots.histograms(of(stats.atoms), "atoms per structure"), "Atoms per structure."),
+        (
+            plots.histograms(of(stats.scaled_distance), "of the sum of radii", limit=limits.get("distances")),
+            "Smallest distance in each structure, over the sum of the two covalent radii.",
+        ),
+        (plots.histograms(of(stats.energy_per_atom), "eV/atom"), "Energy per atom, as the teacher gives it."),
+        (
+            plots.histograms(of(stats.largest_force), "eV/Å", logarithmic=True, limit=force_limit),
+            "Largest force on an atom of each structure. Logarithmic axis; structures without any force are left out.",
+        ),
+        (plots.histograms(pressure, "GPa"), "Pressure of the periodic structures; positive is compressed."),
+        (plots.histograms(volume, "Å³/atom"), "Volume per atom of the periodic structures."),
+    ]

@@ -1,0 +1,225 @@
+"""The page ``evaluate.html``: how far the student is from its teacher, how stable its dynamics are, how fast it is.
+
+Enters an evaluation, leaves one HTML file, and beside it in ``figures/`` those figures that the page of the run shows too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from potstill.dataset import sealed
+from potstill.evaluate.dynamics import Trajectory
+from potstill.evaluate.errors import Comparison
+from potstill.evaluate.stage import Evaluation
+from potstill.report import plots
+from potstill.report.page import figure, readable, verdict_of, worst_first, write_page
+from potstill.report.pictures import picture
+from potstill.types import Array
+from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM, MILLI
+
+KEPT = ("parity_forces", "parity_energy", "parity_stress", "nve_energy", "nve_temperature")
+LONGEST_CHART = 40
+
+
+def write_evaluate_page(evaluation: Evaluation, path: Path) -> None:
+    """Write the page, and the figures that ``report.html`` shows again."""
+    report = evaluation.report
+    findings = report.get("findings", [])
+    figures = _figures(evaluation)
+    for name in KEPT:
+        keep_figure(path.parent / "figures" / f"{name}.svg", figures[name])
+    write_page(
+        path,
+        "evaluate.html",
+        title="The student beside its teacher",
+        report=report,
+        verdict=verdict_of(findings),
+        sentence=sentence(report),
+        findings=worst_first(findings),
+        tiles=tiles(report),
+        sources=[("all sources", _row(report)), *((name, _row(r)) for name, r in report["per_source"].items())],
+        elements=report.get("per_element", {}),
+        figures=figures,
+        finals=[picture(t.final, _about(t)) for t in evaluation.trajectories],
+    )
+
+
+def keep_figure(path: Path, svg: Markup | None) -> None:
+    """Seal a figure at ``path``, or take away one from before where there is none now."""
+    if svg is None:
+        path.unlink(missing_ok=True)
+        return
+    with sealed(path) as temporary:
+        temporary.write_text(svg, encoding="utf-8")
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """What the gates say, in one plain sentence."""
+    findings = report.get("findings", [])
+    failed = [readable(f["check"]) for f in findings if f["verdict"] not in ("GO", "WARN")]
+    held_out = f"{report['structures']:,} structures of families that the training has not seen"
+    if not findings:
+        return f"Compared on {held_out}; no gate was asked for."
+    if failed:
+        return f"{len(failed)} of {len(findings)} gates are not met: {', '.join(failed)}. Compared on {held_out}."
+    return f"All {len(findings)} gates are met on {held_out}."
+
+
+def tiles(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Headline figures: force error, energy error, stress error, speed, energy conservation."""
+    gates = {f["check"]: f for f in report.get("findings", [])}
+    found = [force_tile(report, gates.get("force_error")), _energy_tile(report)]
+    if "stress" in report:
+        stress = {k: v * GPA_PER_EV_PER_CUBIC_ANGSTROM for k, v in report["stress"].items() if k != "unit"}
+        found.append(
+            _tile(
+                "Stress error",
+                f"{figure(stress['mae'])} GPa",
+                f"mean absolute; predicting zero gives {figure(stress['zero_baseline_mae'])} GPa",
+            )
+        )
+    return [*found, *(t for t in (speed_tile(report), drift_tile(report)) if t)]
+
+
+def force_tile(report: dict[str, Any], gate: dict[str, Any] | None) -> dict[str, Any]:
+    """Force error, its ratio to predicting zero, and the gate."""
+    forces = report["forces"]
+    ratio = forces.get("ratio_to_zero_baseline")
+    detail = f"{figure(100 * ratio)} % of predicting zero ({figure(forces['zero_baseline_mae'])} eV/Å)" if ratio else ""
+    if gate and gate["limit"] is not None:
+        detail += f"; the gate is {figure(100 * gate['limit'])} %"
+    return _tile("Force error", f"{figure(forces['mae'])} eV/Å", detail, gate["verdict"] if gate else None)
+
+
+def _energy_tile(report: dict[str, Any]) -> dict[str, Any]:
+    energy = report["energy"]
+    baseline = energy.get("mean_baseline_mae_per_atom")
+    detail = f"mean absolute; composition alone gives {figure(MILLI * baseline)} meV/atom" if baseline is not None else ""
+    return _tile("Energy error", f"{figure(MILLI * energy['mae_per_atom'])} meV/atom", detail)
+
+
+def speed_tile(report: dict[str, Any]) -> dict[str, Any] | None:
+    """How many times faster, from the slowest to the fastest case; None where nothing was timed."""
+    rows = report.get("speed", [])
+    if not rows:
+        return None
+    low, high = (f(row["ratio"] for row in rows) for f in (min, max))
+    value = f"{figure(low, 2)}×" if len(rows) == 1 else f"{figure(low, 2)}× to {figure(high, 2)}×"
+    first = rows[0]
+    threads = f"{first['threads']} threads" if "threads" in first else ""
+    where = ", ".join(x for x in (first.get("device"), threads) if x)
+    return _tile("Faster than the teacher", value, f"over {len(rows)} systems" + (f", {where}" if where else ""))
+
+
+def drift_tile(report: dict[str, Any]) -> dict[str, Any] | None:
+    """Largest drift of the total energy over the constant-energy runs; None where there were none."""
+    rows = report.get("nve", [])
+    if not rows:
+        return None
+    gates = [f for f in report.get("findings", []) if f["check"].startswith("nve")]
+    if not all(row["finite"] for row in rows):
+        return _tile("Energy drift in dynamics", "not finite", "a constant-energy run exploded", "NO_GO")
+    worst = max(rows, key=lambda row: row["drift_mev_per_atom"])
+    length = worst["steps"] * worst.get("timestep_fs", 0.0) / 1e3
+    detail = f"over {figure(length)} ps, the larger of {len(rows)} runs" if len(rows) > 1 else f"over {figure(length)} ps"
+    limit = gates[0]["limit"] if gates else None
+    detail += f"; the gate is {figure(limit)}" if limit is not None else ""
+    value = f"{figure(worst['drift_mev_per_atom'])} meV/atom"
+    return _tile("Energy drift in dynamics", value, detail, verdict_of(gates) if gates else None)
+
+
+def _tile(name: str, value: str, detail: str, state: str | None = None) -> dict[str, Any]:
+    return {"name": name, "value": value, "detail": detail, "state": state, "word": None}
+
+
+def _row(report: dict[str, Any]) -> dict[str, float | None]:
+    forces, energy, stress = report["forces"], report["energy"], report.get("stress")
+    to_gpa = GPA_PER_EV_PER_CUBIC_ANGSTROM
+    baseline = energy.get("mean_baseline_mae_per_atom")
+    return {
+        "structures": report["structures"],
+        "force": forces["mae"],
+        "force_baseline": forces["zero_baseline_mae"],
+        "ratio": forces.get("ratio_to_zero_baseline"),
+        "energy": MILLI * energy["mae_per_atom"],
+        "energy_baseline": MILLI * baseline if baseline is not None else None,
+        "stress": stress["mae"] * to_gpa if stress else None,
+        "stress_baseline": stress["zero_baseline_mae"] * to_gpa if stress else None,
+    }
+
+
+def _about(trajectory: Trajectory) -> str:
+    length = trajectory.steps * trajectory.timestep_fs / 1e3
+    end = "" if trajectory.finite else "; not finite"
+    return f"{trajectory.kind}, {trajectory.atoms} atoms, after {figure(length)} ps{end}"
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Markup | None]:
+    report, comparison = evaluation.report, evaluation.comparison
+    sources, elements, speed = report["per_source"], report.get("per_element", {}), report.get("speed", [])
+    pairs = _pairs(comparison)
+    error_names = ("student", "predicting zero")
+    runs = evaluation.trajectories
+    return {
+        "parity_forces": plots.parity(pairs["forces"], "eV/Å", "Force components"),
+        "parity_energy": plots.parity(pairs["energy"], "eV/atom", "Energy per atom"),
+        "parity_stress": plots.parity(pairs["stress"], "GPa", "Stress components"),
+        "by_source": plots.paired_bars(
+            list(sources), *_force_errors(sources.values()), error_names, "mean absolute force error, eV/Å"
+        ),
+        "by_element": plots.paired_bars(
+            list(elements), *_force_errors(elements.values()), error_names, "mean absolute force error, eV/Å", compact=True
+        ),
+        "nve_energy": plots.lines(
+            {_name(t): (t.time_ps, (t.total_energy - t.total_energy[0]) * MILLI) for t in runs},
+            "time, ps",
+            "Total energy from its start, meV/atom",
+        ),
+        "nve_temperature": plots.lines({_name(t): (t.time_ps, t.temperature) for t in runs}, "time, ps", "Temperature, K"),
+        "speed": plots.paired_bars(
+            [f"{row['system']}: {figure(row['ratio'], 2)}×" for row in speed[:LONGEST_CHART]],
+            [row["student_s"] for row in speed[:LONGEST_CHART]],
+            [row["teacher_s"] for row in speed[:LONGEST_CHART]],
+            ("student", "teacher"),
+            "seconds for one call, logarithmic",
+            logarithmic=True,
+        ),
+    }
+
+
+def _name(trajectory: Trajectory) -> str:
+    return f"{trajectory.kind} {trajectory.system}"
+
+
+def _force_errors(rows: Any) -> tuple[list[float], list[float]]:
+    errors = [row["forces"] for row in rows]
+    return [e["mae"] for e in errors], [e["zero_baseline_mae"] for e in errors]
+
+
+def _pairs(comparison: Comparison) -> dict[str, dict[str, tuple[Array, Array]]]:
+    """Teacher and student of each source: force components, energies per atom, independent stress components in GPa."""
+    found: dict[str, dict[str, tuple[Array, Array]]] = {"forces": {}, "energy": {}, "stress": {}}
+    upper = np.triu_indices(3)
+    for name in sorted(set(comparison.sources.tolist())):
+        part = comparison.subset(np.flatnonzero(comparison.sources == name))
+        found["forces"][name] = part.forces()
+        found["energy"][name] = part.energies()
+        teacher, student = (s[:, *upper] * GPA_PER_EV_PER_CUBIC_ANGSTROM for s in part.stresses())
+        found["stress"][name] = (teacher, student)
+    return found
+
+
+def kept_figures(folder: Path, names: Sequence[str] = KEPT) -> dict[str, Markup]:
+    """Figures that an earlier :func:`write_evaluate_page` left in ``folder``; nothing that could run is taken."""
+    found = {}
+    for name in names:
+        path = folder / f"{name}.svg"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if text.startswith('<svg class="plot"') and "<script" not in text.lower():
+            found[name] = Markup(text)  # noqa: S704 - made by this module; the page's policy forbids scripts besides
+    return found

@@ -1,0 +1,124 @@
+"""The shell of every page: jinja2 templates with autoescape, the formats of numbers, and a sealed file at the end.
+
+Enters the name of a template and its facts, leaves one HTML file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+import potstill
+from potstill.dataset import sealed
+
+SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+BADGES = {
+    "GO": ("go", "GO"),
+    "WARN": ("warn", "WARNING"),
+    "NO_GO": ("no-go", "NO-GO"),
+    "NOT_RUN": ("not-run", "NOT RUN"),
+    "done": ("go", "done"),
+    "running": ("warn", "running"),
+    "failed": ("no-go", "failed"),
+    "waiting": ("idle", "waiting"),
+}
+
+
+def write_page(path: Path, template: str, **facts: Any) -> None:
+    """Render a template of this package and seal it at ``path``."""
+    text = environment().get_template(template).render(version=potstill.__version__, **facts)
+    with sealed(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Templates of this package: whatever is put into them is escaped, and a missing fact is an error."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    made = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {"figure": figure, "formula": formula, "when": when, "readable": readable, "size": size}
+    made.globals["badge"] = badge
+    return made
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A number as it is printed; a dash where there is none.
+
+    >>> figure(0.012345), figure(2752), figure(None), figure(float("inf")), figure(161.4), figure(0.0000123)
+    ('0.0123', '2,752', '–', '∞', '161', '1.23e-05')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if float(value).is_integer() or abs(value) >= 10**digits:
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:.{digits}g}"
+    return text.replace("-", "−") if text.startswith("-") else text
+
+
+def formula(text: str) -> str:
+    """A chemical formula with its numbers set low.
+
+    >>> formula("Al2O3")
+    'Al₂O₃'
+    """
+    return text.translate(SUBSCRIPTS)
+
+
+def readable(name: str) -> str:
+    """The name of a check or reason as words.
+
+    >>> readable("too_close")
+    'too close'
+    """
+    return name.replace("_", " ")
+
+
+def when(text: str) -> str:
+    """An ISO time as a person writes it; any other text as it is."""
+    try:
+        return datetime.fromisoformat(text).strftime("%d %B %Y, %H:%M %Z").strip()
+    except ValueError:
+        return text
+
+
+def size(n_bytes: int) -> str:
+    """A size of a file.
+
+    >>> size(2_600_000)
+    '2.6 MB'
+    """
+    amount = float(n_bytes)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} GB"
+
+
+def badge(state: str, text: str | None = None) -> Markup:
+    """A coloured word for a verdict or a state; the word says the same as the colour."""
+    kind, word = BADGES.get(state, ("idle", state))
+    return Markup('<span class="badge {}">{}</span>').format(kind, text or word)
+
+
+def verdict_of(findings: list[Mapping[str, Any]]) -> str:
+    """GO where there are findings and each is GO or WARN."""
+    return "GO" if findings and all(f["verdict"] in ("GO", "WARN") for f in findings) else "NO_GO"
+
+
+def worst_first(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Findings with those that did not pass first, else in their order."""
+    order = ("NO_GO", "NOT_RUN", "WARN", "GO")
+    return sorted(findings, key=lambda f: order.index(f["verdict"]) if f["verdict"] in order else 0)

@@ -1,0 +1,269 @@
+"""Figures as inline SVG that take their colours from the page, so that they read well in light, dark and print.
+
+Enters arrays, leaves markup. matplotlib is used through its objects only: no pyplot, no state that outlives a call. Large
+clouds of points are drawn as a picture inside the SVG, so that a page stays small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from potstill.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, FAINT = "#010203", "#010204"  # stand for the page's own colours until the SVG is made
+PALETTE = ("#3f88c5", "#e08214", "#1b9e77", "#c977a9", "#a59100", "#6fb7e3", "#d1573b", "#8a8f98")
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "potstill",
+    "text.parse_math": False,
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "axes.edgecolor": FAINT,
+    "grid.color": FAINT,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+MOST_VECTOR_POINTS = 400
+BINS = 40
+
+
+def colours_of(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name: the same name has the same colour in every figure of a page."""
+    return {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(sorted(names))}
+
+
+def histograms(
+    values: Mapping[str, Array], label: str, *, logarithmic: bool = False, limit: float | None = None
+) -> Markup | None:
+    """One histogram below the other on a common axis, one for each source.
+
+    Parameters
+    ----------
+    values
+        Figures of each source; those that are not finite are left out.
+    label
+        Of the axis, with its unit.
+    logarithmic
+        Scale of the axis; figures that are not positive are left out then.
+    limit
+        Drawn as a dashed line where it is in sight.
+
+    Returns
+    -------
+    Markup or None
+        None where there is nothing to draw.
+    """
+    kept = {name: np.asarray(v, float) for name, v in values.items()}
+    kept = {name: v[np.isfinite(v) & ((v > 0) | (not logarithmic))] for name, v in kept.items()}
+    kept = {name: v for name, v in kept.items() if len(v)}
+    if not kept:
+        return None
+    edges = _bins(np.concatenate(list(kept.values())), logarithmic=logarithmic)
+    colours = colours_of(list(values))
+
+    def draw(axes: list[Axes]) -> None:
+        for ax, (name, v) in zip(axes, kept.items(), strict=True):
+            counts, _ = np.histogram(np.clip(v, edges[0], edges[-1]), edges)
+            ax.stairs(counts, edges, fill=True, color=colours[name], alpha=0.85)
+            ax.set_yticks([])
+            ax.spines["left"].set_visible(False)
+            ax.set_title(f"{_clip(name)}  (median {np.median(v):.3g})", loc="left", pad=2)
+            if logarithmic:
+                ax.set_xscale("log")
+            ax.set_xlim(edges[0], edges[-1])
+            if limit is not None and edges[0] <= limit <= edges[-1]:
+                ax.axvline(limit, color=INK, linestyle=(0, (4, 3)), linewidth=1)
+            ax.tick_params(labelbottom=ax is axes[-1])
+        _plain_ticks(axes[-1], "x", logarithmic=logarithmic)
+        axes[-1].set_xlabel(label)
+
+    alt = f"Histogram of {label} for {', '.join(kept)}"
+    return _figure(draw, alt, 340, 44 + 58 * len(kept), rows=len(kept), sharex=True)
+
+
+def parity(pairs: Mapping[str, tuple[Array, Array]], label: str, title: str) -> Markup | None:
+    """Student against teacher, coloured by source."""
+    kept = {name: (np.ravel(a), np.ravel(b)) for name, (a, b) in pairs.items() if np.size(a)}
+    if not kept:
+        return None
+    both = np.concatenate([np.concatenate(pair) for pair in kept.values()])
+    both = both[np.isfinite(both)]
+    if not len(both):
+        return None
+    low, high = float(both.min()), float(both.max())
+    margin = 0.04 * (high - low) or 1.0
+    colours = colours_of(list(pairs))
+
+    def draw(axes: list[Axes]) -> None:
+        ax = axes[0]
+        cloud = sum(len(a) for a, _ in kept.values()) > MOST_VECTOR_POINTS
+        ax.plot([low, high], [low, high], color=INK, linewidth=0.8, zorder=1)
+        for name, (a, b) in kept.items():
+            size = 5 if cloud else 14
+            ax.scatter(a, b, s=size, color=colours[name], alpha=0.6, linewidths=0, rasterized=cloud, zorder=2)
+            ax.scatter([], [], s=30, color=colours[name], label=_clip(name))
+        ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
+        ax.set_title(title, loc="left")
+        ax.set_xlabel(f"teacher, {label}")
+        ax.set_ylabel(f"student, {label}")
+        ax.legend(loc="upper left", handletextpad=0.1, borderaxespad=0)
+
+    return _figure(draw, f"Student against teacher: {title}", 340, 340)
+
+
+def paired_bars(
+    labels: Sequence[str],
+    first: Sequence[float],
+    second: Sequence[float],
+    names: tuple[str, str],
+    label: str,
+    *,
+    logarithmic: bool = False,
+    compact: bool = False,
+) -> Markup | None:
+    """Two horizontal bars for each label, the label above them, or beside them where ``compact``."""
+    if not labels:
+        return None
+    ends = np.array([*first, *second], float)
+    rows = np.arange(len(labels))[::-1] * 1.0
+
+    def draw(axes: list[Axes]) -> None:
+        ax = axes[0]
+        height = 0.36 if compact else 0.26
+        ax.barh(rows + height / 2, first, height, color=PALETTE[0], label=names[0])
+        ax.barh(rows - height / 2, second, height, color=PALETTE[7], alpha=0.55, label=names[1])
+        if logarithmic:
+            ax.set_xscale("log")
+            ax.set_xlim(ends.min() / 2, ends.max() * 1.3)
+        ax.set_ylim(-0.6, len(labels) - 0.3)
+        ax.tick_params(axis="y", length=0)
+        if compact:
+            ax.set_yticks(rows, [_clip(x) for x in labels])
+        else:
+            ax.set_yticks([])
+            for row, text in zip(rows, labels, strict=True):
+                spot = ax.get_yaxis_transform()
+                ax.text(0.01, row + 0.3, _clip(text, 48), transform=spot, va="bottom")
+        _plain_ticks(ax, "x", logarithmic=logarithmic)
+        ax.set_xlabel(label)
+        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, borderaxespad=0)
+
+    alt = f"{label}: {names[0]} beside {names[1]} for {', '.join(labels[:20])}"
+    return _figure(draw, alt, 340, 80 + round((19 if compact else 46) * len(labels)))
+
+
+def lines(
+    series: Mapping[str, tuple[Sequence[float] | Array, Sequence[float] | Array]],
+    x_label: str,
+    y_label: str,
+    *,
+    logarithmic: bool = False,
+    limits: Sequence[float] = (),
+) -> Markup | None:
+    """Lines on common axes, with a legend where there is more than one, and dashed lines at ``limits``."""
+    kept = {name: (np.asarray(x, float), np.asarray(y, float)) for name, (x, y) in series.items()}
+    kept = {name: (x, np.where(np.isfinite(y), y, np.nan)) for name, (x, y) in kept.items() if np.isfinite(y).any()}
+    if not kept:
+        return None
+
+    def draw(axes: list[Axes]) -> None:
+        ax = axes[0]
+        for k, (name, (x, y)) in enumerate(kept.items()):
+            marker = "o" if len(x) == 1 else None
+            ax.plot(x, y, color=PALETTE[k % len(PALETTE)], linewidth=1.6, label=_clip(name, 44), marker=marker)
+        for limit in limits:
+            ax.axhline(limit, color=INK, linestyle=(0, (4, 3)), linewidth=1)
+        if logarithmic:
+            ax.set_yscale("log")
+            _plain_ticks(ax, "y", logarithmic=True)
+        ax.grid(visible=True, axis="y", linewidth=0.6)
+        ax.set_xlabel(x_label)
+        ax.set_title(y_label, loc="left")
+        if len(kept) > 1:
+            ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", borderaxespad=0)
+
+    return _figure(draw, f"{y_label} against {x_label}: {', '.join(kept)}", 340, 250 + 16 * len(kept))
+
+
+def _figure(
+    draw: Callable[[list[Axes]], None], alt: str, width: int, height: int, rows: int = 1, *, sharex: bool = False
+) -> Markup:
+    """Run ``draw`` on the axes of a new figure of that many pixels and take the SVG."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has a font for it
+        made = Figure(figsize=(width / 72, height / 72), dpi=144, layout="constrained")
+        draw(list(made.subplots(rows, 1, squeeze=False, sharex=sharex)[:, 0]))
+        file = io.StringIO()
+        made.savefig(file, format="svg", transparent=True, metadata=nothing)
+    return inline(file.getvalue(), alt)
+
+
+def inline(svg: str, alt: str) -> Markup:
+    """What matplotlib wrote as an element of a page: own ids, the page's font and colours, no size of its own."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"font-family:[^;\"]*;?", "", svg)
+    svg = svg.replace(INK, "currentColor").replace(FAINT, "var(--line, #999)")
+    key = "p" + hashlib.sha256(svg.encode()).hexdigest()[:8]
+    svg = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)', f"{key}-", svg)
+    svg = re.sub(r"\s*\n\s*", " ", svg)
+    box = re.search(r'viewBox="[^"]*"', svg)
+    opening = f'<svg class="plot" role="img" aria-label="{escape(alt)}" {box.group() if box else ""} ' + (
+        'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
+    return Markup(re.sub(r"^<svg[^>]*>", lambda _: opening, svg))  # noqa: S704 - matplotlib escapes its text
+
+
+def _bins(values: Array, *, logarithmic: bool) -> Array:
+    """Edges that hold all but the outermost half per cent on either side; those count in the outermost bins."""
+    scaled = np.log10(values) if logarithmic else values
+    low, high = np.quantile(scaled, [0.005, 0.995])
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, BINS + 1)
+    return np.asarray(10**edges if logarithmic else edges)
+
+
+def _plain_ticks(ax: Axes, which: str, *, logarithmic: bool) -> None:
+    """Numbers as ``0.01`` and ``1,000`` instead of powers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    axis: Any = ax.xaxis if which == "x" else ax.yaxis
+    if logarithmic:
+        low, high = sorted(axis.get_view_interval())
+        few = high / max(low, 1e-300) < 30
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=7))
+        axis.set_minor_formatter(NullFormatter())
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
+    else:
+        axis.set_major_locator(MaxNLocator(6))
+
+
+def _clip(text: str, most: int = 24) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

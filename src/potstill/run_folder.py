@@ -1,0 +1,211 @@
+"""The run folder: where each file of the contract stands, what was done, and who is writing.
+
+``run.json`` is replaced as a whole after every change; a stage is done when it says so there and its file exists.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import potstill
+from potstill.dataset.write import sealed
+from potstill.errors import RunFolderError
+
+STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def structures(self) -> Path:
+        """Generated structures, before labelling."""
+        return self.path / "structures" / "structures.h5"
+
+    @property
+    def labelled_parts(self) -> Path:
+        """Sealed parts of the labelling."""
+        return self.path / "label"
+
+    @property
+    def dataset(self) -> Path:
+        """The labelled dataset."""
+        return self.path / "dataset.h5"
+
+    @property
+    def student(self) -> Path:
+        """Weights and config of the student."""
+        return self.path / "student"
+
+    @property
+    def deploy(self) -> Path:
+        """Exports."""
+        return self.path / "deploy"
+
+    @property
+    def report(self) -> Path:
+        """The page to open first."""
+        return self.path / "report.html"
+
+    @property
+    def metrics(self) -> Path:
+        """JSON lines of progress."""
+        return self.path / "metrics.jsonl"
+
+    def json(self, stage: str) -> Path:
+        """``audit.json`` or ``evaluate.json``."""
+        return self.path / f"{stage}.json"
+
+    def html(self, stage: str) -> Path:
+        """``audit.html`` or ``evaluate.html``."""
+        return self.path / f"{stage}.html"
+
+    @cached_property
+    def _run_json(self) -> Path:
+        return self.path / "run.json"
+
+    def record(self) -> dict[str, Any]:
+        """Contents of ``run.json``; empty where there is none."""
+        return json.loads(self._run_json.read_text(encoding="utf-8")) if self._run_json.exists() else {}
+
+    def update(self, **changes: Any) -> None:
+        """Replace entries of ``run.json``."""
+        content = {**self.record(), **changes}
+        with sealed(self._run_json) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+
+    def set_stage(self, stage: str, state: str, seconds: float) -> None:
+        """Note a stage as ``running``, ``done`` or ``failed``, with its time so far."""
+        stages = {**self.record().get("stages", {}), stage: {"seconds": round(seconds, 3), "state": state}}
+        self.update(stages=stages)
+
+    def stage(self, stage: str) -> dict[str, Any]:
+        """State and seconds of a stage; ``waiting`` where it has not begun."""
+        return dict(self.record().get("stages", {}).get(stage, {"seconds": 0.0, "state": "waiting"}))
+
+    def log_metrics(self, **values: Any) -> None:
+        """Append a line to ``metrics.jsonl``."""
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **values}, ensure_ascii=False)
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def begin(self, config_text: str, seed: int, *, resume: bool) -> None:
+        """Claim the folder for a config.
+
+        Raises
+        ------
+        RunFolderError
+            If it holds another run, or the same run and ``resume`` was not asked for, or other files.
+        """
+        if self.config.exists():
+            self._must_hold(config_text, resume=resume)
+        elif self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+            raise RunFolderError(f"{self.path} holds files that are no run\n  give --out an empty or new folder")
+        else:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with sealed(self.config) as temporary:
+                temporary.write_text(config_text, encoding="utf-8")
+        if not self._run_json.exists():
+            self.update(
+                potstill=potstill.__version__,
+                git=git_hash(),
+                seed=seed,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                machine=machine(),
+                stages={},
+            )
+
+    def _must_hold(self, config_text: str, *, resume: bool) -> None:
+        if self.config.read_text(encoding="utf-8") != config_text:
+            raise RunFolderError(
+                f"{self.path} holds another run: its config.yaml differs from this config\n"
+                "  give --out another folder, or resume with the config that it was started with"
+            )
+        if not resume:
+            raise RunFolderError(
+                f"{self.path} holds this run already\n  go on with it by --resume, or give --out another folder"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder; a second process that wants it is refused. The lock ends with its process.
+
+        Raises
+        ------
+        RunFolderError
+            If another process writes to it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunFolderError(f"{self.path} is in use by another process ({_owner(file)})") from None
+            file.seek(0)
+            file.truncate()
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+            yield
+
+
+def machine() -> dict[str, Any]:
+    """What the run is done on."""
+    from potstill.execute import available_cores
+
+    versions = {}
+    for name in ("torch", "numpy", "h5py", "ase", "lightning", "sevenn", "rdkit", "pyxtal"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": available_cores(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def git_hash() -> str | None:
+    """Commit of the source tree that runs, or None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _owner(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read().strip() or "unknown"

@@ -1,0 +1,1 @@
+"""The compact network that learns from the teacher: local energies, conservative forces, stress."""

@@ -1,0 +1,94 @@
+"""The loss and the optimiser, as a Lightning module around a student and the average of its weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import lightning
+import torch
+
+from potstill.config import TrainConfig
+from potstill.student.model import Prediction, Student
+from potstill.train.data import LabelledBatch
+
+ADAM_BETAS = (0.9, 0.99)
+FINAL_RATE = 1e-3  # of the highest learning rate
+
+
+class Distillation(lightning.LightningModule):
+    """Trains a student; ``averaged`` holds the exponential moving average of its weights and is what is kept.
+
+    Parameters
+    ----------
+    student
+        With its reference energies set.
+    config
+        Section ``train``.
+    total_steps
+        Optimiser steps of the whole training, which the cosine decay ends at.
+    """
+
+    def __init__(self, student: Student, config: TrainConfig, total_steps: int) -> None:
+        super().__init__()
+        self.student = student
+        self.averaged = copy.deepcopy(student).requires_grad_(requires_grad=False)
+        self.config = config
+        self.total_steps = total_steps
+
+    def training_step(self, batch: LabelledBatch, batch_idx: int) -> torch.Tensor:
+        """Weighted mean absolute errors of one batch."""
+        errors = mean_errors(self.student.predict(batch.inputs, training=True), batch)
+        config = self.config
+        loss = (
+            config.energy_weight * errors["energy"]
+            + config.forces_weight * errors["forces"]
+            + config.stress_weight * errors["stress"]
+        )
+        self.log("loss", loss, prog_bar=True, batch_size=len(batch.energy))
+        for name, value in errors.items():
+            self.log(f"train_{name}", value, batch_size=len(batch.energy))
+        return loss
+
+    def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
+        """Errors of the averaged weights on families that are not trained on."""
+        errors = mean_errors(self.averaged.predict(batch.inputs), batch)
+        for name, value in errors.items():
+            self.log(f"valid_{name}", value, batch_size=len(batch.energy), prog_bar=name == "forces")
+
+    def on_train_batch_end(self, outputs: Any, batch: LabelledBatch, batch_idx: int) -> None:
+        """Move the averaged weights; the first steps, which forget the initial weights, count less."""
+        decay = min(self.config.ema_decay, (1 + self.global_step) / (10 + self.global_step))
+        with torch.no_grad():
+            for mean, now in zip(self.averaged.parameters(), self.student.parameters(), strict=True):
+                mean.lerp_(now, 1.0 - decay)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with linear warm-up and cosine decay over all steps."""
+        optimizer = torch.optim.AdamW(
+            self.student.parameters(),
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+            betas=ADAM_BETAS,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate at a step, relative to the highest."""
+        progress = step / max(self.total_steps, 1)
+        warmup = min((step + 1) / max(self.config.warmup_fraction * self.total_steps, 1.0), 1.0)
+        return warmup * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) + FINAL_RATE)
+
+
+def mean_errors(prediction: Prediction, batch: LabelledBatch) -> dict[str, torch.Tensor]:
+    """Mean absolute error of the energy per atom (eV), length of the force error (eV/Å), stress error (eV/Å^3)."""
+    atoms = batch.inputs.ptr.diff()
+    stress = (prediction.stress - batch.stress).abs().mean(dim=(1, 2))
+    periodic = batch.has_stress.to(stress.dtype)
+    return {
+        "energy": ((prediction.energy - batch.energy) / atoms).abs().mean().to(stress.dtype),
+        "forces": (prediction.forces - batch.forces).norm(dim=1).mean(),
+        "stress": (stress * periodic).sum() / periodic.sum().clamp(min=1.0),
+    }
