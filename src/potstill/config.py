@@ -55,7 +55,7 @@ else:
 class Section(BaseModel):
     """Base of all sections: frozen, and an option that it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class GenerateConfig(Section):
@@ -243,7 +243,8 @@ def _input_error(title: str, error: ValidationError, root: type[BaseModel]) -> I
 
 def _explain(fault: Any, root: type[BaseModel]) -> str:
     """One line for one fault of pydantic."""
-    location = [p for p in fault["loc"] if not (p in SOURCES or p in TEACHERS)]
+    # pydantic puts the name of the chosen source or teacher between its section and its option
+    location = [p for k, p in enumerate(fault["loc"]) if k == 0 or not (p in SOURCES or p in TEACHERS)]
     where = ".".join(str(part) for part in location) or "(top level)"
     found = fault["input"]
     match fault["type"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from time import perf_counter
@@ -78,11 +79,14 @@ class Pipeline:
             return
         started = perf_counter() - (0.0 if again else before["seconds"])
         self.run.set_stage(name, "running", perf_counter() - started)
+        self.write_report()
         try:
             with self.progress.stage(name):
                 _STAGES[name](self, lambda: perf_counter() - started)
         except BaseException as error:
             self.run.set_stage(name, "failed", perf_counter() - started)
+            with suppress(Exception):  # a page that fails must not hide why the stage failed
+                self.write_report()
             if isinstance(error, KeyboardInterrupt):
                 log.warning("interrupted during %s; what was finished is kept", name)
             raise
@@ -122,7 +126,9 @@ class Pipeline:
                 self.run.structures.parent,
                 seed=self.config.seed,
                 workers=self.workers,
-                on_progress=lambda count: bar.source(count.name, count.accepted, count.refused),
+                on_progress=lambda count: bar.source(
+                    count.name, max(count.accepted, min(count.made, count.wanted)), count.refused
+                ),
             )
         self.run.log_metrics(
             stage="generate",
@@ -208,7 +214,9 @@ class Pipeline:
             on_step=self.progress.note,
         )
         with sealed(self.run.json("evaluate")) as temporary:
-            temporary.write_text(json.dumps(evaluation.report, indent=2, ensure_ascii=False), encoding="utf-8")
+            temporary.write_text(
+                json.dumps(evaluation.report, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+            )
         write_evaluate_page(evaluation, self.run.html("evaluate"))
 
     def _deploy(self, seconds: Callable[[], float]) -> None:
@@ -233,7 +241,7 @@ _STAGES: dict[str, Callable[[Pipeline, Callable[[], float]], None]] = {
 
 def _figure(finding: dict[str, Any]) -> str:
     if finding["measured"] is None:
-        return "did not run"
+        return "did not run" if finding["limit"] is None else f"no finite figure against {finding['limit']:.4g}"
     return f"{finding['measured']:.4g} {finding['unit']} against {finding['limit']:.4g}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -54,30 +55,48 @@ def print_status(folder: Path, console: Console) -> None:
 
 
 def _progress(run: RunFolder, config: Config, stage: str) -> str:
-    match stage:
-        case "generate":
-            wanted = sum(source.count for source in config.generate.sources)
-            if run.structures.exists():
-                return f"{len(open_dataset(run.structures))} of {wanted} structures"
-            parts = len(list((run.structures.parent / "parts").glob("*.h5")))
-            return f"{parts} parts of candidates" if parts else ""
-        case "label" if run.structures.exists():
-            return _labelling(run)
-        case "audit" if run.json("audit").exists():
-            report = _read(run.json("audit"))
-            passed = sum(f["verdict"] == "GO" for f in report["findings"])
-            return f"{report['verdict']}: {passed} of {len(report['findings'])} checks passed"
-        case "train":
-            return _training(run, config)
-        case "evaluate" if run.json("evaluate").exists():
-            forces = _read(run.json("evaluate"))["forces"]
-            return f"force MAE {forces['mae']:.3f} eV/Å (zero baseline {forces['zero_baseline_mae']:.3f})"
-        case "deploy" if run.deploy.exists():
-            return ", ".join(sorted(p.name for p in run.deploy.iterdir()))
-    return ""
+    """What a stage has to show; empty where it has nothing yet."""
+    tellers: dict[str, Callable[[RunFolder, Config], str]] = {
+        "generate": _generating,
+        "label": _labelling,
+        "audit": _auditing,
+        "train": _training,
+        "evaluate": _evaluating,
+        "deploy": _deployed,
+    }
+    return tellers[stage](run, config)
 
 
-def _labelling(run: RunFolder) -> str:
+def _generating(run: RunFolder, config: Config) -> str:
+    wanted = sum(source.count for source in config.generate.sources)
+    if run.structures.exists():
+        return f"{len(open_dataset(run.structures))} of {wanted} structures"
+    parts = len(list((run.structures.parent / "parts").glob("*.h5")))
+    return f"{parts} parts of candidates" if parts else ""
+
+
+def _auditing(run: RunFolder, _config: Config) -> str:
+    if not run.json("audit").exists():
+        return ""
+    report = _read(run.json("audit"))
+    passed = sum(f["verdict"] == "GO" for f in report["findings"])
+    return f"{report['verdict']}: {passed} of {len(report['findings'])} checks passed"
+
+
+def _evaluating(run: RunFolder, _config: Config) -> str:
+    if not run.json("evaluate").exists():
+        return ""
+    forces = _read(run.json("evaluate"))["forces"]
+    return f"force MAE {forces['mae']:.3f} eV/Å (zero baseline {forces['zero_baseline_mae']:.3f})"
+
+
+def _deployed(run: RunFolder, _config: Config) -> str:
+    return ", ".join(sorted(p.name for p in run.deploy.iterdir())) if run.deploy.exists() else ""
+
+
+def _labelling(run: RunFolder, _config: Config) -> str:
+    if not run.structures.exists():
+        return ""
     total = len(open_dataset(run.structures))
     parts = [part.stem.split("-") for part in run.labelled_parts.glob("*.h5")]
     finished = sum(int(stop) - int(start) for start, stop in parts)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 MAX_ATOMIC_NUMBER = 118
+SHORTEST_VECTOR = 1e-3  # Å
+SMALLEST_VOLUME = 1e-3  # Å^3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,22 +102,7 @@ class Structure:
         positions = np.array(self.positions, dtype=np.float64)
         cell = np.array(self.cell, dtype=np.float64)
         pbc = np.array(self.pbc, dtype=bool)
-        if numbers.ndim != 1 or len(numbers) == 0:
-            raise StructureError(f"atomic_numbers must have shape (n,) with n >= 1, found {numbers.shape}")
-        if positions.shape != (len(numbers), 3):
-            raise StructureError(f"positions must have shape ({len(numbers)}, 3), found {positions.shape}")
-        if cell.shape != (3, 3) or pbc.shape != (3,):
-            raise StructureError(f"cell must be (3, 3) and pbc (3,), found {cell.shape} and {pbc.shape}")
-        if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
-            raise StructureError("positions or cell contain a number that is not finite")
-        if numbers.min() < 1 or numbers.max() > MAX_ATOMIC_NUMBER:
-            raise StructureError(f"atomic numbers must lie in 1..{MAX_ATOMIC_NUMBER}, found {sorted(set(numbers))}")
-        if (np.linalg.norm(cell[pbc], axis=1) < 1e-3).any():
-            raise StructureError(f"pbc is {pbc.tolist()} but a periodic lattice vector has no length")
-        if pbc.all() and abs(np.linalg.det(cell)) < 1e-3:
-            raise StructureError("the cell of a periodic structure has no volume")
-        if self.labels is not None and self.labels.forces.shape != positions.shape:
-            raise StructureError(f"forces must have shape {positions.shape}, found {self.labels.forces.shape}")
+        _refuse_impossible(numbers, positions, cell, pbc, self.labels)
         object.__setattr__(self, "atomic_numbers", numbers.astype(np.uint8))
         object.__setattr__(self, "positions", positions)
         object.__setattr__(self, "cell", cell)
@@ -284,6 +271,27 @@ class Teacher(Protocol):
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
         """Labels or a refusal for each structure, in order; the input is left untouched."""
         ...
+
+
+def _refuse_impossible(numbers: Array, positions: Array, cell: Array, pbc: Array, labels: Labels | None) -> None:
+    """Raise StructureError for arrays that are no set of atoms."""
+    for fault, message in (
+        (numbers.ndim != 1 or len(numbers) == 0, f"atomic_numbers must have shape (n,) with n >= 1, found {numbers.shape}"),
+        (positions.shape != (*numbers.shape, 3), f"positions must have shape (n, 3), found {positions.shape}"),
+        (cell.shape != (3, 3) or pbc.shape != (3,), f"cell must be (3, 3) and pbc (3,), found {cell.shape} and {pbc.shape}"),
+    ):
+        if fault:
+            raise StructureError(message)
+    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+        raise StructureError("positions or cell contain a number that is not finite")
+    if numbers.min() < 1 or numbers.max() > MAX_ATOMIC_NUMBER:
+        raise StructureError(f"atomic numbers must lie in 1..{MAX_ATOMIC_NUMBER}, found {sorted(set(numbers.tolist()))}")
+    if (np.linalg.norm(cell[pbc], axis=1) < SHORTEST_VECTOR).any():
+        raise StructureError(f"pbc is {pbc.tolist()} but a periodic lattice vector has no length")
+    if pbc.all() and abs(np.linalg.det(cell)) < SMALLEST_VOLUME:
+        raise StructureError("the cell of a periodic structure has no volume")
+    if labels is not None and labels.forces.shape != positions.shape:
+        raise StructureError(f"forces must have shape {positions.shape}, found {labels.forces.shape}")
 
 
 def hill_formula(atomic_numbers: Array, *, reduced: bool = False) -> str:

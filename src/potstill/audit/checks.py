@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from potstill.audit.hydrogens import lacks_hydrogen
+from potstill.audit.hydrogens import bonds_lack_hydrogen, fewer_than_smiles
 from potstill.dataset import Dataset
 from potstill.generate.door import NEAR_DUPLICATE_ANGSTROM
 from potstill.stats import Statistics
@@ -43,14 +43,19 @@ Check = Callable[[Evidence], Finding]
 
 
 def at_least(check: str, measured: float, limit: float, unit: str, why: str, worst: Sequence[str] = ()) -> Finding:
-    """GO where measured >= limit."""
-    verdict = Verdict.GO if measured >= limit else Verdict.NO_GO
-    return Finding(check, verdict, float(measured), float(limit), unit, why, tuple(worst[:WORST]))
+    """GO where measured >= limit; a figure that is not finite never passes."""
+    return _finding(check, measured >= limit, measured, limit, unit, why, worst)
 
 
 def at_most(check: str, measured: float, limit: float, unit: str, why: str, worst: Sequence[str] = ()) -> Finding:
-    """GO where measured <= limit."""
-    verdict = Verdict.GO if measured <= limit else Verdict.NO_GO
+    """GO where measured <= limit; a figure that is not finite never passes."""
+    return _finding(check, measured <= limit, measured, limit, unit, why, worst)
+
+
+def _finding(check: str, passed: bool, measured: float, limit: float, unit: str, why: str, worst: Sequence[str]) -> Finding:
+    if not math.isfinite(measured):
+        return Finding(check, Verdict.NO_GO, None, float(limit), unit, f"not finite; {why}", tuple(worst[:WORST]))
+    verdict = Verdict.GO if passed else Verdict.NO_GO
     return Finding(check, verdict, float(measured), float(limit), unit, why, tuple(worst[:WORST]))
 
 
@@ -135,9 +140,16 @@ def distances(evidence: Evidence) -> Finding:
 
 
 def hydrogens(evidence: Evidence) -> Finding:
-    """Share of molecules that lack hydrogens, judged from SMILES where known and from bond lengths everywhere."""
+    """Share of molecules that lack hydrogens, judged from SMILES where known and from bond lengths everywhere.
+
+    Bond lengths are judged over all geometries of one family and composition, because displacements stretch them.
+    """
     molecules = [s for s in evidence.dataset if not s.pbc.any()]
-    lacking = [s.id for s in molecules if lacks_hydrogen(s)]
+    accused: dict[tuple[str, str], bool] = {}
+    for s in molecules:
+        kind = (s.family, s.formula)
+        accused[kind] = accused.get(kind, True) and bonds_lack_hydrogen(s)
+    lacking = [s.id for s in molecules if fewer_than_smiles(s) or accused[s.family, s.formula]]
     if not molecules:
         why = "there are no molecules"
         return at_most("hydrogens", 0.0, evidence.gates.max_hydrogen_deficit, "fraction", why)
@@ -183,7 +195,7 @@ def label_replay(evidence: Evidence) -> Finding:
     order = np.argsort(gaps)[::-1]
     why = f"{len(structures)} structures labelled again: largest difference of energy per atom, force or stress"
     limit = evidence.gates.max_replay_force_ev_per_angstrom
-    return at_most("label_replay", max(gaps), limit, "eV/Å", why, [structures[k].id for k in order])
+    return at_most("label_replay", np.max(gaps), limit, "eV/Å", why, [structures[k].id for k in order])
 
 
 def split_leakage(evidence: Evidence) -> Finding:
@@ -277,7 +289,8 @@ def _label_gap(structure: Structure, again: Labels | None) -> float:
         return math.inf
     if again.stress is not None and stored.stress is not None:
         gaps.append(float(np.abs(again.stress - stored.stress).max()))
-    return max(gaps)
+    largest = float(np.max(gaps))
+    return math.inf if math.isnan(largest) else largest
 
 
 def _count(words: Iterable[str]) -> list[tuple[str, int]]:

@@ -19,6 +19,7 @@ CARBON_VALENCE = 4.0
 SINGLE_BOND_RADIUS_SP3 = 0.77
 PAULING_ANGSTROM = 0.3
 BONDED_BELOW = 1.3  # of the sum of covalent radii
+WITHOUT_FOUR_BONDS = ("CO", "CS", "CSe")  # stable as they are, with a carbon of three bonds
 LARGEST_DEFICIT = 0.75  # mean missing valence per carbon
 
 
@@ -27,7 +28,16 @@ def lacks_hydrogen(structure: Structure) -> bool:
 
     A molecule without carbon and without SMILES cannot be judged and passes.
     """
-    return _fewer_than_smiles(structure) or carbon_valence_deficit(structure) > LARGEST_DEFICIT
+    return fewer_than_smiles(structure) or bonds_lack_hydrogen(structure)
+
+
+def bonds_lack_hydrogen(structure: Structure) -> bool:
+    """Whether the bond lengths at a molecule's carbons ask for hydrogens that are not there.
+
+    A triple bond that is stretched by 0.15 Å looks like a double bond that lacks two hydrogens: where there are several
+    geometries of one molecule, judge them together.
+    """
+    return structure.formula not in WITHOUT_FOUR_BONDS and carbon_valence_deficit(structure) > LARGEST_DEFICIT
 
 
 def carbon_valence_deficit(structure: Structure) -> float:
@@ -49,7 +59,8 @@ def carbon_valence_deficit(structure: Structure) -> float:
     return float(np.mean(CARBON_VALENCE - np.minimum(valence[carbons], CARBON_VALENCE)))
 
 
-def _fewer_than_smiles(structure: Structure) -> bool:
+def fewer_than_smiles(structure: Structure) -> bool:
+    """Whether a molecule has fewer hydrogens than its SMILES; False where it has none."""
     smiles = structure.generator_metadata.get("smiles")
     if not smiles:
         return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -60,7 +61,7 @@ def audit(
         "structures": len(dataset) + sum(r.stage == "label" for r in dataset.refused),
         "labelled": len(dataset) if dataset.labelled else 0,
         "sources": _sources(dataset, stats),
-        "findings": [asdict(finding) for finding in findings],
+        "findings": [_row(finding) for finding in findings],
         "changed_gates": changed_gates(gates),
         "dataset": str(dataset.path.name),
     }
@@ -96,6 +97,13 @@ def write_report(report: dict[str, Any], path: Path) -> None:
     """``audit.json``, sealed."""
     with sealed(path) as temporary:
         temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    """A finding as JSON has it, which knows no infinity and no NaN."""
+    if finding.measured is None or math.isfinite(finding.measured):
+        return asdict(finding)
+    return {**asdict(finding), "measured": None, "why": f"the figure is {finding.measured}: {finding.why}"}
 
 
 def _sources(dataset: Dataset, stats: Statistics) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Between dataset files and extended XYZ, with labels under REF_ keys.
 
-ASE's extended XYZ drops or garbles some text (an empty value swallows the next key, backslashes vanish), so the generator's
-metadata is written as hexadecimal JSON, and every file is read back and compared before it is sealed.
+ASE's extended XYZ drops or garbles some text (an empty value swallows the next key, backslashes vanish, the family ``F``
+is read as false), so names and the generator's metadata are written as hexadecimal JSON beside what a person reads, and
+every file is read back and compared before it is sealed.
 """
 
 from __future__ import annotations
@@ -70,15 +71,16 @@ def read_structures(path: Path) -> list[Structure]:
 
 def _from_ase(atoms: Any, path: Path, k: int) -> Structure:
     info = atoms.info
-    metadata = json.loads(bytes.fromhex(str(info["metadata_hex"])[1:])) if "metadata_hex" in info else {"file": path.name}
-    structure = Structure.from_ase(
-        atoms,
-        id=str(info.get("structure_id", f"{path.stem}-{k:06d}")),
-        source=str(info.get("source", path.stem)),
-        generator_metadata=metadata,
-        labels=_labels(atoms),
-    )
-    return structure.with_(family=str(info.get("family", structure.formula)))
+    names = {
+        "id": str(info.get("structure_id", f"{path.stem}-{k:06d}")),
+        "source": str(info.get("source", path.stem)),
+        "family": str(info.get("family", "")),
+        "generator_metadata": {"file": path.name},
+    }
+    if "record_hex" in info:
+        names = json.loads(bytes.fromhex(str(info["record_hex"])[1:]))
+    structure = Structure.from_ase(atoms, labels=_labels(atoms), **names)
+    return structure if "record_hex" in info or structure.family else structure.with_(family=structure.formula)
 
 
 def _labels(atoms: Any) -> Labels | None:
@@ -109,8 +111,10 @@ def _read_back(path: Path) -> Iterator[Structure]:
 
 def _to_ase(structure: Structure) -> Any:
     atoms = structure.to_ase()
-    atoms.info.update(structure_id=structure.id, source=structure.source, family=structure.family)
-    atoms.info["metadata_hex"] = "h" + json.dumps(dict(structure.generator_metadata), sort_keys=True).encode().hex()
+    names: dict[str, Any] = {"id": structure.id, "source": structure.source, "family": structure.family}
+    atoms.info.update({"structure_id" if key == "id" else key: text for key, text in names.items() if text})
+    names["generator_metadata"] = dict(structure.generator_metadata)
+    atoms.info["record_hex"] = "h" + json.dumps(names, sort_keys=True).encode().hex()
     if structure.labels is not None:
         atoms.info["REF_energy"] = structure.labels.energy
         atoms.arrays["REF_forces"] = structure.labels.forces

@@ -35,7 +35,7 @@ class Dataset(Sequence[Structure]):
     InputError
         If there is no such file, or it is no HDF5 file.
     DatasetError
-        If its schema version or units are others than this version reads, or its parts disagree.
+        If it is damaged, its schema version or units are others than this version reads, or its parts disagree.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -44,21 +44,30 @@ class Dataset(Sequence[Structure]):
             raise InputError(f"no dataset at {self.path}\n  make one with:  potstill run CONFIG --out RUN")
         if not h5py.is_hdf5(self.path):
             raise InputError(f"{self.path} is not an HDF5 file (or was cut short)")
-        with h5py.File(self.path, "r") as file:
-            self.attributes: dict[str, Any] = {k: _plain(v) for k, v in file.attrs.items()}
-            self._columns = {c.path: _map(file, c.path, self.path) for c in ARRAY_COLUMNS if c.path in file}
-            self._text = {c.path: file[c.path].asstr()[:] for c in TEXT_COLUMNS}
-            self._refused = [file[c.path].asstr()[:] for c in REFUSED_COLUMNS] if "refused" in file else []
-            self.ptr: Array = file["structures/ptr"][:]
-            self._splits = file["splits/part"][:] if "splits/part" in file else None
+        try:
+            with h5py.File(self.path, "r") as file:
+                self._read(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{self.path} is damaged (cut short or overwritten): {error}") from error
         self._validate()
 
-    def _validate(self) -> None:
-        version = self.attributes.get("schema_version")
-        if version is not None and int(version) != SCHEMA_VERSION:
+    def _read(self, file: h5py.File) -> None:
+        self.attributes: dict[str, Any] = {k: _plain(v) for k, v in file.attrs.items()}
+        version = self.attributes.get("schema_version", "none")
+        if version != SCHEMA_VERSION:
             raise DatasetError(f"{self.path} has schema version {version}, this potstill reads {SCHEMA_VERSION}")
-        if version is not None and json.loads(self.attributes.get("units", "{}")) != UNITS:
+        if json.loads(self.attributes.get("units", "{}")) != UNITS:
             raise DatasetError(f"{self.path} states units {self.attributes.get('units')}, expected {UNITS}")
+        missing = [name for name in _required(file) if name not in file]
+        if missing:
+            raise DatasetError(f"{self.path} lacks {', '.join(missing)}")
+        self._columns = {c.path: _map(file, c.path, self.path) for c in ARRAY_COLUMNS if c.path in file}
+        self._text = {c.path: file[c.path].asstr()[:] for c in TEXT_COLUMNS}
+        self._refused = [file[c.path].asstr()[:] for c in REFUSED_COLUMNS] if "refused" in file else []
+        self.ptr: Array = file["structures/ptr"][:]
+        self._splits = file["splits/part"][:] if "splits/part" in file else None
+
+    def _validate(self) -> None:
         atoms = len(self._columns["atoms/atomic_numbers"])
         if self.ptr[0] != 0 or self.ptr[-1] != atoms or (np.diff(self.ptr) < 1).any():
             raise DatasetError(f"{self.path}: structures/ptr does not fit its {atoms} atoms")
@@ -182,6 +191,13 @@ def open_dataset(path: Path | str) -> Dataset:
     """Open ``dataset.h5`` (or a run folder that holds one) for reading."""
     path = Path(path)
     return Dataset(path / "dataset.h5" if path.is_dir() else path)
+
+
+def _required(file: h5py.File) -> list[str]:
+    """Paths without which a file cannot be read: labels and refusals are there as a whole or not at all."""
+    labelled = any(column.path in file for column in ARRAY_COLUMNS if column.label)
+    names = ["structures/ptr", *(c.path for c in ARRAY_COLUMNS if labelled or not c.label), *(c.path for c in TEXT_COLUMNS)]
+    return names + [c.path for c in REFUSED_COLUMNS if "refused" in file]
 
 
 def _map(file: h5py.File, path: str, name: Path) -> Array:

@@ -76,6 +76,7 @@ def write_part(
     ptr = np.cumsum([0, *(len(s) for s in structures)]).astype(np.int64)
     with sealed(path) as temporary, open_for_writing(temporary) as file:
         _set_attributes(file, attributes or {})
+        _set_schema(file)
         file["structures/ptr"] = ptr
         for column in ARRAY_COLUMNS:
             if column.label and not labelled:
@@ -135,8 +136,7 @@ def merge(
         if splits is not None:
             file["splits/part"] = np.asarray(splits, dtype=np.uint8)
         _set_attributes(file, attributes)
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        file.attrs["units"] = json.dumps(UNITS)
+        _set_schema(file)
         sums = {name: checksum(dataset) for name, dataset in datasets_of(file)}
         file.attrs["checksums"] = json.dumps(sums, sort_keys=True)
 
@@ -198,6 +198,11 @@ def _read_text(part: Path, path: str) -> list[str]:
 def _set_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
         file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+
+
+def _set_schema(file: h5py.File) -> None:
+    file.attrs["schema_version"] = SCHEMA_VERSION
+    file.attrs["units"] = json.dumps(UNITS)
 
 
 def _part_size(part: Path) -> tuple[int, int]:

@@ -16,7 +16,7 @@ NEAR_DUPLICATE_ANGSTROM = 0.005
 class DoorOptions(BaseModel):
     """Limits on the geometry of a structure."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     min_scaled_distance: Annotated[float, Field(gt=0, description="smallest distance over the sum of covalent radii")] = 0.7
     max_volume_per_atom_cubic_angstrom: Annotated[

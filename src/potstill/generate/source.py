@@ -22,7 +22,7 @@ T = TypeVar("T", bound="SourceOptions")
 class SourceOptions(BaseModel, ABC):
     """Options common to every source."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     count: Annotated[int, Field(gt=0, description="structures wanted from this source")]
     label: Annotated[

@@ -47,10 +47,11 @@ class GenerateTask:
 
 @dataclass(slots=True)
 class SourceCount:
-    """What one source was asked for and gave."""
+    """What one source was asked for and gave; ``made`` counts candidates of good geometry, copies among them."""
 
     name: str
     wanted: int
+    made: int = 0
     accepted: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
@@ -117,7 +118,7 @@ def _fill(
         merge(parents, parents_path, attributes={})
     accepted: list[Structure] = []
     refused: list[Refused] = []
-    for task in _tasks_until_full(source, options, folder, seed, workers, parents_path, count):
+    for task in _tasks_until_full(source, options, folder, seed, workers, parents_path, count, on_progress):
         part = Dataset(task.path)
         refused += part.refused
         for structure in part:
@@ -130,7 +131,7 @@ def _fill(
             else:
                 refused.append(refusal)
         count.refused = _by_reason(refused)
-        on_progress(count)
+    on_progress(count)
     return accepted, refused
 
 
@@ -142,8 +143,14 @@ def _tasks_until_full(
     workers: int,
     parents: Path | None,
     count: SourceCount,
+    on_progress: Callable[[SourceCount], None],
 ) -> Iterator[GenerateTask]:
     """Finished tasks in order, more and more of them, until the count is reached or the source has no more."""
+
+    def done(_task: GenerateTask, made: int) -> None:
+        count.made += made
+        on_progress(count)
+
     limit = source.available() or source.count * GIVE_UP_AFTER
     start = 0
     while start < limit and count.accepted < count.wanted:
@@ -167,14 +174,14 @@ def _tasks_until_full(
             make_candidates,
             [task for task in tasks if not task.path.exists()],
             workers=workers,
-            on_done=lambda task, result: None,
+            on_done=done,
         )
         yield from tasks
         start = stop
 
 
-def make_candidates(task: GenerateTask) -> None:
-    """Make, screen and seal the candidates of one task (runs in a worker)."""
+def make_candidates(task: GenerateTask) -> int:
+    """Make, screen and seal the candidates of one task (runs in a worker); returns how many have a good geometry."""
     parents: Sequence[Structure] = Dataset(task.parents) if task.parents else ()
     indices = range(task.start, task.stop)
     accepted: list[Structure] = []
@@ -190,6 +197,7 @@ def make_candidates(task: GenerateTask) -> None:
             positions = screened.positions.astype(np.float32)  # what is stored is what will be labelled
             accepted.append(screened.with_(id=name, source=task.source.name, family=family, positions=positions))
     write_part(task.path, accepted, refused)
+    return len(accepted)
 
 
 def _by_reason(refused: Sequence[Refused]) -> dict[str, int]:

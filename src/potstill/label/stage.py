@@ -137,6 +137,8 @@ def ask(teacher: Teacher, structures: Sequence[Structure], max_force: float) -> 
 def _screen(structure: Structure, labels: Labels, max_force: float) -> Labels | Refused:
     if labels.forces.shape != (len(structure), 3):
         return Refused("wrong_shape", f"forces of shape {labels.forces.shape} for {len(structure)} atoms")
+    if labels.stress is not None and labels.stress.shape != (3, 3):
+        return Refused("wrong_shape", f"stress of shape {labels.stress.shape}, expected (3, 3)")
     numbers = [np.array(labels.energy), labels.forces, *([] if labels.stress is None else [labels.stress])]
     if not all(np.isfinite(array).all() for array in numbers):
         return Refused("not_finite", "energy, forces or stress are not finite")

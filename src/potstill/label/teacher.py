@@ -20,7 +20,7 @@ from potstill.types import Labels, Refused, Structure, Teacher
 class TeacherOptions(BaseModel, ABC):
     """A teacher as the config states it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @abstractmethod
     def load(self) -> Teacher:
@@ -83,6 +83,7 @@ class AseTeacher:
     """
 
     def __init__(self, make: Callable[[], Any], fingerprint: Mapping[str, str]) -> None:
+        self._make = make
         self._calculator = make()
         self._fingerprint = dict(fingerprint)
 
@@ -93,4 +94,11 @@ class AseTeacher:
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
         """Labels or a refusal for each structure, in order."""
-        return label_each(structures, lambda structure: label_with_ase(self._calculator, structure))
+        return label_each(structures, self._ask)
+
+    def _ask(self, structure: Structure) -> Labels:
+        try:
+            return label_with_ase(self._calculator, structure)
+        except Exception:
+            self._calculator = self._make()  # the old one may hold half of this structure, and answer the next with it
+            raise

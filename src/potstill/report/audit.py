@@ -53,7 +53,7 @@ def write_audit_page(report: dict[str, Any], stats: Statistics, dataset: Dataset
         table=periodic_table(counts, f"Periodic table with the number of atoms of {len(counts)} elements"),
         element_caption=f"Atoms of each element over all sources: {len(counts)} elements, "
         f"{sum(counts.values()):,} atoms. Shades are logarithmic.",
-        by_source=by_source(stats.elements),
+        by_source=by_source(dict(sorted(stats.elements.items()))),
         histograms=_histograms(stats, limits),
         limits_shown=bool(limits.get("distances") or limits.get("force_limits")),
         worst=worst,
@@ -127,7 +127,7 @@ def _histograms(stats: Statistics, limits: Mapping[str, float | None]) -> list[t
         (plots.histograms(of(stats.energy_per_atom), "eV/atom"), "Energy per atom, as the teacher gives it."),
         (
             plots.histograms(of(stats.largest_force), "eV/Å", logarithmic=True, limit=force_limit),
-            "Largest force on an atom of each structure. Logarithmic axis; structures without any force are left out.",
+            "Largest force on an atom. Logarithmic axis; smaller forces count in the first bar, zeros in none.",
         ),
         (plots.histograms(pressure, "GPa"), "Pressure of the periodic structures; positive is compressed."),
         (plots.histograms(volume, "Å³/atom"), "Volume per atom of the periodic structures."),

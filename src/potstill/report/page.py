@@ -60,10 +60,8 @@ def figure(value: float | None, digits: int = 3) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if float(value).is_integer() or abs(value) >= 10**digits:
-        text = f"{value:,.0f}"
-    else:
-        text = f"{value:.{digits}g}"
+    whole = float(value).is_integer() or abs(value) >= 10**digits
+    text = f"{value:,.0f}" if whole else f"{value:.{digits}g}"
     return text.replace("-", "−") if text.startswith("-") else text
 
 

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup, escape
 
+from potstill.report.page import figure
 from potstill.types import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 INK, FAINT = "#010203", "#010204"  # stand for the page's own colours until the SVG is made
 PALETTE = ("#3f88c5", "#e08214", "#1b9e77", "#c977a9", "#a59100", "#6fb7e3", "#d1573b", "#8a8f98")
-STYLE = {
+STYLE: Any = {  # names and values as matplotlib knows them
     "svg.fonttype": "none",
     "svg.hashsalt": "potstill",
     "text.parse_math": False,
@@ -46,6 +48,7 @@ STYLE = {
 }
 MOST_VECTOR_POINTS = 400
 BINS = 40
+MOST_DECADES = 4
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
@@ -67,7 +70,7 @@ def histograms(
     logarithmic
         Scale of the axis; figures that are not positive are left out then.
     limit
-        Drawn as a dashed line where it is in sight.
+        Drawn as a dashed line.
 
     Returns
     -------
@@ -80,6 +83,7 @@ def histograms(
     if not kept:
         return None
     edges = _bins(np.concatenate(list(kept.values())), logarithmic=logarithmic)
+    sight = _sight(edges, limit, logarithmic=logarithmic)
     colours = colours_of(list(values))
 
     def draw(axes: list[Axes]) -> None:
@@ -88,13 +92,14 @@ def histograms(
             ax.stairs(counts, edges, fill=True, color=colours[name], alpha=0.85)
             ax.set_yticks([])
             ax.spines["left"].set_visible(False)
-            ax.set_title(f"{_clip(name)}  (median {np.median(v):.3g})", loc="left", pad=2)
+            ax.set_title(f"{_clip(name)}  (median {figure(float(np.median(v)))})", loc="left", pad=2)
             if logarithmic:
                 ax.set_xscale("log")
-            ax.set_xlim(edges[0], edges[-1])
-            if limit is not None and edges[0] <= limit <= edges[-1]:
+            ax.set_xlim(*sight)
+            if limit is not None:
                 ax.axvline(limit, color=INK, linestyle=(0, (4, 3)), linewidth=1)
             ax.tick_params(labelbottom=ax is axes[-1])
+            ax.tick_params(axis="x", which="minor", length=0)
         _plain_ticks(axes[-1], "x", logarithmic=logarithmic)
         axes[-1].set_xlabel(label)
 
@@ -234,20 +239,32 @@ def inline(svg: str, alt: str) -> Markup:
     svg = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)', f"{key}-", svg)
     svg = re.sub(r"\s*\n\s*", " ", svg)
     box = re.search(r'viewBox="[^"]*"', svg)
-    opening = f'<svg class="plot" role="img" aria-label="{escape(alt)}" {box.group() if box else ""} ' + (
-        'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
-    )
+    opening = f'<svg class="plot" role="img" aria-label="{escape(alt)}" {box.group() if box else ""} {NAMESPACES}>'
     return Markup(re.sub(r"^<svg[^>]*>", lambda _: opening, svg))  # noqa: S704 - matplotlib escapes its text
 
 
 def _bins(values: Array, *, logarithmic: bool) -> Array:
-    """Edges that hold all but the outermost half per cent on either side; those count in the outermost bins."""
+    """Edges that hold all but the outermost half per cent on either side, and at most four decades.
+
+    What lies beyond counts in the outermost bins.
+    """
     scaled = np.log10(values) if logarithmic else values
     low, high = np.quantile(scaled, [0.005, 0.995])
+    low = max(low, high - MOST_DECADES) if logarithmic else low
     if high - low < 1e-9 * max(1.0, abs(high)):
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BINS + 1)
     return np.asarray(10**edges if logarithmic else edges)
+
+
+def _sight(edges: Array, limit: float | None, *, logarithmic: bool) -> tuple[float, float]:
+    """Ends of the axis: all bins, and the limit with a little room beyond it."""
+    ends = [float(edges[0]), float(edges[-1])]
+    if limit is None or (logarithmic and limit <= 0):
+        return ends[0], ends[1]
+    room = (ends[1] / ends[0]) ** 0.03 if logarithmic else 0.03 * (ends[1] - ends[0])
+    around = (limit / room, limit * room) if logarithmic else (limit - room, limit + room)
+    return min(ends[0], around[0]), max(ends[1], around[1])
 
 
 def _plain_ticks(ax: Axes, which: str, *, logarithmic: bool) -> None:

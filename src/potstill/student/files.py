@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from potstill.dataset import sealed
@@ -52,18 +53,25 @@ def read_student(folder: Path) -> tuple[Student, dict[str, Any]]:
     Raises
     ------
     InputError
-        If the folder holds no student, or one of a format that this version does not read.
+        If the folder holds no student, a damaged one, or one of a format that this version does not read.
     """
     for name in ("config.json", "weights.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"{folder} holds no student: {name} is missing\n  train one with:  potstill train RUN")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{folder / 'config.json'} is not JSON (damaged or cut short): {error}") from error
     if config.get("format_version") != FORMAT_VERSION:
         raise InputError(f"{folder} has student format {config.get('format_version')}, this potstill reads {FORMAT_VERSION}")
     if config.get("units") != UNITS:
         raise InputError(f"{folder} states units {config.get('units')}, expected {UNITS}")
     student = Student(StudentArchitecture.model_validate(config["architecture"]))
-    student.load_state_dict(load_file(folder / "weights.safetensors"))
+    try:
+        student.load_state_dict(load_file(folder / "weights.safetensors"))
+    except (SafetensorError, RuntimeError) as error:
+        path = folder / "weights.safetensors"
+        raise InputError(f"{path} is damaged, or not of the architecture in config.json: {error}") from error
     return student.eval().requires_grad_(requires_grad=False), config
 
 

@@ -40,6 +40,11 @@ class LabelledBatch:
     stress: torch.Tensor
     has_stress: torch.Tensor
 
+    def to(self, device: torch.device | str) -> LabelledBatch:
+        """Copy on another device (Lightning calls it)."""
+        labels = {name: getattr(self, name).to(device) for name in ("energy", "forces", "stress", "has_stress")}
+        return LabelledBatch(inputs=self.inputs.to(device), **labels)
+
 
 class LabelledStructures(torch.utils.data.Dataset[LabelledBatch]):
     """Structures whose neighbour lists were made once; an item is a whole batch, asked for by its indices."""

@@ -46,9 +46,8 @@ class Distillation(lightning.LightningModule):
             + config.forces_weight * errors["forces"]
             + config.stress_weight * errors["stress"]
         )
-        self.log("loss", loss, prog_bar=True, batch_size=len(batch.energy))
-        for name, value in errors.items():
-            self.log(f"train_{name}", value, batch_size=len(batch.energy))
+        for name, value in {"loss": loss, **{f"train_{name}": error for name, error in errors.items()}}.items():
+            self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch.energy))  # mean over the epoch
         return loss
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 
-from potstill.dataset import Dataset
+from potstill.dataset import Dataset, sealed
 from potstill.errors import InputError
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
@@ -111,17 +111,14 @@ def _fit(
     folder: Path,
     on_epoch: Callable[[int, EpochReport], None],
 ) -> None:
-    checkpoints = folder / "checkpoints"
-    last = checkpoints / "last.ckpt"
+    last = folder / "checkpoints" / "last.ckpt"
     trainer = lightning.Trainer(
         max_epochs=config.epochs,
         accelerator="auto",
         devices=1,
         gradient_clip_val=config.clip_gradient,
-        callbacks=[
-            ModelCheckpoint(checkpoints, save_last=True, save_top_k=0, save_on_train_epoch_end=True),
-            _Report(on_epoch, batches),
-        ],
+        callbacks=[_EachEpoch(on_epoch, batches, last)],
+        enable_checkpointing=False,  # done by _EachEpoch, with a rename within one folder
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -133,10 +130,12 @@ def _fit(
     with warnings.catch_warnings():
         # batches are assembled from arrays in memory: a worker process would only add a copy
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+        warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")  # a small dataset has no families to watch
+        # Lightning 2.6 asks torch 2.13 in a way that the latter deprecates
+        warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated.*", FutureWarning)
         trainer.fit(
             module,
-            train_dataloaders=torch.utils.data.DataLoader(data, sampler=batches, batch_size=None),
+            train_dataloaders=_loader(data, batches),
             val_dataloaders=_validation(watching),
             ckpt_path=last if last.exists() else None,
             weights_only=True,
@@ -148,19 +147,27 @@ def _fit(
 def _validation(watching: LabelledStructures) -> Any:
     order = np.argsort(watching.edges_per_atom, kind="stable").tolist() if len(watching) else []
     chunks = [order[k : k + VALIDATION_BATCH] for k in range(0, len(order), VALIDATION_BATCH)]
-    return torch.utils.data.DataLoader(watching, sampler=chunks, batch_size=None) if chunks else None
+    return _loader(watching, chunks) if chunks else None
 
 
-class _Report(Callback):
-    """Tells the caller the errors of each epoch, and the sampler which epoch it is."""
+def _loader(data: LabelledStructures, batches: Any) -> Any:
+    # each pass draws a seed for workers; from a generator of its own, so that the caller's random numbers stay as they are
+    return torch.utils.data.DataLoader(data, sampler=batches, batch_size=None, generator=torch.Generator())
 
-    def __init__(self, on_epoch: Callable[[int, EpochReport], None], batches: BucketBatches) -> None:
+
+class _EachEpoch(Callback):
+    """Tells the sampler which epoch it is; at its end seals a checkpoint, then tells the caller the errors."""
+
+    def __init__(self, on_epoch: Callable[[int, EpochReport], None], batches: BucketBatches, last: Path) -> None:
         self._on_epoch = on_epoch
         self._batches = batches
+        self._last = last
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._batches.set_epoch(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        with sealed(self._last) as temporary:
+            trainer.save_checkpoint(temporary)
         report = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._on_epoch(trainer.current_epoch + 1, report)

@@ -1,0 +1,57 @@
+"""Test kits for whoever writes a source, a teacher, a student or a check, and tiny structures to test them with.
+
+A plug-in's test is one line; the built-in ones are held to the same kits::
+
+    from potstill.testing import check_teacher, rocksalt, water
+
+
+    def test_my_teacher():
+        check_teacher(MyTeacher(), [water(), rocksalt()])
+
+A kit returns nothing where all is well and raises AssertionError with the measured figure and its limit where it is not.
+pytest is not needed.
+"""
+
+from potstill.testing.data import check_check, check_source
+from potstill.testing.models import check_student, check_teacher, random_student
+from potstill.testing.physics import CUTOFF_STEP_ANGSTROM, FLOAT32, FLOAT64, Tolerances
+from potstill.testing.structures import (
+    all_structures,
+    copper,
+    ethanol,
+    left_handed,
+    lone_crystal,
+    one_atom,
+    rattled,
+    rocksalt,
+    silicon,
+    slab,
+    triclinic,
+    water,
+    wire,
+)
+
+__all__ = [
+    "CUTOFF_STEP_ANGSTROM",
+    "FLOAT32",
+    "FLOAT64",
+    "Tolerances",
+    "all_structures",
+    "check_check",
+    "check_source",
+    "check_student",
+    "check_teacher",
+    "copper",
+    "ethanol",
+    "left_handed",
+    "lone_crystal",
+    "one_atom",
+    "random_student",
+    "rattled",
+    "rocksalt",
+    "silicon",
+    "slab",
+    "triclinic",
+    "water",
+    "wire",
+]

@@ -1,0 +1,445 @@
+"""Every fault that has gone wrong before, injected: the check that is meant for it must say NO-GO, and no other may."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import make_supercell, molecule
+from potstill.audit.checks import CHECKS, wilson_interval
+from potstill.audit.hydrogens import lacks_hydrogen
+from potstill.audit.stage import audit, overall_verdict, write_report
+from potstill.config import AuditConfig
+from potstill.dataset import open_dataset
+from potstill.label import load_teacher
+from potstill.types import Finding, Labels, Refused, Structure, Verdict
+
+GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=1.0)
+STATED = {
+    "teacher_success",
+    "element_entropy",
+    "element_coverage",
+    "size_cv",
+    "duplicates",
+    "near_duplicates",
+    "distances",
+    "hydrogens",
+    "finite",
+    "force_limits",
+    "label_replay",
+    "split_leakage",
+    "teacher_fingerprint",
+    "throughput",
+}
+
+
+@pytest.fixture
+def judge(build, lj, tmp_path) -> Callable[..., dict[str, dict]]:
+    """Findings by check, read back from the audit.json of the structures given."""
+
+    def run(structures, *, gates=GATES, teacher=lambda: lj, **written) -> dict[str, dict]:
+        path = build(structures, **written)
+        report, _ = audit(open_dataset(path), gates, teacher=teacher, seed=3)
+        write_report(report, tmp_path / "audit.json")
+        stored = json.loads((tmp_path / "audit.json").read_text())
+        return {"verdict": stored["verdict"], "report": stored, **{f["check"]: f for f in stored["findings"]}}
+
+    return run
+
+
+def relabel(structures, teacher) -> list[Structure]:
+    return [s.with_(labels=a) for s, a in zip(structures, teacher.label(structures), strict=True)]
+
+
+def changed(structure: Structure, **labels) -> Structure:
+    old = structure.labels
+    new = {"energy": old.energy, "forces": old.forces, "stress": old.stress, **labels}
+    return structure.with_(labels=Labels(**new))
+
+
+def no_go(found) -> set[str]:
+    assert found["verdict"] == "NO_GO"
+    return {name for name, f in found.items() if name not in ("verdict", "report") and f["verdict"] != "GO"}
+
+
+def rotation(seed: int) -> np.ndarray:
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    return q * np.sign(np.linalg.det(q))
+
+
+class TestGood:
+    def test_a_good_dataset_is_go(self, judge, labelled):
+        found = judge(labelled)
+        assert found["verdict"] == "GO", [f for f in found["report"]["findings"] if f["verdict"] != "GO"]
+        assert STATED <= set(found)
+        for finding in found["report"]["findings"]:
+            assert finding["why"]
+            assert finding["measured"] is not None
+            assert finding["limit"] is not None
+
+    def test_counts(self, judge, labelled):
+        refused = [Refused("force_limit", id="organic-9", source="organic", stage="label")]
+        refused += [Refused("too_close", source="empty", stage="generate")] * 2
+        report = judge(labelled, refused=refused)["report"]
+        assert report["labelled"] == len(labelled)
+        assert report["structures"] == len(labelled) + 1
+        assert report["sources"]["organic"]["refused"] == {"force_limit": 1}
+        assert report["sources"]["empty"] == {"structures": 0, "refused": {"too_close": 2}}
+        assert sum(s["structures"] for s in report["sources"].values()) == len(labelled)
+
+
+class TestHydrogens:
+    @staticmethod
+    def strip(structure: Structure) -> Structure:
+        heavy = structure.atomic_numbers != 1
+        labels = Labels(0.0, structure.labels.forces[heavy]) if structure.labels else None
+        return Structure(
+            structure.atomic_numbers[heavy],
+            structure.positions[heavy],
+            id=structure.id,
+            source=structure.source,
+            family=structure.family,
+            generator_metadata=structure.generator_metadata,
+            labels=labels,
+        )
+
+    def test_all_molecules_stripped(self, judge, labelled, lj):
+        metals = [s for s in labelled if s.pbc.any()]
+        molecules = [self.strip(s) for s in labelled if not s.pbc.any() and 6 in s.atomic_numbers]
+        found = judge(metals + relabel(molecules, lj))
+        assert "hydrogens" in no_go(found)
+        assert found["hydrogens"]["measured"] > 0.6  # methanol is left with C and O, as carbon monoxide is
+        assert set(found["hydrogens"]["worst"]) <= {s.id for s in molecules}
+
+    def test_one_molecule_of_many(self, judge, labelled, lj):
+        k = next(k for k, s in enumerate(labelled) if s.family == "C6H6")
+        structures = list(labelled)
+        structures[k] = relabel([self.strip(labelled[k])], lj)[0]
+        found = judge(structures)
+        assert "hydrogens" in no_go(found)
+        assert found["hydrogens"]["worst"] == [labelled[k].id]
+
+    def test_one_hydrogen_short_of_its_smiles(self, labelled):
+        whole = next(s for s in labelled if s.family == "C3H8").with_(generator_metadata={"smiles": "CCC"}, labels=None)
+        assert not lacks_hydrogen(whole)
+        short = Structure(whole.atomic_numbers[:-1], whole.positions[:-1], generator_metadata={"smiles": "CCC"})
+        assert lacks_hydrogen(short)
+        assert not lacks_hydrogen(Structure(short.atomic_numbers, short.positions))  # too little to see by bond lengths
+
+    @pytest.mark.parametrize("name", ["CH4", "C2H4", "C2H2", "C6H6", "HCN", "CH3Cl", "C2H6", "C4H4S", "CH3CHO"])
+    def test_stripped_without_smiles(self, name):
+        whole = Structure.from_ase(molecule(name))
+        assert not lacks_hydrogen(whole)
+        assert lacks_hydrogen(self.strip(whole))
+
+    def test_no_known_molecule_is_accused_nor_its_snapshots(self, judge):
+        from potstill.generate.benchmark import Benchmark
+
+        source = Benchmark(count=1000, snapshots=2)
+        made = source.propose(range(source.available()), 1, [])
+        molecules = [
+            s.with_(id=str(k), family=s.formula, labels=Labels(0.0, np.zeros((len(s), 3))))
+            for k, s in enumerate(made)
+            if isinstance(s, Structure) and not s.pbc.any()
+        ]
+        assert len(molecules) > 250
+        found = judge(molecules)
+        assert found["hydrogens"]["worst"] == []
+        assert found["hydrogens"]["verdict"] == "GO"
+
+    def test_no_molecules_at_all(self, judge, labelled):
+        gates = GATES.model_copy(update={"min_element_coverage": 4})
+        assert judge([s for s in labelled if s.pbc.any()], gates=gates)["hydrogens"]["verdict"] == "GO"
+
+
+class TestCopies:
+    def test_the_same_structure_twice(self, judge, labelled):
+        found = judge([*labelled, labelled[5].with_(id="copy")])
+        assert no_go(found) == {"duplicates", "near_duplicates"}
+        assert found["duplicates"]["worst"] == ["copy"]
+        assert found["duplicates"]["measured"] == 1
+
+    @pytest.mark.parametrize("kind", ["rotated", "permuted", "moved", "supercell", "other cell", "mirrored"])
+    def test_the_same_crystal_in_disguise(self, judge, labelled, lj, kind):
+        original = next(s for s in labelled if s.family == "Cu")
+        atoms = original.to_ase()
+        match kind:
+            case "rotated":
+                turn = rotation(2)
+                atoms.set_cell(atoms.cell[:] @ turn.T, scale_atoms=True)
+            case "permuted":
+                atoms = atoms[[2, 0, 3, 1]]
+            case "moved":
+                atoms.positions += [0.3, -7.1, 2.2]
+            case "supercell":
+                atoms = atoms * (2, 1, 1)
+            case "other cell":
+                atoms = make_supercell(atoms, [[1, 1, 0], [0, 1, 0], [0, -2, 1]])
+            case "mirrored":
+                atoms.set_cell(atoms.cell[:] * [1, 1, -1], scale_atoms=True)
+        copy = Structure.from_ase(atoms, id="copy", source="metals", family="Cu")
+        found = judge([*labelled, *relabel([copy], lj)])
+        assert no_go(found) == {"near_duplicates"}
+        assert found["near_duplicates"]["worst"] == ["copy"]
+
+    def test_the_same_molecule_in_disguise(self, judge, labelled, lj):
+        original = next(s for s in labelled if s.family == "CH3CHO")
+        order = np.random.default_rng(4).permutation(len(original))
+        positions = original.positions[order] @ rotation(5).T + [1, 2, 3]
+        copy = original.with_(atomic_numbers=original.atomic_numbers[order], positions=positions, id="copy", labels=None)
+        assert no_go(judge([*labelled, *relabel([copy], lj)])) == {"near_duplicates"}
+
+    def test_a_rattle_is_no_copy(self, judge, labelled, lj):
+        original = next(s for s in labelled if s.family == "Cu")
+        moved = original.positions + np.random.default_rng(0).normal(0, 0.05, size=original.positions.shape)
+        fresh = original.with_(positions=moved, id="fresh", labels=None)
+        assert judge([*labelled, *relabel([fresh], lj)])["verdict"] == "GO"
+
+
+class TestGeometryAndNumbers:
+    def test_too_close(self, judge, labelled, lj):
+        k = next(k for k, s in enumerate(labelled) if s.family == "Al")
+        positions = labelled[k].positions.copy()
+        positions[1] = positions[0] + [0.0, 0.0, 1.0]  # farther than 0.5 Å and far too close for two aluminium atoms
+        structures = list(labelled)
+        structures[k] = relabel([labelled[k].with_(positions=positions, labels=None)], lj)[0]
+        found = judge(structures)
+        assert no_go(found) == {"distances"}
+        assert found["distances"]["worst"][0] == labelled[k].id
+        assert found["distances"]["measured"] == pytest.approx(1.0 / (2 * 1.21))
+
+    def test_too_close_through_the_border_of_the_cell(self, judge, labelled, lj):
+        k = next(k for k, s in enumerate(labelled) if s.family == "Al")
+        positions = labelled[k].positions.copy()
+        positions[1] = positions[0] + labelled[k].cell[2] - [0.0, 0.0, 1.0]
+        structures = list(labelled)
+        structures[k] = relabel([labelled[k].with_(positions=positions, labels=None)], lj)[0]
+        assert "distances" in no_go(judge(structures))
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("where", ["energy", "forces", "stress"])
+    def test_not_finite(self, judge, labelled, where, value):
+        k = next(k for k, s in enumerate(labelled) if s.pbc.all())
+        structure = labelled[k]
+        forces, stress = structure.labels.forces.copy(), structure.labels.stress.copy()
+        forces[1, 2] = value
+        stress[0, 1] = value
+        bad = changed(structure, **{where: {"energy": value, "forces": forces, "stress": stress}[where]})
+        found = judge([*labelled[:k], bad, *labelled[k + 1 :]])
+        assert {"finite", "label_replay"} <= no_go(found) <= {"finite", "label_replay", "force_limits"}
+        assert found["finite"]["worst"] == [structure.id]
+
+    def test_a_force_of_218(self, judge, labelled):
+        forces = labelled[3].labels.forces.copy()
+        forces[0] = [218.0, 0.0, 0.0]
+        found = judge([*labelled[:3], changed(labelled[3], forces=forces), *labelled[4:]])
+        assert no_go(found) == {"force_limits", "label_replay"}
+        assert found["force_limits"]["measured"] == pytest.approx(218.0)
+        assert found["force_limits"]["worst"][0] == labelled[3].id
+
+
+class TestDiversity:
+    def test_low_entropy_states_its_ceiling(self, judge, labelled):
+        structures = [s for s in labelled if s.family in ("Cu", "Al")]
+        found = judge(structures)
+        assert {"element_entropy", "element_coverage"} <= no_go(found)
+        assert "log2(2) = 1.00 bits" in found["element_entropy"]["why"]
+        assert found["element_entropy"]["measured"] <= 1.0
+        assert found["element_coverage"]["measured"] == 2
+
+    def test_one_element(self, judge, labelled):
+        found = judge([s for s in labelled if s.family == "Cu"])
+        assert found["element_entropy"]["measured"] == 0.0
+        assert {"element_entropy", "element_coverage", "size_cv"} <= no_go(found)
+
+    def test_entropy_is_shannon_s(self, judge, labelled):
+        found = judge([s for s in labelled if s.family == "H2O"])
+        assert found["element_entropy"]["measured"] == pytest.approx(np.log2(3) - 2 / 3)
+
+    def test_one_size(self, judge, labelled):
+        found = judge([s for s in labelled if len(s) == 4])
+        assert found["size_cv"]["measured"] == 0.0
+        assert "size_cv" in no_go(found)
+
+    def test_the_gates_of_production(self):
+        gates = AuditConfig()
+        assert (gates.min_element_entropy_bits, gates.min_element_coverage, gates.min_size_cv) == (3.07, 9, 0.5)
+        assert (gates.min_teacher_success, gates.max_duplicates, gates.min_structures_per_hour) == (0.95, 0, 100)
+
+    def test_a_changed_gate_is_shown(self, judge, labelled):
+        shown = judge(labelled)["report"]["changed_gates"]
+        assert shown["min_size_cv"] == {"default": 0.5, "now": 0.3}
+        assert "max_duplicates" not in shown
+
+
+class TestReplay:
+    def test_flipped_stress(self, judge, labelled):
+        flipped = [changed(s, stress=-s.labels.stress) if s.labels.stress is not None else s for s in labelled]
+        assert no_go(judge(flipped)) == {"label_replay"}
+
+    def test_flipped_forces(self, judge, labelled):
+        assert no_go(judge([changed(s, forces=-s.labels.forces) for s in labelled])) == {"label_replay"}
+
+    def test_energies_in_kcal_per_mol(self, judge, labelled):
+        assert no_go(judge([changed(s, energy=23.06 * s.labels.energy) for s in labelled])) == {"label_replay"}
+
+    def test_one_changed_label_of_all(self, judge, labelled):
+        bad = changed(labelled[7], energy=labelled[7].labels.energy + 0.1)
+        found = judge([*labelled[:7], bad, *labelled[8:]])
+        assert no_go(found) == {"label_replay"}
+        assert found["label_replay"]["worst"][0] == labelled[7].id
+        assert found["label_replay"]["measured"] == pytest.approx(0.1 / len(bad), rel=1e-3)
+
+    def test_forces_of_the_neighbour_structure(self, judge, labelled):
+        rolled = list(labelled)
+        at = [k for k, s in enumerate(labelled) if s.family == "CH4"][:2]
+        rolled[at[0]] = labelled[at[0]].with_(labels=labelled[at[1]].labels)
+        assert no_go(judge(rolled)) == {"label_replay"}
+
+    def test_missing_stress(self, judge, labelled):
+        k = next(k for k, s in enumerate(labelled) if s.pbc.all())
+        bad = changed(labelled[k], stress=None)
+        assert no_go(judge([*labelled[:k], bad, *labelled[k + 1 :]])) == {"label_replay"}
+
+    def test_a_teacher_that_refuses_now(self, judge, labelled, lj):
+        class Refusing:
+            fingerprint = lj.fingerprint
+
+            def label(self, structures):
+                return [Refused("teacher_error"), *lj.label(structures)[1:]]
+
+        assert no_go(judge(labelled, teacher=Refusing)) == {"label_replay"}
+
+    def test_a_teacher_that_gives_nan_now(self, judge, labelled, lj):
+        class Nan:
+            fingerprint = lj.fingerprint
+
+            def label(self, structures):
+                return [Labels(a.energy, a.forces * np.nan, a.stress) for a in lj.label(structures)]
+
+        assert no_go(judge(labelled, teacher=Nan)) == {"label_replay"}
+
+    def test_small_random_difference_is_accepted(self, judge, labelled):
+        noise = np.random.default_rng(0)
+        moved = [changed(s, forces=s.labels.forces + noise.normal(0, 1e-5, s.labels.forces.shape)) for s in labelled]
+        assert judge(moved)["verdict"] == "GO"
+
+    def test_without_a_teacher_it_did_not_run(self, judge, labelled):
+        found = judge(labelled, teacher=None)
+        assert no_go(found) == {"label_replay"}
+        assert found["label_replay"]["verdict"] == "NOT_RUN"
+        assert found["label_replay"]["measured"] is None
+
+
+class TestProvenance:
+    def test_a_leaked_family(self, judge, labelled):
+        splits = np.zeros(len(labelled), int)
+        families = [s.family for s in labelled]
+        splits[[k for k, f in enumerate(families) if f == "H2O"]] = 2
+        assert judge(labelled, splits=splits)["verdict"] == "GO"
+        leaked = next(k for k, f in enumerate(families) if f == "CH4")
+        splits[leaked] = 1
+        found = judge(labelled, splits=splits)
+        assert no_go(found) == {"split_leakage"}
+        assert found["split_leakage"]["measured"] == 1
+
+    def test_another_teacher(self, judge, labelled):
+        other = load_teacher("lennard-jones", sigma_angstrom=0.9, epsilon_ev=0.2000001)
+        found = judge(labelled, teacher=lambda: other)
+        assert no_go(found) == {"teacher_fingerprint"}
+
+    @pytest.mark.parametrize("key", ["name", "version", "weights", "dtype"])
+    def test_an_unknown_teacher(self, build, labelled, lj, key):
+        recorded = {k: v for k, v in lj.fingerprint.items() if k != key}
+        report, _ = audit(open_dataset(build(labelled, teacher=recorded)), GATES, teacher=lambda: lj)
+        (finding,) = [f for f in report["findings"] if f["verdict"] != "GO"]
+        assert (finding["check"], finding["verdict"]) == ("teacher_fingerprint", "NOT_RUN")
+
+    def test_slow_labelling(self, judge, labelled):
+        found = judge(labelled, label_seconds=3600.0)
+        assert no_go(found) == {"throughput"}
+        assert found["throughput"]["measured"] == pytest.approx(len(labelled))
+
+    def test_unknown_time(self, judge, labelled):
+        assert judge(labelled, label_seconds=0.0)["throughput"]["verdict"] == "NOT_RUN"
+
+    def test_low_success(self, judge, labelled):
+        refused = [Refused("force_limit", id=f"r{k}", source="metals", stage="label") for k in range(4)]
+        found = judge(labelled, refused=refused)
+        assert no_go(found) == {"teacher_success"}
+        assert found["teacher_success"]["measured"] == pytest.approx(len(labelled) / (len(labelled) + 4))
+        assert "95 % interval" in found["teacher_success"]["why"]
+        assert "4 force_limit" in found["teacher_success"]["why"]
+
+    def test_refusals_before_labelling_do_not_count(self, judge, labelled):
+        refused = [Refused("too_close", source="metals", stage="generate")] * 100
+        assert judge(labelled, refused=refused)["verdict"] == "GO"
+
+    def test_a_damaged_block(self, build, labelled, lj):
+        path = build(labelled)
+        forces = open_dataset(path).column("atoms/forces")
+        whole = bytearray(path.read_bytes())
+        whole[forces.offset + 1] ^= 1  # a change far below what any other check can see
+        path.write_bytes(whole)
+        report, _ = audit(open_dataset(path), GATES, teacher=lambda: lj)
+        assert [f["check"] for f in report["findings"] if f["verdict"] != "GO"] == ["integrity"]
+
+
+class TestFailClosed:
+    def test_a_check_that_raises_did_not_run(self, build, labelled, lj):
+        def broken(evidence):
+            raise RuntimeError("no luck")
+
+        report, _ = audit(open_dataset(build(labelled)), GATES, teacher=lambda: lj, checks=[*CHECKS, broken])
+        assert report["verdict"] == "NO_GO"
+        (finding,) = [f for f in report["findings"] if f["verdict"] != "GO"]
+        assert finding["check"] == "broken"
+        assert finding["verdict"] == "NOT_RUN"
+        assert "no luck" in finding["why"]
+
+    def test_a_teacher_that_cannot_be_loaded(self, judge, labelled):
+        def load():
+            raise OSError("weights are gone")
+
+        found = judge(labelled, teacher=load)
+        assert no_go(found) == {"label_replay", "teacher_fingerprint"}
+        assert "weights are gone" in found["label_replay"]["why"]
+
+    def test_no_structures(self, judge, tmp_path):
+        found = judge([], splits=np.zeros(0))
+        assert found["verdict"] == "NO_GO"
+        assert found["teacher_success"]["verdict"] == "NO_GO"
+
+    def test_no_findings_are_no_go(self):
+        assert overall_verdict([]) == Verdict.NO_GO
+
+    @pytest.mark.parametrize("verdict", [Verdict.NO_GO, Verdict.NOT_RUN])
+    def test_one_finding_is_enough(self, verdict):
+        good = Finding("a", Verdict.GO, 1.0, 1.0, "", "")
+        assert overall_verdict([good, good]) == Verdict.GO
+        assert overall_verdict([good, Finding("b", verdict, None, None, "", "")]) == Verdict.NO_GO
+
+
+def test_wilson_interval_of_known_cases():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    low, high = wilson_interval(81, 263)  # Newcombe, Stat. Med. 17, 857 (1998), table I: 0.2553 to 0.3662
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+    low, high = wilson_interval(0, 20)
+    assert (low, round(high, 4)) == (0.0, 0.1611)
+
+
+def test_files_of_ones_own(tmp_path: Path, labelled, build):
+    from potstill.audit.files import audit_file
+    from potstill.dataset.convert import convert
+
+    convert(build(labelled), tmp_path / "mine.extxyz")
+    report = audit_file(tmp_path / "mine.extxyz", tmp_path / "out", "")
+    findings = {f["check"]: f["verdict"] for f in report["findings"]}
+    assert report["verdict"] == "NO_GO"
+    unknown = {"label_replay", "split_leakage", "teacher_fingerprint", "throughput"}
+    assert {name for name, verdict in findings.items() if verdict == "NOT_RUN"} == unknown
+    assert json.loads((tmp_path / "out" / "audit.json").read_text())["verdict"] == "NO_GO"
+    assert (tmp_path / "out" / "audit.html").exists()

@@ -1,0 +1,165 @@
+"""Whole runs: to the end, to a NO-GO, and through ``kill -9`` at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from potstill.dataset import open_dataset
+
+CONTRACT = (
+    "config.yaml",
+    "run.json",
+    "log.txt",
+    "metrics.jsonl",
+    "structures/structures.h5",
+    "dataset.h5",
+    "audit.json",
+    "audit.html",
+    "student/weights.safetensors",
+    "student/config.json",
+    "evaluate.json",
+    "evaluate.html",
+    "deploy/ase/run_md.py",
+    "report.html",
+)
+
+
+def test_a_whole_run_leaves_every_file_of_the_contract(potstill, write_config, tmp_path):
+    run = tmp_path / "run"
+    answer = potstill("run", write_config(), "--out", run, "--yes")
+    assert answer.code == 0, answer.err
+    assert answer.out.strip() == f"report: {run / 'report.html'}"
+    assert [name for name in CONTRACT if not (run / name).exists()] == []
+    assert not (run / "error.log").exists()
+    report = json.loads((run / "audit.json").read_text())
+    assert report["verdict"] == "GO"
+    assert report["structures"] == report["labelled"] == len(open_dataset(run)) == 46
+    assert set(report["sources"]) == {"files", "perturb"}
+    record = json.loads((run / "run.json").read_text())
+    assert {"potstill", "git", "seed", "teacher", "stages", "machine"} <= set(record)
+    assert {name: s["state"] for name, s in record["stages"].items()} == dict.fromkeys(
+        ("generate", "label", "audit", "train", "evaluate", "deploy"), "done"
+    )
+    evaluation = json.loads((run / "evaluate.json").read_text())
+    assert {"forces", "energy", "per_source", "per_element", "nve", "speed"} <= set(evaluation)
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        json.loads(line)
+    leftovers = [p.name for p in run.rglob("*.tmp")]
+    assert leftovers == []
+
+    again = potstill("run", write_config(), "--out", run, "--resume", "--yes")
+    assert again.code == 0
+    assert again.err.count("done before") == 6
+    status = potstill("status", run)
+    assert "GO: 15 of 15 checks passed" in status.out
+    assert potstill("audit", run).code == 0
+
+
+def test_no_go_stops_the_run_and_is_written(potstill, write_config, tmp_path):
+    run = tmp_path / "run"
+    answer = potstill("run", write_config(audit={"min_element_coverage": 9}), "--out", run, "--yes")
+    assert answer.code == 3
+    assert "NO-GO: 1 check(s)" in answer.err
+    assert "element_coverage: 5 elements against 9" in answer.err
+    report = json.loads((run / "audit.json").read_text())
+    assert report["verdict"] == "NO_GO"
+    assert (run / "audit.html").exists()
+    assert (run / "report.html").exists()
+    assert not (run / "student").exists()
+    assert potstill("run", write_config(audit={"min_element_coverage": 9}), "--out", run, "--resume", "--yes").code == 3
+    assert potstill("audit", run).code == 3
+
+
+def test_a_teacher_that_refuses_everything_is_no_go(potstill, write_config, tmp_path):
+    run = tmp_path / "run"
+    config = write_config(label={"max_force_ev_per_angstrom": 1e-9})
+    answer = potstill("run", config, "--out", run, "--yes")
+    assert answer.code == 3, answer.err
+    report = json.loads((run / "audit.json").read_text())
+    assert (report["verdict"], report["labelled"], report["structures"]) == ("NO_GO", 0, 46)
+
+
+def test_two_runs_of_one_config_are_equal(potstill, write_config, tmp_path):
+    contents = []
+    for name, workers in (("a", 1), ("b", 2)):
+        run = tmp_path / name
+        assert potstill("generate", write_config(workers=workers), "--out", run).code == 0
+        assert potstill("label", run).code == 0
+        contents.append(content(run / "dataset.h5"))
+    assert contents[0] == contents[1]
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Every byte of structures, labels, splits and refusals."""
+    found: dict[str, bytes] = {}
+    with h5py.File(path, "r") as file:
+
+        def visit(name: str, node: object) -> None:
+            if isinstance(node, h5py.Dataset):
+                rows = node[:]
+                found[name] = b"\0".join(rows) if rows.dtype == object else rows.tobytes()
+
+        file.visititems(visit)
+    return found
+
+
+def start(config: Path, run: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "potstill", "run", str(config), "--out", str(run), "--resume", "--yes"]
+    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def kill_and_resume(config: Path, run: Path, waits: list[float]) -> int:
+    """Kill the whole process group after each wait and start again, then run to the end; returns the kills that hit."""
+    kills = 0
+    for wait in waits:
+        process = start(config, run)
+        try:
+            process.wait(timeout=wait)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+    process = start(config, run)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err.decode()
+    return kills
+
+
+def killed_run_equals_quiet_run(config: Path, tmp_path: Path, waits: list[float]) -> None:
+    run, quiet = tmp_path / "killed", tmp_path / "quiet"
+    assert kill_and_resume(config, run, waits) >= 1
+    process = start(config, quiet)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err.decode()
+    killed, whole = content(run / "dataset.h5"), content(quiet / "dataset.h5")
+    assert {name for name in whole if killed.get(name) != whole[name]} == set()
+    assert set(killed) == set(whole)
+    assert open_dataset(run).verify() == []
+    assert [name for name in CONTRACT if not (run / name).exists()] == []
+
+
+def test_killed_twice(write_config, tmp_path):
+    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
+    config = write_config(workers=2, evaluate={"nve_ps": 0.0}, train={"epochs": 1})
+    config.write_text(config.read_text().replace("count: 40", "count: 200"))
+    waits = [float(rng.uniform(1.0, 3.5)), float(rng.uniform(2.0, 5.0))]
+    print(f"waits {waits}")  # noqa: T201 - shown when the test fails
+    killed_run_equals_quiet_run(config, tmp_path, waits)
+
+
+@pytest.mark.slow
+def test_killed_ten_times(write_config, tmp_path):
+    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
+    config = write_config(workers=2, train={"epochs": 4})
+    config.write_text(config.read_text().replace("count: 40", "count: 1000"))
+    waits = rng.uniform(0.5, 9.0, size=10).tolist()
+    print(f"waits {waits}")  # noqa: T201 - shown when the test fails
+    killed_run_equals_quiet_run(config, tmp_path, waits)

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from potstill.report.elements import periodic_table, place
+from potstill.report.plots import histograms, lines, paired_bars, parity
+from potstill.report.structure import draw_structure
+from potstill.types import Structure
+
+
+def test_molecule_has_atoms_and_bonds(kit):
+    svg = draw_structure(kit.molecule(0))
+    kit.Page(svg)
+    assert svg.count("<circle") == 3
+    assert svg.count('class="bond"') == 4
+    assert "edge" not in svg
+
+
+@pytest.mark.parametrize(("pbc", "edges"), [((True, True, True), 12), ((True, True, False), 4), ((False, False, True), 1)])
+def test_cell_edges_of_periodic_axes(kit, pbc, edges):
+    s = Structure([1], [[1.0, 1.0, 1.0]], np.diag([3.0, 4.0, 5.0]) * np.array(pbc), pbc)
+    svg = draw_structure(s)
+    kit.Page(svg)
+    assert svg.count('class="edge"') == 8 * edges
+
+
+def test_atom_on_a_corner_is_drawn_on_all_corners():
+    svg = draw_structure(Structure([29], [[0.0, 0, 0]], np.eye(3) * 3, [True] * 3))
+    assert svg.count("<circle") == 8
+
+
+def test_one_atom_and_heavy_elements():
+    assert draw_structure(Structure([118], [[0.0, 0, 0]])).count("<circle") == 1
+
+
+def test_picture_is_not_a_mirror_image(kit):
+    from potstill.report.structure import _crystal_axes, _principal_axes
+
+    assert np.linalg.det(_principal_axes(kit.molecule(1).positions)) == pytest.approx(1)
+    assert np.linalg.det(_crystal_axes(kit.crystal(1).cell)) == pytest.approx(1)
+    assert np.linalg.det(_crystal_axes(kit.crystal(1).cell[[1, 0, 2]])) == pytest.approx(1)
+
+
+def test_every_element_has_its_own_place():
+    assert len({place(z) for z in range(1, 119)}) == 118
+    assert place(71) == (7.4, 16)
+    assert place(72) == (5, 3)
+
+
+def test_periodic_table_shows_symbol_and_count(kit):
+    svg = periodic_table({1: 6222, 57: 3}, "table")
+    kit.Page(svg)
+    assert "hydrogen: 6,222" in svg.lower()
+
+
+def test_plots_take_odd_numbers_and_names(kit):
+    odd = np.array([np.nan, np.inf, 0.0, 1.0, 1.0])
+    for logarithmic in (False, True):
+        kit.Page(histograms({kit.EVIL: odd, "a$b$": odd[:2]}, "eV", logarithmic=logarithmic, limit=0.9))
+    kit.Page(parity({kit.EVIL: (odd[2:], odd[2:] + 1), "empty": (odd[:0], odd[:0])}, "eV", "parity"))
+    kit.Page(paired_bars([kit.EVIL, "b"], [1.0, 2.0], [0.1, 20.0], ("a", "b"), "s", logarithmic=True))
+    kit.Page(lines({"a": ([1.0], [2.0]), "b": ([1, 2], [np.nan, 3.0])}, "x", "y", logarithmic=True))
+
+
+def test_nothing_to_draw():
+    assert histograms({"a": np.array([np.nan])}, "eV") is None
+    assert parity({}, "eV", "parity") is None
+    assert paired_bars([], [], [], ("a", "b"), "s") is None
+    assert lines({"a": ([1.0], [np.nan])}, "x", "y") is None
+
+
+def test_global_settings_are_left_alone():
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    histograms({"a": np.arange(5.0)}, "eV")
+    assert dict(mpl.rcParams) == before

@@ -1,0 +1,199 @@
+"""Every way to get a config wrong, each answered by a line that says where, what was found and what was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from potstill.config import SOURCES, Config, dump_config, load_config, parse_config, parse_teacher
+from potstill.errors import InputError
+from potstill.templates import read_template
+
+GOOD = {"generate": {"sources": [{"source": "benchmark", "count": 3}]}}
+TEMPLATES = ("quickstart", "medium_10k", "production_120k", "my_system")
+
+
+def with_(**sections) -> dict:
+    return {**GOOD, **sections}
+
+
+def sources(*entries) -> dict:
+    return {"generate": {"sources": list(entries)}}
+
+
+def message(data) -> str:
+    with pytest.raises(InputError) as caught:
+        parse_config(data, "mine.yaml")
+    return str(caught.value)
+
+
+BENCHMARK = {"source": "benchmark", "count": 3}
+
+
+@pytest.mark.parametrize(
+    ("data", "parts"),
+    [
+        (sources({"source": "molecule", "count": 3}), ["generate.sources.0.source", "'molecule'", "did you mean 'molecules'"]),
+        (sources({"source": "xyzzy", "count": 3}), ["unknown name 'xyzzy'", "known: ", "perturb"]),
+        (sources({"count": 3}), ["generate.sources.0", "no 'source' given", "molecules"]),
+        (sources({**BENCHMARK, "snapshot": 3}), ["generate.sources.0.snapshot", "did you mean 'snapshots'"]),
+        (sources({"source": "benchmark"}), ["generate.sources.0.count", "missing"]),
+        (sources({**BENCHMARK, "count": -1}), ["generate.sources.0.count", "-1", "greater than 0"]),
+        (sources({**BENCHMARK, "count": "many"}), ["generate.sources.0.count", "'many'", "integer"]),
+        (sources({**BENCHMARK, "count": 2.5}), ["generate.sources.0.count", "2.5"]),
+        (sources({**BENCHMARK, "label": "a/b"}), ["generate.sources.0.label", "'a/b'"]),
+        (sources("benchmark"), ["generate.sources.0", "'benchmark'"]),
+        (sources(), ["generate.sources"]),
+        (sources(BENCHMARK, BENCHMARK), ["two sources are named benchmark", "'label'"]),
+        (sources({"source": "perturb", "count": 3}), ["'perturb' copies earlier sources", "cannot come first"]),
+        (sources({"source": "files", "count": 3}), ["generate.sources.0.paths", "missing"]),
+        ({"generate": {"elements": ["Xx", "H"], **GOOD["generate"]}}, ["generate.elements", "not a chemical symbol: Xx"]),
+        ({"generate": {}}, ["generate.sources", "missing"]),
+        ({}, ["generate", "missing"]),
+        (with_(lable={}), ["lable", "unknown option", "did you mean 'label'"]),
+        (with_(files=3), ["files: unknown option", "known: "]),
+        (with_(emt={}), ["emt: unknown option"]),
+        (with_(student={"cutoff_angstrom": "5 nm"}), ["student.cutoff_angstrom", "'5 nm' (str)", "number"]),
+        (with_(student={"cutoff": 5}), ["student.cutoff", "did you mean 'cutoff_angstrom'"]),
+        (with_(student={"cutoff_angstrom": 50}), ["student.cutoff_angstrom", "50", "less than or equal to 8"]),
+        (with_(student=None), ["student", "None"]),
+        (with_(train={"epochs": 0}), ["train.epochs", "greater than 0"]),
+        (with_(train={"learning_rate": float("nan")}), ["train.learning_rate"]),
+        (with_(train={"learning_rate": float("inf")}), ["train.learning_rate"]),
+        (with_(label={"teacher": {"name": "sevenet"}}), ["label.teacher.name", "did you mean 'sevennet'"]),
+        (with_(label={"teacher": {}}), ["label.teacher", "no 'name' given", "emt"]),
+        (with_(label={"teacher": "emt"}), ["label.teacher", "'emt'"]),
+        (with_(label={"teacher": {"name": "emt", "weights": "x"}}), ["label.teacher.weights", "unknown option"]),
+        (
+            with_(label={"teacher": {"name": "lennard-jones", "sigma": 1}}),
+            ["label.teacher.sigma", "did you mean 'sigma_angstrom'"],
+        ),
+        (with_(dataset={"valid_fraction": 0.5, "test_fraction": 0.5}), ["dataset", "below 1", "nothing is left"]),
+        (with_(audit={"min_size_cvv": 1}), ["audit.min_size_cvv", "did you mean 'min_size_cv'"]),
+        (with_(deploy={"formats": ["lammps9"]}), ["deploy.formats.0", "'lammps9'"]),
+        (with_(seed=-1), ["seed", "-1"]),
+        (with_(workers="all"), ["workers", "'all'"]),
+    ],
+)
+def test_a_fault_is_explained(data, parts):
+    text = message(data)
+    assert text.startswith("mine.yaml has 1 fault:\n")
+    for part in parts:
+        assert part in text
+    assert "pydantic" not in text
+
+
+def test_several_faults_are_listed_once_each():
+    text = message({**sources({**BENCHMARK, "count": -1, "sap": 1}), "seed": "x"})
+    lines = text.splitlines()
+    assert lines[0] == "mine.yaml has 3 faults:"
+    assert len(lines) == 4
+    assert len({line.split(":")[0] for line in lines[1:]}) == 3
+
+
+def test_all_sources_at_fault_are_not_reported_as_too_few():
+    text = message(sources({"source": "benchmark", "count": 0}))
+    assert text.count("\n") == 1
+    assert "too short" not in text
+    assert "at least 1 item" not in text
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 3])
+def test_options_that_are_no_mapping(data):
+    assert "generate" in message({"generate": data})
+
+
+class TestFile:
+    @pytest.mark.parametrize("text", ["", "# only a comment\n", "- a\n- b\n", "just words\n", "42\n", "null\n"])
+    def test_no_sections(self, tmp_path: Path, text):
+        (tmp_path / "c.yaml").write_text(text)
+        with pytest.raises(InputError, match=r"c\.yaml holds no sections"):
+            load_config(tmp_path / "c.yaml")
+
+    @pytest.mark.parametrize("content", [b"a: [1, 2\n", b"a: b: c\n", b"\tx: 1\n", b"\xff\xfe\x00", b"a: !!python/object:os.x 1\n"])
+    def test_no_yaml(self, tmp_path: Path, content):
+        (tmp_path / "c.yaml").write_bytes(content)
+        with pytest.raises(InputError, match="is not YAML"):
+            load_config(tmp_path / "c.yaml")
+
+    def test_keys_that_are_no_text(self, tmp_path: Path):
+        (tmp_path / "c.yaml").write_text("1: 2\ngenerate: {sources: [{source: benchmark, count: 1}]}\n")
+        with pytest.raises(InputError, match="1"):
+            load_config(tmp_path / "c.yaml")
+
+    def test_missing(self, tmp_path: Path):
+        with pytest.raises(InputError, match="potstill template"):
+            load_config(tmp_path / "c.yaml")
+        with pytest.raises(InputError, match="no config at"):
+            load_config(tmp_path)
+
+    def test_a_missing_structure_file(self, tmp_path: Path):
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(sources({"source": "files", "count": 1, "paths": ["gone.xyz"]})))
+        with pytest.raises(InputError, match=r"'files' names .*gone\.xyz, which does not exist"):
+            load_config(tmp_path / "c.yaml")
+
+    def test_relative_paths_start_at_the_config(self, tmp_path: Path, monkeypatch):
+        (tmp_path / "deep").mkdir()
+        (tmp_path / "mine.smi").write_text("CC\n")
+        data = sources({"source": "molecules", "count": 1, "smiles_file": "../mine.smi"})
+        (tmp_path / "deep" / "c.yaml").write_text(yaml.safe_dump(data))
+        monkeypatch.chdir("/")
+        config = load_config(tmp_path / "deep" / "c.yaml")
+        assert config.generate.sources[0].smiles_file == tmp_path / "mine.smi"
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("name", TEMPLATES)
+    def test_every_template_is_good(self, name, tmp_path: Path):
+        (tmp_path / "my_structures.extxyz").touch()
+        (tmp_path / "c.yaml").write_text(read_template(name))
+        config = load_config(tmp_path / "c.yaml")
+        assert config.generate.sources
+        (tmp_path / "resolved.yaml").write_text(dump_config(config))
+        again = load_config(tmp_path / "resolved.yaml")
+        assert again == config
+        assert dump_config(again) == dump_config(config)
+
+    def test_every_default_is_written_out(self):
+        written = yaml.safe_load(dump_config(parse_config(GOOD)))
+        assert set(written) == set(Config.model_fields)
+        for name, section in written.items():
+            if isinstance(section, dict):
+                assert set(section) == set(type(getattr(parse_config(GOOD), name)).model_fields)
+
+    def test_nothing_is_changed_in_place(self):
+        config = parse_config(GOOD)
+        with pytest.raises(ValueError, match="frozen"):
+            config.seed = 2
+
+
+def test_every_option_is_described():
+    def undescribed(model, path):
+        for name, field in model.model_fields.items():
+            section = field.annotation
+            if isinstance(section, type) and hasattr(section, "model_fields"):
+                yield from undescribed(section, f"{path}.{name}")
+            elif not field.description and name not in ("source", "name") and path != "Config":
+                yield f"{path}.{name}"
+
+    found = list(undescribed(Config, "Config"))
+    for source in SOURCES.values():
+        found += undescribed(source, source.__name__)
+    assert found == []
+
+
+def test_elements_of_the_section_reach_the_sources_without_their_own():
+    data = sources(BENCHMARK, {"source": "crystals", "count": 1, "elements": ["Na", "Cl"]})
+    data["generate"]["elements"] = ["H", "C"]
+    first, second = parse_config(data).generate.resolved_sources()
+    assert first.elements == ("H", "C")
+    assert second.elements == ("Na", "Cl")
+
+
+def test_teachers_are_checked_in_the_same_way():
+    assert parse_teacher({"name": "lennard-jones", "epsilon_ev": 0.3}).epsilon_ev == 0.3
+    with pytest.raises(InputError, match="did you mean 'epsilon_ev'"):
+        parse_teacher({"name": "lennard-jones", "epsilon": 0.3})
+    with pytest.raises(InputError, match="unknown name 'vasp'"):
+        parse_teacher({"name": "vasp"})

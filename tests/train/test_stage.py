@@ -1,0 +1,227 @@
+"""Training: it learns, it is repeatable, and a killed run ends with the weights of one that was not."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from potstill.config import TrainConfig
+from potstill.dataset import Dataset, merge, write_part
+from potstill.deploy import load_student
+from potstill.errors import InputError
+from potstill.student.config import StudentArchitecture
+from potstill.student.model import Student
+from potstill.testing import copper, rattled
+from potstill.train.data import LabelledStructures
+from potstill.train.module import Distillation, mean_errors
+from potstill.train.stage import train, train_structures
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
+def same_weights(a: Student, b: Student) -> bool:
+    x, y = a.state_dict(), b.state_dict()
+    return x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x)
+
+
+class StopError(Exception):
+    """Stands for whatever stops a run."""
+
+
+def stop_after(epoch: int):
+    def report(done: int, _: dict[str, float]) -> None:
+        if done == epoch:
+            raise StopError
+
+    return report
+
+
+def test_training_is_repeatable(labelled, tiny, short, tmp_path):
+    first = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "a", seed=1)
+    again = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "b", seed=1)
+    other = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "c", seed=2)
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
+
+
+def test_watching_does_not_change_what_is_learnt(labelled, tiny, short, tmp_path):
+    watched = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "a", seed=1)
+    alone = train_structures(labelled, [], tiny, short, tmp_path / "b", seed=1)
+    assert same_weights(watched, alone)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_stopped_and_resumed_training_ends_with_the_same_weights(labelled, tiny, short, tmp_path, epoch):
+    whole = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "whole", seed=1)
+    with pytest.raises(StopError):
+        train_structures(labelled, labelled[:2], tiny, short, tmp_path / "cut", seed=1, on_epoch=stop_after(epoch))
+    epochs = []
+    resumed = train_structures(
+        labelled, labelled[:2], tiny, short, tmp_path / "cut", seed=1, on_epoch=lambda e, _: epochs.append(e)
+    )
+    assert same_weights(whole, resumed)
+    assert epochs == list(range(epoch + 1, short.epochs + 1))  # an epoch that was reported is not done again
+
+
+def test_a_finished_training_is_not_done_again(labelled, tiny, short, tmp_path):
+    whole = train_structures(labelled, [], tiny, short, tmp_path, seed=1)
+    epochs = []
+    again = train_structures(labelled, [], tiny, short, tmp_path, seed=1, on_epoch=lambda e, _: epochs.append(e))
+    assert epochs == []
+    assert same_weights(whole, again)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from potstill.config import TrainConfig
+from potstill.dataset import open_dataset
+from potstill.student.config import StudentConfig
+from potstill.train import stage
+
+stage.available_cores = lambda: 1
+
+def report(epoch, errors):
+    print("epoch", epoch, flush=True)
+    if epoch == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+stage.train(
+    open_dataset(sys.argv[1]),
+    StudentConfig.model_validate_json(sys.argv[4]),
+    TrainConfig.model_validate_json(sys.argv[5]),
+    Path(sys.argv[2]),
+    seed=1,
+    on_epoch=report,
+)
+"""
+
+
+@pytest.fixture
+def dataset(labelled, tmp_path) -> Dataset:
+    write_part(tmp_path / "part.h5", labelled, labelled=True)
+    splits = np.array([0] * (len(labelled) - 4) + [1, 1, 2, 2], np.uint8)
+    merge([tmp_path / "part.h5"], tmp_path / "dataset.h5", attributes={"seed": 1}, splits=splits)
+    return Dataset(tmp_path / "dataset.h5")
+
+
+def run_until(epoch: int, dataset: Dataset, folder: Path, *configs: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", KILLED, str(dataset.path), str(folder), str(epoch), *configs]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env={**os.environ})
+
+
+def test_kill_9_and_resume_ends_with_the_same_weights(dataset, tiny, short, tmp_path):
+    configs = (tiny.model_dump_json(), short.model_dump_json())
+    killed = run_until(3, dataset, tmp_path / "killed", *configs)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "killed" / "weights.safetensors").exists()
+    resumed = run_until(-1, dataset, tmp_path / "killed", *configs)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.split("\n")[:2] == ["epoch 4", ""]
+    whole = run_until(-1, dataset, tmp_path / "whole", *configs)
+    assert whole.returncode == 0, whole.stderr
+    a, b = (load_student(tmp_path / name).model for name in ("whole", "killed"))
+    assert same_weights(a, b)
+
+
+def test_train_writes_a_student_that_loads(dataset, tiny, short, tmp_path):
+    folder = train(dataset, tiny, short, tmp_path / "student", seed=1, provenance={"teacher": {"name": "lennard-jones"}})
+    student = load_student(folder)
+    assert student.config["epochs"] == short.epochs
+    assert student.config["teacher"] == {"name": "lennard-jones"}
+    assert set(student.elements) == {"H", "C", "O", "Na", "Cl", "Cu"}
+    (labels,) = student.label([dataset[0]])
+    assert np.isfinite(labels.energy)
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["format_version"] == 1
+
+
+def test_train_without_training_families_is_refused(labelled, tiny, short, tmp_path):
+    write_part(tmp_path / "part.h5", labelled, labelled=True)
+    held_out = np.full(len(labelled), 2, np.uint8)
+    merge([tmp_path / "part.h5"], tmp_path / "dataset.h5", attributes={}, splits=held_out)
+    with pytest.raises(InputError, match="training part of the split is empty"):
+        train(Dataset(tmp_path / "dataset.h5"), tiny, short, tmp_path / "student", seed=1)
+
+
+def test_global_random_numbers_stay_as_they_are(labelled, tiny, short, tmp_path):
+    torch.manual_seed(7)
+    state, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    train_structures(labelled, labelled[:2], tiny, short, tmp_path, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.array_equal(np.random.get_state()[1], legacy)  # noqa: NPY002
+
+
+def test_a_few_structures_are_learnt(labelled, tiny, tmp_path):
+    """Overfit: errors of forces, energy and stress fall far below where they started."""
+    config = TrainConfig(epochs=150, batch_structures=12, learning_rate=2e-2, ema_decay=0.9)
+    reports = []
+    student = train_structures(labelled, [], tiny, config, tmp_path, seed=1, on_epoch=lambda _, r: reports.append(r))
+    assert reports[-1]["loss"] < 0.3 * reports[0]["loss"]
+    batch = LabelledStructures(labelled, tiny.cutoff_angstrom)[list(range(len(labelled)))]
+    errors = mean_errors(student.predict(batch.inputs), batch)
+    zero = batch.forces.norm(dim=1).mean()
+    assert errors["forces"] < 0.3 * zero
+
+
+def test_report_is_the_mean_over_the_epoch(labelled, tiny, tmp_path):
+    """With a learning rate of next to nothing the mean over batches is the error of all structures together."""
+    periodic = [s.with_(labels=s.labels) for s in labelled if s.pbc.all() and len(s) == 4]
+    config = TrainConfig(epochs=1, batch_structures=1, learning_rate=1e-12, weight_decay=0)
+    reports = []
+    student = train_structures(periodic, [], tiny, config, tmp_path, seed=1, on_epoch=lambda _, r: reports.append(r))
+    batch = LabelledStructures(periodic, tiny.cutoff_angstrom)[list(range(len(periodic)))]
+    errors = mean_errors(student.predict(batch.inputs), batch)
+    for name, error in errors.items():
+        assert reports[0][f"train_{name}"] == pytest.approx(float(error), rel=1e-4), name
+
+
+def test_watched_errors_are_those_of_the_averaged_student(labelled, tiny, short, tmp_path):
+    reports = []
+    student = train_structures(
+        labelled, labelled[:4], tiny, short, tmp_path, seed=1, on_epoch=lambda _, r: reports.append(r)
+    )
+    batch = LabelledStructures(labelled[:4], tiny.cutoff_angstrom)[[0, 1, 2, 3]]
+    errors = mean_errors(student.predict(batch.inputs), batch)
+    assert reports[-1]["valid_forces"] == pytest.approx(float(errors["forces"]), rel=1e-4)
+
+
+def test_mean_errors_of_exact_labels_are_zero_and_stress_counts_only_where_known(labelled, tiny, tmp_path):
+    config = TrainConfig(epochs=1, batch_structures=4)
+    student = train_structures(labelled, [], tiny, config, tmp_path, seed=1)
+    batch = LabelledStructures(labelled[:4], tiny.cutoff_angstrom)[[0, 1, 2, 3]]
+    predicted = student.predict(batch.inputs)
+    perfect = type(batch)(batch.inputs, predicted.energy, predicted.forces, predicted.stress, batch.has_stress)
+    assert all(float(e) == 0 for e in mean_errors(predicted, perfect).values())
+    unknown = type(batch)(
+        batch.inputs, predicted.energy, predicted.forces, predicted.stress + 5.0, torch.zeros(4, dtype=bool)
+    )
+    assert float(mean_errors(predicted, unknown)["stress"]) == 0
+
+
+def test_learning_rate_warms_up_and_decays(tiny):
+    config = TrainConfig(epochs=10, warmup_fraction=0.1)
+    student = Student(StudentArchitecture(**tiny.model_dump(), atomic_numbers=(1, 8)))
+    module = Distillation(student, config, total_steps=100)
+    rates = [module.rate_at(step) for step in range(100)]
+    assert rates[0] < rates[5] < rates[9]
+    assert max(rates) == pytest.approx(1.0, abs=0.05)
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert 0 < rates[-1] < 0.01
+
+
+def test_training_does_not_change_the_structures(labelled, tiny, short, tmp_path):
+    crystal = rattled(copper(), 5).with_(labels=labelled[0].labels)
+    before = crystal.positions.copy()
+    train_structures([crystal], [], tiny, short, tmp_path, seed=1)
+    assert np.array_equal(crystal.positions, before)
