@@ -61,7 +61,9 @@ def labelled(parents: list[Structure], lj: Teacher) -> list[Structure]:
 def build(tmp_path: Path, lj: Teacher) -> Callable[..., Path]:
     """Write labelled structures as a whole dataset.h5: ``build(structures)``, and what should differ from a good one."""
 
-    def write(structures: Sequence[Structure], *, splits: object = None, refused: Sequence[object] = (), **attributes) -> Path:
+    def write(
+        structures: Sequence[Structure], *, splits: object = None, refused: Sequence[object] = (), **attributes
+    ) -> Path:
         part, path = tmp_path / "part.h5", tmp_path / "dataset.h5"
         write_part(part, structures, refused, labelled=True)
         if splits is None:

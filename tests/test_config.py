@@ -34,7 +34,10 @@ BENCHMARK = {"source": "benchmark", "count": 3}
 @pytest.mark.parametrize(
     ("data", "parts"),
     [
-        (sources({"source": "molecule", "count": 3}), ["generate.sources.0.source", "'molecule'", "did you mean 'molecules'"]),
+        (
+            sources({"source": "molecule", "count": 3}),
+            ["generate.sources.0.source", "'molecule'", "did you mean 'molecules'"],
+        ),
         (sources({"source": "xyzzy", "count": 3}), ["unknown name 'xyzzy'", "known: ", "perturb"]),
         (sources({"count": 3}), ["generate.sources.0", "no 'source' given", "molecules"]),
         (sources({**BENCHMARK, "snapshot": 3}), ["generate.sources.0.snapshot", "did you mean 'snapshots'"]),
@@ -111,7 +114,9 @@ class TestFile:
         with pytest.raises(InputError, match=r"c\.yaml holds no sections"):
             load_config(tmp_path / "c.yaml")
 
-    @pytest.mark.parametrize("content", [b"a: [1, 2\n", b"a: b: c\n", b"\tx: 1\n", b"\xff\xfe\x00", b"a: !!python/object:os.x 1\n"])
+    @pytest.mark.parametrize(
+        "content", [b"a: [1, 2\n", b"a: b: c\n", b"\tx: 1\n", b"\xff\xfe\x00", b"a: !!python/object:os.x 1\n"]
+    )
     def test_no_yaml(self, tmp_path: Path, content):
         (tmp_path / "c.yaml").write_bytes(content)
         with pytest.raises(InputError, match="is not YAML"):

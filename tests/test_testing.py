@@ -107,6 +107,11 @@ def test_built_in_teachers_pass(name):
     check_teacher(load_teacher(name), structures)
 
 
+def test_a_pretrained_teacher_in_float32_passes():
+    pytest.importorskip("sevenn", reason="needs the extra 'sevennet'")
+    check_teacher(load_teacher("sevennet", device="cpu"), [rattled(triclinic()), water()])
+
+
 def test_teacher_kit_covers_every_kind_of_structure(lennard_jones):
     check_teacher(lennard_jones, [rattled(s) for s in all_structures()])
 

@@ -289,6 +289,7 @@ def _logging(folder: Path) -> Iterator[None]:
     terminal.setFormatter(logging.Formatter("  %(levelname)s: %(message)s"))
     terminal.setLevel(logging.WARNING)
     root.setLevel(logging.INFO)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices are no news to the user
     handlers = (file, terminal)
     for handler in handlers:
         root.addHandler(handler)

@@ -266,16 +266,18 @@ def _explain(fault: Any, root: type[BaseModel]) -> str:
 
 def _fields_at(location: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
     """Names of the options of the section at a location."""
-    model: Any = root
+    tagged: dict[str, type[BaseModel]] = {**SOURCES, **TEACHERS}
+    model: type[BaseModel] | None = root
     for part in location:
-        if part in SOURCES or part in TEACHERS:
-            model = {**SOURCES, **TEACHERS}[str(part)]
-        elif isinstance(part, str) and isinstance(model, type) and part in model.model_fields:
+        if part in tagged:
+            model = tagged[part]
+        elif model is not None and part in model.model_fields:
             model = _model_in(model.model_fields[part].annotation)
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    return list(model.model_fields) if model is not None else []
 
 
-def _model_in(annotation: Any) -> Any:
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The first pydantic model in an annotation such as ``tuple[A | B, ...]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((m for m in map(_model_in, get_args(annotation)) if m is not None), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -243,6 +244,15 @@ def _figure(finding: dict[str, Any]) -> str:
     if finding["measured"] is None:
         return "did not run" if finding["limit"] is None else f"no finite figure against {finding['limit']:.4g}"
     return f"{finding['measured']:.4g} {finding['unit']} against {finding['limit']:.4g}"
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with None for what is not finite: JSON knows neither NaN nor infinity."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class RunFolder:
         """
         if self.config.exists():
             self._must_hold(config_text, resume=resume)
-        elif self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+        elif self.path.exists() and not all(p.name.startswith((".lock", ".config.yaml.")) for p in self.path.iterdir()):
             raise RunFolderError(f"{self.path} holds files that are no run\n  give --out an empty or new folder")
         else:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -266,7 +266,9 @@ class TestDamage:
         with pytest.raises(DatasetError, match="dataset.h5"):
             list(Dataset(path))
 
-    @pytest.mark.parametrize("name", ["atoms/forces", "structures/energy", "structures/stress", "refused/reason", "splits/part"])
+    @pytest.mark.parametrize(
+        "name", ["atoms/forces", "structures/energy", "structures/stress", "refused/reason", "splits/part"]
+    )
     def test_a_missing_block_is_found(self, path, name):
         with h5py.File(path, "a") as file:
             del file[name]

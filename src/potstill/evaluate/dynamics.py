@@ -101,16 +101,13 @@ def run_nve(
         Of the velocities.
     """
     from ase import units
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
     from ase.md.verlet import VelocityVerlet
     from ase.optimize import FIRE
 
     atoms = enlarge(structure).to_ase()
     atoms.calc = student.calculator()
     FIRE(atoms, logfile=None).run(fmax=RELAX_FMAX, steps=RELAX_STEPS)
-    rng = np.random.default_rng(seed)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature_kelvin, force_temp=True, rng=rng)
-    Stationary(atoms)
+    draw_velocities(atoms, temperature_kelvin, np.random.default_rng(seed))
     timestep = TIMESTEP_WITH_HYDROGEN_FS if 1 in structure.atomic_numbers else TIMESTEP_FS
     steps = max(1, round(length_ps * 1e3 / timestep))
     times, energies, temperatures = [], [], []
@@ -136,6 +133,17 @@ def run_nve(
         seconds=perf_counter() - started,
         final=Structure.from_ase(atoms, id=structure.id),
     )
+
+
+def draw_velocities(atoms: Any, temperature_kelvin: float, rng: np.random.Generator) -> None:
+    """Maxwell-Boltzmann velocities of ASE ``Atoms``, at rest as a whole and scaled to exactly that temperature."""
+    from ase import units
+    from ase.md.velocitydistribution import Stationary, force_temperature
+
+    spread = np.sqrt(units.kB * temperature_kelvin * atoms.get_masses())
+    atoms.set_momenta(spread[:, None] * rng.standard_normal((len(atoms), 3)))
+    Stationary(atoms, preserve_temperature=False)
+    force_temperature(atoms, temperature_kelvin)
 
 
 def enlarge(structure: Structure, smallest: int = SMALLEST_CRYSTAL) -> Structure:

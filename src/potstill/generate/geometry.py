@@ -12,7 +12,7 @@ import numpy as np
 from potstill.neighbors import structure_neighbors
 from potstill.types import Array, Structure
 
-FINGERPRINT_NEIGHBORS = 12
+FINGERPRINT_NEIGHBORS = 24  # fcc and ideal hcp, zinc blende and wurtzite differ in their third shell only
 FINGERPRINT_START_ANGSTROM = 5.0
 
 
@@ -31,7 +31,7 @@ def smallest_scaled_distance(structure: Structure) -> tuple[float, tuple[int, in
     Returns
     -------
     scaled, pair
-        infinity and None where no two atoms lie within twice the sum of the largest radii.
+        infinity and None where no two atoms lie within twice the largest radius.
     """
     radii = covalent_radii()[structure.atomic_numbers]
     neighbors = structure_neighbors(structure, 2.0 * float(radii.max()))
@@ -53,7 +53,7 @@ def content_hash(structure: Structure) -> str:
 
 
 def distance_fingerprint(structure: Structure) -> Array:
-    """Average distance from the atoms of each element to their k-th nearest neighbour, k = 1 … 12, and the largest one.
+    """Average distance from the atoms of each element to their k-th nearest neighbour, k = 1 … 24.
 
     It does not change under rotation, translation, permutation, choice of cell or supercell, and moves continuously
     with the atoms. Per element it is the average minimum distance of Widdowson, Mosca, Pulido, Cooper and Kurlin,
@@ -63,7 +63,7 @@ def distance_fingerprint(structure: Structure) -> Array:
     Returns
     -------
     Array
-        (number of elements * 12,) distances in Å, elements in the order of their atomic numbers.
+        (number of elements * 24,) distances in Å, elements in the order of their atomic numbers.
     """
     nearest = _nearest_distances(structure, FINGERPRINT_NEIGHBORS)
     elements = np.unique(structure.atomic_numbers)

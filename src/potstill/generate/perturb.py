@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from potstill.generate.source import SourceOptions, propose_each
+from potstill.registry import symbols_of
 from potstill.types import Refused, Structure
 
 
@@ -19,6 +20,7 @@ class Perturb(SourceOptions):
     """Copies with Gaussian displacements of the atoms and, where periodic, a strained cell."""
 
     source: Literal["perturb"] = "perturb"
+    max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 500
     parents: Annotated[
         tuple[str, ...], Field(description="names of the sources to copy from; all that stand before it where empty")
     ] = ()
@@ -40,9 +42,18 @@ class Perturb(SourceOptions):
         def make(index: int, rng: np.random.Generator) -> Structure | Refused:
             if len(order) == 0:
                 return Refused("no_parent", "the sources before it gave nothing to copy")
-            return self._copy(parents[order[index % len(order)]], rng)
+            parent = parents[order[index % len(order)]]
+            return self._unwanted(parent) or self._copy(parent, rng)
 
         return propose_each(self.name, indices, seed, make)
+
+    def _unwanted(self, parent: Structure) -> Refused | None:
+        foreign = set(symbols_of(parent.atomic_numbers)) - set(self.elements)
+        if self.elements and foreign:
+            return Refused("element_not_allowed", f"{parent.id}: {', '.join(sorted(foreign))}")
+        if len(parent) > self.max_atoms:
+            return Refused("too_many_atoms", f"{parent.id}: {len(parent)} atoms > {self.max_atoms}")
+        return None
 
     def _copy(self, parent: Structure, rng: np.random.Generator) -> Structure:
         sigma = float(rng.uniform(*self.rattle_angstrom))

@@ -167,7 +167,7 @@ class Layer(nn.Module):
         self.mix = nn.ParameterList(
             nn.Parameter(torch.randn(channels, 2 * channels) * channels**-0.5) for _ in HARMONICS_OF_L
         )
-        self.norm = nn.LayerNorm(5 * channels)
+        self.gain = nn.Parameter(torch.ones(5 * channels))
         self.hidden = nn.Linear(5 * channels + width, architecture.hidden)
         self.out = nn.Linear(architecture.hidden, width)
 
@@ -191,8 +191,16 @@ class Layer(nn.Module):
             ],
             dim=1,
         )
-        hidden = nn.functional.silu(self.hidden(torch.cat([self.norm(invariants), features], dim=1)))
+        hidden = nn.functional.silu(self.hidden(torch.cat([self.gain * soft_norm(invariants), features], dim=1)))
         return features + self.out(hidden)
+
+
+def soft_norm(x: torch.Tensor) -> torch.Tensor:
+    """(N, K) x / sqrt(1 + mean of x^2): bounds large rows and leaves small ones as they are.
+
+    A plain normalisation would blow up an atom whose last neighbour is leaving the cutoff, and its energy would jump.
+    """
+    return x * torch.rsqrt(1.0 + x.square().mean(dim=1, keepdim=True))
 
 
 def quadratic_form(u: torch.Tensor, v: torch.Tensor, q: torch.Tensor) -> torch.Tensor:

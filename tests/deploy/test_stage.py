@@ -1,0 +1,95 @@
+"""The stage deploy: the exported folder works by itself and is the student it came from."""
+
+import subprocess
+import sys
+
+import ase.io
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from potstill.deploy import load_student, stage
+from potstill.deploy.stage import deploy
+from potstill.errors import PotstillError
+from potstill.student.files import save_student
+from potstill.testing import ethanol, random_student, rattled, rocksalt
+
+
+@pytest.fixture
+def student(tmp_path):
+    save_student(random_student([1, 6, 8, 11, 17]).model, tmp_path / "student", {})
+    return tmp_path / "student"
+
+
+def test_export_gives_the_labels_of_its_student(student, tmp_path):
+    (folder,) = deploy(student, tmp_path / "deploy", ("ase",), ethanol())
+    assert folder == tmp_path / "deploy" / "ase"
+    (a,), (b,) = (load_student(path).label([ethanol()]) for path in (student, folder))
+    assert a.energy == b.energy
+    assert np.array_equal(a.forces, b.forces)
+
+
+@pytest.mark.parametrize("example", [ethanol(), rattled(rocksalt())], ids=["molecule", "crystal"])
+def test_exported_script_runs_by_itself(student, tmp_path, example):
+    (folder,) = deploy(student, tmp_path / "deploy", ("ase",), example)
+    moved = folder.rename(tmp_path / "elsewhere")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(moved / "run_md.py"), "5"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert len(lines) == 6
+    energies = [float(line.split("E =")[1].split()[0]) for line in lines]
+    assert np.ptp(energies) < 0.05 * len(example)
+
+
+def test_example_is_the_structure_asked_for(student, tmp_path):
+    example = rattled(rocksalt())
+    (folder,) = deploy(student, tmp_path / "deploy", ("ase",), example)
+    atoms = ase.io.read(folder / "example.xyz")
+    assert np.allclose(atoms.positions, example.positions, atol=1e-7)
+    assert np.allclose(atoms.cell, example.cell, atol=1e-7)
+    assert atoms.pbc.all()
+
+
+def test_deploying_again_replaces_the_export(student, tmp_path):
+    for _ in range(2):
+        (folder,) = deploy(student, tmp_path / "deploy", ("ase",), ethanol())
+    assert sorted(p.name for p in folder.iterdir()) == ["example.xyz", "run_md.py", "student"]
+
+
+def test_an_export_that_differs_from_its_student_is_refused(student, tmp_path, monkeypatch):
+    copy = stage.shutil.copyfile
+
+    def damaging(source, target):
+        copy(source, target)
+        if str(target).endswith("weights.safetensors"):
+            weights = load_file(target)
+            weights["scale"] = 1.001 * weights["scale"]
+            save_file(weights, target)
+
+    monkeypatch.setattr(stage.shutil, "copyfile", damaging)
+    with pytest.raises(PotstillError, match="differs from its student"):
+        deploy(student, tmp_path / "deploy", ("ase",), ethanol())
+
+
+def test_an_export_whose_numbers_are_none_is_refused(student, tmp_path, monkeypatch):
+    copy = stage.shutil.copyfile
+
+    def damaging(source, target):
+        copy(source, target)
+        if str(target).endswith("weights.safetensors"):
+            save_file({name: x * float("nan") if name == "scale" else x for name, x in load_file(target).items()}, target)
+
+    monkeypatch.setattr(stage.shutil, "copyfile", damaging)
+    with pytest.raises(PotstillError, match="differs from its student"):
+        deploy(student, tmp_path / "deploy", ("ase",), ethanol())
+
+
+def test_nothing_to_export_gives_nothing(student, tmp_path):
+    assert deploy(student, tmp_path / "deploy", (), ethanol()) == []

@@ -1,0 +1,130 @@
+"""Loading a student, and its ASE calculator."""
+
+import numpy as np
+import pytest
+import torch
+from ase.calculators.calculator import PropertyNotImplementedError
+
+import potstill
+from potstill.deploy import load_student
+from potstill.errors import InputError
+from potstill.student.files import save_student
+from potstill.testing import copper, ethanol, one_atom, random_student, rattled, rocksalt, slab, triclinic, water
+
+ELEMENTS = [1, 6, 8, 11, 12, 17, 29]
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_student(random_student(ELEMENTS).model, tmp_path / "student", {})
+    return tmp_path / "student"
+
+
+@pytest.mark.parametrize("structure", [rattled(triclinic()), rattled(rocksalt()), ethanol(), slab()], ids=lambda s: s.id)
+def test_calculator_gives_what_label_gives(structure):
+    student = random_student(ELEMENTS)
+    (labels,) = student.label([structure])
+    atoms = structure.to_ase()
+    atoms.calc = student.calculator()
+    assert atoms.get_potential_energy() == pytest.approx(labels.energy, rel=1e-12)
+    assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
+    assert np.array_equal(atoms.get_forces(), labels.forces)
+    if labels.stress is not None:
+        assert np.allclose(atoms.get_stress(voigt=False), labels.stress, rtol=0, atol=1e-14)
+
+
+def test_stress_in_voigt_order_is_the_slope_of_the_energy():
+    student = random_student(ELEMENTS)
+    exact = type(student)(student.model, student.config, dtype=torch.float64)
+    atoms = rattled(triclinic()).to_ase()
+    atoms.calc = exact.calculator()
+    stress, h = atoms.get_stress(), 1e-5
+    assert len(set(np.round(stress, 8))) == 6  # six different numbers, so that their order shows
+    for found, (a, b) in zip(stress, VOIGT, strict=True):
+        energies = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[a, b] += sign * h / 2
+            strain[b, a] += sign * h / 2
+            strained = atoms.copy()
+            strained.set_cell(atoms.cell[:] @ strain, scale_atoms=True)
+            strained.calc = exact.calculator()
+            energies.append(strained.get_potential_energy())
+        slope = (energies[0] - energies[1]) / (2 * h) / atoms.get_volume()
+        assert found == pytest.approx(slope, rel=1e-4, abs=1e-6)
+
+
+def test_a_stretched_crystal_is_under_tension():
+    """Sign by words: where a larger cell costs energy, the stress is positive."""
+    student = random_student([29])
+    crystal = copper()
+    squeezed = crystal.with_(positions=0.7 * crystal.positions, cell=0.7 * crystal.cell)  # repelled by ZBL
+    assert np.trace(student.label([squeezed])[0].stress) < 0
+
+
+@pytest.mark.parametrize("structure", [water(), slab()], ids=["molecule", "slab"])
+def test_stress_is_refused_where_it_has_no_meaning(structure):
+    atoms = structure.to_ase()
+    atoms.calc = random_student(ELEMENTS).calculator()
+    with pytest.raises(PropertyNotImplementedError, match="periodic in three directions"):
+        atoms.get_stress()
+    assert np.isfinite(atoms.get_forces()).all()
+    with pytest.raises(PropertyNotImplementedError):  # also when energy and forces are known already
+        atoms.get_stress()
+
+
+def test_calculator_computes_again_when_atoms_move():
+    atoms = water().to_ase()
+    atoms.calc = random_student(ELEMENTS).calculator()
+    before = atoms.get_potential_energy()
+    atoms.positions[1, 0] += 0.1
+    assert atoms.get_potential_energy() != before
+
+
+def test_unknown_element_is_refused_by_name():
+    student = random_student([1, 8])
+    with pytest.raises(InputError, match=r"not trained on Ar; it knows H, O"):
+        student.label([water(), one_atom()])
+    atoms = one_atom().to_ase()
+    atoms.calc = student.calculator()
+    with pytest.raises(InputError, match="Ar"):
+        atoms.get_potential_energy()
+
+
+def test_load_finds_the_student_of_a_run_folder(folder):
+    a, b = load_student(folder), load_student(folder.parent)
+    c = potstill.load_student(str(folder))
+    energies = {student.label([water()])[0].energy for student in (a, b, c)}
+    assert len(energies) == 1
+    assert a.elements == ["H", "C", "O", "Na", "Mg", "Cl", "Cu"]
+    assert a.parameters == sum(p.numel() for p in a.model.parameters())
+
+
+def test_load_in_float64(folder):
+    student = load_student(folder, dtype="float64")
+    assert {p.dtype for p in student.model.parameters()} == {torch.float64}
+    low, high = load_student(folder).label([ethanol()])[0], student.label([ethanol()])[0]
+    assert low.energy != high.energy
+    assert np.allclose(low.forces, high.forces, atol=1e-4)
+
+
+def test_load_refuses_other_dtypes(folder):
+    with pytest.raises(InputError, match="float16"):
+        load_student(folder, dtype="float16")
+
+
+def test_load_refuses_a_folder_without_student(tmp_path):
+    with pytest.raises(InputError, match="holds no student"):
+        load_student(tmp_path)
+
+
+def test_reference_energies_stay_float64(folder):
+    assert load_student(folder).model.reference_energies.dtype == torch.float64
+
+
+def test_nothing_but_the_arrays_decides_the_labels():
+    student = random_student(ELEMENTS)
+    plain, named = student.label([water(), water().with_(id="x", source="y", family="z")])
+    assert plain.energy == pytest.approx(named.energy, abs=1e-6)
+    assert np.allclose(plain.forces, named.forces, atol=1e-6)

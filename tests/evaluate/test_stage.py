@@ -1,0 +1,176 @@
+"""The stage evaluate: gates, choice of systems, speed, and the report as a whole."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from potstill.config import EvaluateConfig
+from potstill.dataset import Dataset, merge, write_part
+from potstill.errors import InputError
+from potstill.evaluate.speed import compare_speed
+from potstill.evaluate.stage import evaluate, judge, pick
+from potstill.label import load_teacher
+from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, slab, water
+from potstill.types import Labels, Structure, Verdict
+
+ELEMENTS = [1, 6, 8, 11, 17, 29]
+CONFIG = EvaluateConfig()
+
+
+def forces(mae: float, zero: float = 1.0) -> dict:
+    return {"mae": mae, "zero_baseline_mae": zero, "ratio_to_zero_baseline": mae / zero if zero else None}
+
+
+def run_row(drift: float | None, *, finite: bool = True) -> dict:
+    row = {"system": "a", "kind": "crystal", "atoms": 32, "steps": 100, "timestep_fs": 1.0}
+    return {**row, "drift_mev_per_atom": drift, "finite": finite}
+
+
+def verdicts(report: dict, config: EvaluateConfig = CONFIG) -> dict[str, Verdict]:
+    return {f.check: f.verdict for f in judge(report, config)}
+
+
+def test_judge_passes_a_good_student():
+    report = {"forces": forces(0.1), "per_source": {"crystals": {"forces": forces(0.2)}}, "nve": [run_row(0.1)]}
+    assert verdicts(report) == {"force_error": "GO", "force_error_crystals": "GO", "nve_crystal": "GO"}
+
+
+def test_judge_holds_each_source_to_its_own_limit():
+    report = {"forces": forces(0.3), "per_source": {"a": {"forces": forces(0.49)}, "b": {"forces": forces(0.51)}}, "nve": []}
+    found = verdicts(report)
+    assert (found["force_error"], found["force_error_a"], found["force_error_b"]) == ("GO", "GO", "NO_GO")
+
+
+def test_judge_can_be_asked_again_with_other_limits():
+    report = {"forces": forces(0.3), "per_source": {}, "nve": [run_row(3.0)]}
+    assert set(verdicts(report).values()) == {Verdict.GO}
+    strict = EvaluateConfig(max_force_error_ratio=0.2, max_nve_drift_mev_per_atom=1.0)
+    assert set(verdicts(report, strict).values()) == {Verdict.NO_GO}
+
+
+def test_judge_does_not_pass_a_run_that_exploded():
+    report = {"forces": forces(0.1), "per_source": {}, "nve": [run_row(None, finite=False)]}
+    finding = next(f for f in judge(report, CONFIG) if f.check == "nve_crystal")
+    assert finding.verdict == "NO_GO"
+    assert json.dumps(asdict(finding), allow_nan=False)  # can be written into evaluate.json
+
+
+def test_judge_does_not_pass_a_number_that_is_none():
+    found = verdicts({"forces": forces(float("nan")), "per_source": {}, "nve": [run_row(0.1)]})
+    assert found["force_error"] == "NO_GO"
+
+
+def test_judge_says_what_did_not_run():
+    found = verdicts({"forces": forces(0.0, zero=0.0), "per_source": {}, "nve": []})
+    assert found == {"force_error": "NOT_RUN", "nve": "NOT_RUN"}
+
+
+def with_force(structure: Structure, size: float, name: str) -> Structure:
+    labels = Labels(0.0, np.full((len(structure), 3), size))
+    return structure.with_(labels=labels, id=name)
+
+
+def test_pick_takes_the_largest_of_the_calm():
+    candidates = [with_force(ethanol(), 0.1, "calm"), with_force(water(), 0.05, "calmer")]
+    candidates += [with_force(ethanol(), 5.0, f"wild{k}") for k in range(6)]
+    assert pick(candidates, periodic=False).id == "calm"
+
+
+def test_pick_knows_crystals_from_molecules_and_slabs():
+    candidates = [with_force(water(), 0.1, "m"), with_force(copper(), 0.1, "c"), with_force(slab(), 0.1, "s")]
+    assert pick(candidates, periodic=True).id == "c"
+    assert pick([candidates[0]], periodic=True) is None
+    assert pick([], periodic=False) is None
+
+
+def test_pick_takes_no_single_atom():
+    atom = Structure(np.array([6]), np.zeros((1, 3)), labels=Labels(0.0, np.zeros((1, 3))))
+    assert pick([atom], periodic=False) is None
+
+
+def test_compare_speed_has_the_keys_of_the_contract():
+    student, teacher = random_student(ELEMENTS), load_teacher("lennard-jones")
+    systems = [("copper", [copper()]), ("three", [copper(), water(), rocksalt()])]
+    rows = compare_speed(student, teacher, systems, repeats=2)
+    assert [row["system"] for row in rows] == ["copper", "three"]
+    assert [row["atoms"] for row in rows] == [4, 9]
+    for row in rows:
+        assert {"system", "atoms", "student_s", "teacher_s", "ratio"} <= row.keys()
+        assert row["ratio"] == pytest.approx(row["teacher_s"] / row["student_s"])
+
+
+class Counting:
+    """Counts the calls and the structures of each."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def label(self, structures):
+        self.calls.append(len(structures))
+        return []
+
+
+def test_compare_speed_gives_both_the_same_calls():
+    student, teacher = Counting(), Counting()
+    compare_speed(student, teacher, [("two", [copper(), water()])], repeats=3)
+    assert student.calls == teacher.calls == [2, 2, 2, 2]  # one of them to warm up
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Dataset:
+    made = [
+        rattled(make(), seed).with_(id=f"{name}-{seed}", source=name, family=f"{name}-{seed}")
+        for seed in range(4)
+        for make, name in ((copper, "metals"), (rocksalt, "salts"), (ethanol, "molecules"))
+    ]
+    answers = load_teacher("lennard-jones", sigma_angstrom=1.2).label(made)
+    labelled = [s.with_(labels=a) for s, a in zip(made, answers, strict=True)]
+    write_part(tmp_path / "part.h5", labelled, labelled=True)
+    splits = np.repeat([0, 0, 1, 2], 3).astype(np.uint8)
+    merge([tmp_path / "part.h5"], tmp_path / "dataset.h5", attributes={}, splits=splits)
+    return Dataset(tmp_path / "dataset.h5")
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    monkeypatch.setattr("potstill.evaluate.stage.available_cores", lambda: 1)
+
+
+def test_the_report_is_whole(dataset):
+    config = EvaluateConfig(nve_ps=0.005, speed_repeats=1)
+    teacher = load_teacher("lennard-jones", sigma_angstrom=1.2)
+    evaluation = evaluate(random_student(ELEMENTS), dataset, config, teacher=lambda: teacher, seed=1)
+    report = evaluation.report
+    assert {"forces", "energy", "stress", "per_source", "per_element", "nve", "speed", "findings"} <= report.keys()
+    assert set(report["per_source"]) == {"metals", "salts", "molecules"}
+    assert set(report["per_element"]) == {"H", "C", "O", "Na", "Cl", "Cu"}
+    assert report["structures"] == 3
+    assert [row["kind"] for row in report["nve"]] == ["crystal", "molecule"]
+    assert max(row["atoms"] for row in report["speed"]) >= 200
+    assert json.loads(json.dumps(report, allow_nan=False))["forces"] == report["forces"]
+
+
+def test_labels_stand_in_the_order_of_the_structures(dataset):
+    """Structures are batched by size and must come back in their own order."""
+    student = random_student(ELEMENTS)
+    evaluation = evaluate(student, dataset, EvaluateConfig(nve_ps=0.0), teacher=None, seed=1)
+    for structure, found in zip(evaluation.comparison.structures, evaluation.comparison.student, strict=True):
+        (alone,) = student.label([structure])
+        assert np.allclose(found.forces, alone.forces, atol=1e-4)
+
+
+def test_what_was_not_asked_for_did_not_run(dataset):
+    report = evaluate(random_student(ELEMENTS), dataset, EvaluateConfig(nve_ps=0.0), teacher=None, seed=1).report
+    assert report["nve"] == report["speed"] == []
+    assert next(f for f in report["findings"] if f["check"] == "nve")["verdict"] == "NOT_RUN"
+
+
+def test_no_held_out_family_is_refused(tmp_path, dataset):
+    write_part(tmp_path / "p.h5", dataset[:], labelled=True)
+    merge([tmp_path / "p.h5"], tmp_path / "d.h5", attributes={}, splits=np.zeros(len(dataset), np.uint8))
+    with pytest.raises(InputError, match="test part of the split is empty"):
+        evaluate(random_student(ELEMENTS), Dataset(tmp_path / "d.h5"), CONFIG, teacher=None, seed=1)

@@ -1,0 +1,157 @@
+"""Tasks in worker processes: in any order, through a worker's death, never without their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from potstill.errors import PotstillError
+from potstill.execute import available_cores, run_tasks
+
+# Module-level functions of a file that workers can import, as run_tasks asks for.
+MODULE = """
+import os, signal, time
+from pathlib import Path
+
+def square(x):
+    return x * x
+
+def slow_first(x):
+    time.sleep(0.5 if x == 0 else 0.0)
+    return x
+
+def threads(x):
+    return os.environ["OMP_NUM_THREADS"]
+
+def raises(x):
+    if x == 3:
+        raise ValueError("task three")
+    return x
+
+def _die(how):
+    if how == "exit":
+        os._exit(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def dies_once(task):
+    how, folder, x = task
+    try:
+        (Path(folder) / "died").open("x").close()
+    except FileExistsError:
+        (Path(folder) / f"{x}").write_text("done")
+        return x
+    _die(how)
+
+def dies_always(x):
+    if x == 2:
+        _die("kill")
+    return x
+
+def sleeps(folder):
+    (Path(folder) / f"{os.getpid()}").touch()
+    time.sleep(120)
+"""
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch):
+    (tmp_path / "module_of_tasks.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    sys.modules.pop("module_of_tasks", None)
+    import module_of_tasks
+
+    return module_of_tasks
+
+
+def results_of(function, tasks, workers) -> dict:
+    found = {}
+
+    def note(task, result):
+        assert task not in found
+        found[task] = result
+
+    run_tasks(function, tasks, workers=workers, on_done=note)
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_every_result_once(work, workers):
+    assert results_of(work.square, range(10), workers) == {x: x * x for x in range(10)}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_tasks(work, workers):
+    assert results_of(work.square, [], workers) == {}
+
+
+def test_one_worker_is_this_process_in_order():
+    order = []
+    run_tasks(lambda x: (x, os.getpid()), [3, 1, 2], workers=1, on_done=lambda task, result: order.append(result))
+    assert order == [(3, os.getpid()), (1, os.getpid()), (2, os.getpid())]
+
+
+def test_a_slow_task_does_not_hold_back_others(work):
+    order = []
+    run_tasks(work.slow_first, range(6), workers=2, on_done=lambda task, result: order.append(task))
+    assert sorted(order) == list(range(6))
+    assert order[0] != 0
+
+
+def test_workers_have_one_thread_and_the_parent_keeps_its_own(work, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    assert set(results_of(work.threads, range(3), 2).values()) == {"1"}
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_exception_of_a_task_is_raised(work, workers):
+    with pytest.raises(ValueError, match="task three"):
+        results_of(work.raises, range(6), workers)
+
+
+@pytest.mark.parametrize("how", ["exit", "kill"])
+def test_the_task_of_a_dead_worker_is_done_again(work, tmp_path, how):
+    tasks = [(how, str(tmp_path), x) for x in range(8)]
+    found = results_of(work.dies_once, tasks, 2)
+    assert found == {task: task[2] for task in tasks}
+    assert all((tmp_path / str(x)).read_text() == "done" for x in range(8))
+
+
+def test_workers_that_keep_dying_are_given_up(work):
+    with pytest.raises(PotstillError, match="worker processes died 3 times") as caught:
+        results_of(work.dies_always, range(4), 2)
+    assert "--resume" in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+def test_workers_end_with_a_killed_parent(work, tmp_path):
+    code = (
+        "import module_of_tasks\n"
+        "from potstill.execute import run_tasks\n"
+        "if __name__ == '__main__':\n"
+        f"    run_tasks(module_of_tasks.sleeps, [{str(tmp_path)!r}] * 2, workers=2, on_done=lambda *_: None)\n"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")])
+    until = time.monotonic() + 60
+    while not (started := [p for p in tmp_path.iterdir() if p.name.isdigit()]) or len(started) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    workers = [psutil.Process(int(p.name)) for p in started]
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_cores():
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)

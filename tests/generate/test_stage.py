@@ -1,0 +1,101 @@
+"""The stage does not depend on the number of workers, goes on where it stopped, and says what it could not make."""
+
+from __future__ import annotations
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+from potstill.config import GenerateConfig
+from potstill.dataset import open_dataset
+from potstill.errors import PotstillError
+from potstill.generate.files import Files
+from potstill.generate.perturb import Perturb
+from potstill.generate.stage import generate
+
+
+@pytest.fixture
+def config(tmp_path) -> GenerateConfig:
+    frames = [
+        bulk("Cu", cubic=True),
+        bulk("Al"),
+        bulk("Cu", cubic=True),
+        bulk("Cu"),
+        bulk("Ni") * (2, 1, 1),
+        bulk("Ag", a=2.0),
+    ]
+    frames[4].rattle(0.02, seed=1)
+    ase.io.write(tmp_path / "mine.extxyz", frames)
+    sources = (Files(count=10, paths=(tmp_path / "mine.extxyz",)), Perturb(count=70), Perturb(count=3, label="more"))
+    return GenerateConfig(sources=sources)
+
+
+def run(config, folder, *, workers=1, seed=1):
+    counts = generate(config, folder, seed=seed, workers=workers)
+    return counts, (folder / "structures.h5").read_bytes()
+
+
+def test_the_same_bytes_from_one_worker_and_from_two(config, tmp_path):
+    assert run(config, tmp_path / "one")[1] == run(config, tmp_path / "two", workers=2)[1]
+
+
+def test_another_seed_gives_others(config, tmp_path):
+    assert run(config, tmp_path / "one")[1] != run(config, tmp_path / "two", seed=2)[1]
+
+
+def test_names_counts_and_refusals(config, tmp_path):
+    counts, _ = run(config, tmp_path)
+    dataset = open_dataset(tmp_path / "structures.h5")
+    files, perturb, more = counts
+    assert (files.name, files.wanted, files.accepted) == ("files", 10, 3)
+    assert files.refused == {"duplicate": 1, "near_duplicate": 1, "too_close": 1}
+    assert (perturb.accepted, more.accepted) == (70, 3)
+    assert len(set(dataset.ids)) == len(dataset) == 76
+    assert set(dataset.sources) == {"files", "perturb", "more"}
+    assert not dataset.labelled
+    assert dataset.verify() == []
+    refused = [r for r in dataset.refused if r.source == "files"]
+    assert sorted(r.id for r in refused) == ["files-000002", "files-000003", "files-000005"]
+    assert {r.stage for r in dataset.refused} == {"generate"}
+    assert set(dataset.families) == {"Cu", "Al", "Ni"}
+
+
+def test_positions_are_stored_as_they_will_be_labelled(config, tmp_path):
+    run(config, tmp_path)
+    for structure in open_dataset(tmp_path / "structures.h5"):
+        np.testing.assert_array_equal(structure.positions, structure.positions.astype(np.float32))
+
+
+def test_it_goes_on_with_what_is_there(config, tmp_path):
+    _, whole = run(config, tmp_path)
+    parts = sorted((tmp_path / "parts").glob("*.h5"))
+    assert len(parts) > 4
+    kept = {p: p.stat().st_mtime_ns for p in parts[::2]}
+    for part in parts[1::2]:
+        part.unlink()
+    (tmp_path / "structures.h5").unlink()
+    assert run(config, tmp_path)[1] == whole
+    assert {p: p.stat().st_mtime_ns for p in kept if "parents" not in p.name} == {
+        p: t for p, t in kept.items() if "parents" not in p.name
+    }
+
+
+def test_a_shortfall_is_logged(config, tmp_path, caplog):
+    run(config, tmp_path)
+    (line,) = [r.getMessage() for r in caplog.records if "gave" in r.getMessage()]
+    assert line.startswith("source files gave 3 of 10 structures: ")
+    assert "1 near_duplicate" in line
+
+
+def test_nothing_at_all_is_an_error(tmp_path):
+    ase.io.write(tmp_path / "a.extxyz", [bulk("Ag", a=1.5)])
+    config = GenerateConfig(sources=(Files(count=1, paths=(tmp_path / "a.extxyz",)), Perturb(count=2)))
+    with pytest.raises(PotstillError, match="no source gave a single structure"):
+        generate(config, tmp_path / "out", seed=1, workers=1)
+
+
+def test_progress_is_told(config, tmp_path):
+    seen = []
+    generate(config, tmp_path, seed=1, workers=1, on_progress=lambda c: seen.append((c.name, c.accepted)))
+    assert ("perturb", 70) in seen
+    assert [n for n, _ in seen] == sorted([n for n, _ in seen], key=["files", "perturb", "more"].index)

@@ -1,0 +1,209 @@
+"""The stage ``label``: what a teacher may do wrong, injected, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Literal
+
+import h5py
+import numpy as np
+import pytest
+from potstill.config import SplitConfig
+from potstill.dataset import Dataset, merge, open_dataset, write_part
+from potstill.errors import DatasetError, PotstillError
+from potstill.label import stage
+from potstill.label.classical import EMT, LennardJones
+from potstill.label.stage import LabelTask, ask, assemble, label, label_structures
+from potstill.label.teacher import TeacherOptions, label_each
+from potstill.types import Labels, Refused, Structure, Teacher
+
+
+class Faulty:
+    """The Lennard-Jones teacher, with its answers passed through ``spoil(k, structure, labels)``."""
+
+    def __init__(self, honest: Teacher, spoil: Callable) -> None:
+        self.honest, self.spoil = honest, spoil
+        self.fingerprint = {**honest.fingerprint, "name": "faulty"}
+
+    def label(self, structures):
+        return [self.spoil(k, s, a) for k, (s, a) in enumerate(zip(structures, self.honest.label(structures), strict=True))]
+
+
+def at(index: int, make: Callable) -> Callable:
+    return lambda k, s, a: make(s, a) if k == index else a
+
+
+FAULTS = {
+    "NaN energy": (lambda s, a: Labels(np.nan, a.forces, a.stress), "not_finite"),
+    "infinite energy": (lambda s, a: Labels(-np.inf, a.forces, a.stress), "not_finite"),
+    "NaN force": (lambda s, a: Labels(a.energy, np.where(np.arange(len(s))[:, None] == 0, np.nan, a.forces)), "not_finite"),
+    "NaN stress": (lambda s, a: Labels(a.energy, a.forces, np.full((3, 3), np.nan)), "not_finite"),
+    "exploding forces": (lambda s, a: Labels(a.energy, np.full((len(s), 3), 1e7), a.stress), "force_limit"),
+    "218 eV/Å on one atom": (lambda s, a: Labels(a.energy, np.eye(len(s), 3) * 218.0, a.stress), "force_limit"),
+    "flat forces": (lambda s, a: Labels(a.energy, a.forces.ravel(), a.stress), "wrong_shape"),
+    "an atom too many": (lambda s, a: Labels(a.energy, np.zeros((len(s) + 1, 3)), a.stress), "wrong_shape"),
+    "Voigt stress": (lambda s, a: Labels(a.energy, a.forces, np.zeros(6)), "wrong_shape"),
+    "refused": (lambda s, a: Refused("teacher_error", "no idea"), "teacher_error"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_answer_refuses_its_structure_and_no_other(parents, lj, fault):
+    make, reason = FAULTS[fault]
+    answers = ask(Faulty(lj, at(3, make)), parents, 30.0)
+    assert [k for k, a in enumerate(answers) if isinstance(a, Refused)] == [3]
+    assert answers[3].reason == reason
+    assert answers[3].detail
+
+
+def test_the_force_limit_is_on_the_length(parents, lj):
+    def push(s, a):
+        return Labels(a.energy, np.eye(len(s), 3) * 0 + [18.0, 18.0, 18.0], a.stress)  # 31.2 in length
+
+    answers = ask(Faulty(lj, at(0, push)), parents, 30.0)
+    assert isinstance(answers[0], Refused)
+    assert "31.2 eV/Å > 30" in answers[0].detail
+    assert isinstance(ask(Faulty(lj, at(0, push)), parents, 31.2)[0], Labels)
+
+
+@pytest.mark.parametrize("change", [lambda a: a[:-1], lambda a: [*a, a[0]], lambda a: []])
+def test_a_wrong_number_of_answers_stops_the_run(parents, lj, change):
+    class Miscounting(Faulty):
+        def label(self, structures):
+            return change(self.honest.label(structures))
+
+    with pytest.raises(PotstillError, match=f"answers to {len(parents)} structures"):
+        ask(Miscounting(lj, at(0, None)), parents, 30.0)
+
+
+def test_an_exception_on_one_structure(parents):
+    def fail(structure: Structure) -> Labels:
+        if structure is parents[4]:
+            raise MemoryError("no more")
+        return Labels(0.0, np.zeros((len(structure), 3)))
+
+    answers = label_each(parents, fail)
+    assert [k for k, a in enumerate(answers) if isinstance(a, Refused)] == [4]
+    assert answers[4].detail == "MemoryError: no more"
+
+
+# --- the whole stage ---------------------------------------------------------------------------------------------
+
+
+class FaultyOptions(TeacherOptions):
+    """Refuses every fifth structure it is asked for, by its id."""
+
+    name: Literal["faulty"] = "faulty"
+
+    def load(self) -> Teacher:
+        honest = LennardJones(sigma_angstrom=0.9).load()
+        return Faulty(honest, lambda k, s, a: Labels(np.nan, a.forces) if int(s.id[-6:]) % 5 == 0 else a)
+
+
+class Config:
+    """The part of section ``label`` that the stage reads."""
+
+    def __init__(self, teacher: TeacherOptions) -> None:
+        self.teacher, self.structures_per_task, self.max_force_ev_per_angstrom = teacher, 10, 30.0
+
+
+LJ = LennardJones(sigma_angstrom=0.9)
+
+
+@pytest.fixture
+def structures(tmp_path, labelled):
+    refused = [Refused("too_close", id="x", source="organic", stage="generate")]
+    write_part(tmp_path / "p.h5", [s.with_(labels=None) for s in labelled], refused)
+    merge([tmp_path / "p.h5"], tmp_path / "structures.h5", attributes={})
+    return tmp_path / "structures.h5"
+
+
+def finish(parts, structures, path) -> Dataset:
+    split = SplitConfig(valid_fraction=0.1, test_fraction=0.2)
+    assemble(parts, structures, path, split=split, seed=1, attributes={"workers": 1, "label_seconds": 2.0})
+    return open_dataset(path)
+
+
+def test_from_structures_to_dataset(structures, labelled, tmp_path):
+    seen = []
+    parts = label(Config(LJ), structures, tmp_path / "label", workers=1, on_progress=lambda c: seen.append(c.labelled))
+    assert [p.name for p in parts] == [
+        "00000000-00000010.h5",
+        "00000010-00000020.h5",
+        "00000020-00000030.h5",
+        "00000030-00000036.h5",
+    ]
+    assert seen == [10, 10, 10, 6]
+    dataset = finish(parts, structures, tmp_path / "dataset.h5")
+    assert dataset.verify() == []
+    assert json.loads(dataset.attributes["teacher"]) == dict(LJ.load().fingerprint)
+    assert [r.reason for r in dataset.refused] == ["too_close"]
+    for stored, meant in zip(dataset, labelled, strict=True):
+        assert stored.id == meant.id
+        assert stored.labels.energy == pytest.approx(meant.labels.energy, abs=1e-12)
+        np.testing.assert_allclose(stored.labels.forces, meant.labels.forces, rtol=1e-6, atol=1e-9)
+        assert (stored.labels.stress is None) == (not stored.pbc.all())
+    sides = [set(dataset.families[dataset.split(name)]) for name in ("train", "valid", "test")]
+    assert sides[0].isdisjoint(sides[1] | sides[2])
+    assert sides[1].isdisjoint(sides[2])
+
+
+def test_two_workers_give_the_same(structures, tmp_path):
+    sums = []
+    for workers in (1, 2):
+        parts = label(Config(LJ), structures, tmp_path / f"label{workers}", workers=workers)
+        dataset = finish(parts, structures, tmp_path / f"{workers}.h5")
+        sums.append(json.loads(dataset.attributes["checksums"]))
+    assert sums[0] == sums[1]
+
+
+def test_refusals_are_kept_with_their_ids(structures, tmp_path):
+    parts = label(Config(FaultyOptions()), structures, tmp_path / "label", workers=1)
+    dataset = finish(parts, structures, tmp_path / "dataset.h5")
+    refused = [r for r in dataset.refused if r.stage == "label"]
+    assert {r.reason for r in refused} == {"not_finite"}
+    assert len(refused) + len(dataset) == 36
+    assert {r.id for r in refused}.isdisjoint(dataset.ids)
+    assert all(int(r.id[-6:]) % 5 == 0 and r.source == r.id.split("-")[0] for r in refused)
+
+
+def test_it_goes_on_with_what_is_there(structures, tmp_path, monkeypatch):
+    parts = label(Config(LJ), structures, tmp_path / "label", workers=1)
+    before = [p.read_bytes() for p in parts]
+    parts[2].unlink()
+    asked = []
+    monkeypatch.setattr(stage, "label_structures", lambda task: asked.append(task.start) or label_structures(task))
+    seen = []
+    label(Config(LJ), structures, tmp_path / "label", workers=1, on_progress=lambda c: seen.append(c.labelled))
+    assert asked == [20]
+    assert sorted(seen) == [6, 10, 10, 10]
+    for k in (0, 1, 3):
+        assert parts[k].read_bytes() == before[k]
+
+
+def test_a_teacher_that_was_swapped_half_way(structures, tmp_path):
+    parts = label(Config(LJ), structures, tmp_path / "label", workers=1)
+    other = LennardJones(sigma_angstrom=0.9, epsilon_ev=0.2001)
+    label_structures(LabelTask(structures, 10, 20, other, 30.0, parts[1]))
+    with pytest.raises(DatasetError, match="different teachers") as caught:
+        finish(parts, structures, tmp_path / "dataset.h5")
+    assert "0.2001" in str(caught.value)
+    assert not (tmp_path / "dataset.h5").exists()
+
+
+def test_a_part_remembers_its_teacher(structures, tmp_path):
+    for teacher in (LJ, EMT()):
+        path = tmp_path / f"{teacher.name}.h5"
+        label_structures(LabelTask(structures, 0, 3, teacher, 1e9, path))
+        with h5py.File(path, "r") as file:
+            assert json.loads(file.attrs["teacher"]) == dict(teacher.load().fingerprint)
+
+
+def test_everything_refused(structures, tmp_path):
+    config = Config(LJ)
+    config.max_force_ev_per_angstrom = 1e-12
+    dataset = finish(label(config, structures, tmp_path / "label", workers=1), structures, tmp_path / "dataset.h5")
+    assert len(dataset) == 0
+    assert sum(r.reason == "force_limit" for r in dataset.refused) == 36
+    assert dataset.verify() == []

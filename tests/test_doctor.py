@@ -1,0 +1,53 @@
+"""What works is asked for a structure or a label; what does not says why."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import pytest
+from potstill import config, doctor
+from potstill.label.classical import EMT
+from potstill.label.teacher import TeacherOptions
+from potstill.registry import borrow
+from rich.console import Console
+
+
+class Absent(TeacherOptions):
+    name: Literal["absent"] = "absent"
+
+    def load(self):
+        return borrow("nonexistent_package", "sevennet", "the teacher 'absent'")
+
+
+class Broken(TeacherOptions):
+    name: Literal["broken"] = "broken"
+
+    def load(self):
+        raise OSError("libcuda.so.1 is missing")
+
+
+@pytest.fixture
+def found(monkeypatch):
+    monkeypatch.setattr(config, "TEACHERS", {"emt": EMT, "absent": Absent, "broken": Broken})
+    return {c.name: c for c in doctor.examine()}
+
+
+def test_each_is_really_asked(found):
+    assert "copper has" in found["emt"].detail
+    assert found["emt"].works
+    for source in ("molecules", "crystals", "benchmark"):
+        assert found[source].works, found[source].detail
+        assert "made" in found[source].detail
+    assert found["ase"].required
+    assert found["torch"].required
+
+
+def test_what_does_not_work_says_why(found):
+    assert not found["absent"].works
+    assert "pip install 'potstill[sevennet]'" in found["absent"].detail
+    assert not found["broken"].works
+    assert found["broken"].detail == "OSError: libcuda.so.1 is missing"
+    console = Console(file=io.StringIO(), width=200)
+    doctor.print_findings(list(found.values()), console)
+    assert console.file.getvalue().count("does not work") == 2

@@ -1,0 +1,52 @@
+"""One pass over the data against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from potstill.dataset import open_dataset
+from potstill.stats import collect
+from potstill.types import Labels, Structure
+
+
+def labelled_structure(numbers, name, *, pbc=False, **labels) -> Structure:
+    n = len(numbers)
+    positions = np.arange(n)[:, None] * [1.0, 0.0, 0.0]
+    values = {"energy": -3.0 * n, "forces": np.eye(n, 3), "stress": None, **labels}
+    cell = np.eye(3) * 4.0 if pbc else np.zeros((3, 3))
+    return Structure(numbers, positions, cell, [pbc] * 3, id=name, source=name[0], family=name, labels=Labels(**values))
+
+
+def test_figures(build):
+    pressed = -0.1 * np.eye(3)
+    structures = [
+        labelled_structure([1, 1], "a1"),
+        labelled_structure([6, 1, 1, 1], "a2", forces=np.full((4, 3), 2.0)),
+        labelled_structure([6, 8], "b1", pbc=True, stress=pressed),
+    ]
+    stats = collect(open_dataset(build(structures, splits=np.zeros(3))))
+    assert stats.ids == stats.families == ["a1", "a2", "b1"]
+    assert stats.formulas == ["H2", "CH3", "CO"]
+    assert stats.atoms == [2, 4, 2]
+    assert stats.elements == {"a": {1: 5, 6: 1}, "b": {6: 1, 8: 1}}
+    assert stats.element_counts == {1: 5, 6: 2, 8: 1}
+    shares = np.array([5, 2, 1]) / 8
+    assert stats.entropy_bits() == pytest.approx(-(shares * np.log2(shares)).sum())
+    assert stats.size_cv() == pytest.approx(np.std([2, 4, 2]) / np.mean([2, 4, 2]))
+    assert stats.energy_per_atom == [-3.0] * 3
+    assert stats.largest_force == pytest.approx([1.0, np.sqrt(12), 1.0])
+    assert stats.mean_force == pytest.approx([1.0, np.sqrt(12), 1.0])
+    assert stats.pressure[2] == pytest.approx(0.1)
+    assert np.isnan(stats.pressure[:2]).all()
+    assert stats.volume_per_atom[2] == pytest.approx(32.0)
+    assert np.isnan(stats.volume_per_atom[:2]).all()
+    assert stats.of_source("a").tolist() == [0, 1]
+
+
+def test_the_entropy_of_equal_shares_is_its_ceiling(build):
+    structures = [labelled_structure([z], f"s{z}") for z in (1, 6, 7, 8)]
+    stats = collect(open_dataset(build(structures, splits=np.zeros(4))))
+    assert stats.entropy_bits() == pytest.approx(2.0)
+    assert stats.size_cv() == 0.0
+    one = collect(open_dataset(build(structures[:1], splits=np.zeros(1))))
+    assert str(one.entropy_bits()) == "0.0"
