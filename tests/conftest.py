@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
+
 from potstill.dataset import merge, split_by_family, write_part
 from potstill.generate.perturb import Perturb
 from potstill.label import load_teacher

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from potstill.config import SOURCES, Config, dump_config, load_config, parse_config, parse_teacher
 from potstill.errors import InputError
 from potstill.templates import read_template

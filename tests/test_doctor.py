@@ -6,11 +6,12 @@ import io
 from typing import Literal
 
 import pytest
+from rich.console import Console
+
 from potstill import config, doctor
 from potstill.label.classical import EMT
 from potstill.label.teacher import TeacherOptions
 from potstill.registry import borrow
-from rich.console import Console
 
 
 class Absent(TeacherOptions):

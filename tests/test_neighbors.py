@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase.build import bulk, fcc111, molecule
 from ase.neighborlist import neighbor_list
+
 from potstill.neighbors import find_neighbors, structure_neighbors
 from potstill.types import Structure
 

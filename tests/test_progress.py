@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from potstill.progress import Progress
 from rich.console import Console
+
+from potstill.progress import Progress
 
 
 @pytest.fixture

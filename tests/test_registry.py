@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
+
 from potstill import registry
 from potstill.errors import BrokenExtraError, InputError, MissingExtraError
 

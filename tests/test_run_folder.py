@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from potstill.errors import RunFolderError
 from potstill.run_folder import STAGES, RunFolder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from potstill.dataset import open_dataset
 from potstill.stats import collect
 from potstill.types import Labels, Structure

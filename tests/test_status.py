@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
+from rich.console import Console
+
 from potstill.config import parse_config
 from potstill.dataset import merge, write_part
 from potstill.errors import InputError
 from potstill.run_folder import RunFolder
 from potstill.status import print_status
 from potstill.types import Refused
-from rich.console import Console
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ase.units
 import pytest
+
 from potstill import units
 
 

@@ -166,7 +166,7 @@ def audit(
 
 @app.command()
 def train(run: RunArgument) -> None:
-    """Train the student of a run."""
+    """Train the student of a run whose audit said GO."""
     _one_stage(run, "train")
 
 
@@ -250,6 +250,8 @@ def _one_stage(folder: Path, name: str) -> None:
         )
     with _pipeline(_load(run.config), folder, resume=True) as pipeline:
         pipeline.require(name)
+        if name == "train":
+            pipeline.stop_on_no_go()
         pipeline.stage(name, again=True)
         if name == "audit":
             pipeline.stop_on_no_go()

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from potstill.errors import PotstillError
-from potstill.types import Labels, Refused, Structure
+from potstill.types import Labels, Structure
+
+MAX_CANDIDATES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,13 @@ def _try(kind: str, name: str, attempt: Callable[[], str], *, required: bool = F
 
 def _propose(options: type) -> str:
     source = options(count=1, elements=("H", "C", "N", "O", "Na", "Cl", "Si"))
-    answers = source.propose(range(8), 1, ())
-    made = [answer for answer in answers if isinstance(answer, Structure)]
-    if not made:
-        raise PotstillError("; ".join(sorted({a.reason for a in answers if isinstance(a, Refused)})))
-    return f"made {made[0].formula} with {len(made[0])} atoms"
+    reasons: set[str] = set()
+    for index in range(MAX_CANDIDATES):
+        (answer,) = source.propose([index], 1, ())
+        if isinstance(answer, Structure):
+            return f"made {answer.formula} with {len(answer)} atoms"
+        reasons.add(answer.reason)
+    raise PotstillError("; ".join(sorted(reasons)))
 
 
 def _ask(options: type) -> str:

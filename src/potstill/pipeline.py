@@ -97,7 +97,7 @@ class Pipeline:
 
     def require(self, name: str) -> None:
         """Raise where the stages that a stage starts from are not done."""
-        needed = {"label": "generate", "audit": "label", "train": "label", "evaluate": "train", "deploy": "train"}
+        needed = {"label": "generate", "audit": "label", "train": "audit", "evaluate": "train", "deploy": "train"}
         before = needed.get(name)
         if before is not None and self.run.stage(before)["state"] != "done":
             raise InputError(
@@ -219,6 +219,9 @@ class Pipeline:
                 json.dumps(evaluation.report, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8"
             )
         write_evaluate_page(evaluation, self.run.html("evaluate"))
+        for finding in evaluation.report["findings"]:
+            if finding["verdict"] != "GO":
+                log.warning("%s: %s: %s. %s", finding["verdict"], finding["check"], _figure(finding), finding["why"])
 
     def _deploy(self, seconds: Callable[[], float]) -> None:
         from potstill.deploy.stage import deploy

@@ -284,6 +284,8 @@ def _refuse_impossible(numbers: Array, positions: Array, cell: Array, pbc: Array
             raise StructureError(message)
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
         raise StructureError("positions or cell contain a number that is not finite")
+    if not (numbers.dtype.kind in "iu" or (numbers.dtype.kind == "f" and (numbers == np.floor(numbers)).all())):
+        raise StructureError(f"atomic numbers must be integers, found {numbers[:8].tolist()} of type {numbers.dtype}")
     if numbers.min() < 1 or numbers.max() > MAX_ATOMIC_NUMBER:
         raise StructureError(f"atomic numbers must lie in 1..{MAX_ATOMIC_NUMBER}, found {sorted(set(numbers.tolist()))}")
     if (np.linalg.norm(cell[pbc], axis=1) < SHORTEST_VECTOR).any():
@@ -292,6 +294,8 @@ def _refuse_impossible(numbers: Array, positions: Array, cell: Array, pbc: Array
         raise StructureError("the cell of a periodic structure has no volume")
     if labels is not None and labels.forces.shape != positions.shape:
         raise StructureError(f"forces must have shape {positions.shape}, found {labels.forces.shape}")
+    if labels is not None and labels.stress is not None and labels.stress.shape != (3, 3):
+        raise StructureError(f"stress must have shape (3, 3), found {labels.stress.shape}")
 
 
 def hill_formula(atomic_numbers: Array, *, reduced: bool = False) -> str:

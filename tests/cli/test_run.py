@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from potstill.dataset import open_dataset
 
 CONTRACT = (
@@ -77,6 +78,8 @@ def test_no_go_stops_the_run_and_is_written(potstill, write_config, tmp_path):
     assert not (run / "student").exists()
     assert potstill("run", write_config(audit={"min_element_coverage": 9}), "--out", run, "--resume", "--yes").code == 3
     assert potstill("audit", run).code == 3
+    assert potstill("train", run).code == 3
+    assert not (run / "student").exists()
 
 
 def test_a_teacher_that_refuses_everything_is_no_go(potstill, write_config, tmp_path):

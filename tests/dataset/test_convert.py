@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+
 from potstill.dataset import open_dataset
 from potstill.dataset.convert import convert, read_structures
 from potstill.errors import DatasetError, InputError
@@ -81,7 +82,7 @@ def test_frames_without_labels_make_an_unlabelled_file(tmp_path):
 
 def test_what_cannot_be_done_is_said(tmp_path, build, labelled):
     path = build(labelled[:2])
-    with pytest.raises(InputError, match="cannot write '.docx'"):
+    with pytest.raises(InputError, match=r"cannot write '\.docx'"):
         convert(path, tmp_path / "a.docx")
     with pytest.raises(InputError, match="exists already"):
         convert(path, path)

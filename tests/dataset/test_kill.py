@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from potstill.dataset import Dataset, merge, sealed
 
 WRITER = """

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from potstill.dataset import Dataset, merge, open_dataset, write_part
 from potstill.dataset.schema import ALIGNMENT_BYTES
 from potstill.errors import DatasetError, InputError
@@ -263,7 +264,7 @@ class TestDamage:
         damaged = bytearray(whole)
         damaged[at] = 0xFF  # no UTF-8 any more
         path.write_bytes(damaged)
-        with pytest.raises(DatasetError, match="dataset.h5"):
+        with pytest.raises(DatasetError, match=r"dataset\.h5"):
             list(Dataset(path))
 
     @pytest.mark.parametrize(
@@ -294,7 +295,7 @@ class TestDamage:
     def test_a_truncated_file_is_refused(self, path, share):
         whole = path.read_bytes()
         path.write_bytes(whole[: int(share * len(whole))])
-        with pytest.raises((DatasetError, InputError), match="dataset.h5"):
+        with pytest.raises((DatasetError, InputError), match=r"dataset\.h5"):
             open_dataset(path)
 
     def test_another_schema_version_is_refused(self, path):

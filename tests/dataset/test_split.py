@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from potstill.dataset import split_by_family
 
 CARBON = frozenset({6})

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from potstill.errors import PotstillError
 from potstill.execute import available_cores, run_tasks
 
@@ -133,7 +134,8 @@ def test_workers_that_keep_dying_are_given_up(work):
     assert caught.value.exit_code == 1
 
 
-def test_workers_end_with_a_killed_parent(work, tmp_path):
+@pytest.mark.usefixtures("work")
+def test_workers_end_with_a_killed_parent(tmp_path):
     code = (
         "import module_of_tasks\n"
         "from potstill.execute import run_tasks\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from ase.build import bulk, molecule
+
 from potstill.generate.door import Door, DoorOptions
 from potstill.types import Refused, Structure
 

@@ -6,6 +6,7 @@ import ase
 import numpy as np
 import pytest
 from ase.build import bulk, make_supercell, molecule, niggli_reduce
+
 from potstill.generate.geometry import (
     content_hash,
     covalent_radii,
@@ -45,7 +46,7 @@ DISGUISES = {
     "rotation": lambda a: turned(a, rotation(1)),
     "reflection": lambda a: turned(a, np.diag([1.0, -1.0, 1.0])),
     "permutation": lambda a: a[np.random.default_rng(3).permutation(len(a))],
-    "translation": lambda a: ase.Atoms(a.numbers, a.positions + [1.3, -9.2, 0.7], cell=a.cell, pbc=a.pbc),
+    "translation": lambda a: ase.Atoms(a.numbers, a.positions + np.array([1.3, -9.2, 0.7]), cell=a.cell, pbc=a.pbc),
     "wrapped": lambda a: ase.Atoms(a.numbers, a.get_positions(wrap=True), cell=a.cell, pbc=a.pbc),
     "supercell": lambda a: a * (2, 1, 3) if a.pbc.all() else a,
     "left-handed cell": lambda a: make_supercell(a, [[0, 1, 0], [1, 0, 0], [0, 0, 1]], wrap=False) if a.pbc.all() else a,

@@ -6,6 +6,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
+
 from potstill.errors import InputError
 from potstill.generate.benchmark import Benchmark
 from potstill.generate.crystals import Crystals, draw_composition

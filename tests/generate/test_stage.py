@@ -6,6 +6,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
+
 from potstill.config import GenerateConfig
 from potstill.dataset import open_dataset
 from potstill.errors import PotstillError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase.build import bulk, fcc111, molecule
+
 from potstill.errors import InputError
 from potstill.label import load_teacher
 from potstill.label.teacher import AseTeacher

@@ -9,6 +9,7 @@ from typing import Literal
 import h5py
 import numpy as np
 import pytest
+
 from potstill.config import SplitConfig
 from potstill.dataset import Dataset, merge, open_dataset, write_part
 from potstill.errors import DatasetError, PotstillError

@@ -49,6 +49,7 @@ class Crystals(SourceOptions):
         from pyxtal import pyxtal
         from pyxtal.symmetry import Group
 
+        _remember_tolerances()
         for _ in range(ATTEMPTS):
             composition = draw_composition(self.elements, self.max_cations, rng)
             if composition is None:
@@ -157,6 +158,17 @@ def _oxidation_states(elements: tuple[str, ...]) -> tuple[list[tuple[str, int]],
         else:
             anions += [(symbol, state) for state in states if state < 0]
     return cations, anions
+
+
+def _remember_tolerances() -> None:
+    """Let PyXtal make its default table of tolerances once.
+
+    It makes the same table, a loop over all pairs of elements, at every check of a distance: half of its time.
+    """
+    from pyxtal import operations
+
+    if not hasattr(operations.Tol_matrix, "cache_info"):
+        operations.Tol_matrix = lru_cache(operations.Tol_matrix)
 
 
 @lru_cache(maxsize=256)

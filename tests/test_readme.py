@@ -1,0 +1,58 @@
+"""What the README says is so: its commands exist, its configs are good, its figures are those of the result file."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from potstill.cli import Template, app
+from potstill.config import parse_config
+from potstill.templates import read_template
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """First two words of every ``potstill …`` line in the README's shell blocks."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    return sorted(set(re.findall(r"^potstill ([a-z]+)", "\n".join(blocks), flags=re.MULTILINE)))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_of_the_readme_exists(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage" in result.output
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make ([a-z-]+)", README, flags=re.MULTILINE))))
+def test_every_make_target_of_the_readme_exists(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [template.value for template in Template])
+def test_configs_are_the_templates_and_are_good(name: str) -> None:
+    text = (ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
+    assert text == read_template(name)
+    parse_config(yaml.safe_load(text))
+
+
+def test_measured_table_is_that_of_the_result_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    table = runpy.run_path(str(ROOT / "benchmarks" / "readme_table.py"))["table"]
+    results = json.loads((ROOT / "benchmarks" / "results" / "quickstart.json").read_text(encoding="utf-8"))
+    assert table(results) in README
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
