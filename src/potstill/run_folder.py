@@ -165,6 +165,8 @@ class RunFolder:
             file.truncate()
             file.write(f"process {os.getpid()} on {platform.node()}")
             file.flush()
+            for leftover in self.path.rglob(".*.tmp"):  # of writers that were killed; nobody else writes here now
+                leftover.unlink(missing_ok=True)
             yield
 
 

@@ -171,11 +171,18 @@ def assemble(
             "  remove the folder 'label' of the run and label again with one of them"
         )
     seconds = sum(float(_attribute(part, "seconds")) for part in parts)
+    # time that a kill took from the record of the run cannot flatter the rate
+    wall = max(float(attributes.get("label_seconds", 0.0)), seconds / max(int(attributes.get("workers", 1)), 1))
     families, elements = _families(parts)
     merge(
         parts,
         path,
-        attributes={**attributes, "teacher": fingerprints[0], "label_worker_seconds": seconds},
+        attributes={
+            **attributes,
+            "teacher": fingerprints[0],
+            "label_seconds": wall,
+            "label_worker_seconds": seconds,
+        },
         splits=split_by_family(
             families, elements, valid_fraction=split.valid_fraction, test_fraction=split.test_fraction, seed=seed
         ),
