@@ -215,9 +215,7 @@ class Pipeline:
             on_step=self.progress.note,
         )
         with sealed(self.run.json("evaluate")) as temporary:
-            temporary.write_text(
-                json.dumps(evaluation.report, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8"
-            )
+            temporary.write_text(json.dumps(_without_nan(evaluation.report), indent=2, ensure_ascii=False), encoding="utf-8")
         write_evaluate_page(evaluation, self.run.html("evaluate"))
         for finding in evaluation.report["findings"]:
             if finding["verdict"] != "GO":

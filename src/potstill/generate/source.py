@@ -9,14 +9,12 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from potstill.types import Refused, Structure
-
-T = TypeVar("T", bound="SourceOptions")
 
 
 class SourceOptions(BaseModel, ABC):
