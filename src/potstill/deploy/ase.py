@@ -8,14 +8,17 @@ import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
 from potstill.deploy.student import DeployedStudent
+from potstill.neighbors import VerletList
 from potstill.types import Structure
+
+INPUTS = ("positions", "numbers", "cell", "pbc")
 
 
 class StudentCalculator(Calculator):
     """Drop-in ASE calculator: set ``atoms.calc`` and everything else stays as it was.
 
     ``stress`` (Voigt order xx, yy, zz, yz, xz, xy in eV/Å^3, + is tension) is there for structures that are periodic in
-    three directions.
+    three directions. Atoms that move a little between calls share the search for neighbours.
 
     Parameters
     ----------
@@ -28,11 +31,20 @@ class StudentCalculator(Calculator):
     def __init__(self, student: DeployedStudent) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.student = student
+        self.neighbors = VerletList(student.cutoff_angstrom)
+
+    def check_state(self, atoms: Any, tol: float = 0.0) -> list[str]:
+        """What changed since the last calculation, of all that a student depends on; to the last bit, whatever ``tol``."""
+        if self.atoms is None:
+            return list(all_changes)
+        return [name for name in INPUTS if not np.array_equal(getattr(atoms, name), getattr(self.atoms, name))]
 
     def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)) -> None:
         """Compute everything at once; one forward and one backward pass."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
-        (labels,) = self.student.label([Structure.from_ase(atoms)])
+        structure = Structure.from_ase(atoms)
+        neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
+        (labels,) = self.student.label([structure], neighbors=[neighbors])
         if labels.stress is None and "stress" in properties:
             raise PropertyNotImplementedError("stress needs a structure that is periodic in three directions")
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces}

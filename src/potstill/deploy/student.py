@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 
 from potstill.errors import InputError
+from potstill.neighbors import Neighbors
 from potstill.registry import symbols_of
 from potstill.student.batch import make_batch
 from potstill.student.files import count_parameters, read_student
-from potstill.student.model import Student
+from potstill.student.fused import KernelError, fused_kernel
+from potstill.student.model import Kernel, Student
 from potstill.types import Labels, Structure
 
 if TYPE_CHECKING:
     from potstill.deploy.ase import StudentCalculator
+
+
+log = logging.getLogger(__name__)
+
+Backend = Literal["auto", "fused", "torch"]
 
 
 class DeployedStudent:
@@ -33,6 +41,14 @@ class DeployedStudent:
         Torch device.
     dtype
         ``torch.float32``, or ``torch.float64`` for finite differences and phonons. Energies are summed in float64.
+    backend
+        ``"fused"``: the C++ kernel, for float32 on a CPU, compiled at its first use on a machine (some ten seconds).
+        ``"torch"``: plain PyTorch. ``"auto"``: the first if it can be had, else the second.
+
+    Raises
+    ------
+    KernelError
+        If the backend is ``"fused"`` and it cannot be had; the message says why.
     """
 
     def __init__(
@@ -41,6 +57,7 @@ class DeployedStudent:
         config: dict[str, Any],
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
+        backend: Backend = "auto",
     ) -> None:
         references = student.reference_energies
         self.model = student.to(device=device, dtype=dtype)
@@ -48,6 +65,12 @@ class DeployedStudent:
         self.config = config
         self.device = device
         self.dtype = dtype
+        self._kernel = _kernel(self.model, backend)
+
+    @property
+    def backend(self) -> Backend:
+        """What computes: ``"fused"`` or ``"torch"``."""
+        return "torch" if self._kernel is None else "fused"
 
     @property
     def elements(self) -> list[str]:
@@ -55,12 +78,24 @@ class DeployedStudent:
         return list(self.config["elements"])
 
     @property
+    def cutoff_angstrom(self) -> float:
+        """Radius of an atom's surroundings in Å."""
+        return self.model.architecture.cutoff_angstrom
+
+    @property
     def parameters(self) -> int:
         """Number of trained parameters."""
         return count_parameters(self.model)
 
-    def label(self, structures: Sequence[Structure]) -> list[Labels]:
+    def label(self, structures: Sequence[Structure], *, neighbors: Sequence[Neighbors] | None = None) -> list[Labels]:
         """Energy, forces and stress of structures, computed as one batch.
+
+        Parameters
+        ----------
+        structures
+            At least one.
+        neighbors
+            Neighbour lists made earlier with the student's cutoff, one per structure; made here where None.
 
         Raises
         ------
@@ -69,15 +104,15 @@ class DeployedStudent:
         """
         for structure in structures:
             self.refuse_unknown(structure)
-        architecture = self.model.architecture
-        batch = make_batch(structures, architecture.cutoff_angstrom, dtype=self.dtype).to(self.device)
-        predicted = self.model.predict(batch)
+        batch = make_batch(structures, self.cutoff_angstrom, neighbors=neighbors, dtype=self.dtype).to(self.device)
+        predicted = self.model.predict(batch, kernel=self._kernel)
+        energy = predicted.energy.tolist()
         forces = predicted.forces.double().cpu().numpy()
         stress = predicted.stress.double().cpu().numpy()
         ptr = batch.ptr.cpu().numpy()
         return [
             Labels(
-                energy=float(predicted.energy[k]),
+                energy=energy[k],
                 forces=forces[ptr[k] : ptr[k + 1]],
                 stress=stress[k] if s.pbc.all() else None,
             )
@@ -101,7 +136,21 @@ class DeployedStudent:
         return StudentCalculator(self)
 
 
-def load_student(path: Path | str, *, device: str = "cpu", dtype: str = "float32") -> DeployedStudent:
+def _kernel(student: Student, backend: Backend) -> Kernel | None:
+    if backend == "torch":
+        return None
+    try:
+        return fused_kernel(student)
+    except KernelError as error:
+        if backend == "fused":
+            raise
+        log.info("running in PyTorch: %s", error)
+        return None
+
+
+def load_student(
+    path: Path | str, *, device: str = "cpu", dtype: str = "float32", backend: Backend = "auto"
+) -> DeployedStudent:
     """Load a student.
 
     Parameters
@@ -112,16 +161,22 @@ def load_student(path: Path | str, *, device: str = "cpu", dtype: str = "float32
         Torch device.
     dtype
         ``"float32"`` or ``"float64"``.
+    backend
+        ``"auto"``, ``"fused"`` or ``"torch"``, see :class:`DeployedStudent`.
 
     Raises
     ------
     InputError
-        If there is no student, or the dtype is another.
+        If there is no student, or the dtype or backend is another.
+    KernelError
+        If the backend is ``"fused"`` and it cannot be had.
     """
     if dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be 'float32' or 'float64', found '{dtype}'")
+    if backend not in get_args(Backend):
+        raise InputError(f"backend must be 'auto', 'fused' or 'torch', found '{backend}'")
     folder = Path(path)
     if not (folder / "config.json").exists() and (folder / "student" / "config.json").exists():
         folder = folder / "student"
     student, config = read_student(folder)
-    return DeployedStudent(student, config, device, getattr(torch, dtype))
+    return DeployedStudent(student, config, device, getattr(torch, dtype), backend)

@@ -1,0 +1,172 @@
+"""How large a student is and what it costs: parameters by part, arithmetic per atom, its speed on this machine."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import ase.data
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from potstill.deploy.student import DeployedStudent
+from potstill.generate.geometry import covalent_radii
+from potstill.registry import symbols_of
+from potstill.student.batch import make_batch
+from potstill.student.config import StudentArchitecture, StudentConfig, refuse_outside
+from potstill.student.files import count_parameters
+from potstill.student.model import Student
+from potstill.types import Batch, Structure
+
+CELLS = 3  # of diamond along each axis: 216 atoms
+REPEATS = 7
+LAST_ELEMENT = 94
+BOND = 1.06  # of the sum of covalent radii, as between silicon atoms in diamond
+
+
+@dataclass(frozen=True, slots=True)
+class StudentSize:
+    """What a student of a config is and costs.
+
+    Parameters
+    ----------
+    parameters
+        Trained numbers.
+    parts
+        The same by part: embedding, radial tables, mixtures of densities, networks per atom (experts), the rest.
+    flops_per_atom
+        Floating-point operations of the matrix products for energy and forces, two for each multiplication and addition.
+    neighbors_per_atom
+        In the structure that was counted and timed.
+    weight_megabytes
+        Of the weights in float32.
+    atoms
+        In that structure.
+    seconds
+        Median time of energy, forces and stress of that structure, neighbour list included, by backend.
+    threads
+        That PyTorch and the fused kernel use.
+    """
+
+    parameters: int
+    parts: dict[str, int]
+    flops_per_atom: float
+    neighbors_per_atom: float
+    weight_megabytes: float
+    atoms: int
+    seconds: dict[str, float]
+    threads: int
+
+
+def measure_size(config: StudentConfig, symbols: Sequence[str]) -> StudentSize:
+    """Build a student with random weights, count it and time it.
+
+    Parameters
+    ----------
+    config
+        Section ``student``.
+    symbols
+        Elements that it will know; all up to plutonium where there are none.
+
+    Raises
+    ------
+    InputError
+        If its number of parameters is outside ``parameters_between``.
+    """
+    numbers = sorted(ase.data.atomic_numbers[s] for s in symbols) or range(1, LAST_ELEMENT + 1)
+    architecture = StudentArchitecture(**config.model_dump(), atomic_numbers=tuple(numbers))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        student = Student(architecture).eval().requires_grad_(requires_grad=False)
+    parameters = count_parameters(student)
+    refuse_outside(config, parameters)
+    structure = _diamond(architecture.atomic_numbers)
+    batch = make_batch([structure], architecture.cutoff_angstrom)
+    known = {"elements": symbols_of(architecture.atomic_numbers)}
+    seconds: dict[str, float] = {}
+    for backend in ("auto", "torch"):
+        deployed = DeployedStudent(student, known, backend=backend)
+        seconds[deployed.backend] = _median(deployed, structure)
+    return StudentSize(
+        parameters=parameters,
+        parts=_parts(student),
+        flops_per_atom=_flops(student, batch) / len(structure),
+        neighbors_per_atom=batch.edge_index.shape[1] / len(structure),
+        weight_megabytes=4e-6 * parameters,
+        atoms=len(structure),
+        seconds=seconds,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _parts(student: Student) -> dict[str, int]:
+    kinds = {
+        "embedding": ("embedding.",),
+        "radial weights": ("radial.",),
+        "mixtures of densities": ("mix",),
+        "networks per atom": ("hidden.", "out.", "readout."),
+    }
+    counts = dict.fromkeys([*kinds, "the rest"], 0)
+    for name, parameter in student.named_parameters():
+        kind = next((k for k, words in kinds.items() if any(word in name for word in words)), "the rest")
+        counts[kind] += parameter.numel()
+    return counts
+
+
+def _flops(student: Student, batch: Batch) -> int:
+    grouped = {torch.ops.aten._grouped_mm: _grouped_flops}  # which the counter does not know
+    with FlopCounterMode(display=False, custom_mapping=grouped) as counter:
+        student.predict(batch)
+    return counter.get_total_flops()
+
+
+def _grouped_flops(x: Sequence[int], matrices: Sequence[int], *_: Any, **__: Any) -> int:
+    """Of rows in groups, each times its own matrix; not asked for derivatives by the matrices, which are frozen."""
+    return 2 * x[0] * x[1] * matrices[2]
+
+
+def _diamond(atomic_numbers: Sequence[int]) -> Structure:
+    """216 atoms in a rattled diamond lattice of one element, carbon or silicon where it is there."""
+    element = next((z for z in (14, 6) if z in atomic_numbers), atomic_numbers[0])
+    corners = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    basis = np.concatenate([corners, corners + 0.25])
+    cells = np.stack(np.meshgrid(*[np.arange(CELLS)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)
+    length = 2 * float(covalent_radii()[element]) * BOND * 4 / 3**0.5
+    positions = ((cells + basis).reshape(-1, 3)) * length
+    positions = positions + np.random.default_rng(0).normal(scale=0.02 * length, size=positions.shape)
+    return Structure(
+        id="diamond",
+        atomic_numbers=np.full(len(positions), element),
+        positions=positions,
+        cell=np.eye(3) * CELLS * length,
+        pbc=np.ones(3, dtype=bool),
+    )
+
+
+def _median(student: DeployedStudent, structure: Structure) -> float:
+    times = []
+    for _ in range(REPEATS + 1):
+        started = perf_counter()
+        student.label([structure])
+        times.append(perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def print_size(size: StudentSize, config: StudentConfig, console: Console) -> None:
+    """Print it as a table."""
+    table = Table(title=f"student, tier {config.tier}, cutoff {config.cutoff_angstrom:g} Å", show_header=False)
+    table.add_row("parameters", f"{size.parameters / 1e6:.2f} million ({size.weight_megabytes:.0f} MB)")
+    for part, count in size.parts.items():
+        table.add_row(f"  {part}", f"{count / 1e6:.3f} million")
+    neighbors = f"{size.neighbors_per_atom:.0f} neighbours"
+    table.add_row("matrix products", f"{size.flops_per_atom / 1e6:.1f} MFLOP per atom ({neighbors}), energy and forces")
+    for backend, seconds in size.seconds.items():
+        rate = f"{size.atoms / seconds:,.0f} atoms/s"
+        table.add_row(f"speed, {backend}", f"{1e3 * seconds:.2f} ms for {size.atoms} atoms, {size.threads} threads: {rate}")
+    console.print(table)
