@@ -32,6 +32,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+student_app = typer.Typer(name="student", help="About the student of a config.", no_args_is_help=True)
+app.add_typer(student_app)
+
 ConfigFile = Annotated[Path, typer.Argument(help="YAML config; print one with 'potstill template'.")]
 RunArgument = Annotated[Path, typer.Argument(help="Run folder.")]
 DataArgument = Annotated[Path, typer.Argument(help="Run folder, or a file: .h5, .extxyz, anything that ASE reads.")]
@@ -228,6 +231,17 @@ def doctor() -> None:
     print_findings(findings, Console())
     if not all(finding.works for finding in findings if finding.required):
         raise typer.Exit(1)
+
+
+@student_app.command()
+def size(config: ConfigFile) -> None:
+    """Parameters, FLOPs per atom, memory and measured speed; exit 2 outside student.parameters_between."""
+    from rich.console import Console
+
+    from potstill.deploy.size import measure_size, print_size
+
+    checked = _load(config)
+    print_size(measure_size(checked.student, checked.generate.elements), checked.student, Console())
 
 
 def _load(path: Path) -> Config:

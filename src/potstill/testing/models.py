@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from potstill.deploy.student import DeployedStudent
+from potstill.deploy.student import Backend, DeployedStudent
 from potstill.errors import InputError
 from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
 from potstill.registry import symbols_of
 from potstill.student.config import StudentArchitecture
+from potstill.student.files import read_student, save_student
 from potstill.student.model import Student
 from potstill.testing import physics
-from potstill.testing.physics import CUTOFF_STEP_ANGSTROM, FLOAT32, FLOAT64, Tolerances, at_most, require
+from potstill.testing.physics import CUTOFF_STEP_ANGSTROM, FLOAT32, FLOAT64, Label, Tolerances, at_most, require
 from potstill.testing.structures import all_structures, rattled
 from potstill.types import Labels, Structure, Teacher
 
 TEACHER_FORCE_COMPONENTS = 12  # of each structure that are held against a central difference
 SCALED_DISTANCE = 0.95  # of the closest atoms in the structures that a student is tested with
-TINY = {"cutoff_angstrom": 4.0, "layers": 2, "features": 8, "channels": 4, "radial": 4, "hidden": 16}
+TINY = {
+    "cutoff_angstrom": 4.0,
+    "layers": 2,
+    "features": 8,
+    "channels": 4,
+    "vectors": 4,
+    "products": 4,
+    "radial": 4,
+    "hidden": 16,
+    "experts": 2,
+}
 UNTRAINED_ENERGY_EV = -3.0  # reference energies of a random student, so that a lost one is noticed
+EXTENSIVITY_EV_PER_ATOM = 1e-5  # between a cell and its supercell, in any precision and however large the energy
+STEEPEST_AT_CUTOFF = 1e-2  # slope of the energy in eV/Å, and of forces in eV/Å^2, where an atom crosses the cutoff
 
 
 def check_teacher(
@@ -84,8 +99,10 @@ def check_teacher(
         physics.stress_is_slope(label, structure, tolerances)
 
 
-def random_student(atomic_numbers: Sequence[int], *, seed: int = 0, **sizes: Any) -> DeployedStudent:
-    """An untrained student, tiny unless told otherwise.
+def random_student(
+    atomic_numbers: Sequence[int], *, seed: int = 0, backend: Backend = "auto", **sizes: Any
+) -> DeployedStudent:
+    """An untrained student, tiny unless a tier or sizes are given.
 
     Parameters
     ----------
@@ -93,15 +110,18 @@ def random_student(atomic_numbers: Sequence[int], *, seed: int = 0, **sizes: Any
         Elements it shall know.
     seed
         Of its weights; PyTorch's global random numbers stay as they are.
+    backend
+        See :class:`~potstill.deploy.student.DeployedStudent`.
     sizes
         Options of :class:`~potstill.student.config.StudentConfig`.
     """
-    architecture = StudentArchitecture(**{**TINY, **sizes}, atomic_numbers=tuple(atomic_numbers))
+    start: dict[str, Any] = {} if "tier" in sizes else TINY
+    architecture = StudentArchitecture(**{**start, **sizes}, atomic_numbers=tuple(atomic_numbers))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Student(architecture).eval().requires_grad_(requires_grad=False)
     model.reference_energies.copy_(UNTRAINED_ENERGY_EV * torch.arange(1, len(atomic_numbers) + 1))
-    return DeployedStudent(model, {"elements": [symbols_of([z])[0] for z in atomic_numbers]})
+    return DeployedStudent(model, {"elements": [symbols_of([z])[0] for z in atomic_numbers]}, backend=backend)
 
 
 def check_student(student: DeployedStudent) -> None:
@@ -109,7 +129,8 @@ def check_student(student: DeployedStudent) -> None:
 
     In float64: forces and stress are the slope of the energy; rotation, reflection, permutation, translation by lattice
     vectors, supercells; batch equals single and nothing leaks between structures; single atoms, no neighbours; energy and
-    forces smooth at the cutoff. Then float32 against float64, input left untouched, an unknown element refused by name.
+    forces smooth at the cutoff. Then all of that in float32, in PyTorch and on the student's own backend, and float32
+    against float64 (:func:`check_engine`). An unknown element is refused by name, and saving and loading changes nothing.
 
     Parameters
     ----------
@@ -121,35 +142,47 @@ def check_student(student: DeployedStudent) -> None:
     AssertionError
         With what was measured and its limit.
     """
-    exact, single = (
-        DeployedStudent(copy.deepcopy(student.model), student.config, student.device, dtype)
-        for dtype in (torch.float64, torch.float32)
-    )
-    numbers = list(student.model.architecture.atomic_numbers)
-    structures = [in_elements(rattled(s), numbers[k % len(numbers) :] + numbers) for k, s in enumerate(all_structures())]
+    exact = _copy(student, torch.float64)
+    structures = _structures(student)
     for structure, labels in zip(structures, exact.label(structures), strict=True):
         physics.well_formed(structure, labels)
         require(
             (labels.stress is not None) == bool(structure.pbc.all()), f"{structure.id}: stress where and only where periodic"
         )
-    physics.untouched(exact.label, structures)
-    physics.batch_is_single(exact.label, structures, FLOAT64)
-    for structure in structures:
-        physics.rotation(exact.label, structure, FLOAT64)
-        physics.rotation(exact.label, structure, FLOAT64, mirror=True)
-        physics.permutation(exact.label, structure, FLOAT64)
-        physics.translation(exact.label, structure, FLOAT64)
-        physics.force_is_slope(exact.label, structure, FLOAT64)
-        if structure.pbc.any():
-            physics.supercell(exact.label, structure, FLOAT64)
-        if structure.pbc.all():
-            physics.stress_is_slope(exact.label, structure, FLOAT64)
-    _check_nothing_leaks(exact, structures)
-    _check_far_apart(exact, numbers)
-    _check_cutoff(exact, numbers)
-    for structure, low, high in zip(structures, single.label(structures), exact.label(structures), strict=True):
-        physics.same(f"{structure.id}: float32 against float64", low, high, FLOAT32)
+    _check_physics(exact.label, student, FLOAT64)
+    for backend in dict.fromkeys(["torch", student.backend]):
+        single = _copy(student, torch.float32, backend)
+        check_engine(single.label, student, "float32" if backend == "torch" else f"float32, backend {backend},")
     _check_unknown_element(exact)
+    _check_saved(student)
+
+
+def check_engine(label: Label, student: DeployedStudent, name: str = "engine") -> None:
+    """Hold another way to a student's labels in float32, such as a compiled kernel or an exported file, to the student.
+
+    Its labels are those of the student in float64 within the tolerances of float32, and all physics of
+    :func:`check_student` holds for them by themselves.
+
+    Parameters
+    ----------
+    label
+        From structures to labels.
+    student
+        What it stands for, in either precision; it is copied and left as it is.
+    name
+        For messages.
+
+    Raises
+    ------
+    AssertionError
+        With what was measured and its limit.
+    """
+    structures = _structures(student)
+    exact = _copy(student, torch.float64).label(structures)
+    for structure, found, expected in zip(structures, label(structures), exact, strict=True):
+        physics.well_formed(structure, found)
+        physics.same(f"{structure.id}: {name} against float64", found, expected, FLOAT32)
+    _check_physics(label, student, FLOAT32)
 
 
 def in_elements(structure: Structure, atomic_numbers: Sequence[int]) -> Structure:
@@ -178,39 +211,83 @@ def _check_fingerprint(teacher: Teacher) -> None:
     require(dict(teacher.fingerprint) == fingerprint, "fingerprint: it is another one when asked again")
 
 
-def _check_nothing_leaks(student: DeployedStudent, structures: Sequence[Structure]) -> None:
+def _copy(student: DeployedStudent, dtype: torch.dtype, backend: Backend = "torch") -> DeployedStudent:
+    return DeployedStudent(copy.deepcopy(student.model), student.config, student.device, dtype, backend)
+
+
+def _structures(student: DeployedStudent) -> list[Structure]:
+    """Every kind of structure, rattled, of the student's elements."""
+    numbers = list(student.model.architecture.atomic_numbers)
+    return [in_elements(rattled(s), numbers[k % len(numbers) :] + numbers) for k, s in enumerate(all_structures())]
+
+
+def _check_physics(label: Label, student: DeployedStudent, tolerances: Tolerances) -> None:
+    structures = _structures(student)
+    physics.untouched(label, structures)
+    physics.batch_is_single(label, structures, tolerances)
+    for structure in structures:
+        physics.rotation(label, structure, tolerances)
+        physics.rotation(label, structure, tolerances, mirror=True)
+        physics.permutation(label, structure, tolerances)
+        physics.translation(label, structure, tolerances)
+        physics.force_is_slope(label, structure, tolerances)
+        if structure.pbc.any():
+            physics.supercell(label, structure, tolerances)
+            _check_extensive(label, structure)
+        if structure.pbc.all():
+            physics.stress_is_slope(label, structure, tolerances)
+    _check_nothing_leaks(label, structures, tolerances)
+    _check_far_apart(label, student, tolerances)
+    _check_cutoff(label, student, tolerances)
+
+
+def _check_extensive(label: Label, structure: Structure) -> None:
+    """Three cells have three times the energy of one, to the digits that differences between large cells need."""
+    repeats = [1, 1, 1]
+    repeats[int(np.flatnonzero(structure.pbc)[0])] = 3
+    large = Structure.from_ase(structure.to_ase().repeat(repeats), id=structure.id)
+    before, after = label([structure, large])
+    gap = abs(after.energy - 3 * before.energy) / len(large)
+    at_most(f"{structure.id}: energy of a supercell of 3 cells against 3 times one", gap, EXTENSIVITY_EV_PER_ATOM, "eV/atom")
+
+
+def _check_nothing_leaks(label: Label, structures: Sequence[Structure], tolerances: Tolerances) -> None:
     """Moving the atoms of one structure changes no label of another in the same batch."""
     for k, structure in enumerate(structures):
         other = structures[(k + 1) % len(structures)]
-        before, _ = student.label([structure, other])
-        after, _ = student.label([structure, rattled(other, seed=1)])
-        physics.same(f"{structure.id}: when {other.id} beside it in the batch moves", after, before, FLOAT64)
+        before, _ = label([structure, other])
+        after, _ = label([structure, rattled(other, seed=1)])
+        physics.same(f"{structure.id}: when {other.id} beside it in the batch moves", after, before, tolerances)
 
 
-def _check_far_apart(student: DeployedStudent, numbers: Sequence[int]) -> None:
+def _check_far_apart(label: Label, student: DeployedStudent, tolerances: Tolerances) -> None:
     """Atoms beyond the cutoff of each other are atoms alone, without forces."""
-    distance = 1.1 * student.model.architecture.cutoff_angstrom
+    numbers, distance = student.model.architecture.atomic_numbers, 1.1 * student.model.architecture.cutoff_angstrom
     pair = np.array([numbers[0], numbers[-1]])
-    alone = student.label([Structure(pair[k : k + 1], np.zeros((1, 3)), id="alone") for k in (0, 1)])
-    (apart,) = student.label([Structure(pair, np.array([[0.0, 0.0, 0.0], [0.0, distance, 0.0]]), id="apart")])
+    alone = label([Structure(pair[k : k + 1], np.zeros((1, 3)), id="alone") for k in (0, 1)])
+    (apart,) = label([Structure(pair, np.array([[0.0, 0.0, 0.0], [0.0, distance, 0.0]]), id="apart")])
     at_most("two atoms without neighbours: forces", float(np.abs(apart.forces).max()), 0.0, "eV/Å")
     gap = abs(apart.energy - sum(x.energy for x in alone))
-    at_most("two atoms without neighbours: energy against the atoms alone", gap, FLOAT64.energy, "eV")
+    at_most("two atoms without neighbours: energy against the atoms alone", gap, tolerances.energy, "eV")
 
 
-def _check_cutoff(student: DeployedStudent, numbers: Sequence[int]) -> None:
-    """An atom that crosses the cutoff of a bonded pair changes neither energy nor forces abruptly."""
-    cutoff = student.model.architecture.cutoff_angstrom
-    first, last = numbers[0], numbers[-1]
-    bond = SCALED_DISTANCE * float(covalent_radii()[first] + covalent_radii()[last])
-    crossing = []
-    for step in (-CUTOFF_STEP_ANGSTROM, CUTOFF_STEP_ANGSTROM):
-        positions = np.array([[0.0, 0.0, 0.0], [0.0, bond, 0.0], [cutoff + step, 0.0, 0.0]])
-        crossing.append(Structure(np.array([first, last, last]), positions, id="crossing"))
-    inside, outside = student.label(crossing)
-    drift = 2 * CUTOFF_STEP_ANGSTROM * 1e-2  # a slope of 0.01 eV/Å (or eV/Å^2) is still smooth
-    at_most("jump of the energy at the cutoff", abs(inside.energy - outside.energy), drift, "eV")
-    at_most("jump of the forces at the cutoff", float(np.abs(inside.forces - outside.forces).max()), drift, "eV/Å")
+def _check_cutoff(label: Label, student: DeployedStudent, tolerances: Tolerances) -> None:
+    """An atom that crosses the cutoff of another, alone or bonded, changes neither energy nor forces abruptly."""
+    numbers, cutoff = student.model.architecture.atomic_numbers, student.model.architecture.cutoff_angstrom
+    bond = SCALED_DISTANCE * float(covalent_radii()[numbers[0]] + covalent_radii()[numbers[-1]])
+    drift = 2 * CUTOFF_STEP_ANGSTROM * STEEPEST_AT_CUTOFF
+    for waiting in ("an atom", "a pair"):
+        crossing = []
+        for step in (-CUTOFF_STEP_ANGSTROM, CUTOFF_STEP_ANGSTROM):
+            positions = np.array([[0.0, 0.0, 0.0], [cutoff + step, 0.0, 0.0], [0.0, bond, 0.0]])
+            n = 2 if waiting == "an atom" else 3
+            kinds = np.array([numbers[0], numbers[-1], numbers[-1]])
+            crossing.append(Structure(kinds[:n], positions[:n], id="crossing"))
+        inside, outside = label(crossing)
+        gap = abs(inside.energy - outside.energy)
+        at_most(f"jump of the energy at the cutoff of {waiting}", gap, drift + tolerances.energy, "eV")
+        gap = float(np.abs(inside.forces - outside.forces).max())
+        at_most(f"jump of the forces at the cutoff of {waiting}", gap, drift + tolerances.forces, "eV/Å")
 
 
 def _check_unknown_element(student: DeployedStudent) -> None:
@@ -225,3 +302,16 @@ def _check_unknown_element(student: DeployedStudent) -> None:
         require(symbol in str(error).split("knows")[0], f"the refusal of an unknown element does not name {symbol}: {error}")
         return
     raise AssertionError(f"the unknown element {symbol} was not refused, expected InputError")
+
+
+def _check_saved(student: DeployedStudent) -> None:
+    """What is read again is what was written, to the last bit."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_student(student.model, Path(folder), {})
+        read, config = read_student(Path(folder))
+    require(read.architecture == student.model.architecture, "saved and loaded: the architecture is another one")
+    require(config["elements"] == student.elements, "saved and loaded: the elements are other ones")
+    before, after = student.model.state_dict(), read.state_dict()
+    require(before.keys() == after.keys(), "saved and loaded: names of tensors differ")
+    for name, tensor in before.items():
+        require(torch.equal(after[name], tensor.to(after[name])), f"saved and loaded: '{name}' is changed")

@@ -17,8 +17,8 @@ from potstill.dataset import Dataset, sealed
 from potstill.errors import InputError
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
-from potstill.student.config import StudentArchitecture
-from potstill.student.files import save_student
+from potstill.student.config import StudentArchitecture, refuse_outside
+from potstill.student.files import count_parameters, save_student
 from potstill.student.model import Student
 from potstill.train.data import BucketBatches, LabelledStructures
 from potstill.train.module import Distillation
@@ -94,6 +94,7 @@ def train_structures(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Student(architecture)
+    refuse_outside(student, count_parameters(model))
     model.reference_energies.copy_(torch.from_numpy(fit_reference_energies(training, elements)))
     data = LabelledStructures(training, architecture.cutoff_angstrom)
     batches = BucketBatches(data.edges_per_atom, config.batch_structures, seed)

@@ -1,0 +1,86 @@
+"""Functions of an edge: radial functions, spherical harmonics, and where the edges of an atom lie."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+
+def cutoff_envelope(x: torch.Tensor, p: int = 5) -> torch.Tensor:
+    """Polynomial that is 1 at 0 and vanishes with two derivatives at 1 (Gasteiger, Groß and Günnemann, ICLR 2020, eq. 8)."""
+    x = x.clamp(max=1.0)
+    a, b, c = -(p + 1) * (p + 2) / 2, p * (p + 2), -p * (p + 1) / 2
+    return 1.0 + x**p * (a + x * (b + x * c))
+
+
+def radial_functions(distance: torch.Tensor, cutoff: float, count: int) -> torch.Tensor:
+    """Bessel functions times an envelope (Gasteiger, Groß and Günnemann, ICLR 2020, eq. 7).
+
+    Parameters
+    ----------
+    distance
+        (N, M) Å.
+    cutoff
+        Where they vanish, Å.
+    count
+        B, their number.
+
+    Returns
+    -------
+    torch.Tensor
+        (N, B, M).
+    """
+    x = (distance / cutoff)[:, None]
+    frequency = math.pi * torch.arange(1, count + 1, dtype=distance.dtype, device=distance.device)[:, None]
+    return torch.sin(frequency * x) * (math.sqrt(2.0) * cutoff_envelope(x) / (x + 1e-6))
+
+
+def spherical_harmonics(unit: torch.Tensor, l_max: int) -> torch.Tensor:
+    """Real spherical harmonics of unit vectors, each l normalised to a sum of squares of 2 l + 1.
+
+    Parameters
+    ----------
+    unit
+        (N, 3, ...) unit vectors.
+    l_max
+        1, 2 or 3.
+
+    Returns
+    -------
+    torch.Tensor
+        (N, (l_max + 1)^2, ...), ordered by l, then m from -l to l; for l = 1 that is x, y, z.
+    """
+    x, y, z = unit.unbind(1)
+    s3, s15, s5 = math.sqrt(3.0), math.sqrt(15.0), math.sqrt(5.0)
+    found = [torch.ones_like(x), s3 * x, s3 * y, s3 * z]
+    xx, yy, zz = x * x, y * y, z * z
+    if l_max > 1:
+        found += [s15 * x * y, s15 * y * z, s5 / 2 * (3 * zz - 1), s15 * x * z, s15 / 2 * (xx - yy)]
+    if l_max > 2:
+        a, b, c, d = math.sqrt(35 / 8), math.sqrt(105.0), math.sqrt(21 / 8), math.sqrt(7.0) / 2
+        found += [a * y * (3 * xx - yy), b * x * y * z, c * y * (5 * zz - 1), d * z * (5 * zz - 3)]
+        found += [c * x * (5 * zz - 1), b / 2 * z * (xx - yy), a * x * (xx - 3 * yy)]
+    return torch.stack(found, dim=1)
+
+
+def slots_by_receiver(edge_index: torch.Tensor, n_atoms: int) -> tuple[torch.Tensor, int]:
+    """A place for every edge in a table of atoms by slots, as wide as the fullest atom needs.
+
+    Parameters
+    ----------
+    edge_index
+        (2, e), sorted by receiver.
+    n_atoms
+        N.
+
+    Returns
+    -------
+    slot, n_slots
+        (e,) indices into N times ``n_slots`` places, and their number per atom, at least 1.
+    """
+    receiver = edge_index[0]
+    count = torch.bincount(receiver, minlength=n_atoms)
+    n_slots = max(int(count.max()), 1) if len(receiver) else 1
+    first = torch.cumsum(count, 0) - count
+    return receiver * n_slots + torch.arange(len(receiver), device=receiver.device) - first[receiver], n_slots

@@ -1,0 +1,84 @@
+"""Radial functions, harmonics and slots of edges."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from potstill.student.basis import cutoff_envelope, radial_functions, slots_by_receiver, spherical_harmonics
+
+BLOCKS = ((0, 1), (1, 4), (4, 9), (9, 16))
+
+
+def random_rotation(seed: int) -> torch.Tensor:
+    turn, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    return torch.from_numpy(turn * np.sign(np.linalg.det(turn)))
+
+
+def random_units(n: int, seed: int = 0) -> torch.Tensor:
+    vectors = torch.from_numpy(np.random.default_rng(seed).normal(size=(n, 3)))
+    return vectors / vectors.norm(dim=1, keepdim=True)
+
+
+def test_envelope_and_radial_functions_vanish_with_their_slopes_at_the_cutoff():
+    distance = torch.tensor([[5.0]], dtype=torch.float64, requires_grad=True)
+    for values in (cutoff_envelope(distance / 5.0), radial_functions(distance, 5.0, 6)):
+        assert values.abs().max() < 1e-14
+        (slope,) = torch.autograd.grad(values.sum(), distance)
+        assert slope.abs().max() < 1e-12
+    assert radial_functions(torch.tensor([[5.5]]), 5.0, 6).abs().max() == 0
+
+
+def test_radial_functions_have_one_row_each():
+    distance = torch.linspace(0.5, 4.5, 12, dtype=torch.float64).view(3, 4)
+    found = radial_functions(distance, 5.0, 6)
+    assert found.shape == (3, 6, 4)
+    x = distance[1, 2] / 5.0
+    expected = math.sqrt(2.0) * torch.sin(3 * math.pi * x) / x * cutoff_envelope(x)
+    assert found[1, 2, 2] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_slots_by_receiver_give_every_edge_its_own_place():
+    slot, n_slots = slots_by_receiver(torch.tensor([[1, 1, 3], [0, 3, 1]]), 5)
+    assert n_slots == 2
+    assert slot.tolist() == [2, 3, 6]
+
+
+def test_slots_by_receiver_without_edges():
+    slot, n_slots = slots_by_receiver(torch.zeros(2, 0, dtype=torch.int64), 3)
+    assert len(slot) == 0
+    assert n_slots == 1
+
+
+def sphere_rule() -> tuple[torch.Tensor, torch.Tensor]:
+    """Points and weights (sum 1) on the unit sphere, exact for polynomials up to degree 7."""
+    z, w = np.polynomial.legendre.leggauss(8)
+    phi = 2 * math.pi * np.arange(16) / 16
+    r = np.sqrt(1 - z**2)
+    points = [[r[i] * math.cos(p), r[i] * math.sin(p), z[i]] for i, p in itertools.product(range(8), phi)]
+    return torch.tensor(points, dtype=torch.float64), torch.from_numpy(np.repeat(w / 2 / 16, 16))
+
+
+def test_spherical_harmonics_are_orthonormal():
+    points, weights = sphere_rule()
+    harmonics = spherical_harmonics(points, 3)
+    gram = harmonics.T @ (weights[:, None] * harmonics)
+    assert torch.allclose(gram, torch.eye(16, dtype=torch.float64), atol=1e-12)
+
+
+def test_spherical_harmonics_of_each_l_have_constant_length():
+    harmonics = spherical_harmonics(random_units(50), 3)
+    for start, stop in BLOCKS:
+        length = harmonics[:, start:stop].square().sum(1)
+        assert torch.allclose(length, torch.full_like(length, stop - start), atol=1e-12)
+
+
+def test_spherical_harmonics_turn_within_their_l():
+    units, turn = random_units(40), random_rotation(1)
+    before, after = spherical_harmonics(units, 3), spherical_harmonics(units @ turn.T, 3)
+    for start, stop in BLOCKS:
+        matrix = torch.linalg.lstsq(before[:, start:stop], after[:, start:stop]).solution
+        assert torch.allclose(before[:, start:stop] @ matrix, after[:, start:stop], atol=1e-10)
+        assert torch.allclose(matrix @ matrix.T, torch.eye(stop - start, dtype=torch.float64), atol=1e-10)
