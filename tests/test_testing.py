@@ -13,7 +13,7 @@ from potstill.deploy.student import DeployedStudent
 from potstill.generate.perturb import Perturb
 from potstill.generate.source import SourceOptions, random_generator
 from potstill.label import load_teacher
-from potstill.student.model import Prediction, Student
+from potstill.student.model import Kernel, Prediction, Student
 from potstill.testing import (
     FLOAT32,
     all_structures,
@@ -336,8 +336,8 @@ class BrokenModel(torch.nn.Module):
     def reference_energies(self, value: torch.Tensor) -> None:
         self.model.reference_energies = value
 
-    def predict(self, batch: Any) -> Prediction:
-        return self.change(self.model.predict(batch), batch)
+    def predict(self, batch: Any, *, kernel: Kernel | None = None) -> Prediction:
+        return self.change(self.model.predict(batch, kernel=kernel), batch)
 
 
 def mirrored(p: Prediction, batch: Any) -> Prediction:
@@ -374,7 +374,8 @@ STUDENT_FAULTS = {
 @pytest.mark.parametrize("fault", STUDENT_FAULTS)
 def test_student_kit_finds(fault):
     good = random_student([8, 14])
-    broken = DeployedStudent(BrokenModel(good.model, STUDENT_FAULTS[fault].change), good.config)  # type: ignore[arg-type]
+    tampered = BrokenModel(good.model, STUDENT_FAULTS[fault].change)
+    broken = DeployedStudent(tampered, good.config, backend="torch")  # type: ignore[arg-type]
     with pytest.raises(AssertionError, match=STUDENT_FAULTS[fault].message):
         check_student(broken)
 

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <vector>
 
 #if defined(__AVX512F__)
@@ -683,17 +684,19 @@ void run(const Model& model, const Atoms& atoms, int threads) {
 
 extern "C" int student_lanes(void) { return LANES; }
 
-// 0 if done, 1 if there is no code for the sizes
+// 0 if done, 1 if there is no code for the sizes, 2 if memory ran out
 extern "C" int student_energy_gradient(const Model* model, const Atoms* atoms, int threads) {
     const int widths[] = {model->features, model->channels, model->vectors, model->products, model->hidden};
     for (int width : widths)
         if (width % LANES) return 1;
-    if (model->radial > 16) return 1;
-    if (model->l_max == 2)
-        run<3>(*model, *atoms, threads);
-    else if (model->l_max == 3)
-        run<4>(*model, *atoms, threads);
-    else
-        return 1;
+    if (model->radial > 16 || (model->l_max != 2 && model->l_max != 3)) return 1;
+    try {
+        if (model->l_max == 2)
+            run<3>(*model, *atoms, threads);
+        else
+            run<4>(*model, *atoms, threads);
+    } catch (const std::bad_alloc&) {
+        return 2;
+    }
     return 0;
 }

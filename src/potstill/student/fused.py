@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,7 @@ FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-ffp-contract=fast", "-shared"
 OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-fopenmp",), ())  # the first that compiles
 COMPILE_SECONDS = 300
 POINTER = ctypes.c_void_p
+FAILURES = {1: "the fused kernel has no code for these sizes", 2: "the fused kernel got too little memory for this batch"}
 
 
 class KernelError(PotstillError):
@@ -76,22 +78,39 @@ class FusedKernel:
 
     def __call__(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """(N,) local energies in eV and (e, 3) derivatives in eV/Å of their sum by the (e, 3) edge vectors."""
+        if vectors.dtype != torch.float32 or vectors.device.type != "cpu":
+            raise KernelError(f"the fused kernel is for float32 on a CPU, found {vectors.dtype} on {vectors.device}")
         n_atoms, n_edges = len(batch.atomic_numbers), len(vectors)
         species = self._student.species_of[batch.atomic_numbers]
+        self._refuse(species, batch.edge_index)
         for element in set(species.unique().tolist()) - self._ready:
             self._merge(element)
-        first = torch.zeros(n_atoms + 1, dtype=torch.int64)
+        first = batch.edge_index.new_zeros(n_atoms + 1)
         torch.cumsum(torch.bincount(batch.edge_index[0], minlength=n_atoms), 0, out=first[1:])
         vectors, sender = vectors.detach().contiguous(), batch.edge_index[1].contiguous()
-        local, gradient = torch.empty(n_atoms), torch.empty(n_edges, 3)
+        local, gradient = vectors.new_empty(n_atoms), vectors.new_empty(n_edges, 3)
         pointers = (tensor.data_ptr() for tensor in (species, first, sender, vectors, local, gradient))
         atoms = _Atoms(n_atoms, n_edges, *pointers)
         failed = self._library.student_energy_gradient(
             ctypes.byref(self._model), ctypes.byref(atoms), ctypes.c_int(torch.get_num_threads())
         )
         if failed:
-            raise KernelError("the fused kernel has no code for these sizes")
+            raise KernelError(FAILURES[failed])
         return local, gradient
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copies and pickles are made anew from the student."""
+        return FusedKernel, (self._student,)
+
+    @staticmethod
+    def _refuse(species: torch.Tensor, edge_index: torch.Tensor) -> None:
+        """Raise where C++ would read what is not there."""
+        if len(species) and int(species.min()) < 0:
+            raise KernelError("the batch holds an element that the student does not know")
+        if edge_index.numel():
+            least, most = torch.aminmax(edge_index)
+            if int(least) < 0 or int(most) >= len(species):
+                raise KernelError("the batch has edges to atoms that are not in it")
 
     def _whole(self, student: Student) -> _Model:
         a = student.architecture
@@ -143,9 +162,11 @@ class FusedKernel:
         for layer, elements in zip(self._student.layers, self._elements, strict=True):
             assert isinstance(layer, Layer)  # noqa: S101
             to = elements[element]
-            to.table = self._keep(layer.radial.tables(torch.tensor(element)), None, [a.channels])
+            to.table = self._keep(layer.radial.tables(torch.tensor(element, device="cpu")), None, [a.channels])
             if layer.vectors:
-                to.vector_table = self._keep(layer.vector_radial.tables(torch.tensor(element)), None, [a.vectors])
+                to.vector_table = self._keep(
+                    layer.vector_radial.tables(torch.tensor(element, device="cpu")), None, [a.vectors]
+                )
             inputs = [*self._invariants(layer), a.features]
             to.hidden, to.hidden_t, to.hidden_bias = self._linear(layer.hidden, element, inputs, [a.hidden])
             to.out, to.out_t, to.out_bias = self._linear(layer.out, element, [a.hidden], [a.features])
@@ -156,7 +177,7 @@ class FusedKernel:
         self._ready.add(element)
 
     def _linear(self, linear: ElementLinear, element: int, rows: list[int], columns: list[int]) -> tuple[int, int, int]:
-        (matrix,) = linear.matrices(torch.tensor([element]))
+        (matrix,) = linear.matrices(torch.tensor([element], device="cpu"))
         return *self._both(matrix, rows, columns), self._keep(linear.bias, None, columns)
 
     def _both(self, matrix: torch.Tensor, rows: list[int], columns: list[int]) -> tuple[int, int]:
@@ -192,32 +213,40 @@ def load_library() -> ctypes.CDLL:
     """
     compiler = _compiler()
     library = _cache_folder() / f"fused-{_key(compiler)}.so"
-    if library.exists():
-        try:
-            return ctypes.CDLL(str(library))
-        except OSError as error:
-            log.info("compiling again: %s", error)
-    _compile(compiler, library)
+    if not _whole(library):
+        _compile(compiler, library)
     try:
         return ctypes.CDLL(str(library))
     except OSError as error:
         raise KernelError(f"the compiled kernel {library} cannot be loaded: {error}") from error
 
 
-def _compiler() -> str:
-    wanted = os.environ.get("CXX")
-    for name in [wanted] if wanted else ["c++", "g++", "clang++"]:
-        if found := shutil.which(name):
-            return found
-    raise KernelError(
-        f"no C++ compiler {wanted or 'c++, g++ or clang++'} was found; install one (for example g++) for the fused kernel"
-    )
+def _whole(library: Path) -> bool:
+    """Whether a library is there as it was compiled: loading a damaged one would end the process."""
+    seal = library.with_suffix(".sha256")
+    try:
+        return seal.read_text(encoding="ascii") == hashlib.sha256(library.read_bytes()).hexdigest()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
-def _key(compiler: str) -> str:
+def _compiler() -> list[str]:
+    """Command of the compiler, with the options that ``CXX`` may hold."""
+    wanted = shlex.split(os.environ.get("CXX", ""))
+    for command in [wanted] if wanted else [["c++"], ["g++"], ["clang++"]]:
+        if found := shutil.which(command[0]):
+            return [found, *command[1:]]
+    name = wanted[0] if wanted else "c++, g++ or clang++"
+    raise KernelError(f"no C++ compiler {name} was found; install one (for example g++) for the fused kernel")
+
+
+def _key(compiler: list[str]) -> str:
     """Changes with the source, the flags, the compiler and the processor, for which it was compiled."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=60).stdout
-    parts = (SOURCE.read_bytes(), repr((FLAGS, OPTIONAL_FLAGS)).encode(), compiler.encode(), version, _processor().encode())
+    try:
+        version = subprocess.run([*compiler, "--version"], capture_output=True, check=False, timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KernelError(f"the C++ compiler {shlex.join(compiler)} does not run: {error}") from error
+    parts = (SOURCE.read_bytes(), repr((FLAGS, OPTIONAL_FLAGS, compiler)).encode(), version, _processor().encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
@@ -231,22 +260,28 @@ def _processor() -> str:
 
 
 def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "potstill"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "potstill"
+    except RuntimeError as error:
+        raise KernelError(f"no folder to keep the compiled kernel in ({error}); set XDG_CACHE_HOME") from error
 
 
-def _compile(compiler: str, library: Path) -> None:
+def _compile(compiler: list[str], library: Path) -> None:
     """Compile under a temporary name, then rename: two processes that start together do not disturb each other."""
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             made = Path(folder) / library.name
             for flags in OPTIONAL_FLAGS:
-                command = [compiler, *FLAGS, *flags, str(SOURCE), "-o", str(made)]
+                command = [*compiler, *FLAGS, *flags, str(SOURCE), "-o", str(made)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMPILE_SECONDS)
                 if done.returncode == 0:
+                    seal = made.with_suffix(".sha256")
+                    seal.write_text(hashlib.sha256(made.read_bytes()).hexdigest(), encoding="ascii")
                     made.replace(library)
+                    seal.replace(library.with_suffix(".sha256"))
                     return
-        raise KernelError(f"{compiler} could not compile {SOURCE.name}:\n{done.stderr.strip()[-2000:]}")
+        raise KernelError(f"{shlex.join(compiler)} could not compile {SOURCE.name}:\n{done.stderr.strip()[-2000:]}")
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KernelError(f"the fused kernel cannot be compiled into {library.parent}: {error}") from error
 

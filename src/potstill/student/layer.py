@@ -102,7 +102,8 @@ class ElementLinear(nn.Module):
             return self._mixed(present)
         state = (tuple(present.tolist()), self.weight.data_ptr(), self.weight._version, self.coefficients._version)
         if self._frozen is None or self._frozen[0] != state:
-            self._frozen = (state, self._mixed(present))
+            with torch.inference_mode(mode=False):  # kept, and perhaps differentiated through later
+                self._frozen = (state, self._mixed(present.clone()))
         return self._frozen[1]
 
     def _mixed(self, present: torch.Tensor) -> torch.Tensor:

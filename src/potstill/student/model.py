@@ -137,12 +137,15 @@ class Student(nn.Module):
         training
             Keep the graph, so that a loss on forces and stress can be differentiated once more.
         kernel
-            Faster way to local energies and their derivative; :meth:`differentiate` where None.
+            Faster way to local energies and their derivative; :meth:`differentiate` where None, and in training.
         """
         receiver, sender = batch.edge_index
         shift = (batch.edge_shift[:, None, :] @ batch.cell[batch.structure[receiver]]).squeeze(1)
         vectors = batch.positions[sender] + shift - batch.positions[receiver]
-        local, gradient = kernel(vectors, batch) if kernel else self.differentiate(vectors, batch, training=training)
+        if kernel is None or training:
+            local, gradient = self.differentiate(vectors, batch, training=training)
+        else:
+            local, gradient = kernel(vectors, batch)
         n_structures = len(batch)
         forces = torch.zeros_like(batch.positions).index_add(0, receiver, gradient).index_add(0, sender, -gradient)
         virial = torch.zeros(n_structures, 9, dtype=vectors.dtype, device=vectors.device)
