@@ -190,6 +190,18 @@ def test_fused_passes_the_kit(shape):
     check_engine(student.label, student, "fused")
 
 
+@pytest.mark.parametrize("change", ["energy", "forces", "stress"])
+def test_the_kit_finds_a_kernel_that_is_wrong(change):
+    student = random_student([1, 8, 14], backend="fused")
+    wrong = {
+        "energy": lambda x: replace(x, energy=x.energy + 1e-3 * len(x.forces)),
+        "forces": lambda x: replace(x, forces=1.001 * x.forces),
+        "stress": lambda x: x if x.stress is None else replace(x, stress=-x.stress),
+    }[change]
+    with pytest.raises(AssertionError, match=f"fused against float64: {change}"):
+        check_engine(lambda structures: [wrong(labels) for labels in student.label(structures)], student, "fused")
+
+
 # memory and threads
 
 
@@ -360,6 +372,7 @@ def test_wrong_input_is_refused_and_does_not_kill_the_process():
         model.predict(batch, kernel=kernel)
         foreign = replace(batch, atomic_numbers=torch.tensor([8, 1, 29]))
         beyond = replace(batch, edge_index=batch.edge_index + 100_000)
+        narrow = replace(batch, edge_index=batch.edge_index.int())
         large = make_batch([rattled(water(), k) for k in range(10_000)], 4.0)
 
         def limit_memory():
@@ -377,12 +390,13 @@ def test_wrong_input_is_refused_and_does_not_kill_the_process():
 
         ask("element", foreign)
         ask("index", beyond)
+        ask("int32", narrow)
         limit_memory()
         ask("memory", large)
         """
     )
     found = [line.split(":")[0] for line in done.stdout.splitlines()]
-    assert found == ["element refused", "index refused", "memory refused"], (
+    assert found == ["element refused", "index refused", "int32 answered", "memory refused"], (
         done.returncode,
         done.stdout,
         done.stderr[-500:],

@@ -7,7 +7,18 @@ import pytest
 import torch
 
 from potstill.student.basis import spherical_harmonics
-from potstill.student.layer import ElementGroups, ElementLinear, quadratic_form, soft_norm, traceless
+from potstill.student.config import StudentArchitecture
+from potstill.student.layer import (
+    ElementGroups,
+    ElementLinear,
+    Layer,
+    RadialWeights,
+    Surroundings,
+    grouped_product,
+    quadratic_form,
+    soft_norm,
+    traceless,
+)
 
 
 def random_rotation(seed: int) -> torch.Tensor:
@@ -98,3 +109,123 @@ def test_derivatives_reach_experts_and_coefficients():
     assert linear.weight.grad.abs().min() > 0
     assert linear.coefficients.grad[[0, 2]].abs().min() > 0
     assert linear.coefficients.grad[1].abs().max() == 0
+
+
+def test_soft_norm_does_not_turn_vectors():
+    vectors, turn = torch.from_numpy(np.random.default_rng(6).normal(size=(4, 3, 5))), random_rotation(7)
+    turned = torch.einsum("ab,nbv->nav", turn, vectors)
+    assert torch.allclose(soft_norm(turned), torch.einsum("ab,nbv->nav", turn, soft_norm(vectors)), atol=1e-12)
+
+
+@pytest.mark.parametrize("experts", [1, 2, 5])
+@pytest.mark.parametrize("widths", [(8, 12), (7, 5)], ids=["whole", "odd"])
+def test_order_of_atoms_does_not_matter(experts, widths):
+    generator = torch.Generator().manual_seed(0)
+    linear = ElementLinear(4, *widths, experts=experts)
+    species = torch.randint(0, 4, (20,), generator=generator)
+    x, order = torch.randn(20, widths[0], generator=generator), torch.randperm(20, generator=generator)
+    found = linear(x[order], ElementGroups.of(species[order]))
+    assert torch.allclose(found, linear(x, ElementGroups.of(species))[order], atol=1e-5)
+
+
+@pytest.mark.parametrize("species", [[0], [3], [2, 2, 2], [3, 2, 1, 0]])
+def test_groups_of_few_atoms(species):
+    linear = ElementLinear(4, 8, 4, experts=3)
+    x, numbers = torch.randn(len(species), 8), torch.tensor(species)
+    groups = ElementGroups.of(numbers)
+    assert torch.equal(numbers[groups.order][groups.inverse], numbers)
+    expected = torch.einsum("ni,nio->no", x, linear.matrices(numbers)) + linear.bias
+    assert torch.allclose(linear(x, groups), expected, atol=1e-5)
+
+
+def test_grouped_product_in_both_precisions():
+    generator = torch.Generator().manual_seed(1)
+    x, matrices = torch.randn(9, 8, generator=generator), torch.randn(3, 8, 4, generator=generator)
+    ends = torch.tensor([2, 3, 9], dtype=torch.int32)
+    low, high = grouped_product(x, matrices, ends), grouped_product(x.double(), matrices.double(), ends)
+    expected = torch.cat([x[:2] @ matrices[0], x[2:3] @ matrices[1], x[3:] @ matrices[2]]).double()
+    assert torch.allclose(low.double(), expected, atol=1e-5)
+    assert torch.allclose(high, expected, atol=1e-5)
+
+
+def frozen_linear() -> ElementLinear:
+    return ElementLinear(3, 4, 4, experts=2).requires_grad_(requires_grad=False)
+
+
+def test_frozen_matrices_can_be_differentiated_through_after_inference_mode():
+    linear, groups = frozen_linear(), ElementGroups.of(torch.tensor([0, 1, 0]))
+    with torch.inference_mode():
+        expected = linear(torch.ones(3, 4), groups).clone()
+    x = torch.ones(3, 4, requires_grad=True)
+    found = linear(x, groups)
+    assert torch.equal(found, expected)
+    found.square().sum().backward()
+    assert x.grad.abs().max() > 0
+
+
+def test_coefficients_can_be_trained_while_experts_are_frozen():
+    linear, groups = frozen_linear(), ElementGroups.of(torch.tensor([0, 1, 0]))
+    linear.coefficients.requires_grad_()
+    slopes = []
+    for _ in range(2):
+        linear.coefficients.grad = None
+        linear(torch.ones(3, 4), groups).square().sum().backward()
+        slopes.append(linear.coefficients.grad.clone())
+    assert torch.equal(*slopes)
+    assert slopes[0][:2].abs().min() > 0
+
+
+class Interrupted(ElementLinear):
+    """Right after it has kept matrices, another thread asks for those of other elements."""
+
+    other: torch.Tensor | None = None
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "_frozen" and self.other is not None:
+            other, self.other = self.other, None
+            self.matrices(other)
+
+
+def test_matrices_of_one_python_thread_do_not_reach_another():
+    linear = Interrupted(3, 4, 4, experts=2).requires_grad_(requires_grad=False)
+    asked = torch.tensor([0])
+    expected = linear.matrices(asked).clone()
+    linear.matrices(torch.tensor([1]))
+    linear.other = torch.tensor([2, 1])
+    assert torch.equal(linear.matrices(asked), expected)
+
+
+def test_radial_weights_are_shared_times_the_gain_of_the_element():
+    weights = RadialWeights(3, 2, 4, 5)
+    with torch.no_grad():
+        weights.element_gain[1] = torch.randn(2, 1, 5)
+    tables = weights.tables(torch.tensor([1, 0, 1]))
+    assert tables.shape == (3, 2, 4, 5)
+    assert torch.equal(tables[1], weights.weight)
+    assert torch.allclose(tables[0, 1, 2], weights.weight[1, 2] * weights.element_gain[1, 1, 0])
+
+
+@pytest.mark.parametrize("l_max", [2, 3])
+@pytest.mark.parametrize("experts", [1, 3])
+def test_a_layer_turns_its_vectors_with_the_atoms_and_leaves_its_features(l_max, experts):
+    torch.manual_seed(0)
+    sizes = {"features": 8, "channels": 4, "vectors": 3, "products": 4, "hidden": 8, "radial": 3}
+    architecture = StudentArchitecture(**sizes, l_max=l_max, experts=experts, atomic_numbers=(1, 8))
+    layer = Layer(architecture, 2, receives=True, makes=True).double()
+    n_atoms, n_slots = 5, 6
+    species, neighbor = torch.randint(0, 2, (n_atoms,)), torch.randint(0, n_atoms, (n_atoms, n_slots))
+    units, radial = random_units(n_atoms * n_slots).view(n_atoms, n_slots, 3), torch.rand(n_atoms, 3, n_slots).double()
+    features, vectors = torch.randn(n_atoms, 8).double(), torch.randn(n_atoms, 3, 3).double()
+
+    def after(turn: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        harmonics = spherical_harmonics((units @ turn.T).transpose(1, 2), l_max)
+        around = Surroundings(species, neighbor, harmonics[:, :, None] * radial[:, None], ElementGroups.of(species))
+        return layer(features, torch.einsum("ab,nbv->nav", turn, vectors), around)
+
+    plain_features, plain_vectors = after(torch.eye(3, dtype=torch.float64))
+    assert (plain_vectors - vectors).abs().max() > 1e-3
+    for turn in (random_rotation(8), -torch.eye(3, dtype=torch.float64)):
+        turned_features, turned_vectors = after(turn)
+        assert torch.allclose(turned_features, plain_features, atol=1e-10)
+        assert torch.allclose(turned_vectors, torch.einsum("ab,nbv->nav", turn, plain_vectors), atol=1e-10)

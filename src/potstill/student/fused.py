@@ -85,9 +85,9 @@ class FusedKernel:
         self._refuse(species, batch.edge_index)
         for element in set(species.unique().tolist()) - self._ready:
             self._merge(element)
-        first = batch.edge_index.new_zeros(n_atoms + 1)
+        first = species.new_zeros(n_atoms + 1)
         torch.cumsum(torch.bincount(batch.edge_index[0], minlength=n_atoms), 0, out=first[1:])
-        vectors, sender = vectors.detach().contiguous(), batch.edge_index[1].contiguous()
+        vectors, sender = vectors.detach().contiguous(), batch.edge_index[1].to(torch.int64).contiguous()
         local, gradient = vectors.new_empty(n_atoms), vectors.new_empty(n_edges, 3)
         pointers = (tensor.data_ptr() for tensor in (species, first, sender, vectors, local, gradient))
         atoms = _Atoms(n_atoms, n_edges, *pointers)

@@ -98,13 +98,14 @@ class ElementLinear(nn.Module):
         """(Z, inputs, outputs) of the species asked for."""
         if len(self.weight) == 1:
             return self.weight.view(1, *self.shape).expand(len(present), -1, -1)
-        if self.weight.requires_grad:
+        if self.weight.requires_grad or self.coefficients.requires_grad:
             return self._mixed(present)
         state = (tuple(present.tolist()), self.weight.data_ptr(), self.weight._version, self.coefficients._version)
-        if self._frozen is None or self._frozen[0] != state:
+        frozen = self._frozen  # read once: another Python thread may replace it
+        if frozen is None or frozen[0] != state:
             with torch.inference_mode(mode=False):  # kept, and perhaps differentiated through later
-                self._frozen = (state, self._mixed(present.clone()))
-        return self._frozen[1]
+                frozen = self._frozen = (state, self._mixed(present.clone()))
+        return frozen[1]
 
     def _mixed(self, present: torch.Tensor) -> torch.Tensor:
         return (self.coefficients[present] @ self.weight).view(-1, *self.shape)
