@@ -22,6 +22,8 @@ import torch
 import torch.utils.data
 from ase import Atoms
 
+from potstill.student.files import count_parameters
+
 Answer = tuple[float, np.ndarray, np.ndarray | None]
 RANDOM = "random"
 CUTOFF_ANGSTROM = 5.0  # of the peers that come without weights
@@ -270,11 +272,6 @@ def _split(structures: Sequence[Atoms], energy: Any, forces: Any, stress: Any) -
         (float(energies[k]), each[k], stresses[k] if stresses is not None and a.pbc.all() else None)
         for k, a in enumerate(structures)
     ]
-
-
-def count_parameters(model: torch.nn.Module) -> int:
-    """Trainable numbers of a model, frozen or not."""
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def package(name: str) -> str:

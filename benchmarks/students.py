@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ase import Atoms
-from peers import PEERS, RANDOM, Answer, Model, package, seeded
+from peers import PEERS, RANDOM, Answer, Model, package
 
 from potstill.deploy.student import Backend
 from potstill.student.config import Tier
@@ -24,19 +24,11 @@ STUDENTS: dict[str, tuple[Tier, Backend]] = {
 
 def student(name: str) -> Model:
     """An untrained student that knows 94 elements."""
-    from potstill.deploy.student import DeployedStudent
-    from potstill.registry import symbols_of
-    from potstill.student.config import StudentArchitecture
-    from potstill.student.model import Student
+    from potstill.testing import random_student
     from potstill.types import Structure
 
     tier, backend = STUDENTS[name]
-    elements = tuple(range(1, 95))
-    with seeded():
-        network = Student(StudentArchitecture(tier=tier, atomic_numbers=elements)).eval()
-    deployed = DeployedStudent(
-        network.requires_grad_(requires_grad=False), {"elements": symbols_of(elements)}, backend=backend
-    )
+    deployed = random_student(range(1, 95), tier=tier, backend=backend)
 
     def evaluate(structures: Sequence[Atoms]) -> list[Answer]:
         labels = deployed.label([Structure.from_ase(a) for a in structures])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk, molecule
 
 from potstill.dataset import merge, split_by_family, write_part
@@ -19,6 +20,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # worker processes of the tests s
 
 CRYSTALS = (("Cu", "fcc", 3.6), ("Al", "fcc", 4.05), ("Ni", "fcc", 3.52), ("Ag", "fcc", 4.09))
 MOLECULES = ("CH4", "C2H6", "CH3OH", "H2O", "NH3", "C6H6", "CH3CHO", "C3H8")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny matrices: two threads would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def labelled_by(teacher: Teacher, structures: Sequence[Structure]) -> list[Structure]:

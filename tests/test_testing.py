@@ -43,15 +43,6 @@ NEEDS: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny matrices: two threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def lennard_jones() -> Teacher:
     return load_teacher("lennard-jones", sigma_angstrom=2.0)

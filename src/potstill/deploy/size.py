@@ -39,7 +39,7 @@ class StudentSize:
     parameters
         Trained numbers.
     parts
-        The same by part: embedding, radial tables, mixtures of densities, networks per atom (experts), the rest.
+        The same by part: embedding, radial weights, mixtures of densities, networks per atom (experts), the rest.
     flops_per_atom
         Floating-point operations of the matrix products for energy and forces, two for each multiplication and addition.
     neighbors_per_atom

@@ -82,8 +82,9 @@ class FusedKernel:
             raise KernelError(f"the fused kernel is for float32 on a CPU, found {vectors.dtype} on {vectors.device}")
         n_atoms, n_edges = len(batch.atomic_numbers), len(vectors)
         species = self._student.species_of[batch.atomic_numbers]
-        self._refuse(species, batch.edge_index)
-        for element in set(species.unique().tolist()) - self._ready:
+        present = set(species.unique().tolist())
+        self._refuse(present, n_atoms, batch.edge_index)
+        for element in present - self._ready:
             self._merge(element)
         first = species.new_zeros(n_atoms + 1)
         torch.cumsum(torch.bincount(batch.edge_index[0], minlength=n_atoms), 0, out=first[1:])
@@ -103,13 +104,13 @@ class FusedKernel:
         return FusedKernel, (self._student,)
 
     @staticmethod
-    def _refuse(species: torch.Tensor, edge_index: torch.Tensor) -> None:
+    def _refuse(present: set[int], n_atoms: int, edge_index: torch.Tensor) -> None:
         """Raise where C++ would read what is not there."""
-        if len(species) and int(species.min()) < 0:
+        if -1 in present:
             raise KernelError("the batch holds an element that the student does not know")
         if edge_index.numel():
             least, most = torch.aminmax(edge_index)
-            if int(least) < 0 or int(most) >= len(species):
+            if int(least) < 0 or int(most) >= n_atoms:
                 raise KernelError("the batch has edges to atoms that are not in it")
 
     def _whole(self, student: Student) -> _Model:
