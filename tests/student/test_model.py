@@ -7,6 +7,7 @@ import torch
 from potstill.student.batch import make_batch
 from potstill.student.config import SIZES
 from potstill.testing import FLOAT64, check_student, copper, one_atom, random_student, rattled, rocksalt, water
+from potstill.types import Structure
 
 TIERS = ("nano", "small", "base", "large", "xl")
 
@@ -73,12 +74,20 @@ def test_one_atom_alone_has_its_own_energy_and_no_force():
     assert labels.stress is None
 
 
-def test_atoms_repel_strongly_when_they_are_pushed_together():
-    student = random_student([29])
-    crystal = copper()
-    (labels,) = student.label([crystal.with_(positions=0.3 * crystal.positions, cell=0.3 * crystal.cell)])
-    assert labels.energy / len(crystal) > 100.0
-    assert np.trace(labels.stress) < 0  # pressure
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("loud", [1.0, 30.0], ids=["untrained", "large weights"])
+def test_atoms_never_fuse_where_there_were_no_data(tier, loud):
+    student = random_student([1, 8, 29], tier=tier)
+    with torch.no_grad():
+        for layer in student.model.layers:
+            layer.gain *= loud
+    pair = Structure(np.array([1, 8]), np.array([[0.0, 0.0, 0.0], [0.97, 0.0, 0.0]]), id="pair")
+    for structure in (pair, water(), copper()):
+        factors = (1.0, 0.6, 0.5, 0.4, 0.3, 0.2)
+        scaled = [structure.with_(positions=f * structure.positions, cell=f * structure.cell) for f in factors]
+        energies = np.array([labels.energy for labels in student.label(scaled)]) / len(structure)
+        assert (np.diff(energies) > 0).all(), f"{structure.id}: {energies.round(1)} eV per atom at {factors}"
+        assert energies[-1] > energies[0] + 50.0
 
 
 def test_forces_add_up_to_nothing():

@@ -103,6 +103,7 @@ struct LayerWeights {
     const float *gate, *gate_t, *gate_bias;  // [H, V], [V, H], [V]
     const ElementWeights *element;
     int32_t receives, makes;  // whether neighbours send vectors, and whether those of the next layer are made here
+    float bound;              // of the sum of squares of the invariants times their gains
 };
 struct ElementReadout {
     const float *hidden, *hidden_t, *bias;  // [D, H], [H, D], [H]
@@ -194,12 +195,12 @@ struct Memory {
     std::vector<int64_t> order, place, start, next;
     std::vector<int32_t> neighbor;
     std::vector<float> edges, edge_gradient, first_sent, sent, sent_vectors, state, state_gradient, vector_gradient, density_gradient;
-    std::vector<float> mixed, pre, raw_vectors, vector_norm, gates;
+    std::vector<float> mixed, raw, norm, pre, raw_vectors, vector_norm, gates;
     std::vector<Block> blocks;
 };
 // memory of a worker: one block of atoms
 struct Scratch {
-    std::vector<float> parts, gradients, mixed, x, pre, act, grad, sent, vectors, gate_gradient;
+    std::vector<float> parts, gradients, mixed, x, raw, norm, pre, act, grad, sent, vectors, gate_gradient;
 };
 
 template <int NL>
@@ -245,7 +246,7 @@ struct Run {
         grown(mem.state, N * D), grown(mem.state_gradient, N * D), grown(mem.vector_gradient, N * 3 * V);
         const size_t inner = (M - 1) * N;  // layers whose values are needed after a barrier
         grown(mem.sent, inner * C), grown(mem.sent_vectors, inner * 3 * V), grown(mem.mixed, inner * NH * 2 * P);
-        grown(mem.pre, inner * H);
+        grown(mem.raw, inner * (C + V + (NL + 1) * P)), grown(mem.norm, inner), grown(mem.pre, inner * H);
         grown(mem.raw_vectors, inner * 3 * V), grown(mem.vector_norm, inner), grown(mem.gates, inner * V);
     }
 
@@ -451,10 +452,11 @@ struct Run {
     }
 
     void forward(int t, const Block& block, Scratch& s) {
-        const int n = (int)block.count, K = invariants(t), C0 = width(t, 0);
+        const int n = (int)block.count, K = invariants(t), C0 = width(t, 0), Kmax = C + V + (NL + 1) * P;
         const LayerWeights& w = m.layer[t];
         const ElementWeights& own = w.element[block.species];
         float *parts = s.parts.data(), *lr = kept(mem.mixed, s.mixed, t, block.first, NH * 2 * P);
+        float *raw = kept(mem.raw, s.raw, t, block.first, Kmax), *norm = kept(mem.norm, s.norm, t, block.first, 1);
         float *h = kept(mem.pre, s.pre, t, block.first, H), *state = &mem.state[block.first * D];
         for (int a = 0; a < n; ++a) {
             density(t, block.first + a, own.table, parts, a, n);
@@ -464,7 +466,7 @@ struct Run {
             product(parts + (size_t)first(t, l) * n, width(t, l), w.mix[l], 2 * P, lr + (size_t)l * l * n * 2 * P, 2 * P, (2 * l + 1) * n,
                     width(t, l), 2 * P);
         for (int a = 0; a < n; ++a) {
-            float *x = s.x.data() + a * (K + D), *v = x;
+            float *x = s.x.data() + a * (K + D), *v = raw + a * K;
             std::memcpy(v, parts + a * C0, C0 * sizeof(float));
             auto at = [&](int k, int p) { return load(lr + ((size_t)k * n + a) * 2 * P + p); };
             for (int p = 0; p < P; p += LANES) {
@@ -478,7 +480,13 @@ struct Run {
                 store(v + C0 + NL * P + p, x2y2 * (ux * vx - uy * vy) + THIRD * z2 * (2.0f * uz * vz - ux * vx - uy * vy) +
                                                xy * (ux * vy + uy * vx) + yz * (uy * vz + uz * vy) + xz * (ux * vz + uz * vx));
             }
-            for (int k = 0; k < K; k += LANES) store(x + k, load(w.gain + k) * load(v + k));
+            vec square{};
+            for (int k = 0; k < K; k += LANES) {
+                store(v + k, load(w.gain + k) * load(v + k));
+                square += load(v + k) * load(v + k);
+            }
+            norm[a] = 1.0f / std::sqrt(1.0f + total(square) / w.bound);
+            for (int k = 0; k < K; k += LANES) store(x + k, norm[a] * load(v + k));
             std::memcpy(x + K, t ? state + a * D : m.embedding + block.species * D, D * sizeof(float));
         }
         for (int a = 0; a < n; ++a) std::memcpy(h + a * H, own.hidden_bias, H * sizeof(float));
@@ -563,10 +571,11 @@ struct Run {
     // from grad [n, D], the derivative by the features after layer t, and made [n, 3, V], that by the vectors made in it,
     // to those by its densities, by the edges, and by the features and vectors before it
     void backward(int t, const Block& block, Scratch& s, float* grad, const float* made) {
-        const int n = (int)block.count, K = invariants(t), C0 = width(t, 0);
+        const int n = (int)block.count, K = invariants(t), C0 = width(t, 0), Kmax = C + V + (NL + 1) * P;
         const LayerWeights& w = m.layer[t];
         const ElementWeights& own = w.element[block.species];
         const float *lr = kept(mem.mixed, s.mixed, t, block.first, NH * 2 * P), *h = kept(mem.pre, s.pre, t, block.first, H);
+        const float *raw = kept(mem.raw, s.raw, t, block.first, Kmax), *norm = kept(mem.norm, s.norm, t, block.first, 1);
         float *act = s.act.data(), *dlr = s.gradients.data(), *dparts = s.parts.data();
         product(grad, D, own.out_t, H, act, H, n, D, H);
         if (w.makes) {
@@ -580,7 +589,11 @@ struct Run {
         product(act, H, own.hidden_t, K + D, s.x.data(), K + D, n, H, t ? K + D : K);  // the first features depend on the element alone
         for (int a = 0; a < n; ++a) {
             float* x = s.x.data() + a * (K + D);
-            for (int k = 0; k < K; k += LANES) store(x + k, load(x + k) * load(w.gain + k));
+            const float* v = raw + a * K;
+            vec dot{};
+            for (int k = 0; k < K; k += LANES) dot += load(x + k) * load(v + k);
+            const float back = total(dot) * norm[a] * norm[a] * norm[a] / w.bound;
+            for (int k = 0; k < K; k += LANES) store(x + k, load(w.gain + k) * (norm[a] * load(x + k) - back * load(v + k)));
             if (t)
                 for (int k = 0; k < D; k += LANES) store(grad + a * D + k, load(grad + a * D + k) + load(x + K + k));
             auto at = [&](int k, int p) { return load(lr + ((size_t)k * n + a) * 2 * P + p); };
@@ -640,7 +653,7 @@ struct Run {
             static thread_local Scratch s;
             const size_t rows = MAX_BLOCK, K = C + V + (NL + 1) * P;
             grown(s.parts, rows * NH * (C + V)), grown(s.gradients, rows * NH * 2 * P), grown(s.mixed, rows * NH * 2 * P);
-            grown(s.x, rows * (K + D)), grown(s.pre, rows * H), grown(s.act, rows * H);
+            grown(s.x, rows * (K + D)), grown(s.raw, rows * K), grown(s.norm, rows), grown(s.pre, rows * H), grown(s.act, rows * H);
             grown(s.grad, rows * D), grown(s.sent, rows * C), grown(s.vectors, rows * 6 * V), grown(s.gate_gradient, rows * V);
             float *grad = s.grad.data(), *made = s.vectors.data() + rows * 3 * V;
             for (int t = 0; t <= last; ++t) {

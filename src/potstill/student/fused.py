@@ -23,7 +23,7 @@ import torch
 
 from potstill.errors import PotstillError
 from potstill.generate.geometry import covalent_radii
-from potstill.student.layer import ElementLinear, Layer
+from potstill.student.layer import LARGEST_INVARIANTS, ElementLinear, Layer
 from potstill.student.model import Student
 from potstill.types import Batch
 
@@ -137,6 +137,7 @@ class FusedKernel:
             element=ctypes.cast(elements, POINTER),
             receives=int(layer.vectors > 0),
             makes=int(layer.makes),
+            bound=len(layer.gain) * LARGEST_INVARIANTS**2,
         )
         found.send, found.send_t = self._both(layer.send.weight.T, [a.features], [a.channels])
         for order, mix in enumerate(layer.mix):
@@ -302,6 +303,7 @@ class _LayerWeights(ctypes.Structure):
         *((n, POINTER) for n in ("gain", "vector_mix", "vector_mix_t", "gate", "gate_t", "gate_bias", "element")),
         ("receives", ctypes.c_int32),
         ("makes", ctypes.c_int32),
+        ("bound", ctypes.c_float),
     ]
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from potstill.student.config import StudentArchitecture
 
 NEIGHBORS_AT_START = 8.0  # effective number of neighbours that the initial weights are scaled for
+LARGEST_INVARIANTS = 10.0  # root mean square that the inputs of an atom's network cannot exceed; usually it is about 1
 INVARIANTS_AT_START = 0.1  # gain of invariants, which are sums of squares of some ten
 FILTERS_OF_VECTORS = 3  # l = 0, 1, 2 of the edge, with which a sent vector gives l = 1, 0, 2
 
@@ -207,7 +208,7 @@ class Layer(nn.Module):
             ],
             dim=1,
         )
-        inputs = torch.cat([self.gain * invariants, features], dim=1)
+        inputs = torch.cat([bounded(self.gain * invariants), features], dim=1)
         hidden = nn.functional.silu(self.hidden(inputs, around.groups))
         if self.makes:
             made = self.gate(hidden)[:, None] * soft_norm(densities[1] @ self.vector_mix)
@@ -234,6 +235,15 @@ class Layer(nn.Module):
         trace = outer[:, 0, :, 0] + outer[:, 1, :, 1] + outer[:, 2, :, 2]
         along = (trace * tables[1]).sum(1, keepdim=True)
         return [along, same, traceless((outer * tables[2][:, None, :, None]).sum(2))]
+
+
+def bounded(x: torch.Tensor) -> torch.Tensor:
+    """(N, K) x / sqrt(1 + mean of x^2 / c^2), c far beyond what datasets hold: the repulsion wins where atoms meet.
+
+    Products of densities grow with the square of what is in reach, and again in every layer; unbounded, they can outgrow the
+    repulsion of nuclei, and atoms fall into each other.
+    """
+    return x * torch.rsqrt(1.0 + x.square().mean(dim=1, keepdim=True) / LARGEST_INVARIANTS**2)
 
 
 def soft_norm(x: torch.Tensor) -> torch.Tensor:
