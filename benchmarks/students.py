@@ -8,8 +8,7 @@ from functools import partial
 from ase import Atoms
 from peers import PEERS, RANDOM, Answer, Model, package
 
-from potstill.deploy.student import Backend
-from potstill.student.config import Tier
+from potstill.student.config import Backend, Tier
 
 # name of a student -> tier of its config and backend it runs on
 STUDENTS: dict[str, tuple[Tier, Backend]] = {

@@ -26,7 +26,7 @@ from potstill.label.classical import EMT, LennardJones
 from potstill.label.sevennet import SevenNet
 from potstill.label.teacher import TeacherOptions
 from potstill.registry import nearest, plugins
-from potstill.student.config import StudentConfig
+from potstill.student.config import Backend, StudentConfig
 
 SOURCES: dict[str, type[SourceOptions]] = {
     "molecules": Molecules,
@@ -149,6 +149,9 @@ class TrainConfig(Section):
     stress_weight: Annotated[float, Field(ge=0, description="of the stress error in eV/Å^3")] = 10.0
     ema_decay: Annotated[float, Field(ge=0, lt=1, description="of the averaged weights that become the student")] = 0.995
     clip_gradient: Annotated[float, Field(gt=0, description="largest norm of the gradient")] = 40.0
+    backend: Annotated[
+        Backend, Field(description="fused: the C++ kernel, on a CPU; torch: PyTorch; auto: the first if it can be had")
+    ] = "auto"
 
 
 class EvaluateConfig(Section):

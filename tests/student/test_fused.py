@@ -20,10 +20,11 @@ import torch
 from potstill.deploy.student import DeployedStudent
 from potstill.errors import PotstillError
 from potstill.neighbors import structure_neighbors
-from potstill.student import fused
+from potstill.student import fused_library
 from potstill.student.batch import make_batch
 from potstill.student.config import SIZES
-from potstill.student.fused import KernelError, fused_kernel
+from potstill.student.fused import FusedKernel
+from potstill.student.fused_library import KernelError
 from potstill.student.model import Prediction, Student
 from potstill.testing import (
     FLOAT32,
@@ -65,7 +66,7 @@ def library() -> str:
     """Path of the kernel, compiled at its first use; that it does not compile is a fault."""
     if not any(shutil.which(name) for name in (os.environ.get("CXX") or "c++ g++ clang++").split()):
         pytest.skip("there is no C++ compiler")
-    return fused.load_library()._name
+    return fused_library.load_library()._name
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def both(student: DeployedStudent) -> tuple[DeployedStudent, DeployedStudent]:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_fused_is_pytorch(shape, structures, crystal):
     model = lively(ELEMENTS, **SHAPES[shape])
-    kernel = fused_kernel(model)
+    kernel = FusedKernel(model)
     for batch in (structures, [crystal]):
         expected = in_float64(model, batch)
         assert_close(model.predict(batch_of(model, batch)), expected)
@@ -137,7 +138,7 @@ def test_fused_is_pytorch(shape, structures, crystal):
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_atoms_without_neighbours(layers):
     model = lively([1, 8, 18], layers=layers)
-    kernel = fused_kernel(model)
+    kernel = FusedKernel(model)
     pair = Structure(np.array([1, 8]), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 7.0]]))
     for structures in ([one_atom()], [pair], [lone_crystal()], [one_atom(), water(), pair], [water(), one_atom()]):
         found = model.predict(batch_of(model, structures), kernel=kernel)
@@ -151,7 +152,7 @@ def test_a_batch_of_all_elements():
     model = lively(elements, experts=4)
     crystal = in_elements(rattled(Structure.from_ase(rocksalt().to_ase().repeat((4, 4, 3)))), elements)
     assert len(set(crystal.atomic_numbers)) == 94
-    found = model.predict(batch_of(model, [crystal, water()]), kernel=fused_kernel(model))
+    found = model.predict(batch_of(model, [crystal, water()]), kernel=FusedKernel(model))
     assert_close(found, in_float64(model, [crystal, water()]))
 
 
@@ -161,14 +162,14 @@ def test_cells_so_small_that_atoms_neighbour_themselves():
     batch = batch_of(model, [cell, rattled(silicon())])
     receiver, sender = batch.edge_index
     assert (receiver == sender).sum() > 100
-    assert_close(model.predict(batch, kernel=fused_kernel(model)), in_float64(model, [cell, rattled(silicon())]))
+    assert_close(model.predict(batch, kernel=FusedKernel(model)), in_float64(model, [cell, rattled(silicon())]))
 
 
 def test_atoms_that_are_pushed_together_repel_as_in_pytorch():
     model = lively([1, 79])
     for distance in (0.05, 0.3, 1.0, 1.4):
         pair = Structure(np.array([1, 79]), np.array([[0.0, 0.0, 0.0], [0.0, distance, 0.0]]))
-        found, expected = model.predict(batch_of(model, [pair]), kernel=fused_kernel(model)), in_float64(model, [pair])
+        found, expected = model.predict(batch_of(model, [pair]), kernel=FusedKernel(model)), in_float64(model, [pair])
         assert_close(found, expected)
     assert expected.forces.abs().max() > 1.0
 
@@ -209,19 +210,19 @@ def test_nothing_is_left_of_the_calls_before(structures, crystal):
     models = [
         lively(ELEMENTS, **SHAPES[shape]) for shape in ("unpadded", "one layer", "three layers, l = 3", "scalars only")
     ]
-    kernels = [fused_kernel(model) for model in models]
+    kernels = [FusedKernel(model) for model in models]
     batches = [structures, [structures[0]], [crystal], [structures[2]], structures[4:7]]
     for batch in batches:  # large and small in turn, and all students in turn
         for model, kernel in zip(models, kernels, strict=True):
             found = model.predict(batch_of(model, batch), kernel=kernel)
             with ThreadPoolExecutor(1) as fresh:  # a new thread starts with no memory
-                expected = fresh.submit(model.predict, batch_of(model, batch), kernel=fused_kernel(model)).result()
+                expected = fresh.submit(model.predict, batch_of(model, batch), kernel=FusedKernel(model)).result()
             assert_equal(found, expected)
 
 
 def test_answers_are_not_overwritten_by_the_next_call(structures):
     model = lively(ELEMENTS)
-    kernel, batch = fused_kernel(model), batch_of(model, structures)
+    kernel, batch = FusedKernel(model), batch_of(model, structures)
     first = model.predict(batch, kernel=kernel)
     kept = Prediction(*(getattr(first, name).clone() for name in ("energy", "forces", "stress", "local_energies")))
     model.predict(batch_of(model, structures[::-1]), kernel=kernel)
@@ -230,7 +231,7 @@ def test_answers_are_not_overwritten_by_the_next_call(structures):
 
 def test_several_python_threads_at_once(structures, crystal):
     models = [lively(ELEMENTS, **SHAPES[shape]) for shape in ("nano", "three layers, l = 3")]
-    kernels = [fused_kernel(model) for model in models]  # no element's matrices are mixed yet
+    kernels = [FusedKernel(model) for model in models]  # no element's matrices are mixed yet
     work = [(k, batch) for batch in ([crystal], structures, structures[:3], structures[5:6]) for k in (0, 1)]
     expected = [in_float64(models[k], batch) for k, batch in work]
 
@@ -245,7 +246,7 @@ def test_several_python_threads_at_once(structures, crystal):
 
 def test_number_of_threads_does_not_matter(structures, crystal):
     model = lively(ELEMENTS, layers=3)
-    kernel = fused_kernel(model)
+    kernel = FusedKernel(model)
     before = torch.get_num_threads()
     try:
         for batch in (structures, [crystal], [one_atom().with_(atomic_numbers=np.array([8]))]):
@@ -273,57 +274,50 @@ def test_float64_runs_in_pytorch_and_says_so_when_asked_for_the_kernel():
 def test_a_batch_in_float64_is_refused():
     model = random_student([1, 8]).model
     with pytest.raises((PotstillError, RuntimeError)):
-        model.predict(batch_of(model, [water()], dtype=torch.float64), kernel=fused_kernel(model))
+        model.predict(batch_of(model, [water()], dtype=torch.float64), kernel=FusedKernel(model))
 
 
 def test_weights_are_those_of_the_time_when_the_kernel_was_made():
     model = lively([1, 8])
-    kernel, batch = fused_kernel(model), batch_of(model, [water()])
+    kernel, batch = FusedKernel(model), batch_of(model, [water()])
     before = model.predict(batch, kernel=kernel)
     for parameter in model.parameters():
         parameter.mul_(1.1)
     assert_equal(model.predict(batch, kernel=kernel), before)
-    assert_close(model.predict(batch, kernel=fused_kernel(model)), in_float64(model, [water()]))
+    assert_close(model.predict(batch, kernel=FusedKernel(model)), in_float64(model, [water()]))
 
 
 def test_a_student_that_trains_can_be_asked_too():
     model = lively([1, 8])
     batch = batch_of(model, [water()])
-    expected = model.predict(batch, kernel=fused_kernel(model))
+    expected = model.predict(batch, kernel=FusedKernel(model))
     model.requires_grad_()
-    found = model.predict(batch, kernel=fused_kernel(model))
+    found = model.predict(batch, kernel=FusedKernel(model))
     assert_equal(found, expected)
     assert not found.energy.requires_grad
     assert not found.forces.requires_grad
 
 
-def test_training_needs_a_graph_and_so_does_not_use_the_kernel():
-    model = random_student([1, 8]).model.requires_grad_()
-    found = model.predict(batch_of(model, [water()]), training=True, kernel=fused_kernel(model))
-    assert found.energy.requires_grad
-    assert found.forces.requires_grad
-
-
 def test_modes_and_defaults_of_pytorch_do_not_matter():
     model = lively([1, 8], experts=2)
     batch = batch_of(model, [water()])
-    expected = model.predict(batch, kernel=fused_kernel(model))
+    expected = model.predict(batch, kernel=FusedKernel(model))
     strided = replace(
         batch,
         positions=batch.positions.T.contiguous().T.requires_grad_(),
         edge_index=batch.edge_index.T.contiguous().T,
     )
-    assert_equal(model.predict(strided, kernel=fused_kernel(model)), expected)
+    assert_equal(model.predict(strided, kernel=FusedKernel(model)), expected)
     with torch.inference_mode():
-        assert_equal(model.predict(batch, kernel=fused_kernel(model)), expected)
+        assert_equal(model.predict(batch, kernel=FusedKernel(model)), expected)
     assert_close(model.predict(batch), in_float64(model, [water()]))  # nothing of that mode is left
     torch.set_default_dtype(torch.float64)
     try:
-        assert_equal(model.predict(batch, kernel=fused_kernel(model)), expected)
+        assert_equal(model.predict(batch, kernel=FusedKernel(model)), expected)
     finally:
         torch.set_default_dtype(torch.float32)
     with torch.device("meta"):
-        assert_equal(model.predict(batch, kernel=fused_kernel(model)), expected)
+        assert_equal(model.predict(batch, kernel=FusedKernel(model)), expected)
 
 
 def test_what_is_not_a_number_stays_so():
@@ -331,10 +325,10 @@ def test_what_is_not_a_number_stays_so():
     batch = batch_of(model, [water(), water()])
     positions = batch.positions.clone()
     positions[1, 0] = float("nan")
-    found = model.predict(replace(batch, positions=positions), kernel=fused_kernel(model))
+    found = model.predict(replace(batch, positions=positions), kernel=FusedKernel(model))
     assert found.energy[0].isnan()
     assert found.forces[1].isnan().all()
-    assert found.energy[1] == model.predict(batch, kernel=fused_kernel(model)).energy[1]
+    assert found.energy[1] == model.predict(batch, kernel=FusedKernel(model)).energy[1]
 
 
 def test_a_student_with_its_kernel_can_be_copied_and_pickled():
@@ -363,12 +357,12 @@ def test_wrong_input_is_refused_and_does_not_kill_the_process():
         from dataclasses import replace
         import torch
         from potstill.student.batch import make_batch
-        from potstill.student.fused import fused_kernel
+        from potstill.student.fused import FusedKernel
         from potstill.testing import random_student, rattled, water
 
         torch.set_num_threads(1)
         model = random_student([1, 8]).model
-        kernel, batch = fused_kernel(model), make_batch([water()], 4.0)
+        kernel, batch = FusedKernel(model), make_batch([water()], 4.0)
         model.predict(batch, kernel=kernel)
         foreign = replace(batch, atomic_numbers=torch.tensor([8, 1, 29]))
         beyond = replace(batch, edge_index=batch.edge_index + 100_000)
@@ -409,9 +403,9 @@ def test_wrong_input_is_refused_and_does_not_kill_the_process():
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    fused.load_library.cache_clear()
+    fused_library.load_library.cache_clear()
     yield tmp_path / "cache" / "potstill"
-    fused.load_library.cache_clear()
+    fused_library.load_library.cache_clear()
 
 
 def executable(path: Path, script: str) -> Path:
@@ -458,15 +452,15 @@ def test_builds_for_other_machines_and_of_other_compilers_give_the_same(build, m
         pytest.skip(f"there is no {compiler}")
     if compiler:
         monkeypatch.setenv("CXX", compiler)
-    monkeypatch.setattr(fused, "OPTIONAL_FLAGS", (flags,))
-    fused.load_library.cache_clear()
+    monkeypatch.setattr(fused_library, "OPTIONAL_FLAGS", (flags,))
+    fused_library.load_library.cache_clear()
     try:
         for shape in ("nano", "unpadded", "four layers, l = 3"):
             model = lively(ELEMENTS, **SHAPES[shape])
-            found = model.predict(batch_of(model, structures, 0.5), kernel=fused_kernel(model))
+            found = model.predict(batch_of(model, structures, 0.5), kernel=FusedKernel(model))
             assert_close(found, in_float64(model, structures))
     finally:
-        fused.load_library.cache_clear()
+        fused_library.load_library.cache_clear()
 
 
 @pytest.mark.usefixtures("empty_cache")
@@ -476,7 +470,7 @@ def test_without_a_compiler_the_student_runs_in_pytorch(monkeypatch):
     assert student.backend == "torch"
     assert np.isfinite(student.label([water()])[0].energy)
     with pytest.raises(KernelError, match=r"no C\+\+ compiler /nonexistent/c\+\+ .*\binstall"):
-        fused_kernel(student.model)
+        FusedKernel(student.model)
 
 
 @pytest.mark.usefixtures("empty_cache")
@@ -484,7 +478,7 @@ def test_with_nothing_on_the_path_a_compiler_is_asked_for(monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(KernelError, match=r"no C\+\+ compiler c\+\+, g\+\+ or clang\+\+ .*\binstall"):
-        fused.load_library()
+        fused_library.load_library()
 
 
 @pytest.mark.parametrize(
@@ -501,7 +495,7 @@ def test_with_nothing_on_the_path_a_compiler_is_asked_for(monkeypatch):
 def test_a_compiler_that_does_not_work_is_named(script, message, empty_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", str(executable(tmp_path / "broken", script)))
     with pytest.raises(KernelError, match=message):
-        fused.load_library()
+        fused_library.load_library()
     assert random_student([1, 8]).backend == "torch"
     assert not any(path.is_dir() for path in empty_cache.glob("*"))  # no temporary folder is left
 
@@ -511,7 +505,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(KernelError, match=str(tmp_path / "file")):
-        fused.load_library()
+        fused_library.load_library()
 
 
 @pytest.mark.usefixtures("quick_compiler")
@@ -522,22 +516,22 @@ def test_without_a_home_the_student_runs_in_pytorch(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
     with pytest.raises(KernelError):
-        fused.load_library()
+        fused_library.load_library()
     assert random_student([1, 8]).backend == "torch"
 
 
 def test_a_compiler_with_options_is_understood(monkeypatch, quick_compiler):
     monkeypatch.setenv("CXX", f"{quick_compiler} -pipe")
-    assert fused.load_library().student_lanes() in {8, 16}
+    assert fused_library.load_library().student_lanes() in {8, 16}
 
 
 @pytest.mark.usefixtures("quick_compiler")
 def test_what_was_compiled_is_not_compiled_again(tmp_path, empty_cache):
-    fused.load_library()
+    fused_library.load_library()
     assert times_compiled(tmp_path) == 1
-    fused.load_library.cache_clear()
-    fused.load_library()
-    fused_kernel(random_student([1, 8]).model)
+    fused_library.load_library.cache_clear()
+    fused_library.load_library()
+    FusedKernel(random_student([1, 8]).model)
     assert times_compiled(tmp_path) == 1
     assert len(list(empty_cache.glob("*.so"))) == 1
     assert not any(path.is_dir() for path in empty_cache.iterdir())
@@ -545,25 +539,25 @@ def test_what_was_compiled_is_not_compiled_again(tmp_path, empty_cache):
 
 @pytest.mark.usefixtures("quick_compiler")
 def test_other_flags_and_another_source_are_compiled_anew(tmp_path, monkeypatch):
-    fused.load_library()
-    monkeypatch.setattr(fused, "FLAGS", (*fused.FLAGS, "-g"))
-    fused.load_library.cache_clear()
-    fused.load_library()
+    fused_library.load_library()
+    monkeypatch.setattr(fused_library, "FLAGS", (*fused_library.FLAGS, "-g"))
+    fused_library.load_library.cache_clear()
+    fused_library.load_library()
     changed = tmp_path / "fused.cpp"
-    changed.write_bytes(fused.SOURCE.read_bytes() + b"// changed\n")
-    monkeypatch.setattr(fused, "SOURCE", changed)
-    fused.load_library.cache_clear()
-    fused.load_library()
+    changed.write_bytes(fused_library.SOURCE.read_bytes() + b"// changed\n")
+    monkeypatch.setattr(fused_library, "SOURCE", changed)
+    fused_library.load_library.cache_clear()
+    fused_library.load_library()
     assert times_compiled(tmp_path) == 3
 
 
-LOAD = "from potstill.student.fused import load_library; print(load_library().student_lanes())"
+LOAD = "from potstill.student.fused_library import load_library; print(load_library().student_lanes())"
 
 
 @pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.parametrize("damage", ["text", "nothing", "half", "zeros"])
 def test_a_damaged_library_is_compiled_again(damage, tmp_path, empty_cache):
-    fused.load_library()
+    fused_library.load_library()
     (library,) = empty_cache.glob("*.so")
     whole = library.read_bytes()
     half = len(whole) // 2
@@ -581,6 +575,6 @@ def test_two_processes_that_compile_at_once_do_not_disturb_each_other(empty_cach
     processes = [subprocess.Popen([sys.executable, "-c", LOAD], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = [process.communicate()[0].strip() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert answers[0] == answers[1] == str(fused.load_library().student_lanes())
+    assert answers[0] == answers[1] == str(fused_library.load_library().student_lanes())
     assert len(list(empty_cache.glob("*.so"))) == 1
     assert not any(path.is_dir() for path in empty_cache.iterdir())

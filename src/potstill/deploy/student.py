@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -14,18 +13,14 @@ from potstill.errors import InputError
 from potstill.neighbors import Neighbors
 from potstill.registry import symbols_of
 from potstill.student.batch import make_batch
+from potstill.student.config import Backend
 from potstill.student.files import count_parameters, read_student
-from potstill.student.fused import KernelError, fused_kernel
-from potstill.student.model import Kernel, Student
+from potstill.student.fused import FusedKernel, kernel_of
+from potstill.student.model import Student
 from potstill.types import Labels, Structure
 
 if TYPE_CHECKING:
     from potstill.deploy.ase import StudentCalculator
-
-
-log = logging.getLogger(__name__)
-
-Backend = Literal["auto", "fused", "torch"]
 
 
 class DeployedStudent:
@@ -65,7 +60,7 @@ class DeployedStudent:
         self.config = config
         self.device = device
         self.dtype = dtype
-        self._kernel = _kernel(self.model, backend)
+        self._kernel = kernel_of(self.model, backend, FusedKernel)
 
     @property
     def backend(self) -> Backend:
@@ -134,18 +129,6 @@ class DeployedStudent:
         from potstill.deploy.ase import StudentCalculator
 
         return StudentCalculator(self)
-
-
-def _kernel(student: Student, backend: Backend) -> Kernel | None:
-    if backend == "torch":
-        return None
-    try:
-        return fused_kernel(student)
-    except KernelError as error:
-        if backend == "fused":
-            raise
-        log.info("running in PyTorch: %s", error)
-        return None
 
 
 def load_student(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from potstill.errors import InputError
 
 Tier = Literal["nano", "small", "base", "large", "xl"]
+Backend = Literal["auto", "fused", "torch"]
 
 SIZES: dict[str, dict[str, int]] = {
     "nano": {"features": 96, "channels": 64, "vectors": 32, "products": 32, "hidden": 192, "experts": 1},

@@ -1,7 +1,8 @@
 // Local energies of a student and their gradient, fused: what model.py says in PyTorch, one block of atoms at a time.
 //
 // In:  species of each atom, its received edges (sorted by receiver; each edge has its reverse), edge vectors.
-// Out: local energy of each atom (eV), derivative of their sum by each edge vector (eV/A).
+// Out: local energy of each atom (eV), derivative of their sum by each edge vector (eV/A); or, for training, the derivative of
+//      a weighted sum of local energies by all weights.
 //
 // Atoms of one element are taken together, so that one merged weight matrix serves a whole block; a block passes through a
 // layer without leaving the cache, and an edge exists only as B radial and (l_max + 1)^2 angular numbers. Two barriers for
@@ -15,6 +16,9 @@
 #include <cstring>
 #include <new>
 #include <vector>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16, TILE_ROWS = 6, TILE_VECTORS = 4;
@@ -52,7 +56,8 @@ static inline vec exponential(vec x) {
 static inline vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }
 
 // ---------------------------------------------------------------- matrix product: out[rows, n] (+)= x[rows, k] . w[k, n]
-template <int ROWS, int VECTORS>
+// x is stored as [k, rows] where TURNED
+template <bool TURNED, int ROWS, int VECTORS>
 static inline void tile(const float* x, int ldx, const float* w, int ldw, float* out, int ldo, int depth, bool add) {
     vec acc[ROWS][VECTORS];
     for (int r = 0; r < ROWS; ++r)
@@ -61,32 +66,44 @@ static inline void tile(const float* x, int ldx, const float* w, int ldw, float*
         vec row[VECTORS];
         for (int v = 0; v < VECTORS; ++v) row[v] = load(w + (size_t)k * ldw + v * LANES);
         for (int r = 0; r < ROWS; ++r)
-            for (int v = 0; v < VECTORS; ++v) acc[r][v] += x[r * ldx + k] * row[v];
+            for (int v = 0; v < VECTORS; ++v) acc[r][v] += (TURNED ? x[(size_t)k * ldx + r] : x[r * ldx + k]) * row[v];
     }
     for (int r = 0; r < ROWS; ++r)
         for (int v = 0; v < VECTORS; ++v) store(out + r * ldo + v * LANES, acc[r][v]);
 }
-template <int VECTORS>
+template <bool TURNED, int VECTORS>
 static void columns(const float* x, int ldx, const float* w, int ldw, float* out, int ldo, int rows, int depth, bool add) {
     int r = 0;
     for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
-        tile<TILE_ROWS, VECTORS>(x + r * ldx, ldx, w, ldw, out + r * ldo, ldo, depth, add);
-    x += r * ldx, out += r * ldo;
+        tile<TURNED, TILE_ROWS, VECTORS>(x + (TURNED ? r : r * ldx), ldx, w, ldw, out + (size_t)r * ldo, ldo, depth, add);
+    x += TURNED ? r : r * ldx, out += (size_t)r * ldo;
     switch (rows - r) {
-        case 5: tile<5, VECTORS>(x, ldx, w, ldw, out, ldo, depth, add); break;
-        case 4: tile<4, VECTORS>(x, ldx, w, ldw, out, ldo, depth, add); break;
-        case 3: tile<3, VECTORS>(x, ldx, w, ldw, out, ldo, depth, add); break;
-        case 2: tile<2, VECTORS>(x, ldx, w, ldw, out, ldo, depth, add); break;
-        case 1: tile<1, VECTORS>(x, ldx, w, ldw, out, ldo, depth, add); break;
+        case 5: tile<TURNED, 5, VECTORS>(x, ldx, w, ldw, out, ldo, depth, add); break;
+        case 4: tile<TURNED, 4, VECTORS>(x, ldx, w, ldw, out, ldo, depth, add); break;
+        case 3: tile<TURNED, 3, VECTORS>(x, ldx, w, ldw, out, ldo, depth, add); break;
+        case 2: tile<TURNED, 2, VECTORS>(x, ldx, w, ldw, out, ldo, depth, add); break;
+        case 1: tile<TURNED, 1, VECTORS>(x, ldx, w, ldw, out, ldo, depth, add); break;
         default: break;
     }
 }
+template <bool TURNED = false>
 static void product(const float* x, int ldx, const float* w, int ldw, float* out, int ldo, int rows, int depth, int width, bool add = false) {
     int c = 0;
     for (; c + TILE_VECTORS * LANES <= width; c += TILE_VECTORS * LANES)
-        columns<TILE_VECTORS>(x, ldx, w + c, ldw, out + c, ldo, rows, depth, add);
-    for (; c + 2 * LANES <= width; c += 2 * LANES) columns<2>(x, ldx, w + c, ldw, out + c, ldo, rows, depth, add);
-    for (; c < width; c += LANES) columns<1>(x, ldx, w + c, ldw, out + c, ldo, rows, depth, add);
+        columns<TURNED, TILE_VECTORS>(x, ldx, w + c, ldw, out + c, ldo, rows, depth, add);
+    for (; c + 2 * LANES <= width; c += 2 * LANES) columns<TURNED, 2>(x, ldx, w + c, ldw, out + c, ldo, rows, depth, add);
+    for (; c < width; c += LANES) columns<TURNED, 1>(x, ldx, w + c, ldw, out + c, ldo, rows, depth, add);
+}
+// out[inputs, outputs] += x[rows, inputs]^T . g[rows, outputs]: the gradient of the matrix that x was multiplied with
+static void outer(const float* x, int ldx, const float* g, int ldg, float* out, int rows, int inputs, int outputs) {
+    product<true>(x, ldx, g, ldg, out, outputs, inputs, rows, outputs, true);
+}
+static void add_rows(const float* x, int rows, int width, float* out) {  // out[width] += sum of the rows of x[rows, width]
+    for (int k = 0; k < width; k += LANES) {
+        vec sum = load(out + k);
+        for (int r = 0; r < rows; ++r) sum += load(x + r * width + k);
+        store(out + k, sum);
+    }
 }
 
 // ---------------------------------------------------------------- what the caller hands over
@@ -123,8 +140,20 @@ struct Atoms {
     const float *vectors;                          // [E, 3]
     float *local, *gradient;                       // [N], [E, 3]
 };
+// Where training puts derivatives: pointers as in a model, to what is to be added to, and that of each thread ``stride`` floats on.
+struct Learned {
+    const Model* model;
+    const float* weight;  // [N] of each local energy in the sum
+    int64_t stride;
+};
 
 namespace {
+
+#ifdef _OPENMP
+inline int thread_number() { return omp_get_thread_num(); }
+#else
+inline int thread_number() { return 0; }
+#endif
 
 constexpr int MAX_BLOCK = 5 * TILE_ROWS;
 constexpr float THIRD = 0.5773502691896258f;  // 1 / sqrt(3)
@@ -196,27 +225,31 @@ struct Memory {
     std::vector<int32_t> neighbor;
     std::vector<float> edges, edge_gradient, first_sent, sent, sent_vectors, state, state_gradient, vector_gradient, density_gradient;
     std::vector<float> mixed, raw, norm, pre, raw_vectors, vector_norm, gates;
+    std::vector<float> densities, before;  // for training
     std::vector<Block> blocks;
 };
 // memory of a worker: one block of atoms
 struct Scratch {
     std::vector<float> parts, gradients, mixed, x, raw, norm, pre, act, grad, sent, vectors, gate_gradient;
+    std::vector<float> densities, inputs, silu;  // for training
+    size_t offset = 0;                           // of the thread's own derivatives
 };
 
-template <int NL>
+template <int NL, bool TRAINING>
 struct Run {
     static constexpr int NH = NL * NL;
     const Model& m;
     const Atoms& in;
     Memory& mem;
+    const Learned* learned;
     const int D, C, V, P, B, H, row;  // row: floats per edge
     const size_t wide, N, E;          // wide: floats of an atom's density gradient
     int64_t *order = nullptr, *place = nullptr;  // sorted by species -> given, and back
     int32_t* neighbor = nullptr;
     float *edges = nullptr, *edge_gradient = nullptr, *density_gradient = nullptr;
 
-    Run(const Model& model, const Atoms& atoms, Memory& memory)
-        : m(model), in(atoms), mem(memory), D(m.features), C(m.channels), V(m.vectors), P(m.products), B(m.radial), H(m.hidden),
+    Run(const Model& model, const Atoms& atoms, Memory& memory, const Learned* derivatives)
+        : m(model), in(atoms), mem(memory), learned(derivatives), D(m.features), C(m.channels), V(m.vectors), P(m.products), B(m.radial), H(m.hidden),
           row(2 * B + NH + 5), wide((size_t)NH * C + 9 * V), N(atoms.n_atoms), E(atoms.n_edges) {}
 
     int width(int t, int l) const { return C + (m.layer[t].receives && l < 3 ? V : 0); }  // channels of a density
@@ -248,7 +281,11 @@ struct Run {
         grown(mem.sent, inner * C), grown(mem.sent_vectors, inner * 3 * V), grown(mem.mixed, inner * NH * 2 * P);
         grown(mem.raw, inner * (C + V + (NL + 1) * P)), grown(mem.norm, inner), grown(mem.pre, inner * H);
         grown(mem.raw_vectors, inner * 3 * V), grown(mem.vector_norm, inner), grown(mem.gates, inner * V);
+        if (TRAINING) grown(mem.densities, inner * NH * (C + V)), grown(mem.before, M * N * D);
     }
+
+    const LayerWeights& by(int t) const { return learned->model->layer[t]; }  // derivatives of a layer
+    static float* mine(const float* derivative, const Scratch& s) { return const_cast<float*>(derivative) + s.offset; }
 
     // radial functions, harmonics and repulsion of the edges that the block's atoms receive
     void geometry(const Block& block) {
@@ -386,6 +423,47 @@ struct Run {
             for (int b = 0; b < B; ++b) out[NH + b] += total(by_radial[b]);
         }
     }
+    // derivatives by the radial weights of an atom's element
+    void table_gradient(int t, int64_t a, float* table, float* vector_table) const {
+        const int64_t i = order[a];
+        const float *da = density_gradient + (t * N + a) * wide, *dv = da + NH * C;
+        for (int l = 0; l < NL; ++l)
+            for (int c = 0; c < C; c += LANES) {
+                vec acc[16] = {}, d[2 * NL - 1];
+                for (int k = 0; k < 2 * l + 1; ++k) d[k] = load(da + (l * l + k) * C + c);
+                for (int64_t e = in.first_edge[i]; e < in.first_edge[i + 1]; ++e) {
+                    const float *g = edges + e * row, *y = g + 2 * B + l * l;
+                    vec w{};
+                    for (int k = 0; k < 2 * l + 1; ++k) w += y[k] * d[k];
+                    w *= load(sent_row(t, e) + c);
+                    for (int b = 0; b < B; ++b) acc[b] += g[b] * w;
+                }
+                for (int b = 0; b < B; ++b) {
+                    float* sum = table + (l * B + b) * C + c;
+                    store(sum, load(sum) + acc[b]);
+                }
+            }
+        if (!vector_table) return;
+        for (int c = 0; c < V; c += LANES) {
+            vec acc[3][16] = {};
+            for (int64_t e = in.first_edge[i]; e < in.first_edge[i + 1]; ++e) {
+                const float *g = edges + e * row, *y = g + 2 * B + 1, *v = vector_row(t, e) + c;
+                const vec vx = load(v), vy = load(v + V), vz = load(v + 2 * V);
+                vec turned[3];
+                matrix_times(dv + c, vx, vy, vz, turned);
+                const vec w[3] = {load(dv + V + c) * vx + load(dv + 2 * V + c) * vy + load(dv + 3 * V + c) * vz,
+                                  load(dv + c) * (y[0] * vx + y[1] * vy + y[2] * vz),
+                                  y[0] * turned[0] + y[1] * turned[1] + y[2] * turned[2]};
+                for (int b = 0; b < B; ++b)
+                    for (int f = 0; f < 3; ++f) acc[f][b] += g[b] * w[f];
+            }
+            for (int f = 0; f < 3; ++f)
+                for (int b = 0; b < B; ++b) {
+                    float* sum = vector_table + (f * B + b) * V + c;
+                    store(sum, load(sum) + acc[f][b]);
+                }
+        }
+    }
     // dv holds the gradient by the densities l = 0 [V], l = 1 [3, V], l = 2 [5, V]
     void matrix_times(const float* dv, vec vx, vec vy, vec vz, vec* out) const {
         const vec xy = load(dv + 4 * V), yz = load(dv + 5 * V), z2 = THIRD * load(dv + 6 * V), xz = load(dv + 7 * V), x2y2 = load(dv + 8 * V);
@@ -451,11 +529,15 @@ struct Run {
         return t + 1 < m.n_layers ? &memory[(t * N + at) * size] : scratch.data();
     }
 
+    float* densities(int t, const Block& block, Scratch& s) const {
+        return kept(mem.densities, s.densities, t, block.first, NH * (C + V));
+    }
+
     void forward(int t, const Block& block, Scratch& s) {
         const int n = (int)block.count, K = invariants(t), C0 = width(t, 0), Kmax = C + V + (NL + 1) * P;
         const LayerWeights& w = m.layer[t];
         const ElementWeights& own = w.element[block.species];
-        float *parts = s.parts.data(), *lr = kept(mem.mixed, s.mixed, t, block.first, NH * 2 * P);
+        float *parts = TRAINING ? densities(t, block, s) : s.parts.data(), *lr = kept(mem.mixed, s.mixed, t, block.first, NH * 2 * P);
         float *raw = kept(mem.raw, s.raw, t, block.first, Kmax), *norm = kept(mem.norm, s.norm, t, block.first, 1);
         float *h = kept(mem.pre, s.pre, t, block.first, H), *state = &mem.state[block.first * D];
         for (int a = 0; a < n; ++a) {
@@ -482,12 +564,15 @@ struct Run {
             }
             vec square{};
             for (int k = 0; k < K; k += LANES) {
-                store(v + k, load(w.gain + k) * load(v + k));
-                square += load(v + k) * load(v + k);
+                const vec scaled = load(w.gain + k) * load(v + k);
+                square += scaled * scaled;
+                store(x + k, scaled);
             }
             norm[a] = 1.0f / std::sqrt(1.0f + total(square) / w.bound);
-            for (int k = 0; k < K; k += LANES) store(x + k, norm[a] * load(v + k));
-            std::memcpy(x + K, t ? state + a * D : m.embedding + block.species * D, D * sizeof(float));
+            for (int k = 0; k < K; k += LANES) store(x + k, norm[a] * load(x + k));
+            const float* features = t ? state + a * D : m.embedding + block.species * D;
+            std::memcpy(x + K, features, D * sizeof(float));
+            if (TRAINING) std::memcpy(&mem.before[(t * N + block.first + a) * D], features, D * sizeof(float));
         }
         for (int a = 0; a < n; ++a) std::memcpy(h + a * H, own.hidden_bias, H * sizeof(float));
         product(s.x.data(), K + D, own.hidden, H, h, H, n, K + D, H, true);
@@ -547,6 +632,12 @@ struct Run {
         }
         for (int k = 0; k < 3; ++k) product(by_raw + k * V, 3 * V, w.vector_mix_t, C1, ones + (size_t)k * n * C1, C1, n, V, C1, true);
         product(by_gate, V, w.gate_t, H, by_act, H, n, V, H, true);
+        if (TRAINING) {
+            const float* from = densities(t, block, s) + (size_t)first(t, 1) * n;
+            for (int k = 0; k < 3; ++k) outer(from + (size_t)k * n * C1, C1, by_raw + k * V, 3 * V, mine(by(t).vector_mix, s), n, C1, V);
+            outer(s.silu.data(), H, by_gate, V, mine(by(t).gate, s), n, H, V);
+            add_rows(by_gate, n, V, mine(by(t).gate_bias, s));
+        }
     }
 
     // energy of the block's atoms, and its derivative by their last features into grad [n, D]
@@ -557,15 +648,23 @@ struct Run {
         for (int a = 0; a < n; ++a) std::memcpy(h + a * H, own.bias, H * sizeof(float));
         product(&mem.state[block.first * D], D, own.hidden, H, h, H, n, D, H, true);
         for (int a = 0; a < n; ++a) {
+            const float weight = TRAINING ? m.scale * learned->weight[order[block.first + a]] : m.scale;
             vec sum{};
             for (int k = 0; k < H; k += LANES) {
                 const vec x = load(h + a * H + k), g = sigmoid(x), w = load(m.last + k);
                 sum += w * x * g;
-                store(h + a * H + k, m.scale * w * g * (1.0f + x * (1.0f - g)));
+                store(h + a * H + k, weight * w * g * (1.0f + x * (1.0f - g)));
+                if (TRAINING) store(s.silu.data() + a * H + k, weight * x * g);
             }
             in.local[order[block.first + a]] += m.scale * (total(sum) + m.last_bias);
         }
         product(h, H, own.hidden_t, D, grad, D, n, H, D);
+        if (TRAINING) {
+            const ElementReadout& to = learned->model->readout[block.species];
+            add_rows(s.silu.data(), n, H, mine(learned->model->last, s));
+            outer(&mem.state[block.first * D], D, h, H, mine(to.hidden, s), n, D, H);
+            add_rows(h, n, H, mine(to.bias, s));
+        }
     }
 
     // from grad [n, D], the derivative by the features after layer t, and made [n, 3, V], that by the vectors made in it,
@@ -577,6 +676,13 @@ struct Run {
         const float *lr = kept(mem.mixed, s.mixed, t, block.first, NH * 2 * P), *h = kept(mem.pre, s.pre, t, block.first, H);
         const float *raw = kept(mem.raw, s.raw, t, block.first, Kmax), *norm = kept(mem.norm, s.norm, t, block.first, 1);
         float *act = s.act.data(), *dlr = s.gradients.data(), *dparts = s.parts.data();
+        const ElementWeights* to = TRAINING ? &by(t).element[block.species] : nullptr;
+        if (TRAINING) {
+            float* silu = s.silu.data();
+            for (int k = 0; k < n * H; k += LANES) store(silu + k, load(h + k) * sigmoid(load(h + k)));
+            outer(silu, H, grad, D, mine(to->out, s), n, H, D);
+            add_rows(grad, n, D, mine(to->out_bias, s));
+        }
         product(grad, D, own.out_t, H, act, H, n, D, H);
         if (w.makes) {
             std::memset(dparts, 0, (size_t)n * (first(t, NL - 1) + (2 * NL - 1) * width(t, NL - 1)) * sizeof(float));
@@ -586,15 +692,32 @@ struct Run {
             const vec x = load(h + k), g = sigmoid(x);
             store(act + k, load(act + k) * g * (1.0f + x * (1.0f - g)));
         }
-        product(act, H, own.hidden_t, K + D, s.x.data(), K + D, n, H, t ? K + D : K);  // the first features depend on the element alone
+        if (TRAINING) {
+            for (int a = 0; a < n; ++a) {
+                float* x = s.inputs.data() + a * (K + D);
+                for (int k = 0; k < K; k += LANES) store(x + k, norm[a] * load(w.gain + k) * load(raw + a * K + k));
+                std::memcpy(x + K, &mem.before[(t * N + block.first + a) * D], D * sizeof(float));
+            }
+            outer(s.inputs.data(), K + D, act, H, mine(to->hidden, s), n, K + D, H);
+            add_rows(act, n, H, mine(to->hidden_bias, s));
+        }
+        const bool features = t || TRAINING;  // before the first layer they depend on the element alone
+        product(act, H, own.hidden_t, K + D, s.x.data(), K + D, n, H, features ? K + D : K);
         for (int a = 0; a < n; ++a) {
             float* x = s.x.data() + a * (K + D);
             const float* v = raw + a * K;
             vec dot{};
-            for (int k = 0; k < K; k += LANES) dot += load(x + k) * load(v + k);
+            for (int k = 0; k < K; k += LANES) dot += load(x + k) * load(w.gain + k) * load(v + k);
             const float back = total(dot) * norm[a] * norm[a] * norm[a] / w.bound;
-            for (int k = 0; k < K; k += LANES) store(x + k, load(w.gain + k) * (norm[a] * load(x + k) - back * load(v + k)));
-            if (t)
+            for (int k = 0; k < K; k += LANES) {
+                const vec gain = load(w.gain + k), d = norm[a] * load(x + k) - back * gain * load(v + k);
+                if (TRAINING) {
+                    float* sum = mine(by(t).gain, s) + k;
+                    store(sum, load(sum) + d * load(v + k));
+                }
+                store(x + k, gain * d);
+            }
+            if (features)
                 for (int k = 0; k < D; k += LANES) store(grad + a * D + k, load(grad + a * D + k) + load(x + K + k));
             auto at = [&](int k, int p) { return load(lr + ((size_t)k * n + a) * 2 * P + p); };
             for (int p = 0; p < P; p += LANES) {
@@ -621,6 +744,10 @@ struct Run {
                 }
             }
         }
+        if (TRAINING)
+            for (int l = 0; l < NL; ++l)
+                outer(densities(t, block, s) + (size_t)first(t, l) * n, width(t, l), dlr + (size_t)l * l * n * 2 * P, 2 * P,
+                      mine(by(t).mix[l], s), (2 * l + 1) * n, width(t, l), 2 * P);
         for (int l = 0; l < NL; ++l)
             product(dlr + (size_t)l * l * n * 2 * P, 2 * P, w.mix_t[l], width(t, l), dparts + (size_t)first(t, l) * n, width(t, l),
                     (2 * l + 1) * n, 2 * P, width(t, l), w.makes);
@@ -635,7 +762,10 @@ struct Run {
                 }
             for (int c = 0; c < C; c += LANES) store(da + c, load(da + c) + load(x + c));
             for (int c = C; c < C0; c += LANES) store(dv + c - C, load(dv + c - C) + load(x + c));
-            edge_backward(t, block.first + a, own);
+            if (TRAINING)
+                table_gradient(t, block.first + a, mine(to->table, s), w.receives ? mine(to->vector_table, s) : nullptr);
+            else
+                edge_backward(t, block.first + a, own);
         }
         if (t) {
             std::memcpy(&mem.state_gradient[block.first * D], grad, n * D * sizeof(float));
@@ -655,42 +785,86 @@ struct Run {
             grown(s.parts, rows * NH * (C + V)), grown(s.gradients, rows * NH * 2 * P), grown(s.mixed, rows * NH * 2 * P);
             grown(s.x, rows * (K + D)), grown(s.raw, rows * K), grown(s.norm, rows), grown(s.pre, rows * H), grown(s.act, rows * H);
             grown(s.grad, rows * D), grown(s.sent, rows * C), grown(s.vectors, rows * 6 * V), grown(s.gate_gradient, rows * V);
+            if (TRAINING) {
+                grown(s.densities, rows * NH * (C + V)), grown(s.inputs, rows * (K + D)), grown(s.silu, rows * H);
+                s.offset = thread_number() * learned->stride;
+            }
             float *grad = s.grad.data(), *made = s.vectors.data() + rows * 3 * V;
-            for (int t = 0; t <= last; ++t) {
-#pragma omp for schedule(dynamic, 1)
-                for (size_t b = 0; b < mem.blocks.size(); ++b) {
-                    const Block& block = mem.blocks[b];
+            for (int t = 0; t <= last; ++t)
+                each_block([&](const Block& block) {
                     if (t == 0) geometry(block);
                     forward(t, block, s);
                     if (t == last) {
                         readout(block, s, grad);
                         backward(t, block, s, grad, nullptr);
-                        if (t == 0) edge_finish(block);
+                        if (t == 0) finish(block, s, grad);
                     }
-                }
-            }
-            for (int t = last - 1; t >= 0; --t) {
-#pragma omp for schedule(dynamic, 1)
-                for (size_t b = 0; b < mem.blocks.size(); ++b) {
-                    const Block& block = mem.blocks[b];
-                    sent_backward(t + 1, block, s.sent.data(), made);
+                });
+            for (int t = last - 1; t >= 0; --t)
+                each_block([&](const Block& block) {
                     std::memcpy(grad, &mem.state_gradient[block.first * D], block.count * D * sizeof(float));
-                    product(s.sent.data(), C, m.layer[t + 1].send_t, D, grad, D, (int)block.count, C, D, true);
+                    by_sent(t + 1, block, s, grad, made);
                     if (m.layer[t + 1].makes)  // these vectors were passed on by the layer above
                         for (int64_t k = 0; k < block.count * 3 * V; k += LANES)
                             store(made + k, load(made + k) + load(&mem.vector_gradient[block.first * 3 * V + k]));
                     backward(t, block, s, grad, m.layer[t].makes ? made : nullptr);
-                    if (t == 0) edge_finish(block);
-                }
-            }
+                    if (t == 0) finish(block, s, grad);
+                });
+            if (TRAINING)
+                each_block([&](const Block& block) {
+                    std::memset(grad, 0, block.count * D * sizeof(float));
+                    by_sent(0, block, s, grad, made);
+                    add_rows(grad, (int)block.count, D, mine(learned->model->embedding, s) + block.species * D);
+                });
+        }
+    }
+
+    // adds to grad [n, D] the derivative by the features that were sent in layer t, and gives that by the vectors sent
+    void by_sent(int t, const Block& block, Scratch& s, float* grad, float* made) {
+        const int n = (int)block.count;
+        sent_backward(t, block, s.sent.data(), made);
+        product(s.sent.data(), C, m.layer[t].send_t, D, grad, D, n, C, D, true);
+        if (TRAINING) outer(&mem.before[(t * N + block.first) * D], D, s.sent.data(), C, mine(by(t).send, s), n, D, C);
+    }
+
+    // after the first layer's derivative: what remains for the edges, or for the features of the element
+    void finish(const Block& block, const Scratch& s, const float* grad) const {
+        if (TRAINING)
+            add_rows(grad, (int)block.count, D, mine(learned->model->embedding, s) + block.species * D);
+        else
+            edge_finish(block);
+    }
+
+    // blocks in turn, shared by the threads; in training by their number, so that sums are the same in every run
+    template <typename Task>
+    void each_block(Task task) const {
+        const size_t n = mem.blocks.size();
+        if (TRAINING) {
+#pragma omp for schedule(static, 1)
+            for (size_t b = 0; b < n; ++b) task(mem.blocks[b]);
+        } else {
+#pragma omp for schedule(dynamic, 1)
+            for (size_t b = 0; b < n; ++b) task(mem.blocks[b]);
         }
     }
 };
 
-template <int NL>
-void run(const Model& model, const Atoms& atoms, int threads) {
+template <bool TRAINING>
+int run(const Model& model, const Atoms& atoms, const Learned* learned, int threads) {
     static thread_local Memory memory;
-    Run<NL>(model, atoms, memory).run(threads);
+    const int widths[] = {model.features, model.channels, model.vectors, model.products, model.hidden};
+    for (int width : widths)
+        if (width % LANES) return 1;
+    if (model.radial > 16 || (model.l_max != 2 && model.l_max != 3)) return 1;
+    try {
+        if (model.l_max == 2)
+            Run<3, TRAINING>(model, atoms, memory, learned).run(threads);
+        else
+            Run<4, TRAINING>(model, atoms, memory, learned).run(threads);
+    } catch (const std::bad_alloc&) {
+        return 2;
+    }
+    return 0;
 }
 
 }  // namespace
@@ -699,17 +873,10 @@ extern "C" int student_lanes(void) { return LANES; }
 
 // 0 if done, 1 if there is no code for the sizes, 2 if memory ran out
 extern "C" int student_energy_gradient(const Model* model, const Atoms* atoms, int threads) {
-    const int widths[] = {model->features, model->channels, model->vectors, model->products, model->hidden};
-    for (int width : widths)
-        if (width % LANES) return 1;
-    if (model->radial > 16 || (model->l_max != 2 && model->l_max != 3)) return 1;
-    try {
-        if (model->l_max == 2)
-            run<3>(*model, *atoms, threads);
-        else
-            run<4>(*model, *atoms, threads);
-    } catch (const std::bad_alloc&) {
-        return 2;
-    }
-    return 0;
+    return run<false>(*model, *atoms, nullptr, threads);
+}
+
+// the same; needs no place for the gradient by the edges
+extern "C" int student_weight_gradient(const Model* model, const Atoms* atoms, const Learned* learned, int threads) {
+    return run<true>(*model, *atoms, learned, threads);
 }

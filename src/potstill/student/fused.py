@@ -1,58 +1,57 @@
-"""The fused CPU kernel: ``fused.cpp``, compiled once on the user's machine, as a :data:`~potstill.student.model.Kernel`.
+"""The fused CPU kernel as a :data:`~potstill.student.model.Kernel`: one to use a student, one to train it.
 
 Enters a student in float32 on a CPU; leaves the same numbers as its own PyTorch code, several times faster. Where there is
-no C++ compiler, :func:`fused_kernel` says why and the student runs in PyTorch.
+no C++ compiler, :class:`KernelError` says why and the student runs in PyTorch.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import sys
-import tempfile
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
-from potstill.errors import PotstillError
-from potstill.generate.geometry import covalent_radii
-from potstill.student.layer import LARGEST_INVARIANTS, ElementLinear, Layer
-from potstill.student.model import Student
+from potstill.student.config import Backend
+from potstill.student.fused_library import KernelError, load_library
+from potstill.student.fused_weights import Atoms, FusedWeights, Learned
+from potstill.student.model import Kernel, Student
 from potstill.types import Batch
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("fused.cpp")
-FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-ffp-contract=fast", "-shared", "-fPIC")
-OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-fopenmp",), ())  # the first that compiles
-COMPILE_SECONDS = 300
-POINTER = ctypes.c_void_p
 FAILURES = {1: "the fused kernel has no code for these sizes", 2: "the fused kernel got too little memory for this batch"}
+STEP_ANGSTROM = 0.003
 
 
-class KernelError(PotstillError):
-    """The fused kernel cannot be used here; the message says why."""
+def kernel_of(student: Student, backend: Backend, make: Callable[[Student], Kernel]) -> Kernel | None:
+    """The kernel that a backend asks for, or None for plain PyTorch.
 
-
-def fused_kernel(student: Student) -> FusedKernel:
-    """The kernel of a student, compiled if that was not done before.
+    Parameters
+    ----------
+    student
+        Where it is, and in its precision.
+    backend
+        ``"fused"``, ``"torch"``, or ``"auto"``: the first if it can be had, else the second.
+    make
+        :class:`FusedKernel` or :class:`FusedTraining`.
 
     Raises
     ------
     KernelError
-        If the student is not in float32 on a CPU, or the kernel cannot be compiled here.
+        If the backend is ``"fused"`` and it cannot be had; the message says why.
     """
-    weight = student.embedding.weight
-    if weight.device.type != "cpu" or weight.dtype != torch.float32:
-        raise KernelError(f"the fused kernel is for float32 on a CPU, found {weight.dtype} on {weight.device}")
-    return FusedKernel(student)
+    if backend == "torch":
+        return None
+    try:
+        return make(student)
+    except KernelError as error:
+        if backend == "fused":
+            raise
+        log.info("running in PyTorch: %s", error)
+        return None
 
 
 class FusedKernel:
@@ -62,269 +61,159 @@ class FusedKernel:
     ----------
     student
         In float32 on the CPU.
+
+    Raises
+    ------
+    KernelError
+        If the student is elsewhere or in another precision, or the kernel cannot be compiled here.
     """
 
     def __init__(self, student: Student) -> None:
+        self._student = _suitable(student)
         self._library = load_library()
-        self._lanes: int = self._library.student_lanes()
-        self._student = student
-        self._tensors: list[torch.Tensor] = []  # what C++ points to
-        n_layers, n_elements = len(student.layers), len(student.architecture.atomic_numbers)
-        self._elements = [(_ElementWeights * n_elements)() for _ in range(n_layers)]
-        self._readouts = (_ElementReadout * n_elements)()
-        self._layers = (_LayerWeights * n_layers)()
-        self._ready: set[int] = set()
-        self._model = self._whole(student)
+        self._weights = FusedWeights(student, self._library.student_lanes())
 
     def __call__(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """(N,) local energies in eV and (e, 3) derivatives in eV/Å of their sum by the (e, 3) edge vectors."""
-        if vectors.dtype != torch.float32 or vectors.device.type != "cpu":
-            raise KernelError(f"the fused kernel is for float32 on a CPU, found {vectors.dtype} on {vectors.device}")
-        n_atoms, n_edges = len(batch.atomic_numbers), len(vectors)
-        species = self._student.species_of[batch.atomic_numbers]
-        present = set(species.unique().tolist())
-        self._refuse(present, n_atoms, batch.edge_index)
-        for element in present - self._ready:
-            self._merge(element)
-        first = species.new_zeros(n_atoms + 1)
-        torch.cumsum(torch.bincount(batch.edge_index[0], minlength=n_atoms), 0, out=first[1:])
-        vectors, sender = vectors.detach().contiguous(), batch.edge_index[1].to(torch.int64).contiguous()
-        local, gradient = vectors.new_empty(n_atoms), vectors.new_empty(n_edges, 3)
-        pointers = (tensor.data_ptr() for tensor in (species, first, sender, vectors, local, gradient))
-        atoms = _Atoms(n_atoms, n_edges, *pointers)
-        failed = self._library.student_energy_gradient(
-            ctypes.byref(self._model), ctypes.byref(atoms), ctypes.c_int(torch.get_num_threads())
-        )
-        if failed:
-            raise KernelError(FAILURES[failed])
-        return local, gradient
+        edges = _Edges(self._student, vectors, batch)
+        self._weights.merge(edges.present)
+        return edges.energy_gradient(self._library, self._weights)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Copies and pickles are made anew from the student."""
         return FusedKernel, (self._student,)
 
-    @staticmethod
-    def _refuse(present: set[int], n_atoms: int, edge_index: torch.Tensor) -> None:
-        """Raise where C++ would read what is not there."""
-        if -1 in present:
-            raise KernelError("the batch holds an element that the student does not know")
-        if edge_index.numel():
-            least, most = torch.aminmax(edge_index)
-            if int(least) < 0 or int(most) >= n_atoms:
-                raise KernelError("the batch has edges to atoms that are not in it")
 
-    def _whole(self, student: Student) -> _Model:
-        a = student.architecture
-        for place, layer in enumerate(student.layers):
-            assert isinstance(layer, Layer)  # noqa: S101 - nn.ModuleList forgets its type
-            self._layers[place] = self._layer(layer, self._elements[place])
-        sizes = [self._padded(n) for n in (a.features, a.channels, a.vectors, a.products)]
-        charges = student.charges
-        return _Model(
-            *(a.layers, len(charges), *sizes, a.radial, self._padded(a.hidden), a.l_max),
-            *(a.cutoff_angstrom, float(student.scale), float(student.last.bias.detach()), a.vectors),
-            embedding=self._keep(student.embedding.weight, None, [a.features]),
-            layer=ctypes.cast(self._layers, POINTER),
-            readout=ctypes.cast(self._readouts, POINTER),
-            last=self._keep(student.last.weight, None, [a.hidden]),
-            charge=self._keep(charges),
-            radius=self._keep(torch.from_numpy(covalent_radii())[charges]),
-        )
+class FusedTraining:
+    """Local energies and their derivative by the edge vectors, both differentiable by the student's parameters.
 
-    def _layer(self, layer: Layer, elements: ctypes.Array[_ElementWeights]) -> _LayerWeights:
-        a = self._student.architecture
-        found = _LayerWeights(
-            element=ctypes.cast(elements, POINTER),
-            receives=int(layer.vectors > 0),
-            makes=int(layer.makes),
-            bound=len(layer.gain) * LARGEST_INVARIANTS**2,
-        )
-        found.send, found.send_t = self._both(layer.send.weight.T, [a.features], [a.channels])
-        for order, mix in enumerate(layer.mix):
-            rows = self._density(layer, order)
-            found.mix[order], found.mix_t[order] = self._both(mix, rows, [a.products] * 2)
-        found.gain = self._keep(layer.gain, None, self._invariants(layer))
-        if layer.makes:
-            found.vector_mix, found.vector_mix_t = self._both(layer.vector_mix, self._density(layer, 1), [a.vectors])
-            found.gate, found.gate_t = self._both(layer.gate.weight.T, [a.hidden], [a.vectors])
-            found.gate_bias = self._keep(layer.gate.bias, None, [a.vectors])
-        return found
+    A loss L of energies E and derivatives g = dE/dr needs ``dL/dE dE/dw + dL/dg dg/dw``. The second term is the derivative
+    of dE/dw along v = dL/dg, a direction in the space of edge vectors: the difference of two derivatives by the weights
+    alone, with the edge vectors moved a small step along v and against it. So no second derivative is written out, and no
+    graph is kept. The error is of second order in the step: a few parts in a hundred thousand.
 
-    def _density(self, layer: Layer, order: int) -> list[int]:
-        """Parts of a density's width: what is padded by itself."""
-        a = self._student.architecture
-        return [a.channels, layer.vectors] if layer.vectors and order < 3 else [a.channels]
-
-    def _invariants(self, layer: Layer) -> list[int]:
-        return [*self._density(layer, 0), *[self._student.architecture.products] * (layer.orders + 1)]
-
-    def _merge(self, element: int) -> None:
-        """Mix the matrices of an element and hand them over."""
-        a = self._student.architecture
-        for layer, elements in zip(self._student.layers, self._elements, strict=True):
-            assert isinstance(layer, Layer)  # noqa: S101
-            to = elements[element]
-            to.table = self._keep(layer.radial.tables(torch.tensor(element, device="cpu")), None, [a.channels])
-            if layer.vectors:
-                to.vector_table = self._keep(
-                    layer.vector_radial.tables(torch.tensor(element, device="cpu")), None, [a.vectors]
-                )
-            inputs = [*self._invariants(layer), a.features]
-            to.hidden, to.hidden_t, to.hidden_bias = self._linear(layer.hidden, element, inputs, [a.hidden])
-            to.out, to.out_t, to.out_bias = self._linear(layer.out, element, [a.hidden], [a.features])
-        readout = self._readouts[element]
-        readout.hidden, readout.hidden_t, readout.bias = self._linear(
-            self._student.readout, element, [a.features], [a.hidden]
-        )
-        self._ready.add(element)
-
-    def _linear(self, linear: ElementLinear, element: int, rows: list[int], columns: list[int]) -> tuple[int, int, int]:
-        (matrix,) = linear.matrices(torch.tensor([element], device="cpu"))
-        return *self._both(matrix, rows, columns), self._keep(linear.bias, None, columns)
-
-    def _both(self, matrix: torch.Tensor, rows: list[int], columns: list[int]) -> tuple[int, int]:
-        """Addresses of a matrix and of its transpose."""
-        return self._keep(matrix, rows, columns), self._keep(matrix.T, columns, rows)
-
-    def _keep(self, tensor: torch.Tensor, rows: list[int] | None = None, columns: list[int] | None = None) -> int:
-        """Address of a copy whose parts are padded with zeros to whole vectors."""
-        tensor = tensor.detach().float()
-        if rows is not None:
-            tensor = torch.cat([self._pad(part.T).T for part in tensor.split(rows, dim=0)])
-        if columns is not None:
-            tensor = torch.cat([self._pad(part) for part in tensor.split(columns, dim=-1)], dim=-1)
-        tensor = tensor.contiguous()
-        self._tensors.append(tensor)
-        return tensor.data_ptr()
-
-    def _pad(self, tensor: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.pad(tensor, (0, self._padded(tensor.shape[-1]) - tensor.shape[-1]))
-
-    def _padded(self, size: int) -> int:
-        return -(-size // self._lanes) * self._lanes
-
-
-@cache
-def load_library() -> ctypes.CDLL:
-    """The compiled kernel, from the cache or compiled now.
+    Parameters
+    ----------
+    student
+        In float32 on the CPU.
 
     Raises
     ------
     KernelError
-        If there is no compiler, or it fails.
+        If the student is elsewhere or in another precision, or the kernel cannot be compiled here.
     """
-    compiler = _compiler()
-    library = _cache_folder() / f"fused-{_key(compiler)}.so"
-    if not _whole(library):
-        _compile(compiler, library)
-    try:
-        return ctypes.CDLL(str(library))
-    except OSError as error:
-        raise KernelError(f"the compiled kernel {library} cannot be loaded: {error}") from error
+
+    def __init__(self, student: Student) -> None:
+        self._student = _suitable(student)
+        self._library = load_library()
+
+    def __call__(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N,) local energies in eV and (e, 3) derivatives in eV/Å of their sum by the (e, 3) edge vectors."""
+        edges = _Edges(self._student, vectors, batch)
+        weights = FusedWeights(self._student, self._library.student_lanes(), learning=True)
+        weights.merge(edges.present)
+        last_bias = self._student.last.bias
+        found: tuple[torch.Tensor, torch.Tensor] = _Learnable.apply(  # type: ignore[no-untyped-call]
+            self._library, edges, weights, float(self._student.scale), last_bias, *weights.tensors
+        )
+        return found
 
 
-def _whole(library: Path) -> bool:
-    """Whether a library is there as it was compiled: loading a damaged one would end the process."""
-    seal = library.with_suffix(".sha256")
-    try:
-        return seal.read_text(encoding="ascii") == hashlib.sha256(library.read_bytes()).hexdigest()
-    except (OSError, UnicodeDecodeError):
-        return False
+class _Learnable(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        library: ctypes.CDLL,
+        edges: _Edges,
+        weights: FusedWeights,
+        scale: float,
+        *_: torch.Tensor,  # what it depends on
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.given = library, edges, weights, scale
+        return edges.energy_gradient(library, weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_local: torch.Tensor, by_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        library, edges, weights, scale = ctx.given
+        by_weights = edges.weight_gradient(library, weights, by_local, by_gradient)
+        return None, None, None, None, (scale * by_local.sum()).reshape(1), *by_weights
 
 
-def _compiler() -> list[str]:
-    """Command of the compiler, with the options that ``CXX`` may hold."""
-    wanted = shlex.split(os.environ.get("CXX", ""))
-    for command in [wanted] if wanted else [["c++"], ["g++"], ["clang++"]]:
-        if found := shutil.which(command[0]):
-            return [found, *command[1:]]
-    name = wanted[0] if wanted else "c++, g++ or clang++"
-    raise KernelError(f"no C++ compiler {name} was found; install one (for example g++) for the fused kernel")
+class _Edges:
+    """A batch as C++ takes it: edges sorted by their receiver, and nothing that it could not read."""
+
+    def __init__(self, student: Student, vectors: torch.Tensor, batch: Batch) -> None:
+        if vectors.dtype != torch.float32 or vectors.device.type != "cpu":
+            raise KernelError(f"the fused kernel is for float32 on a CPU, found {vectors.dtype} on {vectors.device}")
+        self.species = student.species_of[batch.atomic_numbers]
+        self.present = set(self.species.unique().tolist())
+        if -1 in self.present:
+            raise KernelError("the batch holds an element that the student does not know")
+        n_atoms = len(self.species)
+        if batch.edge_index.numel():
+            least, most = torch.aminmax(batch.edge_index)
+            if int(least) < 0 or int(most) >= n_atoms:
+                raise KernelError("the batch has edges to atoms that are not in it")
+        self.first = self.species.new_zeros(n_atoms + 1)
+        torch.cumsum(torch.bincount(batch.edge_index[0], minlength=n_atoms), 0, out=self.first[1:])
+        self.sender = batch.edge_index[1].to(torch.int64).contiguous()
+        self.vectors = vectors.detach().contiguous()
+        self.structure = batch.structure
+        self.receiver = batch.edge_index[0]
+        self.n_structures = len(batch)
+
+    def energy_gradient(self, library: ctypes.CDLL, weights: FusedWeights) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N,) local energies and the (e, 3) derivative of their sum."""
+        local, gradient = self.vectors.new_empty(len(self.species)), torch.empty_like(self.vectors)
+        atoms = _atoms(self.species, self.first, self.sender, self.vectors, local, gradient)
+        _check(
+            library.student_energy_gradient(
+                ctypes.byref(weights.model), ctypes.byref(atoms), ctypes.c_int(torch.get_num_threads())
+            )
+        )
+        return local, gradient
+
+    def weight_gradient(
+        self, library: ctypes.CDLL, weights: FusedWeights, by_local: torch.Tensor, by_gradient: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Derivative of ``sum(by_local * local) + sum(by_gradient * gradient)`` by each of the weights' tensors."""
+        longest = by_gradient.new_zeros(self.n_structures)
+        of_edge = self.structure[self.receiver]
+        longest.scatter_reduce_(0, of_edge, by_gradient.norm(dim=1), "amax")
+        step = torch.where(longest > 0, STEP_ANGSTROM / longest, 1.0)
+        moved = step[of_edge][:, None] * by_gradient
+        vectors = torch.cat([self.vectors + moved, self.vectors - moved])
+        slope = (0.5 / step)[self.structure]
+        of_atom = torch.cat([0.5 * by_local + slope, 0.5 * by_local - slope])
+        n_atoms, n_edges = len(self.species), len(self.vectors)
+        species, local = self.species.repeat(2), vectors.new_empty(2 * n_atoms)
+        first = torch.cat([self.first, self.first[1:] + n_edges])
+        sender = torch.cat([self.sender, self.sender + n_atoms])
+        atoms = _atoms(species, first, sender, vectors, local, vectors)
+        threads = torch.get_num_threads()
+        model, rows, alive = weights.derivatives(threads)
+        learned = Learned(ctypes.addressof(model), of_atom.data_ptr(), rows.stride(0))
+        _check(
+            library.student_weight_gradient(
+                ctypes.byref(weights.model), ctypes.byref(atoms), ctypes.byref(learned), ctypes.c_int(threads)
+            )
+        )
+        del alive
+        return weights.split(rows.sum(0) if threads > 1 else rows[0])
 
 
-def _key(compiler: list[str]) -> str:
-    """Changes with the source, the flags, the compiler and the processor, for which it was compiled."""
-    try:
-        version = subprocess.run([*compiler, "--version"], capture_output=True, check=False, timeout=60).stdout
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise KernelError(f"the C++ compiler {shlex.join(compiler)} does not run: {error}") from error
-    parts = (SOURCE.read_bytes(), repr((FLAGS, OPTIONAL_FLAGS, compiler)).encode(), version, _processor().encode())
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+def _suitable(student: Student) -> Student:
+    weight = student.embedding.weight
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+        raise KernelError(f"the fused kernel is for float32 on a CPU, found {weight.dtype} on {weight.device}")
+    return student
 
 
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        wanted = ("model name", "flags", "Features", "CPU part")
-        lines = {line for line in information.read_text(encoding="utf-8").splitlines() if line.startswith(wanted)}
-        return "\n".join(sorted(lines))
-    return f"{sys.platform} {platform.machine()} {platform.processor()}"
+def _atoms(*tensors: torch.Tensor) -> Atoms:
+    return Atoms(len(tensors[0]), len(tensors[3]), *(tensor.data_ptr() for tensor in tensors))
 
 
-def _cache_folder() -> Path:
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "potstill"
-    except RuntimeError as error:
-        raise KernelError(f"no folder to keep the compiled kernel in ({error}); set XDG_CACHE_HOME") from error
-
-
-def _compile(compiler: list[str], library: Path) -> None:
-    """Compile under a temporary name, then rename: two processes that start together do not disturb each other."""
-    try:
-        library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-            made = Path(folder) / library.name
-            for flags in OPTIONAL_FLAGS:
-                command = [*compiler, *FLAGS, *flags, str(SOURCE), "-o", str(made)]
-                done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMPILE_SECONDS)
-                if done.returncode == 0:
-                    seal = made.with_suffix(".sha256")
-                    seal.write_text(hashlib.sha256(made.read_bytes()).hexdigest(), encoding="ascii")
-                    made.replace(library)
-                    seal.replace(library.with_suffix(".sha256"))
-                    return
-        raise KernelError(f"{shlex.join(compiler)} could not compile {SOURCE.name}:\n{done.stderr.strip()[-2000:]}")
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise KernelError(f"the fused kernel cannot be compiled into {library.parent}: {error}") from error
-
-
-class _ElementWeights(ctypes.Structure):
-    _fields_ = [
-        (n, POINTER) for n in ("table", "vector_table", "hidden", "hidden_t", "hidden_bias", "out", "out_t", "out_bias")
-    ]
-
-
-class _LayerWeights(ctypes.Structure):
-    _fields_ = [
-        ("send", POINTER),
-        ("send_t", POINTER),
-        ("mix", POINTER * 4),
-        ("mix_t", POINTER * 4),
-        *((n, POINTER) for n in ("gain", "vector_mix", "vector_mix_t", "gate", "gate_t", "gate_bias", "element")),
-        ("receives", ctypes.c_int32),
-        ("makes", ctypes.c_int32),
-        ("bound", ctypes.c_float),
-    ]
-
-
-class _ElementReadout(ctypes.Structure):
-    _fields_ = [(n, POINTER) for n in ("hidden", "hidden_t", "bias")]
-
-
-class _Model(ctypes.Structure):
-    _fields_ = [
-        *(
-            (n, ctypes.c_int32)
-            for n in ("n_layers", "n_elements", "features", "channels", "vectors", "products", "radial", "hidden", "l_max")
-        ),
-        *((n, ctypes.c_float) for n in ("cutoff", "scale", "last_bias", "n_vectors")),
-        *((n, POINTER) for n in ("embedding", "layer", "readout", "last", "charge", "radius")),
-    ]
-
-
-class _Atoms(ctypes.Structure):
-    _fields_ = [
-        ("n_atoms", ctypes.c_int64),
-        ("n_edges", ctypes.c_int64),
-        *((n, POINTER) for n in ("species", "first_edge", "sender", "vectors", "local", "gradient")),
-    ]
+def _check(failed: int) -> None:
+    if failed:
+        raise KernelError(FAILURES[failed])

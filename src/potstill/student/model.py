@@ -137,12 +137,13 @@ class Student(nn.Module):
         training
             Keep the graph, so that a loss on forces and stress can be differentiated once more.
         kernel
-            Faster way to local energies and their derivative; :meth:`differentiate` where None, and in training.
+            Faster way to local energies and their derivative, differentiable itself in training; :meth:`differentiate`
+            where None.
         """
         receiver, sender = batch.edge_index
         shift = (batch.edge_shift[:, None, :] @ batch.cell[batch.structure[receiver]]).squeeze(1)
         vectors = batch.positions[sender] + shift - batch.positions[receiver]
-        if kernel is None or training:
+        if kernel is None:
             local, gradient = self.differentiate(vectors, batch, training=training)
         else:
             local, gradient = kernel(vectors, batch)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from potstill.deploy.student import Backend, DeployedStudent
+from potstill.deploy.student import DeployedStudent
 from potstill.errors import InputError
 from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
 from potstill.registry import symbols_of
-from potstill.student.config import StudentArchitecture
+from potstill.student.config import Backend, StudentArchitecture
 from potstill.student.files import read_student, save_student
 from potstill.student.model import Student
 from potstill.testing import physics

@@ -8,9 +8,11 @@ from typing import Any
 
 import lightning
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from potstill.config import TrainConfig
-from potstill.student.model import Prediction, Student
+from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
+from potstill.student.model import Kernel, Prediction, Student
 from potstill.train.data import LabelledBatch
 
 ADAM_BETAS = (0.9, 0.99)
@@ -36,10 +38,20 @@ class Distillation(lightning.LightningModule):
         self.averaged = copy.deepcopy(student).requires_grad_(requires_grad=False)
         self.config = config
         self.total_steps = total_steps
+        self._learning: Kernel | None = None
+        self._watching: Kernel | None = None
+
+    def on_train_start(self) -> None:
+        """Choose what computes, once the student is where it will be trained."""
+        self._learning = kernel_of(self.student, self.config.backend, FusedTraining)
+
+    def on_validation_epoch_start(self) -> None:
+        """The same for the averaged weights as they are now."""
+        self._watching = kernel_of(self.averaged, self.config.backend, FusedKernel)
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> torch.Tensor:
         """Weighted mean absolute errors of one batch."""
-        errors = mean_errors(self.student.predict(batch.inputs, training=True), batch)
+        errors = mean_errors(self.student.predict(batch.inputs, training=True, kernel=self._learning), batch)
         config = self.config
         loss = (
             config.energy_weight * errors["energy"]
@@ -52,7 +64,7 @@ class Distillation(lightning.LightningModule):
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
         """Errors of the averaged weights on families that are not trained on."""
-        errors = mean_errors(self.averaged.predict(batch.inputs), batch)
+        errors = mean_errors(self.averaged.predict(batch.inputs, kernel=self._watching), batch)
         for name, value in errors.items():
             self.log(f"valid_{name}", value, batch_size=len(batch.energy), prog_bar=name == "forces")
 
@@ -60,8 +72,8 @@ class Distillation(lightning.LightningModule):
         """Move the averaged weights; the first steps, which forget the initial weights, count less."""
         decay = min(self.config.ema_decay, (1 + self.global_step) / (10 + self.global_step))
         with torch.no_grad():
-            for mean, now in zip(self.averaged.parameters(), self.student.parameters(), strict=True):
-                mean.lerp_(now, 1.0 - decay)
+            average = get_ema_multi_avg_fn(decay)
+            average(list(self.averaged.parameters()), list(self.student.parameters()), 0)
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay over all steps."""
@@ -70,6 +82,7 @@ class Distillation(lightning.LightningModule):
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
             betas=ADAM_BETAS,
+            fused=True,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
