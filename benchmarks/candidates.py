@@ -170,9 +170,8 @@ CANDIDATES: dict[str, Candidate] = {
     "base, no experts": _ours(tier="base", experts=1),
     "small": _ours(tier="small"),
     "base": _ours(tier="base"),
-    "base, l = 3": _ours(tier="base", l_max=3),
     "xl": _ours(tier="xl"),
     "PaiNN 64": _peer(painn, 3e-3, features=64, layers=3),
-    "PaiNN 128": _peer(painn, 1e-3, features=128, layers=3),
+    "PaiNN 96": _peer(painn, 3e-3, features=96, layers=3),
     "TensorNet 32": _peer(tensornet, 6e-3, channels=32, layers=2),
 }

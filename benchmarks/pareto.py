@@ -1,6 +1,6 @@
 """Accuracy against speed: shapes of the student and public networks, trained on the same data for the same time.
 
-    python benchmarks/pareto.py DATASET [--minutes 8] [--at-once 2] [--candidates NAME ...] [--name pareto]
+    python benchmarks/pareto.py DATASET [--minutes 5] [--at-once 2] [--candidates NAME ...] [--name pareto]
 
 DATASET is a labelled and split ``dataset.h5``, as that of the quickstart. The protocol:
 
@@ -201,7 +201,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--minutes", type=float, default=8.0, help="processor time of each training")
+    parser.add_argument("--minutes", type=float, default=5.0, help="processor time of each training")
     parser.add_argument("--at-once", type=int, default=2, help="trainings at the same time, each on one thread")
     parser.add_argument("--candidates", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="NAME")
     parser.add_argument("--threads", type=int, default=2, help="while speed is measured")

@@ -74,7 +74,7 @@ def test_slots_by_receiver_give_every_edge_its_own_place():
 def test_slots_by_receiver_without_edges():
     slot, n_slots = slots_by_receiver(torch.zeros(2, 0, dtype=torch.int64), 3)
     assert len(slot) == 0
-    assert n_slots == 1
+    assert n_slots == 2
 
 
 def test_slots_by_receiver_leave_room_for_atoms_without_neighbours():

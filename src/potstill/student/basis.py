@@ -77,10 +77,10 @@ def slots_by_receiver(edge_index: torch.Tensor, n_atoms: int) -> tuple[torch.Ten
     Returns
     -------
     slot, n_slots
-        (e,) indices into N times ``n_slots`` places, and their number per atom, at least 1.
+        (e,) indices into N times ``n_slots`` places, and their number per atom: at least 2, as compiled students want it.
     """
     receiver = edge_index[0]
     count = torch.bincount(receiver, minlength=n_atoms)
-    n_slots = max(int(count.max()), 1) if len(receiver) else 1
+    n_slots = max(int(count.max()), 2) if len(receiver) else 2
     first = torch.cumsum(count, 0) - count
     return receiver * n_slots + torch.arange(len(receiver), device=receiver.device) - first[receiver], n_slots

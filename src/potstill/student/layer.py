@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from potstill.student.config import StudentArchitecture
 
 NEIGHBORS_AT_START = 8.0  # effective number of neighbours that the initial weights are scaled for
 LARGEST_INVARIANTS = 10.0  # root mean square that the inputs of an atom's network cannot exceed; usually it is about 1
+COEFFICIENTS_AT_START = 0.05  # of all experts but the first: larger ones let elements learn apart, and generalise worse
 INVARIANTS_AT_START = 0.1  # gain of invariants, which are sums of squares of some ten
 FILTERS_OF_VECTORS = 3  # l = 0, 1, 2 of the edge, with which a sent vector gives l = 1, 0, 2
 
@@ -35,7 +37,20 @@ class Surroundings:
     species: torch.Tensor
     neighbor: torch.Tensor
     edges: torch.Tensor
-    groups: ElementGroups | None
+    groups: Groups | None
+
+
+class Groups(Protocol):
+    """Atoms of a batch by element."""
+
+    @property
+    def present(self) -> torch.Tensor:
+        """(Z,) species in the batch."""
+        ...
+
+    def product(self, x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+        """(N, outputs) rows of (N, inputs), each times its element's of the (Z, inputs, outputs) matrices."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +79,10 @@ class ElementGroups:
         present, counts = torch.unique_consecutive(species[order], return_counts=True)
         return cls(present, counts.cumsum(0).to(torch.int32), order, torch.argsort(order))
 
+    def product(self, x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+        """(N, outputs) rows of (N, inputs), each times its element's of the (Z, inputs, outputs) matrices."""
+        return grouped_product(x.index_select(0, self.order), matrices, self.ends).index_select(0, self.inverse)
+
 
 class ElementLinear(nn.Module):
     """A linear map whose matrix is, for every element, its own mixture of a few expert matrices.
@@ -90,7 +109,7 @@ class ElementLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(experts, inputs * outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
         if experts > 1:  # the first is shared at the start, the others tell elements apart
-            self.coefficients = nn.Parameter(0.25 * torch.randn(n_elements, experts))
+            self.coefficients = nn.Parameter(COEFFICIENTS_AT_START * torch.randn(n_elements, experts))
             with torch.no_grad():
                 self.coefficients[:, 0] = 1.0
         self._frozen: tuple[object, torch.Tensor] | None = None
@@ -111,12 +130,11 @@ class ElementLinear(nn.Module):
     def _mixed(self, present: torch.Tensor) -> torch.Tensor:
         return (self.coefficients[present] @ self.weight).view(-1, *self.shape)
 
-    def forward(self, x: torch.Tensor, groups: ElementGroups | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, groups: Groups | None) -> torch.Tensor:
         """(N, outputs) from (N, inputs)."""
         if groups is None or len(self.weight) == 1:
             return torch.addmm(self.bias, x, self.weight.view(self.shape))
-        product = grouped_product(x.index_select(0, groups.order), self.matrices(groups.present), groups.ends)
-        return product.index_select(0, groups.inverse) + self.bias
+        return groups.product(x, self.matrices(groups.present)) + self.bias
 
 
 def grouped_product(x: torch.Tensor, matrices: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:

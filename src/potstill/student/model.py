@@ -17,7 +17,7 @@ from torch import nn
 
 from potstill.student.basis import radial_functions, slots_by_receiver, spherical_harmonics
 from potstill.student.config import StudentArchitecture
-from potstill.student.layer import ElementGroups, ElementLinear, Layer, Surroundings
+from potstill.student.layer import ElementGroups, ElementLinear, Groups, Layer, Surroundings
 from potstill.student.zbl import zbl_energy
 from potstill.types import Batch
 
@@ -82,7 +82,7 @@ class Student(nn.Module):
         self.last = nn.Linear(a.hidden, 1)
 
     def local_energies(
-        self, vectors: torch.Tensor, neighbor: torch.Tensor, species: torch.Tensor, groups: ElementGroups | None
+        self, vectors: torch.Tensor, neighbor: torch.Tensor, species: torch.Tensor, groups: Groups | None
     ) -> torch.Tensor:
         """(N,) energy of each atom in eV without its reference energy.
 
@@ -111,18 +111,26 @@ class Student(nn.Module):
 
     def differentiate(self, vectors: torch.Tensor, batch: Batch, *, training: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """(N,) local energies and the (e, 3) derivative of their sum by the edge vectors, by automatic differentiation."""
-        n_atoms = len(batch.atomic_numbers)
-        slot, n_slots = slots_by_receiver(batch.edge_index, n_atoms)
-        beyond = 2.0 * self.architecture.cutoff_angstrom
-        padded = vectors.new_full((n_atoms * n_slots, 3), beyond).index_copy_(0, slot, vectors.detach())
-        neighbor = batch.edge_index.new_zeros(n_atoms * n_slots).index_copy_(0, slot, batch.edge_index[1])
+        padded, neighbor, slot = self.pad(vectors, batch)
         species = self.species_of[batch.atomic_numbers]
         groups = ElementGroups.of(species) if self.architecture.experts > 1 else None
         with torch.enable_grad():
-            leaf = padded.view(n_atoms, n_slots, 3).transpose(1, 2).contiguous().requires_grad_()
-            local = self.local_energies(leaf, neighbor.view(n_atoms, n_slots), species, groups)
+            leaf = padded.requires_grad_()
+            local = self.local_energies(leaf, neighbor, species, groups)
             (gradient,) = torch.autograd.grad(local.sum(), leaf, create_graph=training)
             return local, gradient.transpose(1, 2).reshape(-1, 3).index_select(0, slot)
+
+    def pad(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(N, 3, M) vectors and (N, M) neighbours of each atom, M that of the fullest, and (e,) the slot of each edge.
+
+        Empty slots hold vectors that are longer than the cutoff.
+        """
+        n_atoms = len(batch.atomic_numbers)
+        slot, n_slots = slots_by_receiver(batch.edge_index, n_atoms)
+        padded = vectors.new_full((n_atoms * n_slots, 3), 2.0 * self.architecture.cutoff_angstrom)
+        padded.index_copy_(0, slot, vectors.detach())
+        neighbor = batch.edge_index.new_zeros(n_atoms * n_slots).index_copy_(0, slot, batch.edge_index[1])
+        return padded.view(n_atoms, n_slots, 3).transpose(1, 2).contiguous(), neighbor.view(n_atoms, n_slots), slot
 
     def predict(self, batch: Batch, *, training: bool = False, kernel: Kernel | None = None) -> Prediction:
         """Energy, forces and stress: the only place where forces and stress are made from the energy's derivative.
