@@ -32,11 +32,14 @@ class Candidate:
         Highest; for public networks the best of 1e-3, 3e-3, 6e-3 and 12e-3 in short runs.
     ours
         Whether it is a shape of the student.
+    seed
+        Of initial weights and the order of batches: the same network with another one tells how much chance there is.
     """
 
     make: Callable[[Sequence[int], float], Student]
     learning_rate: float
     ours: bool
+    seed: int = 0
 
 
 class IndexSelect(torch.overrides.TorchFunctionMode):
@@ -153,8 +156,8 @@ def _architecture(elements: Sequence[int], cutoff: float, **sizes: Any) -> Stude
     return StudentArchitecture(atomic_numbers=tuple(elements), cutoff_angstrom=cutoff, **sizes)
 
 
-def _ours(**sizes: Any) -> Candidate:
-    return Candidate(lambda elements, cutoff: Student(_architecture(elements, cutoff, **sizes)), 2e-3, ours=True)
+def _ours(seed: int = 0, **sizes: Any) -> Candidate:
+    return Candidate(lambda elements, cutoff: Student(_architecture(elements, cutoff, **sizes)), 2e-3, ours=True, seed=seed)
 
 
 def _peer(make: Callable[..., Student], learning_rate: float, **sizes: int) -> Candidate:
@@ -163,6 +166,8 @@ def _peer(make: Callable[..., Student], learning_rate: float, **sizes: int) -> C
 
 CANDIDATES: dict[str, Candidate] = {
     "nano": _ours(tier="nano"),
+    "nano, seed 1": _ours(tier="nano", seed=1),
+    "nano, seed 2": _ours(tier="nano", seed=2),
     "nano, no vectors": _ours(tier="nano", vectors=0),
     "nano, l = 3": _ours(tier="nano", l_max=3),
     "nano, 3 layers": _ours(tier="nano", layers=3),

@@ -51,7 +51,6 @@ CUTOFF_ANGSTROM = 4.5
 TRAINING = TrainConfig(energy_weight=5.0, weight_decay=0.02, batch_structures=16)
 WARMUP_STEPS = 100
 EVALUATION_BATCH = 32
-SEED = 1
 
 
 def train(name: str, path: Path, minutes: float) -> dict[str, Any]:
@@ -65,7 +64,7 @@ def train(name: str, path: Path, minutes: float) -> dict[str, Any]:
     averaged.load_state_dict(model.state_dict())
     averaged.requires_grad_(requires_grad=False)
     data = LabelledStructures(training, CUTOFF_ANGSTROM)
-    batches = BucketBatches(data.edges_per_atom, TRAINING.batch_structures, SEED)
+    batches = BucketBatches(data.edges_per_atom, TRAINING.batch_structures, CANDIDATES[name].seed)
     highest = CANDIDATES[name].learning_rate
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=highest, weight_decay=TRAINING.weight_decay, betas=(0.9, 0.99), fused=True
@@ -125,8 +124,8 @@ def held_out_errors(model: Student, structures: list[Structure]) -> dict[str, fl
 
 
 def initial(name: str, elements: list[int]) -> Student:
-    """A candidate with weights that follow from the seed."""
-    with seeded():
+    """A candidate with initial weights, the same in every run."""
+    with seeded(CANDIDATES[name].seed):
         return CANDIDATES[name].make(elements, CUTOFF_ANGSTROM)
 
 

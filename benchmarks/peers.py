@@ -255,10 +255,10 @@ def boxed(atoms: Atoms) -> Atoms:
 
 
 @contextmanager
-def seeded() -> Iterator[None]:
+def seeded(seed: int = 0) -> Iterator[None]:
     """Random weights that are the same in every run; PyTorch's global random numbers stay as they are."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         yield
 
 
