@@ -403,9 +403,9 @@ def test_wrong_input_is_refused_and_does_not_kill_the_process():
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    fused_library.load_library.cache_clear()
+    fused_library.loaded_library.cache_clear()
     yield tmp_path / "cache" / "potstill"
-    fused_library.load_library.cache_clear()
+    fused_library.loaded_library.cache_clear()
 
 
 def executable(path: Path, script: str) -> Path:
@@ -453,14 +453,14 @@ def test_builds_for_other_machines_and_of_other_compilers_give_the_same(build, m
     if compiler:
         monkeypatch.setenv("CXX", compiler)
     monkeypatch.setattr(fused_library, "OPTIONAL_FLAGS", (flags,))
-    fused_library.load_library.cache_clear()
+    fused_library.loaded_library.cache_clear()
     try:
         for shape in ("nano", "unpadded", "four layers, l = 3"):
             model = lively(ELEMENTS, **SHAPES[shape])
             found = model.predict(batch_of(model, structures, 0.5), kernel=FusedKernel(model))
             assert_close(found, in_float64(model, structures))
     finally:
-        fused_library.load_library.cache_clear()
+        fused_library.loaded_library.cache_clear()
 
 
 @pytest.mark.usefixtures("empty_cache")
@@ -529,7 +529,7 @@ def test_a_compiler_with_options_is_understood(monkeypatch, quick_compiler):
 def test_what_was_compiled_is_not_compiled_again(tmp_path, empty_cache):
     fused_library.load_library()
     assert times_compiled(tmp_path) == 1
-    fused_library.load_library.cache_clear()
+    fused_library.loaded_library.cache_clear()
     fused_library.load_library()
     FusedKernel(random_student([1, 8]).model)
     assert times_compiled(tmp_path) == 1
@@ -541,12 +541,12 @@ def test_what_was_compiled_is_not_compiled_again(tmp_path, empty_cache):
 def test_other_flags_and_another_source_are_compiled_anew(tmp_path, monkeypatch):
     fused_library.load_library()
     monkeypatch.setattr(fused_library, "FLAGS", (*fused_library.FLAGS, "-g"))
-    fused_library.load_library.cache_clear()
+    fused_library.loaded_library.cache_clear()
     fused_library.load_library()
     changed = tmp_path / "fused.cpp"
     changed.write_bytes(fused_library.SOURCE.read_bytes() + b"// changed\n")
     monkeypatch.setattr(fused_library, "SOURCE", changed)
-    fused_library.load_library.cache_clear()
+    fused_library.loaded_library.cache_clear()
     fused_library.load_library()
     assert times_compiled(tmp_path) == 3
 

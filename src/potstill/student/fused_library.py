@@ -18,7 +18,15 @@ from potstill.errors import PotstillError
 
 SOURCE = Path(__file__).with_name("fused.cpp")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-ffp-contract=fast", "-shared", "-fPIC")
-OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-fopenmp",), ())  # the first that compiles
+# the first that compiles; without OpenMP there is one thread
+OPTIONAL_FLAGS = (
+    ("-march=native", "-fopenmp"),
+    ("-mcpu=native", "-fopenmp"),
+    ("-fopenmp",),
+    ("-march=native",),
+    ("-mcpu=native",),
+    (),
+)
 COMPILE_SECONDS = 300
 
 
@@ -26,7 +34,6 @@ class KernelError(PotstillError):
     """The fused kernel cannot be used here; the message says why."""
 
 
-@cache
 def load_library() -> ctypes.CDLL:
     """The compiled kernel, from the cache or compiled now.
 
@@ -35,14 +42,25 @@ def load_library() -> ctypes.CDLL:
     KernelError
         If there is no compiler, or it fails.
     """
-    compiler = _compiler()
-    library = _cache_folder() / f"fused-{_key(compiler)}.so"
-    if not _whole(library):
-        _compile(compiler, library)
+    found = loaded_library()
+    if isinstance(found, str):
+        raise KernelError(found)
+    return found
+
+
+@cache
+def loaded_library() -> ctypes.CDLL | str:
+    """The compiled kernel, or why there is none: what failed once in a process is not tried again."""
     try:
+        compiler = _compiler()
+        library = _cache_folder() / f"fused-{_key(compiler)}.so"
+        if not _whole(library):
+            _compile(compiler, library)
         return ctypes.CDLL(str(library))
+    except KernelError as error:
+        return str(error)
     except OSError as error:
-        raise KernelError(f"the compiled kernel {library} cannot be loaded: {error}") from error
+        return f"the compiled kernel {library} cannot be loaded: {error}"
 
 
 def _whole(library: Path) -> bool:

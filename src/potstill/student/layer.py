@@ -140,9 +140,11 @@ class ElementLinear(nn.Module):
 def grouped_product(x: torch.Tensor, matrices: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
     """(N, outputs) each group of rows of (N, inputs) times its own of the (Z, inputs, outputs) matrices.
 
-    ``torch.nn.functional.grouped_mm`` where it can: it has no float64, and wants rows of whole 16 bytes.
+    ``torch.nn.functional.grouped_mm`` where it can: it has no float64, on a GPU not every version has float32, and it wants
+    rows of whole 16 bytes. Older PyTorch does not have it.
     """
-    if x.dtype == torch.float32 and x.shape[1] % 4 == 0 and matrices.shape[2] % 4 == 0:
+    suits = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[1] % 4 == 0 and matrices.shape[2] % 4 == 0
+    if suits and hasattr(nn.functional, "grouped_mm"):
         return nn.functional.grouped_mm(x, matrices, offs=ends)
     sizes = torch.diff(ends, prepend=ends.new_zeros(1)).tolist()
     return torch.cat([part @ matrix for part, matrix in zip(x.split(sizes), matrices.unbind(0), strict=True)])
