@@ -22,6 +22,7 @@ def test_parts_add_up_and_every_figure_is_there():
     assert size.atoms == 216
     assert 10 < size.neighbors_per_atom < 100
     assert all(seconds > 0 for seconds in size.seconds.values())
+    assert size.kernel_kilobytes_per_atom is None or 1 < size.kernel_kilobytes_per_atom < 30
     assert "torch" in size.seconds
 
 

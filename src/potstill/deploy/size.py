@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -21,6 +22,8 @@ from potstill.registry import symbols_of
 from potstill.student.batch import make_batch
 from potstill.student.config import StudentArchitecture, StudentConfig, refuse_outside
 from potstill.student.files import count_parameters
+from potstill.student.fused import FusedKernel
+from potstill.student.fused_library import KernelError
 from potstill.student.model import Student
 from potstill.types import Batch, Structure
 
@@ -46,6 +49,8 @@ class StudentSize:
         In the structure that was counted and timed.
     weight_megabytes
         Of the weights in float32.
+    kernel_kilobytes_per_atom
+        Working memory of the fused kernel for that structure, or None where it cannot be had.
     atoms
         In that structure.
     seconds
@@ -59,6 +64,7 @@ class StudentSize:
     flops_per_atom: float
     neighbors_per_atom: float
     weight_megabytes: float
+    kernel_kilobytes_per_atom: float | None
     atoms: int
     seconds: dict[str, float]
     threads: int
@@ -99,10 +105,22 @@ def measure_size(config: StudentConfig, symbols: Sequence[str]) -> StudentSize:
         flops_per_atom=_flops(student, batch) / len(structure),
         neighbors_per_atom=batch.edge_index.shape[1] / len(structure),
         weight_megabytes=4e-6 * parameters,
+        kernel_kilobytes_per_atom=_kernel_kilobytes(student, batch),
         atoms=len(structure),
         seconds=seconds,
         threads=torch.get_num_threads(),
     )
+
+
+def _kernel_kilobytes(student: Student, batch: Batch) -> float | None:
+    try:
+        kernel = FusedKernel(student)
+    except KernelError:
+        return None
+    with ThreadPoolExecutor(1) as pool:  # a new thread has no memory of other calls
+        pool.submit(student.predict, batch, kernel=kernel).result()
+        held: int = pool.submit(kernel.bytes_held).result()
+    return 1e-3 * held / len(batch.atomic_numbers)
 
 
 def _parts(student: Student) -> dict[str, int]:
@@ -167,6 +185,8 @@ def print_size(size: StudentSize, config: StudentConfig, console: Console) -> No
         table.add_row(f"  {part}", f"{count / 1e6:.3f} million")
     neighbors = f"{size.neighbors_per_atom:.0f} neighbours"
     table.add_row("matrix products", f"{size.flops_per_atom / 1e6:.1f} MFLOP per atom ({neighbors}), energy and forces")
+    if size.kernel_kilobytes_per_atom is not None:
+        table.add_row("memory, fused", f"{size.kernel_kilobytes_per_atom:.1f} kB per atom, beside the neighbour list")
     for backend, seconds in size.seconds.items():
         rate = f"{size.atoms / seconds:,.0f} atoms/s"
         table.add_row(f"speed, {backend}", f"{1e3 * seconds:.2f} ms for {size.atoms} atoms, {size.threads} threads: {rate}")

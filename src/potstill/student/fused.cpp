@@ -227,7 +227,17 @@ struct Memory {
     std::vector<float> mixed, raw, norm, pre, raw_vectors, vector_norm, gates;
     std::vector<float> densities, before;  // for training
     std::vector<Block> blocks;
+
+    size_t bytes() const {
+        const std::vector<float>* floats[] = {&edges, &edge_gradient, &first_sent, &sent, &sent_vectors, &state, &state_gradient,
+                                              &vector_gradient, &density_gradient, &mixed, &raw, &norm, &pre, &raw_vectors,
+                                              &vector_norm, &gates, &densities, &before};
+        size_t sum = 8 * (order.size() + place.size() + start.size() + next.size()) + 4 * neighbor.size();
+        for (const auto* each : floats) sum += 4 * each->size();
+        return sum + sizeof(Block) * blocks.size();
+    }
 };
+thread_local Memory memory;
 // memory of a worker: one block of atoms
 struct Scratch {
     std::vector<float> parts, gradients, mixed, x, raw, norm, pre, act, grad, sent, vectors, gate_gradient;
@@ -851,7 +861,6 @@ struct Run {
 
 template <bool TRAINING>
 int run(const Model& model, const Atoms& atoms, const Learned* learned, int threads) {
-    static thread_local Memory memory;
     const int widths[] = {model.features, model.channels, model.vectors, model.products, model.hidden};
     for (int width : widths)
         if (width % LANES) return 1;
@@ -870,6 +879,9 @@ int run(const Model& model, const Atoms& atoms, const Learned* learned, int thre
 }  // namespace
 
 extern "C" int student_lanes(void) { return LANES; }
+
+// bytes that the calling thread keeps for its next call
+extern "C" int64_t student_memory(void) { return (int64_t)memory.bytes(); }
 
 // 0 if done, 1 if there is no code for the sizes, 2 if memory ran out
 extern "C" int student_energy_gradient(const Model* model, const Atoms* atoms, int threads) {

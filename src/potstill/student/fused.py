@@ -79,6 +79,11 @@ class FusedKernel:
         self._weights.merge(edges.present)
         return edges.energy_gradient(self._library, self._weights)
 
+    def bytes_held(self) -> int:
+        """Memory that the calling thread's last and largest calls of any kernel left, for the next one."""
+        self._library.student_memory.restype = ctypes.c_int64
+        return int(self._library.student_memory())
+
     def __reduce__(self) -> tuple[object, ...]:
         """Copies and pickles are made anew from the student."""
         return FusedKernel, (self._student,)
