@@ -15,7 +15,9 @@ STUDENTS: dict[str, tuple[Tier, Backend]] = {
     "student nano": ("nano", "fused"),
     "student small": ("small", "fused"),
     "student base": ("base", "fused"),
+    "student nano, PyTorch": ("nano", "torch"),
     "student base, PyTorch": ("base", "torch"),
+    "student xl, PyTorch": ("xl", "torch"),
     "student large": ("large", "fused"),
     "student xl": ("xl", "fused"),
 }
