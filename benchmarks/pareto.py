@@ -36,15 +36,16 @@ from timing import KEEP_FREED_MEMORY, Runner, evaluations, figures, one_thread_c
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from potstill.config import TrainConfig
-from potstill.dataset import Dataset
+from potstill.dataset import Dataset, Records
 from potstill.deploy.student import DeployedStudent
 from potstill.registry import symbols_of
 from potstill.student.files import count_parameters
 from potstill.student.fused import FusedTraining
 from potstill.student.model import Student
-from potstill.train.data import BucketBatches, LabelledStructures
+from potstill.train.batches import Batches
+from potstill.train.data import LabelledStructures
 from potstill.train.module import mean_errors
-from potstill.train.references import fit_reference_energies
+from potstill.train.references import compositions, fit_reference_energies
 from potstill.types import Structure
 
 CUTOFF_ANGSTROM = 4.5
@@ -60,11 +61,12 @@ def train(name: str, path: Path, minutes: float) -> dict[str, Any]:
     training = [dataset[int(k)] for k in dataset.split("train")]
     elements = known_elements(training)
     model, averaged = (initial(name, elements) for _ in range(2))
-    model.reference_energies.copy_(torch.from_numpy(fit_reference_energies(training, elements)))
+    _, amounts, energy = compositions(Records.of(training))
+    model.reference_energies.copy_(torch.from_numpy(fit_reference_energies(amounts, energy)))
     averaged.load_state_dict(model.state_dict())
     averaged.requires_grad_(requires_grad=False)
-    data = LabelledStructures(training, CUTOFF_ANGSTROM)
-    batches = BucketBatches(data.edges_per_atom, TRAINING.batch_structures, CANDIDATES[name].seed)
+    data = LabelledStructures(Records.of(training), CUTOFF_ANGSTROM)
+    batches = Batches(data.sizes, TRAINING.batch_structures, seed=CANDIDATES[name].seed)
     highest = CANDIDATES[name].learning_rate
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=highest, weight_decay=TRAINING.weight_decay, betas=(0.9, 0.99), fused=True
@@ -73,8 +75,7 @@ def train(name: str, path: Path, minutes: float) -> dict[str, Any]:
     started, step, atoms, recent = time.process_time(), 0, 0, []
     while (progress := (time.process_time() - started) / (60 * minutes)) < 1:
         if step % len(batches) == 0:
-            batches.set_epoch(step // len(batches))
-            order = list(batches)
+            order = list(batches.of_epoch(step // len(batches)))
         for group in optimizer.param_groups:
             group["lr"] = highest * min(1.0, (step + 1) / WARMUP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * progress))
         batch = data[order[step % len(batches)]]
@@ -107,7 +108,7 @@ def train(name: str, path: Path, minutes: float) -> dict[str, Any]:
 
 def held_out_errors(model: Student, structures: list[Structure]) -> dict[str, float]:
     """Mean absolute error of the energy, mean length of the force error, mean absolute error of the stress."""
-    data = LabelledStructures(structures, CUTOFF_ANGSTROM)
+    data = LabelledStructures(Records.of(structures), CUTOFF_ANGSTROM)
     order = np.argsort(data.edges_per_atom, kind="stable").tolist()
     energy, forces, stress = [], [], []
     for start in range(0, len(order), EVALUATION_BATCH):

@@ -140,7 +140,10 @@ class TrainConfig(Section):
     """Section ``train``: how the student learns."""
 
     epochs: Annotated[int, Field(gt=0, description="passes over the training families")] = 100
-    batch_structures: Annotated[int, Field(gt=0, description="structures in one step")] = 16
+    batch_structures: Annotated[int, Field(gt=0, description="structures in one step at most")] = 16
+    batch_atoms: Annotated[
+        int | None, Field(gt=0, description="atoms in one step at most; a structure with more has a step for itself")
+    ] = None
     learning_rate: Annotated[float, Field(gt=0, description="highest learning rate (AdamW)")] = 2e-3
     warmup_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the steps before the cosine decay")] = 0.03
     weight_decay: Annotated[float, Field(ge=0, description="of AdamW")] = 1e-3
@@ -149,6 +152,9 @@ class TrainConfig(Section):
     stress_weight: Annotated[float, Field(ge=0, description="of the stress error in eV/Å^3")] = 10.0
     ema_decay: Annotated[float, Field(ge=0, lt=1, description="of the averaged weights that become the student")] = 0.995
     clip_gradient: Annotated[float, Field(gt=0, description="largest norm of the gradient")] = 40.0
+    checkpoint_minutes: Annotated[float, Field(ge=0, description="time between checkpoints; one is at each epoch's end")] = (
+        5.0
+    )
     backend: Annotated[
         Backend, Field(description="fused: the C++ kernel, on a CPU; torch: PyTorch; auto: the first if it can be had")
     ] = "auto"

@@ -17,21 +17,40 @@ SKIN_ANGSTROM = 1.0  # best or near it in dynamics of crystals and molecules; 0.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Neighbors:
-    """Directed pairs within a cutoff, sorted by receiver.
+class Edges:
+    """Directed pairs of atoms, sorted by receiver.
 
     Parameters
     ----------
     edge_index
-        (2, e) int64, receiver i and sender j; every pair appears in both directions.
+        (2, e) integers, receiver i and sender j; every pair appears in both directions.
     edge_shift
         (e, 3) integers S: ``r = positions[j] + S @ cell - positions[i]``.
-    distance
-        (e,) lengths of r in Å.
     """
 
     edge_index: Array
     edge_shift: Array
+
+    def compact(self) -> Edges:
+        """The same in the smallest integers that hold it, for keeping many."""
+        return Edges(_smallest(self.edge_index), _smallest(self.edge_shift))
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the arrays."""
+        return int(self.edge_index.nbytes + self.edge_shift.nbytes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbors(Edges):
+    """Directed pairs within a cutoff, sorted by receiver, int64.
+
+    Parameters
+    ----------
+    distance
+        (e,) lengths of r in Å.
+    """
+
     distance: Array
 
 
@@ -57,7 +76,11 @@ def find_neighbors(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: f
     box = _box(cell, pbc)
     search = vesin.NeighborList(cutoff=cutoff_angstrom, full_list=True)
     pairs, shift, distance = search.compute(  # views of memory that is the search's own: copied by take()
-        points=positions, box=box, periodic=np.ascontiguousarray(pbc), quantities="PSd", copy=False
+        points=np.asarray(positions, dtype=np.float64),
+        box=box,
+        periodic=np.ascontiguousarray(pbc),
+        quantities="PSd",
+        copy=False,
     )
     receiver = pairs[:, 0].astype(np.min_scalar_type(len(positions)))  # 8 or 16 bits are sorted without comparisons
     order = np.argsort(receiver, kind="stable")
@@ -161,6 +184,12 @@ class _Candidates:
         squared = r[0] + r[1] + r[2]
         near = np.flatnonzero(squared < cutoff**2)
         return Neighbors(self.edge_index.take(near, axis=1), self.edge_shift.take(near, axis=0), np.sqrt(squared.take(near)))
+
+
+def _smallest(integers: Array) -> Array:
+    if integers.size == 0:
+        return integers.astype(np.int8)
+    return integers.astype(np.result_type(np.min_scalar_type(integers.min()), np.min_scalar_type(integers.max())))
 
 
 def _box(cell: Array, pbc: Array) -> Array:

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from potstill.config import Config
+from potstill.dataset import Records
 from potstill.errors import InputError, MissingExtraError, PotstillError
 from potstill.execute import available_cores
 from potstill.generate.source import SourceOptions
@@ -162,18 +164,19 @@ def _probe_label(config: Config, structures: Sequence[Structure]) -> tuple[float
 
 def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
     """Seconds of training for one structure in one epoch."""
-    from potstill.train.stage import train_structures
+    from potstill.train.stage import train_records
 
     if not labelled:
         raise PotstillError("the teacher labelled none of the probed structures")
     size = config.train.batch_structures
-    structures = [labelled[k % len(labelled)] for k in range(size * PROBE_STEPS)]
+    records = Records.of([labelled[k % len(labelled)] for k in range(size * PROBE_STEPS)])
     with tempfile.TemporaryDirectory() as folder:
         short = config.train.model_copy(update={"epochs": 1})
-        train_structures(structures[:size], [], config.student, short, Path(folder), seed=0)
+        first, none = records.gather(np.arange(size)), records.gather(np.arange(0))
+        train_records(first, none, config.student, short, Path(folder), seed=0)
         started = time.perf_counter()
-        train_structures(structures, [], config.student, short, Path(folder) / "timed", seed=0)
-        return (time.perf_counter() - started) / len(structures)
+        train_records(records, none, config.student, short, Path(folder) / "timed", seed=0)
+        return (time.perf_counter() - started) / len(records)
 
 
 def _resident_bytes() -> float:

@@ -190,7 +190,7 @@ class TestLayout:
 
     def test_arrays_of_the_reader_are_read_only_maps(self, path):
         forces = open_dataset(path).column("atoms/forces")
-        assert isinstance(forces, np.memmap)
+        assert isinstance(forces.base, np.memmap)
         with pytest.raises(ValueError, match="read-only"):
             forces[0] = 0.0
 
@@ -364,3 +364,32 @@ class TestWriting:
         for name in ("a.h5", "b.h5"):
             write_part(tmp_path / name, zoo, labelled=True)
         assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+class TestGather:
+    """Many structures as arrays, in one go."""
+
+    @pytest.mark.parametrize("indices", [[0], [3, 1, 1, 7], list(range(9)), []])
+    def test_gathers_what_indexing_gives(self, path, indices):
+        dataset = open_dataset(path)
+        found = dataset.gather(np.array(indices, dtype=int))
+        assert len(found) == len(indices)
+        for k, index in enumerate(indices):
+            structure, atoms = dataset[index], slice(found.ptr[k], found.ptr[k + 1])
+            assert np.array_equal(found.atomic_numbers[atoms], structure.atomic_numbers)
+            assert np.array_equal(found.positions[atoms], structure.positions.astype(np.float32))
+            assert np.array_equal(found.forces[atoms], structure.labels.forces.astype(np.float32))
+            assert np.array_equal(found.cell[k], structure.cell)
+            assert found.pbc[k].tolist() == structure.pbc.tolist()
+            assert found.energy[k] == structure.labels.energy
+            assert found.has_stress[k] == (structure.labels.stress is not None)
+
+    @pytest.mark.parametrize("index", [-1, 10**6])
+    def test_an_index_out_of_range_is_an_error(self, path, index):
+        with pytest.raises(IndexError, match="from 0 to"):
+            open_dataset(path).gather(np.array([0, index]))
+
+    def test_what_is_gathered_is_a_copy(self, path):
+        dataset = open_dataset(path)
+        dataset.gather(np.array([0])).forces[:] = 7.0
+        assert (dataset.column("atoms/forces")[: dataset.ptr[1]] != 7.0).any()

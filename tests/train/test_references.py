@@ -2,13 +2,23 @@
 
 import numpy as np
 
+from potstill.dataset import Records
 from potstill.testing import ethanol, rocksalt, silicon, triclinic, water
-from potstill.train.references import composition_matrix, fit_reference_energies
+from potstill.train import references
 from potstill.types import Labels, Structure
 
 
 def with_energy(structure: Structure, energy: float) -> Structure:
     return structure.with_(labels=Labels(energy, np.zeros((len(structure), 3))))
+
+
+def composition_matrix(structures, elements):
+    return references.composition_matrix(Records.of([with_energy(s, 0.0) for s in structures]), elements)
+
+
+def fit_reference_energies(structures, elements):
+    records = Records.of(structures)
+    return references.fit_reference_energies(references.composition_matrix(records, elements), records.energy)
 
 
 def composed(structure: Structure, references: dict[int, float]) -> Structure:
@@ -52,3 +62,12 @@ def test_mean_error_of_noisy_energies_is_least():
     training = [with_energy(silicon(), -10.0 + rng.normal()) for _ in range(20)]
     mean = np.mean([s.labels.energy for s in training]) / 2
     assert np.isclose(fit_reference_energies(training, [14])[0], mean)
+
+
+def test_compositions_are_those_of_all_structures(monkeypatch):
+    monkeypatch.setattr(references, "STRUCTURES_AT_ONCE", 2)
+    structures = [with_energy(s, k) for k, s in enumerate([water(), silicon(), ethanol()])]
+    elements, amounts, energy = references.compositions(Records.of(structures))
+    assert elements == [1, 6, 8, 14]
+    assert amounts.tolist() == composition_matrix(structures, elements).tolist()
+    assert energy.tolist() == [0.0, 1.0, 2.0]

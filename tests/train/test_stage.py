@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from potstill.config import TrainConfig
-from potstill.dataset import Dataset, merge, write_part
+from potstill.dataset import Dataset, Records, merge, write_part
 from potstill.deploy import load_student
 from potstill.errors import InputError
 from potstill.student.config import StudentArchitecture
@@ -23,7 +23,8 @@ from potstill.student.model import Student
 from potstill.testing import copper, rattled
 from potstill.train.data import LabelledStructures
 from potstill.train.module import Distillation, mean_errors
-from potstill.train.stage import train, train_structures
+from potstill.train.stage import train, train_records
+from potstill.types import Structure
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,10 @@ def quiet():
 def same_weights(a: Student, b: Student) -> bool:
     x, y = a.state_dict(), b.state_dict()
     return x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x)
+
+
+def train_structures(training: list[Structure], watching: list[Structure], *options, **more) -> Student:
+    return train_records(Records.of(training), Records.of(watching), *options, **more)
 
 
 class StopError(Exception):
@@ -117,8 +122,10 @@ def dataset(labelled, tmp_path) -> Dataset:
     return Dataset(tmp_path / "dataset.h5")
 
 
-def run_until(epoch: int, dataset: Dataset, folder: Path, *configs: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", KILLED, str(dataset.path), str(folder), str(epoch), *configs]
+def run_until(
+    epoch: int, dataset: Dataset, folder: Path, *configs: str, code: str = KILLED
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, str(dataset.path), str(folder), str(epoch), *configs]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env={**os.environ})
 
 
@@ -131,6 +138,31 @@ def test_kill_9_and_resume_ends_with_the_same_weights(dataset, tiny, short, tmp_
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.split("\n")[:2] == ["epoch 4", ""]
     train(dataset, tiny, short, tmp_path / "whole", seed=1)
+    a, b = (load_student(tmp_path / name).model for name in ("whole", "killed"))
+    assert same_weights(a, b)
+
+
+@pytest.mark.parametrize("step", [2, 7])
+def test_killed_within_an_epoch_and_resumed_ends_with_the_same_weights(dataset, tiny, short, tmp_path, step):
+    config = short.model_copy(update={"batch_structures": 2, "checkpoint_minutes": 0.0, "epochs": 3})
+    configs = (tiny.model_dump_json(), config.model_dump_json())
+    killing = KILLED.replace(
+        "def report(",
+        f"""
+from potstill.train.module import Distillation
+def dies(self, optimizer):
+    if self.global_step == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[3] == "0":
+    Distillation.on_before_optimizer_step = dies
+
+def report(""",
+    )
+    killed = run_until(0, dataset, tmp_path / "killed", *configs, code=killing)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed = run_until(-1, dataset, tmp_path / "killed", *configs)
+    assert resumed.returncode == 0, resumed.stderr
+    train(dataset, tiny, config, tmp_path / "whole", seed=1)
     a, b = (load_student(tmp_path / name).model for name in ("whole", "killed"))
     assert same_weights(a, b)
 
@@ -168,7 +200,7 @@ def test_a_few_structures_are_learnt(labelled, tiny, tmp_path):
     reports = []
     student = train_structures(labelled, [], tiny, config, tmp_path, seed=1, on_epoch=lambda _, r: reports.append(r))
     assert reports[-1]["loss"] < 0.3 * reports[0]["loss"]
-    batch = LabelledStructures(labelled, tiny.cutoff_angstrom)[list(range(len(labelled)))]
+    batch = LabelledStructures(Records.of(labelled), tiny.cutoff_angstrom)[list(range(len(labelled)))]
     errors = mean_errors(student.predict(batch.inputs), batch)
     zero = batch.forces.norm(dim=1).mean()
     assert errors["forces"] < 0.3 * zero
@@ -180,7 +212,7 @@ def test_report_is_the_mean_over_the_epoch(labelled, tiny, tmp_path):
     config = TrainConfig(epochs=1, batch_structures=1, learning_rate=1e-12, weight_decay=0)
     reports = []
     student = train_structures(periodic, [], tiny, config, tmp_path, seed=1, on_epoch=lambda _, r: reports.append(r))
-    batch = LabelledStructures(periodic, tiny.cutoff_angstrom)[list(range(len(periodic)))]
+    batch = LabelledStructures(Records.of(periodic), tiny.cutoff_angstrom)[list(range(len(periodic)))]
     errors = mean_errors(student.predict(batch.inputs), batch)
     for name, error in errors.items():
         assert reports[0][f"train_{name}"] == pytest.approx(float(error), rel=1e-4), name
@@ -191,7 +223,7 @@ def test_watched_errors_are_those_of_the_averaged_student(labelled, tiny, short,
     student = train_structures(
         labelled, labelled[:4], tiny, short, tmp_path, seed=1, on_epoch=lambda _, r: reports.append(r)
     )
-    batch = LabelledStructures(labelled[:4], tiny.cutoff_angstrom)[[0, 1, 2, 3]]
+    batch = LabelledStructures(Records.of(labelled[:4]), tiny.cutoff_angstrom)[[0, 1, 2, 3]]
     errors = mean_errors(student.predict(batch.inputs), batch)
     assert reports[-1]["valid_forces"] == pytest.approx(float(errors["forces"]), rel=1e-4)
 
@@ -199,7 +231,7 @@ def test_watched_errors_are_those_of_the_averaged_student(labelled, tiny, short,
 def test_mean_errors_of_exact_labels_are_zero_and_stress_counts_only_where_known(labelled, tiny, tmp_path):
     config = TrainConfig(epochs=1, batch_structures=4)
     student = train_structures(labelled, [], tiny, config, tmp_path, seed=1)
-    batch = LabelledStructures(labelled[:4], tiny.cutoff_angstrom)[[0, 1, 2, 3]]
+    batch = LabelledStructures(Records.of(labelled[:4]), tiny.cutoff_angstrom)[[0, 1, 2, 3]]
     predicted = student.predict(batch.inputs)
     perfect = type(batch)(batch.inputs, predicted.energy, predicted.forces, predicted.stress, batch.has_stress)
     assert all(float(e) == 0 for e in mean_errors(predicted, perfect).values())

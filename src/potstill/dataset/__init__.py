@@ -1,7 +1,8 @@
 """The labelled dataset: streamed in as immutable parts, one HDF5 file of schema 1, read by memory map."""
 
-from potstill.dataset.read import Dataset, open_dataset
+from potstill.dataset.read import Dataset, Selection, open_dataset
+from potstill.dataset.records import Records, Source
 from potstill.dataset.split import split_by_family
 from potstill.dataset.write import merge, sealed, write_part
 
-__all__ = ["Dataset", "merge", "open_dataset", "sealed", "split_by_family", "write_part"]
+__all__ = ["Dataset", "Records", "Selection", "Source", "merge", "open_dataset", "sealed", "split_by_family", "write_part"]

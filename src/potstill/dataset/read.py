@@ -15,6 +15,7 @@ from typing import Any, overload
 import h5py
 import numpy as np
 
+from potstill.dataset.records import Records, atoms_of
 from potstill.dataset.schema import ARRAY_COLUMNS, PARTS, REFUSED_COLUMNS, SCHEMA_VERSION, TEXT_COLUMNS, checksum
 from potstill.dataset.write import datasets_of
 from potstill.errors import DatasetError, InputError
@@ -167,6 +168,39 @@ class Dataset(Sequence[Structure]):
             raise DatasetError(f"{self.path} holds no split")
         return np.flatnonzero(self._splits == PARTS.index(part))
 
+    def gather(self, indices: Array) -> Records:
+        """Labelled structures as arrays side by side, copied out of the file in one go.
+
+        Parameters
+        ----------
+        indices
+            (k,) int, none of them negative.
+
+        Raises
+        ------
+        DatasetError
+            If the file holds no labels.
+        IndexError
+            If an index is out of range.
+        """
+        if not self.labelled:
+            raise DatasetError(f"{self.path} holds no labels")
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(f"indices must be from 0 to {len(self) - 1}")
+        ptr, atoms = atoms_of(self.ptr, indices)
+        return Records(
+            ptr=ptr,
+            **{
+                c.path.rsplit("/", 1)[1]: self._columns[c.path].take(atoms if c.per_atom else indices, axis=0)
+                for c in ARRAY_COLUMNS
+            },
+        )
+
+    def select(self, part: str) -> Selection:
+        """Structures of ``"train"``, ``"valid"`` or ``"test"``, to gather from; errors are those of :meth:`split`."""
+        return Selection(self, self.split(part))
+
     def batch(self, indices: Sequence[int], cutoff_angstrom: float = 5.0) -> Batch:
         """A batch with neighbour lists, ready for a student of that cutoff."""
         from potstill.student.batch import make_batch
@@ -185,6 +219,29 @@ class Dataset(Sequence[Structure]):
                 if checksum(found[name]) != stated[name]:
                     faults.append(f"{name} differs from its checksum")
         return faults
+
+
+class Selection:
+    """Some structures of a dataset, to gather from.
+
+    Parameters
+    ----------
+    dataset
+        Labelled.
+    indices
+        (S,) structures of the dataset.
+    """
+
+    def __init__(self, dataset: Dataset, indices: Array) -> None:
+        self._dataset = dataset
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def gather(self, indices: Array) -> Records:
+        """Records of these places in the selection."""
+        return self._dataset.gather(self._indices.take(indices))
 
 
 def open_dataset(path: Path | str) -> Dataset:
@@ -207,7 +264,8 @@ def _map(file: h5py.File, path: str, name: Path) -> Array:
     offset = dataset.id.get_offset()
     if offset is None:  # chunked or compressed by another program: plain read
         return np.asarray(dataset[:])
-    return np.memmap(name, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
+    # as a plain array: each view of a np.memmap costs microseconds
+    return np.asarray(np.memmap(name, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape))
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from potstill.evaluate.errors import Comparison, per_element, summary
 from potstill.evaluate.speed import compare_speed
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
-from potstill.train.references import composition_matrix, fit_reference_energies
+from potstill.train.references import composition_matrix, compositions, fit_reference_energies
 from potstill.types import Array, Finding, Structure, Teacher
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def evaluate(
         raise InputError("the test part of the split is empty: raise dataset.test_fraction or the number of structures")
     on_step("errors on held-out families")
     comparison = Comparison(held_out, _label_in_batches(student, held_out))
-    baseline = _composition_baseline(dataset, held_out)
+    baseline = _composition_baseline(dataset)
     report: dict[str, Any] = summary(comparison, baseline)
     report["per_source"] = {
         name: summary(comparison.subset(rows), baseline[rows])
@@ -146,12 +146,11 @@ def _label_in_batches(student: DeployedStudent, structures: Sequence[Structure])
     return [labels[k] for k in range(len(structures))]
 
 
-def _composition_baseline(dataset: Dataset, held_out: Sequence[Structure]) -> Array:
+def _composition_baseline(dataset: Dataset) -> Array:
     """(S,) energy per atom predicted by reference energies alone, fitted to the training part."""
-    training = [dataset[int(k)] for k in dataset.split("train")]
-    elements = sorted({int(z) for s in training for z in s.atomic_numbers})
-    amounts = composition_matrix(held_out, elements)
-    return np.asarray(amounts @ fit_reference_energies(training, elements) / amounts.sum(axis=1))
+    elements, amounts, energy = compositions(dataset.select("train"))
+    held_out = composition_matrix(dataset.gather(dataset.split("test")), elements)
+    return np.asarray(held_out @ fit_reference_energies(amounts, energy) / held_out.sum(axis=1))
 
 
 def _speed_systems(systems: Sequence[Structure], held_out: Sequence[Structure]) -> list[tuple[str, Sequence[Structure]]]:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from potstill.neighbors import Neighbors, structure_neighbors
-from potstill.types import Batch, Structure
+from potstill.neighbors import Edges, structure_neighbors
+from potstill.types import Array, Batch, Structure
 
 
 def make_batch(
     structures: Sequence[Structure],
     cutoff_angstrom: float,
     *,
-    neighbors: Sequence[Neighbors] | None = None,
+    neighbors: Sequence[Edges] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
     """Put structures side by side.
@@ -33,16 +33,54 @@ def make_batch(
     """
     if neighbors is None:
         neighbors = [structure_neighbors(s, cutoff_angstrom) for s in structures]
-    sizes = np.array([len(s) for s in structures])
-    ptr = np.concatenate([[0], np.cumsum(sizes)])
-    edges = [n.edge_index + start for n, start in zip(neighbors, ptr[:-1], strict=True)]
+    return join(
+        np.cumsum([0, *map(len, structures)]),
+        np.concatenate([s.atomic_numbers for s in structures]),
+        np.concatenate([s.positions for s in structures]),
+        np.stack([s.cell for s in structures]),
+        np.stack([s.pbc for s in structures]),
+        neighbors,
+        dtype=dtype,
+    )
+
+
+def join(
+    ptr: Array,
+    atomic_numbers: Array,
+    positions: Array,
+    cell: Array,
+    pbc: Array,
+    edges: Sequence[Edges],
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Batch:
+    """A batch of S structures and N atoms from their arrays.
+
+    Parameters
+    ----------
+    ptr
+        (S + 1,) int64 offsets of each structure's atoms.
+    atomic_numbers, positions
+        (N,) and (N, 3) Å.
+    cell, pbc
+        (S, 3, 3) Å and (S, 3).
+    edges
+        Neighbour list of each structure.
+    dtype
+        Of positions, cell and shifts.
+    """
+    sizes = np.diff(ptr)
+    counts = [e.edge_index.shape[1] for e in edges]
+    index = np.concatenate([e.edge_index for e in edges], axis=1, dtype=np.int64)
+    index += np.repeat(ptr[:-1], counts)
+    shift = np.concatenate([e.edge_shift for e in edges])
     return Batch(
-        atomic_numbers=torch.from_numpy(np.concatenate([s.atomic_numbers for s in structures]).astype(np.int64)),
-        positions=torch.from_numpy(np.concatenate([s.positions for s in structures])).to(dtype),
-        cell=torch.from_numpy(np.stack([s.cell for s in structures])).to(dtype),
+        atomic_numbers=torch.from_numpy(atomic_numbers.astype(np.int64)),
+        positions=torch.from_numpy(positions).to(dtype),
+        cell=torch.from_numpy(cell).to(dtype),
         ptr=torch.from_numpy(ptr),
         structure=torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)),
-        edge_index=torch.from_numpy(np.concatenate(edges, axis=1)),
-        edge_shift=torch.from_numpy(np.concatenate([n.edge_shift for n in neighbors])).to(dtype),
-        periodic=torch.tensor([bool(s.pbc.all()) for s in structures]),
+        edge_index=torch.from_numpy(index),
+        edge_shift=torch.from_numpy(shift).to(dtype),
+        periodic=torch.from_numpy(pbc.all(axis=1)),
     )

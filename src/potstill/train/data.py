@@ -1,19 +1,27 @@
-"""Training batches: a dataset's structures with their neighbour lists and labels, in buckets of like size."""
+"""Training batches: records with their neighbour lists, made by a thread while the step before is computed."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from potstill.neighbors import structure_neighbors
-from potstill.student.batch import make_batch
-from potstill.types import Array, Batch, Structure
+from potstill.dataset.records import Records, Source
+from potstill.execute import available_cores
+from potstill.neighbors import Edges, find_neighbors
+from potstill.student.batch import join
+from potstill.train.batches import Batches
+from potstill.types import Array, Batch
 
-BUCKET_BATCHES = 8
+BATCHES_AHEAD = 4
+STRUCTURES_AT_ONCE = 256  # while neighbour lists are first made
+CACHE_BYTES = 2 * 10**9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,69 +54,134 @@ class LabelledBatch:
         return LabelledBatch(inputs=self.inputs.to(device), **labels)
 
 
-class LabelledStructures(torch.utils.data.Dataset[LabelledBatch]):
-    """Structures whose neighbour lists were made once; an item is a whole batch, asked for by its indices."""
+class LabelledStructures:
+    """Labelled structures as batches, asked for by their indices.
 
-    def __init__(self, structures: Sequence[Structure], cutoff_angstrom: float) -> None:
-        self.structures = list(structures)
-        self.cutoff = cutoff_angstrom
-        self._neighbors = [structure_neighbors(s, cutoff_angstrom) for s in self.structures]
-
-    def __len__(self) -> int:
-        return len(self.structures)
-
-    @property
-    def edges_per_atom(self) -> Array:
-        """(S,) mean number of neighbours, by which batches are put together."""
-        return np.array([len(n.distance) / len(s) for n, s in zip(self._neighbors, self.structures, strict=True)])
-
-    def __getitem__(self, indices: Sequence[int]) -> LabelledBatch:
-        chosen = [self.structures[i] for i in indices]
-        labels = [s.labels for s in chosen if s.labels is not None]
-        stress = [np.zeros((3, 3)) if x.stress is None else x.stress for x in labels]
-        return LabelledBatch(
-            inputs=make_batch(chosen, self.cutoff, neighbors=[self._neighbors[i] for i in indices]),
-            energy=torch.tensor([x.energy for x in labels], dtype=torch.float64),
-            forces=torch.from_numpy(np.concatenate([x.forces for x in labels])).float(),
-            stress=torch.from_numpy(np.stack(stress)).float(),
-            has_stress=torch.tensor([x.stress is not None for x in labels]),
-        )
-
-
-class BucketBatches(torch.utils.data.Sampler[list[int]]):
-    """Index lists, shuffled anew by each epoch's own random numbers, so that a resumed run sees the same batches.
-
-    Structures with a like number of neighbours share a batch: the student pads neighbours to the fullest atom's.
+    Neighbour lists are made once, several structures at a time, and kept in a compact form as far as ``cache_bytes`` go;
+    the others are made again for each batch.
 
     Parameters
     ----------
+    source
+        Records, or a selection of a file that may exceed memory.
+    cutoff_angstrom
+        Of the student, in Å.
+    cache_bytes
+        Largest memory for neighbour lists.
+
+    Attributes
+    ----------
+    sizes
+        (S,) atoms of each structure.
     edges_per_atom
-        (S,) of the structures to draw from.
-    size
-        Structures in a batch.
-    seed
-        With the epoch's number it gives the order.
+        (S,) mean number of neighbours.
     """
 
-    def __init__(self, edges_per_atom: Array, size: int, seed: int) -> None:
-        self._edges = edges_per_atom
-        self._size = size
-        self._seed = seed
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The order of this epoch comes next (Lightning calls it)."""
-        self._epoch = epoch
+    def __init__(self, source: Source, cutoff_angstrom: float, *, cache_bytes: int = CACHE_BYTES) -> None:
+        self._source = source
+        self._cutoff = cutoff_angstrom
+        self._kept: dict[int, Edges] = {}
+        self._left = cache_bytes
+        self.sizes = np.zeros(len(source), dtype=np.int64)
+        self.edges_per_atom = np.zeros(len(source))
+        starts = range(0, len(source), STRUCTURES_AT_ONCE)
+        with ThreadPoolExecutor(available_cores()) as pool:  # the search is in C++ and lets other threads run
+            for start, (sizes, edges) in zip(starts, pool.map(self._search, starts), strict=True):
+                chunk = slice(start, start + len(sizes))
+                self.sizes[chunk] = sizes
+                self.edges_per_atom[chunk] = [e.edge_index.shape[1] for e in edges] / sizes
+                self._keep(start, edges)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._edges) / self._size)
+        return len(self.sizes)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        rng = np.random.default_rng([self._seed, self._epoch])
-        order = rng.permutation(len(self._edges))
-        batches: list[list[int]] = []
-        for start in range(0, len(order), self._size * BUCKET_BATCHES):
-            chunk = order[start : start + self._size * BUCKET_BATCHES]
-            chunk = chunk[np.argsort(self._edges[chunk], kind="stable")]
-            batches += [chunk[k : k + self._size].tolist() for k in range(0, len(chunk), self._size)]
-        yield from (batches[k] for k in rng.permutation(len(batches)))
+    def __getitem__(self, indices: Array) -> LabelledBatch:
+        records = self._source.gather(np.asarray(indices))
+        edges = [self._kept.get(int(k)) or self._edges(records, place) for place, k in enumerate(indices)]
+        return LabelledBatch(
+            inputs=join(records.ptr, records.atomic_numbers, records.positions, records.cell, records.pbc, edges),
+            energy=torch.from_numpy(records.energy),
+            forces=torch.from_numpy(records.forces).float(),
+            stress=torch.from_numpy(records.stress).float(),
+            has_stress=torch.from_numpy(records.has_stress),
+        )
+
+    def _search(self, start: int) -> tuple[Array, list[Edges]]:
+        records = self._source.gather(np.arange(start, min(start + STRUCTURES_AT_ONCE, len(self._source))))
+        return np.diff(records.ptr), [self._edges(records, k) for k in range(len(records))]
+
+    def _edges(self, records: Records, k: int) -> Edges:
+        atoms = slice(records.ptr[k], records.ptr[k + 1])
+        return find_neighbors(records.positions[atoms], records.cell[k], records.pbc[k], self._cutoff)
+
+    def _keep(self, start: int, edges: list[Edges]) -> None:
+        for k, each in enumerate(edges, start):
+            compact = each.compact()
+            self._left -= compact.bytes
+            if self._left < 0:
+                return
+            self._kept[k] = compact
+
+
+class Loader:
+    """The batches of one epoch after another, made ahead by a thread; knows where it is, so that a run can go on there.
+
+    Parameters
+    ----------
+    data
+        Where batches come from.
+    batches
+        Which structures are in them.
+    """
+
+    def __init__(self, data: LabelledStructures, batches: Batches) -> None:
+        self._data = data
+        self._batches = batches
+        self._done = 0
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[LabelledBatch]:
+        """Batches of :attr:`epoch`, from the first that was not given before."""
+        self._done %= max(len(self), 1)
+        wanted = list(self._batches.of_epoch(self.epoch))[self._done :]
+        made: queue.Queue[LabelledBatch | Exception] = queue.Queue(BATCHES_AHEAD)
+        stop = threading.Event()
+
+        def make() -> None:
+            for indices in wanted:
+                try:
+                    item: LabelledBatch | Exception = self._data[indices]
+                except Exception as error:  # noqa: BLE001 - raised where batches are taken
+                    item = error
+                while not stop.is_set():
+                    try:
+                        made.put(item, timeout=0.1)
+                        break
+                    except queue.Full:
+                        continue
+                if stop.is_set() or isinstance(item, Exception):
+                    return
+
+        thread = threading.Thread(target=make, name="batches", daemon=True)
+        thread.start()
+        try:
+            for _ in wanted:
+                item = made.get()
+                if isinstance(item, Exception):
+                    raise item
+                self._done += 1
+                yield item
+        finally:
+            stop.set()
+            thread.join()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is within the epoch (Lightning calls it)."""
+        return {"epoch": self.epoch, "done": self._done % max(len(self), 1)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there (Lightning calls it)."""
+        self.epoch, self._done = state["epoch"], state["done"]

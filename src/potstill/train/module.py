@@ -68,8 +68,9 @@ class Distillation(lightning.LightningModule):
         for name, value in errors.items():
             self.log(f"valid_{name}", value, batch_size=len(batch.energy), prog_bar=name == "forces")
 
-    def on_train_batch_end(self, outputs: Any, batch: LabelledBatch, batch_idx: int) -> None:
-        """Move the averaged weights; the first steps, which forget the initial weights, count less."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step, then move the averaged weights; the first steps, which forget the initial weights, count less."""
+        super().optimizer_step(*args, **kwargs)
         decay = min(self.config.ema_decay, (1 + self.global_step) / (10 + self.global_step))
         with torch.no_grad():
             average = get_ema_multi_avg_fn(decay)

@@ -6,35 +6,53 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from potstill.types import Array, Structure
+from potstill.dataset.records import Records, Source
+from potstill.types import MAX_ATOMIC_NUMBER, Array
 
 RELATIVE_CUTOFF = 1e-8
+STRUCTURES_AT_ONCE = 4096
 
 
-def composition_matrix(structures: Sequence[Structure], elements: Sequence[int]) -> Array:
-    """(S, Z) number of atoms of each element in each structure."""
-    return np.array([[(s.atomic_numbers == z).sum() for z in elements] for s in structures], dtype=np.float64)
+def composition_matrix(records: Records, elements: Sequence[int]) -> Array:
+    """(S, Z) number of atoms of each element in each structure; others are not counted."""
+    place = np.full(256, len(elements))
+    place[list(elements)] = np.arange(len(elements))
+    structure = np.repeat(np.arange(len(records)), np.diff(records.ptr))
+    width = len(elements) + 1
+    cells = np.bincount(structure * width + place[records.atomic_numbers], minlength=len(records) * width)
+    return cells.reshape(len(records), width)[:, :-1].astype(np.float64)
 
 
-def fit_reference_energies(structures: Sequence[Structure], elements: Sequence[int]) -> Array:
+def compositions(source: Source) -> tuple[list[int], Array, Array]:
+    """Atomic numbers that occur, (S, Z) number of their atoms in each structure, and (S,) energies in eV."""
+    every = range(1, MAX_ATOMIC_NUMBER + 1)
+    amounts, energies = [np.zeros((0, len(every)))], [np.zeros(0)]
+    for start in range(0, len(source), STRUCTURES_AT_ONCE):
+        records = source.gather(np.arange(start, min(start + STRUCTURES_AT_ONCE, len(source))))
+        amounts.append(composition_matrix(records, every))
+        energies.append(records.energy)
+    counted = np.concatenate(amounts)
+    present = np.flatnonzero(counted.any(axis=0))
+    return (present + 1).tolist(), counted[:, present], np.concatenate(energies)
+
+
+def fit_reference_energies(amounts: Array, energy: Array) -> Array:
     """Least squares of the energy per atom on the composition.
 
     Where compositions do not tell elements apart, the solution of least norm is taken.
 
     Parameters
     ----------
-    structures
-        Labelled.
-    elements
-        Atomic numbers, in the order of the result.
+    amounts
+        (S, Z) number of atoms of each element in each structure.
+    energy
+        (S,) eV.
 
     Returns
     -------
     Array
         (Z,) eV per atom.
     """
-    amounts = composition_matrix(structures, elements)
     atoms = amounts.sum(axis=1)
-    energy = np.array([s.labels.energy for s in structures if s.labels is not None])
     solution, *_ = np.linalg.lstsq(amounts / atoms[:, None], energy / atoms, rcond=RELATIVE_CUTOFF)
     return np.asarray(solution)

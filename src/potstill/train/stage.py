@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from potstill.dataset import Dataset, sealed
+from potstill.dataset import Dataset, Source, sealed
 from potstill.errors import InputError
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
 from potstill.student.config import StudentArchitecture, refuse_outside
 from potstill.student.files import count_parameters, save_student
+from potstill.student.fused import FusedTraining, kernel_of
 from potstill.student.model import Student
-from potstill.train.data import BucketBatches, LabelledStructures
+from potstill.train.batches import Batches
+from potstill.train.data import LabelledStructures, Loader
 from potstill.train.module import Distillation
-from potstill.train.references import fit_reference_energies
-from potstill.types import Structure
+from potstill.train.references import compositions, fit_reference_energies
 
 if TYPE_CHECKING:
     from potstill.config import TrainConfig
@@ -67,18 +68,17 @@ def train(
     Path
         The folder.
     """
-    training = [dataset[int(k)] for k in dataset.split("train")]
-    watching = [dataset[int(k)] for k in dataset.split("valid")]
-    if not training:
+    training, watching = dataset.select("train"), dataset.select("valid")
+    if not len(training):
         raise InputError("the training part of the split is empty: raise the number of structures")
-    averaged = train_structures(training, watching, student, config, folder, seed=seed, on_epoch=on_epoch)
+    averaged = train_records(training, watching, student, config, folder, seed=seed, on_epoch=on_epoch)
     save_student(averaged, folder, {**(provenance or {}), "epochs": config.epochs})
     return folder
 
 
-def train_structures(
-    training: Sequence[Structure],
-    watching: Sequence[Structure],
+def train_records(
+    training: Source,
+    watching: Source,
     student: StudentConfig,
     config: TrainConfig,
     folder: Path,
@@ -86,28 +86,34 @@ def train_structures(
     seed: int,
     on_epoch: Callable[[int, EpochReport], None] = lambda epoch, report: None,
 ) -> Student:
-    """Train on labelled structures, with checkpoints below ``folder``; the averaged student comes back."""
+    """Train on records, with checkpoints below ``folder``; the averaged student comes back."""
     keep_freed_memory()
     torch.set_num_threads(available_cores())
-    elements = sorted(set(np.concatenate([s.atomic_numbers for s in training]).tolist()))
+    elements, amounts, energy = compositions(training)
     architecture = StudentArchitecture(**student.model_dump(), atomic_numbers=tuple(elements))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Student(architecture)
     refuse_outside(student, count_parameters(model))
-    model.reference_energies.copy_(torch.from_numpy(fit_reference_energies(training, elements)))
+    model.reference_energies.copy_(torch.from_numpy(fit_reference_energies(amounts, energy)))
     data = LabelledStructures(training, architecture.cutoff_angstrom)
-    batches = BucketBatches(data.edges_per_atom, config.batch_structures, seed)
+    batches = Batches(
+        data.sizes,
+        config.batch_structures,
+        batch_atoms=config.batch_atoms,
+        neighbors=None if kernel_of(model, config.backend, FusedTraining) else data.edges_per_atom,
+        seed=seed,
+    )
     module = Distillation(model, config, total_steps=config.epochs * len(batches))
-    _fit(module, data, batches, LabelledStructures(watching, architecture.cutoff_angstrom), config, folder, on_epoch)
+    others = LabelledStructures(watching, architecture.cutoff_angstrom)
+    _fit(module, Loader(data, batches), Loader(others, Batches(others.sizes, VALIDATION_BATCH)), config, folder, on_epoch)
     return module.averaged
 
 
 def _fit(
     module: Distillation,
-    data: LabelledStructures,
-    batches: BucketBatches,
-    watching: LabelledStructures,
+    training: Loader,
+    watching: Loader,
     config: TrainConfig,
     folder: Path,
     on_epoch: Callable[[int, EpochReport], None],
@@ -118,8 +124,8 @@ def _fit(
         accelerator="auto",
         devices=1,
         gradient_clip_val=config.clip_gradient,
-        callbacks=[_EachEpoch(on_epoch, batches, last)],
-        enable_checkpointing=False,  # done by _EachEpoch, with a rename within one folder
+        callbacks=[_Checkpoints(on_epoch, training, last, config.checkpoint_minutes)],
+        enable_checkpointing=False,  # done by _Checkpoints, with a rename within one folder
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -129,15 +135,13 @@ def _fit(
         default_root_dir=folder,
     )
     with warnings.catch_warnings():
-        # batches are assembled from arrays in memory: a worker process would only add a copy
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")  # a small dataset has no families to watch
         # Lightning 2.6 asks torch 2.13 in a way that the latter deprecates
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated.*", FutureWarning)
         trainer.fit(
             module,
-            train_dataloaders=_loader(data, batches),
-            val_dataloaders=_validation(watching),
+            train_dataloaders=training,
+            val_dataloaders=watching if len(watching) else None,
             ckpt_path=last if last.exists() else None,
             weights_only=True,
         )
@@ -145,30 +149,31 @@ def _fit(
         raise KeyboardInterrupt
 
 
-def _validation(watching: LabelledStructures) -> Any:
-    order = np.argsort(watching.edges_per_atom, kind="stable").tolist() if len(watching) else []
-    chunks = [order[k : k + VALIDATION_BATCH] for k in range(0, len(order), VALIDATION_BATCH)]
-    return _loader(watching, chunks) if chunks else None
+class _Checkpoints(Callback):
+    """Seals a checkpoint now and then and at the end of each epoch, then tells the caller the epoch's errors."""
 
-
-def _loader(data: LabelledStructures, batches: Any) -> Any:
-    # each pass draws a seed for workers; from a generator of its own, so that the caller's random numbers stay as they are
-    return torch.utils.data.DataLoader(data, sampler=batches, batch_size=None, generator=torch.Generator())
-
-
-class _EachEpoch(Callback):
-    """Tells the sampler which epoch it is; at its end seals a checkpoint, then tells the caller the errors."""
-
-    def __init__(self, on_epoch: Callable[[int, EpochReport], None], batches: BucketBatches, last: Path) -> None:
+    def __init__(self, on_epoch: Callable[[int, EpochReport], None], training: Loader, last: Path, minutes: float) -> None:
         self._on_epoch = on_epoch
-        self._batches = batches
+        self._training = training
         self._last = last
+        self._seconds = 60.0 * minutes
+        self._saved = time.monotonic()
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._batches.set_epoch(trainer.current_epoch)
+        self._training.epoch = trainer.current_epoch
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if time.monotonic() - self._saved >= self._seconds and batch_idx + 1 < len(self._training):
+            self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        with sealed(self._last) as temporary:
-            trainer.save_checkpoint(temporary)
+        self._save(trainer)
         report = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._on_epoch(trainer.current_epoch + 1, report)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        with sealed(self._last) as temporary:
+            trainer.save_checkpoint(temporary)
+        self._saved = time.monotonic()

@@ -1,0 +1,117 @@
+"""Structures as arrays side by side: what a training batch is made of, without an object for each structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from potstill.errors import DatasetError
+from potstill.types import Array, Structure
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Records:
+    """S labelled structures with N atoms.
+
+    Parameters
+    ----------
+    ptr
+        (S + 1,) int64 offsets of each structure's atoms.
+    atomic_numbers
+        (N,) uint8.
+    positions, forces
+        (N, 3) Å and eV/Å.
+    cell
+        (S, 3, 3) Å, rows are lattice vectors.
+    pbc
+        (S, 3) bool.
+    energy
+        (S,) eV.
+    stress
+        (S, 3, 3) eV/Å^3, zero where ``has_stress`` is False.
+    has_stress
+        (S,) bool.
+    """
+
+    ptr: Array
+    atomic_numbers: Array
+    positions: Array
+    forces: Array
+    cell: Array
+    pbc: Array
+    energy: Array
+    stress: Array
+    has_stress: Array
+
+    @classmethod
+    def of(cls, structures: Sequence[Structure]) -> Records:
+        """Arrays of labelled structures.
+
+        Raises
+        ------
+        DatasetError
+            If one has no labels.
+        """
+        labels = [s.labels for s in structures if s.labels is not None]
+        if len(labels) < len(structures):
+            raise DatasetError(f"{len(structures) - len(labels)} of {len(structures)} structures have no labels")
+        return cls(
+            ptr=np.cumsum([0, *map(len, structures)], dtype=np.int64),
+            atomic_numbers=_joined([s.atomic_numbers for s in structures], (), np.uint8),
+            positions=_joined([s.positions for s in structures], (3,)),
+            forces=_joined([x.forces for x in labels], (3,)),
+            cell=_joined([s.cell[None] for s in structures], (3, 3)),
+            pbc=_joined([s.pbc[None] for s in structures], (3,), bool),
+            energy=np.array([x.energy for x in labels], dtype=np.float64),
+            stress=_joined([np.zeros((1, 3, 3)) if x.stress is None else x.stress[None] for x in labels], (3, 3)),
+            has_stress=np.array([x.stress is not None for x in labels], dtype=bool),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ptr) - 1
+
+    def gather(self, indices: Array) -> Records:
+        """Some of them, in the order of their indices."""
+        ptr, atoms = atoms_of(self.ptr, indices)
+        per_atom = {name: getattr(self, name).take(atoms, axis=0) for name in ("atomic_numbers", "positions", "forces")}
+        rest = ("cell", "pbc", "energy", "stress", "has_stress")
+        return Records(ptr=ptr, **per_atom, **{name: getattr(self, name).take(indices, axis=0) for name in rest})
+
+
+class Source(Protocol):
+    """Where records are gathered from: :class:`Records`, or a :class:`~potstill.dataset.Selection` of a file."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, indices: Array) -> Records:
+        """Records of these indices."""
+        ...
+
+
+def atoms_of(ptr: Array, indices: Array) -> tuple[Array, Array]:
+    """Offsets and rows of the atoms of some structures.
+
+    Parameters
+    ----------
+    ptr
+        (S + 1,) offsets of all structures' atoms.
+    indices
+        (k,) structures.
+
+    Returns
+    -------
+    ptr, rows
+        (k + 1,) offsets among the rows, and the rows themselves.
+    """
+    start = ptr.take(indices)
+    sizes = ptr.take(indices + 1) - start
+    chosen = np.zeros(len(indices) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=chosen[1:])
+    return chosen, np.arange(chosen[-1]) + np.repeat(start - chosen[:-1], sizes)
+
+
+def _joined(items: list[Array], shape: tuple[int, ...], dtype: type = np.float64) -> Array:
+    return np.concatenate([np.zeros((0, *shape), dtype), *items]).astype(dtype, copy=False)
