@@ -9,8 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
-from potstill.dataset import Dataset, merge, open_dataset, write_part
-from potstill.dataset.schema import ALIGNMENT_BYTES
+from potstill.dataset import Dataset, blocks, merge, open_dataset, write_part
+from potstill.dataset import read as reader
+from potstill.dataset.schema import ALIGNMENT_BYTES, ARRAY_COLUMNS
 from potstill.errors import DatasetError, InputError
 from potstill.types import Labels, Refused, Structure
 from potstill.units import UNITS
@@ -222,12 +223,12 @@ def blocks_of(path: Path) -> list[str]:
 class TestDamage:
     def test_a_whole_file_has_no_faults(self, path):
         assert open_dataset(path).verify() == []
-        assert len(blocks_of(path)) == 19
+        assert len(blocks_of(path)) == 32
 
     def test_a_flipped_bit_is_found_in_every_array(self, path):
         with h5py.File(path, "r") as file:
             sizes = {n: (file[n].id.get_offset(), file[n].nbytes) for n in blocks_of(path) if file[n].dtype.kind != "O"}
-        assert len(sizes) == 10
+        assert len(sizes) == 23
         whole = path.read_bytes()
         rng = np.random.default_rng(3)
         for name, (offset, size) in sizes.items():
@@ -238,7 +239,51 @@ class TestDamage:
                 faults = Dataset(path).verify()
             except DatasetError as error:  # offsets that fit no longer are refused at once
                 faults = [str(error)]
-            assert any(name in fault for fault in faults), name
+            assert any(name.removeprefix("blocks/") in fault for fault in faults), name
+
+    @pytest.mark.parametrize("name", [c.path for c in ARRAY_COLUMNS])
+    def test_a_flipped_bit_is_found_by_reading_its_block_and_no_other(self, tmp_path, zoo, monkeypatch, name):
+        monkeypatch.setattr(blocks, "BLOCK_STRUCTURES", 2)
+        monkeypatch.setattr(reader, "BLOCK_STRUCTURES", 2)
+        write_part(tmp_path / "p.h5", zoo, labelled=True)
+        merge([tmp_path / "p.h5"], tmp_path / "d.h5", attributes={})
+        with h5py.File(tmp_path / "d.h5", "r") as file:
+            offset, size, rows = file[name].id.get_offset(), file[name].nbytes, len(file[name])
+            row = int(file["structures/ptr"][4]) if name.startswith("atoms") else 4
+        damaged = bytearray((tmp_path / "d.h5").read_bytes())
+        damaged[offset + row * size // rows] ^= 4  # of structure 4
+        (tmp_path / "d.h5").write_bytes(damaged)
+        dataset = Dataset(tmp_path / "d.h5")
+        assert len(dataset.gather(np.array([0, 3, 6]))) == 3
+        assert_same(dataset[1], zoo[1])
+        for wrong in ([4], [5, 0], [6, 4]):
+            with pytest.raises(DatasetError, match=f"{name} differs from its checksum in structures 4 to 5"):
+                dataset.gather(np.array(wrong))
+        with pytest.raises(DatasetError, match="verify"):
+            dataset[5]
+
+    def test_a_changed_text_is_found_by_reading_its_structure(self, path, zoo):
+        with h5py.File(path, "a") as file:
+            file["structures/family"][3] = "another"
+        dataset = Dataset(path)
+        dataset.gather(np.array([3]))  # needs no text
+        with pytest.raises(DatasetError, match="structures/family differs"):
+            dataset[3]
+
+    def test_wrong_offsets_are_refused_at_once(self, path):
+        with h5py.File(path, "a") as file:
+            file["structures/ptr"][1] += 1
+        with pytest.raises(DatasetError, match="structures/ptr differs from its checksum"):
+            Dataset(path)
+
+    @pytest.mark.parametrize("name", ["atoms/forces", "structures/ptr", "structures/cell", "structures/id"])
+    def test_a_damaged_part_is_not_merged(self, tmp_path, zoo, name):
+        write_part(tmp_path / "p.h5", zoo, labelled=True)
+        with h5py.File(tmp_path / "p.h5", "a") as file:
+            file[name][0] = "z" if name.endswith("id") else file[name][0] + 1
+        with pytest.raises(DatasetError, match=r"p\.h5 is damaged.*\n.*--resume"):
+            merge([tmp_path / "p.h5"], tmp_path / "d.h5", attributes={})
+        assert not (tmp_path / "d.h5").exists()
 
     def test_a_changed_letter_is_found_in_every_text(self, path):
         with h5py.File(path, "r") as file:

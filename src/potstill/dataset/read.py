@@ -15,6 +15,7 @@ from typing import Any, overload
 import h5py
 import numpy as np
 
+from potstill.dataset.blocks import BLOCK_STRUCTURES, crc_of, faults_of, read_blocks
 from potstill.dataset.records import Records, atoms_of
 from potstill.dataset.schema import ARRAY_COLUMNS, PARTS, REFUSED_COLUMNS, SCHEMA_VERSION, TEXT_COLUMNS, checksum
 from potstill.dataset.write import datasets_of
@@ -66,12 +67,16 @@ class Dataset(Sequence[Structure]):
         self._text = {c.path: file[c.path].asstr()[:] for c in TEXT_COLUMNS}
         self._refused = [file[c.path].asstr()[:] for c in REFUSED_COLUMNS] if "refused" in file else []
         self.ptr: Array = file["structures/ptr"][:]
+        self._sums = read_blocks(file)
+        self._whole = {kind: np.zeros(-(-(len(self.ptr) - 1) // BLOCK_STRUCTURES), bool) for kind in ("arrays", "text")}
         self._splits = file["splits/part"][:] if "splits/part" in file else None
 
     def _validate(self) -> None:
         atoms = len(self._columns["atoms/atomic_numbers"])
         if self.ptr[0] != 0 or self.ptr[-1] != atoms or (np.diff(self.ptr) < 1).any():
             raise DatasetError(f"{self.path}: structures/ptr does not fit its {atoms} atoms")
+        if "structures/ptr" in self._sums and crc_of(self.ptr) != self._sums["structures/ptr"][0]:
+            raise DatasetError(f"{self.path}: structures/ptr differs from its checksum")
         for column in ARRAY_COLUMNS:
             rows = atoms if column.per_atom else len(self)
             if column.path in self._columns and len(self._columns[column.path]) != rows:
@@ -93,6 +98,7 @@ class Dataset(Sequence[Structure]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         k = range(len(self))[index]  # IndexError and negative indices as any sequence has them
+        self._refuse_damaged(np.array([k]), "arrays", "text")
         atoms = slice(int(self.ptr[k]), int(self.ptr[k + 1]))
         read = self._columns
         return Structure(
@@ -179,7 +185,7 @@ class Dataset(Sequence[Structure]):
         Raises
         ------
         DatasetError
-            If the file holds no labels.
+            If the file holds no labels, or a block of it differs from its checksum.
         IndexError
             If an index is out of range.
         """
@@ -188,6 +194,7 @@ class Dataset(Sequence[Structure]):
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
             raise IndexError(f"indices must be from 0 to {len(self) - 1}")
+        self._refuse_damaged(indices, "arrays")
         ptr, atoms = atoms_of(self.ptr, indices)
         return Records(
             ptr=ptr,
@@ -196,6 +203,18 @@ class Dataset(Sequence[Structure]):
                 for c in ARRAY_COLUMNS
             },
         )
+
+    def _refuse_damaged(self, indices: Array, *kinds: str) -> None:
+        """Look at the checksums of blocks that are read for the first time."""
+        blocks = indices // BLOCK_STRUCTURES
+        for kind in kinds:
+            whole = self._whole[kind]
+            if whole.take(blocks).all():
+                continue
+            new = np.unique(blocks[~whole[blocks]])
+            if faults := faults_of(self._columns if kind == "arrays" else self._text, self.ptr, self._sums, new):
+                raise DatasetError(f"{self.path} is damaged: {faults[0]}\n  see all with:  potstill verify {self.path}")
+            whole[new] = True
 
     def select(self, part: str) -> Selection:
         """Structures of ``"train"``, ``"valid"`` or ``"test"``, to gather from; errors are those of :meth:`split`."""

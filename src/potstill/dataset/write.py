@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from potstill.dataset.blocks import crc_of, faults_of, read_blocks, write_blocks
 from potstill.dataset.schema import (
     ARRAY_COLUMNS,
     REFUSED_COLUMNS,
@@ -92,6 +93,7 @@ def write_part(
         for column in REFUSED_COLUMNS:
             name = column.path.rsplit("/", 1)[1]
             _write_text(file, column.path, [getattr(r, name) for r in refused])
+        write_blocks(file)
 
 
 def merge(
@@ -135,6 +137,7 @@ def merge(
             _write_text(file, column.path, texts)
         if splits is not None:
             file["splits/part"] = np.asarray(splits, dtype=np.uint8)
+        write_blocks(file)
         _set_attributes(file, attributes)
         _set_schema(file)
         sums = {name: checksum(dataset) for name, dataset in datasets_of(file)}
@@ -155,6 +158,7 @@ def _copy_parts(parts: Sequence[Path], file: h5py.File) -> None:
         with h5py.File(part, "r") as source:
             ptr = source["structures/ptr"][:]
             s, n = len(ptr) - 1, int(ptr[-1])
+            _refuse_damaged(part, source, ptr)
             file["structures/ptr"][structure_at + 1 : structure_at + s + 1] = ptr[1:] + atom_at
             for column in (*ARRAY_COLUMNS, *TEXT_COLUMNS):
                 if column.path not in file or s == 0:
@@ -164,6 +168,14 @@ def _copy_parts(parts: Sequence[Path], file: h5py.File) -> None:
                     raise DatasetError(f"part {part} has no {column.path}, other parts have: do not mix runs")
                 file[column.path][start : start + rows] = source[column.path][:]
             structure_at, atom_at = structure_at + s, atom_at + n
+
+
+def _refuse_damaged(part: Path, file: h5py.File, ptr: Array) -> None:
+    sums = read_blocks(file)
+    wrong = "structures/ptr" in sums and crc_of(ptr) != sums["structures/ptr"][0]
+    faults = ["structures/ptr differs from its checksum"] if wrong else faults_of(file, ptr, sums)
+    if faults:
+        raise DatasetError(f"{part} is damaged: {faults[0]}\n  remove it and run again with --resume: it will be made again")
 
 
 def _value(name: str, structure: Structure) -> Any:

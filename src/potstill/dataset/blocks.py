@@ -1,0 +1,83 @@
+"""Checksums of blocks of structures, so that reading a few of them can tell whether they are what was written.
+
+A file keeps a CRC-32 for every column and block of 1,024 structures, below ``blocks/``, and one of ``structures/ptr``.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import h5py
+import numpy as np
+
+from potstill.dataset.schema import ARRAY_COLUMNS, TEXT_COLUMNS, Column
+from potstill.types import Array
+
+GROUP = "blocks"
+BLOCK_STRUCTURES = 1024
+COLUMNS = (*ARRAY_COLUMNS, *TEXT_COLUMNS)
+
+
+def write_blocks(file: h5py.File) -> None:
+    """Add the checksums of all columns of a file."""
+    ptr = file["structures/ptr"][:]
+    file[f"{GROUP}/structures/ptr"] = np.array([crc_of(ptr)], dtype=np.uint32)
+    for column in COLUMNS:
+        if column.path in file:
+            sums = [crc_of(file[column.path][rows]) for rows in rows_of_blocks(ptr, column)]
+            file[f"{GROUP}/{column.path}"] = np.array(sums, dtype=np.uint32)
+
+
+def read_blocks(file: h5py.File) -> dict[str, Array]:
+    """Checksums by path of the column; empty where a file of another program has none."""
+    paths = ("structures/ptr", *(c.path for c in COLUMNS))
+    return {path: file[f"{GROUP}/{path}"][:] for path in paths if f"{GROUP}/{path}" in file}
+
+
+def faults_of(columns: Mapping[str, Any], ptr: Array, sums: Mapping[str, Array], blocks: Array | None = None) -> list[str]:
+    """What differs from its checksum in some blocks.
+
+    Parameters
+    ----------
+    columns
+        Rows by path, to be indexed by a slice.
+    ptr
+        (S + 1,) offsets of each structure's atoms.
+    sums
+        Checksums of :func:`read_blocks`; columns without are not looked at.
+    blocks
+        Numbers of the blocks; None for all.
+    """
+    faults = []
+    for column in COLUMNS:
+        if column.path not in columns or column.path not in sums:
+            continue
+        rows = rows_of_blocks(ptr, column)
+        if len(rows) != len(sums[column.path]):
+            return [f"{column.path} has {len(rows)} blocks and {len(sums[column.path])} checksums"]
+        chosen = range(len(rows)) if blocks is None else blocks.tolist()
+        wrong = [b for b in chosen if crc_of(columns[column.path][rows[b]]) != sums[column.path][b]]
+        faults += [
+            f"{column.path} differs from its checksum in structures {b * BLOCK_STRUCTURES} to "
+            f"{min((b + 1) * BLOCK_STRUCTURES, len(ptr) - 1) - 1}"
+            for b in wrong
+        ]
+    return faults
+
+
+def rows_of_blocks(ptr: Array, column: Column) -> list[slice]:
+    """The rows of a column that belong to each block."""
+    edges = np.append(np.arange(0, len(ptr) - 1, BLOCK_STRUCTURES), len(ptr) - 1)
+    rows = (ptr[edges] if column.per_atom else edges).tolist()
+    return [slice(a, b) for a, b in pairwise(rows)]
+
+
+def crc_of(rows: Array) -> int:
+    """CRC-32 of rows in C order; texts count with their length, so that borders matter."""
+    if rows.dtype != object:
+        return zlib.crc32(np.ascontiguousarray(rows).data)
+    texts = [row.encode() if isinstance(row, str) else row for row in rows]
+    return zlib.crc32(b"".join(len(text).to_bytes(8, "little") + text for text in texts))
