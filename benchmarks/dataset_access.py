@@ -3,9 +3,9 @@
     python benchmarks/dataset_access.py [--structures 120000] [--others 3000] [--steps 60]
 
 Structures have 2 to 200 atoms, random positions, labels. All ways write and read the same fields of the same structures, the
-others fewer of them, since they are slower: rates are structures per second. ``random`` draws batches of 32 from anywhere.
-Every file is in the page cache. ``training`` trains students of two tiers on batches of at most 1,000 atoms and tells the share of
-time in which they waited for a batch, after the first ones. Needs ``pip install lmdb``.
+others fewer of them, since they are slower: rates are structures per second. ``random`` draws batches of 32 from anywhere,
+with every file in the page cache. ``training`` trains students of two tiers on batches of at most 1,000 atoms and tells the
+share of time in which they waited for a batch, after the first ones. Needs ``pip install lmdb``.
 """
 
 from __future__ import annotations
