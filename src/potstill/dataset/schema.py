@@ -6,7 +6,9 @@ Enters an open h5py file, leaves its layout; reading and writing stand in :mod:`
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -17,6 +19,7 @@ from potstill.types import Array
 SCHEMA_VERSION = 1
 PARTS = ("train", "valid", "test")
 ALIGNMENT_BYTES = 64
+METADATA_BYTES = 1 << 17  # more than the headers of all datasets
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,30 @@ TEXT_COLUMNS = (
 REFUSED_COLUMNS = tuple(Column(f"refused/{name}", "text") for name in ("id", "source", "stage", "reason", "detail"))
 
 
-def open_for_writing(path: Any) -> h5py.File:
-    """New HDF5 file whose datasets start at multiples of 64 bytes, so that they can be read by ``mmap``."""
-    return h5py.File(path, "w-", alignment_threshold=1, alignment_interval=ALIGNMENT_BYTES)
+def open_for_writing(path: Path, expected_bytes: int) -> h5py.File:
+    """New HDF5 file whose datasets start at multiples of 64 bytes, so that they can be read by ``mmap``.
+
+    Space on the disk is reserved before anything is written, since HDF5 ends the process where a disk is full; what is not
+    needed is given back when the file is closed.
+
+    Parameters
+    ----------
+    path
+        Of the new file.
+    expected_bytes
+        At least what the columns will take.
+
+    Raises
+    ------
+    OSError
+        If the disk has less.
+    """
+    aligned = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
+    h5py.File(path, "w-", **aligned).close()
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, expected_bytes + METADATA_BYTES)
+    return h5py.File(path, "r+", **aligned)
 
 
 def text_dtype() -> np.dtype[Any]:

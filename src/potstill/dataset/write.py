@@ -8,6 +8,7 @@ memory is that of one part.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,12 @@ from potstill.dataset.schema import (
 from potstill.errors import DatasetError
 from potstill.types import Array, Refused, Structure
 from potstill.units import UNITS
+
+BYTES_BESIDE_TEXT = 64  # of a text in HDF5: its place, its length, and what rounds it up
+BYTES_PER_ATOM, BYTES_PER_STRUCTURE = (
+    sum(np.dtype(c.dtype).itemsize * math.prod(c.shape) for c in ARRAY_COLUMNS if c.per_atom is per_atom)
+    for per_atom in (True, False)
+)
 
 
 @contextmanager
@@ -75,7 +82,13 @@ def write_part(
         Written as attributes of the file (dictionaries as JSON).
     """
     ptr = np.cumsum([0, *(len(s) for s in structures)]).astype(np.int64)
-    with sealed(path) as temporary, open_for_writing(temporary) as file:
+    texts = {
+        **{c.path: [_text(getattr(s, c.path.rsplit("/", 1)[1])) for s in structures] for c in TEXT_COLUMNS},
+        **{c.path: [getattr(r, c.path.rsplit("/", 1)[1]) for r in refused] for c in REFUSED_COLUMNS},
+    }
+    expected = sum(len(text.encode()) + BYTES_BESIDE_TEXT for rows in texts.values() for text in rows)
+    expected += BYTES_PER_ATOM * int(ptr[-1]) + (BYTES_PER_STRUCTURE + ptr.itemsize) * len(structures)
+    with sealed(path) as temporary, open_for_writing(temporary, expected) as file:
         _set_attributes(file, attributes or {})
         _set_schema(file)
         file["structures/ptr"] = ptr
@@ -87,12 +100,8 @@ def write_part(
             join = np.concatenate if column.per_atom else np.stack
             data = join(items) if items else np.zeros((0, *column.shape))
             file[column.path] = np.asarray(data, dtype=column.dtype).reshape(rows, *column.shape)
-        for column in TEXT_COLUMNS:
-            name = column.path.rsplit("/", 1)[1]
-            _write_text(file, column.path, [_text(getattr(s, name)) for s in structures])
-        for column in REFUSED_COLUMNS:
-            name = column.path.rsplit("/", 1)[1]
-            _write_text(file, column.path, [getattr(r, name) for r in refused])
+        for name, rows_of_text in texts.items():
+            _write_text(file, name, rows_of_text)
         write_blocks(file)
 
 
@@ -122,7 +131,8 @@ def merge(
     sizes = [_part_size(p) for p in parts]
     n_structures, n_atoms = (int(sum(column)) for column in zip(*sizes, strict=True)) if sizes else (0, 0)
     labelled = bool(parts) and _has(parts[0], "structures/energy")
-    with sealed(path) as temporary, open_for_writing(temporary) as file:
+    expected = sum(p.stat().st_size for p in ([*parts, refused_before] if refused_before else parts))
+    with sealed(path) as temporary, open_for_writing(temporary, expected + n_structures) as file:
         file.create_dataset("structures/ptr", (n_structures + 1,), "int64")
         for column in ARRAY_COLUMNS:
             if labelled or not column.label:
