@@ -438,3 +438,23 @@ class TestGather:
         dataset = open_dataset(path)
         dataset.gather(np.array([0])).forces[:] = 7.0
         assert (dataset.column("atoms/forces")[: dataset.ptr[1]] != 7.0).any()
+
+
+class TestChoosing:
+    def test_lists_arrays_and_masks(self, path):
+        dataset = open_dataset(path)
+        ids = list(dataset.ids)
+        assert [s.id for s in dataset[[3, -1, 0]]] == [ids[3], ids[-1], ids[0]]
+        assert [s.id for s in dataset[np.array([2, 2])]] == [ids[2], ids[2]]
+        mask = dataset.sources == dataset.sources[1]
+        assert [s.id for s in dataset[mask]] == [i for i, chosen in zip(ids, mask, strict=True) if chosen]
+        assert dataset[[]] == dataset[np.zeros(len(dataset), bool)] == []
+
+    def test_wrong_ones_are_errors(self, path):
+        dataset = open_dataset(path)
+        with pytest.raises(IndexError, match="mask"):
+            dataset[np.ones(len(dataset) + 1, bool)]
+        with pytest.raises(IndexError):
+            dataset[[len(dataset)]]
+        with pytest.raises(TypeError):
+            dataset[np.array([0.5])]

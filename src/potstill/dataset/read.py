@@ -93,10 +93,12 @@ class Dataset(Sequence[Structure]):
     @overload
     def __getitem__(self, index: int) -> Structure: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Structure]: ...
-    def __getitem__(self, index: int | slice) -> Structure | list[Structure]:
+    def __getitem__(self, index: slice | Array | Sequence[int]) -> list[Structure]: ...
+    def __getitem__(self, index: int | slice | Array | Sequence[int]) -> Structure | list[Structure]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
+        if isinstance(index, Sequence | np.ndarray):
+            return [self[int(i)] for i in self._chosen(np.asarray(index))]
         k = range(len(self))[index]  # IndexError and negative indices as any sequence has them
         self._refuse_damaged(np.array([k]), "arrays", "text")
         atoms = slice(int(self.ptr[k]), int(self.ptr[k + 1]))
@@ -112,6 +114,14 @@ class Dataset(Sequence[Structure]):
             generator_metadata=json.loads(self._text["structures/generator_metadata"][k]),
             labels=self._labels(k, atoms),
         )
+
+    def _chosen(self, index: Array) -> Array:
+        """Indices from a list of them or a mask."""
+        if index.dtype == bool:
+            if index.shape != (len(self),):
+                raise IndexError(f"a mask of {len(self)} structures is needed, found one of shape {index.shape}")
+            return np.flatnonzero(index)
+        return index.astype(np.int64, casting="same_kind") if index.size else np.zeros(0, np.int64)
 
     def _labels(self, k: int, atoms: slice) -> Labels | None:
         if not self.labelled:
