@@ -2,7 +2,19 @@
 
 from potstill.dataset.read import Dataset, Selection, open_dataset
 from potstill.dataset.records import Records, Source
+from potstill.dataset.shards import Shards
 from potstill.dataset.split import split_by_family
 from potstill.dataset.write import merge, sealed, write_part
 
-__all__ = ["Dataset", "Records", "Selection", "Source", "merge", "open_dataset", "sealed", "split_by_family", "write_part"]
+__all__ = [
+    "Dataset",
+    "Records",
+    "Selection",
+    "Shards",
+    "Source",
+    "merge",
+    "open_dataset",
+    "sealed",
+    "split_by_family",
+    "write_part",
+]

@@ -73,6 +73,16 @@ class Records:
     def __len__(self) -> int:
         return len(self.ptr) - 1
 
+    @classmethod
+    def join(cls, parts: Sequence[Records]) -> Records:
+        """Records one after another; at least one of them."""
+        names = ("atomic_numbers", "positions", "forces", "cell", "pbc", "energy", "stress", "has_stress")
+        sizes = np.concatenate([np.diff(part.ptr) for part in parts])
+        return cls(
+            ptr=np.concatenate([[0], np.cumsum(sizes)]),
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
+        )
+
     def gather(self, indices: Array) -> Records:
         """Some of them, in the order of their indices."""
         ptr, atoms = atoms_of(self.ptr, indices)

@@ -1,0 +1,98 @@
+"""Several dataset files as one: parts of a run that is not merged yet, or batches that were labelled one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from potstill.dataset.read import Dataset
+from potstill.dataset.records import Records
+from potstill.errors import DatasetError, InputError
+from potstill.types import Array, Structure
+
+SAME = ("teacher",)  # attributes in which files must agree
+
+
+class Shards(Sequence[Structure]):
+    """Dataset files side by side, in the order of their names; none of them is copied.
+
+    Parameters
+    ----------
+    paths
+        Files of schema 1, all labelled or none.
+
+    Raises
+    ------
+    InputError
+        If there is no file.
+    DatasetError
+        If one is damaged, some have labels and others not, their teachers differ, or a structure is in two of them.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        if not paths:
+            raise InputError("no dataset files were given")
+        self.files = [Dataset(path) for path in sorted(paths)]
+        self._first = np.cumsum([0, *map(len, self.files)])
+        first = self.files[0]
+        for file in self.files[1:]:
+            if file.labelled != first.labelled:
+                raise DatasetError(f"of {first.path} and {file.path} one has labels and the other has none")
+            for name in SAME:
+                if file.attributes.get(name) != first.attributes.get(name):
+                    raise DatasetError(f"{first.path} and {file.path} were labelled by different teachers")
+        names, counts = np.unique(self.ids.astype(str), return_counts=True)
+        if (counts > 1).any():
+            raise DatasetError(f"structure {names[counts > 1][0]} is in these files more than once")
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the files hold labels."""
+        return self.files[0].labelled
+
+    @overload
+    def __getitem__(self, index: int) -> Structure: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Structure]: ...
+    def __getitem__(self, index: int | slice) -> Structure | list[Structure]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        k = range(len(self))[index]
+        file = int(np.searchsorted(self._first, k, side="right")) - 1
+        return self.files[file][k - int(self._first[file])]
+
+    def gather(self, indices: Array) -> Records:
+        """Labelled structures as arrays side by side; see :meth:`Dataset.gather`."""
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(f"indices must be from 0 to {len(self) - 1}")
+        file = np.searchsorted(self._first, indices, side="right") - 1
+        order = np.argsort(file, kind="stable")
+        parts = [self.files[f].gather(indices[file == f] - self._first[f]) for f in np.unique(file)]
+        return Records.join(parts).gather(np.argsort(order)) if parts else self.files[0].gather(indices)
+
+    def split(self, part: str) -> Array:
+        """Indices of ``"train"``, ``"valid"`` or ``"test"`` in all files; see :meth:`Dataset.split`."""
+        return np.concatenate([f.split(part) + start for f, start in zip(self.files, self._first[:-1], strict=True)])
+
+    @cached_property
+    def ids(self) -> Array:
+        """(S,) str."""
+        return np.concatenate([f.ids for f in self.files])
+
+    @cached_property
+    def sources(self) -> Array:
+        """(S,) str."""
+        return np.concatenate([f.sources for f in self.files])
+
+    @cached_property
+    def families(self) -> Array:
+        """(S,) str."""
+        return np.concatenate([f.families for f in self.files])
