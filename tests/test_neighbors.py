@@ -8,7 +8,7 @@ import pytest
 from ase.build import bulk, fcc111, molecule
 from ase.neighborlist import neighbor_list
 
-from potstill.neighbors import VerletList, find_neighbors, structure_neighbors
+from potstill.neighbors import VerletList, find_neighbors, find_pairs, structure_neighbors
 from potstill.types import Structure
 
 TRICLINIC = np.array([[3.1, 0.0, 0.0], [1.7, 2.9, 0.0], [-1.1, 0.8, 3.3]])
@@ -211,3 +211,13 @@ def test_verlet_takes_no_heed_of_rows_that_are_not_periodic():
 def test_verlet_refuses_a_negative_skin():
     with pytest.raises(ValueError, match="negative"):
         VerletList(4.0, -0.1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pairs_are_half_of_the_neighbors(name):
+    atoms, cutoff = CASES[name]
+    found = find_neighbors(atoms.positions, np.array(atoms.cell), atoms.pbc, cutoff)
+    pairs, distance = find_pairs(atoms.positions, np.array(atoms.cell), atoms.pbc, cutoff)
+    np.testing.assert_allclose(np.sort(np.tile(distance, 2)), np.sort(found.distance), rtol=1e-12)
+    count = np.bincount(pairs.ravel(), minlength=len(atoms))
+    np.testing.assert_array_equal(count, np.bincount(found.edge_index[0], minlength=len(atoms)))

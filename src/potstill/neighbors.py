@@ -88,6 +88,27 @@ def find_neighbors(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: f
     return Neighbors(index, shift.take(order, axis=0).astype(np.int64), distance.take(order))
 
 
+def find_pairs(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: float) -> tuple[Array, Array]:
+    """Each pair of :func:`find_neighbors` in one direction only and in no order: half the work, where that is enough.
+
+    An atom near its own periodic images is paired with itself, once for each two opposite images.
+
+    Returns
+    -------
+    pairs, distance
+        (p, 2) indices of atoms, and (p,) Å.
+    """
+    search = vesin.NeighborList(cutoff=cutoff_angstrom, full_list=False)
+    pairs, distance = search.compute(
+        points=np.asarray(positions, dtype=np.float64),
+        box=_box(cell, pbc),
+        periodic=np.ascontiguousarray(pbc),
+        quantities="Pd",
+        copy=False,
+    )
+    return pairs.astype(np.int64), distance.copy()
+
+
 def structure_neighbors(structure: Structure, cutoff_angstrom: float) -> Neighbors:
     """:func:`find_neighbors` of a :class:`~potstill.types.Structure`."""
     return find_neighbors(structure.positions, structure.cell, structure.pbc, cutoff_angstrom)

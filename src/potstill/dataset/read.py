@@ -90,6 +90,15 @@ class Dataset(Sequence[Structure]):
         """Whether the file holds labels."""
         return "structures/energy" in self._columns
 
+    @property
+    def splits(self) -> Array | None:
+        """(S,) uint8 index into ``("train", "valid", "test")``, or None where the file holds no split."""
+        return None if self._splits is None else np.asarray(self._splits)
+
+    def has(self, path: str) -> bool:
+        """Whether the file holds this array, such as ``"atoms/forces"``."""
+        return path in self._columns
+
     @overload
     def __getitem__(self, index: int) -> Structure: ...
     @overload
@@ -160,6 +169,10 @@ class Dataset(Sequence[Structure]):
             raise DatasetError(f"{self.path} has no {path}; it holds {', '.join(self._columns)}")
         return self._columns[path]
 
+    def text(self, path: str) -> Array:
+        """(S,) str, one column of text such as ``"structures/family"``."""
+        return self._text[path]
+
     @cached_property
     def refused(self) -> list[Refused]:
         """What was asked for and refused, with reasons, from every stage up to this file."""
@@ -213,6 +226,16 @@ class Dataset(Sequence[Structure]):
                 for c in ARRAY_COLUMNS
             },
         )
+
+    def check(self, indices: Array) -> None:
+        """Compare the blocks of these structures with their checksums, for those who read :meth:`column` directly.
+
+        Raises
+        ------
+        DatasetError
+            If a block differs from its checksum.
+        """
+        self._refuse_damaged(np.asarray(indices, dtype=np.int64), "arrays", "text")
 
     def _refuse_damaged(self, indices: Array, *kinds: str) -> None:
         """Look at the checksums of blocks that are read for the first time."""
