@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
-from potstill.errors import BrokenExtraError, MissingExtraError
+from potstill.errors import BrokenExtraError, InputError, MissingExtraError
 
 
 def borrow(package: str, extra: str, why: str) -> ModuleType:
@@ -42,6 +42,23 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
     return f"{hint}(known: {', '.join(names)})"
+
+
+def atomic_numbers_of(symbols: Iterable[str]) -> list[int]:
+    """Atomic numbers of chemical symbols.
+
+    Raises
+    ------
+    InputError
+        If one is no element.
+    """
+    from ase.data import atomic_numbers
+
+    names = list(symbols)
+    for name in names:
+        if not atomic_numbers.get(name):
+            raise InputError(f"no element named '{name}'; {nearest(name, [s for s in atomic_numbers if atomic_numbers[s]])}")
+    return [atomic_numbers[name] for name in names]
 
 
 def symbols_of(atomic_numbers: Iterable[int]) -> list[str]:

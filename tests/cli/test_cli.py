@@ -28,6 +28,7 @@ COMMANDS = (
     "status",
     "verify",
     "convert",
+    "dataset",
     "doctor",
 )
 

@@ -1,8 +1,8 @@
 """Writing: immutable part files while work goes on, one contiguous ``dataset.h5`` when it is done.
 
 A part holds the structures of one task, whole or not at all: it is written under a temporary name, synced to disk and
-renamed. ``kill -9`` therefore costs the part in hand and never a file. :func:`merge` streams parts into one file; its
-memory is that of one part.
+renamed. ``kill -9`` therefore costs the part in hand and never a file. :func:`merge` streams parts, or whole datasets, into
+one file, some rows at a time.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ BYTES_PER_ATOM, BYTES_PER_STRUCTURE = (
     sum(np.dtype(c.dtype).itemsize * math.prod(c.shape) for c in ARRAY_COLUMNS if c.per_atom is per_atom)
     for per_atom in (True, False)
 )
+ROWS_AT_ONCE = 262_144
 
 
 @contextmanager
@@ -86,8 +87,7 @@ def write_part(
         **{c.path: [_text(getattr(s, c.path.rsplit("/", 1)[1])) for s in structures] for c in TEXT_COLUMNS},
         **{c.path: [getattr(r, c.path.rsplit("/", 1)[1]) for r in refused] for c in REFUSED_COLUMNS},
     }
-    expected = sum(len(text.encode()) + BYTES_BESIDE_TEXT for rows in texts.values() for text in rows)
-    expected += BYTES_PER_ATOM * int(ptr[-1]) + (BYTES_PER_STRUCTURE + ptr.itemsize) * len(structures)
+    expected = bytes_expected(len(structures), int(ptr[-1]), texts.values())
     with sealed(path) as temporary, open_for_writing(temporary, expected) as file:
         _set_attributes(file, attributes or {})
         _set_schema(file)
@@ -133,25 +133,43 @@ def merge(
     labelled = bool(parts) and _has(parts[0], "structures/energy")
     expected = sum(p.stat().st_size for p in ([*parts, refused_before] if refused_before else parts))
     with sealed(path) as temporary, open_for_writing(temporary, expected + n_structures) as file:
-        file.create_dataset("structures/ptr", (n_structures + 1,), "int64")
-        for column in ARRAY_COLUMNS:
-            if labelled or not column.label:
-                rows = n_atoms if column.per_atom else n_structures
-                file.create_dataset(column.path, (rows, *column.shape), column.dtype)
-        for column in TEXT_COLUMNS:
-            file.create_dataset(column.path, (n_structures,), text_dtype())
+        create_columns(file, n_structures, n_atoms, labelled=labelled)
         _copy_parts(parts, file)
-        for column in REFUSED_COLUMNS:
-            files = [refused_before, *parts] if refused_before else parts
-            texts = [text for part in files for text in _read_text(part, column.path)]
-            _write_text(file, column.path, texts)
-        if splits is not None:
-            file["splits/part"] = np.asarray(splits, dtype=np.uint8)
-        write_blocks(file)
-        _set_attributes(file, attributes)
-        _set_schema(file)
-        sums = {name: checksum(dataset) for name, dataset in datasets_of(file)}
-        file.attrs["checksums"] = json.dumps(sums, sort_keys=True)
+        files = [refused_before, *parts] if refused_before else parts
+        refused = {c.path: [text for part in files for text in _read_text(part, c.path)] for c in REFUSED_COLUMNS}
+        finish(file, attributes=attributes, splits=splits, refused=refused)
+
+
+def bytes_expected(n_structures: int, n_atoms: int, texts: Iterable[Iterable[str]]) -> int:
+    """What a file with these columns of text takes on the disk, or a little more."""
+    letters = sum(len(text.encode()) + BYTES_BESIDE_TEXT for rows in texts for text in rows)
+    return letters + BYTES_PER_ATOM * n_atoms + (BYTES_PER_STRUCTURE + 9) * n_structures  # 9: ptr and split
+
+
+def create_columns(file: h5py.File, n_structures: int, n_atoms: int, *, labelled: bool) -> None:
+    """Empty columns of the right length in a new file, to be filled in any order."""
+    file.create_dataset("structures/ptr", (n_structures + 1,), "int64")
+    for column in ARRAY_COLUMNS:
+        if labelled or not column.label:
+            rows = n_atoms if column.per_atom else n_structures
+            file.create_dataset(column.path, (rows, *column.shape), column.dtype)
+    for column in TEXT_COLUMNS:
+        file.create_dataset(column.path, (n_structures,), text_dtype())
+
+
+def finish(
+    file: h5py.File, *, attributes: Mapping[str, Any], splits: Array | None, refused: Mapping[str, Sequence[str]]
+) -> None:
+    """Refusals by path, split, attributes and checksums of a file whose columns are filled."""
+    for column in REFUSED_COLUMNS:
+        _write_text(file, column.path, refused.get(column.path, ()))
+    if splits is not None:
+        file["splits/part"] = np.asarray(splits, dtype=np.uint8)
+    write_blocks(file)
+    _set_attributes(file, attributes)
+    _set_schema(file)
+    sums = {name: checksum(dataset) for name, dataset in datasets_of(file)}
+    file.attrs["checksums"] = json.dumps(sums, sort_keys=True)
 
 
 def datasets_of(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
@@ -176,7 +194,9 @@ def _copy_parts(parts: Sequence[Path], file: h5py.File) -> None:
                 start, rows = (atom_at, n) if column.per_atom else (structure_at, s)
                 if column.path not in source:
                     raise DatasetError(f"part {part} has no {column.path}, other parts have: do not mix runs")
-                file[column.path][start : start + rows] = source[column.path][:]
+                for at in range(0, rows, ROWS_AT_ONCE):
+                    piece = source[column.path][at : min(at + ROWS_AT_ONCE, rows)]
+                    file[column.path][start + at : start + at + len(piece)] = piece
             structure_at, atom_at = structure_at + s, atom_at + n
 
 

@@ -1,0 +1,239 @@
+"""Datasets into one dataset, and a dataset into a part of it; both stream, whatever the size of the files.
+
+Enter files of schema 1, leaves a sealed file of schema 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from potstill.dataset.blocks import BLOCK_STRUCTURES
+from potstill.dataset.read import Dataset
+from potstill.dataset.records import atoms_of
+from potstill.dataset.schema import ARRAY_COLUMNS, PARTS, TEXT_COLUMNS, open_for_writing
+from potstill.dataset.split import split_by_family
+from potstill.dataset.write import bytes_expected, create_columns, finish, merge, sealed
+from potstill.errors import DatasetError, InputError
+from potstill.types import Array
+
+EXAMPLES = 5
+ADDED_UP = ("label_seconds", "label_worker_seconds")
+THEIRS = ("teacher", "potstill", "workers")  # kept where all files agree
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which structures of a dataset; all of the conditions hold, in the order of the fields.
+
+    Parameters
+    ----------
+    sources
+        Names; empty for all.
+    elements
+        Atomic numbers; structures with any other element are left out. Empty for all.
+    max_atoms
+        Largest number of atoms, or None.
+    part
+        ``"train"``, ``"valid"`` or ``"test"``, or None.
+    sample
+        This many at random, in the order of the file, or None.
+    first
+        This many from the start of what is left, or None.
+    seed
+        Of the sample.
+    """
+
+    sources: tuple[str, ...] = ()
+    elements: frozenset[int] = frozenset()
+    max_atoms: int | None = None
+    part: str | None = None
+    sample: int | None = None
+    first: int | None = None
+    seed: int = 0
+
+
+def merge_datasets(paths: Sequence[Path], target: Path, *, valid_fraction: float, test_fraction: float, seed: int) -> str:
+    """Write the structures and refusals of several datasets as one.
+
+    Where all of them hold a split, families are divided anew, so that none straddles; else the result has no split.
+
+    Parameters
+    ----------
+    paths
+        Files in the order their structures shall have.
+    target
+        The file to make.
+    valid_fraction, test_fraction, seed
+        Of the new split.
+
+    Returns
+    -------
+    str
+        One sentence about the split.
+
+    Raises
+    ------
+    InputError
+        If the target exists.
+    DatasetError
+        If teachers differ, some files have labels and others not, an id occurs twice, or a file is damaged.
+    """
+    _refuse_existing(target)
+    families: list[str] = []
+    elements: list[frozenset[int]] = []
+    owner: dict[str, Path] = {}
+    attributes: list[dict[str, Any]] = []
+    all_split = True
+    for path in paths:
+        dataset = Dataset(path)
+        _refuse_other_labels(dataset, path, attributes[0] if attributes else None, paths[0])
+        attributes.append({**dataset.attributes, "labelled": dataset.labelled})
+        _refuse_known_ids(dataset, owner)
+        families += dataset.families.tolist()
+        elements += _elements_of(dataset)
+        all_split &= dataset.splits is not None
+    splits = None
+    if all_split:
+        splits = split_by_family(families, elements, valid_fraction=valid_fraction, test_fraction=test_fraction, seed=seed)
+    merge(paths, target, attributes=_common(attributes, paths), splits=splits)
+    if splits is None:
+        return "without a split, because not every file has one"
+    shares = ", ".join(f"{int((splits == k).sum())} {name}" for k, name in enumerate(PARTS))
+    return f"families divided anew: {shares}"
+
+
+def choose(dataset: Dataset, choice: Choice) -> Array:
+    """(k,) indices of the chosen structures, ascending.
+
+    Raises
+    ------
+    InputError
+        If a source is unknown, or nothing is left.
+    """
+    kept = np.ones(len(dataset), dtype=bool)
+    if choice.sources:
+        known = sorted(set(dataset.sources.tolist()))
+        if unknown := sorted(set(choice.sources) - set(known)):
+            raise InputError(f"{dataset.path} has no source {', '.join(unknown)}; it has {', '.join(known)}")
+        kept &= np.isin(dataset.sources.astype(str), choice.sources)
+    if choice.elements:
+        kept &= _only(dataset, choice.elements)
+    if choice.max_atoms is not None:
+        kept &= np.diff(dataset.ptr) <= choice.max_atoms
+    if choice.part is not None:
+        kept &= np.isin(np.arange(len(dataset)), dataset.split(choice.part))
+    indices = np.flatnonzero(kept)
+    if choice.sample is not None and choice.sample < len(indices):
+        indices = np.sort(np.random.default_rng(choice.seed).choice(indices, choice.sample, replace=False))
+    if choice.first is not None:
+        indices = indices[: choice.first]
+    if not len(indices):
+        raise InputError(f"no structure of {dataset.path} is left by this choice")
+    return indices
+
+
+def write_subset(dataset: Dataset, indices: Array, target: Path) -> None:
+    """Write some structures, with the side of the split that they have; refusals stay with the whole.
+
+    Raises
+    ------
+    InputError
+        If the target exists.
+    DatasetError
+        If a block of the file differs from its checksum.
+    """
+    _refuse_existing(target)
+    sizes = dataset.ptr[indices + 1] - dataset.ptr[indices]
+    ptr = np.concatenate([[0], np.cumsum(sizes)])
+    texts = (dataset.text(column.path)[indices] for column in TEXT_COLUMNS)
+    expected = bytes_expected(len(indices), int(ptr[-1]), texts)
+    with sealed(target) as temporary, open_for_writing(temporary, expected) as file:
+        create_columns(file, len(indices), int(ptr[-1]), labelled=dataset.labelled)
+        file["structures/ptr"][:] = ptr
+        for start in range(0, len(indices), BLOCK_STRUCTURES):
+            some = indices[start : start + BLOCK_STRUCTURES]
+            dataset.check(some)
+            _, atoms = atoms_of(dataset.ptr, some)
+            for column in ARRAY_COLUMNS:
+                if column.path in file:
+                    rows = dataset.column(column.path).take(atoms if column.per_atom else some, axis=0)
+                    at = int(ptr[start]) if column.per_atom else start
+                    file[column.path][at : at + len(rows)] = rows
+            for column in TEXT_COLUMNS:
+                file[column.path][start : start + len(some)] = dataset.text(column.path)[some]
+        splits = None if dataset.splits is None else dataset.splits[indices]
+        finish(file, attributes=_subset_attributes(dataset), splits=splits, refused={})
+
+
+def _refuse_existing(target: Path) -> None:
+    if target.exists():
+        raise InputError(f"{target} exists already; give another name or remove it")
+
+
+def _refuse_other_labels(dataset: Dataset, path: Path, first: dict[str, Any] | None, first_path: Path) -> None:
+    if first is None:
+        return
+    if dataset.labelled != first["labelled"]:
+        with_, without = (path, first_path) if dataset.labelled else (first_path, path)
+        raise DatasetError(f"{with_} holds labels and {without} does not: label the latter first")
+    ours, theirs = first.get("teacher"), dataset.attributes.get("teacher")
+    if dataset.labelled and ours != theirs:
+        raise DatasetError(
+            "labels of different teachers do not fit together:\n"
+            f"  {first_path}: {ours or 'no teacher is named'}\n  {path}: {theirs or 'no teacher is named'}\n"
+            "  label one of them again with the teacher of the other"
+        )
+
+
+def _refuse_known_ids(dataset: Dataset, owner: dict[str, Path]) -> None:
+    """Add the ids of a file to those known; none may be known already."""
+    twice: list[str] = []
+    for name in dataset.ids.tolist():
+        if name in owner:
+            twice.append(f"{name} (also in {owner[name]})")
+        owner[name] = dataset.path
+    if twice:
+        raise DatasetError(
+            f"{dataset.path}: {len(twice)} ids occur twice, among them {', '.join(twice[:EXAMPLES])}\n"
+            "  ids must be unique in a dataset: leave one of the files out, or make one of them with another seed"
+        )
+
+
+def _elements_of(dataset: Dataset) -> list[frozenset[int]]:
+    numbers = dataset.column("atoms/atomic_numbers")
+    known: dict[bytes, frozenset[int]] = {}  # few combinations of elements, many structures
+    found = []
+    for a, b in zip(dataset.ptr[:-1].tolist(), dataset.ptr[1:].tolist(), strict=True):
+        row = numbers[a:b].tobytes()
+        kind = bytes(sorted(set(row)))
+        found.append(known.setdefault(kind, frozenset(kind)))
+    return found
+
+
+def _common(attributes: Sequence[dict[str, Any]], paths: Sequence[Path]) -> dict[str, Any]:
+    """What is true of the merged file: sums of times, whatever all agree upon, and where it came from."""
+    shared = {
+        name: attributes[0][name]
+        for name in THEIRS
+        if all(name in a and a[name] == attributes[0].get(name) for a in attributes)
+    }
+    summed = {name: sum(float(a[name]) for a in attributes) for name in ADDED_UP if all(name in a for a in attributes)}
+    return {**shared, **summed, "merged_from": [path.name for path in paths]}
+
+
+def _only(dataset: Dataset, elements: frozenset[int]) -> Array:
+    """(S,) whether a structure has no element but these."""
+    allowed = np.zeros(256, dtype=bool)
+    allowed[list(elements)] = True
+    numbers = dataset.column("atoms/atomic_numbers")
+    return np.logical_and.reduceat(allowed[numbers], dataset.ptr[:-1]) if len(dataset) else np.zeros(0, dtype=bool)
+
+
+def _subset_attributes(dataset: Dataset) -> dict[str, Any]:
+    kept: dict[str, Any] = {name: dataset.attributes[name] for name in ("teacher", "potstill") if name in dataset.attributes}
+    return {**kept, "subset_of": dataset.path.name}

@@ -1,0 +1,65 @@
+"""potstill dataset info, merge, subset, diff: what is answered, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from potstill.dataset import open_dataset
+
+
+@pytest.fixture
+def halves(build, labelled, tmp_path):
+    return [build(part).rename(tmp_path / name) for name, part in (("a.h5", labelled[::2]), ("b.h5", labelled[1::2]))]
+
+
+@pytest.mark.parametrize("command", ["info", "merge", "subset", "diff"])
+def test_help(potstill, command):
+    answer = potstill("dataset", command, "--help")
+    assert (answer.code, "Usage" in answer.out) == (0, True)
+
+
+def test_info(potstill, build, labelled):
+    answer = potstill("dataset", "info", build(labelled))
+    assert answer.code == 0
+    assert f"{len(labelled)} structures" in answer.out
+    for word in ("split:", "neighbours within 5", "pressure", "reference", "C-H", "bits of at most"):
+        assert word in answer.out or word.replace("C-H", "H-C") in answer.out
+
+
+def test_info_as_json(potstill, build, labelled):
+    answer = potstill("dataset", "info", build(labelled), "--json", "--workers", 1)
+    read = json.loads(answer.out)
+    assert (read["structures"], read["sources"]) == (len(labelled), {"metals": 12, "organic": 24})
+
+
+def test_merge_subset_diff(potstill, halves, tmp_path):
+    merged = tmp_path / "c.h5"
+    answer = potstill("dataset", "merge", *halves, merged)
+    assert answer.code == 0
+    assert "families divided anew" in answer.out
+    assert len(open_dataset(merged)) == sum(len(open_dataset(p)) for p in halves)
+    some = tmp_path / "some.h5"
+    assert potstill("dataset", "subset", merged, some, "--elements", "H,C", "--max-atoms", 8, "--first", 2).code == 0
+    assert set(open_dataset(some).column("atoms/atomic_numbers").tolist()) == {1, 6}
+    assert potstill("dataset", "diff", merged, merged).code == 0
+    answer = potstill("dataset", "diff", merged, some)
+    assert answer.code == 1
+    assert "only in the first" in answer.out
+    assert "subset_of" in answer.out
+
+
+def test_bad_input(potstill, halves, tmp_path):
+    out = tmp_path / "out.h5"
+    for arguments, message in (
+        (("merge", halves[0], out), "at least two"),
+        (("merge", *halves, out, "--test-fraction", 1.5), "less than 1"),
+        (("subset", halves[0], out, "--elements", "Xx"), "no element named 'Xx'"),
+        (("subset", halves[0], out, "--source", "none"), "no source none"),
+        (("info", out), "no dataset at"),
+        (("diff", halves[0], out), "no dataset at"),
+    ):
+        answer = potstill("dataset", *arguments)
+        assert (answer.code, message in answer.err) == (2, True), answer
+        assert not out.exists()
