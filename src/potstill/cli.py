@@ -216,7 +216,7 @@ def convert(
     source: Annotated[Path, typer.Argument(help="File to read.")],
     target: Annotated[Path, typer.Argument(help="File to write; its ending says the format.")],
 ) -> None:
-    """Convert dataset.h5 to extended XYZ (energies under REF_ keys), or back."""
+    """Convert between dataset.h5, extended XYZ, ASE databases (.db) and LMDB (.aselmdb), by the endings."""
     from potstill.dataset.convert import convert as convert_file
 
     typer.echo(f"{convert_file(source, target)} structures written to {target}")

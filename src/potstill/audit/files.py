@@ -13,7 +13,8 @@ from typing import Any
 from potstill.audit.stage import audit, write_report
 from potstill.config import AuditConfig
 from potstill.dataset import Dataset, open_dataset
-from potstill.dataset.convert import HDF5_ENDINGS, convert
+from potstill.dataset.convert import convert
+from potstill.dataset.formats import hdf5
 from potstill.errors import InputError
 from potstill.label import load_teacher
 from potstill.report.audit import write_audit_page
@@ -40,7 +41,7 @@ def audit_file(data: Path, folder: Path, teacher: str) -> dict[str, Any]:
         raise InputError(f"no file at {data}")
     with tempfile.TemporaryDirectory() as scratch:
         path = data
-        if data.suffix not in HDF5_ENDINGS:
+        if data.suffix not in hdf5.FORMAT.endings:
             path = Path(scratch) / "data.h5"
             convert(data, path)
         return _audit(open_dataset(path), folder, teacher)

@@ -1,0 +1,33 @@
+"""Files that structures come in: each module reads one kind as a stream of structures, and writes one from such a stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from potstill.dataset.formats import database, extxyz, hdf5, lmdb
+from potstill.dataset.formats.format import Format, Precision
+from potstill.errors import InputError
+
+FORMATS = (hdf5.FORMAT, extxyz.FORMAT, database.FORMAT, lmdb.FORMAT)
+
+__all__ = ["FORMATS", "Format", "Precision", "format_of", "format_to_write"]
+
+
+def format_of(path: Path) -> Format | None:
+    """Format of a file by its ending; None where it is none of ours."""
+    return next((f for f in FORMATS if path.suffix in f.endings), None)
+
+
+def format_to_write(path: Path) -> Format:
+    """Format of a file by its ending.
+
+    Raises
+    ------
+    InputError
+        If no format has that ending.
+    """
+    found = format_of(path)
+    if found is None:
+        endings = ", ".join(ending for f in FORMATS for ending in f.endings)
+        raise InputError(f"cannot write '{path.suffix}'; the endings are {endings}")
+    return found
