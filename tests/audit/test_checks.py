@@ -383,7 +383,7 @@ class TestProvenance:
         path = build(labelled)
         forces = open_dataset(path).column("atoms/forces")
         whole = bytearray(path.read_bytes())
-        whole[forces.offset + 1] ^= 1  # a change far below what any other check can see
+        whole[forces.base.offset + 1] ^= 1  # a change far below what any other check can see
         path.write_bytes(whole)
         report, _ = audit(open_dataset(path), GATES, teacher=lambda: lj)
         assert [f["check"] for f in report["findings"] if f["verdict"] != "GO"] == ["integrity"]
