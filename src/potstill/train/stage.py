@@ -175,5 +175,5 @@ class _Checkpoints(Callback):
 
     def _save(self, trainer: lightning.Trainer) -> None:
         with sealed(self._last) as temporary:
-            trainer.save_checkpoint(temporary)
+            trainer.save_checkpoint(temporary, weights_only=False)
         self._saved = time.monotonic()
