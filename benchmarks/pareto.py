@@ -190,12 +190,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     ):
         chosen = [p for p in points if p[2]["ours"] is ours]
         axes.scatter([p[0] for p in chosen], [p[1] for p in chosen], color=color, label=label, zorder=3)
-    for k, (speed, error, row) in enumerate(points):
-        below = k % 2 == 0
+    for speed, error, row in points:
+        left = row["candidate"].startswith(("base", "small", "nano, 3"))  # where others are close on the right
         axes.annotate(
             row["candidate"],
             (speed, error),
-            xytext=(4, -11 if below else 5),
+            xytext=(-6 if left else 6, -3),
+            ha="right" if left else "left",
             textcoords="offset points",
             fontsize=7.5,
         )

@@ -95,7 +95,7 @@ class FusedTraining:
     A loss L of energies E and derivatives g = dE/dr needs ``dL/dE dE/dw + dL/dg dg/dw``. The second term is the derivative
     of dE/dw along v = dL/dg, a direction in the space of edge vectors: the difference of two derivatives by the weights
     alone, with the edge vectors moved a small step along v and against it. So no second derivative is written out, and no
-    graph is kept. The error is of second order in the step: a few parts in a hundred thousand.
+    graph is kept. The error is of second order in the step: about one part in ten thousand.
 
     Parameters
     ----------
