@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from potstill.dataset.blocks import BLOCK_STRUCTURES, crc_of, faults_of, read_blocks
-from potstill.dataset.records import Records, atoms_of
+from potstill.dataset.records import Records, atoms_of, in_range
 from potstill.dataset.schema import ARRAY_COLUMNS, PARTS, REFUSED_COLUMNS, SCHEMA_VERSION, TEXT_COLUMNS, checksum
 from potstill.dataset.write import datasets_of
 from potstill.errors import DatasetError, InputError
@@ -217,9 +217,7 @@ class Dataset(Sequence[Structure]):
         """
         if not self.labelled:
             raise DatasetError(f"{self.path} holds no labels")
-        indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
-            raise IndexError(f"indices must be from 0 to {len(self) - 1}")
+        indices = in_range(indices, len(self))
         self._refuse_damaged(indices, "arrays")
         ptr, atoms = atoms_of(self.ptr, indices)
         return Records(

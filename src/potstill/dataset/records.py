@@ -101,6 +101,14 @@ class Source(Protocol):
         ...
 
 
+def in_range(indices: Array, length: int) -> Array:
+    """(k,) int64 indices, all of them from 0 to the length; IndexError where one is not."""
+    indices = np.asarray(indices, dtype=np.int64)
+    if len(indices) and (indices.min() < 0 or indices.max() >= length):
+        raise IndexError(f"indices must be from 0 to {length - 1}")
+    return indices
+
+
 def atoms_of(ptr: Array, indices: Array) -> tuple[Array, Array]:
     """Offsets and rows of the atoms of some structures.
 

@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 
 from potstill.dataset.read import Dataset
-from potstill.dataset.records import Records
+from potstill.dataset.records import Records, in_range
 from potstill.errors import DatasetError, InputError
 from potstill.types import Array, Structure
 
@@ -70,9 +70,7 @@ class Shards(Sequence[Structure]):
 
     def gather(self, indices: Array) -> Records:
         """Labelled structures as arrays side by side; see :meth:`Dataset.gather`."""
-        indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
-            raise IndexError(f"indices must be from 0 to {len(self) - 1}")
+        indices = in_range(indices, len(self))
         file = np.searchsorted(self._first, indices, side="right") - 1
         order = np.argsort(file, kind="stable")
         parts = [self.files[f].gather(indices[file == f] - self._first[f]) for f in np.unique(file)]
