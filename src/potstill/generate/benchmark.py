@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import borrow, symbols_of
+from potstill.registry import borrow
 from potstill.types import Refused, Structure
 
 EXCITED = ("CH2_s1A1d",)  # singlet methylene; its ground state is a triplet
@@ -41,7 +41,8 @@ class Benchmark(SourceOptions):
 
         def make(index: int, rng: np.random.Generator) -> Structure | Refused:
             published = known[index % len(known)]
-            return self._screen(published if index < len(known) else self._snapshot(published, rng))
+            refusal = self.refuse(published, published.generator_metadata["title"])
+            return refusal or (published if index < len(known) else self._snapshot(published, rng))
 
         return propose_each(self.name, indices, seed, make)
 
@@ -50,15 +51,6 @@ class Benchmark(SourceOptions):
         displaced = published.positions + rng.normal(0.0, self.thermal_angstrom, size=published.positions.shape)
         metadata = {**published.generator_metadata, "thermal_angstrom": self.thermal_angstrom}
         return published.with_(positions=displaced, generator_metadata=metadata)
-
-    def _screen(self, structure: Structure) -> Structure | Refused:
-        title = structure.generator_metadata["title"]
-        if len(structure) > self.max_atoms:
-            return Refused("too_many_atoms", f"{title}: {len(structure)} atoms > {self.max_atoms}")
-        foreign = set(symbols_of(structure.atomic_numbers)) - set(self.elements)
-        if self.elements and foreign:
-            return Refused("element_not_allowed", f"{title}: {', '.join(sorted(foreign))}")
-        return structure
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from potstill.errors import InputError
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import symbols_of
 from potstill.types import Refused, Structure
 
 
@@ -31,14 +30,7 @@ class Files(SourceOptions):
 
         def make(index: int, _rng: np.random.Generator) -> Structure | Refused:
             frame = frames[index]
-            if isinstance(frame, Refused):
-                return frame
-            foreign = set(symbols_of(frame.atomic_numbers)) - set(self.elements)
-            if self.elements and foreign:
-                return Refused("element_not_allowed", f"{', '.join(sorted(foreign))}")
-            if len(frame) > self.max_atoms:
-                return Refused("too_many_atoms", f"{len(frame)} atoms > {self.max_atoms}")
-            return frame
+            return frame if isinstance(frame, Refused) else self.refuse(frame) or frame
 
         return propose_each(self.name, indices, seed, make)
 

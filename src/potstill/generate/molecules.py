@@ -56,11 +56,9 @@ class Molecules(SourceOptions):
         if refusal is not None:
             return refusal
         molecule = Chem.AddHs(molecule)
-        if molecule.GetNumAtoms() > self.max_atoms:
-            return Refused("too_many_atoms", f"{smiles}: {molecule.GetNumAtoms()} atoms > {self.max_atoms}")
-        symbols = {atom.GetSymbol() for atom in molecule.GetAtoms()}
-        if self.elements and not symbols <= set(self.elements):
-            return Refused("element_not_allowed", f"{smiles}: {', '.join(sorted(symbols - set(self.elements)))}")
+        refusal = self.refuse_composition({a.GetSymbol() for a in molecule.GetAtoms()}, molecule.GetNumAtoms(), smiles)
+        if refusal is not None:
+            return refusal
         options = AllChem.ETKDGv3()
         seed, steps = int(rng.integers(2**31 - 1)), int(rng.integers(self.max_mmff_steps + 1))
         options.randomSeed = seed

@@ -12,7 +12,6 @@ import numpy as np
 from pydantic import Field
 
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import symbols_of
 from potstill.types import Refused, Structure
 
 
@@ -43,17 +42,9 @@ class Perturb(SourceOptions):
             if len(order) == 0:
                 return Refused("no_parent", "the sources before it gave nothing to copy")
             parent = parents[order[index % len(order)]]
-            return self._unwanted(parent) or self._copy(parent, rng)
+            return self.refuse(parent, parent.id) or self._copy(parent, rng)
 
         return propose_each(self.name, indices, seed, make)
-
-    def _unwanted(self, parent: Structure) -> Refused | None:
-        foreign = set(symbols_of(parent.atomic_numbers)) - set(self.elements)
-        if self.elements and foreign:
-            return Refused("element_not_allowed", f"{parent.id}: {', '.join(sorted(foreign))}")
-        if len(parent) > self.max_atoms:
-            return Refused("too_many_atoms", f"{parent.id}: {len(parent)} atoms > {self.max_atoms}")
-        return None
 
     def _copy(self, parent: Structure, rng: np.random.Generator) -> Structure:
         sigma = float(rng.uniform(*self.rattle_angstrom))

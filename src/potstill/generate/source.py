@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from potstill.registry import symbols_of
 from potstill.types import Refused, Structure
+
+CANDIDATES_PER_TASK = 32
 
 
 class SourceOptions(BaseModel, ABC):
@@ -43,6 +46,29 @@ class SourceOptions(BaseModel, ABC):
 
     def available(self) -> int | None:
         """How many structures it can give at most, or None where there is no end."""
+        return None
+
+    @property
+    def candidates_per_task(self) -> int:
+        """Candidates that are made together and sealed as one part file; a crash costs this many at most."""
+        return CANDIDATES_PER_TASK
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether its tasks must follow each other (a program that takes a whole GPU, or writes to a fixed path)."""
+        return False
+
+    def refuse(self, structure: Structure, what: str = "") -> Refused | None:
+        """None where the elements and the size are allowed; ``what`` names the structure in the refusal."""
+        return self.refuse_composition(symbols_of(structure.atomic_numbers), len(structure), what or structure.formula)
+
+    def refuse_composition(self, symbols: Collection[str], atoms: int, what: str) -> Refused | None:
+        """The same before there is a structure, so that a forbidden one need not be made."""
+        foreign = sorted(set(symbols) - set(self.elements))
+        if self.elements and foreign:
+            return Refused("element_not_allowed", f"{what}: {', '.join(foreign)}")
+        if atoms > self.max_atoms:
+            return Refused("too_many_atoms", f"{what}: {atoms} atoms > {self.max_atoms}")
         return None
 
     @abstractmethod

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from potstill.config import GenerateConfig
 
 log = logging.getLogger(__name__)
-CANDIDATES_PER_TASK = 32
 CANDIDATES_PER_ROUND = 8192
 GIVE_UP_AFTER = 50  # candidates for each structure wanted
 
@@ -157,23 +156,25 @@ def _tasks_until_full(
         missing = count.wanted - count.accepted
         # as many as the share accepted so far asks for, so that a source needs few rounds of workers
         share = max(count.accepted / start, 1 / GIVE_UP_AFTER) if start else 1.0
-        stop = min(limit, start + min(math.ceil(1.1 * missing / share), CANDIDATES_PER_ROUND))
+        more = min(math.ceil(1.1 * missing / share), CANDIDATES_PER_ROUND)
+        stop = min(limit, start + math.ceil(more / source.candidates_per_task) * source.candidates_per_task)
+        size = source.candidates_per_task
         tasks = [
             GenerateTask(
                 source=source,
                 start=k,
-                stop=min(k + CANDIDATES_PER_TASK, stop),
+                stop=min(k + size, stop),
                 seed=seed,
                 door=options,
-                path=folder / "parts" / f"{source.name}-{k:08d}-{min(k + CANDIDATES_PER_TASK, stop):08d}.h5",
+                path=folder / "parts" / f"{source.name}-{k:08d}-{min(k + size, stop):08d}.h5",
                 parents=parents,
             )
-            for k in range(start, stop, CANDIDATES_PER_TASK)
+            for k in range(start, stop, size)
         ]
         run_tasks(
             make_candidates,
             [task for task in tasks if not task.path.exists()],
-            workers=workers,
+            workers=1 if source.exclusive else workers,
             on_done=done,
         )
         yield from tasks
