@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import potstill
-from potstill.dataset.write import sealed
+from potstill.dataset.seal import sealed
 from potstill.errors import RunFolderError
 
 STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")

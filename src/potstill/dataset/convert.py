@@ -14,7 +14,7 @@ import numpy as np
 
 from potstill.dataset.formats import Precision, format_of, format_to_write, hdf5
 from potstill.dataset.formats.atoms import read_with_ase, record_of
-from potstill.dataset.write import sealed
+from potstill.dataset.seal import sealed
 from potstill.errors import DatasetError, InputError
 from potstill.types import Array, Labels, Structure
 

@@ -1,13 +1,13 @@
 """Reading: a dataset file as a sequence of structures with labels.
 
-The arrays are memory-mapped at their offset in the file, so opening costs nothing and data may exceed memory. Text is
-read once. A file without units or of another schema version is refused.
+The arrays are memory-mapped at their offset in the file, so opening costs nothing and data may exceed memory. A column of
+text of a large file is read when it is first asked for. A file without units or of another schema version is refused.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -17,11 +17,20 @@ import numpy as np
 
 from potstill.dataset.blocks import BLOCK_STRUCTURES, crc_of, faults_of, read_blocks
 from potstill.dataset.records import Records, atoms_of, in_range
-from potstill.dataset.schema import ARRAY_COLUMNS, PARTS, REFUSED_COLUMNS, SCHEMA_VERSION, TEXT_COLUMNS, checksum
-from potstill.dataset.write import datasets_of
+from potstill.dataset.schema import (
+    ARRAY_COLUMNS,
+    PARTS,
+    REFUSED_COLUMNS,
+    SCHEMA_VERSION,
+    TEXT_COLUMNS,
+    checksum,
+    datasets_of,
+)
 from potstill.errors import DatasetError, InputError
 from potstill.types import Array, Batch, Labels, Refused, Structure
 from potstill.units import UNITS
+
+READ_TEXT_AT_ONCE = 10_000  # structures: opening a small file once is faster than once for each column
 
 
 class Dataset(Sequence[Structure]):
@@ -67,9 +76,11 @@ class Dataset(Sequence[Structure]):
         if missing:
             raise DatasetError(f"{self.path} lacks {', '.join(missing)}")
         self._columns = {c.path: _map(file, c.path, self.path) for c in ARRAY_COLUMNS if c.path in file}
-        self._text = {c.path: file[c.path].asstr()[:] for c in TEXT_COLUMNS}
-        self._refused = [file[c.path].asstr()[:] for c in REFUSED_COLUMNS] if "refused" in file else []
+        refusals = REFUSED_COLUMNS if "refused" in file else ()
         self.ptr: Array = file["structures/ptr"][:]
+        self._text = _Texts(self.path, [c.path for c in (*TEXT_COLUMNS, *refusals)])
+        if len(self) <= READ_TEXT_AT_ONCE:
+            self._text.read_all(file)
         self._sums = read_blocks(file)
         self._whole = {kind: np.zeros(-(-(len(self.ptr) - 1) // BLOCK_STRUCTURES), bool) for kind in ("arrays", "text")}
         self._splits = file["splits/part"][:] if "splits/part" in file else None
@@ -77,9 +88,9 @@ class Dataset(Sequence[Structure]):
     def _validate(self) -> None:
         atoms = len(self._columns["atoms/atomic_numbers"])
         if self.ptr[0] != 0 or self.ptr[-1] != atoms or (np.diff(self.ptr) < 1).any():
-            raise DatasetError(f"{self.path}: structures/ptr does not fit its {atoms} atoms")
+            raise DatasetError(f"{self.path} is damaged: structures/ptr does not fit its {atoms} atoms")
         if "structures/ptr" in self._sums and crc_of(self.ptr) != self._sums["structures/ptr"][0]:
-            raise DatasetError(f"{self.path}: structures/ptr differs from its checksum")
+            raise DatasetError(f"{self.path} is damaged: structures/ptr differs from its checksum")
         for column in ARRAY_COLUMNS:
             rows = atoms if column.per_atom else len(self)
             if column.path in self._columns and len(self._columns[column.path]) != rows:
@@ -99,8 +110,8 @@ class Dataset(Sequence[Structure]):
         return None if self._splits is None else np.asarray(self._splits)
 
     def has(self, path: str) -> bool:
-        """Whether the file holds this array, such as ``"atoms/forces"``."""
-        return path in self._columns
+        """Whether the file holds this column, such as ``"atoms/forces"``."""
+        return path in self._columns or path in self._text
 
     @overload
     def __getitem__(self, index: int) -> Structure: ...
@@ -173,16 +184,23 @@ class Dataset(Sequence[Structure]):
         return self._columns[path]
 
     def text(self, path: str) -> Array:
-        """(S,) str, one column of text such as ``"structures/family"``."""
+        """(S,) str, one column of text such as ``"structures/family"``.
+
+        Raises
+        ------
+        DatasetError
+            If the file does not hold it, or it cannot be read any more.
+        """
+        if path not in self._text:
+            raise DatasetError(f"{self.path} has no {path}; it holds {', '.join(self._text)}")
         return self._text[path]
 
     @cached_property
     def refused(self) -> list[Refused]:
         """What was asked for and refused, with reasons, from every stage up to this file."""
-        return [
-            Refused(reason=reason, detail=detail, id=id_, source=source, stage=stage)
-            for id_, source, stage, reason, detail in zip(*self._refused, strict=True)
-        ]
+        names = [c.path.rsplit("/", 1)[1] for c in REFUSED_COLUMNS]
+        rows = zip(*(self._text[c.path] for c in REFUSED_COLUMNS if c.path in self._text), strict=True)
+        return [Refused(**dict(zip(names, row, strict=True))) for row in rows]
 
     def split(self, part: str) -> Array:
         """Indices of ``"train"``, ``"valid"`` or ``"test"``.
@@ -272,6 +290,34 @@ class Dataset(Sequence[Structure]):
                 if checksum(found[name]) != stated[name]:
                     faults.append(f"{name} differs from its checksum")
         return faults
+
+
+class _Texts(Mapping[str, Array]):
+    """Columns of text by path, each read when it is first asked for."""
+
+    def __init__(self, file: Path, paths: Sequence[str]) -> None:
+        self._file = file
+        self._read: dict[str, Array | None] = dict.fromkeys(paths)
+
+    def read_all(self, file: h5py.File) -> None:
+        """Read every column of the open file."""
+        self._read = {path: file[path].asstr()[:] for path in self._read}
+
+    def __getitem__(self, path: str) -> Array:
+        rows = self._read[path]
+        if rows is None:
+            try:
+                with h5py.File(self._file, "r") as file:
+                    rows = self._read[path] = file[path].asstr()[:]
+            except (OSError, UnicodeDecodeError) as error:
+                raise DatasetError(f"{self._file}: {path} is damaged: {error}") from error
+        return rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
 
 
 class Selection:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from potstill.dataset.formats.format import Format, Precision
+from potstill.dataset.merging import merge
 from potstill.dataset.read import open_dataset
-from potstill.dataset.write import merge, write_part
+from potstill.dataset.write import write_part
 from potstill.errors import InputError
 from potstill.types import Structure
 
