@@ -200,9 +200,9 @@ def status(run: RunArgument) -> None:
 @app.command()
 def verify(data: Annotated[Path, typer.Argument(help="dataset.h5 or a run folder.")]) -> None:
     """Check schema, checksums and counts of a dataset; exit 1 where something is wrong."""
-    from potstill.dataset import open_dataset
+    from potstill.dataset import open_file
 
-    dataset = open_dataset(data)
+    dataset = open_file(data)
     faults = dataset.verify()
     for fault in faults:
         typer.echo(fault)

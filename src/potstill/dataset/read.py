@@ -7,10 +7,11 @@ text of a large file is read when it is first asked for. A file without units or
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import h5py
 import numpy as np
@@ -26,14 +27,15 @@ from potstill.dataset.schema import (
     checksum,
     datasets_of,
 )
+from potstill.dataset.sequence import StructureSequence
 from potstill.errors import DatasetError, InputError
-from potstill.types import Array, Batch, Labels, Refused, Structure
+from potstill.types import Array, Labels, Refused, Structure
 from potstill.units import UNITS
 
 READ_TEXT_AT_ONCE = 10_000  # structures: opening a small file once is faster than once for each column
 
 
-class Dataset(Sequence[Structure]):
+class Dataset(StructureSequence):
     """A dataset file, read by memory map.
 
     Parameters
@@ -61,7 +63,7 @@ class Dataset(Sequence[Structure]):
         try:
             with h5py.File(self.path, "r") as file:
                 self._read(file)
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # ValueError: a text is no UTF-8, or rows end beyond the file
             raise DatasetError(f"{self.path} is damaged (cut short or overwritten): {error}") from error
         self._validate()
 
@@ -75,7 +77,9 @@ class Dataset(Sequence[Structure]):
         missing = [name for name in _required(file) if name not in file]
         if missing:
             raise DatasetError(f"{self.path} lacks {', '.join(missing)}")
-        self._columns = {c.path: _map(file, c.path, self.path) for c in ARRAY_COLUMNS if c.path in file}
+        with self.path.open("rb") as opened:  # one map for all columns: a folder may have hundreds of files
+            memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        self._columns = {c.path: _view(file[c.path], memory) for c in ARRAY_COLUMNS if c.path in file}
         refusals = REFUSED_COLUMNS if "refused" in file else ()
         self.ptr: Array = file["structures/ptr"][:]
         self._text = _Texts(self.path, [c.path for c in (*TEXT_COLUMNS, *refusals)])
@@ -101,7 +105,6 @@ class Dataset(Sequence[Structure]):
 
     @property
     def labelled(self) -> bool:
-        """Whether the file holds labels."""
         return "structures/energy" in self._columns
 
     @property
@@ -113,16 +116,7 @@ class Dataset(Sequence[Structure]):
         """Whether the file holds this column, such as ``"atoms/forces"``."""
         return path in self._columns or path in self._text
 
-    @overload
-    def __getitem__(self, index: int) -> Structure: ...
-    @overload
-    def __getitem__(self, index: slice | Array | Sequence[int]) -> list[Structure]: ...
-    def __getitem__(self, index: int | slice | Array | Sequence[int]) -> Structure | list[Structure]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if isinstance(index, Sequence | np.ndarray):
-            return [self[int(i)] for i in self._chosen(np.asarray(index))]
-        k = range(len(self))[index]  # IndexError and negative indices as any sequence has them
+    def _structure(self, k: int) -> Structure:
         self._refuse_damaged(np.array([k]), "arrays", "text")
         atoms = slice(int(self.ptr[k]), int(self.ptr[k + 1]))
         read = self._columns
@@ -138,14 +132,6 @@ class Dataset(Sequence[Structure]):
             labels=self._labels(k, atoms),
         )
 
-    def _chosen(self, index: Array) -> Array:
-        """Indices from a list of them or a mask."""
-        if index.dtype == bool:
-            if index.shape != (len(self),):
-                raise IndexError(f"a mask of {len(self)} structures is needed, found one of shape {index.shape}")
-            return np.flatnonzero(index)
-        return index.astype(np.int64, casting="same_kind") if index.size else np.zeros(0, np.int64)
-
     def _labels(self, k: int, atoms: slice) -> Labels | None:
         if not self.labelled:
             return None
@@ -153,22 +139,16 @@ class Dataset(Sequence[Structure]):
         stress = np.array(read["structures/stress"][k], float) if read["structures/has_stress"][k] else None
         return Labels(float(read["structures/energy"][k]), np.array(read["atoms/forces"][atoms], float), stress)
 
-    def __iter__(self) -> Iterator[Structure]:
-        return (self[i] for i in range(len(self)))
-
     @property
     def ids(self) -> Array:
-        """(S,) str."""
         return self._text["structures/id"]
 
     @property
     def sources(self) -> Array:
-        """(S,) str."""
         return self._text["structures/source"]
 
     @property
     def families(self) -> Array:
-        """(S,) str."""
         return self._text["structures/family"]
 
     def column(self, path: str) -> Array:
@@ -203,15 +183,6 @@ class Dataset(Sequence[Structure]):
         return [Refused(**dict(zip(names, row, strict=True))) for row in rows]
 
     def split(self, part: str) -> Array:
-        """Indices of ``"train"``, ``"valid"`` or ``"test"``.
-
-        Raises
-        ------
-        InputError
-            If the name is another.
-        DatasetError
-            If the file holds no split.
-        """
         if part not in PARTS:
             raise InputError(f"no split named '{part}'; there are {', '.join(PARTS)}")
         if self._splits is None:
@@ -219,20 +190,6 @@ class Dataset(Sequence[Structure]):
         return np.flatnonzero(self._splits == PARTS.index(part))
 
     def gather(self, indices: Array) -> Records:
-        """Labelled structures as arrays side by side, copied out of the file in one go.
-
-        Parameters
-        ----------
-        indices
-            (k,) int, none of them negative.
-
-        Raises
-        ------
-        DatasetError
-            If the file holds no labels, or a block of it differs from its checksum.
-        IndexError
-            If an index is out of range.
-        """
         if not self.labelled:
             raise DatasetError(f"{self.path} holds no labels")
         indices = in_range(indices, len(self))
@@ -267,16 +224,6 @@ class Dataset(Sequence[Structure]):
             if faults := faults_of(self._columns if kind == "arrays" else self._text, self.ptr, self._sums, new):
                 raise DatasetError(f"{self.path} is damaged: {faults[0]}\n  see all with:  potstill verify {self.path}")
             whole[new] = True
-
-    def select(self, part: str) -> Selection:
-        """Structures of ``"train"``, ``"valid"`` or ``"test"``, to gather from; errors are those of :meth:`split`."""
-        return Selection(self, self.split(part))
-
-    def batch(self, indices: Sequence[int], cutoff_angstrom: float = 5.0) -> Batch:
-        """A batch with neighbour lists, ready for a student of that cutoff."""
-        from potstill.student.batch import make_batch
-
-        return make_batch([self[int(i)] for i in indices], cutoff_angstrom)
 
     def verify(self) -> list[str]:
         """Faults found by reading everything: empty when every checksum and count is right."""
@@ -320,31 +267,8 @@ class _Texts(Mapping[str, Array]):
         return len(self._read)
 
 
-class Selection:
-    """Some structures of a dataset, to gather from.
-
-    Parameters
-    ----------
-    dataset
-        Labelled.
-    indices
-        (S,) structures of the dataset.
-    """
-
-    def __init__(self, dataset: Dataset, indices: Array) -> None:
-        self._dataset = dataset
-        self._indices = indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def gather(self, indices: Array) -> Records:
-        """Records of these places in the selection."""
-        return self._dataset.gather(self._indices.take(indices))
-
-
-def open_dataset(path: Path | str) -> Dataset:
-    """Open ``dataset.h5`` (or a run folder that holds one) for reading."""
+def open_file(path: Path | str) -> Dataset:
+    """Open ``dataset.h5``, or that of a run folder, for reading."""
     path = Path(path)
     return Dataset(path / "dataset.h5" if path.is_dir() else path)
 
@@ -356,15 +280,14 @@ def _required(file: h5py.File) -> list[str]:
     return names + [c.path for c in REFUSED_COLUMNS if "refused" in file]
 
 
-def _map(file: h5py.File, path: str, name: Path) -> Array:
-    dataset = file[path]
+def _view(dataset: h5py.Dataset, memory: mmap.mmap) -> Array:
+    """A dataset where it lies in the file, as a read-only array."""
     if dataset.size == 0:
         return np.zeros(dataset.shape, dataset.dtype)
     offset = dataset.id.get_offset()
     if offset is None:  # chunked or compressed by another program: plain read
         return np.asarray(dataset[:])
-    # as a plain array: each view of a np.memmap costs microseconds
-    return np.asarray(np.memmap(name, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape))
+    return np.frombuffer(memory, dataset.dtype, dataset.size, offset).reshape(dataset.shape)
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from potstill.dataset import Dataset, open_dataset
+from potstill.dataset import Dataset, open_file
 from potstill.report.page import figure
 from potstill.run_folder import STAGES, RunFolder
 
@@ -50,7 +50,7 @@ def open_data(run: RunFolder) -> Dataset | None:
     """The labelled dataset, else the generated structures, else None."""
     for path in (run.dataset, run.structures):
         if path.exists():
-            return open_dataset(path)
+            return open_file(path)
     return None
 
 
