@@ -218,8 +218,11 @@ def convert(
 ) -> None:
     """Convert between dataset.h5, extended XYZ, ASE databases (.db) and LMDB (.aselmdb), by the endings."""
     from potstill.dataset.convert import convert as convert_file
+    from potstill.progress import Progress
 
-    typer.echo(f"{convert_file(source, target)} structures written to {target}")
+    with Progress().counts(None, "structures written and compared") as bar:
+        count = convert_file(source, target, bar.advance)
+    typer.echo(f"{count} structures written to {target}")
 
 
 @app.command()

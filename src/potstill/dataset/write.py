@@ -53,9 +53,11 @@ class Writer:
         Of the whole file.
     labelled
         Whether it holds labels.
+    digests
+        Whether each column as a whole gets a SHA-256 too, beside the CRC-32 of its blocks.
     """
 
-    def __init__(self, file: h5py.File, n_structures: int, n_atoms: int, *, labelled: bool) -> None:
+    def __init__(self, file: h5py.File, n_structures: int, n_atoms: int, *, labelled: bool, digests: bool = True) -> None:
         self._file = file
         self._columns = [c for c in (*ARRAY_COLUMNS, *TEXT_COLUMNS) if labelled or not c.label]
         self._datasets: dict[str, h5py.Dataset] = {}
@@ -69,7 +71,8 @@ class Writer:
             shape = (n_atoms if column.per_atom else n_structures, *column.shape)
             dtype = text_dtype() if column in TEXT_COLUMNS else np.dtype(column.dtype)
             self._datasets[column.path] = file.create_dataset(column.path, shape, dtype)
-            self._digests[column.path] = start_of_checksum(shape)
+            if digests:
+                self._digests[column.path] = start_of_checksum(shape)
 
     def append(self, sizes: Array, rows: Rows) -> None:
         """Add structures.
@@ -130,6 +133,8 @@ class Writer:
             file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
         file.attrs["schema_version"] = SCHEMA_VERSION
         file.attrs["units"] = json.dumps(UNITS)
+        if not self._digests:
+            return
         digests = {path: digest.hexdigest() for path, digest in self._digests.items()}
         rest = {name: checksum(dataset) for name, dataset in datasets_of(file) if name not in digests}
         file.attrs["checksums"] = json.dumps({**digests, **rest}, sort_keys=True)
@@ -147,7 +152,8 @@ class Writer:
                 joined = np.concatenate(pieces).astype(column.dtype, copy=False)
             content = packed(joined)
             self._blocks[column.path].append(zlib.crc32(content))
-            self._digests[column.path].update(content)
+            if column.path in self._digests:
+                self._digests[column.path].update(content)
             at, n = (self._at[1], n_atoms) if column.per_atom else (self._at[0], n_structures)
             self._datasets[column.path][at : at + n] = joined
         self._sizes.append(sizes)
@@ -187,7 +193,7 @@ def write_part(
             join = np.concatenate if column.per_atom else np.array
             rows[column.path] = join([_VALUES[column.path](s) for s in structures])
     with sealed(path) as temporary, open_for_writing(temporary, expected) as file:
-        writer = Writer(file, len(sizes), int(sizes.sum()), labelled=labelled)
+        writer = Writer(file, len(sizes), int(sizes.sum()), labelled=labelled, digests=False)
         writer.append(sizes, rows)
         writer.finish(attributes=attributes or {}, refused=refusals)
 
