@@ -67,6 +67,11 @@ class GenerateConfig(Section):
     sources: Annotated[tuple[AnySource, ...], Field(min_length=1, description="sources, in order")]
     door: Annotated[DoorOptions, Field(description="geometry that is refused before labelling")] = DoorOptions()
 
+    balance: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of the candidates made of common elements that each source turns away"),
+    ] = 0.0
+
     @field_validator("elements")
     @classmethod
     def _known_elements(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:

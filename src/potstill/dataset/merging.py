@@ -12,11 +12,11 @@ import numpy as np
 from potstill.dataset.blocks import BLOCK_STRUCTURES
 from potstill.dataset.read import Dataset
 from potstill.dataset.records import atoms_of
-from potstill.dataset.schema import ARRAY_COLUMNS, REFUSED_COLUMNS, TEXT_COLUMNS, open_for_writing
+from potstill.dataset.schema import ARRAY_COLUMNS, TEXT_COLUMNS, open_for_writing
 from potstill.dataset.seal import sealed
-from potstill.dataset.write import Writer
+from potstill.dataset.write import Writer, bytes_expected, refusals_as_text
 from potstill.errors import DatasetError
-from potstill.types import Array
+from potstill.types import Array, Refused
 
 
 def merge(
@@ -26,6 +26,8 @@ def merge(
     attributes: Mapping[str, Any],
     splits: Array | None = None,
     refused_before: Path | None = None,
+    chosen: Sequence[Array] | None = None,
+    refused: Sequence[Refused] | None = None,
 ) -> None:
     """Stream part files into one sealed, contiguous, checksummed file.
 
@@ -41,33 +43,39 @@ def merge(
         (S,) uint8 index into ``("train", "valid", "test")``, or None.
     refused_before
         File of an earlier stage whose refusals are carried over.
+    chosen
+        For each part the indices of the structures to take; all where None.
+    refused
+        Refusals to write instead of those of the parts.
 
     Raises
     ------
     DatasetError
         If some parts have labels and others not, or one is damaged.
     """
-    sizes = [_size(part) for part in parts]
+    takes = [None] * len(parts) if chosen is None else chosen
+    sizes = [_size(part, take) for part, take in zip(parts, takes, strict=True)]
     labelled = bool(sizes) and sizes[0][2]
     for part, size in zip(parts, sizes, strict=True):
         if size[2] != labelled:
             raise DatasetError(f"of {parts[0]} and {part} one has labels and the other has none: do not mix runs")
     n_structures, n_atoms = (sum(size[k] for size in sizes) for k in (0, 1))
     before = [] if refused_before is None else [refused_before]
-    refused: dict[str, list[str]] = {column.path: [] for column in REFUSED_COLUMNS}
+    texts = refusals_as_text(refused or ())
     for file in before:
-        _add_refusals(Dataset(file), refused)
-    expected = sum(file.stat().st_size for file in (*before, *parts)) + n_structures
+        _add_refusals(Dataset(file), texts)
+    expected = sum(file.stat().st_size for file in (*before, *parts)) + bytes_expected(n_structures, 0, texts.values())
     with sealed(path) as temporary, open_for_writing(temporary, expected) as file:
         writer = Writer(file, n_structures, n_atoms, labelled=labelled)
-        for part in parts:
+        for part, take in zip(parts, takes, strict=True):
             try:
                 dataset = Dataset(part)
-                copy(dataset, np.arange(len(dataset)), writer)
+                copy(dataset, np.arange(len(dataset)) if take is None else take, writer)
             except DatasetError as error:
                 raise DatasetError(f"{error}\n  a part of a run is made again: remove it, then run with --resume") from error
-            _add_refusals(dataset, refused)
-        writer.finish(attributes=attributes, splits=splits, refused=refused)
+            if refused is None:
+                _add_refusals(dataset, texts)
+        writer.finish(attributes=attributes, splits=splits, refused=texts)
 
 
 def copy(dataset: Dataset, indices: Array, writer: Writer) -> None:
@@ -89,14 +97,15 @@ def copy(dataset: Dataset, indices: Array, writer: Writer) -> None:
         writer.append(np.diff(ptr), rows)
 
 
-def _size(part: Path) -> tuple[int, int, bool]:
+def _size(part: Path, take: Array | None) -> tuple[int, int, bool]:
     """Structures, atoms, and whether there are labels, without a look at anything else."""
     with h5py.File(part, "r") as file:
-        ptr = file["structures/ptr"]
-        return len(ptr) - 1, int(ptr[-1]), "structures/energy" in file
+        sizes = np.diff(file["structures/ptr"][:])
+        sizes = sizes if take is None else sizes[take]
+        return len(sizes), int(sizes.sum()), "structures/energy" in file
 
 
-def _add_refusals(dataset: Dataset, refused: dict[str, list[str]]) -> None:
-    for path in refused:
+def _add_refusals(dataset: Dataset, texts: dict[str, list[str]]) -> None:
+    for path in texts:
         if dataset.has(path):
-            refused[path] += dataset.text(path).tolist()
+            texts[path] += dataset.text(path).tolist()

@@ -185,7 +185,7 @@ def write_part(
         Written as attributes of the file (dictionaries as JSON).
     """
     sizes = np.array([len(s) for s in structures], dtype=np.int64)
-    refusals = {c.path: [getattr(r, c.path.rsplit("/", 1)[1]) for r in refused] for c in REFUSED_COLUMNS}
+    refusals = refusals_as_text(refused)
     rows: dict[str, Any] = {c.path: [_VALUES[c.path](s) for s in structures] for c in TEXT_COLUMNS}
     expected = bytes_expected(len(sizes), int(sizes.sum()), [*rows.values(), *refusals.values()])
     for column in ARRAY_COLUMNS if structures else ():
@@ -196,6 +196,11 @@ def write_part(
         writer = Writer(file, len(sizes), int(sizes.sum()), labelled=labelled, digests=False)
         writer.append(sizes, rows)
         writer.finish(attributes=attributes or {}, refused=refusals)
+
+
+def refusals_as_text(refused: Sequence[Refused]) -> dict[str, list[str]]:
+    """Columns of refusals by path."""
+    return {c.path: [getattr(r, c.path.rsplit("/", 1)[1]) for r in refused] for c in REFUSED_COLUMNS}
 
 
 def bytes_expected(n_structures: int, n_atoms: int, texts: Iterable[Iterable[str]]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,10 @@ import numpy as np
 from potstill.dataset import Dataset, merge, write_part
 from potstill.errors import PotstillError
 from potstill.execute import run_tasks
+from potstill.generate.balance import Balance
 from potstill.generate.door import Door, DoorOptions
 from potstill.generate.source import SourceOptions
-from potstill.types import Refused, Structure
+from potstill.types import Array, Refused, Structure
 
 if TYPE_CHECKING:
     from potstill.config import GenerateConfig
@@ -46,13 +48,17 @@ class GenerateTask:
 
 @dataclass(slots=True)
 class SourceCount:
-    """What one source was asked for and gave; ``made`` counts candidates of good geometry, copies among them."""
+    """What one source was asked for and gave; ``made`` counts candidates of good geometry, copies among them.
+
+    ``candidates`` are those that went through the door, from the first on.
+    """
 
     name: str
     wanted: int
     made: int = 0
     accepted: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
+    candidates: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
 
 
 def generate(
@@ -88,10 +94,7 @@ def generate(
     for source in config.resolved_sources():
         count = SourceCount(source.name, source.count)
         counts.append(count)
-        accepted, refused = _fill(source, config.door, folder, seed, workers, door, count, parts, on_progress)
-        part = folder / f"{source.name}.h5"
-        write_part(part, accepted, refused, attributes={"source": source.name})
-        parts.append(part)
+        parts.append(_fill(source, config, folder, seed, workers, door, count, parts, on_progress))
         if count.accepted < count.wanted:
             log.warning("source %s gave %d of %d structures: %s", *_shortfall(count))
     if not any(count.accepted for count in counts):
@@ -102,7 +105,7 @@ def generate(
 
 def _fill(
     source: SourceOptions,
-    options: DoorOptions,
+    config: GenerateConfig,
     folder: Path,
     seed: int,
     workers: int,
@@ -110,28 +113,39 @@ def _fill(
     count: SourceCount,
     parents: Sequence[Path],
     on_progress: Callable[[SourceCount], None],
-) -> tuple[list[Structure], list[Refused]]:
+) -> Path:
+    """Candidates through the door until the source is full; the file of those who came in and of the refusals."""
     parents_path = None
     if source.derived:
         parents_path = folder / "parts" / f"{source.name}-parents.h5"
         merge(parents, parents_path, attributes={})
-    accepted: list[Structure] = []
+    balance = Balance(config.balance, seed, source.name)
+    paths: list[Path] = []
+    taken: list[Array] = []
     refused: list[Refused] = []
-    for task in _tasks_until_full(source, options, folder, seed, workers, parents_path, count, on_progress):
+    for task in _tasks_until_full(source, config.door, folder, seed, workers, parents_path, count, on_progress):
         part = Dataset(task.path)
-        refused += part.refused
-        for structure in part:
+        refusals = list(part.refused)
+        chosen: list[int] = []
+        for k, structure in enumerate(part):
             if count.accepted == count.wanted:
                 break
-            refusal = door.admit(structure)
+            refusal = balance.weigh(structure) or door.admit(structure)
             if refusal is None:
-                accepted.append(structure)
+                balance.add(structure)
+                chosen.append(k)
                 count.accepted += 1
             else:
-                refused.append(refusal)
-        count.refused = _by_reason(refused)
+                refusals.append(refusal)
+        count.refused.update(refusal.reason for refusal in refusals)
+        refused += refusals
+        paths.append(task.path)
+        taken.append(np.array(chosen, dtype=np.int64))
+        count.candidates = task.stop
     on_progress(count)
-    return accepted, refused
+    path = folder / f"{source.name}.h5"
+    merge(paths, path, attributes={"source": source.name}, chosen=taken, refused=refused)
+    return path
 
 
 def _tasks_until_full(
@@ -201,11 +215,6 @@ def make_candidates(task: GenerateTask) -> int:
     return len(accepted)
 
 
-def _by_reason(refused: Sequence[Refused]) -> dict[str, int]:
-    reasons = [r.reason for r in refused]
-    return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
-
-
 def _shortfall(count: SourceCount) -> tuple[str, int, int, str]:
-    reasons = ", ".join(f"{n} {reason}" for reason, n in count.refused.items()) or "it has no more"
+    reasons = ", ".join(f"{n} {reason}" for reason, n in count.refused.most_common()) or "it has no more"
     return count.name, count.accepted, count.wanted, reasons
