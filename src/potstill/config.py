@@ -19,6 +19,7 @@ from potstill.generate.benchmark import Benchmark
 from potstill.generate.crystals import Crystals
 from potstill.generate.door import DoorOptions
 from potstill.generate.files import Files
+from potstill.generate.mix import Contingency
 from potstill.generate.molecules import Molecules
 from potstill.generate.perturb import Perturb
 from potstill.generate.source import SourceOptions
@@ -67,6 +68,9 @@ class GenerateConfig(Section):
     sources: Annotated[tuple[AnySource, ...], Field(min_length=1, description="sources, in order")]
     door: Annotated[DoorOptions, Field(description="geometry that is refused before labelling")] = DoorOptions()
 
+    contingency: Annotated[
+        Contingency, Field(description="the mix without a generative source that is missing or fails; see --fallback")
+    ] = Contingency()
     balance: Annotated[
         float,
         Field(ge=0, lt=1, description="share of the candidates made of common elements that each source turns away"),

@@ -46,12 +46,15 @@ class Pipeline:
         Its folder.
     progress
         Shows what goes on.
+    fallback
+        Whether the contingency mix may take the place of a generative source that is missing or fails.
     """
 
-    def __init__(self, config: Config, run: RunFolder, progress: Progress) -> None:
+    def __init__(self, config: Config, run: RunFolder, progress: Progress, *, fallback: bool = False) -> None:
         self.config = config
         self.run = run
         self.progress = progress
+        self.fallback = fallback
         self.teacher: Callable[[], Teacher] = cache(config.label.teacher.load)
 
     @property
@@ -127,6 +130,7 @@ class Pipeline:
                 self.run.structures.parent,
                 seed=self.config.seed,
                 workers=self.workers,
+                fallback=self.fallback,
                 on_progress=lambda count: bar.source(
                     count.name, max(count.accepted, min(count.made, count.wanted)), count.refused
                 ),
@@ -163,6 +167,7 @@ class Pipeline:
                 "config": self.run.config.read_text(encoding="utf-8"),
                 "potstill": __version__,
                 "label_seconds": seconds(),
+                "mix": self.run.mix(),
                 "workers": self.workers,
             },
         )

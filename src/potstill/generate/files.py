@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from potstill.errors import InputError
-from potstill.generate.source import SourceOptions, propose_each
+from potstill.generate.source import Kind, SourceOptions, propose_each
 from potstill.types import Refused, Structure
 
 
 class Files(SourceOptions):
     """Structures from the user's own files, every frame of them."""
+
+    kind: ClassVar[Kind] = "own"
 
     source: Literal["files"] = "files"
     paths: Annotated[tuple[Path, ...], Field(min_length=1, description="files, each of any format that ASE reads")]

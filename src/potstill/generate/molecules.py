@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -25,6 +25,8 @@ MAX_EMBEDDING_ATTEMPTS = 50
 
 class Molecules(SourceOptions):
     """Conformers (RDKit ETKDGv3, explicit hydrogens) of molecules from a SMILES list."""
+
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("rdkit", "molecules"),)
 
     source: Literal["molecules"] = "molecules"
     smiles_file: Annotated[
