@@ -127,6 +127,7 @@ class Pipeline:
                 self.run.structures.parent,
                 seed=self.config.seed,
                 workers=self.workers,
+                teacher=self.config.label.teacher,
                 on_progress=lambda count: bar.source(
                     count.name, max(count.accepted, min(count.made, count.wanted)), count.refused
                 ),

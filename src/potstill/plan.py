@@ -130,7 +130,7 @@ def _probe_generate(config: Config) -> tuple[list[Structure], float]:
     """Some accepted structures of every source, and the estimated seconds of one worker for all of them."""
     structures: list[Structure] = []
     seconds = 0.0
-    for source in config.generate.resolved_sources():
+    for source in config.generate.resolved_sources(config.label.teacher):
         source.propose(range(1), config.seed, structures)  # imports
         started = time.perf_counter()
         proposals = source.propose(range(PROBE_CANDIDATES), config.seed, structures)

@@ -20,11 +20,13 @@ from potstill.dataset import Dataset, merge, write_part
 from potstill.errors import PotstillError
 from potstill.execute import run_tasks
 from potstill.generate.door import Door, DoorOptions
+from potstill.generate.parents import open_parents
 from potstill.generate.source import SourceOptions
 from potstill.types import Refused, Structure
 
 if TYPE_CHECKING:
     from potstill.config import GenerateConfig
+    from potstill.label.teacher import TeacherOptions
 
 log = logging.getLogger(__name__)
 CANDIDATES_PER_ROUND = 8192
@@ -61,6 +63,7 @@ def generate(
     *,
     seed: int,
     workers: int,
+    teacher: TeacherOptions | None = None,
     on_progress: Callable[[SourceCount], None] = lambda count: None,
 ) -> list[SourceCount]:
     """Make the structures of every source.
@@ -73,6 +76,8 @@ def generate(
         ``structures/`` of the run; parts that are already there are used.
     seed, workers
         Seed of every random number, and processes to use.
+    teacher
+        Moves the atoms for the sources that need one and state none.
     on_progress
         Called whenever a source has advanced.
 
@@ -85,7 +90,7 @@ def generate(
     door = Door()
     counts = []
     parts: list[Path] = []
-    for source in config.resolved_sources():
+    for source in config.resolved_sources(teacher):
         count = SourceCount(source.name, source.count)
         counts.append(count)
         accepted, refused = _fill(source, config.door, folder, seed, workers, door, count, parts, on_progress)
@@ -183,7 +188,7 @@ def _tasks_until_full(
 
 def make_candidates(task: GenerateTask) -> int:
     """Make, screen and seal the candidates of one task (runs in a worker); returns how many have a good geometry."""
-    parents: Sequence[Structure] = Dataset(task.parents) if task.parents else ()
+    parents: Sequence[Structure] = open_parents(task.parents) if task.parents else ()
     indices = range(task.start, task.stop)
     accepted: list[Structure] = []
     refused: list[Refused] = []
