@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from potstill.dataset import Dataset, merge, write_part
 from potstill.errors import PotstillError
 from potstill.execute import run_tasks
 from potstill.generate.door import Door, DoorOptions
+from potstill.generate.files import origin
 from potstill.generate.parents import open_parents
 from potstill.generate.source import SourceOptions
 from potstill.types import Refused, Structure
@@ -133,7 +134,7 @@ def _fill(
                 accepted.append(structure)
                 count.accepted += 1
             else:
-                refused.append(refusal)
+                refused.append(replace(refusal, detail=_with_file(refusal.detail, structure)))
         count.refused = _by_reason(refused)
     on_progress(count)
     return accepted, refused
@@ -197,13 +198,21 @@ def make_candidates(task: GenerateTask) -> int:
         name = f"{task.source.name}-{index:06d}"
         screened = task.door.screen(proposal) if isinstance(proposal, Structure) else proposal
         if isinstance(screened, Refused):
-            refused.append(Refused(screened.reason, screened.detail, id=name, source=task.source.name, stage="generate"))
+            detail = _with_file(screened.detail, proposal)
+            refused.append(Refused(screened.reason, detail, id=name, source=task.source.name, stage="generate"))
         else:
             family = screened.family or screened.formula
             positions = screened.positions.astype(np.float32)  # what is stored is what will be labelled
             accepted.append(screened.with_(id=name, source=task.source.name, family=family, positions=positions))
     write_part(task.path, accepted, refused)
     return len(accepted)
+
+
+def _with_file(detail: str, proposal: Structure | Refused) -> str:
+    """The detail of a refusal with the name of the file that the structure came from, where there is one."""
+    if isinstance(proposal, Structure) and "file" in proposal.generator_metadata:
+        return f"{origin(proposal)}: {detail}"
+    return detail
 
 
 def _by_reason(refused: Sequence[Refused]) -> dict[str, int]:
