@@ -42,6 +42,7 @@ _atom_site_occupancy
 Na1 Na 0 0 0 1
 Cl1 Cl 0.5 0.5 0.5 1
 """
+UNIT = CIF.replace("Na4 Cl4", "Na1 Cl1")
 POSCAR = """bad counts
 1.0
 4 0 0
@@ -157,7 +158,7 @@ BAD: dict[str, tuple[str, Callable[[Path], None], str]] = {
         text(CIF.replace("'F m -3 m'", "'Q 9 9 9'")),
         "unreadable",
     ),
-    "CIF with fewer atoms than Z says": ("z.cif", text(CIF + "_cell_formula_units_Z 8\n"), "wrong_count"),
+    "CIF with fewer atoms than Z says": ("z.cif", text(f"{UNIT}_cell_formula_units_Z 8\n"), "wrong_count"),
     "CIF without volume": (
         "flat.cif",
         text(CIF.replace("_c 5.64", "_c 0.0")),

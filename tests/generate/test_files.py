@@ -109,6 +109,16 @@ class TestFormats:
         (tmp_path / "a.cif").write_text(content)
         assert [(s.formula, len(s)) for s in frames(tmp_path / "a.cif")] == [("Si", 2), ("Cu", 4)]
 
+    @pytest.mark.parametrize(("formula", "units"), [("Na4 Cl4", 4), ("Na Cl", 4), ("Cl2 Na2", None), ("Na4 Cl4", 1)])
+    def test_a_formula_of_the_cell_or_of_a_unit(self, tmp_path, formula, units):
+        ase.io.write(tmp_path / "a.cif", bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+        lines = [line for line in (tmp_path / "a.cif").read_text().splitlines() if not line.startswith("_chemical")]
+        lines.insert(1, f"_chemical_formula_sum '{formula}'")
+        if units:
+            lines.insert(1, f"_cell_formula_units_Z   {units}")
+        (tmp_path / "a.cif").write_text("\n".join(lines))
+        assert [len(s) for s in frames(tmp_path / "a.cif")] == [8]
+
     def test_datasets_keep_families_and_lose_labels(self, tmp_path):
         labelled = METHANE.with_(labels=Labels(-1.0, np.zeros((5, 3))))
         write_part(tmp_path / "a.h5", [labelled, labelled.with_(id="b", family="other")], [], labelled=True)

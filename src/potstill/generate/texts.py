@@ -20,6 +20,7 @@ from potstill.types import Structure
 
 Spans = list[tuple[int, int]]
 SHARED_SITE = 1e-3  # of a lattice vector
+FORMULA_ROUNDING = 0.01
 CIF_BLOCK = re.compile(rb"^[ \t]*data_", re.IGNORECASE | re.MULTILINE)
 SDF_END = re.compile(rb"^\$\$\$\$.*\n?", re.MULTILINE)
 
@@ -136,13 +137,18 @@ def _compare_formula(text: str, structure: Structure) -> None:
     amounts = {symbol: float(number or 1) for symbol, number in tokens if symbol != "D"}
     if not amounts or len(amounts) < len(tokens):
         return
-    units = re.search(r"^_cell_formula_units_Z\s+(\d+)\s*$", text, re.MULTILINE)
-    scale = float(units[1]) if units else len(structure) / sum(amounts.values())
     found = dict(zip(*np.unique(structure.to_ase().get_chemical_symbols(), return_counts=True), strict=True))
-    if set(found) != set(amounts) or any(abs(found[s] - scale * amounts[s]) > 0.01 * found[s] for s in amounts):
+    units = re.search(r"^_cell_formula_units_Z\s+(\d+)\s*$", text, re.MULTILINE)
+    # with Z the formula is that of a unit, or, as pymatgen writes it, that of the cell; without it only ratios are known
+    scales = (1.0, float(units[1])) if units else (len(structure) / sum(amounts.values()),)
+    if set(found) != set(amounts) or not any(_same(found, amounts, scale) for scale in scales):
+        stated_formula = (f"{units[1]} x " if units else "") + " ".join(map("".join, tokens))
         formula = " ".join(f"{symbol}{number}" for symbol, number in found.items())
-        times = f"{units[1]} x " if units else ""
-        raise UnusableError("wrong_count", f"it states {times}{' '.join(a + b for a, b in tokens)} and holds {formula}")
+        raise UnusableError("wrong_count", f"it states {stated_formula} and holds {formula}")
+
+
+def _same(found: dict[str, int], amounts: dict[str, float], scale: float) -> bool:
+    return all(abs(found[symbol] - scale * amounts[symbol]) <= FORMULA_ROUNDING * found[symbol] for symbol in found)
 
 
 def sdf_spans(file: BinaryIO) -> Spans:
