@@ -1,7 +1,8 @@
 """MD: molecular dynamics with the teacher at several temperatures, thinned to frames that differ.
 
-Enters parents and a teacher, leaves frames of Langevin dynamics at constant volume. A frame is kept once its forces have
-lost their correlation with those of the frame kept before.
+Enters parents and a teacher, leaves frames of Langevin dynamics at constant volume. A frame is kept once some time has
+passed and its forces have lost their correlation with those of the frame kept before. That is what a label would repeat; it
+says nothing of motion slower than the forces, such as the turning of a group of atoms.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class MD(TrajectoryOptions):
     timestep_fs: Annotated[float, Field(gt=0, le=5, description="half of it where there is hydrogen")] = 1.0
     friction_per_ps: Annotated[float, Field(gt=0, description="of the bath; the reciprocal of its relaxation time")] = 10.0
     equilibration_fs: Annotated[float, Field(ge=0, description="time before the first frame")] = 200.0
+    min_interval_fs: Annotated[float, Field(ge=0, description="smallest time between two frames")] = 25.0
     max_force_correlation: Annotated[
         float, Field(gt=-1, lt=1, description="largest cosine between the forces of a frame and those of the one before")
     ] = 0.5
@@ -74,7 +76,7 @@ class MD(TrajectoryOptions):
             if not equilibrated:
                 continue
             since += STEPS_PER_LOOK * timestep
-            if kept is None or correlation(forces, kept) <= self.max_force_correlation:
+            if kept is None or (since >= self.min_interval_fs and correlation(forces, kept) <= self.max_force_correlation):
                 kept, since = forces, 0.0
                 centred = frame.positions - (frame.positions - start.positions).mean(axis=0)
                 metadata = {"trajectory": number, "temperature_kelvin": kelvin, "time_fs": elapsed}
