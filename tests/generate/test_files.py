@@ -103,6 +103,20 @@ class TestFormats:
         found = frames(*(tmp_path / name for name in ("a.extxyz", "b.extxyz.gz", "c.xyz.bz2")))
         assert [s.formula for s in found] == ["CH4", "H3N"] * 3
 
+    def test_names_that_readers_take_for_something_else(self, tmp_path):
+        for name in ("a@1.vasp", "postgres.vasp", "b@:.traj"):
+            ase.io.write(str(tmp_path / name), bulk("Cu"), format="traj" if name.endswith("traj") else "vasp")
+        assert [s.formula for s in frames(tmp_path)] == ["Cu"] * 3
+
+    def test_lines_and_letters_of_other_systems(self, tmp_path):
+        for name in ("a.xyz", "a.cif"):
+            atoms = molecule("CH4") if name == "a.xyz" else bulk("Cu")
+            ase.io.write(tmp_path / name, atoms)
+            content = (tmp_path / name).read_bytes().replace(b"\n", b"\r\n")
+            (tmp_path / name).write_bytes(content)
+        (tmp_path / "b.xyz").write_bytes("2\nin Å\nC 0 0 0\nO 0 0 1.13\n".encode("latin1"))
+        assert [s.formula for s in frames(tmp_path)] == ["Cu", "CH4", "CO"]
+
     def test_every_block_of_a_cif_that_lists_atoms(self, tmp_path):
         ase.io.write(tmp_path / "a.cif", [bulk("Si"), bulk("Cu", cubic=True)])
         content = "data_global\n_journal_year 2000\n" + (tmp_path / "a.cif").read_text()

@@ -21,6 +21,7 @@ from potstill.generate.unusable import UnusableError, quiet, structure_from
 from potstill.types import Structure
 
 COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+DECODED = (".json", ".mson", ".yaml", ".yml")  # in names of files that pymatgen would build any object from
 DATASETS = (".h5", ".hdf5")
 DATABASES = (".db", ".aselmdb")
 
@@ -73,7 +74,7 @@ class TextFrames:
         start, stop = self._spans[k]
         with self._open() as file:
             file.seek(start)
-            text = file.read(stop - start).decode(self._kind.encoding)
+            text = file.read(stop - start).decode(self._kind.encoding, errors="replace")
         with quiet():
             return self._kind.parse(text)
 
@@ -114,7 +115,7 @@ class OneFrame:
 
         with quiet():
             try:
-                atoms = read(self._path)
+                atoms = read(self._path, do_not_split_by_at_sign=True)
             except Exception:
                 atoms = _by_pymatgen(self._path)
                 if atoms is None:
@@ -145,7 +146,7 @@ def _foreign(path: Path) -> Frames:
     if path.suffix in DATABASES:
         return HeldFrames(list(_until_it_fails(_database(path))))
     try:
-        found = ioformats.get(filetype(str(path)))
+        found = ioformats.get(filetype(str(path.absolute())))
     except UnknownFileTypeError:
         found = None
     if found is None or not found.can_read:
@@ -167,7 +168,7 @@ def _images(path: Path) -> Iterator[Structure | Exception]:
     from ase.io import iread
 
     try:
-        for atoms in iread(path, index=":"):
+        for atoms in iread(path, index=":", do_not_split_by_at_sign=True):
             try:
                 yield structure_from(atoms)
             except Exception as fault:  # noqa: BLE001 - of this frame only
@@ -203,7 +204,7 @@ def _by_pymatgen(path: Path) -> Any:
             data = json.loads(path.read_text(encoding="utf-8"))
             crystal = Crystal.from_dict(data) if _only_pymatgen(data) else None
         else:
-            crystal = None if path.suffix in (".yaml", ".yml") else Crystal.from_file(str(path))
+            crystal = None if any(word in path.name.lower() for word in DECODED) else Crystal.from_file(str(path))
     except Exception:  # noqa: BLE001 - what ASE said of the file is what the user is told
         return None
     if crystal is not None and not crystal.is_ordered:
