@@ -84,9 +84,13 @@ class TestFormats:
         assert (refused.reason, "mixed.json" in refused.detail) == ("disordered", True)
 
     def test_json_that_names_other_classes_is_not_decoded(self, tmp_path):
+        from pymatgen.core import Lattice
+        from pymatgen.core import Structure as Crystal
+
         marker = tmp_path / "module_was_imported"
-        (tmp_path / "evil_module.py").write_text(f"open({str(marker)!r}, 'w')")
-        data = {"@module": "pymatgen.core.structure", "@class": "Structure", "lattice": {"@module": "evil_module"}}
+        (tmp_path / "evil_module.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Evil: pass\n")
+        data = Crystal(Lattice.cubic(3), ["Fe"], [[0, 0, 0]]).as_dict()
+        data["sites"][0]["properties"] = {"spin": {"@module": "evil_module", "@class": "Evil"}}
         ase.io.write(tmp_path / "good.xyz", molecule("CH4"))
         (tmp_path / "evil.json").write_text(json.dumps(data))
         with pytest.MonkeyPatch.context() as patch:
