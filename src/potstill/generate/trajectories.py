@@ -20,9 +20,11 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from potstill.errors import InputError
 from potstill.generate.geometry import smallest_scaled_distance
 from potstill.generate.parents import NO_PARENT, DerivedOptions
-from potstill.generate.source import CANDIDATES_PER_TASK, random_generator
+from potstill.generate.source import random_generator
 from potstill.label.teacher import TeacherOptions
 from potstill.types import Array, Refused, Structure, Teacher
+
+CANDIDATES_PER_TASK = 8  # a candidate costs many calls of the teacher
 
 
 class TrajectoryError(Exception):
@@ -61,7 +63,7 @@ class TrajectoryOptions(DerivedOptions, ABC):
 
     @property
     def candidates_per_task(self) -> int:
-        return self.frames * max(1, CANDIDATES_PER_TASK // self.frames)
+        return self.frames * max(1, CANDIDATES_PER_TASK // self.frames)  # whole trajectories
 
     @abstractmethod
     def trajectory(
