@@ -9,7 +9,7 @@ import re
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -44,6 +44,8 @@ def _word(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in inner)
+    if origin is Annotated:
+        return _word(inner[0])
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(_word(part) for part in inner))
     if origin is tuple and inner[-1] is Ellipsis:

@@ -131,6 +131,7 @@ class Pipeline:
                 seed=self.config.seed,
                 workers=self.workers,
                 fallback=self.fallback,
+                teacher=self.config.label.teacher,
                 on_progress=lambda count: bar.source(
                     count.name, max(count.accepted, min(count.made, count.wanted)), count.refused
                 ),

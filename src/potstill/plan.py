@@ -129,7 +129,7 @@ def _probe_generate(config: Config, workers: int) -> tuple[list[Structure], floa
     """Some accepted structures of every source, and the estimated seconds of all workers for all of them."""
     structures: list[Structure] = []
     seconds = 0.0
-    for source in config.generate.resolved_sources():
+    for source in config.generate.resolved_sources(config.label.teacher):
         candidates = PROBE_CANDIDATES
         if source.exclusive:  # a program's whole batch; what its start takes is part of every batch
             candidates = source.candidates_per_task

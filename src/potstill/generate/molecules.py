@@ -54,7 +54,7 @@ class Molecules(SourceOptions):
         molecule = Chem.MolFromSmiles(smiles)
         if molecule is None:
             return Refused("smiles_invalid", f"RDKit cannot parse {smiles}")
-        refusal = _unwanted(molecule, smiles)
+        refusal = unwanted(molecule, smiles)
         if refusal is not None:
             return refusal
         molecule = Chem.AddHs(molecule)
@@ -75,7 +75,8 @@ class Molecules(SourceOptions):
         return Structure(numbers, positions, generator_metadata=metadata)
 
 
-def _unwanted(molecule: Any, smiles: str) -> Refused | None:
+def unwanted(molecule: Any, smiles: str) -> Refused | None:
+    """Why an RDKit molecule is refused: more than one fragment, a net charge, unpaired electrons; None where it is not."""
     from rdkit import Chem
 
     if len(Chem.GetMolFrags(molecule)) > 1:

@@ -12,7 +12,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from potstill.errors import InputError, PotstillError
 from potstill.execute import run_tasks
 from potstill.generate.balance import Balance
 from potstill.generate.door import Door, DoorOptions
+from potstill.generate.files import origin
 from potstill.generate.mix import (
     MIX_FILE,
     SourceFailedError,
@@ -33,11 +34,13 @@ from potstill.generate.mix import (
     too_few,
     without_missing,
 )
+from potstill.generate.parents import open_parents
 from potstill.generate.source import SourceOptions
 from potstill.types import Array, Refused, Structure
 
 if TYPE_CHECKING:
     from potstill.config import GenerateConfig
+    from potstill.label.teacher import TeacherOptions
 
 log = logging.getLogger(__name__)
 CANDIDATES_PER_ROUND = 8192
@@ -75,6 +78,7 @@ def generate(
     seed: int,
     workers: int,
     fallback: bool = False,
+    teacher: TeacherOptions | None = None,
     on_progress: Callable[[SourceCount], None] = lambda count: None,
 ) -> list[SourceCount]:
     """Make the structures of every source.
@@ -89,6 +93,8 @@ def generate(
         Seed of every random number, and processes to use.
     fallback
         Whether the contingency mix is taken when a generative source is missing or fails; it is remembered in ``mix.json``.
+    teacher
+        Moves the atoms for the sources that need one and state none.
     on_progress
         Called whenever a source has advanced.
 
@@ -106,7 +112,7 @@ def generate(
     PotstillError
         If no source gave a single structure.
     """
-    sources = config.resolved_sources()
+    sources = config.resolved_sources(teacher)
     settled = read_mix(folder / MIX_FILE) or as_asked(sources)
     mix = without_missing(sources, config.contingency, settled)
     if mix.failed != settled.failed and not fallback:
@@ -179,7 +185,7 @@ class _Attempt:
                     chosen.append(k)
                     count.accepted += 1
                 else:
-                    refusals.append(refusal)
+                    refusals.append(replace(refusal, detail=_with_file(refusal.detail, structure)))
             count.refused.update(refusal.reason for refusal in refusals)
             refused += refusals
             paths.append(task.path)
@@ -242,7 +248,7 @@ class _Attempt:
 
 def make_candidates(task: GenerateTask) -> int:
     """Make, screen and seal the candidates of one task (runs in a worker); returns how many have a good geometry."""
-    parents: Sequence[Structure] = Dataset(task.parents) if task.parents else ()
+    parents: Sequence[Structure] = open_parents(task.parents) if task.parents else ()
     indices = range(task.start, task.stop)
     accepted: list[Structure] = []
     refused: list[Refused] = []
@@ -251,13 +257,21 @@ def make_candidates(task: GenerateTask) -> int:
         name = f"{task.source.name}-{index:06d}"
         screened = task.door.screen(proposal) if isinstance(proposal, Structure) else proposal
         if isinstance(screened, Refused):
-            refused.append(Refused(screened.reason, screened.detail, id=name, source=task.source.name, stage="generate"))
+            detail = _with_file(screened.detail, proposal)
+            refused.append(Refused(screened.reason, detail, id=name, source=task.source.name, stage="generate"))
         else:
             family = screened.family or screened.formula
             positions = screened.positions.astype(np.float32)  # what is stored is what will be labelled
             accepted.append(screened.with_(id=name, source=task.source.name, family=family, positions=positions))
     write_part(task.path, accepted, refused)
     return len(accepted)
+
+
+def _with_file(detail: str, proposal: Structure | Refused) -> str:
+    """The detail of a refusal with the name of the file that the structure came from, where there is one."""
+    if isinstance(proposal, Structure) and "file" in proposal.generator_metadata:
+        return f"{origin(proposal)}: {detail}"
+    return detail
 
 
 def _shortfall(count: SourceCount) -> tuple[str, int, int, str]:
