@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib import resources
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
+from potstill.generate.prototypes import aflow_crystals
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import borrow
 from potstill.types import Refused, Structure
 
 EXCITED = ("CH2_s1A1d",)  # singlet methylene; its ground state is a triplet
@@ -55,24 +54,12 @@ class Benchmark(SourceOptions):
 
 @lru_cache(maxsize=1)
 def _known() -> tuple[Structure, ...]:
-    return (*_prototypes(), *_g2())
+    return (*aflow_crystals(), *closed_shell_molecules())
 
 
-def _prototypes() -> list[Structure]:
-    borrow("pymatgen", "crystals", "the source 'benchmark'")
-    from monty.serialization import loadfn
-
-    path = resources.files("pymatgen.analysis.prototypes").joinpath("aflow_prototypes.json.gz")
-    crystals = []
-    for entry in loadfn(str(path)):
-        crystal, tags = entry["snl"].structure, entry["tags"]
-        title = f"{crystal.composition.reduced_formula} ({tags['mineral'] or tags['aflow']})"
-        metadata = {"title": title, "reference": "AFLOW prototype", "aflow": tags["aflow"]}
-        crystals.append(Structure.from_ase(crystal.to_ase_atoms(), generator_metadata=metadata))
-    return crystals
-
-
-def _g2() -> list[Structure]:
+@lru_cache(maxsize=1)
+def closed_shell_molecules() -> tuple[Structure, ...]:
+    """The closed-shell molecules of G2 in their ground state."""
     from ase.collections import g2
 
     molecules = []
@@ -81,4 +68,4 @@ def _g2() -> list[Structure]:
         if np.any(atoms.get_initial_magnetic_moments() != 0) or len(atoms) < 2 or name in EXCITED:
             continue  # radicals, atoms, excited singlets: a teacher without spin has no answer
         molecules.append(Structure.from_ase(atoms, generator_metadata={"title": name, "reference": "ASE g2"}))
-    return molecules
+    return tuple(molecules)

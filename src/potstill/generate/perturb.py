@@ -14,6 +14,8 @@ from pydantic import Field
 from potstill.generate.source import SourceOptions, propose_each
 from potstill.types import Refused, Structure
 
+INHERITED = ("smiles", "atom_pair")  # facts that the audit looks at, and that a displacement does not change
+
 
 class Perturb(SourceOptions):
     """Copies with Gaussian displacements of the atoms and, where periodic, a strained cell."""
@@ -55,8 +57,7 @@ class Perturb(SourceOptions):
         deformation = np.eye(3) + strain
         displaced = parent.positions @ deformation + rng.normal(0.0, sigma, size=parent.positions.shape)
         metadata = {"parent": parent.id, "rattle_angstrom": sigma, "strain": strain.tolist()}
-        if "smiles" in parent.generator_metadata:
-            metadata["smiles"] = parent.generator_metadata["smiles"]
+        metadata |= {key: value for key, value in parent.generator_metadata.items() if key in INHERITED}
         return parent.with_(
             positions=displaced, cell=parent.cell @ deformation, generator_metadata=metadata, family=parent.family
         )
