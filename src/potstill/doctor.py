@@ -63,7 +63,7 @@ def _try(kind: str, name: str, attempt: Callable[[], str], *, required: bool = F
 
 
 def _propose(options: type) -> str:
-    source = options(count=1, elements=("H", "C", "N", "O", "Na", "Cl", "Si"))
+    source = options(count=1, elements=("H", "C", "N", "O", "Na", "Cl", "Si", "Ni", "Cu"))
     reasons: set[str] = set()
     for index in range(MAX_CANDIDATES):
         (answer,) = source.propose([index], 1, ())

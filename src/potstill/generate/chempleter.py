@@ -60,9 +60,10 @@ class Chempleter(SourceOptions):
     def _write(self, seed: int) -> str:
         from chempleter.inference import extend
 
-        with seeded_globals(seed):
+        model = _model()  # making it draws random numbers
+        with reproducible(seed):
             _, smiles, _ = extend(
-                model=_model(), smiles="", max_len=self.max_symbols, temperature=self.temperature, device="cpu"
+                model=model, smiles="", max_len=self.max_symbols, temperature=self.temperature, device="cpu"
             )
         return str(smiles)
 
@@ -74,22 +75,24 @@ def _import_quietly() -> None:
     borrow("chempleter.inference", "molecules", "the source 'chempleter'")
     root.handlers[:] = handlers
     root.setLevel(level)
-    logging.getLogger("chempleter").setLevel(logging.WARNING)
+    logging.getLogger("chempleter").setLevel(logging.ERROR)
 
 
 @contextmanager
-def seeded_globals(seed: int) -> Iterator[None]:
-    """Seed the global random numbers of Python and torch (CPU), and put them back as they were."""
+def reproducible(seed: int) -> Iterator[None]:
+    """Seed the global random numbers of Python and torch, one thread on the CPU, and put all back as it was."""
     import torch
 
-    state = random.getstate()
+    state, threads = random.getstate(), torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         random.seed(seed)
+        torch.set_num_threads(1)  # sums in another order could choose another symbol
         try:
             yield
         finally:
             random.setstate(state)
+            torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=1)
@@ -99,7 +102,8 @@ def _model() -> Any:
     from chempleter.model import ChempleterModel
 
     data = resources.files("chempleter.data")
-    model = ChempleterModel(vocab_size=len(json.loads(data.joinpath("stoi.json").read_text(encoding="utf-8"))))
+    with torch.random.fork_rng(devices=[]):
+        model = ChempleterModel(vocab_size=len(json.loads(data.joinpath("stoi.json").read_text(encoding="utf-8"))))
     with resources.as_file(data.joinpath("model.pt")) as path:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return model.eval()

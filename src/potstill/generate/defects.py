@@ -125,36 +125,33 @@ class Defects(SourceOptions):
 
 
 def largest_void(crystal: Structure) -> tuple[Array, float]:
-    """The point of a crystal that is farthest from the surfaces of its atoms, and its distance to the nearest centre.
+    """The point of a crystal that is farthest from every atom.
 
-    It is sought among the corners of the Voronoi cells of the atoms, where four or more atoms are equally far.
+    It is a corner of Voronoi cells, where four or more atoms are equally far.
 
     Returns
     -------
     position, distance
-        (3,) Å, inside the cell, and Å.
+        (3,) Å, inside the cell, and Å to the nearest atoms.
     """
     from scipy.spatial import KDTree, Voronoi
 
-    cell = crystal.cell
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    reach = np.linalg.norm(np.abs(cell).sum(axis=0)) / 2  # no point is farther from a lattice point
+    cell, inverse = crystal.cell, np.linalg.inv(crystal.cell)
+    heights = 1 / np.linalg.norm(inverse, axis=0)
+    reach = float(np.linalg.norm(np.abs(cell).sum(axis=0))) / 2  # no point is farther from the images of an atom
     span = np.maximum(2, np.ceil(reach / heights).astype(int) + 1)
     shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in span], indexing="ij"), axis=-1).reshape(-1, 3)
-    home = (crystal.positions @ np.linalg.inv(cell)) % 1.0 @ cell
+    home = (crystal.positions @ inverse) % 1.0 @ cell
     images = (home[None] + (shifts @ cell)[:, None]).reshape(-1, 3)
-    near = np.linalg.norm(images - cell.sum(axis=0) / 2, axis=1) < 2 * reach + 1e-6
-    images, radii = images[near], np.tile(covalent_radii()[crystal.atomic_numbers], len(shifts))[near]
+    images = images[np.linalg.norm(images - cell.sum(axis=0) / 2, axis=1) < 2 * reach + 1e-6]
     corners = Voronoi(images).vertices
-    fractions = corners @ np.linalg.inv(cell)
+    fractions = corners @ inverse
     corners = corners[((fractions > -1e-6) & (fractions < 1 - 1e-6)).all(axis=1)]
-    distance, nearest = KDTree(images).query(corners, k=min(8, len(images)))
-    free = (distance - radii[nearest]).min(axis=1)
+    distance, _ = KDTree(images).query(corners)
     # equal corners differ in the last digits: the first of them in a fixed order
-    best = np.flatnonzero(free > free.max() - 1e-6)
-    order = np.lexsort(np.round(corners[best], 4).T)
-    at = int(best[order[0]])
-    return corners[at], float(distance[at, 0])
+    best = np.flatnonzero(distance > distance.max() - 1e-6)
+    at = int(best[np.lexsort(np.round(corners[best], 4).T)[0]])
+    return corners[at], float(distance[at])
 
 
 def _repeats(parent: Structure, atoms: int) -> tuple[int, int, int]:

@@ -64,11 +64,11 @@ class Surfaces(SourceOptions):
                 continue
             strain = 1 + float(rng.uniform(-self.max_lattice_strain, self.max_lattice_strain))
             crystal.set_cell(crystal.cell * strain, scale_atoms=True)
-            slab, metadata = self._cut(crystal, rng)
+            adsorbate = self._adsorbate(rng) if rng.random() < self.adsorbate_fraction else None
+            slab, metadata = self._cut(crystal, self.max_atoms - (len(adsorbate) if adsorbate else 0), rng)
             if slab is None:
                 continue
             metadata = {"crystal": title, "cut_from": kind, **metadata}
-            adsorbate = self._adsorbate(len(slab), rng) if rng.random() < self.adsorbate_fraction else None
             if adsorbate is not None:
                 slab = _adsorb(slab, adsorbate, rng)
                 metadata["adsorbate"] = adsorbate.get_chemical_formula()
@@ -101,7 +101,7 @@ class Surfaces(SourceOptions):
         edge = 2 * bond if kind == "rocksalt" else 4 * bond / 3**0.5
         return bulk(cation + anion, kind, a=edge, cubic=True), f"{cation}{anion} ({kind})"
 
-    def _cut(self, crystal: ase.Atoms, rng: np.random.Generator) -> tuple[Any, dict[str, Any]]:
+    def _cut(self, crystal: ase.Atoms, max_atoms: int, rng: np.random.Generator) -> tuple[Any, dict[str, Any]]:
         """A slab along random Miller indices with a random termination, or None where it has too many atoms."""
         from ase.build import surface
 
@@ -110,24 +110,24 @@ class Surfaces(SourceOptions):
         crystal = crystal.copy()
         crystal.set_scaled_positions((crystal.get_scaled_positions() + rng.random(3)) % 1.0)
         spacing = 1 / float(np.linalg.norm(np.array(indices) @ crystal.cell.reciprocal()))
-        layers = min(max(1, round(thickness / spacing)), self.max_atoms // len(crystal))
+        layers = min(max(1, round(thickness / spacing)), max_atoms // len(crystal))
         if layers == 0 or layers * spacing < self.thickness_angstrom[0] / 2:
             return None, {}
         slab = surface(crystal, indices, layers, vacuum=self.vacuum_angstrom)
         sizes = [(i, j, 1) for i in range(1, MAX_REPEATS + 1) for j in range(1, MAX_REPEATS + 1)]
-        fitting = [size for size in sizes if len(slab) * size[0] * size[1] <= self.max_atoms]
+        fitting = [size for size in sizes if len(slab) * size[0] * size[1] <= max_atoms]
         repeats = fitting[int(rng.integers(len(fitting)))]
         slab = slab.repeat(repeats)
         slab.pbc = (True, True, False)
         return slab, {"miller_indices": list(indices), "layers": layers, "repeats": list(repeats[:2])}
 
-    def _adsorbate(self, atoms: int, rng: np.random.Generator) -> Any:
-        """One of the adsorbates that the elements allow and the size leaves room for, or None."""
+    def _adsorbate(self, rng: np.random.Generator) -> Any:
+        """One of the adsorbates that the elements allow and that leave room for a slab, or None."""
         import ase
         from ase.build import molecule
 
         made = [ase.Atoms(name) if name in ase.data.atomic_numbers else molecule(name) for name in ADSORBATES]
-        usable = [m for m in made if self.refuse_composition(m.get_chemical_symbols(), atoms + len(m), "adsorbate") is None]
+        usable = [m for m in made if self.refuse_composition(m.get_chemical_symbols(), 2 * len(m), "adsorbate") is None]
         return usable[int(rng.integers(len(usable)))] if usable else None
 
 
