@@ -44,6 +44,17 @@ def test_no_overlap_and_the_density_asked_for():
         assert spheres / structure.volume == pytest.approx(0.4)
 
 
+def test_anions_keep_apart():
+    """Farther than in peroxide, 1.5 Å; in crystals of oxides it is 2.6 Å and more."""
+    source = Melts(count=1, elements=("Ca", "O"), max_atoms=40, packing_fraction=(0.4, 0.5))
+    structures = made(source.propose(range(6), 1, ()))
+    assert structures
+    for structure in structures:
+        oxygens = structure.to_ase()[structure.atomic_numbers == 8]
+        distance = oxygens.get_all_distances(mic=True)
+        assert distance[distance > 0].min() > 1.8
+
+
 def test_too_dense_is_refused():
     source = Melts(count=1, max_atoms=32, packing_fraction=(1.5, 1.5))
     assert {a.reason for a in source.propose(range(4), 1, ()) if isinstance(a, Refused)} == {"too_close"}

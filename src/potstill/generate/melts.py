@@ -1,7 +1,7 @@
 """Melts: ions at random in a periodic box, of charge-balanced composition.
 
 Leaves cubic or slightly oblique cells with a whole number of formula units at random places, pushed apart until no two ions
-are closer than a share of their radii.
+are closer than a share of their radii; anions keep farther from each other than from cations.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from potstill.types import Refused, Structure
 ATTEMPTS = 40
 SMALLEST_BOX = 8  # atoms wanted at least
 PUSH_STEPS = 100
+ANION_FACTOR = 1.7  # how much farther apart anions keep: their covalent radii are those of a bond
 SHAPE = 0.15  # standard deviation of the edges and angles, relative to a cube
 
 
@@ -66,7 +67,9 @@ class Melts(SourceOptions):
         metadata = {"ions": dict(zip(symbols, amounts, strict=True)), "formula_units": units}
         box = Structure(numbers, rng.random((len(numbers), 3)) @ cell, cell, np.ones(3, bool), generator_metadata=metadata)
         wanted = float(rng.uniform(*self.shortest_scaled_distance))
-        pushed = push_apart(box, wanted, PUSH_STEPS)
+        anion = np.array(numbers) == numbers[-1]  # the last of the composition
+        apart = np.where(anion[:, None] & anion[None], ANION_FACTOR, 1.0) * wanted
+        pushed = push_apart(box, apart, PUSH_STEPS)
         scaled, _ = smallest_scaled_distance(pushed)
         if scaled < self.shortest_scaled_distance[0] - 0.1:
             return Refused("too_close", f"ions at {scaled:.2f} of their radii after {PUSH_STEPS} steps")
