@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.generate.elements import allowed
 from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
 from potstill.generate.source import SourceOptions, propose_each
 from potstill.neighbors import structure_neighbors
@@ -50,8 +51,9 @@ class Crystals(SourceOptions):
         from pyxtal.symmetry import Group
 
         _remember_tolerances()
+        known = allowed(self.elements)
         for _ in range(ATTEMPTS):
-            composition = draw_composition(self.elements, self.max_cations, rng)
+            composition = draw_composition(known, self.max_cations, rng)
             if composition is None:
                 return Refused("no_composition", f"no charge-balanced composition of {', '.join(self.elements)}")
             symbols, amounts = composition
