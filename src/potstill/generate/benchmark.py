@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -24,6 +24,8 @@ EXCITED = ("CH2_s1A1d",)  # singlet methylene; its ground state is a triplet
 
 class Benchmark(SourceOptions):
     """Known crystals (AFLOW prototypes in pymatgen) and molecules (G2 in ASE)."""
+
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("pymatgen", "crystals"),)
 
     source: Literal["benchmark"] = "benchmark"
     snapshots: Annotated[

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import gcd
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -28,6 +28,8 @@ PUSH_FRACTION = 0.3  # of the overlap, for each atom of a pair
 
 class Crystals(SourceOptions):
     """Random symmetric crystals (PyXtal) with charge-balanced compositions."""
+
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("pyxtal", "crystals"),)
 
     source: Literal["crystals"] = "crystals"
     max_atoms: Annotated[int, Field(gt=0, description="largest primitive cell")] = 16

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from potstill.errors import InputError
+from potstill.generate.chemistry import structure_of, unwanted
 from potstill.generate.source import SourceOptions, propose_each
 from potstill.registry import borrow
 from potstill.types import Refused, Structure
@@ -25,6 +26,8 @@ MAX_EMBEDDING_ATTEMPTS = 50
 
 class Molecules(SourceOptions):
     """Conformers (RDKit ETKDGv3, explicit hydrogens) of molecules from a SMILES list."""
+
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("rdkit", "molecules"),)
 
     source: Literal["molecules"] = "molecules"
     smiles_file: Annotated[
@@ -52,7 +55,7 @@ class Molecules(SourceOptions):
         molecule = Chem.MolFromSmiles(smiles)
         if molecule is None:
             return Refused("smiles_invalid", f"RDKit cannot parse {smiles}")
-        refusal = _unwanted(molecule, smiles)
+        refusal = unwanted(molecule, smiles)
         if refusal is not None:
             return refusal
         molecule = Chem.AddHs(molecule)
@@ -67,22 +70,8 @@ class Molecules(SourceOptions):
             return Refused("embedding_failed", f"ETKDGv3 found no conformer of {smiles}")
         if steps and AllChem.MMFFHasAllMoleculeParams(molecule):
             AllChem.MMFFOptimizeMolecule(molecule, maxIters=steps)
-        numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
-        positions = np.array(molecule.GetConformer().GetPositions())
         metadata = {"smiles": Chem.MolToSmiles(Chem.RemoveHs(molecule)), "seed": seed, "mmff_steps": steps}
-        return Structure(numbers, positions, generator_metadata=metadata)
-
-
-def _unwanted(molecule: Any, smiles: str) -> Refused | None:
-    from rdkit import Chem
-
-    if len(Chem.GetMolFrags(molecule)) > 1:
-        return Refused("fragments", f"{smiles} is more than one molecule")
-    if Chem.GetFormalCharge(molecule) != 0:
-        return Refused("charged", f"{smiles} has a net charge, which the teacher cannot know")
-    if any(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()):
-        return Refused("radical", f"{smiles} has unpaired electrons")
-    return None
+        return structure_of(molecule, metadata)
 
 
 @lru_cache(maxsize=4)

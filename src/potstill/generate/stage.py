@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from potstill.dataset import Dataset, merge, write_part
-from potstill.errors import PotstillError
+from potstill.errors import InputError, PotstillError
 from potstill.execute import run_tasks
 from potstill.generate.door import Door, DoorOptions
+from potstill.generate.program import logs_in
 from potstill.generate.source import SourceOptions
 from potstill.types import Refused, Structure
 
@@ -80,12 +81,23 @@ def generate(
     -------
     list of SourceCount
         In the order of the config.
+
+    Raises
+    ------
+    InputError
+        If a source lacks a package, an environment or weights.
+    PotstillError
+        If no source gave a single structure.
     """
+    sources = config.resolved_sources()
+    missing = [fault for source in sources if (fault := source.missing()) is not None]
+    if missing:
+        raise InputError("a source cannot run here:\n" + "\n".join(f"  {fault}" for fault in missing))
     target = folder / "structures.h5"
     door = Door()
     counts = []
     parts: list[Path] = []
-    for source in config.resolved_sources():
+    for source in sources:
         count = SourceCount(source.name, source.count)
         counts.append(count)
         accepted, refused = _fill(source, config.door, folder, seed, workers, door, count, parts, on_progress)
@@ -187,7 +199,8 @@ def make_candidates(task: GenerateTask) -> int:
     indices = range(task.start, task.stop)
     accepted: list[Structure] = []
     refused: list[Refused] = []
-    proposals = task.source.propose(indices, task.seed, parents)
+    with logs_in(task.path.parent.parent / "logs"):
+        proposals = task.source.propose(indices, task.seed, parents)
     for index, proposal in zip(indices, proposals, strict=True):
         name = f"{task.source.name}-{index:06d}"
         screened = task.door.screen(proposal) if isinstance(proposal, Structure) else proposal
