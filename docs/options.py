@@ -46,6 +46,8 @@ def _word(annotation: Any) -> str:
         return " or ".join(f"`{value}`" for value in inner)
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(_word(part) for part in inner))
+    if origin is dict:
+        return "names with values"
     if origin is tuple and inner[-1] is Ellipsis:
         return f"list of {_word(inner[0])}"
     if origin is tuple:

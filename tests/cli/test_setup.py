@@ -33,13 +33,14 @@ def test_a_run_does_not_begin(potstill, config, tmp_path):
         assert "potstill setup mattergen" in outcome.err
 
 
-def test_an_unknown_environment(potstill, config):
+def test_an_unknown_environment(potstill):
     outcome = potstill("setup", "mol-diff")
     assert outcome.code == 2
     assert "did you mean 'moldiff'?" in outcome.err
 
 
-def test_files_that_are_not_there(potstill, config, tmp_path):
+def test_files_that_are_not_there(potstill, tmp_path, monkeypatch):
+    monkeypatch.setenv("POTSTILL_HOME", str(tmp_path / "home"))
     outcome = potstill("setup", "moldiff", "--requirements", tmp_path / "none.txt")
     assert outcome.code == 2
     assert "none.txt" in outcome.err

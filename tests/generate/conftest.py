@@ -27,6 +27,8 @@ def make_data_placeholder(n_graphs, device=None, max_size=None):
     return np.random.normal(24.923464980477522, 5.516291901819105, size=n_graphs).astype('int64')
 """
 TORCH = """\
+__version__ = '1.10.1+cu113'
+
 class cuda:
     @staticmethod
     def is_available():

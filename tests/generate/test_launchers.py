@@ -12,6 +12,19 @@ import pytest
 
 from potstill.generate.program import LAUNCHERS
 
+EASYDICT = """\
+class EasyDict(dict):
+    def __init__(self, content=(), **more):
+        for key, value in dict(content, **more).items():
+            setattr(self, key, value)
+
+    def __setattr__(self, key, value):
+        value = EasyDict(value) if isinstance(value, dict) and not isinstance(value, EasyDict) else value
+        super().__setattr__(key, value)
+        super().__setitem__(key, value)
+
+    __setitem__ = __setattr__
+"""
 SCRIPTS = {"mattergen": (3, 10), "moldiff": (3, 8)}
 
 
@@ -44,12 +57,24 @@ def test_sizes_that_the_program_does_not_make(mattergen_checkout):
     assert "no crystals of 30 to 40 atoms" in done.stderr
 
 
-def test_checkpoints_with_an_easydict_are_allowed(moldiff_checkout):
+def test_a_checkpoint_with_an_easydict_is_read_as_data(moldiff_checkout):
     folder = moldiff_checkout.path
-    (folder / "torch.py").write_text(
-        "class serialization:\n    add_safe_globals = staticmethod(lambda names: print([n.__name__ for n in names]))\n"
+    (folder / "torch.py").unlink()  # the real one
+    (folder / "easydict.py").write_text(EASYDICT)
+    (folder / "write.py").write_text(
+        "import collections, torch; from easydict import EasyDict\n"
+        "config = EasyDict({'chem': {'atomic_numbers': [6, 7]}, 'name': 'diffusion'})\n"
+        "torch.save({'config': config, 'model': collections.OrderedDict(w=torch.ones(2))}, 'good.pt')\n"
+        "torch.save({'config': config, 'model': print}, 'bad.pt')\n"
     )
-    (folder / "easydict.py").write_text("class EasyDict(dict): pass\n")
-    (folder / "scripts" / "sample_drug3d.py").write_text("import sys\nprint(__name__, sys.argv)\n")
+    subprocess.run([sys.executable, "write.py"], cwd=folder, check=True, timeout=60)
+    (folder / "scripts" / "sample_drug3d.py").write_text(
+        "import sys, torch\nprint(__name__, sys.argv)\nfound = torch.load('good.pt', map_location='cpu')\n"
+        "print(found['config'].chem.atomic_numbers, type(found['config']).__name__, found['model']['w'].tolist())\n"
+        "torch.load('bad.pt', map_location='cpu')\n"
+    )
     done = run("moldiff", {"device": "cpu", "heavy_atoms": None}, folder, "--config=x")
-    assert done.stdout == "['EasyDict']\n__main__ ['scripts/sample_drug3d.py', '--config=x', '--device', 'cpu']\n"
+    assert done.stdout == (
+        "__main__ ['scripts/sample_drug3d.py', '--config=x', '--device', 'cpu']\n[6, 7] EasyDict [1.0, 1.0]\n"
+    )
+    assert "Weights only load failed" in done.stderr

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import sys
+import tempfile
+import threading
 from pathlib import Path
 from typing import get_args
 
+import ase.build
 import ase.io
 import numpy as np
 import psutil
 import pytest
 
-from potstill.config import GenerateConfig
+from potstill import plan
+from potstill.config import Config, GenerateConfig
 from potstill.dataset import open_dataset
 from potstill.environments.weights import MATTERGEN_MODELS
 from potstill.errors import InputError
 from potstill.generate.door import DoorOptions
+from potstill.generate.files import Files
 from potstill.generate.mattergen import MatterGen, PretrainedName, read_crystals, visible_devices
 from potstill.generate.stage import generate
 from potstill.testing import check_source
@@ -144,15 +150,48 @@ def test_a_hang_ends_with_its_children(make, mattergen_checkout):
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+def test_two_runs_on_one_machine_follow_each_other(make, mattergen_checkout):
+    source = make()
+    with (Path(tempfile.gettempdir()) / "potstill-mattergen.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        run = threading.Thread(target=source.propose, args=([0], 1, ()))
+        run.start()
+        run.join(0.5)
+        assert run.is_alive()
+        assert mattergen_checkout.calls == []
+    run.join(60)
+    assert len(mattergen_checkout.calls) == 1
+
+
+def test_the_plan_times_one_batch(make, mattergen_checkout):
+    generate_config = GenerateConfig(sources=(make(min_atoms=4),), door=DoorOptions(min_scaled_distance=0.1))
+    structures, seconds = plan._probe_generate(Config(generate=generate_config), workers=1)
+    assert len(structures) == 4
+    assert [call["batch_size"] for call in mattergen_checkout.calls] == [4]
+    assert seconds > 0
+
+
 def test_the_run_goes_on_and_keeps_the_logs(make, tmp_path):
     config = GenerateConfig(sources=(make("fewer", min_atoms=4),), door=DoorOptions(min_scaled_distance=0.1))
     (count,) = generate(config, tmp_path / "structures", seed=1, workers=2)
     assert count.accepted == 8
-    assert count.refused == {"program_gave_fewer": 3}
+    assert count.refused == {"program_gave_fewer": 3}  # batches are made one by one
     log = (tmp_path / "structures" / "logs" / "mattergen-000000.log").read_text()
     assert "--batch_size=4" in log
     assert "Generating samples: 100%" in log
     assert len(open_dataset(tmp_path / "structures" / "structures.h5")) == 8
+
+
+def test_a_program_that_always_fails_is_given_up(make, mattergen_checkout, tmp_path, caplog):
+    ase.io.write(tmp_path / "salt.extxyz", ase.build.bulk("NaCl", "rocksalt", a=5.6))
+    sources = (make("crash"), Files(count=1, paths=(tmp_path / "salt.extxyz",)))
+    for _ in range(2):  # the second time from what is there
+        counts = generate(GenerateConfig(sources=sources), tmp_path / "structures", seed=1, workers=1)
+        assert [c.accepted for c in counts] == [0, 1]
+        assert counts[0].refused == {"program_crashed": 20}
+        assert len(mattergen_checkout.calls) == 5
+    assert "mattergen is given up: 5 batches in a row failed" in caplog.text
+    assert "IndexError" in caplog.text
 
 
 def test_the_stage_does_not_begin_without_its_environment(make, tmp_path):
@@ -247,6 +286,8 @@ class TestPreflight:
     def test_options(self, make):
         with pytest.raises(ValueError, match="no name of a property"):
             make(properties={"a b": 1})
+        with pytest.raises(ValueError, match="min_atoms"):
+            make(min_atoms=9, max_atoms=8)
         with pytest.raises(ValueError, match="device"):
             make(device="gpu")
 

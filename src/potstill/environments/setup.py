@@ -273,13 +273,14 @@ def versions_in(place: Installed, packages: Sequence[str]) -> dict[str, str | No
 
 
 def commit_of(checkout: Path) -> str | None:
-    """Commit of a checkout, or None where git cannot tell."""
-    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    """Commit of a checkout, or None where git cannot tell (or tells of a repository around it)."""
+    command = ["git", "-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    top, _, commit = done.stdout.strip().partition("\n")
+    return commit or None if done.returncode == 0 and Path(top).resolve() == checkout.resolve() else None
 
 
 def _candidates(minor: str) -> Iterator[Path]:

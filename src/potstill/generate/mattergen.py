@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from potstill.environments import ENVIRONMENTS, Installed, installed, weights_fault
 from potstill.errors import InputError
@@ -73,6 +73,12 @@ class MatterGen(ProgramSource):
         if odd:
             raise ValueError(f"no name of a property: {', '.join(odd)}")
         return properties
+
+    @model_validator(mode="after")
+    def _sizes(self) -> MatterGen:
+        if self.min_atoms > self.max_atoms:
+            raise ValueError(f"min_atoms: found {self.min_atoms}, expected at most max_atoms ({self.max_atoms})")
+        return self
 
     def _model(self) -> Path:
         return self.model_path or installed("mattergen").weights / self.pretrained_name
@@ -192,6 +198,7 @@ def _alone() -> Iterator[None]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        os.fchmod(descriptor, 0o644)  # other users may lock it too, whatever the umask
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 CANDIDATES_PER_ROUND = 8192
 GIVE_UP_AFTER = 50  # candidates for each structure wanted
+MOST_FAILED_BATCHES = 5  # of a program, in a row and without a single structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ def _fill(
         merge(parents, parents_path, attributes={})
     accepted: list[Structure] = []
     refused: list[Refused] = []
+    failed = 0
     for task in _tasks_until_full(source, options, folder, seed, workers, parents_path, count, on_progress):
         part = Dataset(task.path)
         refused += part.refused
@@ -142,8 +144,19 @@ def _fill(
             else:
                 refused.append(refusal)
         count.refused = _by_reason(refused)
+        failed = failed + 1 if _program_failed(part) else 0
+        if failed == MOST_FAILED_BATCHES:
+            log.warning(
+                "source %s is given up: %d batches in a row failed, %s", source.name, failed, part.refused[-1].detail
+            )
+            break
     on_progress(count)
     return accepted, refused
+
+
+def _program_failed(part: Dataset) -> bool:
+    """Whether a task gave nothing, and not for want of good candidates."""
+    return len(part) == 0 and all(refusal.reason.startswith("program_") for refusal in part.refused)
 
 
 def _tasks_until_full(
@@ -168,7 +181,7 @@ def _tasks_until_full(
         missing = count.wanted - count.accepted
         # as many as the share accepted so far asks for, so that a source needs few rounds of workers
         share = max(count.accepted / start, 1 / GIVE_UP_AFTER) if start else 1.0
-        more = min(math.ceil(1.1 * missing / share), CANDIDATES_PER_ROUND)
+        more = 1 if source.exclusive else min(math.ceil(1.1 * missing / share), CANDIDATES_PER_ROUND)
         stop = min(limit, start + math.ceil(more / source.candidates_per_task) * source.candidates_per_task)
         size = source.candidates_per_task
         tasks = [

@@ -6,6 +6,7 @@ Arguments: a JSON object (repository, device, heavy_atoms: smallest and largest 
 
 from __future__ import annotations
 
+import collections
 import importlib
 import json
 import random
@@ -50,11 +51,25 @@ def keep_sizes(smallest: int, largest: int) -> None:
     transforms.make_data_placeholder = make_data_placeholder
 
 
-def allow_checkpoints(torch: Any) -> None:
-    """Its checkpoints hold an EasyDict, which torch reads since 2.6 only where it is told that it may."""
-    allow = getattr(getattr(torch, "serialization", None), "add_safe_globals", None)
-    if allow is not None:
-        allow([importlib.import_module("easydict").EasyDict])
+def load_without_code(torch: Any) -> None:
+    """Let ``torch.load`` open checkpoints as data, which it does since 2.6, although their config is an EasyDict.
+
+    That is read as an OrderedDict, whose place torch allows, and made an EasyDict again afterwards.
+    """
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if version < (2, 6):
+        return
+    easydict = importlib.import_module("easydict").EasyDict
+    torch.serialization.add_safe_globals([(collections.OrderedDict, "easydict.EasyDict")])
+    original = torch.load
+
+    def load(*args: Any, **kwargs: Any) -> Any:
+        checkpoint = original(*args, **kwargs)
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), dict):
+            checkpoint["config"] = easydict(checkpoint["config"])
+        return checkpoint
+
+    torch.load = load
 
 
 def main() -> None:
@@ -63,7 +78,7 @@ def main() -> None:
     arguments = sys.argv[2:]
     sys.path[0] = order["repository"]
     torch = importlib.import_module("torch")
-    allow_checkpoints(torch)
+    load_without_code(torch)
     seed_with_any_integer()
     if order["heavy_atoms"]:
         keep_sizes(*order["heavy_atoms"])
