@@ -37,9 +37,10 @@ def setup(
 
 def _prove(name: str) -> list[str]:
     from potstill.config import SOURCES
+    from potstill.environments import installed
     from potstill.generate.program import ProgramSource
     from potstill.generate.proof import prove
 
-    source = SOURCES[name](count=1)
-    assert isinstance(source, ProgramSource)  # noqa: S101 - an environment without a source would be a fault of the catalogue
-    return prove(source)
+    kind = SOURCES[name]
+    assert issubclass(kind, ProgramSource)  # noqa: S101 - an environment without a source would be a fault of the catalogue
+    return prove(kind.with_weights_of(installed(name)))

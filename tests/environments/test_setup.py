@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import json
 import shutil
@@ -161,6 +162,14 @@ def test_it_stops_at_what_is_lacking_and_goes_on_from_there(recipe, weights):
     place = setup(recipe, Options(weights), say=said.append)
     assert place.python.lstat().st_mtime_ns == made
     assert "tiny.pt" in place.record["weights"]
+
+
+def test_one_at_a_time(recipe, made, weights):
+    with (made.folder / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process sets up tiny"):
+            setup(recipe, Options(weights), say=lambda _: None)
+    assert setup(recipe, Options(weights), say=lambda _: None).record["weights"]
 
 
 @pytest.mark.usefixtures("made")

@@ -10,8 +10,10 @@ import pytest
 
 from potstill import doctor
 from potstill.cli import main
+from potstill.environments import installed
 from potstill.errors import PotstillError
 from potstill.generate.mattergen import MatterGen
+from potstill.generate.moldiff import MolDiff
 from potstill.generate.proof import prove
 
 
@@ -38,6 +40,25 @@ def test_none(source, mattergen_checkout):
     with pytest.raises(PotstillError, match=r"made 0 of 2 structures: program_crashed: (.|\n)*IndexError(.|\n)*/proof"):
         prove(source)
     assert len(mattergen_checkout.calls) == 4
+
+
+def write(path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def test_the_weights_that_are_there_are_proved():
+    place = installed("mattergen")
+    assert MatterGen.with_weights_of(place).pretrained_name == "mattergen_base"
+    write(place.weights / "dft_band_gap" / "config.yaml")
+    assert MatterGen.with_weights_of(place).pretrained_name == "dft_band_gap"
+    place = installed("moldiff")
+    assert MolDiff.with_weights_of(place).model == "MolDiff_simple"
+    write(place.weights / "MolDiff.pt")
+    source = MolDiff.with_weights_of(place)
+    assert (source.model, source.bond_guidance) == ("MolDiff", 0)
+    write(place.weights / "bondpred.pt")
+    assert MolDiff.with_weights_of(place).bond_guidance > 0
 
 
 @pytest.fixture

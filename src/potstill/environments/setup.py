@@ -6,6 +6,7 @@ same command. Everything that its programs print is in ``setup.log``.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -80,7 +82,7 @@ def setup(
     Raises
     ------
     InputError
-        If an interpreter, a checkout or weights of the user's are not what is needed.
+        If an interpreter, a checkout or weights of the user's are not what is needed, or another process is at it.
     PotstillError
         If a command failed; its last line and the log are named.
     """
@@ -94,11 +96,22 @@ def setup(
     ]
     if prove is not None:
         steps.append(("proof", lambda at: _proof(prove, at)))
-    for number, (name, step) in enumerate(steps, start=1):
-        say(f"{number}/{len(steps)} {name} ...")
-        place, result = step(place)
-        say(f"{number}/{len(steps)} {name}: {result}")
+    with _alone(place):
+        for number, (name, step) in enumerate(steps, start=1):
+            say(f"{number}/{len(steps)} {name} ...")
+            place, result = step(place)
+            say(f"{number}/{len(steps)} {name}: {result}")
     return place
+
+
+@contextmanager
+def _alone(place: Installed) -> Iterator[None]:
+    with (place.folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another process sets up {place.name} in {place.folder}; wait for it") from None
+        yield
 
 
 def find_python(environment: Environment, given: Path | None) -> tuple[Path, str]:

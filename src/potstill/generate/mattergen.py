@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from potstill.environments import ENVIRONMENTS, Installed, installed, weights_fault
+from potstill.environments.weights import MATTERGEN_MODELS
 from potstill.errors import InputError
 from potstill.execute.program import run_program
 from potstill.generate.program import LAUNCHERS, Chunk, Made, ProgramSource
@@ -79,6 +80,11 @@ class MatterGen(ProgramSource):
         if self.min_atoms > self.max_atoms:
             raise ValueError(f"min_atoms: found {self.min_atoms}, expected at most max_atoms ({self.max_atoms})")
         return self
+
+    @classmethod
+    def with_weights_of(cls, place: Installed) -> MatterGen:
+        there = [name for name in MATTERGEN_MODELS if (place.weights / name).is_dir()]
+        return cls.model_validate({"count": 1, **({"pretrained_name": there[0]} if there else {})})
 
     def _model(self) -> Path:
         return self.model_path or installed("mattergen").weights / self.pretrained_name

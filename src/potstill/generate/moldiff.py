@@ -48,6 +48,13 @@ class MolDiff(ProgramSource):
             raise ValueError(f"heavy_atoms: found {list(self.heavy_atoms)}, expected a range such as [10, 30]")
         return self
 
+    @classmethod
+    def with_weights_of(cls, place: Installed) -> MolDiff:
+        whole, predictor = ((place.weights / name).is_file() for name in ("MolDiff.pt", "bondpred.pt"))
+        if whole and predictor:
+            return cls(count=1)
+        return cls(count=1, bond_guidance=0.0, model="MolDiff" if whole else "MolDiff_simple")
+
     def _weights(self) -> dict[str, Path]:
         folder = installed("moldiff").weights
         files = {"model": self.model_path or folder / f"{self.model}.pt"}

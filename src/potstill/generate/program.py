@@ -123,6 +123,11 @@ class ProgramSource(SourceOptions):
         fault = self._weights_missing(place)
         return f"the source '{self.name}': {fault}" if fault else super().missing()
 
+    @classmethod
+    @abstractmethod
+    def with_weights_of(cls, place: Installed) -> ProgramSource:
+        """A source of one structure that needs no other weights than those that an environment holds, if it holds any."""
+
     @abstractmethod
     def _weights_missing(self, place: Installed) -> str | None:
         """Why its weights cannot be used, with what mends that; None where nothing speaks against them."""
