@@ -91,7 +91,11 @@ def test_setup_from_the_command_line(potstill, mattergen_checkout, tmp_path, hom
     assert len(record["proof"]["structures"]) == 2
     assert record["weights"]["mattergen_base/checkpoints/last.ckpt"]["bytes"] == 1_100_002
     assert "proved with " in doctor._environment("mattergen")
-    assert MatterGen(count=1).missing() is None
+    source = MatterGen(count=1, batch_size=1)
+    assert source.missing() is None
+    digest = record["weights"]["mattergen_base/checkpoints/last.ckpt"]["sha256"]
+    (crystal,) = source.propose([0], 1, ())
+    assert crystal.generator_metadata["weights"] == f"sha256:{digest[:16]}"
 
     shutil.rmtree(home / "environments" / "mattergen" / "weights")
     with pytest.raises(PotstillError, match=r"last\.ckpt: not as it was taken\n  go on with:  potstill setup mattergen"):

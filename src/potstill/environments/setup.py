@@ -144,7 +144,7 @@ def find_python(environment: Environment, given: Path | None) -> tuple[Path, str
 
 
 def _interpreter(environment: Environment, options: Options, place: Installed) -> tuple[Installed, str]:
-    there = _version_of(place.python)
+    there = _version_of(place.python) if place.record.get("python") else None  # without the record it was cut short
     minor = there.rpartition(".")[0] if there else None
     if there and minor in environment.pythons and options.python is None:
         return place, f"Python {there}, there already"

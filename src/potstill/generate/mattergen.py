@@ -141,7 +141,8 @@ class MatterGen(ProgramSource):
                 environment=visible_devices(self.device),
             )
         answers, broken = read_crystals(chunk.folder / "out" / OUTPUT)
-        facts = {"model": self._model().name, "batch_seed": chunk.seed}
+        weights = None if self.model_path else f"{self.pretrained_name}/checkpoints/last.ckpt"
+        facts: dict[str, Any] = {"model": self._model().name, "batch_seed": chunk.seed, **self.provenance(weights)}
         if self.properties:
             facts["properties"] = self.properties
         made = [

@@ -94,8 +94,9 @@ class MolDiff(ProgramSource):
             timeout_seconds=chunk.timeout_seconds,
             folder=self.checkout,
         )
-        model = self.model_path.name if self.model_path else self.model
-        return Made(read_molecules(outdir, {"model": model, "batch_seed": chunk.seed}), ended)
+        model, weights = (self.model_path.name, None) if self.model_path else (self.model, f"{self.model}.pt")
+        facts = {"model": model, "batch_seed": chunk.seed, **self.provenance(weights)}
+        return Made(read_molecules(outdir, facts), ended)
 
 
 def read_molecules(outdir: Path, metadata: dict[str, object]) -> list[Structure | Refused]:

@@ -123,6 +123,14 @@ class ProgramSource(SourceOptions):
         fault = self._weights_missing(place)
         return f"the source '{self.name}': {fault}" if fault else super().missing()
 
+    def provenance(self, weights: str | None) -> dict[str, str]:
+        """What is recorded of the code and, by their name in its environment, of the weights; less where they are others."""
+        record = installed(self.environment).record
+        commit = record.get("repository", {}).get("commit") if self.repository is None else None
+        digest = record.get("weights", {}).get(weights, {}).get("sha256")
+        found = {"commit": (commit or "")[:10], "weights": f"sha256:{digest[:16]}" if digest else ""}
+        return {name: value for name, value in found.items() if value}
+
     @classmethod
     @abstractmethod
     def with_weights_of(cls, place: Installed) -> ProgramSource:
