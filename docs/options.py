@@ -9,13 +9,21 @@ import re
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 DIRECTIVE = re.compile(r"^::options ([\w.]+)\.(\w+)$", re.MULTILINE)
-WORDS = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path", type(None): "null"}
+WORDS = {
+    int: "integer",
+    float: "number",
+    str: "text",
+    bool: "true or false",
+    Path: "path",
+    type(None): "null",
+    dict: "names with values",
+}
 BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
@@ -44,15 +52,15 @@ def _word(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in inner)
+    if origin is Annotated:
+        return _word(inner[0])
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(_word(part) for part in inner))
-    if origin is dict:
-        return "names with values"
     if origin is tuple and inner[-1] is Ellipsis:
         return f"list of {_word(inner[0])}"
     if origin is tuple:
         return f"[{', '.join(_word(part) for part in inner)}]"
-    return WORDS.get(annotation, "section")
+    return WORDS.get(origin or annotation, "section")
 
 
 def _default(field: FieldInfo) -> str:

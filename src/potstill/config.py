@@ -20,10 +20,13 @@ from potstill.generate.crystals import Crystals
 from potstill.generate.door import DoorOptions
 from potstill.generate.files import Files
 from potstill.generate.mattergen import MatterGen
+from potstill.generate.md import MD
+from potstill.generate.mix import Contingency
 from potstill.generate.moldiff import MolDiff
 from potstill.generate.molecules import Molecules
 from potstill.generate.perturb import Perturb
 from potstill.generate.source import SourceOptions
+from potstill.generate.trees import Trees
 from potstill.label.classical import EMT, LennardJones
 from potstill.label.sevennet import SevenNet
 from potstill.label.teacher import TeacherOptions
@@ -35,6 +38,8 @@ SOURCES: dict[str, type[SourceOptions]] = {
     "crystals": Crystals,
     "benchmark": Benchmark,
     "perturb": Perturb,
+    "trees": Trees,
+    "md": MD,
     "files": Files,
     "mattergen": MatterGen,
     "moldiff": MolDiff,
@@ -71,6 +76,14 @@ class GenerateConfig(Section):
     sources: Annotated[tuple[AnySource, ...], Field(min_length=1, description="sources, in order")]
     door: Annotated[DoorOptions, Field(description="geometry that is refused before labelling")] = DoorOptions()
 
+    contingency: Annotated[
+        Contingency, Field(description="the mix without a generative source that is missing or fails; see --fallback")
+    ] = Contingency()
+    balance: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of the candidates made of common elements that each source turns away"),
+    ] = 0.0
+
     @field_validator("elements")
     @classmethod
     def _known_elements(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
@@ -91,9 +104,13 @@ class GenerateConfig(Section):
             raise ValueError(f"the source '{names[0]}' copies earlier sources, so it cannot come first")
         return self
 
-    def resolved_sources(self) -> list[SourceOptions]:
-        """Sources with the section's elements filled in where they state none."""
-        return [s if s.elements else s.model_copy(update={"elements": self.elements}) for s in self.sources]
+    def resolved_sources(self, teacher: TeacherOptions | None = None) -> list[SourceOptions]:
+        """Sources with the section's elements, and the teacher of the labels, filled in where they state none."""
+        shared = {"elements": self.elements, "teacher": teacher}
+        return [
+            s.model_copy(update={k: v for k, v in shared.items() if k in type(s).model_fields and not getattr(s, k)})
+            for s in self.sources
+        ]
 
 
 class LabelConfig(Section):

@@ -22,6 +22,7 @@ from potstill.config import Config
 from potstill.dataset import Records
 from potstill.errors import InputError, MissingExtraError, PotstillError
 from potstill.execute import available_cores
+from potstill.generate.mix import SourceFailedError, as_asked, without_missing
 from potstill.generate.source import SourceOptions
 from potstill.registry import borrow
 from potstill.types import Labels, Structure
@@ -46,9 +47,19 @@ class Cost:
     memory_bytes: float
 
 
+def settle(config: Config) -> Config:
+    """The config with the counts of the contingency mix where a generative source is missing; else the same."""
+    sources = config.generate.resolved_sources()
+    mix = without_missing(sources, config.generate.contingency, as_asked(sources))
+    return config.model_copy(update={"generate": config.generate.model_copy(update={"sources": tuple(mix.apply(sources))})})
+
+
 def missing_pieces(config: Config) -> list[str]:
     """What this config needs and this machine lacks, each with the command that mends it."""
-    missing = [fault for source in config.generate.sources if (fault := source.missing()) is not None]
+    sources = config.generate.resolved_sources()
+    mix = without_missing(sources, config.generate.contingency, as_asked(sources))
+    missing = [str(SourceFailedError(mix))] if mix.failed else []
+    missing += [fault for source in mix.apply(sources) if (fault := source.missing()) is not None]
     teacher = config.label.teacher.requires()
     if teacher is not None:
         try:
@@ -118,7 +129,7 @@ def _probe_generate(config: Config, workers: int) -> tuple[list[Structure], floa
     """Some accepted structures of every source, and the estimated seconds of all workers for all of them."""
     structures: list[Structure] = []
     seconds = 0.0
-    for source in config.generate.resolved_sources():
+    for source in config.generate.resolved_sources(config.label.teacher):
         candidates = PROBE_CANDIDATES
         if source.exclusive:  # a program's whole batch; what its start takes is part of every batch
             candidates = source.candidates_per_task

@@ -24,6 +24,8 @@ from potstill.errors import InputError
 from potstill.generate.door import DoorOptions
 from potstill.generate.files import Files
 from potstill.generate.mattergen import MatterGen, PretrainedName, read_crystals, visible_devices
+from potstill.generate.mix import SourceFailedError
+from potstill.generate.perturb import Perturb
 from potstill.generate.stage import generate
 from potstill.testing import check_source
 from potstill.types import Refused, Structure
@@ -182,21 +184,20 @@ def test_the_run_goes_on_and_keeps_the_logs(make, tmp_path):
     assert len(open_dataset(tmp_path / "structures" / "structures.h5")) == 8
 
 
-def test_a_program_that_always_fails_is_given_up(make, mattergen_checkout, tmp_path, caplog):
+def test_a_program_that_always_fails_is_given_up(make, mattergen_checkout, tmp_path):
     ase.io.write(tmp_path / "salt.extxyz", ase.build.bulk("NaCl", "rocksalt", a=5.6))
-    sources = (make("crash"), Files(count=1, paths=(tmp_path / "salt.extxyz",)))
-    for _ in range(2):  # the second time from what is there
-        counts = generate(GenerateConfig(sources=sources), tmp_path / "structures", seed=1, workers=1)
-        assert [c.accepted for c in counts] == [0, 1]
-        assert counts[0].refused == {"program_crashed": 20}
-        assert len(mattergen_checkout.calls) == 5
-    assert "mattergen is given up: 5 batches in a row failed" in caplog.text
-    assert "IndexError" in caplog.text
+    files, copies = Files(count=1, paths=(tmp_path / "salt.extxyz",)), Perturb(count=4)
+    config = GenerateConfig(sources=(files, make("crash", batch_size=16), copies))
+    with pytest.raises(SourceFailedError, match=r"0 of its first 64 candidates (.*)\(64 program_crashed\)"):
+        generate(config, tmp_path / "structures", seed=1, workers=2)
+    counts = generate(config, tmp_path / "structures", seed=1, workers=1, fallback=True)
+    assert {count.name: count.accepted for count in counts} == {"files": 1, "perturb": 12}
+    assert len(mattergen_checkout.calls) == 4  # the second time from what is there
 
 
 def test_the_stage_does_not_begin_without_its_environment(make, tmp_path):
     config = GenerateConfig(sources=(make(python=None),))
-    with pytest.raises(InputError, match=r"cannot run here(.|\n)*potstill setup mattergen"):
+    with pytest.raises(InputError, match=r"no interpreter at (.|\n)*potstill setup mattergen"):
         generate(config, tmp_path / "structures", seed=1, workers=1)
     assert not (tmp_path / "structures").exists()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from potstill.dataset.write import sealed
+from potstill.dataset import sealed
 from potstill.errors import InputError
 
 RECORD = "environment.json"

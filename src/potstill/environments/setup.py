@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from potstill.dataset.write import sealed
+from potstill.dataset import sealed
 from potstill.environments.catalog import Environment
 from potstill.environments.installed import Installed, installed
 from potstill.errors import InputError, PotstillError

@@ -1,8 +1,13 @@
-"""Benchmark: structures known from experiment, as installed packages ship them.
+"""Benchmark: structures known from experiment or from published calculations, as installed packages ship them.
 
-Leaves the AFLOW prototype crystals that pymatgen ships (Mehl et al., Comput. Mater. Sci. 136, S1 (2017); each the crystal
-after which a structure type is named) and the closed-shell molecules of the G2 set that ASE ships (Curtiss, Raghavachari,
-Redfern and Pople, J. Chem. Phys. 106, 1063 (1997)).
+Leaves four sets, each with its reference and licence in ``generator_metadata``:
+
+- ``aflow``: prototype crystals that pymatgen ships (Mehl et al., Comput. Mater. Sci. 136, S1 (2017)), each the crystal after
+  which a structure type is named,
+- ``g2``: closed-shell molecules that ASE ships (Curtiss, Raghavachari, Redfern and Pople, J. Chem. Phys. 106, 1063 (1997)),
+- ``dcdft``: crystals of the elements that ASE ships (Lejaeghere et al., Crit. Rev. Solid State Mater. Sci. 39, 1 (2014)),
+- ``s22``: dimers held by weak forces that ASE ships (Jurečka, Šponer, Černý and Hobza, Phys. Chem. Chem. Phys. 8, 1985
+  (2006)).
 """
 
 from __future__ import annotations
@@ -15,19 +20,29 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.generate.source import SourceOptions, propose_each
+from potstill.generate.source import Kind, SourceOptions, propose_each
 from potstill.registry import borrow
 from potstill.types import Refused, Structure
 
+ASE_LICENCE = "LGPL-2.1-or-later (ASE)"
 EXCITED = ("CH2_s1A1d",)  # singlet methylene; its ground state is a triplet
 
 
-class Benchmark(SourceOptions):
-    """Known crystals (AFLOW prototypes in pymatgen) and molecules (G2 in ASE)."""
+Set = Literal["aflow", "g2", "dcdft", "s22"]
+LICENCES = {"aflow": "MIT (pymatgen)", "g2": ASE_LICENCE, "dcdft": ASE_LICENCE, "s22": ASE_LICENCE}
 
+
+class Benchmark(SourceOptions):
+    """Known crystals (AFLOW prototypes in pymatgen, elements in ASE) and molecules (G2 and S22 in ASE)."""
+
+    kind: ClassVar[Kind] = "benchmark"
     packages: ClassVar[tuple[tuple[str, str], ...]] = (("pymatgen", "crystals"),)
 
     source: Literal["benchmark"] = "benchmark"
+    sets: Annotated[
+        tuple[Set, ...],
+        Field(min_length=1, description="aflow: prototypes; g2: molecules; dcdft: elements; s22: dimers; in this order"),
+    ] = ("aflow", "g2")
     snapshots: Annotated[
         int, Field(ge=0, description="thermal snapshots of each structure beside the published geometry")
     ] = 2
@@ -36,10 +51,10 @@ class Benchmark(SourceOptions):
     ] = 0.06
 
     def available(self) -> int | None:
-        return len(_known()) * (1 + self.snapshots)
+        return len(_known(self.sets)) * (1 + self.snapshots)
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
-        known = _known()
+        known = _known(self.sets)
 
         def make(index: int, rng: np.random.Generator) -> Structure | Refused:
             published = known[index % len(known)]
@@ -55,13 +70,17 @@ class Benchmark(SourceOptions):
         return published.with_(positions=displaced, generator_metadata=metadata)
 
 
-@lru_cache(maxsize=1)
-def _known() -> tuple[Structure, ...]:
-    return (*_prototypes(), *_g2())
+def _known(sets: tuple[Set, ...]) -> list[Structure]:
+    return [structure for name in dict.fromkeys(sets) for structure in _set(name)]
+
+
+@lru_cache(maxsize=len(LICENCES))
+def _set(name: Set) -> list[Structure]:
+    return {"aflow": _prototypes, "g2": _g2, "dcdft": _elements, "s22": _dimers}[name]()
 
 
 def _prototypes() -> list[Structure]:
-    borrow("pymatgen", "crystals", "the source 'benchmark'")
+    borrow("pymatgen", "crystals", "the set 'aflow' of the source 'benchmark'")
     from monty.serialization import loadfn
 
     path = resources.files("pymatgen.analysis.prototypes").joinpath("aflow_prototypes.json.gz")
@@ -69,7 +88,7 @@ def _prototypes() -> list[Structure]:
     for entry in loadfn(str(path)):
         crystal, tags = entry["snl"].structure, entry["tags"]
         title = f"{crystal.composition.reduced_formula} ({tags['mineral'] or tags['aflow']})"
-        metadata = {"title": title, "reference": "AFLOW prototype", "aflow": tags["aflow"]}
+        metadata = _metadata("aflow", title, "AFLOW prototype", aflow=tags["aflow"])
         crystals.append(Structure.from_ase(crystal.to_ase_atoms(), generator_metadata=metadata))
     return crystals
 
@@ -82,5 +101,23 @@ def _g2() -> list[Structure]:
         atoms = g2[name]
         if np.any(atoms.get_initial_magnetic_moments() != 0) or len(atoms) < 2 or name in EXCITED:
             continue  # radicals, atoms, excited singlets: a teacher without spin has no answer
-        molecules.append(Structure.from_ase(atoms, generator_metadata={"title": name, "reference": "ASE g2"}))
+        molecules.append(Structure.from_ase(atoms, generator_metadata=_metadata("g2", name, "ASE g2")))
     return molecules
+
+
+def _elements() -> list[Structure]:
+    from ase.collections import dcdft
+
+    return [
+        Structure.from_ase(dcdft[name], generator_metadata=_metadata("dcdft", name, "ASE dcdft")) for name in dcdft.names
+    ]
+
+
+def _dimers() -> list[Structure]:
+    from ase.collections import s22
+
+    return [Structure.from_ase(s22[name], generator_metadata=_metadata("s22", name, "ASE s22")) for name in s22.names]
+
+
+def _metadata(name: Set, title: str, reference: str, **more: str) -> dict[str, str]:
+    return {"title": title, "reference": reference, "licence": LICENCES[name], **more}

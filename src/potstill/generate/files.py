@@ -1,56 +1,143 @@
-"""Files: the user's own structures, in any format that ASE reads."""
+"""Files: the user's own structures, from files of any format that ASE or pymatgen reads, folders of them, or datasets.
+
+What gives no structure is refused by its name and a reason, and everything else goes on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from potstill.errors import InputError
-from potstill.generate.source import SourceOptions, propose_each
-from potstill.types import Refused, Structure
+from potstill.errors import InputError, MissingExtraError
+from potstill.generate.frames import Frames, open_frames
+from potstill.generate.source import Kind, SourceOptions, propose_each
+from potstill.generate.unusable import UnusableError
+from potstill.types import Array, Refused, Structure
+
+SHOWN_REFUSALS = 5
+LONGEST_DETAIL = 300
 
 
 class Files(SourceOptions):
     """Structures from the user's own files, every frame of them."""
 
+    kind: ClassVar[Kind] = "own"
+
     source: Literal["files"] = "files"
-    paths: Annotated[tuple[Path, ...], Field(min_length=1, description="files, each of any format that ASE reads")]
+    paths: Annotated[
+        tuple[Path, ...],
+        Field(min_length=1, description="files of any format that ASE or pymatgen reads, folders of them, datasets"),
+    ]
     max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 500
 
     def available(self) -> int | None:
-        return len(_frames(self.paths))
+        catalogue = _catalogue(self.paths)
+        if not any(isinstance(frame, Structure) for frame in catalogue):
+            first = (frame for frame in islice(catalogue, SHOWN_REFUSALS) if isinstance(frame, Refused))
+            refusals = [f"  {refusal.reason}: {refusal.detail}" for refusal in first]
+            more = f"\n  … {len(catalogue) - SHOWN_REFUSALS} more" if len(catalogue) > SHOWN_REFUSALS else ""
+            raise InputError(f"the source '{self.name}' cannot read any structure:\n" + "\n".join(refusals) + more)
+        return len(catalogue)
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
-        frames = _frames(self.paths)
+        catalogue = _catalogue(self.paths)
 
         def make(index: int, _rng: np.random.Generator) -> Structure | Refused:
-            frame = frames[index]
-            return frame if isinstance(frame, Refused) else self.refuse(frame) or frame
+            frame = catalogue[index]
+            return frame if isinstance(frame, Refused) else self.refuse(frame, origin(frame)) or frame
 
         return propose_each(self.name, indices, seed, make)
 
 
-@lru_cache(maxsize=4)
-def _frames(paths: tuple[Path, ...]) -> tuple[Structure | Refused, ...]:
-    """Every frame of every file; a frame that is no structure is refused, a file that cannot be read is an error."""
-    from ase.io import read
+def origin(structure: Structure) -> str:
+    """``"name.cif, frame 0"`` of a structure from a file; its formula where it is from elsewhere."""
+    known = structure.generator_metadata
+    return f"{known['file']}, frame {known['frame']}" if {"file", "frame"} <= set(known) else structure.formula
 
-    frames: list[Structure | Refused] = []
+
+class Catalogue(Sequence[Structure | Refused]):
+    """All frames of all files, in order; a file that cannot be opened stands in it as one refusal.
+
+    Parameters
+    ----------
+    found
+        Name and path of each file, or the refusal of what is none.
+    """
+
+    def __init__(self, found: Iterator[tuple[str, Path] | Refused]) -> None:
+        self._files: list[tuple[str, Frames] | Refused] = [
+            entry if isinstance(entry, Refused) else _open(*entry) for entry in found
+        ]
+        lengths = [1 if isinstance(file, Refused) else len(file[1]) for file in self._files]
+        self._start: Array = np.cumsum([0, *lengths])
+
+    def __len__(self) -> int:
+        return int(self._start[-1])
+
+    def __getitem__(self, index: int) -> Structure | Refused:  # type: ignore[override]
+        k = range(len(self))[index]
+        at = int(np.searchsorted(self._start, k, side="right")) - 1
+        file = self._files[at]
+        return file if isinstance(file, Refused) else _frame(*file, k - int(self._start[at]))
+
+
+@lru_cache(maxsize=4)
+def _catalogue(paths: tuple[Path, ...]) -> Catalogue:
     for path in paths:
-        if not path.is_file():
-            raise InputError(f"no structure file at {path}")
-        try:
-            images = read(path, index=":")
-        except Exception as error:
-            raise InputError(f"ASE cannot read {path}: {type(error).__name__}: {error}") from error
-        for k, atoms in enumerate(images):
-            try:
-                frames.append(Structure.from_ase(atoms, generator_metadata={"file": path.name, "frame": k}))
-            except InputError as error:
-                frames.append(Refused("not_a_structure", f"{path.name}, frame {k}: {error}"))
-    return tuple(frames)
+        if not path.exists():
+            raise InputError(f"no structure file or folder at {path}")
+    return Catalogue(entry for path in paths for entry in _files_at(path))
+
+
+def _files_at(path: Path) -> Iterator[tuple[str, Path] | Refused]:
+    """A file, or the files of a folder and of its folders, by name; hidden ones are left out, links are not followed."""
+    if not path.is_dir():
+        yield path.name, path
+        return
+    refused: list[Refused] = []
+
+    def unreadable(error: OSError) -> None:
+        refused.append(Refused("unreadable", f"{error.filename}: {error.strerror}"))
+
+    for root, folders, names in os.walk(path, onerror=unreadable):
+        here = Path(root)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = sorted(name for name in names if not name.startswith("."))
+        if not folders and not visible:
+            yield Refused("empty_folder", f"{path.name / here.relative_to(path)}: the folder is empty")
+        for name in visible:
+            yield str((here / name).relative_to(path)), here / name
+        for name in folders:
+            if (here / name).is_symlink():
+                yield Refused("link_to_folder", f"{(here / name).relative_to(path)}: links to folders are not followed")
+    yield from refused
+
+
+def _open(name: str, path: Path) -> tuple[str, Frames] | Refused:
+    try:
+        return name, open_frames(path)
+    except Exception as error:  # noqa: BLE001 - a foreign reader may raise anything; one file must not stop a run
+        return _refusal(name, error)
+
+
+def _frame(name: str, frames: Frames, k: int) -> Structure | Refused:
+    try:
+        structure = frames.frame(k)
+    except Exception as error:  # noqa: BLE001 - the same for a frame
+        return _refusal(f"{name}, frame {k}", error)
+    return structure.with_(generator_metadata={**structure.generator_metadata, "file": name, "frame": k})
+
+
+def _refusal(name: str, error: Exception) -> Refused:
+    if isinstance(error, UnusableError):
+        return Refused(error.reason, f"{name}: {error}")
+    reason = "missing_package" if isinstance(error, MissingExtraError) else "unreadable"
+    detail = " ".join(f"{type(error).__name__}: {error}".split())
+    return Refused(reason, f"{name}: {detail[:LONGEST_DETAIL]}")

@@ -6,57 +6,60 @@ Enters parents, leaves copies off equilibrium, which is what a force field is ma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from potstill.generate.source import SourceOptions, propose_each
+from potstill.generate.distort import StrainKind, draw_strain, monte_carlo_rattle
+from potstill.generate.parents import NO_PARENT, DerivedOptions, child_of
+from potstill.generate.source import propose_each
 from potstill.types import Refused, Structure
 
 
-class Perturb(SourceOptions):
-    """Copies with Gaussian displacements of the atoms and, where periodic, a strained cell."""
+class Perturb(DerivedOptions):
+    """Copies with displaced atoms and, where periodic, a strained cell."""
 
     source: Literal["perturb"] = "perturb"
     max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 500
-    parents: Annotated[
-        tuple[str, ...], Field(description="names of the sources to copy from; all that stand before it where empty")
-    ] = ()
+    rattle: Annotated[
+        Literal["gaussian", "monte_carlo"],
+        Field(description="gaussian: each coordinate by itself; monte_carlo: the same, without steps below the floor"),
+    ] = "gaussian"
     rattle_angstrom: Annotated[
         tuple[float, float], Field(description="range of the standard deviation of each coordinate")
     ] = (0.03, 0.15)
+    floor_scaled_distance: Annotated[
+        float, Field(gt=0, description="floor of monte_carlo: smallest distance over the sum of covalent radii")
+    ] = 0.85
+    strain: Annotated[
+        StrainKind,
+        Field(description="symmetric: all entries of the tensor; shear: those off the diagonal; volume: one for three axes"),
+    ] = "symmetric"
     max_strain: Annotated[
         float, Field(ge=0, lt=0.5, description="largest entry of the symmetric strain tensor, drawn uniformly")
     ] = 0.05
 
-    @property
-    def derived(self) -> bool:
-        return True
-
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
-        eligible = [k for k, parent in enumerate(parents) if not self.parents or parent.source in self.parents]
-        order = np.random.default_rng(seed).permutation(eligible)
+        order = self.order(parents, seed)
 
         def make(index: int, rng: np.random.Generator) -> Structure | Refused:
             if len(order) == 0:
-                return Refused("no_parent", "the sources before it gave nothing to copy")
-            parent = parents[order[index % len(order)]]
+                return NO_PARENT
+            parent = parents[int(order[index % len(order)])]
             return self.refuse(parent, parent.id) or self._copy(parent, rng)
 
         return propose_each(self.name, indices, seed, make)
 
     def _copy(self, parent: Structure, rng: np.random.Generator) -> Structure:
         sigma = float(rng.uniform(*self.rattle_angstrom))
-        strain = np.zeros((3, 3))
-        if parent.pbc.all():
-            entries = rng.uniform(-self.max_strain, self.max_strain, size=(3, 3))
-            strain = (entries + entries.T) / 2
+        strain = draw_strain(self.strain, self.max_strain, rng) if parent.pbc.all() else np.zeros((3, 3))
+        metadata: dict[str, Any] = {"rattle_angstrom": sigma, "strain": strain.tolist()}
         deformation = np.eye(3) + strain
-        displaced = parent.positions @ deformation + rng.normal(0.0, sigma, size=parent.positions.shape)
-        metadata = {"parent": parent.id, "rattle_angstrom": sigma, "strain": strain.tolist()}
-        if "smiles" in parent.generator_metadata:
-            metadata["smiles"] = parent.generator_metadata["smiles"]
-        return parent.with_(
-            positions=displaced, cell=parent.cell @ deformation, generator_metadata=metadata, family=parent.family
-        )
+        strained = parent.with_(positions=parent.positions @ deformation, cell=parent.cell @ deformation)
+        if self.rattle == "monte_carlo":
+            positions = monte_carlo_rattle(strained, sigma, self.floor_scaled_distance, rng)
+            metadata["floor_scaled_distance"] = self.floor_scaled_distance
+        else:
+            positions = strained.positions + rng.normal(0.0, sigma, size=parent.positions.shape)
+        return child_of(parent, positions, strained.cell, metadata)

@@ -16,14 +16,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from potstill.environments import ENVIRONMENTS, Installed, home, installed
 from potstill.errors import InputError
 from potstill.execute.program import Ended
-from potstill.generate.source import SourceOptions, random_generator
+from potstill.generate.source import Kind, SourceOptions, random_generator
 from potstill.types import Refused, Structure
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ class Made:
 
 class ProgramSource(SourceOptions):
     """A program in an environment of its own."""
+
+    kind: ClassVar[Kind] = "generative"
 
     batch_size: Annotated[
         int, Field(gt=0, description="structures that one run of the program makes; a failure costs this many at most")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,12 +19,16 @@ from potstill.registry import borrow, symbols_of
 from potstill.types import Refused, Structure
 
 CANDIDATES_PER_TASK = 32
+Kind = Literal["traditional", "generative", "benchmark", "own"]
 
 
 class SourceOptions(BaseModel, ABC):
     """Options common to every source."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: ClassVar[Kind] = "traditional"
+    """What it counts as in the contingency mix; structures of the user's ``own`` are no part of it."""
 
     packages: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Optional packages that it imports, each with the extra that installs it."""

@@ -1,0 +1,78 @@
+"""Displacements and strains: how a structure is moved away from where it came from.
+
+Enters a structure and random numbers, leaves displaced positions or a strain tensor. Used by perturb and trees.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
+from potstill.neighbors import find_pairs
+from potstill.types import Array, Structure
+
+StrainKind = Literal["symmetric", "shear", "volume"]
+SWEEPS = 10
+ROUNDING = 1e-9
+
+
+def draw_strain(kind: StrainKind, largest: float, rng: np.random.Generator) -> Array:
+    """(3, 3) strain tensor, each of its free entries drawn uniformly from ``-largest`` to ``largest``.
+
+    ``symmetric`` has six of them: symmetrised, so that those off the diagonal are means of two draws. ``shear`` has three,
+    off the diagonal, and keeps the volume to first order. ``volume`` has one, three times on the diagonal.
+    """
+    if kind == "volume":
+        return float(rng.uniform(-largest, largest)) * np.eye(3)
+    entries = rng.uniform(-largest, largest, size=(3, 3))
+    if kind == "shear":
+        upper = np.triu(entries, 1)
+        return upper + upper.T
+    return np.asarray((entries + entries.T) / 2)
+
+
+def monte_carlo_rattle(
+    structure: Structure, sigma_angstrom: float, floor: float, rng: np.random.Generator, sweeps: int = SWEEPS
+) -> Array:
+    """Positions after random displacements of which none brings two atoms closer than a floor.
+
+    The displacement is made in ``sweeps`` Gaussian steps of all atoms together; in each of them the atoms of every pair
+    that would come too close stay where they are. It is a rejection as in ``mc_rattle`` of hiPhive (Eriksson, Fransson and
+    Erhart, Adv. Theory Simul. 2, 1800184 (2019)), with a sharp floor and over all atoms at once.
+
+    Parameters
+    ----------
+    structure
+        Left as it is.
+    sigma_angstrom
+        Standard deviation that each coordinate has where no step is rejected.
+    floor
+        Smallest distance over the sum of covalent radii; where atoms are closer than that already, their closest distance.
+    rng
+        Random numbers.
+    sweeps
+        Number of steps.
+
+    Returns
+    -------
+    Array
+        (n, 3) Å.
+    """
+    radii = covalent_radii()[structure.atomic_numbers]
+    limit = min(floor, smallest_scaled_distance(structure)[0]) - ROUNDING
+    positions = structure.positions
+    for _ in range(sweeps):
+        step = rng.normal(0.0, sigma_angstrom / np.sqrt(sweeps), size=positions.shape)
+        moving = np.ones(len(structure), bool)
+        while moving.any():
+            pairs, distance = find_pairs(positions + step, structure.cell, structure.pbc, 2 * limit * float(radii.max()))
+            close = np.zeros_like(moving)
+            close[pairs[distance < limit * (radii[pairs[:, 0]] + radii[pairs[:, 1]])]] = True
+            if not (close & moving).any():
+                break
+            moving &= ~close
+            step[close] = 0.0
+        positions = positions + step
+    return positions

@@ -1,0 +1,109 @@
+"""MD: molecular dynamics with the teacher at several temperatures, thinned to frames that differ.
+
+Enters parents and a teacher, leaves frames of Langevin dynamics at constant volume. A frame is kept once some time has
+passed and its forces have lost their correlation with those of the frame kept before. That is what a label would repeat; it
+says nothing of motion slower than the forces, such as the turning of a group of atoms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from potstill.errors import StructureError
+from potstill.generate.parents import child_of
+from potstill.generate.trajectories import TrajectoryError, TrajectoryOptions, correlation
+from potstill.label.calculator import TeacherCalculator
+from potstill.types import Array, Refused, Structure, Teacher
+
+STEPS_PER_LOOK = 5
+EXPLODED = 10.0  # times the temperature of the bath; canonical fluctuations of two atoms reach half of that
+
+
+class MD(TrajectoryOptions):
+    """Frames of the teacher's own molecular dynamics (Langevin, constant volume)."""
+
+    source: Literal["md"] = "md"
+    temperatures_kelvin: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...],
+        Field(min_length=1, description="of the bath; one of them is drawn for each trajectory"),
+    ] = (300.0, 600.0, 1000.0)
+    timestep_fs: Annotated[float, Field(gt=0, le=5, description="half of it where there is hydrogen")] = 1.0
+    friction_per_ps: Annotated[float, Field(gt=0, description="of the bath; the reciprocal of its relaxation time")] = 10.0
+    equilibration_fs: Annotated[float, Field(ge=0, description="time before the first frame")] = 200.0
+    min_interval_fs: Annotated[float, Field(ge=0, description="smallest time between two frames")] = 25.0
+    max_force_correlation: Annotated[
+        float, Field(gt=-1, lt=1, description="largest cosine between the forces of a frame and those of the one before")
+    ] = 0.5
+    max_interval_fs: Annotated[
+        float, Field(gt=0, description="a trajectory ends where no frame could be kept for this long")
+    ] = 500.0
+    min_crystal_atoms: Annotated[
+        int, Field(gt=0, description="crystals are repeated up to this size, as far as max_atoms allows")
+    ] = 8
+
+    def trajectory(
+        self, parent: Structure, number: int, teacher: Teacher, rng: np.random.Generator
+    ) -> Iterator[Structure | Refused]:
+        from ase import units
+        from ase.calculators.calculator import CalculationFailed
+        from ase.md.langevin import Langevin
+
+        start = repeat_crystal(parent, self.min_crystal_atoms, self.max_atoms)
+        kelvin = float(rng.choice(self.temperatures_kelvin))
+        atoms: Any = start.to_ase()
+        atoms.calc = TeacherCalculator(teacher)
+        spread = np.sqrt(units.kB * kelvin * atoms.get_masses())
+        atoms.set_momenta(spread[:, None] * rng.standard_normal((len(atoms), 3)))
+        timestep = self.timestep_fs / (2 if 1 in start.atomic_numbers else 1)
+        friction = self.friction_per_ps / (1000 * units.fs)
+        dynamics = Langevin(atoms, timestep * units.fs, temperature_K=kelvin, friction=friction, fixcm=False, rng=rng)
+        kept: Array | None = None
+        since = 0.0
+        elapsed = 0.0
+        while True:
+            try:
+                dynamics.run(STEPS_PER_LOOK)
+                forces, frame = atoms.get_forces(), start.with_(positions=atoms.positions)
+            except (CalculationFailed, StructureError) as error:
+                raise TrajectoryError("dynamics_failed", f"after {elapsed:g} fs at {kelvin:g} K: {error}") from error
+            elapsed += STEPS_PER_LOOK * timestep
+            equilibrated = elapsed >= self.equilibration_fs
+            self._look(frame, atoms.get_temperature() if equilibrated else 0.0, kelvin, elapsed)
+            if not equilibrated:
+                continue
+            since += STEPS_PER_LOOK * timestep
+            if kept is None or (since >= self.min_interval_fs and correlation(forces, kept) <= self.max_force_correlation):
+                kept, since = forces, 0.0
+                centred = frame.positions - (frame.positions - start.positions).mean(axis=0)
+                metadata = {"trajectory": number, "temperature_kelvin": kelvin, "time_fs": elapsed}
+                yield child_of(start, centred, start.cell, metadata)
+            elif since >= self.max_interval_fs:
+                raise TrajectoryError("correlated", f"no frame after {elapsed:g} fs differs from the one before")
+
+    def _look(self, frame: Structure, found: float, kelvin: float, elapsed: float) -> None:
+        """Raise TrajectoryError where the dynamics has gone wrong."""
+        fault = self.too_close(frame)
+        if fault:
+            raise TrajectoryError("too_close", f"after {elapsed:g} fs at {kelvin:g} K: {fault}")
+        if found > EXPLODED * kelvin:
+            raise TrajectoryError("exploded", f"after {elapsed:g} fs: {found:.0f} K in a bath of {kelvin:g} K")
+
+
+def repeat_crystal(structure: Structure, smallest: int, largest: int) -> Structure:
+    """A crystal repeated along its shortest axis while it has fewer atoms than the smallest and stays within the largest.
+
+    It keeps its names; anything but a crystal is left as it is.
+    """
+    repeated = structure
+    while repeated.pbc.all() and len(repeated) < smallest and 2 * len(repeated) <= largest:
+        times = [1, 1, 1]
+        times[int(np.argmin(np.linalg.norm(repeated.cell, axis=1)))] = 2
+        atoms = repeated.to_ase().repeat(times)
+        repeated = repeated.with_(
+            atomic_numbers=atoms.numbers, positions=atoms.positions, cell=np.array(atoms.cell), labels=None
+        )
+    return repeated

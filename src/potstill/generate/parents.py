@@ -1,0 +1,70 @@
+"""Parents: the structures that a derived source starts from, found without reading all of them.
+
+Enters what the sources before it gave, leaves an order of it; a child keeps its parent's family and SMILES.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from potstill.dataset import Dataset
+from potstill.generate.source import SourceOptions
+from potstill.types import Array, Refused, Structure
+
+INHERITED = ("smiles",)
+NO_PARENT = Refused("no_parent", "the sources before it gave nothing to start from")
+
+
+class DerivedOptions(SourceOptions, ABC):
+    """Options of a source that starts from the structures of the sources before it."""
+
+    parents: Annotated[
+        tuple[str, ...], Field(description="names of the sources to start from; all that stand before it where empty")
+    ] = ()
+
+    @property
+    def derived(self) -> bool:
+        return True
+
+    def order(self, parents: Sequence[Structure], seed: int) -> Array:
+        """(p,) indices of the parents that may be used, shuffled; empty where there are none."""
+        if isinstance(parents, Dataset):
+            return _order_in_file(parents, self.parents, seed)
+        return _shuffled([parent.source for parent in parents], self.parents, seed)
+
+
+def child_of(parent: Structure, positions: Array, cell: Array, metadata: dict[str, Any]) -> Structure:
+    """Copy of a parent with the same atoms elsewhere, of its family, unlabelled."""
+    known = parent.generator_metadata
+    inherited = {key: known[key] for key in INHERITED if key in known}
+    return parent.with_(
+        positions=positions, cell=cell, labels=None, generator_metadata={"parent": parent.id, **metadata, **inherited}
+    )
+
+
+def open_parents(path: Path) -> Dataset:
+    """The file of all parents, opened once in a process as long as it does not change: its text is read as a whole."""
+    state = path.stat()
+    return _open(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=1)
+def _open(path: Path, _mtime_ns: int, _size: int) -> Dataset:
+    return Dataset(path)
+
+
+@lru_cache(maxsize=4)
+def _order_in_file(parents: Dataset, names: tuple[str, ...], seed: int) -> Array:
+    return _shuffled(parents.sources.tolist(), names, seed)
+
+
+def _shuffled(sources: list[str], names: tuple[str, ...], seed: int) -> Array:
+    eligible = [k for k, source in enumerate(sources) if not names or source in names]
+    return np.random.default_rng(seed).permutation(eligible)

@@ -1,0 +1,139 @@
+"""Trajectories: sources that let a teacher move the atoms, and give frames of the way.
+
+Index ``i`` is frame ``i % frames`` of trajectory ``i // frames``, and a trajectory has its own random numbers, so a frame
+does not depend on who asks for it; a task holds whole trajectories, so none is made twice.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import islice
+from typing import Annotated
+
+import numpy as np
+from pydantic import BeforeValidator, Field, SerializeAsAny
+
+from potstill.errors import InputError
+from potstill.generate.geometry import smallest_scaled_distance
+from potstill.generate.parents import NO_PARENT, DerivedOptions
+from potstill.generate.source import random_generator
+from potstill.label.teacher import TeacherOptions
+from potstill.types import Array, Refused, Structure, Teacher
+
+CANDIDATES_PER_TASK = 8  # a candidate costs many calls of the teacher
+
+
+class TrajectoryError(Exception):
+    """A trajectory that cannot go on; what is missing of it is refused with this reason and detail."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def _parsed(options: object) -> object:
+    """Options of a teacher as a config states them, checked like those of section ``label``."""
+    from potstill.config import parse_teacher  # the config knows all teachers, and imports this module
+
+    if not isinstance(options, dict):
+        return options
+    try:
+        return parse_teacher(options)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+class TrajectoryOptions(DerivedOptions, ABC):
+    """Options of a source whose candidates are frames of trajectories."""
+
+    max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 100
+    teacher: Annotated[
+        SerializeAsAny[TeacherOptions] | None,
+        BeforeValidator(_parsed),
+        Field(description="model that moves the atoms, with the options of label.teacher; that teacher where empty"),
+    ] = None
+    frames: Annotated[int, Field(gt=0, description="frames of each trajectory")] = 8
+    min_scaled_distance: Annotated[
+        float, Field(gt=0, description="smallest distance over the sum of covalent radii; no frame has a smaller one")
+    ] = 0.6
+
+    @property
+    def candidates_per_task(self) -> int:
+        return self.frames * max(1, CANDIDATES_PER_TASK // self.frames)  # whole trajectories
+
+    @abstractmethod
+    def trajectory(
+        self, parent: Structure, number: int, teacher: Teacher, rng: np.random.Generator
+    ) -> Iterator[Structure | Refused]:
+        """Frames of one trajectory from a parent, at least ``frames`` of them unless it raises TrajectoryError."""
+
+    def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
+        order = self.order(parents, seed)
+        if len(order) == 0:
+            return [NO_PARENT] * len(indices)
+        if self.teacher is None:
+            raise InputError(f"the source '{self.name}' needs a teacher; give it one by its option 'teacher'")
+        teacher = _loaded(self.teacher)
+        last: dict[int, int] = {}  # of each trajectory, the frame up to which it must be made
+        for index in indices:
+            number, frame = divmod(index, self.frames)
+            last[number] = max(last.get(number, 0), frame)
+        with _one_thread():
+            made = {
+                number: self._run(number, frame + 1, seed, parents[int(order[number % len(order)])], teacher)
+                for number, frame in last.items()
+            }
+        return [made[index // self.frames][index % self.frames] for index in indices]
+
+    def _run(self, number: int, count: int, seed: int, parent: Structure, teacher: Teacher) -> list[Structure | Refused]:
+        """The first frames of a trajectory; refusals where it ended before."""
+        refusal = self.refuse(parent, parent.id)
+        if refusal is not None:
+            return [refusal] * count
+        made: list[Structure | Refused] = []
+        rng = random_generator(seed, self.name, number)
+        try:
+            made.extend(islice(self.trajectory(parent, number, teacher, rng), count))
+        except TrajectoryError as error:
+            made += [Refused(error.reason, f"trajectory {number} from {parent.id}: {error}")] * (count - len(made))
+        except Exception as error:  # noqa: BLE001 - a teacher may fail in any way; one trajectory must not stop a run
+            detail = f"trajectory {number} from {parent.id}: {type(error).__name__}: {error}"
+            made += [Refused("source_error", detail)] * (count - len(made))
+        return made
+
+    def too_close(self, structure: Structure) -> str:
+        """Why a frame is refused; empty where it is not."""
+        scaled, pair = smallest_scaled_distance(structure)
+        return (
+            f"atoms {pair} at {scaled:.2f} of the sum of their covalent radii" if scaled < self.min_scaled_distance else ""
+        )
+
+
+def correlation(a: Array, b: Array) -> float:
+    """Cosine of the angle between two sets of forces as vectors of 3n numbers; 0 where one of them vanishes."""
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(np.sum(a * b)) / lengths if lengths > 0 else 0.0
+
+
+@lru_cache(maxsize=1)
+def _loaded(options: TeacherOptions) -> Teacher:
+    """The teacher of this process, loaded once."""
+    return options.load()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in a worker: sums over threads round otherwise, and a trajectory magnifies that."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    if torch:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
