@@ -15,7 +15,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 DIRECTIVE = re.compile(r"^::options ([\w.]+)\.(\w+)$", re.MULTILINE)
-WORDS = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path", type(None): "null"}
+WORDS = {
+    int: "integer",
+    float: "number",
+    str: "text",
+    bool: "true or false",
+    Path: "path",
+    type(None): "null",
+    dict: "names with values",
+}
 BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
@@ -52,7 +60,7 @@ def _word(annotation: Any) -> str:
         return f"list of {_word(inner[0])}"
     if origin is tuple:
         return f"[{', '.join(_word(part) for part in inner)}]"
-    return WORDS.get(annotation, "section")
+    return WORDS.get(origin or annotation, "section")
 
 
 def _default(field: FieldInfo) -> str:

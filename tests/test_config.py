@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,13 @@ class TestFile:
         monkeypatch.chdir("/")
         config = load_config(tmp_path / "deep" / "c.yaml")
         assert config.generate.sources[0].smiles_file == tmp_path / "mine.smi"
+
+    def test_the_interpreter_of_an_environment_stays_a_link(self, tmp_path: Path):
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "python").symlink_to(sys.executable)
+        data = sources({"source": "mattergen", "count": 1, "python": "bin/python"})
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(data))
+        assert load_config(tmp_path / "c.yaml").generate.sources[0].python == tmp_path / "bin" / "python"
 
 
 class TestRoundTrip:

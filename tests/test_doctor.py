@@ -29,7 +29,8 @@ class Broken(TeacherOptions):
 
 
 @pytest.fixture
-def found(monkeypatch):
+def found(monkeypatch, tmp_path):
+    monkeypatch.setenv("POTSTILL_HOME", str(tmp_path))
     monkeypatch.setattr(config, "TEACHERS", {"emt": EMT, "absent": Absent, "broken": Broken})
     return {c.name: c for c in doctor.examine()}
 
@@ -42,6 +43,13 @@ def test_each_is_really_asked(found):
         assert "made" in found[source].detail
     assert found["ase"].required
     assert found["torch"].required
+
+
+def test_environments_that_were_never_made_say_how(found):
+    for name in ("mattergen", "moldiff"):
+        assert not found[name].works
+        assert not found[name].required
+        assert f"potstill setup {name}" in found[name].detail
 
 
 def test_what_does_not_work_says_why(found):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from potstill.cli_dataset import dataset_app
+from potstill.cli_setup import setup
 from potstill.errors import InputError, PotstillError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ app = typer.Typer(
 student_app = typer.Typer(name="student", help="About the student of a config.", no_args_is_help=True)
 app.add_typer(student_app)
 app.add_typer(dataset_app)
+app.command()(setup)
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML config; print one with 'potstill template'.")]
 Fallback = Annotated[

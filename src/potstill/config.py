@@ -25,9 +25,11 @@ from potstill.generate.dimers import Dimers
 from potstill.generate.door import DoorOptions
 from potstill.generate.files import Files
 from potstill.generate.liquids import Liquids
+from potstill.generate.mattergen import MatterGen
 from potstill.generate.md import MD
 from potstill.generate.melts import Melts
 from potstill.generate.mix import Contingency
+from potstill.generate.moldiff import MolDiff
 from potstill.generate.molecules import Molecules
 from potstill.generate.mutants import Mutants
 from potstill.generate.perturb import Perturb
@@ -61,6 +63,8 @@ SOURCES: dict[str, type[SourceOptions]] = {
     "trees": Trees,
     "md": MD,
     "files": Files,
+    "mattergen": MatterGen,
+    "moldiff": MolDiff,
     **plugins("sources"),
 }
 TEACHERS: dict[str, type[TeacherOptions]] = {
@@ -339,15 +343,20 @@ def _anchor(config: Config, folder: Path) -> Config:
         for name in type(source).model_fields:
             value = getattr(source, name)
             if isinstance(value, Path):
-                update[name] = (folder / value).resolve()
+                update[name] = _absolute(folder / value)
             elif isinstance(value, tuple) and value and all(isinstance(v, Path) for v in value):
-                update[name] = tuple((folder / v).resolve() for v in value)
+                update[name] = tuple(_absolute(folder / v) for v in value)
         for path in [p for v in update.values() for p in (v if isinstance(v, tuple) else (v,))]:
             if not path.exists():
                 raise InputError(f"generate.sources: the source '{source.name}' names {path}, which does not exist")
         sources.append(source.model_copy(update=update))
     generate = config.generate.model_copy(update={"sources": tuple(sources)})
     return config.model_copy(update={"generate": generate})
+
+
+def _absolute(path: Path) -> Path:
+    """Absolute, the last link not followed: an environment's interpreter is one, and finds its packages by its place."""
+    return path.parent.resolve() / path.name
 
 
 def dump_config(config: Config) -> str:

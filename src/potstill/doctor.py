@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from potstill.environments import ENVIRONMENTS, Installed, installed, versions_in
 from potstill.errors import PotstillError
 from potstill.types import Labels, Structure
 
@@ -38,6 +39,7 @@ def examine() -> list[Condition]:
         )
     ]
     found += [_try("teacher", name, lambda options=options: _ask(options)) for name, options in TEACHERS.items()]  # type: ignore[misc]
+    found += [_try("environment", name, lambda name=name: _environment(name)) for name in ENVIRONMENTS]  # type: ignore[misc]
     found.append(_try("engine", "ase", _ase_version, required=True))
     return found
 
@@ -83,6 +85,36 @@ def _ask(options: type) -> str:
         raise PotstillError(f"refused copper: {answer.reason} {answer.detail}")
     print_name = teacher.fingerprint
     return f"copper has {answer.energy:.3f} eV/atom ({print_name['version']}, {print_name['weights'][:18]})"
+
+
+def _environment(name: str) -> str:
+    """What stands in an environment; nothing is generated, that was done when it was made."""
+    place = installed(name)
+    if not place.python.is_file():
+        raise PotstillError(f"not made\n  make it with:  potstill setup {name}")
+    mend = f"go on with:  potstill setup {name}"
+    versions = versions_in(place, ENVIRONMENTS[name].packages)
+    recorded = place.record.get("packages", {})
+    changed = [f"{name} {recorded.get(name)} -> {now}" for name, now in versions.items() if now != recorded.get(name)]
+    if changed:
+        remove = f"remove {place.folder / 'venv'}, then "
+        raise PotstillError(f"its packages changed since it was made: {', '.join(changed)}\n  {remove}{mend}")
+    if place.repository is None or ENVIRONMENTS[name].lacking_files(place.repository):
+        raise PotstillError(f"lacks its source code\n  {mend}")
+    weights = place.record.get("weights", {})
+    paths = {place.weights / file: facts["bytes"] for file, facts in weights.items()}
+    lost = [str(path) for path, size in paths.items() if not path.is_file() or path.stat().st_size != size]
+    if lost or not weights:
+        raise PotstillError(f"{', '.join(lost)}: not as it was taken\n  {mend}" if lost else f"lacks weights\n  {mend}")
+    if not place.proved:
+        raise PotstillError(f"made, but never asked for a structure\n  {mend}")
+    held = ", ".join(file for file in weights if file.endswith((".ckpt", ".pt")))
+    return f"Python {place.record['python']['version']}, torch {versions['torch']}, {held}; proved with {_proof_of(place)}"
+
+
+def _proof_of(place: Installed) -> str:
+    proof = place.record["proof"]
+    return f"{', '.join(proof['structures'])} in {proof['seconds']:.0f} s"
 
 
 def _ase_version() -> str:

@@ -76,12 +76,25 @@ class TestHelp:
 
 
 class TestCheck:
-    @pytest.mark.parametrize("name", ["quickstart", "medium_10k", "production_120k"])
-    def test_every_template_checks(self, potstill, tmp_path, name):
+    @pytest.mark.parametrize(
+        ("name", "total"), [("quickstart", 5750), ("medium_10k", 10_000), ("production_120k", 120_000)]
+    )
+    def test_every_template_checks(self, potstill, tmp_path, monkeypatch, name, total):
+        monkeypatch.setenv("POTSTILL_HOME", str(tmp_path))
         (tmp_path / "c.yaml").write_text(potstill("template", name).out)
-        answer = potstill("check", tmp_path / "c.yaml")
+        answer = potstill("check", tmp_path / "c.yaml", "--fallback")
         assert (answer.code, answer.err) == (0, "")
-        assert "is good" in answer.out
+        assert f"is good: {total} structures" in answer.out
+
+    def test_a_missing_program_is_told_with_what_can_be_done(self, potstill, tmp_path, monkeypatch):
+        monkeypatch.setenv("POTSTILL_HOME", str(tmp_path))
+        (tmp_path / "c.yaml").write_text(potstill("template", "medium_10k").out)
+        for command in (("check", tmp_path / "c.yaml"), ("run", tmp_path / "c.yaml", "--out", tmp_path / "run")):
+            answer = potstill(*command)
+            assert answer.code == 2
+            for part in ("potstill setup mattergen", "potstill setup moldiff", "--fallback", "1,000 benchmark"):
+                assert part in answer.err
+        assert not (tmp_path / "run").exists()
 
     def test_my_system_wants_its_file_first(self, potstill, tmp_path):
         (tmp_path / "c.yaml").write_text(potstill("template", "my_system").out)

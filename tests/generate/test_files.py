@@ -42,7 +42,8 @@ class TestMolecules:
         (tmp_path / "whole.sdf").write_text(mol_block("CCO", hydrogens=True))
         heavy, whole = frames(tmp_path / "heavy.sdf", tmp_path / "whole.sdf")
         assert heavy.formula == whole.formula == "C2H6O"
-        assert heavy.generator_metadata == {"smiles": "CCO", "hydrogens_added": 6, "file": "heavy.sdf", "frame": 0}
+        made = {"smiles": "CCO", "hydrogens_added": 6, "hydrogens": "mmff94"}
+        assert heavy.generator_metadata == {**made, "file": "heavy.sdf", "frame": 0}
         assert whole.generator_metadata["hydrogens_added"] == 0
         carbon = np.linalg.norm(heavy.positions[heavy.atomic_numbers == 1][:, None] - heavy.positions[:3], axis=-1).min(
             axis=1

@@ -1,14 +1,21 @@
-"""Chemistry that the sources of molecules share."""
+"""Chemistry of molecules that RDKit reads: what is refused, and hydrogens with coordinates."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import Any, Literal
 
-from potstill.types import Refused
+import numpy as np
+
+from potstill.types import Refused, Structure
+
+RELAX_STEPS = 500
+
+HydrogensBy = Literal["mmff94", "uff", "ideal"]
 
 
 def unwanted(molecule: Any, smiles: str) -> Refused | None:
-    """Why an RDKit molecule is nothing for a teacher without charges and spins, or None."""
+    """Why a molecule is none that a teacher without charge and spin can label: fragments, net charge, unpaired electrons."""
     from rdkit import Chem
 
     if len(Chem.GetMolFrags(molecule)) > 1:
@@ -18,3 +25,70 @@ def unwanted(molecule: Any, smiles: str) -> Refused | None:
     if any(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()):
         return Refused("radical", f"{smiles} has unpaired electrons")
     return None
+
+
+def read_mol_block(block: str, what: str) -> Any:
+    """An RDKit molecule whose valences are right, or why there is none; ``what`` names it in the refusal."""
+    from rdkit import Chem, RDLogger
+
+    RDLogger.DisableLog("rdApp.*")
+    molecule = Chem.MolFromMolBlock(block, sanitize=False, removeHs=False)
+    if molecule is None or molecule.GetNumAtoms() == 0:
+        return Refused("program_output_broken", f"{what} is no whole MOL block")
+    try:
+        Chem.SanitizeMol(molecule)
+    except Chem.AtomValenceException as error:
+        return Refused("valence", f"{what}: {error}")
+    except (Chem.AtomKekulizeException, Chem.KekulizeException) as error:
+        return Refused("aromaticity", f"{what}: {error}")
+    except Chem.MolSanitizeException as error:
+        return Refused("not_sanitizable", f"{what}: {error}")
+    return molecule
+
+
+def with_hydrogens(molecule: Any) -> tuple[Any, HydrogensBy]:
+    """The molecule with every hydrogen as an atom; heavy atoms stay where they are, hydrogens are relaxed around them.
+
+    Returns
+    -------
+    molecule, relaxed_by
+        The force field: MMFF94, UFF where MMFF94 lacks parameters, or none (ideal bond lengths and angles) where both do.
+    """
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    whole = Chem.AddHs(molecule, addCoords=True)
+    by: HydrogensBy
+    if AllChem.MMFFHasAllMoleculeParams(whole):
+        field, by = AllChem.MMFFGetMoleculeForceField(whole, AllChem.MMFFGetMoleculeProperties(whole)), "mmff94"
+    elif AllChem.UFFHasAllMoleculeParams(whole):
+        field, by = AllChem.UFFGetMoleculeForceField(whole), "uff"
+    else:
+        return whole, "ideal"
+    field.Initialize()
+    for atom in whole.GetAtoms():
+        if atom.GetAtomicNum() != 1:
+            field.AddFixedPoint(atom.GetIdx())
+    field.Minimize(maxIts=RELAX_STEPS)
+    return whole, by
+
+
+def hydrogens_missing(molecule: Any, smiles: str) -> Refused | None:
+    """None where the atoms are those that RDKit's valence model gives to the SMILES."""
+    from rdkit import Chem
+
+    model = Chem.MolFromSmiles(smiles)
+    if model is None:
+        return Refused("smiles_invalid", f"RDKit cannot parse {smiles}, which it wrote")
+    expected = Counter(atom.GetSymbol() for atom in Chem.AddHs(model).GetAtoms())
+    found = Counter(atom.GetSymbol() for atom in molecule.GetAtoms())
+    if found != expected:
+        return Refused("hydrogens", f"{smiles} has {found['H']} hydrogens, {expected['H']} are due to its valences")
+    return None
+
+
+def structure_of(molecule: Any, metadata: dict[str, Any]) -> Structure:
+    """Atoms and coordinates of an RDKit molecule."""
+    numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
+    positions = np.array(molecule.GetConformer().GetPositions())
+    return Structure(numbers, positions, generator_metadata=metadata)

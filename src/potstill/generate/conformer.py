@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from potstill.errors import InputError
-from potstill.generate.chemistry import unwanted
+from potstill.generate.chemistry import structure_of, unwanted
 from potstill.generate.source import SourceOptions
 from potstill.types import Refused, Structure
 
@@ -56,13 +56,7 @@ def embed(
 def conformer(smiles: str, source: SourceOptions, rng: np.random.Generator, max_mmff_steps: int) -> Structure | Refused:
     """:func:`embed`, as a structure."""
     embedded = embed(smiles, source, rng, max_mmff_steps)
-    return embedded if isinstance(embedded, Refused) else to_structure(*embedded)
-
-
-def to_structure(molecule: Any, metadata: dict[str, Any]) -> Structure:
-    """The atoms of an RDKit molecule in its first conformer."""
-    numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
-    return Structure(numbers, np.array(molecule.GetConformer().GetPositions()), generator_metadata=metadata)
+    return embedded if isinstance(embedded, Refused) else structure_of(*embedded)
 
 
 @lru_cache(maxsize=4)

@@ -15,7 +15,8 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.generate.conformer import embed, to_structure
+from potstill.generate.chemistry import structure_of
+from potstill.generate.conformer import embed
 from potstill.generate.source import SourceOptions, propose_each
 from potstill.registry import borrow
 from potstill.types import Array, Refused, Structure
@@ -114,7 +115,7 @@ class Liquids(SourceOptions):
             molecule, metadata = embedded
             if sum(map(len, found)) + molecule.GetNumAtoms() <= self.max_atoms:
                 volume = AllChem.ComputeMolVolume(molecule, gridSpacing=VOLUME_GRID_ANGSTROM)
-                found.append(to_structure(molecule, {**metadata, "vdw_volume": float(volume)}))
+                found.append(structure_of(molecule, {**metadata, "vdw_volume": float(volume)}))
             if len(found) == wanted:
                 break
         return found or refusal

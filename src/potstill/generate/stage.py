@@ -35,6 +35,7 @@ from potstill.generate.mix import (
     without_missing,
 )
 from potstill.generate.parents import open_parents
+from potstill.generate.program import logs_in
 from potstill.generate.source import SourceOptions
 from potstill.types import Array, Refused, Structure
 
@@ -192,7 +193,7 @@ class _Attempt:
             taken.append(np.array(chosen, dtype=np.int64))
             why = too_few(source, task.stop, count.accepted, self._config.contingency)
             if why is not None:
-                return why
+                return f"{why} ({_reasons(count)})"
         self._on_progress(count)
         path = self._folder / f"{source.name}.h5"
         merge(paths, path, attributes={"source": source.name}, chosen=taken, refused=refused)
@@ -222,7 +223,7 @@ class _Attempt:
             missing = count.wanted - count.accepted
             # as many as the share accepted so far asks for, so that a source needs few rounds of workers
             share = max(count.accepted / start, 1 / GIVE_UP_AFTER) if start else 1.0
-            more = min(math.ceil(1.1 * missing / share), CANDIDATES_PER_ROUND)
+            more = 1 if source.exclusive else min(math.ceil(1.1 * missing / share), CANDIDATES_PER_ROUND)
             stop = min(limit, start + math.ceil(more / size) * size)
             tasks = [
                 GenerateTask(
@@ -252,7 +253,8 @@ def make_candidates(task: GenerateTask) -> int:
     indices = range(task.start, task.stop)
     accepted: list[Structure] = []
     refused: list[Refused] = []
-    proposals = task.source.propose(indices, task.seed, parents)
+    with logs_in(task.path.parent.parent / "logs"):
+        proposals = task.source.propose(indices, task.seed, parents)
     for index, proposal in zip(indices, proposals, strict=True):
         name = f"{task.source.name}-{index:06d}"
         screened = task.door.screen(proposal) if isinstance(proposal, Structure) else proposal
@@ -275,5 +277,8 @@ def _with_file(detail: str, proposal: Structure | Refused) -> str:
 
 
 def _shortfall(count: SourceCount) -> tuple[str, int, int, str]:
-    reasons = ", ".join(f"{n} {reason}" for reason, n in count.refused.most_common()) or "it has no more"
-    return count.name, count.accepted, count.wanted, reasons
+    return count.name, count.accepted, count.wanted, _reasons(count) or "it has no more"
+
+
+def _reasons(count: SourceCount) -> str:
+    return ", ".join(f"{n} {reason}" for reason, n in count.refused.most_common())

@@ -163,10 +163,9 @@ def sdf_spans(file: BinaryIO) -> Spans:
 def parse_sdf(text: str) -> Structure:
     """One record of an SDF, or a MOL file; hydrogens that it leaves implicit are added with coordinates."""
     borrow("rdkit", "molecules", "a file of molecules")
-    from ase import Atoms
     from rdkit import Chem, RDLogger
 
-    from potstill.generate.chemistry import unwanted
+    from potstill.generate.chemistry import structure_of, unwanted, with_hydrogens
 
     RDLogger.DisableLog("rdApp.*")
     molecule = Chem.MolFromMolBlock(text, removeHs=False)
@@ -185,10 +184,11 @@ def parse_sdf(text: str) -> Structure:
     refusal = unwanted(molecule, smiles)
     if refusal is not None:
         raise UnusableError(refusal.reason, refusal.detail)
-    whole = Chem.AddHs(molecule, addCoords=True)
-    metadata = {"smiles": smiles, "hydrogens_added": whole.GetNumAtoms() - molecule.GetNumAtoms()}
-    numbers = [atom.GetAtomicNum() for atom in whole.GetAtoms()]
-    return structure_from(Atoms(numbers, whole.GetConformer().GetPositions()), generator_metadata=metadata)
+    added = Chem.AddHs(molecule).GetNumAtoms() - molecule.GetNumAtoms()
+    if not added:
+        return structure_of(molecule, {"smiles": smiles, "hydrogens_added": 0})
+    whole, placed_by = with_hydrogens(molecule)
+    return structure_of(whole, {"smiles": smiles, "hydrogens_added": added, "hydrogens": placed_by})
 
 
 TEXT_KINDS = (

@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.generate.conformer import embed, smiles_lines, to_structure
+from potstill.generate.chemistry import structure_of
+from potstill.generate.conformer import embed, smiles_lines
 from potstill.generate.source import SourceOptions, propose_each, random_generator
 from potstill.registry import borrow
 from potstill.types import Refused, Structure
@@ -77,4 +78,4 @@ class Torsions(SourceOptions):
         angle = facts["offset"] + 360.0 * step / self.steps
         turned = Mol(molecule)
         rdMolTransforms.SetDihedralDeg(turned.GetConformer(), *metadata["dihedral_atoms"], angle)
-        return to_structure(turned, {**metadata, "dihedral_degrees": angle, "step": step})
+        return structure_of(turned, {**metadata, "dihedral_degrees": angle, "step": step})

@@ -1,0 +1,100 @@
+"""What each environment consists of: data only, so that another one is an entry more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from potstill.environments.weights import mattergen_models, moldiff_models
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Recipe of an isolated environment.
+
+    Parameters
+    ----------
+    name
+        As typed after ``potstill setup``.
+    pythons
+        Versions of Python it runs with, the one it was made for first.
+    requirements
+        File of pinned packages beside this module.
+    packages
+        Distributions whose versions ``potstill doctor`` asks for; all must be there.
+    repository, commit
+        Where its source code is, and which state of it is known to work.
+    needed_files
+        What a checkout must hold: one of each group.
+    accept_weights
+        Files of the user's at a path, as ``{place in weights/: file}``.
+    weights_from
+        What to download from where, in words.
+    fetch_weights
+        Python code that the environment's interpreter runs to download weights: into the folder of its first argument, those
+        named by the arguments after it. None where a script cannot do that.
+    default_weights
+        What is fetched where nothing else was asked for.
+    """
+
+    name: str
+    pythons: tuple[str, ...]
+    requirements: str
+    packages: tuple[str, ...]
+    repository: str
+    commit: str
+    needed_files: tuple[tuple[str, ...], ...]
+    accept_weights: Callable[[Path], Mapping[str, Path]]
+    weights_from: str
+    fetch_weights: str | None = None
+    default_weights: tuple[str, ...] = ()
+
+    def lacking_files(self, checkout: Path) -> list[str]:
+        """Files that a checkout should hold and does not."""
+        return [group[0] for group in self.needed_files if not any((checkout / name).is_file() for name in group)]
+
+
+FETCH_FROM_HUB = """\
+import sys
+from huggingface_hub import hf_hub_download
+for name in sys.argv[2:]:
+    for file in ("config.yaml", "checkpoints/last.ckpt"):
+        hf_hub_download("microsoft/mattergen", "checkpoints/%s/%s" % (name, file), local_dir=sys.argv[1])
+"""
+
+_ALL = (
+    Environment(
+        name="mattergen",
+        pythons=("3.10", "3.11"),
+        requirements="mattergen.txt",
+        packages=("torch", "torch_geometric", "torch_scatter", "torch_sparse", "pytorch-lightning", "hydra-core", "fire"),
+        repository="https://github.com/microsoft/mattergen",
+        commit="ac9ddd4",
+        needed_files=(
+            ("mattergen/scripts/generate.py",),
+            ("sampling_conf/default.yaml", "mattergen/sampling_conf/default.yaml"),
+            ("mattergen/common/gemnet/gemnet-dT.json",),  # like the YAML files, it is not in the wheel on PyPI
+        ),
+        accept_weights=mattergen_models,
+        weights_from="the folder of a model, with config.yaml and checkpoints/last.ckpt, "
+        "from https://huggingface.co/microsoft/mattergen/tree/main/checkpoints",
+        fetch_weights=FETCH_FROM_HUB,
+        default_weights=("mattergen_base",),
+    ),
+    Environment(
+        name="moldiff",
+        pythons=("3.8", "3.9", "3.10", "3.11"),
+        requirements="moldiff.txt",
+        packages=("torch", "torch-geometric", "torch_scatter", "rdkit", "easydict", "tensorboard"),
+        repository="https://github.com/pengxingang/MolDiff",
+        commit="db62fa1",
+        needed_files=(("scripts/sample_drug3d.py",), ("models/model.py",), ("utils/transforms.py",)),
+        accept_weights=moldiff_models,
+        weights_from="MolDiff.pt and bond_predictor.pt (or MolDiff_simple.pt alone) "
+        "from https://drive.google.com/drive/folders/1zTrjVehEGTP7sN3DB5jaaUuMJ6Ah0-ps",
+    ),
+)
+
+ENVIRONMENTS: Mapping[str, Environment] = MappingProxyType({e.name: e for e in _ALL})

@@ -1,0 +1,327 @@
+"""Makes an environment, step by step: interpreter, packages, source code, weights, proof.
+
+A step whose result is there already is skipped, so that a setup that failed, was stopped, or lacked weights goes on with the
+same command. Everything that its programs print is in ``setup.log``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from potstill.dataset import sealed
+from potstill.environments.catalog import Environment
+from potstill.environments.installed import Installed, installed
+from potstill.errors import InputError, PotstillError
+from potstill.execute.program import Ended, run_program
+
+HOURS = 3600.0
+VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose.
+
+    Parameters
+    ----------
+    weights
+        File or folder of weights to take.
+    checkpoints
+        Released weights to download by name, where the program has such.
+    repository
+        Checkout to use instead of cloning one; it is used where it stands.
+    python
+        Interpreter to make the environment with.
+    requirements
+        List of packages instead of the pinned one.
+    """
+
+    weights: Path | None = None
+    checkpoints: tuple[str, ...] = ()
+    repository: Path | None = None
+    python: Path | None = None
+    requirements: Path | None = None
+
+
+def setup(
+    environment: Environment,
+    options: Options,
+    *,
+    say: Callable[[str], None],
+    prove: Callable[[], Sequence[str]] | None = None,
+) -> Installed:
+    """Make an environment, or go on with it.
+
+    Parameters
+    ----------
+    environment
+        Its recipe.
+    options
+        The user's choices.
+    say
+        Called with one line about each step.
+    prove
+        Makes structures with what was installed and returns a word about each; not called where it was proved before.
+
+    Returns
+    -------
+    Installed
+        Its record.
+
+    Raises
+    ------
+    InputError
+        If an interpreter, a checkout or weights of the user's are not what is needed, or another process is at it.
+    PotstillError
+        If a command failed; its last line and the log are named.
+    """
+    place = installed(environment.name)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    steps: list[tuple[str, Callable[[Installed], tuple[Installed, str]]]] = [
+        ("interpreter", lambda at: _interpreter(environment, options, at)),
+        ("packages", lambda at: _packages(environment, options, at)),
+        ("source code", lambda at: _repository(environment, options, at)),
+        ("weights", lambda at: _weights(environment, options, at)),
+    ]
+    if prove is not None:
+        steps.append(("proof", lambda at: _proof(prove, at)))
+    with _alone(place):
+        for number, (name, step) in enumerate(steps, start=1):
+            say(f"{number}/{len(steps)} {name} ...")
+            place, result = step(place)
+            say(f"{number}/{len(steps)} {name}: {result}")
+    return place
+
+
+@contextmanager
+def _alone(place: Installed) -> Iterator[None]:
+    with (place.folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another process sets up {place.name} in {place.folder}; wait for it") from None
+        yield
+
+
+def find_python(environment: Environment, given: Path | None) -> tuple[Path, str]:
+    """An interpreter that an environment can be made with, and its version.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the given one has another version.
+    """
+    wanted = " or ".join(environment.pythons)
+    if given is not None:
+        version = _version_of(given)
+        if version is None:
+            raise InputError(f"{given} is no Python interpreter that runs")
+        if version.rpartition(".")[0] not in environment.pythons:
+            raise InputError(f"{given} is Python {version}; {environment.name} needs {wanted}")
+        return given.absolute(), version
+    for minor in environment.pythons:
+        for candidate in _candidates(minor):
+            version = _version_of(candidate)
+            if version is not None and version.rpartition(".")[0] == minor:
+                return candidate, version
+    first = environment.pythons[0]
+    raise InputError(
+        f"{environment.name} needs Python {wanted}, and none was found on PATH or under pyenv\n"
+        f"  install one, such as:  pyenv install {first}   or:  conda create -n python{first} python={first}\n"
+        f"  then go on with:  potstill setup {environment.name} --python /path/to/python{first}"
+    )
+
+
+def _interpreter(environment: Environment, options: Options, place: Installed) -> tuple[Installed, str]:
+    there = _version_of(place.python) if place.record.get("python") else None  # without the record it was cut short
+    minor = there.rpartition(".")[0] if there else None
+    if there and minor in environment.pythons and options.python is None:
+        return place, f"Python {there}, there already"
+    python, version = find_python(environment, options.python)
+    if there == version:
+        return place, f"Python {there}, there already"
+    shutil.rmtree(place.folder / "venv", ignore_errors=True)
+    _run(place, "making the virtual environment", [python, "-m", "venv", place.folder / "venv"])
+    return place.update(
+        python={"made_with": str(python), "version": version}, requirements=None, proof={}
+    ), f"Python {version}"
+
+
+def _packages(environment: Environment, options: Options, place: Installed) -> tuple[Installed, str]:
+    pinned = resources.files("potstill.environments").joinpath(environment.requirements)
+    text = options.requirements.read_text(encoding="utf-8") if options.requirements else pinned.read_text(encoding="utf-8")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    kept = place.folder / "requirements.txt"
+    if place.record.get("requirements") == digest:
+        return place, "there already"
+    if place.record.get("requirements") and options.requirements is None and place.record.get("own_requirements"):
+        return place, f"there already, from {kept}"
+    kept.write_text(text, encoding="utf-8")
+    _run(place, "installing packages", [place.python, "-m", "pip", "install", "--no-input", "-r", kept])
+    versions = versions_in(place, environment.packages)
+    place = place.update(
+        requirements=digest, own_requirements=options.requirements is not None, packages=dict(versions), proof={}
+    )
+    return place, ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
+
+
+def _repository(environment: Environment, options: Options, place: Installed) -> tuple[Installed, str]:
+    own = options.repository.absolute() if options.repository else None
+    checkout = own or place.repository
+    if checkout is None or (own is None and environment.lacking_files(checkout)):
+        checkout = place.folder / "repository"
+        _clone(environment, place, checkout)
+    lacking = environment.lacking_files(checkout)
+    if lacking:
+        raise InputError(
+            f"{checkout} is no whole checkout of {environment.name}: it lacks {', '.join(lacking)}\n"
+            f"  clone it with:  git clone {environment.repository}   and give it by --repository"
+        )
+    commit = commit_of(checkout)
+    changed = place.record.get("repository") != {"path": str(checkout), "commit": commit}
+    if changed:
+        place = place.update(repository={"path": str(checkout), "commit": commit}, proof={})
+    return place, f"{checkout}, commit {(commit or 'unknown')[:10]}" + ("" if changed else ", there already")
+
+
+def _clone(environment: Environment, place: Installed, checkout: Path) -> None:
+    shutil.rmtree(checkout, ignore_errors=True)
+    variables = {"GIT_LFS_SKIP_SMUDGE": "1", "GIT_TERMINAL_PROMPT": "0"}
+    partial = checkout.with_name("repository.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    mend = f"  clone {environment.repository} elsewhere and go on with:  potstill setup {environment.name} --repository PATH"
+    _run(place, "cloning", ["git", "clone", environment.repository, partial], variables, mend)
+    _run(place, "checking out", ["git", "-C", partial, "checkout", "--quiet", environment.commit], variables, mend)
+    partial.rename(checkout)
+
+
+def _weights(environment: Environment, options: Options, place: Installed) -> tuple[Installed, str]:
+    known: dict[str, dict[str, str | int]] = {
+        name: facts for name, facts in place.record.get("weights", {}).items() if (place.weights / name).is_file()
+    }
+    taken: Mapping[str, Path] = {}
+    if options.weights is not None:
+        if not options.weights.exists():
+            raise InputError(f"--weights: nothing is at {options.weights}")
+        taken = environment.accept_weights(options.weights)
+    asked = options.checkpoints or (() if known or taken else environment.default_weights)
+    missing = [name for name in asked if not any(file.startswith(f"{name}/") for file in known)]
+    if missing and environment.fetch_weights is not None:
+        taken = {**taken, **_fetch(environment, missing, place)}
+    elif missing or not (known or taken):
+        raise InputError(
+            f"{environment.name} has no weights yet, and they cannot be fetched by a script\n"
+            f"  download {environment.weights_from}\n"
+            f"  then go on with:  potstill setup {environment.name} --weights PATH"
+        )
+    for name, file in taken.items():
+        target = place.weights / name
+        with sealed(target) as temporary:
+            shutil.copyfile(file, temporary)
+        known[name] = {"bytes": target.stat().st_size, "sha256": _sha256(target)}
+    if taken:
+        place = place.update(weights=known, proof={})
+    shutil.rmtree(place.folder / "download", ignore_errors=True)
+    return place, ", ".join(f"{name} ({int(facts['bytes']) / 1e6:.1f} MB)" for name, facts in known.items())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch(environment: Environment, names: Sequence[str], place: Installed) -> Mapping[str, Path]:
+    target = place.folder / "download"
+    code = environment.fetch_weights or ""
+    mend = f"  download {environment.weights_from}\n  then go on with:  potstill setup {environment.name} --weights PATH"
+    _run(place, "downloading weights", [place.python, "-c", code, target, *names], {"HF_HUB_OFFLINE": "0"}, mend)
+    return environment.accept_weights(target)
+
+
+def _proof(prove: Callable[[], Sequence[str]], place: Installed) -> tuple[Installed, str]:
+    if place.proved:
+        return place, f"there already: {', '.join(place.record['proof']['structures'])}"
+    started = time.monotonic()
+    structures = list(prove())
+    seconds = round(time.monotonic() - started, 1)
+    return place.update(proof={"structures": structures, "seconds": seconds}), f"{', '.join(structures)} in {seconds:.0f} s"
+
+
+def versions_in(place: Installed, packages: Sequence[str]) -> dict[str, str | None]:
+    """Versions of distributions in an environment, as its own interpreter finds them; None where one is missing.
+
+    Raises
+    ------
+    PotstillError
+        If the interpreter does not run.
+    """
+    code = (
+        "import json, sys\n"
+        "from importlib import metadata\n"
+        "found = {}\n"
+        "for name in sys.argv[1:]:\n"
+        "    try:\n        found[name] = metadata.version(name)\n"
+        "    except metadata.PackageNotFoundError:\n        found[name] = None\n"
+        "print(json.dumps(found))\n"
+    )
+    command = [str(place.python), "-I", "-c", code, *packages]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PotstillError(
+            f"the interpreter {place.python} does not run: {error}\n  make it again with:  potstill setup {place.name}"
+        ) from error
+    return dict(json.loads(done.stdout))
+
+
+def commit_of(checkout: Path) -> str | None:
+    """Commit of a checkout, or None where git cannot tell (or tells of a repository around it)."""
+    command = ["git", "-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    top, _, commit = done.stdout.strip().partition("\n")
+    return commit or None if done.returncode == 0 and Path(top).resolve() == checkout.resolve() else None
+
+
+def _candidates(minor: str) -> Iterator[Path]:
+    roots = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    on_path = shutil.which(f"python{minor}")
+    if on_path:
+        yield Path(on_path)
+    yield from sorted(roots.glob(f"versions/{minor}.*/bin/python"), reverse=True)
+
+
+def _version_of(python: Path) -> str | None:
+    try:
+        done = subprocess.run([str(python), "-I", "-c", VERSION], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _run(
+    place: Installed,
+    what: str,
+    command: Sequence[str | Path],
+    variables: Mapping[str, str] | None = None,
+    mend: str = "",
+) -> Ended:
+    log = place.folder / "setup.log"
+    ended = run_program(command, log, timeout_seconds=6 * HOURS, environment=variables)
+    if ended.code != 0:
+        message = f"{what} failed ({ended.how}): {ended.last_line}\n  all of its output is in {log}"
+        raise PotstillError(message + (f"\n{mend}" if mend else f"\n  go on with:  potstill setup {place.name}"))
+    return ended

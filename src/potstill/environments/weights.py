@@ -1,0 +1,94 @@
+"""Weights: which of the user's files are those of a program, and whether a file can be weights at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from potstill.errors import InputError
+
+SMALLEST_BYTES = 1_000_000
+MATTERGEN_MODELS = (
+    "mattergen_base",
+    "mp_20_base",
+    "chemical_system",
+    "space_group",
+    "dft_mag_density",
+    "dft_band_gap",
+    "ml_bulk_modulus",
+    "dft_mag_density_hhi_score",
+    "chemical_system_energy_above_hull",
+)
+LFS_POINTER = b"version https://git-lfs"
+
+
+def weights_fault(path: Path) -> str | None:
+    """Why a file cannot be weights, or None where nothing speaks against it."""
+    if not path.is_file():
+        return f"no weights at {path}"
+    with path.open("rb") as file:
+        start = file.read(len(LFS_POINTER))
+    if start == LFS_POINTER:
+        return f"{path} is a pointer of Git LFS, not the weights\n  fetch them in that checkout with:  git lfs pull"
+    size = path.stat().st_size
+    if size < SMALLEST_BYTES:
+        return f"{path} has {size} bytes, too few to be weights (at least {SMALLEST_BYTES}): a broken download?"
+    return None
+
+
+def mattergen_models(path: Path) -> dict[str, Path]:
+    """Files of the released models at or below a path, as ``name/file``; a model is known by the name of its folder.
+
+    Raises
+    ------
+    InputError
+        If there is none, or weights that cannot be weights.
+    """
+    folders = [config.parent for config in sorted(path.resolve().rglob("config.yaml")) if _last_checkpoint(config.parent)]
+    files: dict[str, Path] = {}
+    for folder in folders:
+        if folder.name not in MATTERGEN_MODELS:
+            raise InputError(
+                f"{folder} is named like no released model of MatterGen ({', '.join(MATTERGEN_MODELS)})\n"
+                "  rename it, or, where it is a model of your own, name it by 'model_path' in the config"
+            )
+        checkpoint = _last_checkpoint(folder)
+        assert checkpoint is not None  # noqa: S101 - chosen above
+        _must_be_weights(checkpoint)
+        files[f"{folder.name}/config.yaml"] = folder / "config.yaml"
+        files[f"{folder.name}/checkpoints/last.ckpt"] = checkpoint
+    if not files:
+        raise InputError(f"no MatterGen model at {path}: expected a folder with config.yaml and checkpoints/last.ckpt")
+    return files
+
+
+def moldiff_models(path: Path) -> dict[str, Path]:
+    """``MolDiff.pt``, ``MolDiff_simple.pt`` and ``bondpred.pt`` in a folder, whatever the last is called there.
+
+    Raises
+    ------
+    InputError
+        If there is no model, or weights that cannot be weights.
+    """
+    names = {
+        "MolDiff.pt": "MolDiff.pt",
+        "MolDiff_simple.pt": "MolDiff_simple.pt",
+        "bondpred.pt": "bondpred.pt",
+        "bond_predictor.pt": "bondpred.pt",  # the name in its README; its config says bondpred.pt
+    }
+    candidates = [path] if path.is_file() else [path / name for name in names]
+    files = {names[p.name]: p for p in candidates if p.name in names and p.is_file()}
+    for file in files.values():
+        _must_be_weights(file)
+    if not files:
+        raise InputError(f"no MolDiff weights at {path}: expected one of {', '.join(names)}")
+    return files
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    return next(iter(sorted(folder.rglob("last.ckpt"))), None)
+
+
+def _must_be_weights(path: Path) -> None:
+    fault = weights_fault(path)
+    if fault:
+        raise InputError(fault)

@@ -1,0 +1,208 @@
+"""Sources that are programs of others: run in batches, each of which may fail alone.
+
+A candidate belongs to the batch ``index // batch_size``, and the seed of a batch comes from the run's seed, the source's
+name and the batch's number. Whatever happens to a program costs the batch that it was making: after a crash, a hang or a
+half-written file, what is missing is refused, and a batch that memory does not suffice for is made in halves.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from potstill.environments import ENVIRONMENTS, Installed, home, installed
+from potstill.errors import InputError
+from potstill.execute.program import Ended
+from potstill.generate.source import Kind, SourceOptions, random_generator
+from potstill.types import Refused, Structure
+
+log = logging.getLogger(__name__)
+
+LAUNCHERS = Path(__file__).with_name("launchers")
+LARGEST_SEED = 2**31 - 1
+_log_folder: ContextVar[Path | None] = ContextVar("log_folder", default=None)
+
+
+@contextmanager
+def logs_in(folder: Path) -> Iterator[None]:
+    """Keep what programs print in this folder; elsewhere it goes to ``logs`` in :func:`potstill.environments.home`."""
+    token = _log_folder.set(folder)
+    try:
+        yield
+    finally:
+        _log_folder.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one run of a program is asked for, and where it may write."""
+
+    count: int
+    seed: int
+    folder: Path
+    log: Path
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What one run of a program left: structures and refusals in its order, and how it ended.
+
+    ``broken`` says what was wrong with its files, where they could not be read to the end.
+    """
+
+    answers: Sequence[Structure | Refused]
+    ended: Ended
+    broken: str = ""
+
+
+class ProgramSource(SourceOptions):
+    """A program in an environment of its own."""
+
+    kind: ClassVar[Kind] = "generative"
+
+    batch_size: Annotated[
+        int, Field(gt=0, description="structures that one run of the program makes; a failure costs this many at most")
+    ] = 32
+    device: Annotated[
+        str,
+        Field(pattern=r"^(auto|cpu|cuda:\d+)$", description="auto, cpu, or cuda:0 and so on; auto takes a GPU if it can"),
+    ] = "auto"
+    timeout_minutes: Annotated[float, Field(gt=0, description="longest time of one batch; it is ended then")] = 240.0
+    python: Annotated[
+        Path | None, Field(description="interpreter of its environment; the one of 'potstill setup' where empty")
+    ] = None
+    repository: Annotated[
+        Path | None, Field(description="checkout of its source code; the one of 'potstill setup' where empty")
+    ] = None
+
+    @property
+    def candidates_per_task(self) -> int:
+        return self.batch_size
+
+    @property
+    def exclusive(self) -> bool:
+        return True
+
+    @property
+    def environment(self) -> str:
+        """Name of its environment, which is that of the source."""
+        return str(getattr(self, "source"))  # noqa: B009 - the discriminator lives in the leaf
+
+    @property
+    def interpreter(self) -> Path:
+        """Interpreter that runs the program."""
+        return self.python or installed(self.environment).python
+
+    @property
+    def checkout(self) -> Path:
+        """Source code of the program."""
+        return self.repository or installed(self.environment).repository or Path("repository")
+
+    def missing(self) -> str | None:
+        recipe, place = ENVIRONMENTS[self.environment], installed(self.environment)
+        mend = f"\n  make it with:  potstill setup {self.environment}"
+        if not self.interpreter.is_file():
+            return f"the source '{self.name}' has no environment: no interpreter at {self.interpreter}{mend}"
+        if self.repository is None and place.repository is None:
+            return f"the source '{self.name}' has no source code of {self.environment}{mend}"
+        lacking = recipe.lacking_files(self.checkout)
+        if lacking:
+            return (
+                f"the source '{self.name}': {self.checkout} is no whole checkout, it lacks {', '.join(lacking)}\n"
+                f"  clone it with:  git clone {recipe.repository}"
+            )
+        fault = self._weights_missing(place)
+        return f"the source '{self.name}': {fault}" if fault else super().missing()
+
+    def provenance(self, weights: str | None) -> dict[str, str]:
+        """What is recorded of the code and, by their name in its environment, of the weights; less where they are others."""
+        record = installed(self.environment).record
+        commit = record.get("repository", {}).get("commit") if self.repository is None else None
+        digest = record.get("weights", {}).get(weights, {}).get("sha256")
+        found = {"commit": (commit or "")[:10], "weights": f"sha256:{digest[:16]}" if digest else ""}
+        return {name: value for name, value in found.items() if value}
+
+    @classmethod
+    @abstractmethod
+    def with_weights_of(cls, place: Installed) -> ProgramSource:
+        """A source of one structure that needs no other weights than those that an environment holds, if it holds any."""
+
+    @abstractmethod
+    def _weights_missing(self, place: Installed) -> str | None:
+        """Why its weights cannot be used, with what mends that; None where nothing speaks against them."""
+
+    @abstractmethod
+    def _run(self, chunk: Chunk) -> Made:
+        """Run the program once and read what it left."""
+
+    def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
+        fault = self.missing()
+        if fault is not None:
+            raise InputError(fault)
+        options = self.model_dump_json()
+        answers = []
+        for index in indices:
+            number, place = divmod(index, self.batch_size)
+            answers.append(_batch(type(self), options, seed, number, home())[place])
+        return answers
+
+
+@lru_cache(maxsize=1)  # those who ask for one candidate after the other
+def _batch(kind: type[ProgramSource], options: str, seed: int, number: int, _home: Path) -> tuple[Structure | Refused, ...]:
+    """All candidates of one batch."""
+    source = kind.model_validate_json(options)
+    log_file = (_log_folder.get() or home() / "logs") / f"{source.name}-{number:06d}.log"
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    log_file.unlink(missing_ok=True)
+    rng = random_generator(seed, source.name, number)
+    answers: list[Structure | Refused] = []
+    size = source.batch_size
+    asked = 0
+    while asked < source.batch_size:
+        count = min(size, source.batch_size - asked)
+        with tempfile.TemporaryDirectory(prefix="potstill-", ignore_cleanup_errors=True) as folder:
+            made = source._run(
+                Chunk(count, int(rng.integers(LARGEST_SEED)), Path(folder), log_file, 60.0 * source.timeout_minutes)
+            )
+        if made.ended.out_of_memory and len(made.answers) < count and count > 1:
+            size = max(1, count // 2)
+            log.warning(
+                "%s: memory does not suffice for %d structures, trying %d; see %s", source.name, count, size, log_file
+            )
+            continue
+        asked += count
+        answers += made.answers[:count]
+        short = count - len(made.answers)
+        if short > 0:
+            refusal = _why_short(made, count, log_file)
+            log.warning("%s: %d of %d missing: %s", source.name, short, count, refusal.detail)
+            answers += [refusal] * short
+    return tuple(source.refuse(a) or a if isinstance(a, Structure) else a for a in answers)
+
+
+def _why_short(made: Made, count: int, log_file: Path) -> Refused:
+    ended = made.ended
+    if ended.timed_out:
+        reason = "program_timeout"
+    elif ended.out_of_memory:
+        reason = "program_out_of_memory"
+    elif made.broken:
+        reason = "program_output_broken"
+    elif ended.code != 0:
+        reason = "program_crashed"
+    else:
+        reason = "program_gave_fewer" if made.answers else "program_no_output"
+    what = made.broken or f"{len(made.answers)} of {count} structures, {ended.how}"
+    said = f"; last line: {ended.last_line[:200]}" if ended.last_line else ""
+    return Refused(reason, f"{what}{said}; log: {log_file.name}")

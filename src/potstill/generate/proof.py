@@ -1,0 +1,39 @@
+"""Whether an environment works: its source makes two structures with what is installed."""
+
+from __future__ import annotations
+
+from potstill.environments import home
+from potstill.errors import PotstillError
+from potstill.generate.program import ProgramSource, logs_in
+from potstill.types import Refused, Structure
+
+STRUCTURES = 2
+MOST_BATCHES = 4
+
+
+def prove(source: ProgramSource) -> list[str]:
+    """Formulas of two structures that the source made.
+
+    Raises
+    ------
+    PotstillError
+        If it made fewer in four batches of two; the last refusal and the log are named.
+    """
+    asked = source.model_copy(update={"batch_size": STRUCTURES, "label": f"{source.name}-proof"})
+    found: list[Structure] = []
+    last = Refused("program_no_output", "nothing was asked for")
+    logs = home() / "environments" / source.environment / "proof"
+    with logs_in(logs):
+        for batch in range(MOST_BATCHES):
+            for answer in asked.propose(range(batch * STRUCTURES, (batch + 1) * STRUCTURES), 0, ()):
+                if isinstance(answer, Refused):
+                    last = answer
+                else:
+                    found.append(answer)
+            if len(found) >= STRUCTURES:
+                return [structure.formula for structure in found[:STRUCTURES]]
+    raise PotstillError(
+        f"{source.environment} is installed, but made {len(found)} of {STRUCTURES} structures: "
+        f"{last.reason}: {last.detail}\n"
+        f"  its output is in {logs}; then go on with:  potstill setup {source.environment}"
+    )

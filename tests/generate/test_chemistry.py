@@ -1,0 +1,47 @@
+"""Hydrogens come to heavy atoms that stay where they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from potstill.generate.chemistry import hydrogens_missing, read_mol_block, with_hydrogens
+from potstill.types import Refused
+
+
+@pytest.mark.parametrize(
+    ("smiles", "by"), [("CC(=O)Nc1ccc(O)cc1", "mmff94"), ("C[Si](C)(C)C", "mmff94"), ("CB(O)O", "uff"), ("C#N", "mmff94")]
+)
+def test_with_hydrogens(mol_block_of, smiles, by):
+    heavy = read_mol_block(mol_block_of(smiles), "x.sdf")
+    whole, placed_by = with_hydrogens(heavy)
+    assert placed_by == by
+    n = heavy.GetNumAtoms()
+    np.testing.assert_allclose(whole.GetConformer().GetPositions()[:n], heavy.GetConformer().GetPositions(), atol=1e-9)
+    expected = Counter(a.GetSymbol() for a in Chem.AddHs(Chem.MolFromSmiles(smiles)).GetAtoms())
+    assert Counter(a.GetSymbol() for a in whole.GetAtoms()) == expected
+    for atom in whole.GetAtoms():
+        if atom.GetAtomicNum() == 1:
+            (bond,) = atom.GetBonds()
+            ends = whole.GetConformer().GetPositions()[[bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()]]
+            assert 0.9 < np.linalg.norm(ends[0] - ends[1]) < 1.25
+
+
+def test_hydrogens_that_are_there_already_stay(mol_block_of):
+    whole, _ = with_hydrogens(read_mol_block(mol_block_of("CCO"), "x.sdf"))
+    again, _ = with_hydrogens(read_mol_block(Chem.MolToMolBlock(whole), "y.sdf"))
+    assert again.GetNumAtoms() == whole.GetNumAtoms() == 9
+
+
+def test_a_missing_hydrogen_is_found(mol_block_of):
+    whole, _ = with_hydrogens(read_mol_block(mol_block_of("CCO"), "x.sdf"))
+    assert hydrogens_missing(whole, "CCO") is None
+    short = Chem.RWMol(whole)
+    short.RemoveAtom(8)
+    refusal = hydrogens_missing(short, "CCO")
+    assert isinstance(refusal, Refused)
+    assert refusal.reason == "hydrogens"
+    assert "5 hydrogens, 6 are due" in refusal.detail
