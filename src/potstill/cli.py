@@ -90,11 +90,11 @@ def template(name: Annotated[Template, typer.Argument(help="Which config.")] = T
 
 
 @app.command()
-def check(config: ConfigFile) -> None:
+def check(config: ConfigFile, fallback: Fallback = False) -> None:
     """Say what is wrong with a config; exit 2 if anything is."""
-    from potstill.plan import missing_pieces
+    from potstill.plan import missing_pieces, settle
 
-    checked = _load(config)
+    checked = settle(_load(config)) if fallback else _load(config)
     missing = missing_pieces(checked)
     if missing:
         raise InputError(f"{config} is a valid config, but here it cannot run:\n" + "\n".join(f"  {m}" for m in missing))

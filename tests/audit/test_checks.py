@@ -152,6 +152,18 @@ class TestHydrogens:
         assert found["hydrogens"]["worst"] == []
         assert found["hydrogens"]["verdict"] == "GO"
 
+    def test_two_atoms_are_no_molecule_and_say_so(self, judge):
+        from potstill.generate.dimers import Dimers
+        from potstill.generate.perturb import Perturb
+
+        pairs = Dimers(count=1, elements=("C", "Na"), kinds=("atoms",), scaled_distance=(0.9, 1.5)).propose(range(12), 1, ())
+        pairs = [s.with_(family=s.formula) for s in pairs if isinstance(s, Structure)]
+        copies = [s for s in Perturb(count=1).propose(range(12), 1, pairs) if isinstance(s, Structure)]
+        both = [s.with_(id=str(k), labels=Labels(0.0, np.zeros((2, 3)))) for k, s in enumerate([*pairs, *copies])]
+        assert judge(both)["hydrogens"]["verdict"] == "GO"
+        nameless = [s.with_(generator_metadata={}) for s in both]
+        assert judge(nameless)["hydrogens"]["verdict"] == "NO_GO"
+
     def test_no_molecules_at_all(self, judge, labelled):
         gates = GATES.model_copy(update={"min_element_coverage": 4})
         assert judge([s for s in labelled if s.pbc.any()], gates=gates)["hydrogens"]["verdict"] == "GO"

@@ -84,7 +84,7 @@ def home(tmp_path_factory, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def mattergen_checkout(tmp_path, home) -> Checkout:
+def mattergen_checkout(tmp_path, home) -> Checkout:  # noqa: ARG001 - a fixture that needs that one
     path = tmp_path / "mattergen-checkout"
     write(path / "sampling_conf" / "default.yaml", "sampler_partial: {}\n")
     write(path / "mattergen" / "common" / "gemnet" / "gemnet-dT.json", "{}")
@@ -98,7 +98,7 @@ def mattergen_checkout(tmp_path, home) -> Checkout:
 
 
 @pytest.fixture
-def moldiff_checkout(tmp_path, home) -> Checkout:
+def moldiff_checkout(tmp_path, home) -> Checkout:  # noqa: ARG001 - the same
     path = tmp_path / "moldiff-checkout"
     write(path / "models" / "model.py")
     write(path / "utils" / "transforms.py", PLACEHOLDER)
