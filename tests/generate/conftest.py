@@ -75,15 +75,16 @@ def mol_block(smiles: str) -> str:
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("POTSTILL_HOME", str(tmp_path / "home"))
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))  # where the lock of the machine stands
-    return tmp_path / "home"
+def home(tmp_path_factory, monkeypatch) -> Path:
+    """Where environments, logs and the lock of the machine are in these tests."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("POTSTILL_HOME", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture
-def mattergen_checkout(tmp_path) -> Checkout:
+def mattergen_checkout(tmp_path, home) -> Checkout:  # noqa: ARG001 - a fixture that needs that one
     path = tmp_path / "mattergen-checkout"
     write(path / "sampling_conf" / "default.yaml", "sampler_partial: {}\n")
     write(path / "mattergen" / "common" / "gemnet" / "gemnet-dT.json", "{}")
@@ -97,7 +98,7 @@ def mattergen_checkout(tmp_path) -> Checkout:
 
 
 @pytest.fixture
-def moldiff_checkout(tmp_path) -> Checkout:
+def moldiff_checkout(tmp_path, home) -> Checkout:  # noqa: ARG001 - the same
     path = tmp_path / "moldiff-checkout"
     write(path / "models" / "model.py")
     write(path / "utils" / "transforms.py", PLACEHOLDER)

@@ -47,6 +47,7 @@ def write(path) -> None:
     path.touch()
 
 
+@pytest.mark.usefixtures("home")
 def test_the_weights_that_are_there_are_proved():
     place = installed("mattergen")
     assert MatterGen.with_weights_of(place).pretrained_name == "mattergen_base"
