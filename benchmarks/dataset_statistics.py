@@ -10,7 +10,6 @@ file, and of the largest worker; it includes the mapped pages of the file, and 1
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import tempfile
@@ -22,11 +21,10 @@ import numpy as np
 from common import write_results
 
 from potstill.dataset import merge, open_dataset
-from potstill.dataset.blocks import write_blocks
-from potstill.dataset.schema import REFUSED_COLUMNS, SCHEMA_VERSION, open_for_writing, text_dtype
+from potstill.dataset.schema import open_for_writing
 from potstill.dataset.statistics import dataset_statistics
+from potstill.dataset.write import Writer
 from potstill.execute import available_cores
-from potstill.units import UNITS
 
 ELEMENTS = (1, 6, 7, 8, 11, 13, 14, 17, 29, 79)
 VOLUME_PER_ATOM = 18.0
@@ -39,7 +37,6 @@ def write_random_part(path: Path, first: int, count: int, rng: np.random.Generat
     atoms = int(sizes.sum())
     edge = np.cbrt(VOLUME_PER_ATOM * sizes)
     columns: dict[str, Any] = {
-        "structures/ptr": np.cumsum([0, *sizes]),
         "atoms/atomic_numbers": rng.choice(np.array(ELEMENTS, np.uint8), atoms),
         "atoms/positions": (rng.random((atoms, 3)) * np.repeat(edge, sizes)[:, None]).astype(np.float32),
         "atoms/forces": rng.normal(size=(atoms, 3)).astype(np.float32),
@@ -48,24 +45,15 @@ def write_random_part(path: Path, first: int, count: int, rng: np.random.Generat
         "structures/energy": rng.normal(-5, 1, count) * sizes,
         "structures/stress": rng.normal(0, 0.01, (count, 3, 3)).astype(np.float32),
         "structures/has_stress": np.ones(count, bool),
+        "structures/id": [f"random-{k:06d}" for k in range(first, first + count)],
+        "structures/source": [("metals", "oxides", "organic")[k % 3] for k in range(count)],
+        "structures/family": [f"family-{k // 10}" for k in range(first, first + count)],
+        "structures/generator_metadata": ["{}"] * count,
     }
-    texts = {
-        "id": [f"random-{k:06d}" for k in range(first, first + count)],
-        "source": [("metals", "oxides", "organic")[k % 3] for k in range(count)],
-        "family": [f"family-{k // 10}" for k in range(first, first + count)],
-        "generator_metadata": ["{}"] * count,
-    }
-    expected = sum(rows.nbytes for rows in columns.values()) + 400 * count
-    with open_for_writing(path, expected) as file:
-        for name, rows in columns.items():
-            file[name] = rows
-        for name, rows in texts.items():
-            file.create_dataset(f"structures/{name}", data=rows, dtype=text_dtype())
-        for column in REFUSED_COLUMNS:
-            file.create_dataset(column.path, (0,), text_dtype())
-        write_blocks(file)
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        file.attrs["units"] = json.dumps(UNITS)
+    with open_for_writing(path, 64 * atoms + 600 * count) as file:
+        writer = Writer(file, count, atoms, labelled=True)
+        writer.append(sizes, columns)
+        writer.finish(attributes={})
 
 
 def cpu_seconds() -> float:

@@ -38,6 +38,10 @@ app.add_typer(student_app)
 app.add_typer(dataset_app)
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML config; print one with 'potstill template'.")]
+Fallback = Annotated[
+    bool,
+    typer.Option("--fallback", help="Take the contingency mix where a generative source is missing or fails."),
+]
 RunArgument = Annotated[Path, typer.Argument(help="Run folder.")]
 DataArgument = Annotated[Path, typer.Argument(help="Run folder, or a file: .h5, .extxyz, anything that ASE reads.")]
 
@@ -96,13 +100,13 @@ def check(config: ConfigFile) -> None:
 
 
 @app.command()
-def plan(config: ConfigFile) -> None:
+def plan(config: ConfigFile, fallback: Fallback = False) -> None:
     """Counts, time, disk and memory of each stage, from a short measured probe."""
     from rich.console import Console
 
-    from potstill.plan import missing_pieces, print_plan, probe
+    from potstill.plan import missing_pieces, print_plan, probe, settle
 
-    checked = _load(config)
+    checked = settle(_load(config)) if fallback else _load(config)
     missing = missing_pieces(checked)
     for line in missing:
         typer.echo(f"missing: {line}")
@@ -117,28 +121,32 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long run.")] = False,
+    fallback: Fallback = False,
 ) -> None:
     """All stages in order; with --resume also after a kill."""
-    from potstill.plan import ask_before_long_run, missing_pieces
+    from potstill.plan import ask_before_long_run, missing_pieces, settle
 
     checked = _load(config)
-    missing = missing_pieces(checked)
+    settled = settle(checked) if fallback else checked
+    missing = missing_pieces(settled)
     if missing:
         raise InputError("this config cannot run here:\n" + "\n".join(f"  {m}" for m in missing))
-    with _pipeline(checked, out, resume=resume) as pipeline:
+    with _pipeline(checked, out, resume=resume, fallback=fallback) as pipeline:
         if not yes and pipeline.run.stage("label")["state"] != "done":
-            ask_before_long_run(checked)
+            ask_before_long_run(settled)
         pipeline.all_stages()
         typer.echo(f"report: {pipeline.run.report}")
 
 
 @app.command()
 def generate(
-    config: ConfigFile, out: Annotated[Path, typer.Option("--out", help="Run folder to make or go on with.")]
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option("--out", help="Run folder to make or go on with.")],
+    fallback: Fallback = False,
 ) -> None:
     """Make the structures of a config."""
     checked = _load(config)
-    with _pipeline(checked, out, resume=True) as pipeline:
+    with _pipeline(checked, out, resume=True, fallback=fallback) as pipeline:
         pipeline.stage("generate")
         typer.echo(str(pipeline.run.structures))
 
@@ -200,9 +208,9 @@ def status(run: RunArgument) -> None:
 @app.command()
 def verify(data: Annotated[Path, typer.Argument(help="dataset.h5 or a run folder.")]) -> None:
     """Check schema, checksums and counts of a dataset; exit 1 where something is wrong."""
-    from potstill.dataset import open_dataset
+    from potstill.dataset import open_file
 
-    dataset = open_dataset(data)
+    dataset = open_file(data)
     faults = dataset.verify()
     for fault in faults:
         typer.echo(fault)
@@ -218,8 +226,11 @@ def convert(
 ) -> None:
     """Convert between dataset.h5, extended XYZ, ASE databases (.db) and LMDB (.aselmdb), by the endings."""
     from potstill.dataset.convert import convert as convert_file
+    from potstill.progress import Progress
 
-    typer.echo(f"{convert_file(source, target)} structures written to {target}")
+    with Progress().counts(None, "structures written and compared") as bar:
+        count = convert_file(source, target, bar.advance)
+    typer.echo(f"{count} structures written to {target}")
 
 
 @app.command()
@@ -274,7 +285,7 @@ def _one_stage(folder: Path, name: str) -> None:
 
 
 @contextmanager
-def _pipeline(config: Config, folder: Path, *, resume: bool) -> Iterator[Pipeline]:
+def _pipeline(config: Config, folder: Path, *, resume: bool, fallback: bool = False) -> Iterator[Pipeline]:
     """A claimed run folder with its logs; a failure leaves its traceback in ``error.log``."""
     from potstill.config import dump_config
     from potstill.pipeline import Pipeline
@@ -286,7 +297,7 @@ def _pipeline(config: Config, folder: Path, *, resume: bool) -> Iterator[Pipelin
         run.begin(dump_config(config), config.seed, resume=resume)
         with _logging(folder):
             try:
-                yield Pipeline(config, run, Progress())
+                yield Pipeline(config, run, Progress(), fallback=fallback)
             except PotstillError:
                 raise
             except Exception as error:

@@ -35,11 +35,11 @@ def info(
     """Counts, elements, sizes, energies, forces, stress, distances and neighbours, in one pass."""
     from rich.console import Console
 
-    from potstill.dataset import open_dataset
+    from potstill.dataset import open_file
     from potstill.dataset.statistics import dataset_statistics
     from potstill.dataset.tables import print_statistics
 
-    stats = dataset_statistics(open_dataset(data), workers=workers)
+    stats = dataset_statistics(open_file(data), workers=workers)
     if as_json:
         typer.echo(json.dumps(stats.as_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
@@ -54,7 +54,7 @@ def merge(
     seed: Annotated[int, typer.Option(help="Of the new split.")] = 0,
 ) -> None:
     """Join datasets of one teacher; families are divided anew where every file has a split."""
-    from potstill.dataset import open_dataset
+    from potstill.dataset import open_file
     from potstill.dataset.combine import merge_datasets
 
     *sources, target = files
@@ -62,9 +62,9 @@ def merge(
         raise InputError("merge takes at least two datasets and the file to write:  potstill dataset merge A.h5 B.h5 OUT.h5")
     if min(valid_fraction, test_fraction) < 0 or valid_fraction + test_fraction >= 1:
         raise InputError("valid_fraction and test_fraction must not be negative and must add up to less than 1")
-    paths = [open_dataset(path).path for path in sources]
+    paths = [open_file(path).path for path in sources]
     split = merge_datasets(paths, target, valid_fraction=valid_fraction, test_fraction=test_fraction, seed=seed)
-    typer.echo(f"{len(open_dataset(target))} structures written to {target}, {split}")
+    typer.echo(f"{len(open_file(target))} structures written to {target}, {split}")
 
 
 @dataset_app.command()
@@ -80,11 +80,11 @@ def subset(
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
 ) -> None:
     """Write some structures of a dataset as another; all conditions given must hold."""
-    from potstill.dataset import open_dataset
+    from potstill.dataset import open_file
     from potstill.dataset.combine import Choice, choose, write_subset
     from potstill.registry import atomic_numbers_of
 
-    dataset = open_dataset(data)
+    dataset = open_file(data)
     numbers = frozenset(atomic_numbers_of(elements.replace(",", " ").split()))
     choice = Choice(tuple(source or ()), numbers, max_atoms, split.value if split else None, sample, first, seed)
     indices = choose(dataset, choice)
@@ -99,11 +99,11 @@ def diff(first: DatasetFile, second: DatasetFile) -> None:
     """What differs between two datasets, by the ids of their structures; exit 1 where anything does."""
     from rich.console import Console
 
-    from potstill.dataset import open_dataset
+    from potstill.dataset import open_file
     from potstill.dataset.diff import diff_datasets
     from potstill.dataset.tables import print_difference
 
-    found = diff_datasets(open_dataset(first), open_dataset(second))
+    found = diff_datasets(open_file(first), open_file(second))
     print_difference(found, Console())
     if found:
         raise typer.Exit(1)

@@ -15,14 +15,26 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from potstill.errors import InputError
+from potstill.generate.alloys import Alloys
 from potstill.generate.benchmark import Benchmark
+from potstill.generate.chempleter import Chempleter
+from potstill.generate.clusters import Clusters
 from potstill.generate.crystals import Crystals
+from potstill.generate.defects import Defects
+from potstill.generate.dimers import Dimers
 from potstill.generate.door import DoorOptions
 from potstill.generate.files import Files
+from potstill.generate.liquids import Liquids
 from potstill.generate.md import MD
+from potstill.generate.melts import Melts
+from potstill.generate.mix import Contingency
 from potstill.generate.molecules import Molecules
+from potstill.generate.mutants import Mutants
 from potstill.generate.perturb import Perturb
+from potstill.generate.prototypes import Prototypes
 from potstill.generate.source import SourceOptions
+from potstill.generate.surfaces import Surfaces
+from potstill.generate.torsions import Torsions
 from potstill.generate.trees import Trees
 from potstill.label.classical import EMT, LennardJones
 from potstill.label.sevennet import SevenNet
@@ -34,6 +46,17 @@ SOURCES: dict[str, type[SourceOptions]] = {
     "molecules": Molecules,
     "crystals": Crystals,
     "benchmark": Benchmark,
+    "prototypes": Prototypes,
+    "alloys": Alloys,
+    "surfaces": Surfaces,
+    "clusters": Clusters,
+    "melts": Melts,
+    "liquids": Liquids,
+    "mutants": Mutants,
+    "chempleter": Chempleter,
+    "torsions": Torsions,
+    "dimers": Dimers,
+    "defects": Defects,
     "perturb": Perturb,
     "trees": Trees,
     "md": MD,
@@ -70,6 +93,14 @@ class GenerateConfig(Section):
     ] = ()
     sources: Annotated[tuple[AnySource, ...], Field(min_length=1, description="sources, in order")]
     door: Annotated[DoorOptions, Field(description="geometry that is refused before labelling")] = DoorOptions()
+
+    contingency: Annotated[
+        Contingency, Field(description="the mix without a generative source that is missing or fails; see --fallback")
+    ] = Contingency()
+    balance: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of the candidates made of common elements that each source turns away"),
+    ] = 0.0
 
     @field_validator("elements")
     @classmethod

@@ -32,7 +32,10 @@ def examine() -> list[Condition]:
     found = [_device()]
     found += [
         _try("source", name, lambda name=name: _propose(SOURCES[name]))  # type: ignore[misc]
-        for name in ("molecules", "crystals", "benchmark")
+        for name in (
+            *("molecules", "crystals", "benchmark", "prototypes", "alloys", "surfaces", "clusters", "melts", "liquids"),
+            *("mutants", "chempleter", "torsions", "dimers"),
+        )
     ]
     found += [_try("teacher", name, lambda options=options: _ask(options)) for name, options in TEACHERS.items()]  # type: ignore[misc]
     found.append(_try("engine", "ase", _ase_version, required=True))
@@ -60,7 +63,7 @@ def _try(kind: str, name: str, attempt: Callable[[], str], *, required: bool = F
 
 
 def _propose(options: type) -> str:
-    source = options(count=1, elements=("H", "C", "N", "O", "Na", "Cl", "Si"))
+    source = options(count=1, elements=("H", "C", "N", "O", "Na", "Cl", "Si", "Ni", "Cu"))
     reasons: set[str] = set()
     for index in range(MAX_CANDIDATES):
         (answer,) = source.propose([index], 1, ())

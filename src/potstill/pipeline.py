@@ -19,7 +19,7 @@ from typing import Any
 
 from potstill import __version__
 from potstill.config import Config
-from potstill.dataset import open_dataset, sealed
+from potstill.dataset import open_file, sealed
 from potstill.errors import InputError, PotstillError
 from potstill.execute import available_cores
 from potstill.progress import Progress
@@ -46,12 +46,15 @@ class Pipeline:
         Its folder.
     progress
         Shows what goes on.
+    fallback
+        Whether the contingency mix may take the place of a generative source that is missing or fails.
     """
 
-    def __init__(self, config: Config, run: RunFolder, progress: Progress) -> None:
+    def __init__(self, config: Config, run: RunFolder, progress: Progress, *, fallback: bool = False) -> None:
         self.config = config
         self.run = run
         self.progress = progress
+        self.fallback = fallback
         self.teacher: Callable[[], Teacher] = cache(config.label.teacher.load)
 
     @property
@@ -127,6 +130,7 @@ class Pipeline:
                 self.run.structures.parent,
                 seed=self.config.seed,
                 workers=self.workers,
+                fallback=self.fallback,
                 teacher=self.config.label.teacher,
                 on_progress=lambda count: bar.source(
                     count.name, max(count.accepted, min(count.made, count.wanted)), count.refused
@@ -140,7 +144,7 @@ class Pipeline:
     def _label(self, seconds: Callable[[], float]) -> None:
         from potstill.label.stage import assemble, label
 
-        total = len(open_dataset(self.run.structures))
+        total = len(open_file(self.run.structures))
         with self.progress.counts(total, "structures") as bar:
 
             def advance(count: Any) -> None:
@@ -164,24 +168,25 @@ class Pipeline:
                 "config": self.run.config.read_text(encoding="utf-8"),
                 "potstill": __version__,
                 "label_seconds": seconds(),
+                "mix": self.run.mix(),
                 "workers": self.workers,
             },
         )
-        fingerprint = json.loads(open_dataset(self.run.dataset).attributes["teacher"])
+        fingerprint = json.loads(open_file(self.run.dataset).attributes["teacher"])
         self.run.update(teacher={"name": fingerprint["name"], "version": fingerprint["version"], "fingerprint": fingerprint})
 
     def _audit(self, seconds: Callable[[], float]) -> None:
         from potstill.audit.stage import audit, write_report
         from potstill.report.audit import write_audit_page
 
-        report, stats = audit(open_dataset(self.run.dataset), self.config.audit, teacher=self.teacher, seed=self.config.seed)
+        report, stats = audit(open_file(self.run.dataset), self.config.audit, teacher=self.teacher, seed=self.config.seed)
         write_report(report, self.run.json("audit"))
-        write_audit_page(report, stats, open_dataset(self.run.dataset), self.run.html("audit"))
+        write_audit_page(report, stats, open_file(self.run.dataset), self.run.html("audit"))
 
     def _train(self, seconds: Callable[[], float]) -> None:
         from potstill.train.stage import train
 
-        dataset = open_dataset(self.run.dataset)
+        dataset = open_file(self.run.dataset)
         with self.progress.counts(self.config.train.epochs, "epochs") as bar:
 
             def report(epoch: int, errors: dict[str, float]) -> None:
@@ -209,7 +214,7 @@ class Pipeline:
 
         evaluation = evaluate(
             load_student(self.run.student),
-            open_dataset(self.run.dataset),
+            open_file(self.run.dataset),
             self.config.evaluate,
             teacher=self.teacher,
             seed=self.config.seed,
@@ -226,7 +231,7 @@ class Pipeline:
         from potstill.deploy.stage import deploy
         from potstill.evaluate.stage import pick
 
-        dataset = open_dataset(self.run.dataset)
+        dataset = open_file(self.run.dataset)
         held_out = [dataset[int(k)] for k in dataset.split("test")] or dataset[:16]
         example = pick(held_out, periodic=False) or pick(held_out, periodic=True) or held_out[0]
         deploy(self.run.student, self.run.deploy, self.config.deploy.formats, example)

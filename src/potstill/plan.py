@@ -22,6 +22,7 @@ from potstill.config import Config
 from potstill.dataset import Records
 from potstill.errors import InputError, MissingExtraError, PotstillError
 from potstill.execute import available_cores
+from potstill.generate.mix import SourceFailedError, as_asked, without_missing
 from potstill.generate.source import SourceOptions
 from potstill.registry import borrow
 from potstill.types import Labels, Structure
@@ -33,11 +34,6 @@ PROBE_STEPS = 3
 LONG_RUN_SECONDS = 3600.0
 BYTES_PER_ATOM = 1 + 12 + 12
 BYTES_PER_STRUCTURE = 8 + 72 + 3 + 8 + 36 + 1 + 250
-SOURCE_PACKAGES = {
-    "molecules": (("rdkit", "molecules"),),
-    "crystals": (("pyxtal", "crystals"),),
-    "benchmark": (("pymatgen", "crystals"),),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +47,23 @@ class Cost:
     memory_bytes: float
 
 
+def settle(config: Config) -> Config:
+    """The config with the counts of the contingency mix where a generative source is missing; else the same."""
+    sources = config.generate.resolved_sources()
+    mix = without_missing(sources, config.generate.contingency, as_asked(sources))
+    return config.model_copy(update={"generate": config.generate.model_copy(update={"sources": tuple(mix.apply(sources))})})
+
+
 def missing_pieces(config: Config) -> list[str]:
     """What this config needs and this machine lacks, each with the command that mends it."""
-    needs = [
-        (package, extra, f"the source '{source.name}'")
-        for source in config.generate.sources
-        for package, extra in SOURCE_PACKAGES.get(str(getattr(source, "source", "")), ())
-    ]
+    sources = config.generate.resolved_sources()
+    mix = without_missing(sources, config.generate.contingency, as_asked(sources))
+    missing = [str(SourceFailedError(mix))] if mix.failed else []
+    missing += [fault for source in mix.apply(sources) if (fault := source.missing()) is not None]
     teacher = config.label.teacher.requires()
     if teacher is not None:
-        needs.append((*teacher, f"the teacher '{getattr(config.label.teacher, 'name', '')}'"))
-    missing = []
-    for package, extra, why in needs:
         try:
-            borrow(package, extra, why)
+            borrow(*teacher, f"the teacher '{getattr(config.label.teacher, 'name', '')}'")
         except PotstillError as error:
             missing.append(str(error))
     if not missing:
@@ -77,8 +76,8 @@ def missing_pieces(config: Config) -> list[str]:
 
 def probe(config: Config) -> list[Cost]:
     """Run a few candidates, labels and training steps, and extrapolate by the counts of the config."""
-    structures, generate_seconds = _probe_generate(config)
     workers = config.workers or available_cores()
+    structures, generate_seconds = _probe_generate(config, workers)
     total = sum(source.count for source in config.generate.sources)
     labels_seconds, labelled = _probe_label(config, structures)
     atoms = sum(len(s) for s in structures) / len(structures)
@@ -87,7 +86,7 @@ def probe(config: Config) -> list[Cost]:
     training = _probe_train(config, labelled) * total * (1 - config.dataset.test_fraction) * config.train.epochs
     evaluating = 10.0 * labels_seconds * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
     return [
-        Cost("generate", f"{total} structures", generate_seconds / workers, disk, memory * workers),
+        Cost("generate", f"{total} structures", generate_seconds, disk, memory * workers),
         Cost("label", f"{total} structures", labels_seconds * total / workers, 2 * disk, memory * workers),
         Cost("audit", f"{max(8, round(total * config.audit.replay_fraction))} labels again", 0.003 * total, 1e6, memory),
         Cost("train", f"{config.train.epochs} epochs", training, 2e7, memory + 4 * disk),
@@ -126,26 +125,31 @@ def ask_before_long_run(config: Config) -> None:
         typer.confirm("Start this run?", abort=True)
 
 
-def _probe_generate(config: Config) -> tuple[list[Structure], float]:
-    """Some accepted structures of every source, and the estimated seconds of one worker for all of them."""
+def _probe_generate(config: Config, workers: int) -> tuple[list[Structure], float]:
+    """Some accepted structures of every source, and the estimated seconds of all workers for all of them."""
     structures: list[Structure] = []
     seconds = 0.0
     for source in config.generate.resolved_sources(config.label.teacher):
-        source.propose(range(1), config.seed, structures)  # imports
+        candidates = PROBE_CANDIDATES
+        if source.exclusive:  # a program's whole batch; what its start takes is part of every batch
+            candidates = source.candidates_per_task
+        else:
+            source.propose(range(1), config.seed, structures)  # imports
         started = time.perf_counter()
-        proposals = source.propose(range(PROBE_CANDIDATES), config.seed, structures)
+        proposals = source.propose(range(candidates), config.seed, structures)
         accepted = [p for p in proposals if isinstance(p, Structure)]
         accepted = [s for s in accepted if isinstance(config.generate.door.screen(s), Structure)]
         spent = time.perf_counter() - started
-        seconds += spent * _candidates_needed(source, len(accepted)) / PROBE_CANDIDATES
+        needed = _candidates_needed(source, candidates, len(accepted))
+        seconds += spent * needed / candidates / (1 if source.exclusive else workers)
         structures += [s.with_(source=source.name, family=s.family or s.formula) for s in accepted]
     if not structures:
         raise PotstillError("the probe got no structure from any source; look at 'elements' and 'max_atoms'")
     return structures, seconds
 
 
-def _candidates_needed(source: SourceOptions, accepted: int) -> float:
-    needed = source.count * PROBE_CANDIDATES / max(accepted, 0.5)
+def _candidates_needed(source: SourceOptions, candidates: int, accepted: int) -> float:
+    needed = source.count * candidates / max(accepted, 0.5)
     available = source.available()
     return needed if available is None else min(needed, available)
 

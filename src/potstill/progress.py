@@ -35,7 +35,7 @@ class _Rate(ProgressColumn):
 class Counter:
     """Counts work done and refused, and shows rate and time left."""
 
-    def __init__(self, console: Console, bar: RichProgress | None, total: int, unit: str) -> None:
+    def __init__(self, console: Console, bar: RichProgress | None, total: int | None, unit: str) -> None:
         self._console = console
         self._bar = bar
         self._task = bar.add_task(unit, total=total, note="") if bar else None
@@ -69,14 +69,16 @@ class Counter:
             self._bar.update(self._task, completed=self._done + (0 if self._by_source else self._refused), note=note)
             return
         now = time.perf_counter()
-        finished = self._done + (0 if self._by_source else self._refused) >= self._total
+        finished = self._total is not None and self._done + (0 if self._by_source else self._refused) >= self._total
         if now - self._shown >= PLAIN_EVERY_SECONDS or (finished and not self._finished):
             self._finished = finished
             self._shown = now
             elapsed = now - self._started
             rate = self._done / elapsed if elapsed > 0 else 0.0
-            left = (self._total - self._done) / rate if rate > 0 else 0.0
-            line = f"  {self._done}/{self._total} {self._unit}, {3600 * rate:,.0f}/hour, {duration(left)} left  {note}"
+            line = f"  {self._done} {self._unit}, {3600 * rate:,.0f}/hour"
+            if self._total is not None:
+                left = (self._total - self._done) / rate if rate > 0 else 0.0
+                line = f"  {self._done}/{self._total} {self._unit}, {3600 * rate:,.0f}/hour, {duration(left)} left  {note}"
             self._console.print(line.rstrip(), highlight=False, soft_wrap=True)
 
 
@@ -109,8 +111,8 @@ class Progress:
         self.console.print(f"  {text}", highlight=False)
 
     @contextmanager
-    def counts(self, total: int, unit: str) -> Iterator[Counter]:
-        """A counter with rate, refusals and time left."""
+    def counts(self, total: int | None, unit: str) -> Iterator[Counter]:
+        """A counter with rate, refusals and time left; the latter not where the total is unknown."""
         if not self.console.is_terminal:
             yield Counter(self.console, None, total, unit)
             return

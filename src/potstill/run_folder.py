@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import potstill
-from potstill.dataset.write import sealed
+from potstill.dataset.seal import sealed
 from potstill.errors import RunFolderError
+from potstill.generate.mix import MIX_FILE, read_mix
 
 STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")
 
@@ -83,6 +84,11 @@ class RunFolder:
     @cached_property
     def _run_json(self) -> Path:
         return self.path / "run.json"
+
+    def mix(self) -> str:
+        """What is to be said first of the sources: empty where the config was followed."""
+        mix = read_mix(self.structures.parent / MIX_FILE)
+        return mix.sentence() if mix else ""
 
     def record(self) -> dict[str, Any]:
         """Contents of ``run.json``; empty where there is none."""

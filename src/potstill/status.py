@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from potstill.config import Config, load_config
-from potstill.dataset import open_dataset
+from potstill.dataset import open_file
 from potstill.errors import InputError
 from potstill.run_folder import STAGES, RunFolder
 from potstill.units import duration
@@ -70,7 +70,7 @@ def _progress(run: RunFolder, config: Config, stage: str) -> str:
 def _generating(run: RunFolder, config: Config) -> str:
     wanted = sum(source.count for source in config.generate.sources)
     if run.structures.exists():
-        return f"{len(open_dataset(run.structures))} of {wanted} structures"
+        return f"{len(open_file(run.structures))} of {wanted} structures"
     parts = len(list((run.structures.parent / "parts").glob("*.h5")))
     return f"{parts} parts of candidates" if parts else ""
 
@@ -97,7 +97,7 @@ def _deployed(run: RunFolder, _config: Config) -> str:
 def _labelling(run: RunFolder, _config: Config) -> str:
     if not run.structures.exists():
         return ""
-    total = len(open_dataset(run.structures))
+    total = len(open_file(run.structures))
     parts = [part.stem.split("-") for part in run.labelled_parts.glob("*.h5")]
     finished = sum(int(stop) - int(start) for start, stop in parts)
     text = f"{finished} of {total} structures"
@@ -125,7 +125,7 @@ def _training(run: RunFolder, config: Config) -> str:
 
 def _refusals(run: RunFolder) -> Counter[tuple[str, str, str]]:
     files = [run.dataset] if run.dataset.exists() else [run.structures, *run.labelled_parts.glob("*.h5")]
-    return Counter((r.stage, r.source, r.reason) for f in files if f.exists() for r in open_dataset(f).refused)
+    return Counter((r.stage, r.source, r.reason) for f in files if f.exists() for r in open_file(f).refused)
 
 
 def _metrics(run: RunFolder) -> list[dict[str, Any]]:

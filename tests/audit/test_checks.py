@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from ase.build import make_supercell, molecule
@@ -150,6 +151,18 @@ class TestHydrogens:
         found = judge(molecules)
         assert found["hydrogens"]["worst"] == []
         assert found["hydrogens"]["verdict"] == "GO"
+
+    def test_two_atoms_are_no_molecule_and_say_so(self, judge):
+        from potstill.generate.dimers import Dimers
+        from potstill.generate.perturb import Perturb
+
+        pairs = Dimers(count=1, elements=("C", "Na"), kinds=("atoms",), scaled_distance=(0.9, 1.5)).propose(range(12), 1, ())
+        pairs = [s.with_(family=s.formula) for s in pairs if isinstance(s, Structure)]
+        copies = [s for s in Perturb(count=1).propose(range(12), 1, pairs) if isinstance(s, Structure)]
+        both = [s.with_(id=str(k), labels=Labels(0.0, np.zeros((2, 3)))) for k, s in enumerate([*pairs, *copies])]
+        assert judge(both)["hydrogens"]["verdict"] == "GO"
+        nameless = [s.with_(generator_metadata={}) for s in both]
+        assert judge(nameless)["hydrogens"]["verdict"] == "NO_GO"
 
     def test_no_molecules_at_all(self, judge, labelled):
         gates = GATES.model_copy(update={"min_element_coverage": 4})
@@ -381,9 +394,10 @@ class TestProvenance:
 
     def test_a_damaged_block(self, build, labelled, lj):
         path = build(labelled)
-        forces = open_dataset(path).column("atoms/forces")
+        with h5py.File(path, "r") as file:
+            offset = file["atoms/forces"].id.get_offset()
         whole = bytearray(path.read_bytes())
-        whole[forces.base.offset + 1] ^= 1  # a change far below what any other check can see
+        whole[offset + 1] ^= 1  # a change far below what any other check can see
         path.write_bytes(whole)
         report, _ = audit(open_dataset(path), GATES, teacher=lambda: lj)
         assert [f["check"] for f in report["findings"] if f["verdict"] != "GO"] == ["integrity"]

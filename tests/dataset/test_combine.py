@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from potstill.dataset import Dataset, merge, open_dataset, write_part
-from potstill.dataset import write as writer
 from potstill.dataset.combine import Choice, choose, merge_datasets, write_subset
 from potstill.dataset.schema import ARRAY_COLUMNS, TEXT_COLUMNS
 from potstill.errors import DatasetError, InputError
@@ -38,7 +37,8 @@ def halves(build, labelled, tmp_path):
 
 class TestMerge:
     def test_every_byte(self, halves, tmp_path, monkeypatch):
-        monkeypatch.setattr(writer, "ROWS_AT_ONCE", 5)
+        monkeypatch.setattr("potstill.dataset.merging.BLOCK_STRUCTURES", 5)
+        monkeypatch.setattr("potstill.dataset.write.BLOCK_STRUCTURES", 7)
         said = merge_datasets(halves, tmp_path / "c.h5", **SPLIT)
         a, b, c = (open_dataset(p) for p in (*halves, tmp_path / "c.h5"))
         assert rows_of(c, range(len(c))) == rows_of(a, range(len(a))) + rows_of(b, range(len(b)))
@@ -136,7 +136,7 @@ class TestSubset:
         assert len(choose(whole, Choice(sample=10**6))) == len(whole)
 
     def test_more_structures_than_a_block(self, build, labelled, tmp_path, monkeypatch):
-        monkeypatch.setattr("potstill.dataset.combine.BLOCK_STRUCTURES", 4)
+        monkeypatch.setattr("potstill.dataset.merging.BLOCK_STRUCTURES", 4)
         whole = open_dataset(build(labelled))
         write_subset(whole, np.arange(1, len(whole)), tmp_path / "some.h5")
         assert rows_of(open_dataset(tmp_path / "some.h5"), range(len(whole) - 1)) == rows_of(whole, range(1, len(whole)))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from potstill.dataset import Dataset, merge, sealed, write_part
-from potstill.dataset.write import datasets_of
+from potstill.dataset.schema import datasets_of
 from potstill.types import Labels, Refused, Structure
 
 WRITER = """

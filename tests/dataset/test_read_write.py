@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import mmap
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from potstill.dataset import Dataset, blocks, merge, open_dataset, write_part
-from potstill.dataset import read as reader
+from potstill.dataset import Dataset, merge, open_dataset, write_part
 from potstill.dataset.schema import ALIGNMENT_BYTES, ARRAY_COLUMNS
 from potstill.errors import DatasetError, InputError
 from potstill.types import Labels, Refused, Structure
@@ -191,7 +191,10 @@ class TestLayout:
 
     def test_arrays_of_the_reader_are_read_only_maps(self, path):
         forces = open_dataset(path).column("atoms/forces")
-        assert isinstance(forces.base, np.memmap)
+        base = forces
+        while isinstance(base, np.ndarray):
+            base = base.base
+        assert isinstance(getattr(base, "obj", base), mmap.mmap)
         with pytest.raises(ValueError, match="read-only"):
             forces[0] = 0.0
 
@@ -243,8 +246,8 @@ class TestDamage:
 
     @pytest.mark.parametrize("name", [c.path for c in ARRAY_COLUMNS])
     def test_a_flipped_bit_is_found_by_reading_its_block_and_no_other(self, tmp_path, zoo, monkeypatch, name):
-        monkeypatch.setattr(blocks, "BLOCK_STRUCTURES", 2)
-        monkeypatch.setattr(reader, "BLOCK_STRUCTURES", 2)
+        for module in ("blocks", "merging", "read", "write"):
+            monkeypatch.setattr(f"potstill.dataset.{module}.BLOCK_STRUCTURES", 2)
         write_part(tmp_path / "p.h5", zoo, labelled=True)
         merge([tmp_path / "p.h5"], tmp_path / "d.h5", attributes={})
         with h5py.File(tmp_path / "d.h5", "r") as file:
@@ -281,7 +284,7 @@ class TestDamage:
         write_part(tmp_path / "p.h5", zoo, labelled=True)
         with h5py.File(tmp_path / "p.h5", "a") as file:
             file[name][0] = "z" if name.endswith("id") else file[name][0] + 1
-        with pytest.raises(DatasetError, match=r"p\.h5 is damaged.*\n.*--resume"):
+        with pytest.raises(DatasetError, match=r"p\.h5 is damaged(.|\n)*--resume"):
             merge([tmp_path / "p.h5"], tmp_path / "d.h5", attributes={})
         assert not (tmp_path / "d.h5").exists()
 

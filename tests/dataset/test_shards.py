@@ -1,9 +1,13 @@
 """Several files as one dataset."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-from potstill.dataset import Dataset, Shards, merge, write_part
+from potstill.dataset import Dataset, Shards, merge, open_dataset, write_part
 from potstill.errors import DatasetError, InputError
 from potstill.testing import copper, ethanol, rattled, silicon, water
 from potstill.types import Labels, Structure
@@ -50,6 +54,42 @@ def test_gathers_what_one_file_would(shards, structures, tmp_path, indices):
     found, expected = (data.gather(np.array(indices, dtype=int)) for data in (shards, whole))
     for name in ("ptr", "atomic_numbers", "positions", "forces", "cell", "pbc", "energy", "stress", "has_stress"):
         assert np.array_equal(getattr(found, name), getattr(expected, name)), name
+
+
+def test_read_as_one_file_is(shards, structures, tmp_path):
+    whole = Dataset(sealed_file(tmp_path / "whole.h5", structures))
+    for chosen in ([5, -1, 0], np.array([], int), np.arange(7) % 2 == 0):
+        assert [s.id for s in shards[chosen]] == [s.id for s in whole[chosen]]
+    for name in ("positions", "edge_index", "cell", "ptr"):
+        assert torch.equal(getattr(shards.batch([3, 1]), name), getattr(whole.batch([3, 1]), name))
+    assert len(shards.select("train").gather(np.array([2, 0]))) == 2
+    with pytest.raises(IndexError, match="a mask of 7"):
+        shards[np.ones(6, bool)]
+
+
+def test_a_folder_is_one_dataset(shards, structures, tmp_path):
+    data = open_dataset(tmp_path)
+    assert isinstance(data, Shards)
+    assert [file.path for file in data.files] == [file.path for file in shards.files]
+    assert [s.id for s in data] == [s.id for s in structures]
+    sealed_file(tmp_path / "dataset.h5", structures[:2])
+    assert len(open_dataset(tmp_path)) == 2  # a run folder
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no dataset at"):
+        open_dataset(tmp_path / "empty")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
+def test_hundreds_of_files_stay_open(tmp_path):
+    resource = pytest.importorskip("resource")
+    for k in range(40):
+        write_part(tmp_path / f"{k:02d}.h5", [labelled(water(), f"w-{k}", k)], labelled=True)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 60, before[1]))
+    try:
+        assert len(open_dataset(tmp_path).gather(np.arange(40))) == 40
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_splits_are_those_of_the_files(shards):

@@ -127,6 +127,10 @@ class TestCrystals:
             assert 2 <= structure.generator_metadata["space_group"] <= 230
             assert structure.volume / len(structure) < 80
 
+    def test_all_elements_where_none_are_named(self):
+        structures = made(Crystals(count=1, max_atoms=6).propose(range(12), 1, ()))
+        assert len({int(z) for s in structures for z in s.atomic_numbers}) > 8
+
     def test_deterministic(self):
         assert_function_of_index(Crystals(count=6, elements=("Na", "Cl", "Mg", "O"), max_atoms=8))
 

@@ -208,3 +208,20 @@ def test_everything_refused(structures, tmp_path):
     assert len(dataset) == 0
     assert sum(r.reason == "force_limit" for r in dataset.refused) == 36
     assert dataset.verify() == []
+
+
+def test_parts_that_changed_places(structures, tmp_path):
+    parts = label(Config(FaultyOptions()), structures, tmp_path / "label", workers=1)
+    finish(parts, structures, tmp_path / "good.h5")
+    parts[0].rename(tmp_path / "kept.h5")
+    parts[1].rename(parts[0])
+    (tmp_path / "kept.h5").rename(parts[1])
+    with pytest.raises(DatasetError, match=r"00000000-00000010\.h5 holds labels of other structures(.|\n)*--resume"):
+        finish(parts, structures, tmp_path / "dataset.h5")
+
+
+def test_a_part_that_lacks_a_structure(structures, tmp_path):
+    parts = label(Config(LJ), structures, tmp_path / "label", workers=1)
+    label_structures(LabelTask(structures, 30, 35, LJ, 30.0, parts[3]))
+    with pytest.raises(DatasetError, match="tell of 35 structures, 36 were generated"):
+        finish(parts, structures, tmp_path / "dataset.h5")

@@ -19,6 +19,18 @@ def test_no_go_comes_first(kit, mixed, tmp_path):
     assert "NOT RUN" in page.text
 
 
+def test_distances_neighbours_and_reference_energies(kit, mixed, tmp_path):
+    report, stats = kit.audited(mixed)
+    write_audit_page(report, stats, mixed, tmp_path / "audit.html")
+    text = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    for caption in (
+        "Shortest distance of each pair",
+        "Neighbours of an atom within 5 Å",
+        "Reference energy of each element",
+    ):
+        assert text.count(caption) == 1
+
+
 def test_go(kit, mixed, tmp_path):
     report, stats = kit.audited(mixed)
     report = copy.deepcopy(report)

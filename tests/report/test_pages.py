@@ -3,6 +3,7 @@ import json
 import pytest
 
 from potstill.audit.stage import write_report
+from potstill.generate.mix import MIX_FILE, Mix, as_json
 from potstill.report.evaluate import write_evaluate_page
 from potstill.report.pages import write_run_page
 from potstill.run_folder import STAGES, RunFolder
@@ -46,6 +47,17 @@ def test_only_begun(kit, run):
     page = kit.read_page(run.report)
     assert "IN PROGRESS" in page.text
     assert "14 structures asked for" in page.text
+
+
+def test_the_contingency_mix_is_said_first(kit, run):
+    run.structures.parent.mkdir()
+    mix = Mix({"mattergen": 0, "crystals": 1400}, {"mattergen": "no weights"})
+    (run.structures.parent / MIX_FILE).write_text(as_json(mix))
+    write_run_page(run)
+    text = kit.read_page(run.report).text
+    assert text.index("This is the contingency mix") < text.index("Pipeline")
+    assert "mattergen: no weights" in text
+    assert "1,400 structures asked for" in text
 
 
 def test_generated(kit, run):

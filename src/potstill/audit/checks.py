@@ -142,9 +142,10 @@ def distances(evidence: Evidence) -> Finding:
 def hydrogens(evidence: Evidence) -> Finding:
     """Share of molecules that lack hydrogens, judged from SMILES where known and from bond lengths everywhere.
 
-    Bond lengths are judged over all geometries of one family and composition, because displacements stretch them.
+    Bond lengths are judged over all geometries of one family and composition, because displacements stretch them. Two atoms
+    of the source ``dimers`` are no molecule, and their metadata says so.
     """
-    molecules = [s for s in evidence.dataset if not s.pbc.any()]
+    molecules = [s for s in evidence.dataset if not s.pbc.any() and "atom_pair" not in s.generator_metadata]
     accused: dict[tuple[str, str], bool] = {}
     for s in molecules:
         kind = (s.family, s.formula)

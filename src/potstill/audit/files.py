@@ -12,7 +12,7 @@ from typing import Any
 
 from potstill.audit.stage import audit, write_report
 from potstill.config import AuditConfig
-from potstill.dataset import Dataset, open_dataset
+from potstill.dataset import Dataset, open_file
 from potstill.dataset.convert import convert
 from potstill.dataset.formats import hdf5
 from potstill.errors import InputError
@@ -44,7 +44,7 @@ def audit_file(data: Path, folder: Path, teacher: str) -> dict[str, Any]:
         if data.suffix not in hdf5.FORMAT.endings:
             path = Path(scratch) / "data.h5"
             convert(data, path)
-        return _audit(open_dataset(path), folder, teacher)
+        return _audit(open_file(path), folder, teacher)
 
 
 def _audit(dataset: Dataset, folder: Path, teacher: str) -> dict[str, Any]:

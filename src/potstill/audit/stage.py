@@ -64,6 +64,7 @@ def audit(
         "sources": _sources(dataset, stats),
         "findings": [_row(finding) for finding in findings],
         "changed_gates": changed_gates(gates),
+        "mix": dataset.attributes.get("mix", ""),
         "dataset": str(dataset.path.name),
     }
     return report, stats

@@ -6,29 +6,19 @@ A file keeps a CRC-32 for every column and block of 1,024 structures, below ``bl
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import h5py
 import numpy as np
 
-from potstill.dataset.schema import ARRAY_COLUMNS, TEXT_COLUMNS, Column
+from potstill.dataset.schema import ARRAY_COLUMNS, TEXT_COLUMNS, Column, packed
 from potstill.types import Array
 
 GROUP = "blocks"
 BLOCK_STRUCTURES = 1024
 COLUMNS = (*ARRAY_COLUMNS, *TEXT_COLUMNS)
-
-
-def write_blocks(file: h5py.File) -> None:
-    """Add the checksums of all columns of a file."""
-    ptr = file["structures/ptr"][:]
-    file[f"{GROUP}/structures/ptr"] = np.array([crc_of(ptr)], dtype=np.uint32)
-    for column in COLUMNS:
-        if column.path in file:
-            sums = [crc_of(file[column.path][rows]) for rows in rows_of_blocks(ptr, column)]
-            file[f"{GROUP}/{column.path}"] = np.array(sums, dtype=np.uint32)
 
 
 def read_blocks(file: h5py.File) -> dict[str, Array]:
@@ -75,9 +65,6 @@ def rows_of_blocks(ptr: Array, column: Column) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(rows)]
 
 
-def crc_of(rows: Array) -> int:
-    """CRC-32 of rows in C order; texts count with their length, so that borders matter."""
-    if rows.dtype != object:
-        return zlib.crc32(np.ascontiguousarray(rows).data)
-    texts = [row.encode() if isinstance(row, str) else row for row in rows]
-    return zlib.crc32(b"".join(len(text).to_bytes(8, "little") + text for text in texts))
+def crc_of(rows: Array | Sequence[str]) -> int:
+    """CRC-32 of rows as the checksums of a file have them."""
+    return zlib.crc32(packed(rows))

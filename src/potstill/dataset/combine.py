@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from potstill.dataset.blocks import BLOCK_STRUCTURES
+from potstill.dataset.merging import copy, merge
 from potstill.dataset.read import Dataset
-from potstill.dataset.records import atoms_of
-from potstill.dataset.schema import ARRAY_COLUMNS, PARTS, TEXT_COLUMNS, open_for_writing
+from potstill.dataset.schema import PARTS, TEXT_COLUMNS, open_for_writing
+from potstill.dataset.seal import sealed
 from potstill.dataset.split import split_by_family
-from potstill.dataset.write import bytes_expected, create_columns, finish, merge, sealed
+from potstill.dataset.write import Writer, bytes_expected
 from potstill.errors import DatasetError, InputError
 from potstill.types import Array
 
@@ -148,26 +148,14 @@ def write_subset(dataset: Dataset, indices: Array, target: Path) -> None:
         If a block of the file differs from its checksum.
     """
     _refuse_existing(target)
-    sizes = dataset.ptr[indices + 1] - dataset.ptr[indices]
-    ptr = np.concatenate([[0], np.cumsum(sizes)])
+    n_atoms = int((dataset.ptr[indices + 1] - dataset.ptr[indices]).sum())
     texts = (dataset.text(column.path)[indices] for column in TEXT_COLUMNS)
-    expected = bytes_expected(len(indices), int(ptr[-1]), texts)
+    expected = bytes_expected(len(indices), n_atoms, texts)
     with sealed(target) as temporary, open_for_writing(temporary, expected) as file:
-        create_columns(file, len(indices), int(ptr[-1]), labelled=dataset.labelled)
-        file["structures/ptr"][:] = ptr
-        for start in range(0, len(indices), BLOCK_STRUCTURES):
-            some = indices[start : start + BLOCK_STRUCTURES]
-            dataset.check(some)
-            _, atoms = atoms_of(dataset.ptr, some)
-            for column in ARRAY_COLUMNS:
-                if column.path in file:
-                    rows = dataset.column(column.path).take(atoms if column.per_atom else some, axis=0)
-                    at = int(ptr[start]) if column.per_atom else start
-                    file[column.path][at : at + len(rows)] = rows
-            for column in TEXT_COLUMNS:
-                file[column.path][start : start + len(some)] = dataset.text(column.path)[some]
+        writer = Writer(file, len(indices), n_atoms, labelled=dataset.labelled)
+        copy(dataset, indices, writer)
         splits = None if dataset.splits is None else dataset.splits[indices]
-        finish(file, attributes=_subset_attributes(dataset), splits=splits, refused={})
+        writer.finish(attributes=_subset_attributes(dataset), splits=splits)
 
 
 def _refuse_existing(target: Path) -> None:

@@ -6,7 +6,7 @@ Structures stream from one file into the other. What was written is read back an
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -14,12 +14,14 @@ import numpy as np
 
 from potstill.dataset.formats import Precision, format_of, format_to_write, hdf5
 from potstill.dataset.formats.atoms import read_with_ase, record_of
-from potstill.dataset.write import sealed
+from potstill.dataset.seal import sealed
 from potstill.errors import DatasetError, InputError
 from potstill.types import Array, Labels, Structure
 
+REPORT_EVERY = 100  # structures
 
-def convert(source: Path, target: Path) -> int:
+
+def convert(source: Path, target: Path, on_progress: Callable[[int], None] = lambda count: None) -> int:
     """Write the structures of one file in the format of another's ending.
 
     Parameters
@@ -28,6 +30,8 @@ def convert(source: Path, target: Path) -> int:
         Our HDF5, extended XYZ, an ASE database or LMDB, or anything else that ASE reads.
     target
         File to make, of one of :data:`potstill.dataset.formats.FORMATS`.
+    on_progress
+        Called with the number of structures since the last call, while they are written and again while they are compared.
 
     Returns
     -------
@@ -52,8 +56,8 @@ def convert(source: Path, target: Path) -> int:
         if written is format_of(source) is hdf5.FORMAT:
             shutil.copyfile(source, temporary)  # with its splits, teacher and refusals
         else:
-            written.write(chain([first], structures), temporary)
-        return _compare(read_structures(source), written.read(temporary), written.precision)
+            written.write(_counted(chain([first], structures), on_progress), temporary)
+        return _compare(_counted(read_structures(source), on_progress), written.read(temporary), written.precision)
 
 
 def read_structures(path: Path) -> Iterator[Structure]:
@@ -70,6 +74,13 @@ def read_structures(path: Path) -> Iterator[Structure]:
         raise InputError(f"no file at {path}")
     found = format_of(path)
     return found.read(path) if found else read_with_ase(path)
+
+
+def _counted(structures: Iterable[Structure], on_progress: Callable[[int], None]) -> Iterator[Structure]:
+    for count, structure in enumerate(structures):
+        if count % REPORT_EVERY == REPORT_EVERY - 1:
+            on_progress(REPORT_EVERY)
+        yield structure
 
 
 def _compare(meant: Iterable[Structure], found: Iterable[Structure], precision: Precision) -> int:

@@ -1,30 +1,41 @@
 """Reading: a dataset file as a sequence of structures with labels.
 
-The arrays are memory-mapped at their offset in the file, so opening costs nothing and data may exceed memory. Text is
-read once. A file without units or of another schema version is refused.
+The arrays are memory-mapped at their offset in the file, so opening costs nothing and data may exceed memory. A column of
+text of a large file is read when it is first asked for. A file without units or of another schema version is refused.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import mmap
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import h5py
 import numpy as np
 
 from potstill.dataset.blocks import BLOCK_STRUCTURES, crc_of, faults_of, read_blocks
 from potstill.dataset.records import Records, atoms_of, in_range
-from potstill.dataset.schema import ARRAY_COLUMNS, PARTS, REFUSED_COLUMNS, SCHEMA_VERSION, TEXT_COLUMNS, checksum
-from potstill.dataset.write import datasets_of
+from potstill.dataset.schema import (
+    ARRAY_COLUMNS,
+    PARTS,
+    REFUSED_COLUMNS,
+    SCHEMA_VERSION,
+    TEXT_COLUMNS,
+    checksum,
+    datasets_of,
+)
+from potstill.dataset.sequence import StructureSequence
 from potstill.errors import DatasetError, InputError
-from potstill.types import Array, Batch, Labels, Refused, Structure
+from potstill.types import Array, Labels, Refused, Structure
 from potstill.units import UNITS
 
+READ_TEXT_AT_ONCE = 10_000  # structures: opening a small file once is faster than once for each column
 
-class Dataset(Sequence[Structure]):
+
+class Dataset(StructureSequence):
     """A dataset file, read by memory map.
 
     Parameters
@@ -52,7 +63,7 @@ class Dataset(Sequence[Structure]):
         try:
             with h5py.File(self.path, "r") as file:
                 self._read(file)
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # ValueError: a text is no UTF-8, or rows end beyond the file
             raise DatasetError(f"{self.path} is damaged (cut short or overwritten): {error}") from error
         self._validate()
 
@@ -66,10 +77,14 @@ class Dataset(Sequence[Structure]):
         missing = [name for name in _required(file) if name not in file]
         if missing:
             raise DatasetError(f"{self.path} lacks {', '.join(missing)}")
-        self._columns = {c.path: _map(file, c.path, self.path) for c in ARRAY_COLUMNS if c.path in file}
-        self._text = {c.path: file[c.path].asstr()[:] for c in TEXT_COLUMNS}
-        self._refused = [file[c.path].asstr()[:] for c in REFUSED_COLUMNS] if "refused" in file else []
+        with self.path.open("rb") as opened:  # one map for all columns: a folder may have hundreds of files
+            memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        self._columns = {c.path: _view(file[c.path], memory) for c in ARRAY_COLUMNS if c.path in file}
+        refusals = REFUSED_COLUMNS if "refused" in file else ()
         self.ptr: Array = file["structures/ptr"][:]
+        self._text = _Texts(self.path, [c.path for c in (*TEXT_COLUMNS, *refusals)])
+        if len(self) <= READ_TEXT_AT_ONCE:
+            self._text.read_all(file)
         self._sums = read_blocks(file)
         self._whole = {kind: np.zeros(-(-(len(self.ptr) - 1) // BLOCK_STRUCTURES), bool) for kind in ("arrays", "text")}
         self._splits = file["splits/part"][:] if "splits/part" in file else None
@@ -77,9 +92,9 @@ class Dataset(Sequence[Structure]):
     def _validate(self) -> None:
         atoms = len(self._columns["atoms/atomic_numbers"])
         if self.ptr[0] != 0 or self.ptr[-1] != atoms or (np.diff(self.ptr) < 1).any():
-            raise DatasetError(f"{self.path}: structures/ptr does not fit its {atoms} atoms")
+            raise DatasetError(f"{self.path} is damaged: structures/ptr does not fit its {atoms} atoms")
         if "structures/ptr" in self._sums and crc_of(self.ptr) != self._sums["structures/ptr"][0]:
-            raise DatasetError(f"{self.path}: structures/ptr differs from its checksum")
+            raise DatasetError(f"{self.path} is damaged: structures/ptr differs from its checksum")
         for column in ARRAY_COLUMNS:
             rows = atoms if column.per_atom else len(self)
             if column.path in self._columns and len(self._columns[column.path]) != rows:
@@ -90,7 +105,6 @@ class Dataset(Sequence[Structure]):
 
     @property
     def labelled(self) -> bool:
-        """Whether the file holds labels."""
         return "structures/energy" in self._columns
 
     @property
@@ -99,19 +113,10 @@ class Dataset(Sequence[Structure]):
         return None if self._splits is None else np.asarray(self._splits)
 
     def has(self, path: str) -> bool:
-        """Whether the file holds this array, such as ``"atoms/forces"``."""
-        return path in self._columns
+        """Whether the file holds this column, such as ``"atoms/forces"``."""
+        return path in self._columns or path in self._text
 
-    @overload
-    def __getitem__(self, index: int) -> Structure: ...
-    @overload
-    def __getitem__(self, index: slice | Array | Sequence[int]) -> list[Structure]: ...
-    def __getitem__(self, index: int | slice | Array | Sequence[int]) -> Structure | list[Structure]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if isinstance(index, Sequence | np.ndarray):
-            return [self[int(i)] for i in self._chosen(np.asarray(index))]
-        k = range(len(self))[index]  # IndexError and negative indices as any sequence has them
+    def _structure(self, k: int) -> Structure:
         self._refuse_damaged(np.array([k]), "arrays", "text")
         atoms = slice(int(self.ptr[k]), int(self.ptr[k + 1]))
         read = self._columns
@@ -127,14 +132,6 @@ class Dataset(Sequence[Structure]):
             labels=self._labels(k, atoms),
         )
 
-    def _chosen(self, index: Array) -> Array:
-        """Indices from a list of them or a mask."""
-        if index.dtype == bool:
-            if index.shape != (len(self),):
-                raise IndexError(f"a mask of {len(self)} structures is needed, found one of shape {index.shape}")
-            return np.flatnonzero(index)
-        return index.astype(np.int64, casting="same_kind") if index.size else np.zeros(0, np.int64)
-
     def _labels(self, k: int, atoms: slice) -> Labels | None:
         if not self.labelled:
             return None
@@ -142,22 +139,16 @@ class Dataset(Sequence[Structure]):
         stress = np.array(read["structures/stress"][k], float) if read["structures/has_stress"][k] else None
         return Labels(float(read["structures/energy"][k]), np.array(read["atoms/forces"][atoms], float), stress)
 
-    def __iter__(self) -> Iterator[Structure]:
-        return (self[i] for i in range(len(self)))
-
     @property
     def ids(self) -> Array:
-        """(S,) str."""
         return self._text["structures/id"]
 
     @property
     def sources(self) -> Array:
-        """(S,) str."""
         return self._text["structures/source"]
 
     @property
     def families(self) -> Array:
-        """(S,) str."""
         return self._text["structures/family"]
 
     def column(self, path: str) -> Array:
@@ -173,27 +164,25 @@ class Dataset(Sequence[Structure]):
         return self._columns[path]
 
     def text(self, path: str) -> Array:
-        """(S,) str, one column of text such as ``"structures/family"``."""
+        """(S,) str, one column of text such as ``"structures/family"``.
+
+        Raises
+        ------
+        DatasetError
+            If the file does not hold it, or it cannot be read any more.
+        """
+        if path not in self._text:
+            raise DatasetError(f"{self.path} has no {path}; it holds {', '.join(self._text)}")
         return self._text[path]
 
     @cached_property
     def refused(self) -> list[Refused]:
         """What was asked for and refused, with reasons, from every stage up to this file."""
-        return [
-            Refused(reason=reason, detail=detail, id=id_, source=source, stage=stage)
-            for id_, source, stage, reason, detail in zip(*self._refused, strict=True)
-        ]
+        names = [c.path.rsplit("/", 1)[1] for c in REFUSED_COLUMNS]
+        rows = zip(*(self._text[c.path] for c in REFUSED_COLUMNS if c.path in self._text), strict=True)
+        return [Refused(**dict(zip(names, row, strict=True))) for row in rows]
 
     def split(self, part: str) -> Array:
-        """Indices of ``"train"``, ``"valid"`` or ``"test"``.
-
-        Raises
-        ------
-        InputError
-            If the name is another.
-        DatasetError
-            If the file holds no split.
-        """
         if part not in PARTS:
             raise InputError(f"no split named '{part}'; there are {', '.join(PARTS)}")
         if self._splits is None:
@@ -201,20 +190,6 @@ class Dataset(Sequence[Structure]):
         return np.flatnonzero(self._splits == PARTS.index(part))
 
     def gather(self, indices: Array) -> Records:
-        """Labelled structures as arrays side by side, copied out of the file in one go.
-
-        Parameters
-        ----------
-        indices
-            (k,) int, none of them negative.
-
-        Raises
-        ------
-        DatasetError
-            If the file holds no labels, or a block of it differs from its checksum.
-        IndexError
-            If an index is out of range.
-        """
         if not self.labelled:
             raise DatasetError(f"{self.path} holds no labels")
         indices = in_range(indices, len(self))
@@ -250,16 +225,6 @@ class Dataset(Sequence[Structure]):
                 raise DatasetError(f"{self.path} is damaged: {faults[0]}\n  see all with:  potstill verify {self.path}")
             whole[new] = True
 
-    def select(self, part: str) -> Selection:
-        """Structures of ``"train"``, ``"valid"`` or ``"test"``, to gather from; errors are those of :meth:`split`."""
-        return Selection(self, self.split(part))
-
-    def batch(self, indices: Sequence[int], cutoff_angstrom: float = 5.0) -> Batch:
-        """A batch with neighbour lists, ready for a student of that cutoff."""
-        from potstill.student.batch import make_batch
-
-        return make_batch([self[int(i)] for i in indices], cutoff_angstrom)
-
     def verify(self) -> list[str]:
         """Faults found by reading everything: empty when every checksum and count is right."""
         faults = []
@@ -274,31 +239,36 @@ class Dataset(Sequence[Structure]):
         return faults
 
 
-class Selection:
-    """Some structures of a dataset, to gather from.
+class _Texts(Mapping[str, Array]):
+    """Columns of text by path, each read when it is first asked for."""
 
-    Parameters
-    ----------
-    dataset
-        Labelled.
-    indices
-        (S,) structures of the dataset.
-    """
+    def __init__(self, file: Path, paths: Sequence[str]) -> None:
+        self._file = file
+        self._read: dict[str, Array | None] = dict.fromkeys(paths)
 
-    def __init__(self, dataset: Dataset, indices: Array) -> None:
-        self._dataset = dataset
-        self._indices = indices
+    def read_all(self, file: h5py.File) -> None:
+        """Read every column of the open file."""
+        self._read = {path: file[path].asstr()[:] for path in self._read}
+
+    def __getitem__(self, path: str) -> Array:
+        rows = self._read[path]
+        if rows is None:
+            try:
+                with h5py.File(self._file, "r") as file:
+                    rows = self._read[path] = file[path].asstr()[:]
+            except (OSError, UnicodeDecodeError) as error:
+                raise DatasetError(f"{self._file}: {path} is damaged: {error}") from error
+        return rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
 
     def __len__(self) -> int:
-        return len(self._indices)
-
-    def gather(self, indices: Array) -> Records:
-        """Records of these places in the selection."""
-        return self._dataset.gather(self._indices.take(indices))
+        return len(self._read)
 
 
-def open_dataset(path: Path | str) -> Dataset:
-    """Open ``dataset.h5`` (or a run folder that holds one) for reading."""
+def open_file(path: Path | str) -> Dataset:
+    """Open ``dataset.h5``, or that of a run folder, for reading."""
     path = Path(path)
     return Dataset(path / "dataset.h5" if path.is_dir() else path)
 
@@ -310,15 +280,14 @@ def _required(file: h5py.File) -> list[str]:
     return names + [c.path for c in REFUSED_COLUMNS if "refused" in file]
 
 
-def _map(file: h5py.File, path: str, name: Path) -> Array:
-    dataset = file[path]
+def _view(dataset: h5py.Dataset, memory: mmap.mmap) -> Array:
+    """A dataset where it lies in the file, as a read-only array."""
     if dataset.size == 0:
         return np.zeros(dataset.shape, dataset.dtype)
     offset = dataset.id.get_offset()
     if offset is None:  # chunked or compressed by another program: plain read
         return np.asarray(dataset[:])
-    # as a plain array: each view of a np.memmap costs microseconds
-    return np.asarray(np.memmap(name, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape))
+    return np.frombuffer(memory, dataset.dtype, dataset.size, offset).reshape(dataset.shape)
 
 
 def _plain(value: Any) -> Any:

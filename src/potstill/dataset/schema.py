@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,16 +85,28 @@ def text_dtype() -> np.dtype[Any]:
 
 
 def checksum(dataset: h5py.Dataset, rows_at_once: int = 262_144) -> str:
-    """SHA-256 of a dataset's rows in C order; text rows count with their length, so that borders matter."""
-    digest = hashlib.sha256(f"{dataset.shape}".encode())
+    """SHA-256 of a dataset's shape and :func:`packed` rows."""
+    digest = start_of_checksum(dataset.shape)
     for start in range(0, len(dataset), rows_at_once):
-        _update(digest, dataset[start : start + rows_at_once])
+        digest.update(packed(dataset[start : start + rows_at_once]))
     return digest.hexdigest()
 
 
-def _update(digest: Any, rows: Array) -> None:
-    if rows.dtype == object:
-        for row in rows:
-            digest.update(len(row).to_bytes(8, "little") + row)
-    else:
-        digest.update(np.ascontiguousarray(rows).tobytes())
+def start_of_checksum(shape: tuple[int, ...]) -> Any:
+    """A SHA-256 that knows the shape; rows are added :func:`packed`, in any number of pieces."""
+    return hashlib.sha256(f"{shape}".encode())
+
+
+def packed(rows: Array | Sequence[str]) -> Any:
+    """Bytes of some rows in C order; each text comes after its length, so that borders matter."""
+    if isinstance(rows, np.ndarray) and rows.dtype != object:
+        return np.ascontiguousarray(rows).data
+    texts = [row.encode() if isinstance(row, str) else row for row in rows]
+    return b"".join([len(text).to_bytes(8, "little") + text for text in texts])
+
+
+def datasets_of(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
+    """Every dataset of a file with its path, sorted by path."""
+    found: list[tuple[str, h5py.Dataset]] = []
+    file.visititems(lambda name, node: found.append((name, node)) if isinstance(node, h5py.Dataset) else None)
+    return sorted(found, key=lambda item: item[0])

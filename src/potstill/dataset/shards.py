@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
-from potstill.dataset.read import Dataset
+from potstill.dataset.read import Dataset, open_file
 from potstill.dataset.records import Records, in_range
+from potstill.dataset.sequence import StructureSequence
 from potstill.errors import DatasetError, InputError
-from potstill.types import Array, Structure
+from potstill.types import Array, Refused, Structure
 
 SAME = ("teacher",)  # attributes in which files must agree
 
 
-class Shards(Sequence[Structure]):
+class Shards(StructureSequence):
     """Dataset files side by side, in the order of their names; none of them is copied.
 
     Parameters
@@ -54,22 +54,13 @@ class Shards(Sequence[Structure]):
 
     @property
     def labelled(self) -> bool:
-        """Whether the files hold labels."""
         return self.files[0].labelled
 
-    @overload
-    def __getitem__(self, index: int) -> Structure: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Structure]: ...
-    def __getitem__(self, index: int | slice) -> Structure | list[Structure]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        k = range(len(self))[index]
+    def _structure(self, k: int) -> Structure:
         file = int(np.searchsorted(self._first, k, side="right")) - 1
         return self.files[file][k - int(self._first[file])]
 
     def gather(self, indices: Array) -> Records:
-        """Labelled structures as arrays side by side; see :meth:`Dataset.gather`."""
         indices = in_range(indices, len(self))
         file = np.searchsorted(self._first, indices, side="right") - 1
         order = np.argsort(file, kind="stable")
@@ -77,20 +68,41 @@ class Shards(Sequence[Structure]):
         return Records.join(parts).gather(np.argsort(order)) if parts else self.files[0].gather(indices)
 
     def split(self, part: str) -> Array:
-        """Indices of ``"train"``, ``"valid"`` or ``"test"`` in all files; see :meth:`Dataset.split`."""
         return np.concatenate([f.split(part) + start for f, start in zip(self.files, self._first[:-1], strict=True)])
 
     @cached_property
+    def refused(self) -> list[Refused]:
+        """What was asked for and refused in all files."""
+        return [refusal for file in self.files for refusal in file.refused]
+
+    @cached_property
     def ids(self) -> Array:
-        """(S,) str."""
         return np.concatenate([f.ids for f in self.files])
 
     @cached_property
     def sources(self) -> Array:
-        """(S,) str."""
         return np.concatenate([f.sources for f in self.files])
 
     @cached_property
     def families(self) -> Array:
-        """(S,) str."""
         return np.concatenate([f.families for f in self.files])
+
+
+def open_dataset(path: Path | str) -> Dataset | Shards:
+    """Open a dataset for reading.
+
+    Parameters
+    ----------
+    path
+        A file of schema 1; a run folder, for its ``dataset.h5``; or a folder of such files, which are read as one dataset.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    DatasetError
+        If one is damaged, or the files of a folder do not fit together.
+    """
+    path = Path(path)
+    files = sorted(path.glob("*.h5")) if path.is_dir() and not (path / "dataset.h5").exists() else []
+    return Shards(files) if files else open_file(path)

@@ -1,35 +1,36 @@
-"""Writing: immutable part files while work goes on, one contiguous ``dataset.h5`` when it is done.
+"""Writing: structures in blocks into one file of schema 1, and part files that are sealed while work goes on.
 
 A part holds the structures of one task, whole or not at all: it is written under a temporary name, synced to disk and
-renamed. ``kill -9`` therefore costs the part in hand and never a file. :func:`merge` streams parts, or whole datasets, into
-one file, some rows at a time.
+renamed. ``kill -9`` therefore costs the part in hand and never a file.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from potstill.dataset.blocks import crc_of, faults_of, read_blocks, write_blocks
+from potstill.dataset.blocks import BLOCK_STRUCTURES, GROUP, crc_of
 from potstill.dataset.schema import (
     ARRAY_COLUMNS,
     REFUSED_COLUMNS,
     SCHEMA_VERSION,
     TEXT_COLUMNS,
     checksum,
+    datasets_of,
     open_for_writing,
+    packed,
+    start_of_checksum,
     text_dtype,
 )
-from potstill.errors import DatasetError
-from potstill.types import Array, Refused, Structure
+from potstill.dataset.seal import sealed
+from potstill.types import Array, Labels, Refused, Structure
 from potstill.units import UNITS
 
 BYTES_BESIDE_TEXT = 64  # of a text in HDF5: its place, its length, and what rounds it up
@@ -37,26 +38,127 @@ BYTES_PER_ATOM, BYTES_PER_STRUCTURE = (
     sum(np.dtype(c.dtype).itemsize * math.prod(c.shape) for c in ARRAY_COLUMNS if c.per_atom is per_atom)
     for per_atom in (True, False)
 )
-ROWS_AT_ONCE = 262_144
+_AS_JSON = json.JSONEncoder(sort_keys=True).encode
+Rows = Mapping[str, Any]  # path of a column -> array with a row per atom or structure, or list of texts
 
 
-@contextmanager
-def sealed(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write under; on success sync it to disk and rename it to ``path``, else remove it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-        temporary.replace(path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    finally:
-        temporary.unlink(missing_ok=True)
+class Writer:
+    """Columns of a new file, filled in order; checksums are those of what was given, not of what the disk has.
+
+    Parameters
+    ----------
+    file
+        Empty.
+    n_structures, n_atoms
+        Of the whole file.
+    labelled
+        Whether it holds labels.
+    digests
+        Whether each column as a whole gets a SHA-256 too, beside the CRC-32 of its blocks.
+    """
+
+    def __init__(self, file: h5py.File, n_structures: int, n_atoms: int, *, labelled: bool, digests: bool = True) -> None:
+        self._file = file
+        self._columns = [c for c in (*ARRAY_COLUMNS, *TEXT_COLUMNS) if labelled or not c.label]
+        self._datasets: dict[str, h5py.Dataset] = {}
+        self._digests: dict[str, Any] = {}
+        self._blocks: dict[str, list[int]] = {column.path: [] for column in self._columns}
+        self._waiting: list[tuple[Array, Rows]] = []
+        self._sizes: list[Array] = []
+        self._total = (n_structures, n_atoms)
+        self._at = (0, 0)  # structures and atoms that are written
+        for column in self._columns:
+            shape = (n_atoms if column.per_atom else n_structures, *column.shape)
+            dtype = text_dtype() if column in TEXT_COLUMNS else np.dtype(column.dtype)
+            self._datasets[column.path] = file.create_dataset(column.path, shape, dtype)
+            if digests:
+                self._digests[column.path] = start_of_checksum(shape)
+
+    def append(self, sizes: Array, rows: Rows) -> None:
+        """Add structures.
+
+        Parameters
+        ----------
+        sizes
+            (k,) atoms of each of them.
+        rows
+            Columns by path; numbers are rounded to the type of the column.
+        """
+        atoms = np.concatenate([[0], np.cumsum(sizes)])
+        waiting = sum(len(some) for some, _ in self._waiting)
+        start = 0
+        while start < len(sizes):
+            stop = min(len(sizes), start + BLOCK_STRUCTURES - waiting)
+            piece = {
+                c.path: rows[c.path][slice(*atoms[[start, stop]]) if c.per_atom else slice(start, stop)]
+                for c in self._columns
+            }
+            self._waiting.append((np.asarray(sizes[start:stop]), piece))
+            waiting += stop - start
+            if waiting == BLOCK_STRUCTURES:
+                self._write_block()
+                waiting = 0
+            start = stop
+
+    def finish(
+        self,
+        *,
+        attributes: Mapping[str, Any],
+        splits: Array | None = None,
+        refused: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Write what waits, offsets, refusals by path, the split, checksums and attributes.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer structures than were announced.
+        """
+        if self._waiting:
+            self._write_block()
+        file = self._file
+        if self._at != self._total:
+            raise ValueError(f"(structures, atoms): {self._total} were announced, {self._at} were written")
+        ptr = np.concatenate([[0], *self._sizes]).cumsum().astype(np.int64)
+        file["structures/ptr"] = ptr
+        for column in REFUSED_COLUMNS:
+            texts = list((refused or {}).get(column.path, ()))
+            file.create_dataset(column.path, data=texts or None, shape=(len(texts),), dtype=text_dtype())
+        if splits is not None:
+            file["splits/part"] = np.asarray(splits, dtype=np.uint8)
+        file[f"{GROUP}/structures/ptr"] = np.array([crc_of(ptr)], dtype=np.uint32)
+        for path, sums in self._blocks.items():
+            file[f"{GROUP}/{path}"] = np.array(sums, dtype=np.uint32)
+        for name, value in attributes.items():
+            file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        file.attrs["units"] = json.dumps(UNITS)
+        if not self._digests:
+            return
+        digests = {path: digest.hexdigest() for path, digest in self._digests.items()}
+        rest = {name: checksum(dataset) for name, dataset in datasets_of(file) if name not in digests}
+        file.attrs["checksums"] = json.dumps({**digests, **rest}, sort_keys=True)
+
+    def _write_block(self) -> None:
+        """Round, add up and write all columns of the structures that wait."""
+        sizes = np.concatenate([some for some, _ in self._waiting])
+        n_structures, n_atoms = len(sizes), int(sizes.sum())
+        for column in self._columns:
+            pieces = [rows[column.path] for _, rows in self._waiting]
+            joined: Any
+            if column in TEXT_COLUMNS:
+                joined = [text for piece in pieces for text in piece]
+            else:
+                joined = np.concatenate(pieces).astype(column.dtype, copy=False)
+            content = packed(joined)
+            self._blocks[column.path].append(zlib.crc32(content))
+            if column.path in self._digests:
+                self._digests[column.path].update(content)
+            at, n = (self._at[1], n_atoms) if column.per_atom else (self._at[0], n_structures)
+            self._datasets[column.path][at : at + n] = joined
+        self._sizes.append(sizes)
+        self._at = (self._at[0] + n_structures, self._at[1] + n_atoms)
+        self._waiting = []
 
 
 def write_part(
@@ -82,62 +184,23 @@ def write_part(
     attributes
         Written as attributes of the file (dictionaries as JSON).
     """
-    ptr = np.cumsum([0, *(len(s) for s in structures)]).astype(np.int64)
-    texts = {
-        **{c.path: [_text(getattr(s, c.path.rsplit("/", 1)[1])) for s in structures] for c in TEXT_COLUMNS},
-        **{c.path: [getattr(r, c.path.rsplit("/", 1)[1]) for r in refused] for c in REFUSED_COLUMNS},
-    }
-    expected = bytes_expected(len(structures), int(ptr[-1]), texts.values())
+    sizes = np.array([len(s) for s in structures], dtype=np.int64)
+    refusals = refusals_as_text(refused)
+    rows: dict[str, Any] = {c.path: [_VALUES[c.path](s) for s in structures] for c in TEXT_COLUMNS}
+    expected = bytes_expected(len(sizes), int(sizes.sum()), [*rows.values(), *refusals.values()])
+    for column in ARRAY_COLUMNS if structures else ():
+        if labelled or not column.label:
+            join = np.concatenate if column.per_atom else np.array
+            rows[column.path] = join([_VALUES[column.path](s) for s in structures])
     with sealed(path) as temporary, open_for_writing(temporary, expected) as file:
-        _set_attributes(file, attributes or {})
-        _set_schema(file)
-        file["structures/ptr"] = ptr
-        for column in ARRAY_COLUMNS:
-            if column.label and not labelled:
-                continue
-            items = [_value(column.path.rsplit("/", 1)[1], s) for s in structures]
-            rows = int(ptr[-1]) if column.per_atom else len(structures)
-            join = np.concatenate if column.per_atom else np.stack
-            data = join(items) if items else np.zeros((0, *column.shape))
-            file[column.path] = np.asarray(data, dtype=column.dtype).reshape(rows, *column.shape)
-        for name, rows_of_text in texts.items():
-            _write_text(file, name, rows_of_text)
-        write_blocks(file)
+        writer = Writer(file, len(sizes), int(sizes.sum()), labelled=labelled, digests=False)
+        writer.append(sizes, rows)
+        writer.finish(attributes=attributes or {}, refused=refusals)
 
 
-def merge(
-    parts: Sequence[Path],
-    path: Path,
-    *,
-    attributes: Mapping[str, Any],
-    splits: Array | None = None,
-    refused_before: Path | None = None,
-) -> None:
-    """Stream part files into one sealed, contiguous, checksummed file.
-
-    Parameters
-    ----------
-    parts
-        Part files in the order their structures shall have.
-    path
-        The file to make.
-    attributes
-        Written beside ``schema_version``, ``units`` and ``checksums``.
-    splits
-        (S,) uint8 index into ``("train", "valid", "test")``, or None.
-    refused_before
-        File of an earlier stage whose refusals are carried over.
-    """
-    sizes = [_part_size(p) for p in parts]
-    n_structures, n_atoms = (int(sum(column)) for column in zip(*sizes, strict=True)) if sizes else (0, 0)
-    labelled = bool(parts) and _has(parts[0], "structures/energy")
-    expected = sum(p.stat().st_size for p in ([*parts, refused_before] if refused_before else parts))
-    with sealed(path) as temporary, open_for_writing(temporary, expected + n_structures) as file:
-        create_columns(file, n_structures, n_atoms, labelled=labelled)
-        _copy_parts(parts, file)
-        files = [refused_before, *parts] if refused_before else parts
-        refused = {c.path: [text for part in files for text in _read_text(part, c.path)] for c in REFUSED_COLUMNS}
-        finish(file, attributes=attributes, splits=splits, refused=refused)
+def refusals_as_text(refused: Sequence[Refused]) -> dict[str, list[str]]:
+    """Columns of refusals by path."""
+    return {c.path: [getattr(r, c.path.rsplit("/", 1)[1]) for r in refused] for c in REFUSED_COLUMNS}
 
 
 def bytes_expected(n_structures: int, n_atoms: int, texts: Iterable[Iterable[str]]) -> int:
@@ -146,113 +209,32 @@ def bytes_expected(n_structures: int, n_atoms: int, texts: Iterable[Iterable[str
     return letters + BYTES_PER_ATOM * n_atoms + (BYTES_PER_STRUCTURE + 9) * n_structures  # 9: ptr and split
 
 
-def create_columns(file: h5py.File, n_structures: int, n_atoms: int, *, labelled: bool) -> None:
-    """Empty columns of the right length in a new file, to be filled in any order."""
-    file.create_dataset("structures/ptr", (n_structures + 1,), "int64")
-    for column in ARRAY_COLUMNS:
-        if labelled or not column.label:
-            rows = n_atoms if column.per_atom else n_structures
-            file.create_dataset(column.path, (rows, *column.shape), column.dtype)
-    for column in TEXT_COLUMNS:
-        file.create_dataset(column.path, (n_structures,), text_dtype())
-
-
-def finish(
-    file: h5py.File, *, attributes: Mapping[str, Any], splits: Array | None, refused: Mapping[str, Sequence[str]]
-) -> None:
-    """Refusals by path, split, attributes and checksums of a file whose columns are filled."""
-    for column in REFUSED_COLUMNS:
-        _write_text(file, column.path, refused.get(column.path, ()))
-    if splits is not None:
-        file["splits/part"] = np.asarray(splits, dtype=np.uint8)
-    write_blocks(file)
-    _set_attributes(file, attributes)
-    _set_schema(file)
-    sums = {name: checksum(dataset) for name, dataset in datasets_of(file)}
-    file.attrs["checksums"] = json.dumps(sums, sort_keys=True)
-
-
-def datasets_of(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
-    """Every dataset of a file with its path, sorted by path."""
-    found: list[tuple[str, h5py.Dataset]] = []
-    file.visititems(lambda name, node: found.append((name, node)) if isinstance(node, h5py.Dataset) else None)
-    return sorted(found, key=lambda item: item[0])
-
-
-def _copy_parts(parts: Sequence[Path], file: h5py.File) -> None:
-    structure_at = atom_at = 0
-    file["structures/ptr"][0] = 0
-    for part in parts:
-        with h5py.File(part, "r") as source:
-            ptr = source["structures/ptr"][:]
-            s, n = len(ptr) - 1, int(ptr[-1])
-            _refuse_damaged(part, source, ptr)
-            file["structures/ptr"][structure_at + 1 : structure_at + s + 1] = ptr[1:] + atom_at
-            for column in (*ARRAY_COLUMNS, *TEXT_COLUMNS):
-                if column.path not in file or s == 0:
-                    continue
-                start, rows = (atom_at, n) if column.per_atom else (structure_at, s)
-                if column.path not in source:
-                    raise DatasetError(f"part {part} has no {column.path}, other parts have: do not mix runs")
-                for at in range(0, rows, ROWS_AT_ONCE):
-                    piece = source[column.path][at : min(at + ROWS_AT_ONCE, rows)]
-                    file[column.path][start + at : start + at + len(piece)] = piece
-            structure_at, atom_at = structure_at + s, atom_at + n
-
-
-def _refuse_damaged(part: Path, file: h5py.File, ptr: Array) -> None:
-    sums = read_blocks(file)
-    wrong = "structures/ptr" in sums and crc_of(ptr) != sums["structures/ptr"][0]
-    faults = ["structures/ptr differs from its checksum"] if wrong else faults_of(file, ptr, sums)
-    if faults:
-        raise DatasetError(f"{part} is damaged: {faults[0]}\n  remove it and run again with --resume: it will be made again")
-
-
-def _value(name: str, structure: Structure) -> Any:
-    if name in ("atomic_numbers", "positions", "cell", "pbc"):
-        return getattr(structure, name)
-    labels = structure.labels
-    if labels is None:
+def _labels(structure: Structure) -> Labels:
+    if structure.labels is None:
         raise ValueError(f"structure {structure.id} has no labels")
-    if name == "has_stress":
-        return labels.stress is not None
-    if name == "stress":
-        return np.zeros((3, 3)) if labels.stress is None else labels.stress
-    return getattr(labels, name)
+    return structure.labels
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(dict(value), sort_keys=True)
+def _stress(structure: Structure) -> Array:
+    stress = _labels(structure).stress
+    return np.zeros((3, 3)) if stress is None else stress
 
 
-def _write_text(file: h5py.File, path: str, texts: Iterable[str]) -> None:
-    rows = list(texts)
-    dataset = file.create_dataset(path, (len(rows),), text_dtype())
-    if rows:
-        dataset[:] = rows
+def _metadata(structure: Structure) -> str:
+    return _AS_JSON(dict(structure.generator_metadata))
 
 
-def _read_text(part: Path, path: str) -> list[str]:
-    with h5py.File(part, "r") as file:
-        return list(file[path].asstr()[:]) if path in file and len(file[path]) else []
-
-
-def _set_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
-    for name, value in attributes.items():
-        file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
-
-
-def _set_schema(file: h5py.File) -> None:
-    file.attrs["schema_version"] = SCHEMA_VERSION
-    file.attrs["units"] = json.dumps(UNITS)
-
-
-def _part_size(part: Path) -> tuple[int, int]:
-    with h5py.File(part, "r") as file:
-        ptr = file["structures/ptr"]
-        return len(ptr) - 1, int(ptr[-1])
-
-
-def _has(part: Path, path: str) -> bool:
-    with h5py.File(part, "r") as file:
-        return path in file
+_VALUES: dict[str, Callable[[Structure], Any]] = {
+    "atoms/atomic_numbers": lambda s: s.atomic_numbers,
+    "atoms/positions": lambda s: s.positions,
+    "atoms/forces": lambda s: _labels(s).forces,
+    "structures/cell": lambda s: s.cell,
+    "structures/pbc": lambda s: s.pbc,
+    "structures/energy": lambda s: _labels(s).energy,
+    "structures/stress": _stress,
+    "structures/has_stress": lambda s: _labels(s).stress is not None,
+    "structures/id": lambda s: s.id,
+    "structures/source": lambda s: s.source,
+    "structures/family": lambda s: s.family,
+    "structures/generator_metadata": _metadata,
+}

@@ -12,16 +12,15 @@ Leaves four sets, each with its reference and licence in ``generator_metadata``:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import borrow
+from potstill.generate.prototypes import aflow_crystals
+from potstill.generate.source import Kind, SourceOptions, propose_each
 from potstill.types import Refused, Structure
 
 ASE_LICENCE = "LGPL-2.1-or-later (ASE)"
@@ -34,6 +33,9 @@ LICENCES = {"aflow": "MIT (pymatgen)", "g2": ASE_LICENCE, "dcdft": ASE_LICENCE, 
 
 class Benchmark(SourceOptions):
     """Known crystals (AFLOW prototypes in pymatgen, elements in ASE) and molecules (G2 and S22 in ASE)."""
+
+    kind: ClassVar[Kind] = "benchmark"
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("pymatgen", "crystals"),)
 
     source: Literal["benchmark"] = "benchmark"
     sets: Annotated[
@@ -73,24 +75,18 @@ def _known(sets: tuple[Set, ...]) -> list[Structure]:
 
 @lru_cache(maxsize=len(LICENCES))
 def _set(name: Set) -> list[Structure]:
-    return {"aflow": _prototypes, "g2": _g2, "dcdft": _elements, "s22": _dimers}[name]()
+    makers: dict[Set, Callable[[], tuple[Structure, ...]]] = {
+        "aflow": aflow_crystals,
+        "g2": closed_shell_molecules,
+        "dcdft": _elements,
+        "s22": _dimers,
+    }
+    return [s.with_(generator_metadata={**s.generator_metadata, "licence": LICENCES[name]}) for s in makers[name]()]
 
 
-def _prototypes() -> list[Structure]:
-    borrow("pymatgen", "crystals", "the set 'aflow' of the source 'benchmark'")
-    from monty.serialization import loadfn
-
-    path = resources.files("pymatgen.analysis.prototypes").joinpath("aflow_prototypes.json.gz")
-    crystals = []
-    for entry in loadfn(str(path)):
-        crystal, tags = entry["snl"].structure, entry["tags"]
-        title = f"{crystal.composition.reduced_formula} ({tags['mineral'] or tags['aflow']})"
-        metadata = _metadata("aflow", title, "AFLOW prototype", aflow=tags["aflow"])
-        crystals.append(Structure.from_ase(crystal.to_ase_atoms(), generator_metadata=metadata))
-    return crystals
-
-
-def _g2() -> list[Structure]:
+@lru_cache(maxsize=1)
+def closed_shell_molecules() -> tuple[Structure, ...]:
+    """The closed-shell molecules of G2 in their ground state."""
     from ase.collections import g2
 
     molecules = []
@@ -98,23 +94,21 @@ def _g2() -> list[Structure]:
         atoms = g2[name]
         if np.any(atoms.get_initial_magnetic_moments() != 0) or len(atoms) < 2 or name in EXCITED:
             continue  # radicals, atoms, excited singlets: a teacher without spin has no answer
-        molecules.append(Structure.from_ase(atoms, generator_metadata=_metadata("g2", name, "ASE g2")))
-    return molecules
+        molecules.append(Structure.from_ase(atoms, generator_metadata={"title": name, "reference": "ASE g2"}))
+    return tuple(molecules)
 
 
-def _elements() -> list[Structure]:
+def _elements() -> tuple[Structure, ...]:
     from ase.collections import dcdft
 
-    return [
-        Structure.from_ase(dcdft[name], generator_metadata=_metadata("dcdft", name, "ASE dcdft")) for name in dcdft.names
-    ]
+    return tuple(
+        Structure.from_ase(dcdft[name], generator_metadata={"title": name, "reference": "ASE dcdft"}) for name in dcdft.names
+    )
 
 
-def _dimers() -> list[Structure]:
+def _dimers() -> tuple[Structure, ...]:
     from ase.collections import s22
 
-    return [Structure.from_ase(s22[name], generator_metadata=_metadata("s22", name, "ASE s22")) for name in s22.names]
-
-
-def _metadata(name: Set, title: str, reference: str, **more: str) -> dict[str, str]:
-    return {"title": title, "reference": reference, "licence": LICENCES[name], **more}
+    return tuple(
+        Structure.from_ase(s22[name], generator_metadata={"title": name, "reference": "ASE s22"}) for name in s22.names
+    )

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import gcd
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from potstill.generate.elements import allowed
 from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
 from potstill.generate.source import SourceOptions, propose_each
 from potstill.neighbors import structure_neighbors
 from potstill.registry import borrow
-from potstill.types import Refused, Structure
+from potstill.types import Array, Refused, Structure
 
 SPACE_GROUPS = (2, 230)
 ATTEMPTS = 40
@@ -28,6 +29,8 @@ PUSH_FRACTION = 0.3  # of the overlap, for each atom of a pair
 
 class Crystals(SourceOptions):
     """Random symmetric crystals (PyXtal) with charge-balanced compositions."""
+
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("pyxtal", "crystals"),)
 
     source: Literal["crystals"] = "crystals"
     max_atoms: Annotated[int, Field(gt=0, description="largest primitive cell")] = 16
@@ -50,8 +53,9 @@ class Crystals(SourceOptions):
         from pyxtal.symmetry import Group
 
         _remember_tolerances()
+        known = allowed(self.elements)
         for _ in range(ATTEMPTS):
-            composition = draw_composition(self.elements, self.max_cations, rng)
+            composition = draw_composition(known, self.max_cations, rng)
             if composition is None:
                 return Refused("no_composition", f"no charge-balanced composition of {', '.join(self.elements)}")
             symbols, amounts = composition
@@ -89,17 +93,19 @@ class Crystals(SourceOptions):
         return pushed.with_(positions=pushed.positions * factor, cell=pushed.cell * factor)
 
 
-def push_apart(structure: Structure, wanted: float, steps: int = PUSH_STEPS) -> Structure:
+def push_apart(structure: Structure, wanted: float | Array, steps: int = PUSH_STEPS) -> Structure:
     """Move atoms that are closer than ``wanted`` times the sum of their covalent radii away from each other.
 
+    ``wanted`` is one number, or (n, n), one for each pair.
     Every such pair moves along its own line, so a symmetric crystal keeps its symmetry, and atoms that it holds in place
     stay there.
     """
     radii = covalent_radii()[structure.atomic_numbers]
+    factor = np.broadcast_to(wanted, (len(structure), len(structure)))
     for _ in range(steps):
-        neighbors = structure_neighbors(structure, 2 * wanted * float(radii.max()))
+        neighbors = structure_neighbors(structure, 2 * float(factor.max() * radii.max()))
         i, j = neighbors.edge_index
-        overlap = wanted * (radii[i] + radii[j]) - neighbors.distance
+        overlap = factor[i, j] * (radii[i] + radii[j]) - neighbors.distance
         close = (overlap > 0) & (neighbors.distance > 0)
         if not close.any():
             break

@@ -38,22 +38,44 @@ class Door:
 
     def __init__(self) -> None:
         self._hashes: dict[str, str] = {}
-        self._fingerprints: dict[str, list[tuple[str, Array]]] = {}
+        self._known: dict[str, _Fingerprints] = {}
 
     def admit(self, structure: Structure) -> Refused | None:
         """None where the structure is new; it is remembered then."""
-        copy_of = self._hashes.get(content_hash(structure))
+        content = content_hash(structure)
+        copy_of = self._hashes.get(content)
         if copy_of is not None:
             return self._refuse("duplicate", structure, f"the same atoms as {copy_of}")
         fingerprint = distance_fingerprint(structure)
-        same_composition = self._fingerprints.setdefault(structure.formula, [])
-        for other, known in same_composition:
-            if np.abs(known - fingerprint).max() < NEAR_DUPLICATE_ANGSTROM:
-                return self._refuse("near_duplicate", structure, f"the same distances as {other}")
-        self._hashes[content_hash(structure)] = structure.id
-        same_composition.append((structure.id, fingerprint))
+        same_composition = self._known.setdefault(structure.formula, _Fingerprints(len(fingerprint)))
+        other = same_composition.near(fingerprint)
+        if other is not None:
+            return self._refuse("near_duplicate", structure, f"the same distances as {other}")
+        self._hashes[content] = structure.id
+        same_composition.add(fingerprint, structure.id)
         return None
 
     @staticmethod
     def _refuse(reason: str, structure: Structure, detail: str) -> Refused:
         return Refused(reason, detail, id=structure.id, source=structure.source, stage="generate")
+
+
+class _Fingerprints:
+    """Fingerprints of structures of one composition, in one growing array."""
+
+    def __init__(self, length: int) -> None:
+        self._rows = np.zeros((4, length))
+        self._ids: list[str] = []
+
+    def near(self, fingerprint: Array) -> str | None:
+        """Id of a structure with nearly the same fingerprint."""
+        gaps = np.abs(self._rows[: len(self._ids)] - fingerprint).max(axis=1)
+        close = np.flatnonzero(gaps < NEAR_DUPLICATE_ANGSTROM)
+        return self._ids[close[0]] if len(close) else None
+
+    def add(self, fingerprint: Array, name: str) -> None:
+        """Remember one more."""
+        if len(self._ids) == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        self._rows[len(self._ids)] = fingerprint
+        self._ids.append(name)

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from potstill.errors import InputError, MissingExtraError
 from potstill.generate.frames import Frames, open_frames
-from potstill.generate.source import SourceOptions, propose_each
+from potstill.generate.source import Kind, SourceOptions, propose_each
 from potstill.generate.unusable import UnusableError
 from potstill.types import Array, Refused, Structure
 
@@ -27,6 +27,8 @@ LONGEST_DETAIL = 300
 
 class Files(SourceOptions):
     """Structures from the user's own files, every frame of them."""
+
+    kind: ClassVar[Kind] = "own"
 
     source: Literal["files"] = "files"
     paths: Annotated[

@@ -43,6 +43,14 @@ def smallest_scaled_distance(structure: Structure) -> tuple[float, tuple[int, in
     return float(scaled[at]), (int(i[at]), int(j[at]))
 
 
+def random_rotation(rng: np.random.Generator) -> Array:
+    """(3, 3) rotation, uniformly random."""
+    from scipy.spatial.transform import Rotation
+
+    quaternion = rng.normal(size=4)
+    return np.asarray(Rotation.from_quat(quaternion / np.linalg.norm(quaternion)).as_matrix())
+
+
 def content_hash(structure: Structure) -> str:
     """Hash of numbers, positions, cell and pbc rounded to 1e-4 Å: equal only for copies in the same orientation."""
     digest = hashlib.sha256(structure.atomic_numbers.tobytes())

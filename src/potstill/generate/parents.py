@@ -18,7 +18,7 @@ from potstill.dataset import Dataset
 from potstill.generate.source import SourceOptions
 from potstill.types import Array, Refused, Structure
 
-INHERITED = ("smiles",)
+INHERITED = ("smiles", "atom_pair")  # facts that the audit looks at, and that a displacement does not change
 NO_PARENT = Refused("no_parent", "the sources before it gave nothing to start from")
 
 
@@ -33,11 +33,12 @@ class DerivedOptions(SourceOptions, ABC):
     def derived(self) -> bool:
         return True
 
-    def order(self, parents: Sequence[Structure], seed: int) -> Array:
-        """(p,) indices of the parents that may be used, shuffled; empty where there are none."""
+    def order(self, parents: Sequence[Structure], seed: int, *, crystals: bool = False) -> Array:
+        """(p,) indices of the parents that may be used, or of the crystals among them, in random order."""
         if isinstance(parents, Dataset):
-            return _order_in_file(parents, self.parents, seed)
-        return _shuffled([parent.source for parent in parents], self.parents, seed)
+            return _order_in_file(parents, self.parents, seed, crystals)
+        periodic = np.array([parent.pbc.all() for parent in parents], dtype=bool)
+        return _shuffled([parent.source for parent in parents], periodic, self.parents, seed, crystals)
 
 
 def child_of(parent: Structure, positions: Array, cell: Array, metadata: dict[str, Any]) -> Structure:
@@ -61,10 +62,12 @@ def _open(path: Path, _mtime_ns: int, _size: int) -> Dataset:
 
 
 @lru_cache(maxsize=4)
-def _order_in_file(parents: Dataset, names: tuple[str, ...], seed: int) -> Array:
-    return _shuffled(parents.sources.tolist(), names, seed)
+def _order_in_file(parents: Dataset, names: tuple[str, ...], seed: int, crystals: bool) -> Array:
+    periodic = np.asarray(parents.column("structures/pbc").all(axis=1))
+    return _shuffled(parents.sources.tolist(), periodic, names, seed, crystals)
 
 
-def _shuffled(sources: list[str], names: tuple[str, ...], seed: int) -> Array:
+def _shuffled(sources: list[str], periodic: Array, names: tuple[str, ...], seed: int, crystals: bool) -> Array:
     eligible = [k for k, source in enumerate(sources) if not names or source in names]
-    return np.random.default_rng(seed).permutation(eligible)
+    order = np.random.default_rng(seed).permutation(np.array(eligible, dtype=np.int64))
+    return order[periodic[order]] if crystals else order

@@ -9,21 +9,29 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from potstill.registry import symbols_of
+from potstill.errors import PotstillError
+from potstill.registry import borrow, symbols_of
 from potstill.types import Refused, Structure
 
 CANDIDATES_PER_TASK = 32
+Kind = Literal["traditional", "generative", "benchmark", "own"]
 
 
 class SourceOptions(BaseModel, ABC):
     """Options common to every source."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: ClassVar[Kind] = "traditional"
+    """What it counts as in the contingency mix; structures of the user's ``own`` are no part of it."""
+
+    packages: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Optional packages that it imports, each with the extra that installs it."""
 
     count: Annotated[int, Field(gt=0, description="structures wanted from this source")]
     label: Annotated[
@@ -47,6 +55,16 @@ class SourceOptions(BaseModel, ABC):
     def available(self) -> int | None:
         """How many structures it can give at most, or None where there is no end."""
         return None
+
+    def missing(self) -> str | None:
+        """Why it cannot run here, with the command that mends it; None where nothing is missing."""
+        faults = []
+        for package, extra in self.packages:
+            try:
+                borrow(package, extra, f"the source '{self.name}'")
+            except PotstillError as error:
+                faults.append(str(error))
+        return "\n".join(faults) or None
 
     @property
     def candidates_per_task(self) -> int:

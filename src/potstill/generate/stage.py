@@ -7,8 +7,10 @@ copies are refused, with reasons, until each source has its count or has no more
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,14 +18,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from potstill.dataset import Dataset, merge, write_part
-from potstill.errors import PotstillError
+from potstill.dataset import Dataset, merge, sealed, write_part
+from potstill.errors import InputError, PotstillError
 from potstill.execute import run_tasks
+from potstill.generate.balance import Balance
 from potstill.generate.door import Door, DoorOptions
 from potstill.generate.files import origin
+from potstill.generate.mix import (
+    MIX_FILE,
+    SourceFailedError,
+    as_asked,
+    as_json,
+    contingency,
+    read_mix,
+    too_few,
+    without_missing,
+)
 from potstill.generate.parents import open_parents
 from potstill.generate.source import SourceOptions
-from potstill.types import Refused, Structure
+from potstill.types import Array, Refused, Structure
 
 if TYPE_CHECKING:
     from potstill.config import GenerateConfig
@@ -55,7 +68,7 @@ class SourceCount:
     wanted: int
     made: int = 0
     accepted: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
+    refused: Counter[str] = field(default_factory=Counter)
 
 
 def generate(
@@ -64,6 +77,7 @@ def generate(
     *,
     seed: int,
     workers: int,
+    fallback: bool = False,
     teacher: TeacherOptions | None = None,
     on_progress: Callable[[SourceCount], None] = lambda count: None,
 ) -> list[SourceCount]:
@@ -77,6 +91,8 @@ def generate(
         ``structures/`` of the run; parts that are already there are used.
     seed, workers
         Seed of every random number, and processes to use.
+    fallback
+        Whether the contingency mix is taken when a generative source is missing or fails; it is remembered in ``mix.json``.
     teacher
         Moves the atoms for the sources that need one and state none.
     on_progress
@@ -86,105 +102,148 @@ def generate(
     -------
     list of SourceCount
         In the order of the config.
+
+    Raises
+    ------
+    SourceFailedError
+        If a generative source is missing or fails, and ``fallback`` was not asked for.
+    InputError
+        If another source lacks a package.
+    PotstillError
+        If no source gave a single structure.
     """
-    target = folder / "structures.h5"
-    door = Door()
-    counts = []
-    parts: list[Path] = []
-    for source in config.resolved_sources(teacher):
-        count = SourceCount(source.name, source.count)
-        counts.append(count)
-        accepted, refused = _fill(source, config.door, folder, seed, workers, door, count, parts, on_progress)
-        part = folder / f"{source.name}.h5"
-        write_part(part, accepted, refused, attributes={"source": source.name})
-        parts.append(part)
-        if count.accepted < count.wanted:
-            log.warning("source %s gave %d of %d structures: %s", *_shortfall(count))
-    if not any(count.accepted for count in counts):
-        raise PotstillError("no source gave a single structure; the reasons are in structures/*.h5 under 'refused'")
-    merge(parts, target, attributes={"seed": seed})
-    return counts
+    sources = config.resolved_sources(teacher)
+    settled = read_mix(folder / MIX_FILE) or as_asked(sources)
+    mix = without_missing(sources, config.contingency, settled)
+    if mix.failed != settled.failed and not fallback:
+        raise SourceFailedError(mix)
+    while True:
+        if mix.failed:
+            log.warning("%s", mix.sentence())
+            with sealed(folder / MIX_FILE) as temporary:
+                temporary.write_text(as_json(mix), encoding="utf-8")
+        chosen = mix.apply(sources)
+        missing = [fault for source in chosen if (fault := source.missing()) is not None]
+        if missing:
+            raise InputError("a source cannot run here:\n" + "\n".join(f"  {fault}" for fault in missing))
+        attempt = _Attempt(config, folder, seed, workers, on_progress)
+        failure = attempt.make(chosen)
+        if failure is None:
+            return attempt.counts
+        mix = contingency(sources, config.contingency, {**mix.failed, **failure})
+        if not fallback:
+            raise SourceFailedError(mix)
 
 
-def _fill(
-    source: SourceOptions,
-    options: DoorOptions,
-    folder: Path,
-    seed: int,
-    workers: int,
-    door: Door,
-    count: SourceCount,
-    parents: Sequence[Path],
-    on_progress: Callable[[SourceCount], None],
-) -> tuple[list[Structure], list[Refused]]:
-    parents_path = None
-    if source.derived:
-        parents_path = folder / "parts" / f"{source.name}-parents.h5"
-        merge(parents, parents_path, attributes={})
-    accepted: list[Structure] = []
-    refused: list[Refused] = []
-    for task in _tasks_until_full(source, options, folder, seed, workers, parents_path, count, on_progress):
-        part = Dataset(task.path)
-        refused += part.refused
-        for structure in part:
-            if count.accepted == count.wanted:
-                break
-            refusal = door.admit(structure)
-            if refusal is None:
-                accepted.append(structure)
-                count.accepted += 1
-            else:
-                refused.append(replace(refusal, detail=_with_file(refusal.detail, structure)))
-        count.refused = _by_reason(refused)
-    on_progress(count)
-    return accepted, refused
+class _Attempt:
+    """The sources of one mix, one after the other."""
 
+    def __init__(
+        self, config: GenerateConfig, folder: Path, seed: int, workers: int, on_progress: Callable[[SourceCount], None]
+    ) -> None:
+        self.counts: list[SourceCount] = []
+        self._config = config
+        self._folder = folder
+        self._seed = seed
+        self._workers = workers
+        self._on_progress = on_progress
+        self._door = Door()
+        self._files: list[Path] = []
 
-def _tasks_until_full(
-    source: SourceOptions,
-    options: DoorOptions,
-    folder: Path,
-    seed: int,
-    workers: int,
-    parents: Path | None,
-    count: SourceCount,
-    on_progress: Callable[[SourceCount], None],
-) -> Iterator[GenerateTask]:
-    """Finished tasks in order, more and more of them, until the count is reached or the source has no more."""
+    def make(self, sources: Sequence[SourceOptions]) -> dict[str, str] | None:
+        """Fill all sources and merge them; the name of a generative source that fails, and why."""
+        for source in sources:
+            count = SourceCount(source.name, source.count)
+            self.counts.append(count)
+            why = self._fill(source, count)
+            if why is not None:
+                return {source.name: why}
+            if count.accepted < count.wanted:
+                log.warning("source %s gave %d of %d structures: %s", *_shortfall(count))
+        if not any(count.accepted for count in self.counts):
+            raise PotstillError("no source gave a single structure; the reasons are in structures/*.h5 under 'refused'")
+        merge(self._files, self._folder / "structures.h5", attributes={"seed": self._seed})
+        return None
 
-    def done(_task: GenerateTask, made: int) -> None:
-        count.made += made
-        on_progress(count)
+    def _fill(self, source: SourceOptions, count: SourceCount) -> str | None:
+        """Candidates through the door until the source is full, and the file of those who came in; or why it has failed."""
+        parents = self._parents(source) if source.derived else None
+        balance = Balance(self._config.balance, self._seed, source.name)
+        paths: list[Path] = []
+        taken: list[Array] = []
+        refused: list[Refused] = []
+        for task in self._tasks_until_full(source, parents, count):
+            part = Dataset(task.path)
+            refusals = list(part.refused)
+            chosen: list[int] = []
+            for k, structure in enumerate(part):
+                if count.accepted == count.wanted:
+                    break
+                refusal = balance.weigh(structure) or self._door.admit(structure)
+                if refusal is None:
+                    balance.add(structure)
+                    chosen.append(k)
+                    count.accepted += 1
+                else:
+                    refusals.append(replace(refusal, detail=_with_file(refusal.detail, structure)))
+            count.refused.update(refusal.reason for refusal in refusals)
+            refused += refusals
+            paths.append(task.path)
+            taken.append(np.array(chosen, dtype=np.int64))
+            why = too_few(source, task.stop, count.accepted, self._config.contingency)
+            if why is not None:
+                return why
+        self._on_progress(count)
+        path = self._folder / f"{source.name}.h5"
+        merge(paths, path, attributes={"source": source.name}, chosen=taken, refused=refused)
+        self._files.append(path)
+        return None
 
-    limit = source.available() or source.count * GIVE_UP_AFTER
-    start = 0
-    while start < limit and count.accepted < count.wanted:
-        missing = count.wanted - count.accepted
-        # as many as the share accepted so far asks for, so that a source needs few rounds of workers
-        share = max(count.accepted / start, 1 / GIVE_UP_AFTER) if start else 1.0
-        more = min(math.ceil(1.1 * missing / share), CANDIDATES_PER_ROUND)
-        stop = min(limit, start + math.ceil(more / source.candidates_per_task) * source.candidates_per_task)
+    def _parents(self, source: SourceOptions) -> Path:
+        """The structures so far in one file, whose name tells what is in it: other parents make other candidates."""
+        path = self._folder / "parts" / f"{source.name}-parents.h5"
+        merge(self._files, path, attributes={}, refused=())
+        digest = hashlib.sha256(Dataset(path).attributes["checksums"].encode()).hexdigest()[:12]
+        return path.replace(path.with_name(f"{source.name}-parents-{digest}.h5"))
+
+    def _tasks_until_full(self, source: SourceOptions, parents: Path | None, count: SourceCount) -> Iterator[GenerateTask]:
+        """Finished tasks in order, more and more of them, until the count is reached or the source has no more."""
+
+        def done(_task: GenerateTask, made: int) -> None:
+            count.made += made
+            self._on_progress(count)
+
+        available = source.available()
+        limit = source.count * GIVE_UP_AFTER if available is None else available
+        stem = source.name if parents is None else parents.stem.replace("-parents-", "-")
         size = source.candidates_per_task
-        tasks = [
-            GenerateTask(
-                source=source,
-                start=k,
-                stop=min(k + size, stop),
-                seed=seed,
-                door=options,
-                path=folder / "parts" / f"{source.name}-{k:08d}-{min(k + size, stop):08d}.h5",
-                parents=parents,
+        start = 0
+        while start < limit and count.accepted < count.wanted:
+            missing = count.wanted - count.accepted
+            # as many as the share accepted so far asks for, so that a source needs few rounds of workers
+            share = max(count.accepted / start, 1 / GIVE_UP_AFTER) if start else 1.0
+            more = min(math.ceil(1.1 * missing / share), CANDIDATES_PER_ROUND)
+            stop = min(limit, start + math.ceil(more / size) * size)
+            tasks = [
+                GenerateTask(
+                    source=source,
+                    start=k,
+                    stop=min(k + size, stop),
+                    seed=self._seed,
+                    door=self._config.door,
+                    path=self._folder / "parts" / f"{stem}-{k:08d}-{min(k + size, stop):08d}.h5",
+                    parents=parents,
+                )
+                for k in range(start, stop, size)
+            ]
+            run_tasks(
+                make_candidates,
+                [task for task in tasks if not task.path.exists()],
+                workers=1 if source.exclusive else self._workers,
+                on_done=done,
             )
-            for k in range(start, stop, size)
-        ]
-        run_tasks(
-            make_candidates,
-            [task for task in tasks if not task.path.exists()],
-            workers=1 if source.exclusive else workers,
-            on_done=done,
-        )
-        yield from tasks
-        start = stop
+            yield from tasks
+            start = stop
 
 
 def make_candidates(task: GenerateTask) -> int:
@@ -215,11 +274,6 @@ def _with_file(detail: str, proposal: Structure | Refused) -> str:
     return detail
 
 
-def _by_reason(refused: Sequence[Refused]) -> dict[str, int]:
-    reasons = [r.reason for r in refused]
-    return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
-
-
 def _shortfall(count: SourceCount) -> tuple[str, int, int, str]:
-    reasons = ", ".join(f"{n} {reason}" for reason, n in count.refused.items()) or "it has no more"
+    reasons = ", ".join(f"{n} {reason}" for reason, n in count.refused.most_common()) or "it has no more"
     return count.name, count.accepted, count.wanted, reasons

@@ -206,7 +206,7 @@ def parse_sdf(text: str) -> Structure:
     from ase import Atoms
     from rdkit import Chem, RDLogger
 
-    from potstill.generate.molecules import unwanted
+    from potstill.generate.chemistry import unwanted
 
     RDLogger.DisableLog("rdApp.*")
     molecule = Chem.MolFromMolBlock(text, removeHs=False)

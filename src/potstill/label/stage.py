@@ -162,7 +162,7 @@ def assemble(
     Raises
     ------
     DatasetError
-        If the parts were labelled by different teachers.
+        If the parts were labelled by different teachers, or hold other structures than those that were generated.
     """
     fingerprints = sorted({_attribute(part, "teacher") for part in parts})
     if len(fingerprints) > 1:
@@ -170,6 +170,7 @@ def assemble(
             "the labelled parts come from different teachers:\n  " + "\n  ".join(fingerprints) + "\n"
             "  remove the folder 'label' of the run and label again with one of them"
         )
+    _refuse_other_structures(parts, Dataset(generated).ids.tolist())
     seconds = sum(float(_attribute(part, "seconds")) for part in parts)
     # time that a kill took from the record of the run cannot flatter the rate
     wall = max(float(attributes.get("label_seconds", 0.0)), seconds / max(int(attributes.get("workers", 1)), 1))
@@ -188,6 +189,22 @@ def assemble(
         ),
         refused_before=generated,
     )
+
+
+def _refuse_other_structures(parts: Sequence[Path], ids: list[str]) -> None:
+    """Parts, one after the other, must tell of each generated structure once and of no other."""
+    at = 0
+    for part in parts:
+        found = Dataset(part)
+        names = [*found.ids.tolist(), *(refusal.id for refusal in found.refused)]
+        if sorted(names) != sorted(ids[at : at + len(names)]):
+            raise DatasetError(
+                f"{part} holds labels of other structures than those that were generated\n"
+                "  remove it and run again with --resume: it will be made again"
+            )
+        at += len(names)
+    if at != len(ids):
+        raise DatasetError(f"the labelled parts tell of {at} structures, {len(ids)} were generated")
 
 
 def _families(parts: Sequence[Path]) -> tuple[list[str], list[frozenset[int]]]:

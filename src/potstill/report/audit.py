@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 from markupsafe import Markup
 
 from potstill.dataset import Dataset
+from potstill.dataset.statistics import dataset_statistics
+from potstill.errors import DatasetError
+from potstill.generate.geometry import covalent_radii
 from potstill.report import plots
 from potstill.report.elements import by_source, periodic_table
-from potstill.report.page import readable, worst_first, write_page
+from potstill.report.page import figure, readable, worst_first, write_page
 from potstill.report.pictures import Picture, examples, pointed_at, without
 from potstill.stats import Statistics
 from potstill.types import Array
@@ -55,6 +59,7 @@ def write_audit_page(report: dict[str, Any], stats: Statistics, dataset: Dataset
         f"{sum(counts.values()):,} atoms. Shades are logarithmic.",
         by_source=by_source(dict(sorted(stats.elements.items()))),
         histograms=_histograms(stats, limits),
+        environments=[plot for plot in _environments(dataset) if plot[0] is not None],
         limits_shown=bool(limits.get("distances") or limits.get("force_limits")),
         worst=worst,
         worst_title="Structures behind the checks that did not pass"
@@ -103,6 +108,39 @@ def _note(check: str, stats: Statistics, k: int) -> str:
     if check == "force_limits":
         return f"{stats.largest_force[k]:.1f} eV/Å"
     return f"{stats.sources[k]}, {stats.atoms[k]} atoms"
+
+
+def _environments(dataset: Dataset) -> list[tuple[Markup | None, str]]:
+    """What surrounds the atoms, and what an atom of each element is worth; nothing where the file is damaged."""
+    try:
+        found = dataset_statistics(dataset)
+    except DatasetError:
+        return []
+    symbols = sorted({s for counts in found.elements.values() for s in counts}, key=chemical_symbols.index)
+    radii = {symbol: float(covalent_radii()[chemical_symbols.index(symbol)]) for symbol in symbols}
+    scaled = np.full((len(symbols), len(symbols)), np.nan)
+    for pair, shortest in found.shortest_distances.items():
+        a, b = pair.split("-")
+        at = symbols.index(a), symbols.index(b)
+        scaled[at] = scaled[at[::-1]] = shortest.angstrom / (radii[a] + radii[b])
+    neighbors, references = found.neighbors, found.reference_energies
+    named = [s for s in symbols if s in references]
+    left = found.energy_residual_rms
+    return [
+        (
+            plots.matrix(symbols, scaled, "shortest distance / sum of radii"),
+            "Shortest distance of each pair of elements, over the sum of their covalent radii; empty beyond 5 Å.",
+        ),
+        (
+            plots.bars(neighbors.bars, neighbors.edges[0], "atoms within 5 Å") if neighbors else None,
+            "Neighbours of an atom within 5 Å, periodic images included, over all atoms.",
+        ),
+        (
+            plots.columns(named, [references[s] for s in named], "eV"),
+            "Reference energy of each element: least squares of the energies on the compositions."
+            + (f" They leave {figure(left)} eV/atom (rms)." if left is not None else ""),
+        ),
+    ]
 
 
 def _histograms(stats: Statistics, limits: Mapping[str, float | None]) -> list[tuple[Markup | None, str]]:

@@ -49,6 +49,7 @@ STYLE: Any = {  # names and values as matplotlib knows them
 MOST_VECTOR_POINTS = 400
 BINS = 40
 MOST_DECADES = 4
+MOST_FIGURES = 12  # elements of a matrix whose cells have room for a figure
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
@@ -209,6 +210,72 @@ def lines(
             ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", borderaxespad=0)
 
     return _figure(draw, f"{y_label} against {x_label}: {', '.join(kept)}", 340, 250 + 16 * len(kept))
+
+
+def bars(counts: Sequence[int], first: float, label: str) -> Markup | None:
+    """A histogram whose counts are known, of whole numbers from ``first`` on."""
+    if not counts:
+        return None
+    edges = first - 0.5 + np.arange(len(counts) + 1)
+
+    def draw(axes: list[Axes]) -> None:
+        ax = axes[0]
+        ax.stairs(counts, edges, fill=True, color=PALETTE[0], alpha=0.85)
+        ax.set_yticks([])
+        ax.spines["left"].set_visible(False)
+        _plain_ticks(ax, "x", logarithmic=False)
+        ax.set_xlabel(label)
+
+    return _figure(draw, f"Histogram of {label}", 340, 150)
+
+
+def columns(labels: Sequence[str], values: Sequence[float], label: str) -> Markup | None:
+    """One horizontal bar for each label."""
+    if not labels:
+        return None
+    rows = np.arange(len(labels))[::-1]
+
+    def draw(axes: list[Axes]) -> None:
+        ax = axes[0]
+        ax.barh(rows, values, 0.7, color=PALETTE[0])
+        ax.set_yticks(rows, [_clip(x) for x in labels])
+        ax.tick_params(axis="y", length=0)
+        ax.set_ylim(-0.6, len(labels) - 0.4)
+        _plain_ticks(ax, "x", logarithmic=False)
+        ax.set_xlabel(label)
+
+    return _figure(draw, f"{label} of {', '.join(labels)}", 340, 60 + 17 * len(labels))
+
+
+def matrix(labels: Sequence[str], values: Array, title: str) -> Markup | None:
+    """A symmetric (n, n) table as shades, its lower triangle; with the figures in it where there is room."""
+    if not np.isfinite(values).any():
+        return None
+    n = len(labels)
+    shown = np.where(np.tri(n, dtype=bool), values, np.nan)
+
+    def draw(axes: list[Axes]) -> None:
+        ax = axes[0]
+        picture = ax.imshow(shown, cmap="viridis", interpolation="nearest")
+        size = min(10.0, 220 / n)
+        ax.set_xticks(range(n), labels, fontsize=size)
+        ax.set_yticks(range(n), labels, fontsize=size)
+        ax.tick_params(length=0)
+        for side in ("left", "bottom"):
+            ax.spines[side].set_visible(False)
+        if n <= MOST_FIGURES:
+            low, high = picture.get_clim()
+            for row, column in np.argwhere(np.isfinite(shown)):
+                value = shown[row, column]
+                dark = high > low and (value - low) / (high - low) < 0.6
+                ax.text(
+                    column, row, f"{value:.2f}", ha="center", va="center", fontsize=0.8 * size, color="w" if dark else "k"
+                )
+        else:
+            ax.figure.colorbar(picture, ax=ax, shrink=0.6)
+        ax.set_title(title, loc="left")
+
+    return _figure(draw, title, 340, 340)
 
 
 def _figure(

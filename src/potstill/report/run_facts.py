@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from potstill.dataset import Dataset, open_dataset
+from potstill.dataset import Dataset, open_file
+from potstill.generate.mix import MIX_FILE, read_mix
 from potstill.report.page import figure
 from potstill.run_folder import STAGES, RunFolder
 
@@ -50,12 +51,15 @@ def open_data(run: RunFolder) -> Dataset | None:
     """The labelled dataset, else the generated structures, else None."""
     for path in (run.dataset, run.structures):
         if path.exists():
-            return open_dataset(path)
+            return open_file(path)
     return None
 
 
 def asked(run: RunFolder) -> dict[str, int]:
-    """Structures that the config asks of each source."""
+    """Structures that are wanted of each source, by the contingency mix or by the config."""
+    mix = read_mix(run.structures.parent / MIX_FILE)
+    if mix:
+        return mix.counts
     config = yaml.safe_load(run.config.read_text(encoding="utf-8")) if run.config.exists() else {}
     sources = ((config or {}).get("generate") or {}).get("sources") or []
     return {str(s.get("label") or s.get("source")): int(s.get("count", 0)) for s in sources}

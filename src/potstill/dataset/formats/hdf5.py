@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from potstill.dataset.formats.format import Format, Precision
-from potstill.dataset.read import open_dataset
-from potstill.dataset.write import merge, write_part
+from potstill.dataset.merging import merge
+from potstill.dataset.read import open_file
+from potstill.dataset.write import write_part
 from potstill.errors import InputError
 from potstill.types import Structure
 
@@ -17,7 +18,7 @@ PART_ATOMS = 100_000  # bounds the memory of a conversion
 
 def read(path: Path) -> Iterator[Structure]:
     """Structures of a dataset file."""
-    return iter(open_dataset(path))
+    return iter(open_file(path))
 
 
 def write(structures: Iterable[Structure], path: Path) -> None:

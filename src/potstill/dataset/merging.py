@@ -1,0 +1,111 @@
+"""Many dataset files into one, a block of structures at a time, each compared with its checksum before it is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from potstill.dataset.blocks import BLOCK_STRUCTURES
+from potstill.dataset.read import Dataset
+from potstill.dataset.records import atoms_of
+from potstill.dataset.schema import ARRAY_COLUMNS, TEXT_COLUMNS, open_for_writing
+from potstill.dataset.seal import sealed
+from potstill.dataset.write import Writer, bytes_expected, refusals_as_text
+from potstill.errors import DatasetError
+from potstill.types import Array, Refused
+
+
+def merge(
+    parts: Sequence[Path],
+    path: Path,
+    *,
+    attributes: Mapping[str, Any],
+    splits: Array | None = None,
+    refused_before: Path | None = None,
+    chosen: Sequence[Array] | None = None,
+    refused: Sequence[Refused] | None = None,
+) -> None:
+    """Stream part files into one sealed, contiguous, checksummed file.
+
+    Parameters
+    ----------
+    parts
+        Part files in the order their structures shall have.
+    path
+        The file to make.
+    attributes
+        Written beside ``schema_version``, ``units`` and ``checksums``.
+    splits
+        (S,) uint8 index into ``("train", "valid", "test")``, or None.
+    refused_before
+        File of an earlier stage whose refusals are carried over.
+    chosen
+        For each part the indices of the structures to take; all where None.
+    refused
+        Refusals to write instead of those of the parts.
+
+    Raises
+    ------
+    DatasetError
+        If some parts have labels and others not, or one is damaged.
+    """
+    takes = [None] * len(parts) if chosen is None else chosen
+    sizes = [_size(part, take) for part, take in zip(parts, takes, strict=True)]
+    labelled = bool(sizes) and sizes[0][2]
+    for part, size in zip(parts, sizes, strict=True):
+        if size[2] != labelled:
+            raise DatasetError(f"of {parts[0]} and {part} one has labels and the other has none: do not mix runs")
+    n_structures, n_atoms = (sum(size[k] for size in sizes) for k in (0, 1))
+    before = [] if refused_before is None else [refused_before]
+    texts = refusals_as_text(refused or ())
+    for file in before:
+        _add_refusals(Dataset(file), texts)
+    expected = sum(file.stat().st_size for file in (*before, *parts)) + bytes_expected(n_structures, 0, texts.values())
+    with sealed(path) as temporary, open_for_writing(temporary, expected) as file:
+        writer = Writer(file, n_structures, n_atoms, labelled=labelled)
+        for part, take in zip(parts, takes, strict=True):
+            try:
+                dataset = Dataset(part)
+                copy(dataset, np.arange(len(dataset)) if take is None else take, writer)
+            except DatasetError as error:
+                raise DatasetError(f"{error}\n  a part of a run is made again: remove it, then run with --resume") from error
+            if refused is None:
+                _add_refusals(dataset, texts)
+        writer.finish(attributes=attributes, splits=splits, refused=texts)
+
+
+def copy(dataset: Dataset, indices: Array, writer: Writer) -> None:
+    """Append structures of a file, in the order of their indices.
+
+    Raises
+    ------
+    DatasetError
+        If a block of the file differs from its checksum.
+    """
+    for start in range(0, len(indices), BLOCK_STRUCTURES):
+        some = indices[start : start + BLOCK_STRUCTURES]
+        dataset.check(some)
+        ptr, atoms = atoms_of(dataset.ptr, some)
+        rows: dict[str, Any] = {c.path: dataset.text(c.path)[some] for c in TEXT_COLUMNS}
+        for column in ARRAY_COLUMNS:
+            if dataset.has(column.path):
+                rows[column.path] = dataset.column(column.path).take(atoms if column.per_atom else some, axis=0)
+        writer.append(np.diff(ptr), rows)
+
+
+def _size(part: Path, take: Array | None) -> tuple[int, int, bool]:
+    """Structures, atoms, and whether there are labels, without a look at anything else."""
+    with h5py.File(part, "r") as file:
+        sizes = np.diff(file["structures/ptr"][:])
+        sizes = sizes if take is None else sizes[take]
+        return len(sizes), int(sizes.sum()), "structures/energy" in file
+
+
+def _add_refusals(dataset: Dataset, texts: dict[str, list[str]]) -> None:
+    for path in texts:
+        if dataset.has(path):
+            texts[path] += dataset.text(path).tolist()

@@ -1,0 +1,50 @@
+"""Balance of elements: candidates that would make a source's most common elements more common are turned away, in part.
+
+Enters structures in the order of their indices, leaves refusals. With it the element entropy of a set rises by design and
+not by luck; the seed and the order decide alone, so the result does not depend on workers or kills.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from potstill.generate.source import random_generator
+from potstill.types import MAX_ATOMIC_NUMBER, Refused, Structure
+
+
+class Balance:
+    """Elements of the structures that one source has given so far.
+
+    Adding a structure raises the Shannon entropy H = -Σ p log2 p of the elements over atoms, to first order, when the mean
+    of -log2 p over its atoms is above H. One that is below is turned away with a fixed probability.
+
+    Parameters
+    ----------
+    share
+        That probability; 0 turns nothing away.
+    seed, source
+        Of the random numbers.
+    """
+
+    def __init__(self, share: float, seed: int, source: str) -> None:
+        self._share = share
+        self._rng = random_generator(seed, f"{source} balance", 0)
+        self._atoms = np.zeros(MAX_ATOMIC_NUMBER + 1)
+
+    def weigh(self, structure: Structure) -> Refused | None:
+        """None where the structure may come in; draws one random number in any case."""
+        drawn = self._rng.random()
+        if self._share == 0 or not self._atoms.any():
+            return None
+        p = (self._atoms + 1.0) / (self._atoms.sum() + np.count_nonzero(self._atoms) + 1.0)  # a new element has p > 0 too
+        present = self._atoms > 0
+        entropy = float(-(p[present] * np.log2(p[present])).sum())
+        rarity = float(-np.log2(p[structure.atomic_numbers]).mean())
+        if rarity >= entropy or drawn >= self._share:
+            return None
+        why = f"{structure.formula}: {rarity:.2f} bits an atom, {entropy:.2f} on average so far"
+        return Refused("too_common", why, id=structure.id, source=structure.source, stage="generate")
+
+    def add(self, structure: Structure) -> None:
+        """Count the atoms of a structure that came in."""
+        np.add.at(self._atoms, structure.atomic_numbers, 1.0)

@@ -1,0 +1,117 @@
+"""Chempleter: molecules that a small language model writes, with the weights that its package ships.
+
+A recurrent network over SELFIES (package chempleter) stands in for a generative model of molecules where the weights of
+larger ones are missing. Leaves conformers of what it writes. The package declares Python 3.12 and a graphical interface as
+requirements; it writes molecules without either, if it is installed without its dependencies.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import resources
+from importlib.util import find_spec
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from potstill.errors import InputError
+from potstill.generate.conformer import conformer
+from potstill.generate.source import Kind, SourceOptions, propose_each
+from potstill.registry import borrow
+from potstill.types import Refused, Structure
+
+INSTALL = "pip install selfies && pip install --no-deps --ignore-requires-python chempleter==0.1.0b10"
+
+
+class Chempleter(SourceOptions):
+    """Conformers of molecules written by chempleter's language model."""
+
+    kind: ClassVar[Kind] = "generative"
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("rdkit", "molecules"),)
+
+    source: Literal["chempleter"] = "chempleter"
+    max_symbols: Annotated[int, Field(gt=0, description="largest number of SELFIES symbols of a molecule")] = 50
+    temperature: Annotated[float, Field(gt=0, description="of the choice of each symbol, dimensionless")] = 0.7
+    max_mmff_steps: Annotated[
+        int, Field(ge=0, description="MMFF94 minimiser steps after embedding, drawn from 0 up to this")
+    ] = 20
+
+    def missing(self) -> str | None:
+        absent = [package for package in ("chempleter", "selfies") if find_spec(package) is None]
+        if absent:
+            return (
+                f"the source '{self.name}' needs the package '{absent[0]}', which is not installed.\n"
+                f"  install it with:  {INSTALL}"
+            )
+        return super().missing()
+
+    def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
+        missing = self.missing()
+        if missing is not None:
+            raise InputError(missing)
+        _import_quietly()
+        return propose_each(self.name, indices, seed, lambda _, rng: self._molecule(rng))
+
+    def _molecule(self, rng: np.random.Generator) -> Structure | Refused:
+        smiles = self._write(int(rng.integers(2**31 - 1)))
+        made = conformer(smiles, self, rng, self.max_mmff_steps)
+        if isinstance(made, Refused):
+            return made
+        return made.with_(generator_metadata={**made.generator_metadata, "temperature": self.temperature})
+
+    def _write(self, seed: int) -> str:
+        from chempleter.inference import extend
+
+        model = _model()  # making it draws random numbers
+        with reproducible(seed):
+            _, smiles, _ = extend(
+                model=model, smiles="", max_len=self.max_symbols, temperature=self.temperature, device="cpu"
+            )
+        return str(smiles)
+
+
+def _import_quietly() -> None:
+    """Import chempleter, which sends the messages of every library to the terminal, and undo that."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    borrow("chempleter.inference", "molecules", "the source 'chempleter'")
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("chempleter").setLevel(logging.ERROR)
+
+
+@contextmanager
+def reproducible(seed: int) -> Iterator[None]:
+    """Seed the global random numbers of Python and torch, one thread on the CPU, and put all back as it was."""
+    import torch
+
+    state, threads = random.getstate(), torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        torch.set_num_threads(1)  # sums in another order could choose another symbol
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=1)
+def _model() -> Any:
+    """The network with the weights of the package, on the CPU."""
+    import torch
+    from chempleter.model import ChempleterModel
+
+    data = resources.files("chempleter.data")
+    with torch.random.fork_rng(devices=[]):
+        model = ChempleterModel(vocab_size=len(json.loads(data.joinpath("stoi.json").read_text(encoding="utf-8"))))
+    with resources.as_file(data.joinpath("model.pt")) as path:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return model.eval()

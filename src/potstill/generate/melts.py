@@ -1,0 +1,78 @@
+"""Melts: ions at random in a periodic box, of charge-balanced composition.
+
+Leaves cubic or slightly oblique cells with a whole number of formula units at random places, pushed apart until no two ions
+are closer than a share of their radii; anions keep farther from each other than from cations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from potstill.generate.crystals import draw_composition, push_apart
+from potstill.generate.elements import allowed
+from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
+from potstill.generate.source import SourceOptions, propose_each
+from potstill.registry import atomic_numbers_of, borrow
+from potstill.types import Refused, Structure
+
+ATTEMPTS = 40
+SMALLEST_BOX = 8  # atoms wanted at least
+PUSH_STEPS = 100
+ANION_FACTOR = 1.7  # how much farther apart anions keep: their covalent radii are those of a bond
+SHAPE = 0.15  # standard deviation of the edges and angles, relative to a cube
+
+
+class Melts(SourceOptions):
+    """Random ionic liquids and glasses: balanced charges, random places, no overlap."""
+
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("pymatgen", "crystals"),)
+
+    source: Literal["melts"] = "melts"
+    max_atoms: Annotated[int, Field(gt=0, description="largest cell")] = 64
+    max_cations: Annotated[int, Field(ge=1, le=3, description="largest number of different cations")] = 3
+    packing_fraction: Annotated[
+        tuple[float, float], Field(description="range of the volumes of spheres of covalent radii over that of the cell")
+    ] = (0.3, 0.6)
+    shortest_scaled_distance: Annotated[
+        tuple[float, float], Field(description="range, over the sum of covalent radii: closer ions are pushed apart")
+    ] = (0.85, 1.05)
+
+    def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
+        borrow("pymatgen", "crystals", "the source 'melts'")
+        return propose_each(self.name, indices, seed, lambda _, rng: self._melt(rng))
+
+    def _melt(self, rng: np.random.Generator) -> Structure | Refused:
+        known = allowed(self.elements)
+        for _ in range(ATTEMPTS):
+            composition = draw_composition(known, self.max_cations, rng)
+            if composition is None:
+                return Refused("no_composition", f"no charge-balanced composition of {', '.join(self.elements)}")
+            symbols, amounts = composition
+            largest = self.max_atoms // sum(amounts)
+            if largest > 0:
+                smallest = min(largest, -(-SMALLEST_BOX // sum(amounts)))
+                return self._pack(symbols, amounts, int(rng.integers(smallest, largest + 1)), rng)
+        return Refused("too_many_atoms", f"{ATTEMPTS} formula units had more than {self.max_atoms} atoms")
+
+    def _pack(
+        self, symbols: Sequence[str], amounts: Sequence[int], units: int, rng: np.random.Generator
+    ) -> Structure | Refused:
+        numbers = np.repeat(atomic_numbers_of(symbols), [n * units for n in amounts])
+        spheres = 4 / 3 * np.pi * float((covalent_radii()[numbers] ** 3).sum())
+        volume = spheres / float(rng.uniform(*self.packing_fraction))
+        shape = np.eye(3) + np.tril(rng.normal(0.0, SHAPE, size=(3, 3)).clip(-2 * SHAPE, 2 * SHAPE))
+        cell = shape * (volume / abs(np.linalg.det(shape))) ** (1 / 3)
+        metadata = {"ions": dict(zip(symbols, amounts, strict=True)), "formula_units": units}
+        box = Structure(numbers, rng.random((len(numbers), 3)) @ cell, cell, np.ones(3, bool), generator_metadata=metadata)
+        wanted = float(rng.uniform(*self.shortest_scaled_distance))
+        anion = np.array(numbers) == numbers[-1]  # the last of the composition
+        apart = np.where(anion[:, None] & anion[None], ANION_FACTOR, 1.0) * wanted
+        pushed = push_apart(box, apart, PUSH_STEPS)
+        scaled, _ = smallest_scaled_distance(pushed)
+        if scaled < self.shortest_scaled_distance[0] - 0.1:
+            return Refused("too_close", f"ions at {scaled:.2f} of their radii after {PUSH_STEPS} steps")
+        return pushed

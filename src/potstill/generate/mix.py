@@ -1,0 +1,161 @@
+"""The mix: how many structures each source shall give, and what takes the place of a generative source that cannot.
+
+Enters the sources as the config asks for them, leaves the same sources with other counts. The total stays.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from potstill.errors import InputError, PotstillError
+from potstill.generate.source import Kind, SourceOptions
+
+KINDS: tuple[Kind, ...] = ("traditional", "generative", "benchmark")
+JUDGED_AFTER = 64  # candidates
+MIX_FILE = "mix.json"  # in structures/ of a run
+
+
+class Contingency(BaseModel):
+    """Shares by kind of source once a generative source is missing or fails; taken with ``--fallback`` only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    traditional: Annotated[float, Field(ge=0, le=1, description="share of sources that need no network")] = 0.8
+    generative: Annotated[float, Field(ge=0, le=1, description="share of generative sources that work")] = 0.1
+    benchmark: Annotated[float, Field(ge=0, le=1, description="share of known structures")] = 0.1
+    min_success: Annotated[
+        float, Field(ge=0, le=1, description="share of a generative source's candidates that must become structures")
+    ] = 0.3
+
+    @model_validator(mode="after")
+    def _whole(self) -> Contingency:
+        if abs(self.traditional + self.generative + self.benchmark - 1) > 1e-9:
+            raise ValueError("traditional + generative + benchmark must be 1")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Structures wanted of each source.
+
+    Parameters
+    ----------
+    counts
+        By name of the source; 0 for one that is left out.
+    failed
+        Why, by name of each generative source that is left out; empty where the config is followed as it is.
+    """
+
+    counts: dict[str, int]
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def apply(self, sources: Sequence[SourceOptions]) -> list[SourceOptions]:
+        """The sources that are wanted, with their counts."""
+        return [s.model_copy(update={"count": self.counts[s.name]}) for s in sources if self.counts[s.name]]
+
+    def sentence(self) -> str:
+        """What a report says first; empty where the config is followed."""
+        if not self.failed:
+            return ""
+        reasons = "; ".join(f"{name}: {why.splitlines()[0]}" for name, why in self.failed.items())
+        return f"This is the contingency mix, not the one that the config asks for ({reasons}): {self.amounts()}."
+
+    def amounts(self) -> str:
+        """Counts and names, such as ``"800 crystals, 100 benchmark"``."""
+        return ", ".join(f"{count:,} {name}" for name, count in self.counts.items() if count)
+
+
+class SourceFailedError(PotstillError):
+    """A generative source is missing, or too few of its candidates become structures."""
+
+    def __init__(self, instead: Mix) -> None:
+        faults = [f"the generative source '{name}' cannot be used: {why}" for name, why in instead.failed.items()]
+        super().__init__("\n".join([*faults, f"take the contingency mix instead with --fallback: {instead.amounts()}"]))
+
+
+def as_asked(sources: Sequence[SourceOptions]) -> Mix:
+    """The counts of the config."""
+    return Mix({source.name: source.count for source in sources})
+
+
+def contingency(sources: Sequence[SourceOptions], shares: Contingency, failed: Mapping[str, str]) -> Mix:
+    """The mix without the sources that failed.
+
+    Each kind gets its share of the total, divided among its sources as the config divides it. What a kind cannot give,
+    because it has no source that works or no more structures, goes to the traditional sources. The user's own files
+    (``kind`` ``"own"``) keep their count and are not part of the total.
+
+    Parameters
+    ----------
+    sources
+        As the config asks for them, the failed ones among them.
+    shares
+        By kind.
+    failed
+        Why, by name.
+
+    Raises
+    ------
+    InputError
+        If the config holds no traditional source.
+    """
+    working = {kind: [s for s in sources if s.kind == kind and s.name not in failed] for kind in KINDS}
+    if not working["traditional"]:
+        raise InputError(
+            f"{'; '.join(f'{name}: {why}' for name, why in failed.items())}\n"
+            "  and the config has no traditional source that could take over; add one, such as\n"
+            "    - source: crystals\n      count: 100"
+        )
+    total = sum(s.count for s in sources if s.kind in KINDS)
+    counts = {s.name: s.count if s.kind == "own" else 0 for s in sources}
+    left = total
+    for kind in ("generative", "benchmark"):
+        wanted = round(getattr(shares, kind) * total)
+        most = {s.name: s.available() for s in working[kind]}
+        for name, count in _divided(wanted, working[kind]).items():
+            limit = most[name]
+            counts[name] = count if limit is None else min(count, limit)
+            left -= counts[name]
+    counts.update(_divided(left, working["traditional"]))
+    return Mix(counts, dict(failed))
+
+
+def without_missing(sources: Sequence[SourceOptions], shares: Contingency, mix: Mix) -> Mix:
+    """The mix without generative sources that cannot run here; the same where none is missing."""
+    missing = {s.name: why for s in mix.apply(sources) if s.kind == "generative" and (why := s.missing()) is not None}
+    return contingency(sources, shares, {**mix.failed, **missing}) if missing else mix
+
+
+def too_few(source: SourceOptions, candidates: int, accepted: int, shares: Contingency) -> str | None:
+    """Why a generative source has failed, after the first 64 candidates at the earliest; None where it has not."""
+    if source.kind != "generative" or candidates < JUDGED_AFTER or accepted >= shares.min_success * candidates:
+        return None
+    return f"{accepted} of its first {candidates} candidates became structures, at least {shares.min_success:.0%} are asked"
+
+
+def read_mix(path: Path) -> Mix | None:
+    """The mix that an earlier start of the run settled on, or None."""
+    return Mix(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def as_json(mix: Mix) -> str:
+    """For ``structures/mix.json``."""
+    return json.dumps(asdict(mix), indent=2, ensure_ascii=False)
+
+
+def _divided(total: int, sources: Sequence[SourceOptions]) -> dict[str, int]:
+    """A total among sources as their counts are to each other, by the largest remainder."""
+    if not sources:
+        return {}
+    exact = np.array([s.count for s in sources], dtype=float)
+    exact *= total / exact.sum()
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(-(exact - counts), kind="stable")[: total - counts.sum()]] += 1
+    return {s.name: int(count) for s, count in zip(sources, counts, strict=True)}
