@@ -52,6 +52,14 @@ BENCHMARK = {"source": "benchmark", "count": 3}
         (sources(), ["generate.sources"]),
         (sources(BENCHMARK, BENCHMARK), ["two sources are named benchmark", "'label'"]),
         (sources({"source": "perturb", "count": 3}), ["'perturb' copies earlier sources", "cannot come first"]),
+        (
+            sources(BENCHMARK, {"source": "perturb", "count": 3, "parents": ["benchmrk"]}),
+            ["'perturb' starts from 'benchmrk'", "did you mean 'benchmark'"],
+        ),
+        (
+            sources(BENCHMARK, {"source": "md", "count": 3, "parents": ["trees"]}, {"source": "trees", "count": 3}),
+            ["'md' starts from 'trees', no source before it"],
+        ),
         (sources({"source": "files", "count": 3}), ["generate.sources.0.paths", "missing"]),
         ({"generate": {"elements": ["Xx", "H"], **GOOD["generate"]}}, ["generate.elements", "not a chemical symbol: Xx"]),
         ({"generate": {}}, ["generate.sources", "missing"]),

@@ -124,6 +124,12 @@ class GenerateConfig(Section):
             raise ValueError(f"two sources are named {', '.join(twice)}; give one of them another 'label'")
         if self.sources[0].derived:
             raise ValueError(f"the source '{names[0]}' copies earlier sources, so it cannot come first")
+        for k, source in enumerate(self.sources):
+            for parent in getattr(source, "parents", ()):
+                if parent not in names[:k]:
+                    raise ValueError(
+                        f"'{names[k]}' starts from '{parent}', no source before it; {nearest(parent, names[:k])}"
+                    )
         return self
 
     def resolved_sources(self, teacher: TeacherOptions | None = None) -> list[SourceOptions]:

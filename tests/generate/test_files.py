@@ -61,6 +61,19 @@ class TestMolecules:
 
 
 class TestFormats:
+    @pytest.mark.parametrize("selective", [False, True])
+    @pytest.mark.parametrize("direct", [False, True])
+    def test_every_kind_of_poscar(self, tmp_path, selective, direct):
+        from ase.constraints import FixAtoms
+
+        salt = bulk("NaCl", "rocksalt", a=5.64) * (1, 1, 3)
+        salt.set_constraint(FixAtoms([1]) if selective else None)
+        for ending, options in (("new", {}), ("old", {"vasp5": False}), ("sorted", {"sort": True})):
+            path = tmp_path / f"{ending}.vasp"
+            ase.io.write(path, salt, format="vasp", direct=direct, **options)
+            path.write_text(path.read_text().rstrip())  # editors leave the last line without an end
+            assert [len(s) for s in frames(path)] == [6]
+
     @pytest.mark.parametrize("name", ["a.cif", "POSCAR", "a.xsf", "a.traj", "a.json", "a.xyz", "a.db"])
     def test_what_ase_writes_is_read(self, tmp_path, name):
         silicon = bulk("Si", cubic=True)
@@ -156,6 +169,29 @@ class TestFormats:
             for name in ("CH4", "H2O"):
                 database.write(molecule(name))
         assert [s.formula for s in frames(tmp_path / "a.db")] == ["CH4", "H2O"]
+
+
+@pytest.mark.parametrize("name", ["a.cif", "a.extxyz", "a.xyz", "POSCAR", "a.sdf", "a.traj"])
+def test_a_file_that_is_cut_anywhere_is_whole_or_refused(tmp_path, name):
+    if name == "a.sdf":
+        (tmp_path / name).write_text(mol_block("CO", hydrogens=True))
+    else:
+        kinds = {"POSCAR": "vasp", "a.xyz": "xyz"}
+        ase.io.write(tmp_path / name, bulk("NaCl", "rocksalt", a=5.64), format=kinds.get(name))
+    (whole,) = frames(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    for stop in range(1, len(content), 3):
+        cut = tmp_path / f"{stop:06d}"
+        cut.mkdir()
+        (cut / name).write_bytes(content[:stop])
+    ase.io.write(tmp_path / "good.xyz", molecule("CH4"))
+    _, *found = frames(tmp_path / "good.xyz", *sorted(path for path in tmp_path.iterdir() if path.is_dir()))
+    assert len(found) > 20
+    for frame in found:
+        if isinstance(frame, Structure):
+            np.testing.assert_array_equal(frame.atomic_numbers, whole.atomic_numbers)
+            np.testing.assert_allclose(frame.positions, whole.positions, atol=1e-6)
+            np.testing.assert_allclose(frame.cell, whole.cell, atol=1e-6)
 
 
 class TestFolders:

@@ -16,11 +16,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from potstill.generate.texts import TEXT_KINDS, Spans, TextKind
+from potstill.generate.texts import TEXT_KINDS, Spans, TextKind, check_poscar
 from potstill.generate.unusable import UnusableError, quiet, structure_from
 from potstill.types import Structure
 
 COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+CHECKS = {"vasp": check_poscar}  # of single structures, by the name of ASE's format
 DECODED = (".json", ".mson", ".yaml", ".yml")  # in names of files that pymatgen would build any object from
 DATASETS = (".h5", ".hdf5")
 DATABASES = (".db", ".aselmdb")
@@ -104,8 +105,8 @@ class DatasetFrames:
 class OneFrame:
     """A format of one structure, read when it is asked for."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, format_name: str) -> None:
+        self._path, self._check = path, CHECKS.get(format_name)
 
     def __len__(self) -> int:
         return 1
@@ -113,6 +114,8 @@ class OneFrame:
     def frame(self, k: int) -> Structure:
         from ase.io import read
 
+        if self._check and self._path.suffix not in COMPRESSED:
+            self._check(self._path.read_text(encoding="utf-8", errors="replace"))
         with quiet():
             try:
                 atoms = read(self._path, do_not_split_by_at_sign=True)
@@ -154,7 +157,7 @@ def _foreign(path: Path) -> Frames:
         if atoms is None:
             raise UnusableError("unknown_format", "neither ASE nor pymatgen knows this format")
         return HeldFrames([structure_from(atoms)])
-    return OneFrame(path) if found.single else HeldFrames(list(_until_it_fails(_images(path))))
+    return OneFrame(path, found.name) if found.single else HeldFrames(list(_until_it_fails(_images(path))))
 
 
 def _database(path: Path) -> Iterator[Structure | Exception]:

@@ -6,6 +6,7 @@ Enters a file, leaves where its pieces start and end, so that a frame is parsed 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -71,12 +72,51 @@ def parse_xyz(text: str) -> Structure:
         raise UnusableError("no_atoms", f"{stated} atoms are stated")
     if stated != found:
         raise UnusableError("wrong_count", f"{stated} atoms are stated, {found} lines follow")
+    if not text.endswith("\n") and _last_number_is_cut(rest[1:]):
+        raise UnusableError("unreadable", "the file ends within its last number")
     atoms = next(iter(read_xyz(io.StringIO(text.rstrip() + "\n"), 0)))
     record = atoms.info.get("record_hex")
     if record is None:
         return structure_from(atoms)
     known = json.loads(bytes.fromhex(str(record)[1:]))
     return structure_from(atoms, family=known["family"], generator_metadata=known["generator_metadata"])
+
+
+def _last_number_is_cut(rows: list[str]) -> bool:
+    """Whether all numbers of a table have the same number of decimals, and the very last has fewer."""
+    *decimals, last = [len(word.partition(".")[2]) for row in rows for word in row.split()[1:]] or [0]
+    return bool(decimals) and len(set(decimals)) == 1 and last < decimals[0]
+
+
+def check_poscar(text: str) -> None:
+    """Compare the rows of a POSCAR with its counts: ASE takes a row of one number for three times that number.
+
+    Raises
+    ------
+    UnusableError
+        If a row is missing or is no position.
+    """
+    lines = text.splitlines()
+    at = next((k for k in (5, 6) if k < len(lines) and lines[k].split()[:1] and lines[k].split()[0].isdigit()), None)
+    if at is None:
+        raise UnusableError("unreadable", "there are no counts of atoms in its sixth or seventh line")
+    stated = sum(int(word) for word in itertools.takewhile(str.isdigit, lines[at].split()))
+    selective = len(lines) > at + 1 and lines[at + 1].strip()[:1] in ("S", "s")
+    rows = lines[at + 2 + selective :][:stated]
+    found = sum(_is_position(row.split()[:3]) for row in rows)
+    if stated != found:
+        raise UnusableError("wrong_count", f"{stated} atoms are stated, {found} positions follow")
+    if len(rows) == stated and not text.endswith("\n") and rows[-1] is lines[-1]:
+        words = [f"X {' '.join(row.split()[:3])}" for row in rows]
+        if len(rows[-1].split()) == 3 and _last_number_is_cut(words):
+            raise UnusableError("unreadable", "the file ends within its last number")
+
+
+def _is_position(words: list[str]) -> bool:
+    try:
+        return len([float(word) for word in words]) == 3
+    except ValueError:
+        return False
 
 
 def cif_spans(file: BinaryIO) -> Spans:
