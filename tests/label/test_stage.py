@@ -14,9 +14,10 @@ from potstill.config import SplitConfig
 from potstill.dataset import Dataset, merge, open_dataset, write_part
 from potstill.errors import DatasetError, PotstillError
 from potstill.label import stage
+from potstill.label.batching import label_each
 from potstill.label.classical import EMT, LennardJones
 from potstill.label.stage import LabelTask, ask, assemble, label, label_structures
-from potstill.label.teacher import TeacherOptions, label_each
+from potstill.label.teacher import TeacherOptions
 from potstill.types import Labels, Refused, Structure, Teacher
 
 

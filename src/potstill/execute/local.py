@@ -26,6 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+WORKER_VARIABLE = "POTSTILL_WORKER"  # number of a worker process, from 0
 MAX_POOL_FAILURES = 3
 
 
