@@ -23,6 +23,7 @@ from potstill.generate.molecules import Molecules
 from potstill.generate.perturb import Perturb
 from potstill.generate.source import SourceOptions
 from potstill.label.classical import EMT, LennardJones
+from potstill.label.orb import OrbV2, OrbV3
 from potstill.label.sevennet import SevenNet
 from potstill.label.teacher import TeacherOptions
 from potstill.registry import nearest, plugins
@@ -38,6 +39,8 @@ SOURCES: dict[str, type[SourceOptions]] = {
 }
 TEACHERS: dict[str, type[TeacherOptions]] = {
     "sevennet": SevenNet,
+    "orb-v2": OrbV2,
+    "orb-v3": OrbV3,
     "lennard-jones": LennardJones,
     "emt": EMT,
     **plugins("teachers"),
