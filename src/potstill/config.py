@@ -22,6 +22,7 @@ from potstill.generate.files import Files
 from potstill.generate.molecules import Molecules
 from potstill.generate.perturb import Perturb
 from potstill.generate.source import SourceOptions
+from potstill.label.chgnet import CHGNet
 from potstill.label.classical import EMT, LennardJones
 from potstill.label.orb import OrbV2, OrbV3
 from potstill.label.sevennet import SevenNet
@@ -39,6 +40,7 @@ SOURCES: dict[str, type[SourceOptions]] = {
 }
 TEACHERS: dict[str, type[TeacherOptions]] = {
     "sevennet": SevenNet,
+    "chgnet": CHGNet,
     "orb-v2": OrbV2,
     "orb-v3": OrbV3,
     "lennard-jones": LennardJones,
