@@ -22,11 +22,13 @@ from potstill.generate.files import Files
 from potstill.generate.molecules import Molecules
 from potstill.generate.perturb import Perturb
 from potstill.generate.source import SourceOptions
+from potstill.label.calculator import AseCalculator
 from potstill.label.chgnet import CHGNet
 from potstill.label.classical import EMT, LennardJones
 from potstill.label.orb import OrbV2, OrbV3
 from potstill.label.sevennet import SevenNet
 from potstill.label.teacher import TeacherOptions
+from potstill.label.xtb import XTB
 from potstill.registry import nearest, plugins
 from potstill.student.config import Backend, StudentConfig
 
@@ -43,6 +45,8 @@ TEACHERS: dict[str, type[TeacherOptions]] = {
     "chgnet": CHGNet,
     "orb-v2": OrbV2,
     "orb-v3": OrbV3,
+    "xtb": XTB,
+    "ase": AseCalculator,
     "lennard-jones": LennardJones,
     "emt": EMT,
     **plugins("teachers"),
@@ -313,7 +317,12 @@ def _anchor(config: Config, folder: Path) -> Config:
                 raise InputError(f"generate.sources: the source '{source.name}' names {path}, which does not exist")
         sources.append(source.model_copy(update=update))
     generate = config.generate.model_copy(update={"sources": tuple(sources)})
-    return config.model_copy(update={"generate": generate})
+    teacher = config.label.teacher
+    weights = getattr(teacher, "weights", "")  # a name, or the path of a file
+    if weights and (folder / weights).is_file():
+        teacher = teacher.model_copy(update={"weights": str((folder / weights).resolve())})
+    label = config.label.model_copy(update={"teacher": teacher})
+    return config.model_copy(update={"generate": generate, "label": label})
 
 
 def dump_config(config: Config) -> str:
