@@ -25,6 +25,7 @@ from potstill.generate.source import SourceOptions
 from potstill.label.calculator import AseCalculator
 from potstill.label.chgnet import CHGNet
 from potstill.label.classical import EMT, LennardJones
+from potstill.label.mace import MACE
 from potstill.label.orb import OrbV2, OrbV3
 from potstill.label.sevennet import SevenNet
 from potstill.label.teacher import TeacherOptions
@@ -45,6 +46,7 @@ TEACHERS: dict[str, type[TeacherOptions]] = {
     "chgnet": CHGNet,
     "orb-v2": OrbV2,
     "orb-v3": OrbV3,
+    "mace": MACE,
     "xtb": XTB,
     "ase": AseCalculator,
     "lennard-jones": LennardJones,
