@@ -110,6 +110,9 @@ class LabelConfig(Section):
     max_force_ev_per_angstrom: Annotated[
         float, Field(gt=0, description="a structure with a larger force on any atom is refused")
     ] = 30.0
+    timeout_seconds_per_structure: Annotated[
+        float | None, Field(gt=0, description="a structure that takes the teacher longer is refused; no limit where null")
+    ] = 120.0
     structures_per_task: Annotated[
         int, Field(gt=0, le=10_000, description="structures in one part file; a kill costs at most one part per worker")
     ] = 32

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from potstill.execute.local import WORKER_VARIABLE
+from potstill.execute.worker import WORKER_VARIABLE
 from potstill.registry import symbols_of
 from potstill.types import Array, Labels, Refused, Structure
 

@@ -156,5 +156,6 @@ def _safe_loading_stays() -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(UNSAFE, None)
+        os.environ.pop(UNSAFE, None)
+        if before is not None:
+            os.environ[UNSAFE] = before
