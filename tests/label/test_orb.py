@@ -10,6 +10,7 @@ import torch
 
 from potstill.errors import InputError
 from potstill.label import load_teacher
+from potstill.label.floor import force_floor
 from potstill.testing import check_teacher, ethanol, lone_crystal, one_atom, rattled, rocksalt, slab, triclinic, water, wire
 from potstill.types import Labels, Refused
 
@@ -122,3 +123,14 @@ def test_weights_that_are_not_those(checkpoints, tmp_path, fault):
         load_teacher("orb-v3", model="orb-v3-direct-20-omat", weights=str(path), device="cpu")
     assert "curl -LO" in str(caught.value)
     assert "orb-v3-direct-20-omat" in str(caught.value)
+
+
+def test_direct_forces_have_a_part_of_no_potential_and_conservative_ones_have_none(checkpoints):
+    floors = {}
+    for model in ("orb-v3-direct-20-omat", "orb-v3-conservative-inf-mpa"):
+        teacher = load_teacher(**MODELS[model], weights=str(checkpoints[model]), device="cpu", precision="float64")
+        floors[model] = force_floor(teacher, [rattled(water()), rattled(triclinic())], directions=4)
+    direct, conservative = floors.values()
+    assert direct.curl > 1e-2 * direct.forces
+    assert conservative.curl < 1e-3 * conservative.forces
+    assert max(direct.net_force, direct.net_torque) < 1e-6  # which this model takes away by itself
