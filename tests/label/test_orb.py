@@ -11,7 +11,7 @@ import torch
 from potstill.errors import InputError
 from potstill.label import load_teacher
 from potstill.label.floor import force_floor
-from potstill.testing import check_teacher, ethanol, lone_crystal, one_atom, rattled, rocksalt, slab, triclinic, water, wire
+from potstill.testing import check_teacher, ethanol, lone_crystal, one_atom, rattled, slab, triclinic, water, wire
 from potstill.types import Labels, Refused
 
 pytest.importorskip("orb_models")
@@ -22,7 +22,7 @@ pytestmark = [  # of orb-models itself and of what fetches files for it
 MODELS = {
     "orb-v2": {"name": "orb-v2"},
     "orb-v3-direct-20-omat": {"name": "orb-v3", "model": "orb-v3-direct-20-omat"},
-    "orb-v3-conservative-inf-mpa": {"name": "orb-v3", "model": "orb-v3-conservative-inf-mpa"},
+    "orb-v3-conservative-20-omat": {"name": "orb-v3", "model": "orb-v3-conservative-20-omat"},
 }
 
 
@@ -33,7 +33,7 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
     makers = {
         "orb-v2": pretrained.orb_v2_architecture,
         "orb-v3-direct-20-omat": pretrained.orb_v3_direct_architecture,
-        "orb-v3-conservative-inf-mpa": pretrained.orb_v3_conservative_architecture,
+        "orb-v3-conservative-20-omat": pretrained.orb_v3_conservative_architecture,
     }
     folder = tmp_path_factory.mktemp("weights")
     with torch.random.fork_rng(devices=[]):
@@ -55,9 +55,9 @@ def test_the_kit(teachers, model):
 
 
 def test_forces_and_stress_of_the_conservative_model_are_slopes_in_float64(checkpoints):
-    model = "orb-v3-conservative-inf-mpa"
+    model = "orb-v3-conservative-20-omat"
     teacher = load_teacher(**MODELS[model], weights=str(checkpoints[model]), device="cpu", precision="float64")
-    check_teacher(teacher, [rattled(water()), rattled(rocksalt())], equivariant=False)
+    check_teacher(teacher, [rattled(water()), rattled(triclinic())], equivariant=False)
     assert torch.get_default_dtype() == torch.float32
 
 
@@ -77,7 +77,7 @@ def test_the_same_as_the_calculator_of_the_package(teachers, model):
 
 
 def test_what_is_periodic_along_some_axes_or_none(teachers):
-    teacher = teachers["orb-v3-conservative-inf-mpa"]
+    teacher = teachers["orb-v3-conservative-20-omat"]
     molecule = rattled(water())
     sheet = rattled(slab())
     padded = sheet.with_(cell=sheet.cell * [[1], [1], [3]])
@@ -116,7 +116,7 @@ def test_weights_that_are_not_those(checkpoints, tmp_path, fault):
     content = {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"<html>404</html>"}.get(fault)
     path = tmp_path / "weights.ckpt"
     if content is None:
-        path = checkpoints["orb-v2" if fault == "other generation" else "orb-v3-conservative-inf-mpa"]
+        path = checkpoints["orb-v2" if fault == "other generation" else "orb-v3-conservative-20-omat"]
     else:
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"cannot be read from .*") as caught:
@@ -127,7 +127,7 @@ def test_weights_that_are_not_those(checkpoints, tmp_path, fault):
 
 def test_direct_forces_have_a_part_of_no_potential_and_conservative_ones_have_none(checkpoints):
     floors = {}
-    for model in ("orb-v3-direct-20-omat", "orb-v3-conservative-inf-mpa"):
+    for model in ("orb-v3-direct-20-omat", "orb-v3-conservative-20-omat"):
         teacher = load_teacher(**MODELS[model], weights=str(checkpoints[model]), device="cpu", precision="float64")
         floors[model] = force_floor(teacher, [rattled(water()), rattled(triclinic())], directions=4)
     direct, conservative = floors.values()

@@ -31,6 +31,10 @@ class AseCalculator(TeacherOptions):
     direct_forces: Annotated[bool, Field(description="whether its forces are predicted and no slope of the energy")] = False
     precision: Annotated[Literal["float32", "float64"], Field(description="in which it computes")] = "float64"
 
+    @classmethod
+    def example(cls) -> AseCalculator:
+        return cls(calculator="ase.calculators.emt:EMT")
+
     @property
     def conservative(self) -> bool:
         return not self.direct_forces

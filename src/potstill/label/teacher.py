@@ -54,6 +54,11 @@ class TeacherOptions(BaseModel, ABC):
         """Package and extra that must be installed, or None."""
         return None
 
+    @classmethod
+    def example(cls) -> TeacherOptions:
+        """Options that are enough to try it with."""
+        return cls()
+
     @property
     def conservative(self) -> bool:
         """Whether forces and stress are the slope of the energy; False where a model predicts them by themselves."""
