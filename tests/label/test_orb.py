@@ -57,7 +57,7 @@ def test_the_kit(teachers, model):
 def test_forces_and_stress_of_the_conservative_model_are_slopes_in_float64(checkpoints):
     model = "orb-v3-conservative-20-omat"
     teacher = load_teacher(**MODELS[model], weights=str(checkpoints[model]), device="cpu", precision="float64")
-    check_teacher(teacher, [rattled(water()), rattled(triclinic())], equivariant=False)
+    check_teacher(teacher, [rattled(triclinic())], equivariant=False)
     assert torch.get_default_dtype() == torch.float32
 
 

@@ -42,7 +42,7 @@ class CHGNet(TeacherOptions):
     name: Literal["chgnet"] = "chgnet"
     weights: Annotated[str, Field(description="0.3.0, r2scan, 0.2.0, or the path of a checkpoint")] = "0.3.0"
     device: Device = "auto"
-    atoms_per_batch: AtomsPerBatch = 256
+    atoms_per_batch: AtomsPerBatch = 64
 
     def requires(self) -> tuple[str, str] | None:
         return "chgnet", "chgnet"

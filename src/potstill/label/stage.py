@@ -22,6 +22,7 @@ import numpy as np
 from potstill.dataset import Dataset, merge, split_by_family, write_part
 from potstill.errors import DatasetError, PotstillError
 from potstill.execute import expect_within, run_tasks
+from potstill.execute.memory import keep_freed_memory
 from potstill.label.batching import asking
 from potstill.label.losses import LABELLING, LOADING, Losses
 from potstill.label.tasks import LabelTask, tasks_of
@@ -242,6 +243,7 @@ def _teacher(options: TeacherOptions) -> Teacher:
 
 @lru_cache(maxsize=1)
 def _loaded(kind: type[TeacherOptions], options: str) -> Teacher:
+    keep_freed_memory()
     return kind.model_validate_json(options).load()
 
 
