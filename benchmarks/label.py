@@ -54,6 +54,7 @@ MOLECULES = ("CH3CH2OH", "C6H6", "CH3COOH", "C5H5N", "C4H4NH", "CH3SCH3", "C3H9N
 BATCH_SIZES = (1, 4, 8, 16, 32)
 ENERGY_AGREES = 2e-4  # eV per atom: float32, other order of sums
 STRUCTURES_PER_TASK = 16
+MOLECULES_PER_CRYSTAL = 40  # in the rows of workers, where xtb would be done before its workers have started
 
 
 def systems(name: str, copies: int, seed: int) -> list[Atoms]:
@@ -107,7 +108,7 @@ def measure_workers(name: str, options: TeacherOptions, copies: int) -> dict[str
     """One row: the stage with one worker and with two, each after its first tasks."""
     rates = {}
     with tempfile.TemporaryDirectory() as folder:
-        parents = systems(name, copies, 0)
+        parents = systems(name, copies * (MOLECULES_PER_CRYSTAL if name == "xtb" else 1), 0)
         structures = [
             Structure.from_ase(a, id=f"{k}", source="benchmark") for k, a in enumerate(parents[::2] + parents[1::2])
         ]

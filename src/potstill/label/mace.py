@@ -43,11 +43,8 @@ class MACE(TeacherOptions):
     device: Device = "auto"
     atoms_per_batch: AtomsPerBatch = 128
 
-    def requires(self) -> tuple[str, str] | None:
-        return "mace", "mace"
-
     def check_weights(self) -> None:
-        self._checkpoint()
+        self._checkpoint()  # also says that the package is missing: nobody else may import it, see _safe_loading_stays
 
     def load(self) -> Teacher:
         checkpoint = self._checkpoint()
