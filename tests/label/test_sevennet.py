@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk, molecule
 
 from potstill.errors import InputError
@@ -109,5 +112,13 @@ def test_a_batch_that_fails_is_halved_until_one_stands_alone(teacher, salt, monk
 def test_weights_that_are_not_there(tmp_path):
     with pytest.raises(InputError, match="no weights of the teacher 'sevennet'"):
         load_teacher("sevennet", weights=str(tmp_path / "no.pth"))
+    from sevenn import _const
+
+    (tmp_path / "half.pth").write_bytes(Path(_const.SEVENNET_0_11Jul2024).read_bytes()[:100_000])
+    with pytest.raises(InputError, match=r"(?s)cannot be read from .*half\.pth \(100,000 bytes\).*7net-0"):
+        load_teacher("sevennet", weights=str(tmp_path / "half.pth"))
+    torch.save({"config": {}}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"(?s)cannot be read from .*other\.pth.*that of another model"):
+        load_teacher("sevennet", weights=str(tmp_path / "other.pth"))
     with pytest.raises(InputError, match="device"):
         load_teacher("sevennet", device="gpu")

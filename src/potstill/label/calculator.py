@@ -74,7 +74,8 @@ class AseCalculator(TeacherOptions):
             ) from error
         for name in attribute.split("."):
             if not hasattr(found, name):
-                raise InputError(f"label.teacher.calculator: no '{name}' in '{module}'; {nearest(name, dir(found))}")
+                public = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
+                raise InputError(f"label.teacher.calculator: no '{name}' in '{module}'; {nearest(name, public)}")
             found = getattr(found, name)
         if not callable(found):
             kind = type(found).__name__
