@@ -41,6 +41,7 @@ from potstill.generate.trees import Trees
 from potstill.label.calculator import AseCalculator
 from potstill.label.chgnet import CHGNet
 from potstill.label.classical import EMT, LennardJones
+from potstill.label.extras import Extra
 from potstill.label.mace import MACE
 from potstill.label.orb import OrbV2, OrbV3
 from potstill.label.sevennet import SevenNet
@@ -162,9 +163,25 @@ class LabelConfig(Section):
     timeout_seconds_per_structure: Annotated[
         float | None, Field(gt=0, description="a structure that takes the teacher longer is refused; no limit where null")
     ] = 120.0
+    extra: Annotated[
+        tuple[Extra, ...],
+        Field(
+            description="what is stored of each atom beside the labels: local_energies, hessian_vector_products (twice more "
+            "questions to the teacher), force_disagreement (of the committee)"
+        ),
+    ] = ()
+    committee: Annotated[
+        tuple[AnyTeacher, ...], Field(description="further teachers, for the disagreement of the forces")
+    ] = ()
     structures_per_task: Annotated[
         int, Field(gt=0, le=10_000, description="structures in one part file; a kill costs at most one part per worker")
     ] = 32
+
+    @model_validator(mode="after")
+    def _committee_and_its_use(self) -> LabelConfig:
+        if bool(self.committee) != ("force_disagreement" in self.extra):
+            raise ValueError("a 'committee' and the extra 'force_disagreement' belong together: give both or none")
+        return self
 
 
 class SplitConfig(Section):
@@ -371,12 +388,16 @@ def _anchor(config: Config, folder: Path) -> Config:
                 raise InputError(f"generate.sources: the source '{source.name}' names {path}, which does not exist")
         sources.append(source.model_copy(update=update))
     generate = config.generate.model_copy(update={"sources": tuple(sources)})
-    teacher = config.label.teacher
+    teacher, *committee = (_anchor_weights(t, folder) for t in (config.label.teacher, *config.label.committee))
+    label = config.label.model_copy(update={"teacher": teacher, "committee": tuple(committee)})
+    return config.model_copy(update={"generate": generate, "label": label})
+
+
+def _anchor_weights(teacher: TeacherOptions, folder: Path) -> TeacherOptions:
     weights = getattr(teacher, "weights", "")  # a name, or the path of a file
     if weights and (folder / weights).is_file():
-        teacher = teacher.model_copy(update={"weights": str((folder / weights).resolve())})
-    label = config.label.model_copy(update={"teacher": teacher})
-    return config.model_copy(update={"generate": generate, "label": label})
+        return teacher.model_copy(update={"weights": str((folder / weights).resolve())})
+    return teacher
 
 
 def _absolute(path: Path) -> Path:

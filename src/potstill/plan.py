@@ -62,15 +62,17 @@ def missing_pieces(config: Config) -> list[str]:
     mix = without_missing(sources, config.generate.contingency, as_asked(sources))
     missing = [str(SourceFailedError(mix))] if mix.failed else []
     missing += [fault for source in mix.apply(sources) if (fault := source.missing()) is not None]
-    teacher = config.label.teacher.requires()
-    if teacher is not None:
+    teachers = (config.label.teacher, *config.label.committee)
+    for teacher in teachers:
+        needed = teacher.requires()
+        if needed is not None:
+            try:
+                borrow(*needed, f"the teacher '{getattr(teacher, 'name', '')}'")
+            except PotstillError as error:
+                missing.append(str(error))
+    for teacher in teachers if not missing else ():
         try:
-            borrow(*teacher, f"the teacher '{getattr(config.label.teacher, 'name', '')}'")
-        except PotstillError as error:
-            missing.append(str(error))
-    if not missing:
-        try:
-            config.label.teacher.check_weights()
+            teacher.check_weights()
         except (InputError, MissingExtraError) as error:
             missing.append(str(error))
     return missing

@@ -50,11 +50,14 @@ class Labels:
         (n, 3) in eV/Å.
     stress
         (3, 3) symmetric, in eV/Å^3, ASE's sign (+ is tension); None unless periodic in three directions.
+    extra
+        What else is known of each atom, by name: (n, …) arrays such as ``local_energies``.
     """
 
     energy: float
     forces: Array
     stress: Array | None = None
+    extra: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

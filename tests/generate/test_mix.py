@@ -148,6 +148,15 @@ class TestStage:
         assert run(config(success=0.6, count=40), tmp_path, fallback=True) == {"dream": 40, "plain": 6, "perturb": 14}
         assert not (tmp_path / "mix.json").exists()
 
+    def test_what_a_source_cannot_give_is_made_by_the_next_traditional_one(self, tmp_path):
+        known = Benchmark(count=40, snapshots=0, max_atoms=4, elements=("Na", "Cl"))
+        asked = (Dream(count=60, success=-1.0), Plain(count=10), known, Perturb(count=10))
+        mixed = config().model_copy(update={"sources": asked})
+        taken = run(mixed, tmp_path, fallback=True)
+        assert 0 < taken["benchmark"] < 12
+        assert sum(taken.values()) == 120
+        assert taken["perturb"] > taken["plain"]
+
     def test_copies_of_other_parents_are_not_taken_for_these(self, tmp_path):
         first = run(config(count=20), tmp_path / "a")
         assert first["dream"] == 20

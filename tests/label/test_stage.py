@@ -97,6 +97,8 @@ class Config:
     def __init__(self, teacher: TeacherOptions) -> None:
         self.teacher, self.structures_per_task, self.max_force_ev_per_angstrom = teacher, 10, 30.0
         self.timeout_seconds_per_structure = 60.0
+        self.extra: tuple = ()
+        self.committee: tuple = ()
 
 
 LJ = LennardJones(sigma_angstrom=0.9)

@@ -13,43 +13,57 @@ from typing import Any
 import h5py
 import numpy as np
 
-from potstill.dataset.schema import ARRAY_COLUMNS, TEXT_COLUMNS, Column, packed
+from potstill.dataset.schema import Column, packed
 from potstill.types import Array
 
 GROUP = "blocks"
 BLOCK_STRUCTURES = 1024
-COLUMNS = (*ARRAY_COLUMNS, *TEXT_COLUMNS)
 
 
 def read_blocks(file: h5py.File) -> dict[str, Array]:
     """Checksums by path of the column; empty where a file of another program has none."""
-    paths = ("structures/ptr", *(c.path for c in COLUMNS))
-    return {path: file[f"{GROUP}/{path}"][:] for path in paths if f"{GROUP}/{path}" in file}
+    found: dict[str, Array] = {}
+
+    def note(path: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset):
+            found[path] = node[:]
+
+    if GROUP in file:
+        file[GROUP].visititems(note)
+    return found
 
 
-def faults_of(columns: Mapping[str, Any], ptr: Array, sums: Mapping[str, Array], blocks: Array | None = None) -> list[str]:
+def faults_of(
+    columns: Sequence[Column],
+    rows_by_path: Mapping[str, Any],
+    ptr: Array,
+    sums: Mapping[str, Array],
+    blocks: Array | None = None,
+) -> list[str]:
     """What differs from its checksum in some blocks.
 
     Parameters
     ----------
     columns
-        Rows by path, to be indexed by a slice.
+        To be looked at; those without rows or checksums are not.
+    rows_by_path
+        Of the columns, to be indexed by a slice.
     ptr
         (S + 1,) offsets of each structure's atoms.
     sums
-        Checksums of :func:`read_blocks`; columns without are not looked at.
+        Checksums of :func:`read_blocks`.
     blocks
         Numbers of the blocks; None for all.
     """
     faults = []
-    for column in COLUMNS:
-        if column.path not in columns or column.path not in sums:
+    for column in columns:
+        if column.path not in rows_by_path or column.path not in sums:
             continue
         rows = rows_of_blocks(ptr, column)
         if len(rows) != len(sums[column.path]):
             return [f"{column.path} has {len(rows)} blocks and {len(sums[column.path])} checksums"]
         chosen = range(len(rows)) if blocks is None else blocks.tolist()
-        wrong = [b for b in chosen if crc_of(columns[column.path][rows[b]]) != sums[column.path][b]]
+        wrong = [b for b in chosen if crc_of(rows_by_path[column.path][rows[b]]) != sums[column.path][b]]
         faults += [
             f"{column.path} differs from its checksum in structures {b * BLOCK_STRUCTURES} to "
             f"{min((b + 1) * BLOCK_STRUCTURES, len(ptr) - 1) - 1}"

@@ -150,9 +150,9 @@ def write_subset(dataset: Dataset, indices: Array, target: Path) -> None:
     _refuse_existing(target)
     n_atoms = int((dataset.ptr[indices + 1] - dataset.ptr[indices]).sum())
     texts = (dataset.text(column.path)[indices] for column in TEXT_COLUMNS)
-    expected = bytes_expected(len(indices), n_atoms, texts)
+    expected = bytes_expected(len(indices), n_atoms, texts, dataset.extra)
     with sealed(target) as temporary, open_for_writing(temporary, expected) as file:
-        writer = Writer(file, len(indices), n_atoms, labelled=dataset.labelled)
+        writer = Writer(file, len(indices), n_atoms, labelled=dataset.labelled, extra=dataset.extra)
         copy(dataset, indices, writer)
         splits = None if dataset.splits is None else dataset.splits[indices]
         writer.finish(attributes=_subset_attributes(dataset), splits=splits)

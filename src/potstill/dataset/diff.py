@@ -13,7 +13,7 @@ import numpy as np
 from potstill.dataset.blocks import BLOCK_STRUCTURES
 from potstill.dataset.read import Dataset
 from potstill.dataset.records import atoms_of
-from potstill.dataset.schema import ARRAY_COLUMNS, TEXT_COLUMNS, Column
+from potstill.dataset.schema import TEXT_COLUMNS, Column
 from potstill.errors import DatasetError
 from potstill.types import Array
 from potstill.units import UNITS
@@ -105,7 +105,7 @@ def diff_datasets(first: Dataset, second: Dataset) -> Difference:
         only_second=tuple(name for name in place if name not in names),
         reordered=bool((np.diff(theirs) < 0).any()),
         changes=tuple(_changes(first, second, ours, theirs)),
-        columns=tuple(c.path for c in ARRAY_COLUMNS if first.has(c.path) != second.has(c.path))
+        columns=tuple(sorted({c.path for c in first.columns} ^ {c.path for c in second.columns}))
         + (("splits/part",) if (first.splits is None) != (second.splits is None) else ()),
         attributes={
             name: (str(first.attributes.get(name, "")), str(second.attributes.get(name, "")))
@@ -156,8 +156,8 @@ def _changes(first: Dataset, second: Dataset, ours: Array, theirs: Array) -> lis
         sizes = [np.take(d.ptr, i + 1) - np.take(d.ptr, i) for d, i in ((first, a), (second, b))]
         note(SIZE, "atoms", a, np.abs(sizes[0] - sizes[1]).astype(np.float64))
         same = sizes[0] == sizes[1]
-        for column in ARRAY_COLUMNS:
-            if first.has(column.path) and second.has(column.path):
+        for column in first.columns:
+            if second.has(column.path):
                 chosen = same if column.per_atom else slice(None)
                 x, y = (_rows(d, column, i[chosen]) for d, i in ((first, a), (second, b)))
                 starts = np.cumsum(sizes[0][same]) - sizes[0][same] if column.per_atom else np.arange(len(a))

@@ -12,7 +12,7 @@ import numpy as np
 from potstill.dataset.blocks import BLOCK_STRUCTURES
 from potstill.dataset.read import Dataset
 from potstill.dataset.records import atoms_of
-from potstill.dataset.schema import ARRAY_COLUMNS, TEXT_COLUMNS, open_for_writing
+from potstill.dataset.schema import TEXT_COLUMNS, Column, extra_columns_of, open_for_writing
 from potstill.dataset.seal import sealed
 from potstill.dataset.write import Writer, bytes_expected, refusals_as_text
 from potstill.errors import DatasetError
@@ -59,14 +59,19 @@ def merge(
     for part, size in zip(parts, sizes, strict=True):
         if size[2] != labelled:
             raise DatasetError(f"of {parts[0]} and {part} one has labels and the other has none: do not mix runs")
-    n_structures, n_atoms = (sum(size[k] for size in sizes) for k in (0, 1))
+    extra = [size[3] for size in sizes if size[0]]
+    for part, size in zip(parts, sizes, strict=True):
+        if size[0] and size[3] != extra[0]:
+            names = [", ".join(c.path for c in columns) or "nothing" for columns in (extra[0], size[3])]
+            raise DatasetError(f"parts hold {names[0]} beside the labels, but {part} holds {names[1]}: do not mix runs")
+    n_structures, n_atoms = sum(size[0] for size in sizes), sum(size[1] for size in sizes)
     before = [] if refused_before is None else [refused_before]
     texts = refusals_as_text(refused or ())
     for file in before:
         _add_refusals(Dataset(file), texts)
     expected = sum(file.stat().st_size for file in (*before, *parts)) + bytes_expected(n_structures, 0, texts.values())
     with sealed(path) as temporary, open_for_writing(temporary, expected) as file:
-        writer = Writer(file, n_structures, n_atoms, labelled=labelled)
+        writer = Writer(file, n_structures, n_atoms, labelled=labelled, extra=extra[0] if extra else ())
         for part, take in zip(parts, takes, strict=True):
             try:
                 dataset = Dataset(part)
@@ -91,18 +96,17 @@ def copy(dataset: Dataset, indices: Array, writer: Writer) -> None:
         dataset.check(some)
         ptr, atoms = atoms_of(dataset.ptr, some)
         rows: dict[str, Any] = {c.path: dataset.text(c.path)[some] for c in TEXT_COLUMNS}
-        for column in ARRAY_COLUMNS:
-            if dataset.has(column.path):
-                rows[column.path] = dataset.column(column.path).take(atoms if column.per_atom else some, axis=0)
+        for column in dataset.columns:
+            rows[column.path] = dataset.column(column.path).take(atoms if column.per_atom else some, axis=0)
         writer.append(np.diff(ptr), rows)
 
 
-def _size(part: Path, take: Array | None) -> tuple[int, int, bool]:
-    """Structures, atoms, and whether there are labels, without a look at anything else."""
+def _size(part: Path, take: Array | None) -> tuple[int, int, bool, tuple[Column, ...]]:
+    """Structures, atoms, whether there are labels, and what else is known of atoms, without a look at anything else."""
     with h5py.File(part, "r") as file:
         sizes = np.diff(file["structures/ptr"][:])
         sizes = sizes if take is None else sizes[take]
-        return len(sizes), int(sizes.sum()), "structures/energy" in file
+        return len(sizes), int(sizes.sum()), "structures/energy" in file, extra_columns_of(file)
 
 
 def _add_refusals(dataset: Dataset, texts: dict[str, list[str]]) -> None:

@@ -24,8 +24,10 @@ from potstill.dataset.schema import (
     REFUSED_COLUMNS,
     SCHEMA_VERSION,
     TEXT_COLUMNS,
+    Column,
     checksum,
     datasets_of,
+    extra_columns_of,
 )
 from potstill.dataset.sequence import StructureSequence
 from potstill.errors import DatasetError, InputError
@@ -79,7 +81,9 @@ class Dataset(StructureSequence):
             raise DatasetError(f"{self.path} lacks {', '.join(missing)}")
         with self.path.open("rb") as opened:  # one map for all columns: a folder may have hundreds of files
             memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-        self._columns = {c.path: _view(file[c.path], memory) for c in ARRAY_COLUMNS if c.path in file}
+        self.extra = extra_columns_of(file)
+        self.columns = (*(c for c in ARRAY_COLUMNS if c.path in file), *self.extra)
+        self._columns = {c.path: _view(file[c.path], memory) for c in self.columns}
         refusals = REFUSED_COLUMNS if "refused" in file else ()
         self.ptr: Array = file["structures/ptr"][:]
         self._text = _Texts(self.path, [c.path for c in (*TEXT_COLUMNS, *refusals)])
@@ -95,9 +99,9 @@ class Dataset(StructureSequence):
             raise DatasetError(f"{self.path} is damaged: structures/ptr does not fit its {atoms} atoms")
         if "structures/ptr" in self._sums and crc_of(self.ptr) != self._sums["structures/ptr"][0]:
             raise DatasetError(f"{self.path} is damaged: structures/ptr differs from its checksum")
-        for column in ARRAY_COLUMNS:
+        for column in self.columns:
             rows = atoms if column.per_atom else len(self)
-            if column.path in self._columns and len(self._columns[column.path]) != rows:
+            if len(self._columns[column.path]) != rows:
                 raise DatasetError(f"{self.path}: {column.path} has another length than {rows}")
 
     def __len__(self) -> int:
@@ -137,7 +141,8 @@ class Dataset(StructureSequence):
             return None
         read = self._columns
         stress = np.array(read["structures/stress"][k], float) if read["structures/has_stress"][k] else None
-        return Labels(float(read["structures/energy"][k]), np.array(read["atoms/forces"][atoms], float), stress)
+        extra = {_name(c): np.array(read[c.path][atoms], float) for c in self.extra}
+        return Labels(float(read["structures/energy"][k]), np.array(read["atoms/forces"][atoms], float), stress, extra)
 
     @property
     def ids(self) -> Array:
@@ -197,10 +202,8 @@ class Dataset(StructureSequence):
         ptr, atoms = atoms_of(self.ptr, indices)
         return Records(
             ptr=ptr,
-            **{
-                c.path.rsplit("/", 1)[1]: self._columns[c.path].take(atoms if c.per_atom else indices, axis=0)
-                for c in ARRAY_COLUMNS
-            },
+            **{_name(c): self._columns[c.path].take(atoms if c.per_atom else indices, axis=0) for c in ARRAY_COLUMNS},
+            extra={_name(c): self._columns[c.path].take(atoms, axis=0) for c in self.extra},
         )
 
     def check(self, indices: Array) -> None:
@@ -221,7 +224,8 @@ class Dataset(StructureSequence):
             if whole.take(blocks).all():
                 continue
             new = np.unique(blocks[~whole[blocks]])
-            if faults := faults_of(self._columns if kind == "arrays" else self._text, self.ptr, self._sums, new):
+            columns, rows = (self.columns, self._columns) if kind == "arrays" else (TEXT_COLUMNS, self._text)
+            if faults := faults_of(columns, rows, self.ptr, self._sums, new):
                 raise DatasetError(f"{self.path} is damaged: {faults[0]}\n  see all with:  potstill verify {self.path}")
             whole[new] = True
 
@@ -288,6 +292,10 @@ def _view(dataset: h5py.Dataset, memory: mmap.mmap) -> Array:
     if offset is None:  # chunked or compressed by another program: plain read
         return np.asarray(dataset[:])
     return np.frombuffer(memory, dataset.dtype, dataset.size, offset).reshape(dataset.shape)
+
+
+def _name(column: Column) -> str:
+    return column.path.rsplit("/", 1)[1]
 
 
 def _plain(value: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +34,8 @@ class Records:
         (S, 3, 3) eV/Å^3, zero where ``has_stress`` is False.
     has_stress
         (S,) bool.
+    extra
+        (N, …) what else is known of each atom, by name.
     """
 
     ptr: Array
@@ -45,6 +47,7 @@ class Records:
     energy: Array
     stress: Array
     has_stress: Array
+    extra: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
     def of(cls, structures: Sequence[Structure]) -> Records:
@@ -68,6 +71,7 @@ class Records:
             energy=np.array([x.energy for x in labels], dtype=np.float64),
             stress=_joined([np.zeros((1, 3, 3)) if x.stress is None else x.stress[None] for x in labels], (3, 3)),
             has_stress=np.array([x.stress is not None for x in labels], dtype=bool),
+            extra={name: np.concatenate([x.extra[name] for x in labels]) for name in labels[0].extra} if labels else {},
         )
 
     def __len__(self) -> int:
@@ -81,6 +85,7 @@ class Records:
         return cls(
             ptr=np.concatenate([[0], np.cumsum(sizes)]),
             **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
+            extra={name: np.concatenate([part.extra[name] for part in parts]) for name in parts[0].extra},
         )
 
     def gather(self, indices: Array) -> Records:
@@ -88,7 +93,8 @@ class Records:
         ptr, atoms = atoms_of(self.ptr, indices)
         per_atom = {name: getattr(self, name).take(atoms, axis=0) for name in ("atomic_numbers", "positions", "forces")}
         rest = ("cell", "pbc", "energy", "stress", "has_stress")
-        return Records(ptr=ptr, **per_atom, **{name: getattr(self, name).take(indices, axis=0) for name in rest})
+        extra = {name: rows.take(atoms, axis=0) for name, rows in self.extra.items()}
+        return Records(ptr=ptr, **per_atom, **{n: getattr(self, n).take(indices, axis=0) for n in rest}, extra=extra)
 
 
 class Source(Protocol):

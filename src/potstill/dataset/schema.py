@@ -50,7 +50,25 @@ TEXT_COLUMNS = (
     Column("structures/family", "text"),
     Column("structures/generator_metadata", "text"),
 )
+EXTRA = "extra"  # group of what else is known of each atom; a reader that does not know one ignores it
+EXTRA_UNITS = {
+    "local_energies": "eV",
+    "hessian_directions": "1",
+    "hessian_products": "eV/Å^2",
+    "force_disagreement": "eV/Å",
+}
 REFUSED_COLUMNS = tuple(Column(f"refused/{name}", "text") for name in ("id", "source", "stage", "reason", "detail"))
+
+
+def extra_column(name: str, shape: tuple[int, ...]) -> Column:
+    """Column of something that is known of each atom beside the standard labels."""
+    return Column(f"{EXTRA}/{name}", "float32", shape, per_atom=True, label=True)
+
+
+def extra_columns_of(file: h5py.File) -> tuple[Column, ...]:
+    """Those that a file holds."""
+    names = sorted(file[EXTRA]) if EXTRA in file else []
+    return tuple(extra_column(name, file[f"{EXTRA}/{name}"].shape[1:]) for name in names)
 
 
 def open_for_writing(path: Path, expected_bytes: int) -> h5py.File:

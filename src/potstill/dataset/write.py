@@ -19,11 +19,15 @@ import numpy as np
 from potstill.dataset.blocks import BLOCK_STRUCTURES, GROUP, crc_of
 from potstill.dataset.schema import (
     ARRAY_COLUMNS,
+    EXTRA,
+    EXTRA_UNITS,
     REFUSED_COLUMNS,
     SCHEMA_VERSION,
     TEXT_COLUMNS,
+    Column,
     checksum,
     datasets_of,
+    extra_column,
     open_for_writing,
     packed,
     start_of_checksum,
@@ -53,13 +57,24 @@ class Writer:
         Of the whole file.
     labelled
         Whether it holds labels.
+    extra
+        Columns of what else is known of each atom.
     digests
         Whether each column as a whole gets a SHA-256 too, beside the CRC-32 of its blocks.
     """
 
-    def __init__(self, file: h5py.File, n_structures: int, n_atoms: int, *, labelled: bool, digests: bool = True) -> None:
+    def __init__(
+        self,
+        file: h5py.File,
+        n_structures: int,
+        n_atoms: int,
+        *,
+        labelled: bool,
+        extra: Sequence[Column] = (),
+        digests: bool = True,
+    ) -> None:
         self._file = file
-        self._columns = [c for c in (*ARRAY_COLUMNS, *TEXT_COLUMNS) if labelled or not c.label]
+        self._columns = [c for c in (*ARRAY_COLUMNS, *extra, *TEXT_COLUMNS) if labelled or not c.label]
         self._datasets: dict[str, h5py.Dataset] = {}
         self._digests: dict[str, Any] = {}
         self._blocks: dict[str, list[int]] = {column.path: [] for column in self._columns}
@@ -71,6 +86,8 @@ class Writer:
             shape = (n_atoms if column.per_atom else n_structures, *column.shape)
             dtype = text_dtype() if column in TEXT_COLUMNS else np.dtype(column.dtype)
             self._datasets[column.path] = file.create_dataset(column.path, shape, dtype)
+            if column in extra:
+                self._datasets[column.path].attrs["unit"] = EXTRA_UNITS.get(column.path.removeprefix(f"{EXTRA}/"), "")
             if digests:
                 self._digests[column.path] = start_of_checksum(shape)
 
@@ -186,16 +203,34 @@ def write_part(
     """
     sizes = np.array([len(s) for s in structures], dtype=np.int64)
     refusals = refusals_as_text(refused)
-    rows: dict[str, Any] = {c.path: [_VALUES[c.path](s) for s in structures] for c in TEXT_COLUMNS}
-    expected = bytes_expected(len(sizes), int(sizes.sum()), [*rows.values(), *refusals.values()])
+    texts = {c.path: [_VALUES[c.path](s) for s in structures] for c in TEXT_COLUMNS}
+    rows: dict[str, Any] = dict(texts)
     for column in ARRAY_COLUMNS if structures else ():
         if labelled or not column.label:
             join = np.concatenate if column.per_atom else np.array
             rows[column.path] = join([_VALUES[column.path](s) for s in structures])
+    extra = _extra_columns(structures) if labelled else ()
+    expected = bytes_expected(len(sizes), int(sizes.sum()), [*texts.values(), *refusals.values()], extra)
+    for column in extra:
+        rows[column.path] = _joined(column.path.removeprefix(f"{EXTRA}/"), structures)
     with sealed(path) as temporary, open_for_writing(temporary, expected) as file:
-        writer = Writer(file, len(sizes), int(sizes.sum()), labelled=labelled, digests=False)
+        writer = Writer(file, len(sizes), int(sizes.sum()), labelled=labelled, extra=extra, digests=False)
         writer.append(sizes, rows)
         writer.finish(attributes=attributes or {}, refused=refusals)
+
+
+def _extra_columns(structures: Sequence[Structure]) -> tuple[Column, ...]:
+    """What else is known of the atoms of all structures."""
+    first = _labels(structures[0]).extra if structures else {}
+    return tuple(extra_column(name, np.shape(first[name])[1:]) for name in sorted(first))
+
+
+def _joined(name: str, structures: Sequence[Structure]) -> Array:
+    for structure in structures:
+        found = _labels(structure).extra.get(name)
+        if found is None or len(found) != len(structure):
+            raise ValueError(f"structure {structure.id} has no {name} for each of its {len(structure)} atoms, the first has")
+    return np.concatenate([_labels(s).extra[name] for s in structures])
 
 
 def refusals_as_text(refused: Sequence[Refused]) -> dict[str, list[str]]:
@@ -203,10 +238,11 @@ def refusals_as_text(refused: Sequence[Refused]) -> dict[str, list[str]]:
     return {c.path: [getattr(r, c.path.rsplit("/", 1)[1]) for r in refused] for c in REFUSED_COLUMNS}
 
 
-def bytes_expected(n_structures: int, n_atoms: int, texts: Iterable[Iterable[str]]) -> int:
+def bytes_expected(n_structures: int, n_atoms: int, texts: Iterable[Iterable[str]], extra: Sequence[Column] = ()) -> int:
     """What a file with these columns of text takes on the disk, or a little more."""
     letters = sum(len(text.encode()) + BYTES_BESIDE_TEXT for rows in texts for text in rows)
-    return letters + BYTES_PER_ATOM * n_atoms + (BYTES_PER_STRUCTURE + 9) * n_structures  # 9: ptr and split
+    per_atom = BYTES_PER_ATOM + sum(4 * math.prod(column.shape) for column in extra)
+    return letters + per_atom * n_atoms + (BYTES_PER_STRUCTURE + 9) * n_structures  # 9: ptr and split
 
 
 def _labels(structure: Structure) -> Labels:

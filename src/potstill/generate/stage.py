@@ -128,7 +128,7 @@ def generate(
         if missing:
             raise InputError("a source cannot run here:\n" + "\n".join(f"  {fault}" for fault in missing))
         attempt = _Attempt(config, folder, seed, workers, on_progress)
-        failure = attempt.make(chosen)
+        failure = attempt.make(chosen, take_over=bool(mix.failed))
         if failure is None:
             return attempt.counts
         mix = contingency(sources, config.contingency, {**mix.failed, **failure})
@@ -151,14 +151,22 @@ class _Attempt:
         self._door = Door()
         self._files: list[Path] = []
 
-    def make(self, sources: Sequence[SourceOptions]) -> dict[str, str] | None:
-        """Fill all sources and merge them; the name of a generative source that fails, and why."""
-        for source in sources:
+    def make(self, sources: Sequence[SourceOptions], *, take_over: bool) -> dict[str, str] | None:
+        """Fill all sources and merge them; the name of a generative source that fails, and why.
+
+        In a contingency mix a traditional source takes over what those before it could not give.
+        """
+        missing = 0
+        for asked in sources:
+            source = asked
+            if take_over and asked.kind == "traditional":
+                source, missing = asked.model_copy(update={"count": asked.count + missing}), 0
             count = SourceCount(source.name, source.count)
             self.counts.append(count)
             why = self._fill(source, count)
             if why is not None:
                 return {source.name: why}
+            missing += count.wanted - count.accepted
             if count.accepted < count.wanted:
                 log.warning("source %s gave %d of %d structures: %s", *_shortfall(count))
         if not any(count.accepted for count in self.counts):

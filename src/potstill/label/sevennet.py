@@ -6,6 +6,7 @@ The weights of 7net-0 come inside its package, so that this teacher works offlin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -86,7 +87,7 @@ class _SevenNet:
 
     @property
     def properties(self) -> frozenset[str]:
-        return PROPERTIES
+        return PROPERTIES | {"local_energies"}
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
         return label_in_batches(
@@ -106,7 +107,10 @@ class _SevenNet:
         forces = output[key.PRED_FORCE].detach().double().cpu().numpy()
         # SevenNet's order is xx, yy, zz, xy, yz, zx and its sign is the opposite of ASE's
         voigt = -output[key.PRED_STRESS].detach().double().cpu().numpy().reshape(-1, 6)
-        return labels_of(structures, energy, forces, voigt[:, [[0, 3, 5], [3, 1, 4], [5, 4, 2]]])
+        local = output[key.ATOMIC_ENERGY].detach().double().cpu().numpy().reshape(-1)
+        labels = labels_of(structures, energy, forces, voigt[:, [[0, 3, 5], [3, 1, 4], [5, 4, 2]]])
+        parts = np.split(local, np.cumsum([len(s) for s in structures])[:-1])
+        return [replace(one, extra={"local_energies": part}) for one, part in zip(labels, parts, strict=True)]
 
     def _graph(self, structure: Structure) -> Any:
         from sevenn.atom_graph_data import AtomGraphData

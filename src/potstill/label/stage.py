@@ -24,6 +24,7 @@ from potstill.errors import DatasetError, PotstillError
 from potstill.execute import expect_within, run_tasks
 from potstill.execute.memory import keep_freed_memory
 from potstill.label.batching import asking
+from potstill.label.extras import add_extras
 from potstill.label.losses import LABELLING, LOADING, Losses
 from potstill.label.tasks import LabelTask, tasks_of
 from potstill.label.teacher import TeacherOptions
@@ -102,6 +103,8 @@ def label_structures(task: LabelTask) -> LabelCount:
     ]
     seconds = time.perf_counter() - started
     attributes = {"teacher": dict(teacher.fingerprint), "seconds": seconds, "max_force": task.max_force}
+    if task.committee:
+        attributes["committee"] = [dict(_teacher(member).fingerprint) for member in task.committee]
     write_part(task.path, labelled, refused, labelled=True, attributes=attributes)
     return LabelCount(len(labelled), len(refused), seconds)
 
@@ -115,7 +118,8 @@ def _watched(teacher: Teacher, structures: Sequence[Structure], task: LabelTask)
     promise(len(structures))
     before = asking.set(promise)
     try:
-        return ask(teacher, structures, task.max_force)
+        answers = ask(teacher, structures, task.max_force)
+        return add_extras(task.extra, teacher, [_teacher(member) for member in task.committee], structures, answers)
     finally:
         asking.reset(before)
 
@@ -168,7 +172,13 @@ def _screen(structure: Structure, answer: Any, max_force: float) -> Labels | Ref
     largest = float(np.linalg.norm(arrays["forces"], axis=1).max())
     if largest > max_force:
         return Refused("force_limit", f"largest force {largest:.1f} eV/Å > {max_force:g}")
-    return Labels(float(arrays["energy"]), arrays["forces"], arrays.get("stress"))
+    return Labels(float(arrays["energy"]), arrays["forces"], arrays.get("stress"), _extra(structure, answer))
+
+
+def _extra(structure: Structure, answer: Labels) -> dict[str, Array]:
+    """What else the teacher says of each atom, where it is real numbers for each of them."""
+    arrays = {name: np.asarray(value) for name, value in dict(answer.extra).items()}
+    return {name: rows for name, rows in arrays.items() if rows.dtype.kind in "fiu" and rows.shape[:1] == (len(structure),)}
 
 
 def _malformed(structure: Structure, arrays: Mapping[str, Array]) -> Refused | None:
@@ -258,7 +268,7 @@ def _teacher(options: TeacherOptions) -> Teacher:
     return _loaded(type(options), options.model_dump_json())
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)  # a teacher and its committee
 def _loaded(kind: type[TeacherOptions], options: str) -> Teacher:
     keep_freed_memory()
     return kind.model_validate_json(options).load()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from potstill.label.extras import Extra
 from potstill.label.teacher import TeacherOptions
 from potstill.types import Refused
 
@@ -27,6 +28,8 @@ class LabelTask:
     max_force: float
     path: Path
     timeout_seconds: float | None = None
+    extra: tuple[Extra, ...] = ()
+    committee: tuple[TeacherOptions, ...] = ()
     refuse: Refused | None = None
 
 
@@ -47,6 +50,8 @@ def tasks_of(config: LabelConfig, structures: Path, folder: Path, *, total: int)
             max_force=config.max_force_ev_per_angstrom,
             path=_part(folder, start, stop),
             timeout_seconds=config.timeout_seconds_per_structure,
+            extra=config.extra,
+            committee=config.committee,
         )
         alone = one_by_one(task)
         divided = not task.path.exists() and any(single.path.exists() for single in alone)

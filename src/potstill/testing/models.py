@@ -93,6 +93,8 @@ def check_teacher(
     for structure, labels in zip(structures, label(structures), strict=True):
         physics.well_formed(structure, labels)
         require(labels.stress is not None or not (stress and structure.pbc.all()), f"{structure.id}: there is no stress")
+        if "local_energies" in teacher.properties:
+            _check_local_energies(structure, labels, tolerances)
     physics.untouched(label, structures)
     physics.batch_is_single(label, structures, tolerances)
     for structure in structures:
@@ -224,14 +226,24 @@ def _check_properties(teacher: Teacher, stress: bool | None) -> bool:
         require(hasattr(teacher, name), f"{name}: the teacher does not say them; see potstill.types.Teacher")
     properties = teacher.properties
     require(
-        {"energy", "forces"} <= properties <= PROPERTIES,
-        f"properties: expected energy, forces and perhaps stress, found {sorted(properties)}",
+        {"energy", "forces"} <= properties <= PROPERTIES | {"local_energies"},
+        f"properties: expected energy, forces and perhaps stress and local_energies, found {sorted(properties)}",
     )
     given = "stress" in properties
     require(
         stress in (None, given), f"properties: {sorted(properties)} of a teacher that gives {'a' if stress else 'no'} stress"
     )
     return given
+
+
+def _check_local_energies(structure: Structure, labels: Labels, tolerances: Tolerances) -> None:
+    """One for each atom, and together the energy."""
+    local = labels.extra.get("local_energies")
+    if local is None or np.shape(local) != (len(structure),):
+        raise AssertionError(f"{structure.id}: no local energy of each atom")
+    gap = abs(float(np.sum(local)) - labels.energy) / len(structure)
+    limit = tolerances.energy * max(1.0, abs(labels.energy) / len(structure))
+    at_most(f"{structure.id}: sum of the local energies", gap, limit, "eV/atom")
 
 
 def _check_elements(teacher: Teacher, structures: Sequence[Structure]) -> None:
