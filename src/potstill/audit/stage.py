@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from potstill.audit.checks import CHECKS, Check, Evidence, not_run
 from potstill.dataset import Dataset, sealed
-from potstill.stats import Statistics, collect
+from potstill.stats import Statistics, collect, collect_once
 from potstill.types import Finding, Teacher, Verdict
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def audit(
     teacher: Callable[[], Teacher] | None = None,
     seed: int = 0,
     checks: Sequence[Check] = CHECKS,
+    kept: Path | None = None,
 ) -> tuple[dict[str, Any], Statistics]:
     """Judge a dataset.
 
@@ -47,6 +48,8 @@ def audit(
         Chooses the replayed structures.
     checks
         All of them unless a test says otherwise.
+    kept
+        File where the statistics are kept, and read from while the dataset is the same; None to collect them anew.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def audit(
         The contents of ``audit.json``, and what the pages draw.
     """
     dataset = Dataset(dataset.path, compare_blocks=False)  # a damaged file gets its verdict, by the check integrity
-    stats = collect(dataset)
+    stats = collect_once(dataset, kept) if kept else collect(dataset)
     evidence = Evidence(dataset, stats, gates, teacher, seed)
     findings = [run_check(check, evidence) for check in checks]
     report = {
@@ -85,7 +88,7 @@ def overall_verdict(findings: Sequence[Finding]) -> Verdict:
     return Verdict.GO if findings and all(f.verdict in passed for f in findings) else Verdict.NO_GO
 
 
-def changed_gates(gates: AuditConfig) -> dict[str, dict[str, float]]:
+def changed_gates(gates: AuditConfig) -> dict[str, dict[str, Any]]:
     """Thresholds that differ from the defaults, with both values."""
     default = type(gates)()
     return {
@@ -109,11 +112,14 @@ def _row(finding: Finding) -> dict[str, Any]:
 
 
 def _sources(dataset: Dataset, stats: Statistics) -> dict[str, dict[str, Any]]:
-    names = sorted({*stats.sources, *(r.source for r in dataset.refused)})
+    made = Counter(stats.sources)
+    refused: dict[str, Counter[str]] = {}
+    for r in dataset.refused:
+        refused.setdefault(r.source, Counter())[r.reason] += 1
     return {
         name: {
-            "structures": stats.sources.count(name),
-            "refused": dict(Counter(r.reason for r in dataset.refused if r.source == name)),
+            "structures": made[name],
+            "refused": dict(refused.get(name, {})),
         }
-        for name in names
+        for name in sorted({*made, *refused})
     }
