@@ -141,3 +141,6 @@ def is_crystal(structure: Structure) -> bool:
 def is_molecule(structure: Structure) -> bool:
     """Whether it is not periodic."""
     return not structure.pbc.any()
+
+
+from potstill.testing import faults_of_data, faults_of_labels  # noqa: E402, F401 - they register their faults here
