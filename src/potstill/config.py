@@ -210,8 +210,8 @@ class AuditConfig(Section):
         float,
         Field(gt=0, description="energy per atom beyond references of the elements, in robust deviations of the source"),
     ] = 30.0
-    max_net_force_ev_per_angstrom: Annotated[float, Field(gt=0, description="sum of a structure's forces, per atom")] = 2e-3
-    max_net_torque_ev: Annotated[float, Field(gt=0, description="sum of the torques on a molecule, per atom")] = 5e-3
+    max_net_force_ev_per_angstrom: Annotated[float, Field(gt=0, description="sum of a structure's forces, per atom")] = 1e-3
+    max_net_torque_ev: Annotated[float, Field(gt=0, description="sum of the torques on a molecule, per atom")] = 1e-3
     max_energy_work_ratio: Annotated[
         float, Field(gt=0, description="energy difference of siblings less the work on the way, over its second-order bound")
     ] = 1.5

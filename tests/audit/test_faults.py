@@ -12,6 +12,7 @@ from potstill.audit.stage import audit
 from potstill.config import AuditConfig
 from potstill.dataset import Dataset, merge, split_by_family, write_part
 from potstill.generate.perturb import Perturb
+from potstill.label import load_teacher
 from potstill.testing.faults import FAULTS, Case, config_asking_for
 from potstill.types import Labels, Structure
 
@@ -21,10 +22,15 @@ COUNT = 160
 
 
 @pytest.fixture(scope="module")
-def case(parents, lj) -> Case:
+def case(parents) -> Case:
     """Clean data with 13 or so siblings of each parent."""
+    lj = load_teacher("emt")
     made = Perturb(count=COUNT, rattle_angstrom=(0.03, 0.06)).propose(range(COUNT), 7, parents)
-    structures = [s.with_(id=f"{s.source}-{k:06d}", positions=s.positions.astype(np.float32)) for k, s in enumerate(made) if isinstance(s, Structure)]
+    structures = [
+        s.with_(id=f"{s.source}-{k:06d}", positions=s.positions.astype(np.float32))
+        for k, s in enumerate(made)
+        if isinstance(s, Structure)
+    ]
     answers = lj.label(structures)
     labelled = tuple(s.with_(labels=a) for s, a in zip(structures, answers, strict=True) if isinstance(a, Labels))
     families = [s.family for s in labelled]

@@ -14,6 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from potstill.audit.advice import Advice, advise, mended, rows
 from potstill.audit.checks import CHECKS, Check, Evidence, not_run
 from potstill.dataset import Dataset, sealed
 from potstill.stats import Statistics, collect, collect_once
@@ -67,6 +70,7 @@ def audit(
         "sources": _sources(dataset, stats),
         "findings": [_row(finding) for finding in findings],
         "changed_gates": changed_gates(gates),
+        "advice": rows(advise(findings, evidence)),
         "mix": dataset.attributes.get("mix", ""),
         "dataset": str(dataset.path.name),
     }
@@ -96,6 +100,16 @@ def changed_gates(gates: AuditConfig) -> dict[str, dict[str, Any]]:
         for name in type(gates).model_fields
         if getattr(default, name) != getattr(gates, name)
     }
+
+
+def write_advice(report: dict[str, Any], config: str, path: Path) -> None:
+    """``advice.yaml``: the config of a run with every change that the advice names; removed where there is none."""
+    advice = [Advice(**row) for row in report["advice"]]
+    if not any(row.change for row in advice):
+        path.unlink(missing_ok=True)
+        return
+    with sealed(path) as temporary:
+        temporary.write_text(mended(yaml.safe_load(config), advice), encoding="utf-8")
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:

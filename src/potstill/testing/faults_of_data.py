@@ -13,14 +13,12 @@ from potstill.testing.faults import (
     Case,
     Rng,
     added,
-    asked_again,
     each,
     fault,
     is_crystal,
     is_molecule,
     one,
     pick,
-    relabelled,
 )
 from potstill.types import Array, Labels, Refused, Structure
 
@@ -177,19 +175,32 @@ def two_atoms_fused(case: Case, rng: Rng) -> Case:
     return one(case, pick(case, rng, is_crystal), fuse)
 
 
-@fault("label_replay", "0.3 Å, where forces change by 0.001 eV/Å, of one atom in one structure of those asked again")
+@fault(
+    "net_torque", "one atom of a molecule, across a force of 0.004 eV/Å for each of its atoms; of crystals, see label_replay"
+)
 def one_atom_moved(case: Case, rng: Rng) -> Case:
     def move(s: Structure) -> Structure:
+        assert s.labels is not None  # noqa: S101
+        k = int(np.linalg.norm(s.labels.forces, axis=1).argmax())
+        across = np.cross(s.labels.forces[k], rng.normal(size=3))
         positions = s.positions.copy()
-        positions[0] += [0.3, 0.0, 0.0]
+        positions[k] += 0.3 * across / np.linalg.norm(across)
         return replace(s, positions=positions)
 
-    return one(case, pick(case, rng, is_molecule), move)
+    return one(case, pick(case, rng, lambda s: is_molecule(s) and _pulled(s)), move)
+
+
+@fault("label_replay", "0.3 Å of one atom, in a share x of the crystals with a chance of 1 - (1 - x)^m, m drawn")
+def atoms_moved_in_crystals(case: Case, rng: Rng) -> Case:
+    def move(s: Structure) -> Structure:
+        return replace(s, positions=s.positions + 0.3 * np.eye(len(s), 3)) if is_crystal(s) else s
+
+    return each(case, move)
 
 
 @fault("volume", "one cell above the limit")
 def cell_in_the_wrong_unit(case: Case, rng: Rng) -> Case:
-    return one(case, pick(case, rng, is_crystal), lambda s: _stretched(s, np.full(3, 1 / 0.529177)))
+    return one(case, pick(case, rng, is_crystal), lambda s: _stretched(s, np.full(3, 10.0)))
 
 
 @fault("packing", "one cell above the limit")
@@ -230,7 +241,7 @@ def rotated_copy_in_the_test_part(case: Case, rng: Rng) -> Case:
 
 @fault("element_entropy", "below the gate")
 def one_element_only(case: Case, rng: Rng) -> Case:
-    return _only(case, lambda s: len(set(s.atomic_numbers.tolist())) == 1)
+    return _only(case, lambda s: set(s.atomic_numbers.tolist()) == {29})
 
 
 @fault("element_coverage", "one element fewer than the gate")
@@ -246,16 +257,16 @@ def one_size_only(case: Case, rng: Rng) -> Case:
 @fault("structural_entropy", "surroundings alike to 0.015 / Å, below the gate")
 def one_surrounding_only(case: Case, rng: Rng) -> Case:
     s = case.structures[pick(case, rng, is_crystal)]
-    moved = [
-        replace(s, id=f"{s.id}-{k}", positions=s.positions + rng.normal(0, 1e-4, s.positions.shape)) for k in range(40)
-    ]
+    moved = [replace(s, id=f"{s.id}-{k}", positions=s.positions + rng.normal(0, 1e-4, s.positions.shape)) for k in range(40)]
     return replace(case, structures=tuple(moved), splits=np.zeros(40, np.uint8))
 
 
 @fault("source_novelty", "98 % of the surroundings of a source")
 def source_that_repeats_another(case: Case, rng: Rng) -> Case:
     moved = [
-        replace(s, id=f"{s.id}-again", source=f"{s.source}-again", positions=s.positions + rng.normal(0, 1e-3, s.positions.shape))
+        replace(
+            s, id=f"{s.id}-again", source=f"{s.source}-again", positions=s.positions + rng.normal(0, 1e-3, s.positions.shape)
+        )
         for s in case.structures
     ]
     return replace(case, structures=(*case.structures, *moved), splits=np.tile(case.splits, 2))
@@ -306,9 +317,16 @@ def lost_positions(case: Case, rng: Rng) -> Case:
     return replace(case, on_file=_lose_positions)
 
 
+def _pulled(s: Structure) -> bool:
+    assert s.labels is not None  # noqa: S101
+    return float(np.abs(s.labels.forces).max()) > 0.1
+
+
 def _alkane(s: Structure) -> bool:
-    return is_molecule(s) and set(s.atomic_numbers.tolist()) == {1, 6} and (s.atomic_numbers == 1).sum() == (
-        2 * (s.atomic_numbers == 6).sum() + 2
+    return (
+        is_molecule(s)
+        and set(s.atomic_numbers.tolist()) == {1, 6}
+        and (s.atomic_numbers == 1).sum() == (2 * (s.atomic_numbers == 6).sum() + 2)
     )
 
 
