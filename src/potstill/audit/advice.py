@@ -150,7 +150,7 @@ def _more_elements(trouble: _Trouble) -> tuple[str, Change]:
         why = f"no structure has {lacking}, although they may be used: ask for more of {_richest_source(trouble.evidence)}"
         return why, _generate(trouble.config, {}, {_richest_source(trouble.evidence): 2.0})
     wanted = [e for e in _COMMON if e not in have][: max(0, int(trouble.finding.limit or 0) - len(have))]
-    why = f"{len(have)} elements are there and {trouble.finding.limit:.0f} are wanted: let the sources use {', '.join(wanted)} too"
+    why = f"{len(have)} elements are there, {trouble.finding.limit:.0f} are wanted: allow {', '.join(wanted)} too"
     return why, _generate(trouble.config, {"elements": [*have, *wanted]}, {})
 
 

@@ -78,7 +78,7 @@ def element_support(evidence: Evidence) -> Finding:
 def elements_per_source(evidence: Evidence) -> Finding:
     """Structures with an element that their source was not asked for."""
     allowed = allowed_elements(evidence.dataset.attributes)
-    if not allowed:
+    if not allowed and not generate_section(evidence.dataset.attributes).get("sources"):
         return not_run("elements_per_source", "structures", "the file does not say which elements its sources may use")
     bad = np.zeros(len(evidence.stats), bool)
     for name in evidence.stats.elements:
@@ -88,8 +88,8 @@ def elements_per_source(evidence: Evidence) -> Finding:
             foreign[allowed[name]] = False
             bad[rows] = (evidence.stats.composition[rows][:, foreign] > 0).any(axis=1)
     unknown = sorted(set(evidence.stats.elements) - set(allowed))
-    why = f"structures with an element that their source was not asked for; {len(allowed)} sources in the config"
-    why += f", and {', '.join(unknown)} in none" if unknown else ""
+    why = f"structures with an element that their source was not asked for; {len(allowed)} sources state theirs"
+    why += f"; {', '.join(unknown)}: any element" if unknown else ""
     worst = [evidence.stats.ids[k] for k in np.flatnonzero(bad)]
     return at_most("elements_per_source", int(bad.sum()), 0, "structures", why, worst)
 

@@ -165,7 +165,7 @@ class Statistics:
     def load(cls, path: Path, key: str) -> Statistics | None:
         """Those kept under a key; None where there are none, or of another key or version, or damaged."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if str(file["key"]) != f"{VERSION} {key}":
                     return None
                 values = {f.name: file[f.name] for f in fields(cls)}

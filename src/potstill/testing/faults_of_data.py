@@ -175,9 +175,7 @@ def two_atoms_fused(case: Case, rng: Rng) -> Case:
     return one(case, pick(case, rng, is_crystal), fuse)
 
 
-@fault(
-    "net_torque", "one atom of a molecule, across a force of 0.004 eV/Å for each of its atoms; of crystals, see label_replay"
-)
+@fault("net_torque", "0.3 Å of one atom of a molecule, across a force of 0.004 eV/Å for each of its atoms")
 def one_atom_moved(case: Case, rng: Rng) -> Case:
     def move(s: Structure) -> Structure:
         assert s.labels is not None  # noqa: S101
@@ -264,9 +262,7 @@ def one_surrounding_only(case: Case, rng: Rng) -> Case:
 @fault("source_novelty", "98 % of the surroundings of a source")
 def source_that_repeats_another(case: Case, rng: Rng) -> Case:
     moved = [
-        replace(
-            s, id=f"{s.id}-again", source=f"{s.source}-again", positions=s.positions + rng.normal(0, 1e-3, s.positions.shape)
-        )
+        replace(s, id=f"{s.id}-2", source=f"{s.source}-2", positions=s.positions + rng.normal(0, 1e-3, s.positions.shape))
         for s in case.structures
     ]
     return replace(case, structures=(*case.structures, *moved), splits=np.tile(case.splits, 2))

@@ -151,7 +151,7 @@ def shuffled_forces_of_a_molecule(case: Case, rng: Rng) -> Case:
 
 @fault(
     "label_replay",
-    "forces that differ by 0.001 eV/Å, in a share x of the structures with a chance of 1 - (1 - x)^m, m drawn",
+    "0.001 eV/Å, in a share x of the structures with a chance of 1 - (1 - x)^m, m drawn",
 )
 def shuffled_forces_of_crystals(case: Case, rng: Rng) -> Case:
     def shuffle(s: Structure) -> Structure:
