@@ -14,6 +14,7 @@ from ase.build import bulk, molecule
 from potstill.dataset import merge, split_by_family, write_part
 from potstill.generate.perturb import Perturb
 from potstill.label import load_teacher
+from potstill.testing.faults import config_asking_for
 from potstill.types import Labels, Structure, Teacher
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # worker processes of the tests share the cores
@@ -81,7 +82,12 @@ def build(tmp_path: Path, lj: Teacher) -> Callable[..., Path]:
             elements = [frozenset(s.atomic_numbers.tolist()) for s in structures]
             families = [s.family for s in structures]
             splits = split_by_family(families, elements, valid_fraction=0.1, test_fraction=0.2, seed=1)
-        good = {"teacher": dict(lj.fingerprint), "label_seconds": 1.0, "workers": 1}
+        good = {
+            "teacher": dict(lj.fingerprint),
+            "label_seconds": 1.0,
+            "workers": 1,
+            "config": config_asking_for(structures),
+        }
         merge([part], path, attributes={**good, **attributes}, splits=splits)
         part.unlink()
         return path

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 from potstill.dataset import open_dataset
-from potstill.stats import collect
+from potstill.generate.geometry import distance_fingerprint, smallest_scaled_distance
+from potstill.stats import Statistics, collect, collect_once
 from potstill.types import Labels, Structure
 
 
@@ -28,13 +31,13 @@ def test_figures(build):
     stats = collect(open_dataset(build(structures, splits=np.zeros(3))))
     assert stats.ids == stats.families == ["a1", "a2", "b1"]
     assert stats.formulas == ["H2", "CH3", "CO"]
-    assert stats.atoms == [2, 4, 2]
+    assert stats.atoms.tolist() == [2, 4, 2]
     assert stats.elements == {"a": {1: 5, 6: 1}, "b": {6: 1, 8: 1}}
     assert stats.element_counts == {1: 5, 6: 2, 8: 1}
     shares = np.array([5, 2, 1]) / 8
     assert stats.entropy_bits() == pytest.approx(-(shares * np.log2(shares)).sum())
     assert stats.size_cv() == pytest.approx(np.std([2, 4, 2]) / np.mean([2, 4, 2]))
-    assert stats.energy_per_atom == [-3.0] * 3
+    assert stats.energy_per_atom.tolist() == [-3.0] * 3
     assert stats.largest_force == pytest.approx([1.0, np.sqrt(12), 1.0])
     assert stats.mean_force == pytest.approx([1.0, np.sqrt(12), 1.0])
     assert stats.pressure[2] == pytest.approx(0.1)
@@ -51,3 +54,44 @@ def test_the_entropy_of_equal_shares_is_its_ceiling(build):
     assert stats.size_cv() == 0.0
     one = collect(open_dataset(build(structures[:1], splits=np.zeros(1))))
     assert str(one.entropy_bits()) == "0.0"
+
+
+def test_kept_statistics_are_read_while_the_dataset_is_the_same(build, labelled, tmp_path, monkeypatch):
+    kept, path = tmp_path / "kept.npz", build(labelled)
+    first = collect_once(open_dataset(path), kept)
+    with monkeypatch.context() as patched:
+        patched.setattr("potstill.stats.one_pass.collect", None)  # it is not called
+        again = collect_once(open_dataset(path), kept)
+    for field in fields(Statistics):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(first, field.name), err_msg=field.name)
+    path.unlink()
+    other = collect_once(open_dataset(build(labelled[:5])), kept)
+    assert len(other) == 5
+    kept.write_bytes(kept.read_bytes()[:-100])
+    assert Statistics.load(kept, "any") is None
+
+
+def test_processes_change_nothing(build, labelled, monkeypatch):
+    dataset = open_dataset(build(labelled))
+    one = collect(dataset)
+    monkeypatch.setattr("potstill.stats.one_pass.STRUCTURES_AT_ONCE", 10)
+    monkeypatch.setattr("potstill.stats.one_pass.ONE_PROCESS_BELOW", 0)
+    many = collect(dataset, workers=2)
+    for field in fields(Statistics):
+        np.testing.assert_array_equal(getattr(many, field.name), getattr(one, field.name), err_msg=field.name)
+
+
+def test_fingerprints_and_distances_are_those_of_the_door(build, labelled):
+    stats = collect(open_dataset(build(labelled)))
+    for k, s in enumerate(labelled):
+        assert stats.scaled_distance[k] == pytest.approx(smallest_scaled_distance(s)[0], rel=1e-6)
+        np.testing.assert_allclose(stats.fingerprint(k), distance_fingerprint(s), atol=1e-5)
+
+
+def test_siblings_do_the_work_between_their_energies(build, labelled):
+    stats = collect(open_dataset(build(labelled)))
+    near = stats.sibling >= 0
+    assert near.sum() > 20
+    assert np.nanmax(stats.work_gap / (stats.work_bound + 2e-3)) < 1.0
+    families = np.array(stats.families)
+    assert (families[near] == families[stats.sibling[near]]).all()

@@ -40,6 +40,17 @@ NEEDS: dict[str, tuple[Any, ...]] = {
     "split_leakage": ("split",),
     "teacher_fingerprint": ("fingerprint",),
     "throughput": ("time",),
+    "shares": ("config",),
+    "elements_per_source": ("config",),
+    "gradients": ("labels", "teacher"),
+    "near_leakage": ("split",),
+    **dict.fromkeys(
+        (
+            *("stress_limits", "stress_symmetry", "missing_stress", "energy_outliers", "net_force", "net_torque"),
+            *("precision", "repeated_labels", "energy_work", "energy_work_slope"),
+        ),
+        ("labels",),
+    ),
 }
 
 

@@ -164,16 +164,19 @@ def audit(
     data: DataArgument,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write audit.json and audit.html.")] = None,
     teacher: Annotated[str, typer.Option("--teacher", help="Teacher that repeats labels of a file (sevennet, …).")] = "",
+    gates: Annotated[Path | None, typer.Option("--gates", help="YAML whose section audit has the gates for a file.")] = None,
 ) -> None:
     """GO or NO-GO (exit 3) on a run or on a file of your own."""
     if data.is_dir():
         _one_stage(data, "audit")
     else:
-        from potstill.audit.files import audit_file
+        from potstill.audit.files import audit_file, read_gates
 
-        report = audit_file(data, out or data.parent, teacher)
+        report = audit_file(data, out or data.parent, teacher, read_gates(gates) if gates else None)
         for finding in report["findings"]:
             typer.echo(f"{finding['verdict']:8} {finding['check']}: {finding['why']}")
+        for row in report["advice"]:
+            typer.echo(f"ADVICE   {row['check']}: {row['why']}")
         typer.echo(f"{report['verdict']}  {(out or data.parent) / 'audit.html'}")
         if report["verdict"] != "GO":
             raise typer.Exit(3)

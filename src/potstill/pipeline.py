@@ -176,11 +176,14 @@ class Pipeline:
         self.run.update(teacher={"name": fingerprint["name"], "version": fingerprint["version"], "fingerprint": fingerprint})
 
     def _audit(self, seconds: Callable[[], float]) -> None:
-        from potstill.audit.stage import audit, write_report
+        from potstill.audit.stage import audit, write_advice, write_report
         from potstill.report.audit import write_audit_page
 
-        report, stats = audit(open_file(self.run.dataset), self.config.audit, teacher=self.teacher, seed=self.config.seed)
+        kept = self.run.path / "audit_data.npz"  # judging again by other gates reads it
+        gates, seed = self.config.audit, self.config.seed
+        report, stats = audit(open_file(self.run.dataset), gates, teacher=self.teacher, seed=seed, kept=kept)
         write_report(report, self.run.json("audit"))
+        write_advice(report, self.run.config.read_text(encoding="utf-8"), self.run.path / "advice.yaml")
         write_audit_page(report, stats, open_file(self.run.dataset), self.run.html("audit"))
 
     def _train(self, seconds: Callable[[], float]) -> None:

@@ -12,11 +12,11 @@ import pytest
 from ase.build import make_supercell, molecule
 
 from potstill.audit.checks import CHECKS, wilson_interval
-from potstill.audit.hydrogens import lacks_hydrogen
 from potstill.audit.stage import audit, overall_verdict, write_report
 from potstill.config import AuditConfig
 from potstill.dataset import open_dataset
 from potstill.label import load_teacher
+from potstill.stats.bonds import lacks_hydrogen
 from potstill.types import Finding, Labels, Refused, Structure, Verdict
 
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=1.0)
@@ -243,14 +243,15 @@ class TestGeometryAndNumbers:
         stress[0, 1] = value
         bad = changed(structure, **{where: {"energy": value, "forces": forces, "stress": stress}[where]})
         found = judge([*labelled[:k], bad, *labelled[k + 1 :]])
-        assert {"finite", "label_replay"} <= no_go(found) <= {"finite", "label_replay", "force_limits"}
+        assert {"finite", "label_replay"} <= no_go(found) <= {"finite", "label_replay", "force_limits", "stress_limits"}
         assert found["finite"]["worst"] == [structure.id]
 
     def test_a_force_of_218(self, judge, labelled):
         forces = labelled[3].labels.forces.copy()
         forces[0] = [218.0, 0.0, 0.0]
         found = judge([*labelled[:3], changed(labelled[3], forces=forces), *labelled[4:]])
-        assert no_go(found) == {"force_limits", "label_replay"}
+        assert {"force_limits", "label_replay", "net_force"} <= no_go(found)
+        assert "distances" not in no_go(found)
         assert found["force_limits"]["measured"] == pytest.approx(218.0)
         assert found["force_limits"]["worst"][0] == labelled[3].id
 
@@ -292,13 +293,15 @@ class TestDiversity:
 class TestReplay:
     def test_flipped_stress(self, judge, labelled):
         flipped = [changed(s, stress=-s.labels.stress) if s.labels.stress is not None else s for s in labelled]
-        assert no_go(judge(flipped)) == {"label_replay"}
+        assert {"label_replay", "gradients"} <= no_go(judge(flipped))
 
     def test_flipped_forces(self, judge, labelled):
-        assert no_go(judge([changed(s, forces=-s.labels.forces) for s in labelled])) == {"label_replay"}
+        found = judge([changed(s, forces=-s.labels.forces) for s in labelled])
+        assert {"label_replay", "gradients", "energy_work", "energy_work_slope"} <= no_go(found)
 
     def test_energies_in_kcal_per_mol(self, judge, labelled):
-        assert no_go(judge([changed(s, energy=23.06 * s.labels.energy) for s in labelled])) == {"label_replay"}
+        found = judge([changed(s, energy=23.06 * s.labels.energy) for s in labelled])
+        assert {"label_replay", "energy_work", "energy_work_slope"} <= no_go(found)
 
     def test_one_changed_label_of_all(self, judge, labelled):
         bad = changed(labelled[7], energy=labelled[7].labels.energy + 0.1)
@@ -311,12 +314,12 @@ class TestReplay:
         rolled = list(labelled)
         at = [k for k, s in enumerate(labelled) if s.family == "CH4"][:2]
         rolled[at[0]] = labelled[at[0]].with_(labels=labelled[at[1]].labels)
-        assert no_go(judge(rolled)) == {"label_replay"}
+        assert {"label_replay", "repeated_labels", "net_torque"} <= no_go(judge(rolled))
 
     def test_missing_stress(self, judge, labelled):
         k = next(k for k, s in enumerate(labelled) if s.pbc.all())
         bad = changed(labelled[k], stress=None)
-        assert no_go(judge([*labelled[:k], bad, *labelled[k + 1 :]])) == {"label_replay"}
+        assert no_go(judge([*labelled[:k], bad, *labelled[k + 1 :]])) == {"label_replay", "missing_stress"}
 
     def test_a_teacher_that_refuses_now(self, judge, labelled, lj):
         class Refusing:
@@ -325,7 +328,7 @@ class TestReplay:
             def label(self, structures):
                 return [Refused("teacher_error"), *lj.label(structures)[1:]]
 
-        assert no_go(judge(labelled, teacher=Refusing)) == {"label_replay"}
+        assert no_go(judge(labelled, teacher=Refusing)) == {"label_replay", "gradients"}
 
     def test_a_teacher_that_gives_nan_now(self, judge, labelled, lj):
         class Nan:
@@ -343,7 +346,7 @@ class TestReplay:
 
     def test_without_a_teacher_it_did_not_run(self, judge, labelled):
         found = judge(labelled, teacher=None)
-        assert no_go(found) == {"label_replay"}
+        assert no_go(found) == {"label_replay", "gradients"}
         assert found["label_replay"]["verdict"] == "NOT_RUN"
         assert found["label_replay"]["measured"] is None
 
@@ -420,7 +423,7 @@ class TestFailClosed:
             raise OSError("weights are gone")
 
         found = judge(labelled, teacher=load)
-        assert no_go(found) == {"label_replay", "teacher_fingerprint"}
+        assert no_go(found) == {"label_replay", "gradients", "teacher_fingerprint"}
         assert "weights are gone" in found["label_replay"]["why"]
 
     def test_no_structures(self, judge, tmp_path):
@@ -454,7 +457,8 @@ def test_files_of_ones_own(tmp_path: Path, labelled, build):
     report = audit_file(tmp_path / "mine.extxyz", tmp_path / "out", "")
     findings = {f["check"]: f["verdict"] for f in report["findings"]}
     assert report["verdict"] == "NO_GO"
-    unknown = {"label_replay", "split_leakage", "teacher_fingerprint", "throughput"}
+    unknown = {"label_replay", "gradients", "split_leakage", "near_leakage", "teacher_fingerprint", "throughput"}
+    unknown |= {"shares", "elements_per_source"}
     assert {name for name, verdict in findings.items() if verdict == "NOT_RUN"} == unknown
     assert json.loads((tmp_path / "out" / "audit.json").read_text())["verdict"] == "NO_GO"
     assert (tmp_path / "out" / "audit.html").exists()

@@ -10,6 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+from pydantic import ValidationError
+
 from potstill.audit.stage import audit, write_report
 from potstill.config import AuditConfig
 from potstill.dataset import Dataset, open_file
@@ -20,8 +23,8 @@ from potstill.label import load_teacher
 from potstill.report.audit import write_audit_page
 
 
-def audit_file(data: Path, folder: Path, teacher: str) -> dict[str, Any]:
-    """Judge a file by the default gates and write ``audit.json`` and ``audit.html`` into a folder.
+def audit_file(data: Path, folder: Path, teacher: str, gates: AuditConfig | None = None) -> dict[str, Any]:
+    """Judge a file and write ``audit.json`` and ``audit.html`` into a folder.
 
     Parameters
     ----------
@@ -31,6 +34,8 @@ def audit_file(data: Path, folder: Path, teacher: str) -> dict[str, Any]:
         Made if needed.
     teacher
         Name of the teacher that repeats some labels; empty for none.
+    gates
+        The default ones where None.
 
     Raises
     ------
@@ -44,17 +49,35 @@ def audit_file(data: Path, folder: Path, teacher: str) -> dict[str, Any]:
         if data.suffix not in hdf5.FORMAT.endings:
             path = Path(scratch) / "data.h5"
             convert(data, path)
-        return _audit(open_file(path), folder, teacher)
+        kept = folder / "audit_data.npz" if path == data else None  # a file of another format states no checksums
+        return _audit(open_file(path), folder, teacher, gates or AuditConfig(), kept)
 
 
-def _audit(dataset: Dataset, folder: Path, teacher: str) -> dict[str, Any]:
+def read_gates(config: Path) -> AuditConfig:
+    """Gates of the section ``audit`` of a YAML file, whatever other sections it has.
+
+    Raises
+    ------
+    InputError
+        If the file or the section is wrong.
+    """
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        return AuditConfig.model_validate(content["audit"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"{config} has no section 'audit' that could be read: {error}") from error
+    except ValidationError as error:
+        raise InputError(f"{config}: {error}") from error
+
+
+def _audit(dataset: Dataset, folder: Path, teacher: str, gates: AuditConfig, kept: Path | None) -> dict[str, Any]:
     if not dataset.labelled:
         raise InputError(
             f"{dataset.path.name}: not every structure has energy and forces\n"
             "  extended XYZ needs REF_energy and REF_forces (or energy and forces) in every frame"
         )
     ask = cache(lambda: load_teacher(teacher)) if teacher else None
-    report, stats = audit(dataset, AuditConfig(), teacher=ask)
+    report, stats = audit(dataset, gates, teacher=ask, kept=kept)
     write_report(report, folder / "audit.json")
     write_audit_page(report, stats, dataset, folder / "audit.html")
     return report

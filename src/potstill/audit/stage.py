@@ -14,9 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from potstill.audit.advice import Advice, advise, mended, rows
 from potstill.audit.checks import CHECKS, Check, Evidence, not_run
 from potstill.dataset import Dataset, sealed
-from potstill.stats import Statistics, collect
+from potstill.stats import Statistics, collect, collect_once
 from potstill.types import Finding, Teacher, Verdict
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ def audit(
     teacher: Callable[[], Teacher] | None = None,
     seed: int = 0,
     checks: Sequence[Check] = CHECKS,
+    kept: Path | None = None,
 ) -> tuple[dict[str, Any], Statistics]:
     """Judge a dataset.
 
@@ -47,6 +51,8 @@ def audit(
         Chooses the replayed structures.
     checks
         All of them unless a test says otherwise.
+    kept
+        File where the statistics are kept, and read from while the dataset is the same; None to collect them anew.
 
     Returns
     -------
@@ -54,7 +60,7 @@ def audit(
         The contents of ``audit.json``, and what the pages draw.
     """
     dataset = Dataset(dataset.path, compare_blocks=False)  # a damaged file gets its verdict, by the check integrity
-    stats = collect(dataset)
+    stats = collect_once(dataset, kept) if kept else collect(dataset)
     evidence = Evidence(dataset, stats, gates, teacher, seed)
     findings = [run_check(check, evidence) for check in checks]
     report = {
@@ -64,6 +70,7 @@ def audit(
         "sources": _sources(dataset, stats),
         "findings": [_row(finding) for finding in findings],
         "changed_gates": changed_gates(gates),
+        "advice": rows(advise(findings, evidence)),
         "mix": dataset.attributes.get("mix", ""),
         "dataset": str(dataset.path.name),
     }
@@ -85,7 +92,7 @@ def overall_verdict(findings: Sequence[Finding]) -> Verdict:
     return Verdict.GO if findings and all(f.verdict in passed for f in findings) else Verdict.NO_GO
 
 
-def changed_gates(gates: AuditConfig) -> dict[str, dict[str, float]]:
+def changed_gates(gates: AuditConfig) -> dict[str, dict[str, Any]]:
     """Thresholds that differ from the defaults, with both values."""
     default = type(gates)()
     return {
@@ -93,6 +100,16 @@ def changed_gates(gates: AuditConfig) -> dict[str, dict[str, float]]:
         for name in type(gates).model_fields
         if getattr(default, name) != getattr(gates, name)
     }
+
+
+def write_advice(report: dict[str, Any], config: str, path: Path) -> None:
+    """``advice.yaml``: the config of a run with every change that the advice names; removed where there is none."""
+    advice = [Advice(**row) for row in report["advice"]]
+    if not any(row.change for row in advice):
+        path.unlink(missing_ok=True)
+        return
+    with sealed(path) as temporary:
+        temporary.write_text(mended(yaml.safe_load(config), advice), encoding="utf-8")
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:
@@ -109,11 +126,14 @@ def _row(finding: Finding) -> dict[str, Any]:
 
 
 def _sources(dataset: Dataset, stats: Statistics) -> dict[str, dict[str, Any]]:
-    names = sorted({*stats.sources, *(r.source for r in dataset.refused)})
+    made = Counter(stats.sources)
+    refused: dict[str, Counter[str]] = {}
+    for r in dataset.refused:
+        refused.setdefault(r.source, Counter())[r.reason] += 1
     return {
         name: {
-            "structures": stats.sources.count(name),
-            "refused": dict(Counter(r.reason for r in dataset.refused if r.source == name)),
+            "structures": made[name],
+            "refused": dict(refused.get(name, {})),
         }
-        for name in names
+        for name in sorted({*made, *refused})
     }

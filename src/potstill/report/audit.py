@@ -147,9 +147,7 @@ def _histograms(stats: Statistics, limits: Mapping[str, float | None]) -> list[t
     names = sorted(stats.elements)
     rows = {name: stats.of_source(name) for name in names}
 
-    def of(values: Sequence[float], factor: float = 1.0) -> dict[str, Array]:
-        if len(values) != len(stats.ids):  # not labelled
-            return {}
+    def of(values: Array, factor: float = 1.0) -> dict[str, Array]:
         column = factor * np.array(values, float)
         return {name: column[rows[name]] for name in names}
 

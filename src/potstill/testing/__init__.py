@@ -13,6 +13,7 @@ pytest is not needed.
 """
 
 from potstill.testing.data import check_check, check_source
+from potstill.testing.faults import FAULTS, Case, Fault
 from potstill.testing.models import check_student, check_teacher, random_student
 from potstill.testing.physics import CUTOFF_STEP_ANGSTROM, FLOAT32, FLOAT64, Tolerances
 from potstill.testing.structures import (
@@ -33,8 +34,11 @@ from potstill.testing.structures import (
 
 __all__ = [
     "CUTOFF_STEP_ANGSTROM",
+    "FAULTS",
     "FLOAT32",
     "FLOAT64",
+    "Case",
+    "Fault",
     "Tolerances",
     "all_structures",
     "check_check",

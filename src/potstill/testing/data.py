@@ -21,13 +21,14 @@ from potstill.generate.geometry import smallest_scaled_distance
 from potstill.label.classical import LennardJones
 from potstill.registry import symbols_of
 from potstill.stats import collect
+from potstill.testing.faults import config_asking_for
 from potstill.testing.physics import require
 from potstill.testing.structures import all_structures, rattled
 from potstill.types import Finding, Labels, Refused, Source, Structure, Verdict
 
 FUSED = 0.3  # of the sum of covalent radii: closer atoms are a fault of the source, not a matter of taste
 
-Missing = Literal["labels", "split", "teacher", "fingerprint", "time"]
+Missing = Literal["labels", "split", "teacher", "fingerprint", "time", "config"]
 
 
 def check_source(source: Source, *, seed: int = 0, count: int = 8, parents: Sequence[Structure] | None = None) -> None:
@@ -93,7 +94,7 @@ def check_check(check: Check, *, needs: Collection[Missing] = ()) -> None:
         A function from :class:`~potstill.audit.checks.Evidence` to a finding.
     needs
         Evidence without which it must not pass: ``"labels"``, ``"split"``, ``"teacher"``, ``"fingerprint"`` (of the
-        teacher in the file), ``"time"`` (that labelling took).
+        teacher in the file), ``"time"`` (that labelling took), ``"config"`` (of the run, in the file).
 
     Raises
     ------
@@ -185,8 +186,9 @@ def _evidence(folder: Path, missing: Missing | None) -> Evidence:
     write_part(part, labelled, labelled=missing != "labels")
     families = sorted({s.family for s in labelled})
     splits = np.array([min(families.index(s.family), 2) for s in labelled], np.uint8)
-    attributes = {"teacher": dict(teacher.fingerprint), "label_seconds": 1.0, "workers": 1}
-    for name, key in (("fingerprint", "teacher"), ("time", "label_seconds")):
+    attributes: dict[str, object] = {"teacher": dict(teacher.fingerprint), "label_seconds": 1.0, "workers": 1}
+    attributes["config"] = config_asking_for(labelled)
+    for name, key in (("fingerprint", "teacher"), ("time", "label_seconds"), ("config", "config")):
         if missing == name:
             del attributes[key]
     merge([part], path, attributes=attributes, splits=None if missing == "split" else splits)

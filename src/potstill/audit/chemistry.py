@@ -1,0 +1,122 @@
+"""Chemistry: missing hydrogens, too many bonds, molecules in pieces, charges, and elements where they do not belong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import yaml
+
+from potstill.audit.evidence import Evidence, at_least, at_most, largest_first, not_run
+from potstill.stats.bonds import deficit_is_lack
+from potstill.types import Array, Finding
+
+
+def hydrogens(evidence: Evidence) -> Finding:
+    """Share of molecules that lack hydrogens, judged from SMILES where known and from bond lengths everywhere.
+
+    Bond lengths are judged over all geometries of one family and composition, because displacements stretch them. Two atoms
+    of the source ``dimers`` are no molecule, and their metadata says so.
+    """
+    stats = evidence.stats
+    molecules = np.flatnonzero(stats.molecule & ~stats.atom_pair).tolist()
+    accused: dict[tuple[str, str], bool] = {}
+    for k in molecules:
+        kind = (stats.families[k], stats.formulas[k])
+        accused[kind] = accused.get(kind, True) and deficit_is_lack(kind[1], float(stats.carbon_deficit[k]))
+    lacking = [k for k in molecules if stats.missing_hydrogens[k] > 0 or accused[stats.families[k], stats.formulas[k]]]
+    if not molecules:
+        why = "there are no molecules"
+        return at_most("hydrogens", 0.0, evidence.gates.max_hydrogen_deficit, "fraction", why)
+    why = f"{len(lacking)} of {len(molecules)} molecules have fewer hydrogens than their valences ask for"
+    limit = evidence.gates.max_hydrogen_deficit
+    return at_most("hydrogens", len(lacking) / len(molecules), limit, "fraction", why, [stats.ids[k] for k in lacking])
+
+
+def valences(evidence: Evidence) -> Finding:
+    """Share of molecules with an H, C, N, O or F that has more bonds to such atoms than its valence allows."""
+    limit = evidence.gates.max_overbonded_fraction
+    return _share(evidence, "valences", evidence.stats.overbonded, limit, "molecules have an atom with too many bonds")
+
+
+def fragments(evidence: Evidence) -> Finding:
+    """Share of molecules that lie in more pieces than their SMILES has."""
+    limit = evidence.gates.max_fragmented_fraction
+    return _share(evidence, "fragments", evidence.stats.pieces, limit, "molecules lie in more pieces than their SMILES has")
+
+
+def composition(evidence: Evidence) -> Finding:
+    """Molecules whose atoms are not those of their SMILES; too few hydrogens are a matter of ``hydrogens``."""
+    bad = np.flatnonzero(evidence.stats.foreign_atoms)
+    worst = largest_first(evidence.stats, evidence.stats.foreign_atoms, above=0)
+    return at_most("composition", len(bad), 0, "structures", "molecules whose atoms are not those of their SMILES", worst)
+
+
+def charge_balance(evidence: Evidence) -> Finding:
+    """Molecules whose SMILES has a net charge: teachers label neutral atoms."""
+    charge = np.abs(evidence.stats.charge)
+    why = "molecules whose SMILES has a net charge, which the labels cannot know of"
+    worst = largest_first(evidence.stats, charge, above=0)
+    return at_most("charge_balance", int((charge > 0).sum()), evidence.gates.max_charged, "structures", why, worst)
+
+
+def element_support(evidence: Evidence) -> Finding:
+    """Smallest number of structures that hold an element: one that a handful has is a mistake, or cannot be learnt."""
+    from ase.data import chemical_symbols
+
+    holders = (evidence.stats.composition > 0).sum(axis=0)
+    present = np.flatnonzero(holders)
+    rarest = present[np.argsort(holders[present], kind="stable")]
+    limit = evidence.gates.min_structures_per_element
+    why = "structures that hold the rarest elements: " + ", ".join(f"{chemical_symbols[z]} {holders[z]}" for z in rarest[:4])
+    rare = rarest[holders[rarest] < limit]
+    holding = np.flatnonzero((evidence.stats.composition[:, rare] > 0).any(axis=1))
+    measured = int(holders[rarest[0]]) if len(rarest) else 0
+    return at_least("element_support", measured, limit, "structures", why, [evidence.stats.ids[k] for k in holding])
+
+
+def elements_per_source(evidence: Evidence) -> Finding:
+    """Structures with an element that their source was not asked for."""
+    allowed = allowed_elements(evidence.dataset.attributes)
+    if not allowed and not generate_section(evidence.dataset.attributes).get("sources"):
+        return not_run("elements_per_source", "structures", "the file does not say which elements its sources may use")
+    bad = np.zeros(len(evidence.stats), bool)
+    for name in evidence.stats.elements:
+        if name in allowed:
+            rows = evidence.stats.of_source(name)
+            foreign = np.ones(evidence.stats.composition.shape[1], bool)
+            foreign[allowed[name]] = False
+            bad[rows] = (evidence.stats.composition[rows][:, foreign] > 0).any(axis=1)
+    unknown = sorted(set(evidence.stats.elements) - set(allowed))
+    why = f"structures with an element that their source was not asked for; {len(allowed)} sources state theirs"
+    why += f"; {', '.join(unknown)}: any element" if unknown else ""
+    worst = [evidence.stats.ids[k] for k in np.flatnonzero(bad)]
+    return at_most("elements_per_source", int(bad.sum()), 0, "structures", why, worst)
+
+
+def allowed_elements(attributes: dict[str, Any]) -> dict[str, list[int]]:
+    """Atomic numbers that the config written into a file allows, by name of the source; empty where there is none."""
+    from ase.data import atomic_numbers
+
+    generate = generate_section(attributes)
+    found = {}
+    for source in generate.get("sources", []):
+        symbols = source.get("elements") or generate.get("elements") or []
+        if symbols:
+            found[source.get("label") or source["source"]] = [atomic_numbers[s] for s in symbols if s in atomic_numbers]
+    return found
+
+
+def generate_section(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Section ``generate`` of the config written into a file; empty where there is none."""
+    try:
+        return dict(yaml.safe_load(attributes.get("config", "") or "{}").get("generate", {}))
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        return {}
+
+
+def _share(evidence: Evidence, check: str, count: Array, limit: float, what: str) -> Finding:
+    molecules = int(evidence.stats.molecule.sum())
+    bad = int((count > 0).sum())
+    worst = largest_first(evidence.stats, count, above=0)
+    return at_most(check, bad / molecules if molecules else 0.0, limit, "fraction", f"{bad} of {molecules} {what}", worst)

@@ -1,0 +1,60 @@
+"""Diversity: elements, sizes and surroundings of atoms; what a source has that the others have not."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from potstill.audit.environments import entropy_bits, novelty, sample_environments
+from potstill.audit.evidence import Evidence, at_least, warned
+from potstill.types import Finding
+
+
+def element_entropy(evidence: Evidence) -> Finding:
+    """Shannon entropy of the elements over atoms; its ceiling is log2 of the number of elements."""
+    counts = evidence.stats.element_counts
+    why = f"{len(counts)} elements allow at most log2({len(counts)}) = {math.log2(len(counts)):.2f} bits"
+    return at_least("element_entropy", evidence.stats.entropy_bits(), evidence.gates.min_element_entropy_bits, "bits", why)
+
+
+def element_coverage(evidence: Evidence) -> Finding:
+    """Number of different elements."""
+    from ase.data import chemical_symbols
+
+    counts = evidence.stats.element_counts
+    why = ", ".join(f"{chemical_symbols[z]} {n}" for z, n in sorted(counts.items()))
+    limit = evidence.gates.min_element_coverage
+    return at_least("element_coverage", len(counts), limit, "elements", f"atoms of each: {why}")
+
+
+def size_cv(evidence: Evidence) -> Finding:
+    """Coefficient of variation of the number of atoms per structure."""
+    atoms = evidence.stats.atoms
+    means = ", ".join(f"{name} {atoms[evidence.stats.of_source(name)].mean():.1f}" for name in evidence.stats.elements)
+    why = f"{atoms.min()} to {atoms.max()} atoms, mean {atoms.mean():.1f}, standard deviation {atoms.std():.1f}"
+    return at_least("size_cv", evidence.stats.size_cv(), evidence.gates.min_size_cv, "", f"{why}; mean by source: {means}")
+
+
+def structural_entropy(evidence: Evidence) -> Finding:
+    """Entropy of the surroundings of a sample of atoms, over its ceiling: 0 where all are alike, 1 where no two are."""
+    surroundings = sample_environments(evidence.dataset, np.arange(len(evidence.stats)), evidence.seed)
+    ceiling = math.log2(max(2, len(surroundings)))
+    bits = entropy_bits(surroundings)
+    why = f"{bits:.2f} bits over {len(surroundings)} atoms, which allow at most {ceiling:.2f}"
+    return at_least("structural_entropy", bits / ceiling, evidence.gates.min_structural_entropy, "of its ceiling", why)
+
+
+def source_novelty(evidence: Evidence) -> Finding:
+    """Smallest share, over the sources, of surroundings that no other source has. A warning, since copies are derived."""
+    names = list(evidence.stats.elements)
+    limit = evidence.gates.min_source_novelty
+    if len(names) < 2:
+        return at_least("source_novelty", 1.0, limit, "fraction", "there is one source only")
+    drawn = {n: sample_environments(evidence.dataset, evidence.stats.of_source(n), evidence.seed) for n in names}
+    shares = {}
+    for name in names:
+        others = np.concatenate([drawn[other] for other in names if other != name])
+        shares[name] = float((novelty(drawn[name], others) > 0).mean()) if len(drawn[name]) else 0.0
+    why = "surroundings that no other source has: " + ", ".join(f"{n} {share:.0%}" for n, share in shares.items())
+    return warned(at_least("source_novelty", min(shares.values()), limit, "fraction", why))

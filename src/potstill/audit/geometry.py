@@ -1,0 +1,70 @@
+"""Geometry: atoms that are too close, cells that are too empty, too full or too flat."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from potstill.audit.evidence import WORST, Evidence, at_least, at_most, largest, largest_first
+from potstill.stats import Statistics
+from potstill.types import Array, Finding
+
+PAIRS_NAMED = 3
+
+
+def distances(evidence: Evidence) -> Finding:
+    """Smallest distance over the sum of covalent radii, per structure and pair of elements, periodic images included."""
+    scaled = evidence.stats.scaled_distance
+    order = np.argsort(scaled, kind="stable")  # NaN, where positions are not finite, comes last: finite() says it
+    limit = evidence.gates.min_scaled_distance
+    too_close = int((scaled < limit).sum())
+    why = f"{too_close} structures have atoms closer than {limit} of the sum of their covalent radii"
+    pairs = shortest_of_pairs(evidence.stats)
+    if pairs:
+        why += "; shortest by pair: " + ", ".join(f"{name} {value:.2f}" for name, value in pairs[:PAIRS_NAMED])
+    worst = [evidence.stats.ids[k] for k in order[:WORST]]
+    known = scaled[~np.isnan(scaled)]
+    smallest = float(known.min()) if known.size else np.nan
+    return at_least("distances", min(smallest, 99.0), limit, "of radii sum", why, worst)
+
+
+def shortest_of_pairs(stats: Statistics) -> list[tuple[str, float]]:
+    """Smallest scaled distance of each pair of elements that is the closest one of a structure, smallest first."""
+    from ase.data import chemical_symbols
+
+    smallest: dict[tuple[int, int], float] = {}
+    for (a, b), value in zip(stats.closest_pair.tolist(), stats.scaled_distance.tolist(), strict=True):
+        if a and np.isfinite(value):
+            smallest[a, b] = min(value, smallest.get((a, b), np.inf))
+    return sorted(
+        ((f"{chemical_symbols[a]}-{chemical_symbols[b]}", v) for (a, b), v in smallest.items()), key=lambda p: p[1]
+    )
+
+
+def volume(evidence: Evidence) -> Finding:
+    """Largest volume per atom of a structure that is periodic in three directions."""
+    limit = evidence.gates.max_volume_per_atom_cubic_angstrom
+    return _largest(evidence, "volume", evidence.stats.volume_per_atom, limit, "Å^3/atom", "roomier than that for an atom")
+
+
+def packing(evidence: Evidence) -> Finding:
+    """Largest share of a cell that the covalent spheres of its atoms would fill: elements themselves fill 0.3 to 0.9."""
+    return _largest(evidence, "packing", evidence.stats.packing, evidence.gates.max_packing, "of the cell", "fuller")
+
+
+def vacuum(evidence: Evidence) -> Finding:
+    """Widest layer without atoms in a structure that is called periodic in three directions: its stress means nothing."""
+    limit = evidence.gates.max_vacuum_angstrom
+    return _largest(evidence, "vacuum", evidence.stats.vacuum, limit, "Å", "with a wider layer without atoms")
+
+
+def cell_shape(evidence: Evidence) -> Finding:
+    """Product of the lengths of the lattice vectors over the volume: 1 for right angles, large for flat cells."""
+    limit = evidence.gates.max_cell_ratio
+    return _largest(evidence, "cell_shape", evidence.stats.cell_ratio, limit, "", "with flatter cells")
+
+
+def _largest(evidence: Evidence, check: str, values: Array, limit: float, unit: str, adjective: str) -> Finding:
+    beyond = int((values > limit).sum())
+    applies = int((~np.isnan(values)).sum())
+    why = f"{beyond} of {applies} structures periodic in three directions are {adjective}"
+    return at_most(check, largest(values), limit, unit, why, largest_first(evidence.stats, values, above=0.0))

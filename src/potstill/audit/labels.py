@@ -1,0 +1,199 @@
+"""Labels by themselves: finite, within limits, without outliers, and such as energies, forces and stresses must be.
+
+A force is minus the slope of an energy: forces sum to zero, turn no molecule, and do the work that separates the energies of
+near siblings. None of this asks the teacher; what does stands in :mod:`potstill.audit.replay`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from potstill.audit.evidence import Evidence, at_most, largest, largest_first, not_run
+from potstill.audit.outliers import GAUSS, energy_residuals, robust_scores
+from potstill.generate.door import NEAR_DUPLICATE_ANGSTROM
+from potstill.types import Array, Finding
+
+FEWEST_FOR_SCORES = 20  # structures of a source: of fewer, the spread is not known
+FEWEST_FOR_SLOPE = 20  # pairs of siblings
+WORK_NOISE_EV_PER_ATOM = 2e-3  # of energies and positions in float32
+
+
+def finite(evidence: Evidence) -> Finding:
+    """Every stored number is finite."""
+    bad = np.zeros(len(evidence.dataset), bool)
+    ptr = evidence.dataset.ptr
+    for path in ("atoms/positions", "atoms/forces"):
+        rows = ~np.isfinite(evidence.dataset.column(path)).all(axis=1)
+        bad |= np.logical_or.reduceat(rows, ptr[:-1])
+    for path in ("structures/cell", "structures/energy", "structures/stress"):
+        bad |= ~np.isfinite(evidence.dataset.column(path)).reshape(len(bad), -1).all(axis=1)
+    worst = [evidence.stats.ids[k] for k in np.flatnonzero(bad)]
+    why = "energies, forces, stresses, positions and cells" + (" hold NaN or infinity" if bad.any() else " are finite")
+    return at_most("finite", int(bad.sum()), 0, "structures", why, worst)
+
+
+def force_limits(evidence: Evidence) -> Finding:
+    """Largest force on any atom, as a share of the limit of its source where that has one of its own."""
+    values, gates = evidence.stats.largest_force, evidence.gates
+    limits = np.full(len(values), gates.max_force_ev_per_angstrom)
+    for name, own in gates.max_force_per_source.items():
+        limits[evidence.stats.of_source(name)] = own
+    # measured against the general limit, so that a source's own limit counts as much as it is stricter
+    scaled = values * (gates.max_force_ev_per_angstrom / limits)
+    per_source = ", ".join(f"{name} {values[evidence.stats.of_source(name)].max():.1f}" for name in evidence.stats.elements)
+    ranked = np.where(np.isfinite(scaled), scaled, np.inf)
+    worst = largest_first(evidence.stats, ranked)
+    why = f"largest by source: {per_source}"
+    if gates.max_force_per_source:
+        why += "; forces of sources with a limit of their own are scaled by it"
+    return at_most("force_limits", float(scaled.max()), gates.max_force_ev_per_angstrom, "eV/Å", why, worst)
+
+
+def stress_limits(evidence: Evidence) -> Finding:
+    """Largest component of any stress."""
+    values = evidence.stats.largest_stress
+    known = int((~np.isnan(values)).sum())
+    why = f"largest component over {known} structures with stress; 1 eV/Å^3 is 160 GPa"
+    limit = evidence.gates.max_stress_ev_per_cubic_angstrom
+    return at_most(
+        "stress_limits", _of_labels(evidence, values), limit, "eV/Å^3", why, largest_first(evidence.stats, values)
+    )
+
+
+def stress_symmetry(evidence: Evidence) -> Finding:
+    """Largest difference between a component of stress and the one across the diagonal."""
+    values = evidence.stats.stress_asymmetry
+    limit = evidence.gates.max_stress_asymmetry_ev_per_cubic_angstrom
+    worst = largest_first(evidence.stats, values)
+    measured = _of_labels(evidence, values)
+    return at_most("stress_symmetry", measured, limit, "eV/Å^3", "stress of atoms without torque is symmetric", worst)
+
+
+def energy_outliers(evidence: Evidence) -> Finding:
+    """Energy per atom beyond the reference energies of the elements, in robust standard deviations of its source."""
+    limit = evidence.gates.max_energy_score
+    if not evidence.stats.labelled:
+        return not_run("energy_outliers", "robust deviations", "the structures have no energies")
+    residual = energy_residuals(evidence.stats)
+    scores = np.abs(robust_scores(evidence.stats, residual, floor=0.05, fewest=FEWEST_FOR_SCORES))
+    judged = int((~np.isnan(scores)).sum())
+    why = (
+        f"{judged} structures of sources with {FEWEST_FOR_SCORES} or more; median deviation {_middle(residual):.3f} eV/atom"
+    )
+    return at_most(
+        "energy_outliers", largest(scores), limit, "robust deviations", why, largest_first(evidence.stats, scores)
+    )
+
+
+def net_force(evidence: Evidence) -> Finding:
+    """Length of the sum of a structure's forces, per atom: zero for any energy that does not change when all atoms move."""
+    values, limit = evidence.stats.net_force, evidence.gates.max_net_force_ev_per_angstrom
+    why = "the forces on a structure sum to zero, per atom"
+    measured = _of_labels(evidence, values)
+    return at_most("net_force", measured, limit, "eV/Å", why, largest_first(evidence.stats, values))
+
+
+def net_torque(evidence: Evidence) -> Finding:
+    """Length of the sum of a molecule's torques, per atom: zero for any energy that does not change when it turns."""
+    values, limit = evidence.stats.net_torque, evidence.gates.max_net_torque_ev
+    why = f"the forces turn none of {int(evidence.stats.molecule.sum())} structures that are not periodic, per atom"
+    return at_most("net_torque", _of_labels(evidence, values), limit, "eV", why, largest_first(evidence.stats, values))
+
+
+def precision(evidence: Evidence) -> Finding:
+    """Structures whose forces are all numbers that 16 bits can hold: they were rounded."""
+    bad = np.flatnonzero(evidence.stats.coarse)
+    why = "structures whose forces were rounded to 16 bits" if len(bad) else "forces have more digits than 16 bits hold"
+    measured = float(len(bad)) if evidence.stats.labelled else np.nan
+    return at_most("precision", measured, 0, "structures", why, [evidence.stats.ids[k] for k in bad])
+
+
+def repeated_labels(evidence: Evidence) -> Finding:
+    """Structures that have exactly the forces of another one, though other atoms."""
+    stats = evidence.stats
+    owners: dict[bytes, list[int]] = defaultdict(list)
+    for k, forces in enumerate(stats.force_hashes.tolist()):
+        if forces:
+            owners[forces].append(k)
+    bad = [k for group in owners.values() for k in group[1:] if not _alike(evidence, group[0], k)]
+    why = "structures with exactly the forces of another, though their atoms differ"
+    measured = float(len(bad)) if stats.labelled else np.nan
+    return at_most("repeated_labels", measured, 0, "structures", why, [stats.ids[k] for k in bad])
+
+
+def missing_stress(evidence: Evidence) -> Finding:
+    """Structures periodic in three directions that have no stress, in a file where others have."""
+    if not evidence.stats.labelled:
+        return not_run("missing_stress", "structures", "the structures have no labels")
+    periodic = ~np.isnan(evidence.stats.volume_per_atom)
+    bare = periodic & ~evidence.dataset.column("structures/has_stress")
+    why = f"of {int(periodic.sum())} structures periodic in three directions, {int(bare.sum())} have no stress"
+    mixed = 0 < bare.sum() < periodic.sum()
+    worst = [evidence.stats.ids[k] for k in np.flatnonzero(bare)] if mixed else []
+    return at_most("missing_stress", int(bare.sum()) if mixed else 0, 0, "structures", why, worst)
+
+
+def energy_work(evidence: Evidence) -> Finding:
+    """Energy difference to the nearest sibling against the work on the way: what is left, over its second-order bound."""
+    scores = work_scores(evidence)
+    near = int((~np.isnan(scores)).sum())
+    why = f"{near} of {len(scores)} structures have a sibling near enough to compare energies with forces and stresses"
+    limit = evidence.gates.max_energy_work_ratio
+    measured = _of_labels(evidence, scores)
+    return at_most("energy_work", measured, limit, "of the bound", why, largest_first(evidence.stats, scores))
+
+
+def energy_work_slope(evidence: Evidence) -> Finding:
+    """Slope of the energy differences between siblings on that work, beyond its error: 1 where units and signs agree."""
+    work, change = evidence.stats.work, evidence.stats.energy_change
+    limit = evidence.gates.max_energy_work_slope
+    known = np.flatnonzero(np.isfinite(work) & np.isfinite(change))
+    found = np.array([_slope(work[k], change[k]) for k in _kinds(evidence, known)])
+    if not evidence.stats.labelled:
+        return not_run("energy_work_slope", "", "the structures have no labels")
+    if not len(found):
+        why = f"fewer than {FEWEST_FOR_SLOPE} pairs of siblings, from which no slope can be told"
+        return at_most("energy_work_slope", 0.0, limit, "away from 1", why)
+    slopes = ", ".join(f"{slope:.3f} ± {error:.3f}" for slope, error in found)
+    why = f"slopes of energy on work over {len(known)} pairs of siblings: {slopes}; counted beyond three errors"
+    beyond = np.maximum(np.abs(found[:, 0] - 1) - 3 * found[:, 1], 0.0)
+    return at_most("energy_work_slope", float(beyond.max()), limit, "away from 1", why)
+
+
+def work_scores(evidence: Evidence) -> Array:
+    """(S,) gap of energy and work over its bound; NaN without a sibling."""
+    return np.asarray(evidence.stats.work_gap / (evidence.stats.work_bound + WORK_NOISE_EV_PER_ATOM))
+
+
+def _kinds(evidence: Evidence, known: Array) -> list[Array]:
+    molecule = evidence.stats.molecule[known]
+    return [rows for rows in (known[molecule], known[~molecule]) if len(rows) >= FEWEST_FOR_SLOPE]
+
+
+def _slope(work: Array, change: Array) -> tuple[float, float]:
+    """Least squares through zero, in pairs of like weight, and its standard error; what is far off has no say."""
+    weight = 1.0 / np.maximum(np.abs(work), np.median(np.abs(work)) + 1e-12)
+    x, y = weight * work, weight * change
+    keep = np.abs(y - x) <= 10 * GAUSS * np.median(np.abs(y - x)) + 1e-9
+    x, y = x[keep], y[keep]
+    norm = max(float((x**2).sum()), 1e-300)
+    slope = float((x * y).sum()) / norm
+    return slope, float(np.sqrt(((x * (y - slope * x)) ** 2).sum())) / norm
+
+
+def _alike(evidence: Evidence, a: int, b: int) -> bool:
+    """Whether two structures have the same distances, so that they may well have the same forces."""
+    one, other = evidence.stats.fingerprint(a), evidence.stats.fingerprint(b)
+    return len(one) == len(other) and bool(np.abs(one - other).max() < NEAR_DUPLICATE_ANGSTROM)
+
+
+def _of_labels(evidence: Evidence, values: Array) -> float:
+    """Largest value; NaN, which never passes, where there are no labels."""
+    return largest(values) if evidence.stats.labelled else float("nan")
+
+
+def _middle(values: Array) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(np.abs(known))) if known.size else 0.0

@@ -1,0 +1,48 @@
+"""How far a label stands from those of its kind, robustly: medians do not move where a few values are wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from potstill.stats import Statistics
+from potstill.types import Array
+
+GAUSS = 1.4826  # median absolute deviation of a normal distribution, in standard deviations
+ROUNDS = 5
+
+
+def energy_residuals(stats: Statistics) -> Array:
+    """(S,) energy per atom less the share of each element times its reference energy, in eV/atom.
+
+    The reference energies are least squares with bounded influence (Huber, Ann. Math. Stat. 35, 73 (1964)).
+    """
+    known = np.flatnonzero(np.isfinite(stats.energy_per_atom))
+    residual = np.full(len(stats), np.nan)
+    if not len(known):
+        return residual
+    present = stats.composition[known].any(axis=0)
+    share = stats.composition[known][:, present] / stats.atoms[known, None]
+    energy = stats.energy_per_atom[known]
+    weight = np.ones(len(known))
+    left = energy
+    for _ in range(ROUNDS):
+        rows = np.sqrt(weight)[:, None]
+        reference, *_ = np.linalg.lstsq(rows * share, rows[:, 0] * energy, rcond=1e-8)
+        left = energy - share @ reference
+        scale = max(GAUSS * float(np.median(np.abs(left))), 1e-9)
+        weight = 1.0 / np.maximum(1.0, np.abs(left) / (1.5 * scale))
+    residual[known] = left
+    return residual
+
+
+def robust_scores(stats: Statistics, values: Array, *, floor: float, fewest: int) -> Array:
+    """(S,) distance from the median of the source over its spread, at least ``floor``; NaN for sources with too few."""
+    scores = np.full(len(values), np.nan)
+    for name in stats.elements:
+        rows = stats.of_source(name)
+        rows = rows[~np.isnan(values[rows])]
+        if len(rows) >= fewest:
+            middle = np.median(values[rows])
+            spread = max(GAUSS * float(np.median(np.abs(values[rows] - middle))), floor)
+            scores[rows] = (values[rows] - middle) / spread
+    return scores

@@ -1,0 +1,81 @@
+"""Process: how much of what was asked for was made and labelled, how fast, and why the rest was not."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from potstill.audit.chemistry import generate_section
+from potstill.audit.evidence import Evidence, at_least, at_most, not_run, warned
+from potstill.types import Finding
+
+REASONS_NAMED = 4
+
+
+def teacher_success(evidence: Evidence) -> Finding:
+    """Labelled structures over those the teacher was asked for, with its 95 % confidence interval (Wilson 1927)."""
+    refused = [r for r in evidence.dataset.refused if r.stage == "label"]
+    labelled = len(evidence.dataset) if evidence.dataset.labelled else 0
+    asked = labelled + len(refused)
+    low, high = wilson_interval(labelled, asked)
+    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(r.reason for r in refused).most_common()) or "none refused"
+    why = f"{labelled} of {asked} labelled, 95 % interval {100 * low:.1f} to {100 * high:.1f} %; {reasons}"
+    limit = evidence.gates.min_teacher_success
+    return at_least("teacher_success", labelled / asked if asked else 0.0, limit, "fraction", why, [r.id for r in refused])
+
+
+def throughput(evidence: Evidence) -> Finding:
+    """Structures labelled per hour of wall time."""
+    seconds = evidence.dataset.attributes.get("label_seconds")
+    if not seconds:
+        return not_run("throughput", "structures/hour", "the file does not say how long labelling took")
+    rate = 3600.0 * len(evidence.dataset) / float(seconds)
+    why = f"{len(evidence.dataset)} structures in {float(seconds):.0f} s on {evidence.dataset.attributes['workers']} workers"
+    return at_least("throughput", rate, evidence.gates.min_structures_per_hour, "structures/hour", why)
+
+
+def refusals(evidence: Evidence) -> Finding:
+    """Largest share of a source's candidates that was refused before labelling. A warning: sieves may be fine."""
+    made = Counter(evidence.stats.sources)
+    refused: dict[str, Counter[str]] = {}
+    for r in evidence.dataset.refused:
+        refused.setdefault(r.source, Counter())[r.reason] += 1
+    shares = {name: reasons.total() / (reasons.total() + made[name]) for name, reasons in refused.items()}
+    worst = max(shares, key=lambda name: shares[name], default="")
+    why = "nothing was refused"
+    if worst:
+        named = ", ".join(f"{n} {reason}" for reason, n in refused[worst].most_common(REASONS_NAMED))
+        why = f"of the candidates of {worst}, {named}"
+    limit = evidence.gates.max_refused_fraction
+    return warned(at_most("refusals", shares.get(worst, 0.0), limit, "fraction", why))
+
+
+def shares(evidence: Evidence) -> Finding:
+    """Smallest share, over the sources of the config, of structures there are to those asked for."""
+    asked = {
+        source.get("label") or source["source"]: int(source["count"])
+        for source in generate_section(evidence.dataset.attributes).get("sources", [])
+        if source.get("count")
+    }
+    if not asked:
+        return not_run("shares", "fraction", "the file does not say how many structures its sources were asked for")
+    made = Counter(evidence.stats.sources)
+    got = {name: made[name] / count for name, count in asked.items()}
+    why = "labelled of asked: " + ", ".join(f"{name} {made[name]} of {count}" for name, count in asked.items())
+    return at_least("shares", min(got.values()), evidence.gates.min_share_of_asked, "fraction", why)
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """Confidence interval of a rate (Wilson, J. Am. Stat. Assoc. 22, 209 (1927)).
+
+    >>> low, high = wilson_interval(14, 14)
+    >>> f"{low:.2f} {high:.2f}"
+    '0.78 1.00'
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    rate = successes / trials
+    centre = rate + z * z / (2 * trials)
+    half = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)

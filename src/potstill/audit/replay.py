@@ -1,0 +1,165 @@
+"""Labels against the recorded teacher: the same answer again, and forces that are the slope of its energy.
+
+Half of what is asked again is drawn at random, so that the share of wrong labels is bounded; to these come the structures
+whose labels look most suspicious, so that a few wrong ones in a large dataset are found.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from potstill.audit.evidence import Evidence, at_most, not_run
+from potstill.audit.labels import FEWEST_FOR_SCORES, work_scores
+from potstill.audit.outliers import energy_residuals, robust_scores
+from potstill.types import Array, Finding, Labels, Structure, Teacher
+
+MIN_REPLAYED = 8
+MIN_DIFFERENTIATED = 6
+STEP_ANGSTROM = 0.005
+STEP_STRAIN = 1e-3
+SLOPE_FLOOR = 1.0  # eV/Å or eV: smaller slopes are not told apart from rounding in float32
+
+
+def label_replay(evidence: Evidence) -> Finding:
+    """A random share of the structures, and the most suspicious ones, labelled once more: labels must come out the same."""
+    if evidence.teacher is None:
+        return not_run("label_replay", "eV/Å", "no teacher was given; name the one that made the labels")
+    drawn, suspects = chosen_at_random(evidence), suspicious(evidence)
+    structures = [evidence.dataset[int(k)] for k in np.unique(np.concatenate([drawn, suspects]))]
+    answers = evidence.teacher().label(structures)
+    gaps = [_label_gap(s, a if isinstance(a, Labels) else None) for s, a in zip(structures, answers, strict=True)]
+    order = np.argsort(gaps)[::-1]
+    why = (
+        f"{len(drawn)} structures at random and {len(structures) - len(drawn)} with unlikely labels, labelled again: "
+        f"largest difference of energy per atom, force or stress; a fault in {_seldom(len(drawn)):.1%} of the labels "
+        "would have been met with a probability of 95 %"
+    )
+    limit = evidence.gates.max_replay_force_ev_per_angstrom
+    return at_most("label_replay", np.max(gaps), limit, "eV/Å", why, [structures[k].id for k in order])
+
+
+def gradients(evidence: Evidence) -> Finding:
+    """Finite differences of the teacher's energy, along the stored forces and stress, against those labels."""
+    if evidence.teacher is None:
+        return not_run("gradients", "of the slope", "no teacher was given; name the one that made the labels")
+    if not evidence.stats.labelled:
+        return not_run("gradients", "of the slope", "the structures have no labels")
+    chosen = _with_largest_forces(evidence, chosen_at_random(evidence))
+    structures = [evidence.dataset[int(k)] for k in chosen]
+    steps = [step for s in structures for step in _steps(s)]
+    energies = _energies(evidence.teacher(), [moved for _, _, pair in steps for moved in pair])
+    errors = []
+    for k, (name, expected, _) in enumerate(steps):
+        found = energies[2 * k + 1] - energies[2 * k]
+        error = abs(found - expected) / max(abs(expected), 2 * STEP_ANGSTROM * SLOPE_FLOOR)
+        errors.append((error if math.isfinite(error) else math.inf, name))
+    errors.sort(key=lambda pair: -pair[0])
+    why = f"energy differences along the forces and stresses of {len(structures)} structures, {len(steps)} directions"
+    measured = errors[0][0] if errors else math.nan
+    limit = evidence.gates.max_gradient_error
+    return at_most("gradients", measured, limit, "of the slope", why, list(dict.fromkeys(name for _, name in errors)))
+
+
+def teacher_fingerprint(evidence: Evidence) -> Finding:
+    """One teacher with known weights made all labels, and it is the one at hand."""
+    recorded = json.loads(evidence.dataset.attributes.get("teacher", "{}"))
+    complete = all(recorded.get(key) for key in ("name", "version", "weights", "dtype"))
+    if not complete:
+        return not_run("teacher_fingerprint", "teachers", "the file does not say which teacher made its labels")
+    others = 0
+    if evidence.teacher is not None and dict(evidence.teacher().fingerprint) != recorded:
+        others = 1
+    why = f"{recorded['name']}, {recorded['version']}, weights {recorded['weights'][:23]}…, {recorded['dtype']}"
+    if others:
+        why = f"labels were made by another teacher than the one at hand: {why}"
+    return at_most("teacher_fingerprint", others, 0, "other teachers", why)
+
+
+def chosen_at_random(evidence: Evidence) -> Array:
+    """Sorted indices of the share of the structures that the gates ask for, eight at least."""
+    count = len(evidence.dataset)
+    wanted = max(MIN_REPLAYED, math.ceil(evidence.gates.replay_fraction * count))
+    return np.sort(np.random.default_rng(evidence.seed).choice(count, min(wanted, count), replace=False))
+
+
+def suspicious(evidence: Evidence) -> Array:
+    """Indices of the structures whose labels look least likely, half as many as are drawn at random.
+
+    Turn by turn the largest gap between energy and work, the largest distance from the reference energies, and the same of
+    the logarithm of the mean force.
+    """
+    stats = evidence.stats
+    if not stats.labelled:
+        return np.zeros(0, np.int64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        force = np.log10(np.maximum(stats.mean_force, 1e-2))
+    scores = (
+        work_scores(evidence),
+        np.abs(robust_scores(stats, energy_residuals(stats), floor=0.05, fewest=FEWEST_FOR_SCORES)),
+        np.abs(robust_scores(stats, force, floor=0.1, fewest=FEWEST_FOR_SCORES)),
+    )
+    wanted = max(MIN_REPLAYED, math.ceil(evidence.gates.replay_fraction * len(stats))) // 2
+    ranked = [np.argsort(-np.nan_to_num(score, nan=-1.0), kind="stable")[:wanted] for score in scores]
+    in_turn = dict.fromkeys(int(k) for turn in zip(*ranked, strict=True) for k in turn)
+    return np.array(list(in_turn)[:wanted], np.int64)
+
+
+def _with_largest_forces(evidence: Evidence, drawn: Array) -> Array:
+    """Some of those drawn, molecules and crystals: those with the largest forces, and those with the largest stress."""
+    stats = evidence.stats
+    order = [np.nan_to_num(-values[drawn], nan=np.inf) for values in (stats.mean_force, stats.largest_stress)]
+    ranked = [drawn[np.argsort(values, kind="stable")] for values in order]
+    return np.array(list(dict.fromkeys([k for x in ranked for k in x[:MIN_DIFFERENTIATED].tolist()])), np.int64)
+
+
+def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Structure]]]:
+    """Id, expected energy difference, and the two structures: along the forces, and along the stress where there is one."""
+    labels = structure.labels
+    found: list[tuple[str, float, tuple[Structure, Structure]]] = []
+    if labels is None:
+        return found
+    bare = structure.with_(labels=None)
+    largest = float(np.abs(labels.forces).max())
+    if largest > 0 and np.isfinite(labels.forces).all():
+        way = STEP_ANGSTROM * labels.forces / largest
+        pair = (bare.with_(positions=structure.positions - way), bare.with_(positions=structure.positions + way))
+        found.append((structure.id, -2 * float((labels.forces * way).sum()), pair))
+    strongest = 0.0 if labels.stress is None else float(np.abs(labels.stress).max())
+    if labels.stress is not None and strongest > 0 and np.isfinite(labels.stress).all():
+        strain = STEP_STRAIN * (labels.stress + labels.stress.T) / 2 / strongest
+        expected = 2 * structure.volume * float((labels.stress * strain).sum())
+        found.append((structure.id, expected, (_strained(bare, -strain), _strained(bare, strain))))
+    return found
+
+
+def _strained(structure: Structure, strain: Array) -> Structure:
+    deform = np.eye(3) + strain
+    return structure.with_(positions=structure.positions @ deform, cell=structure.cell @ deform)
+
+
+def _energies(teacher: Teacher, structures: Sequence[Structure]) -> list[float]:
+    answers = teacher.label(structures) if structures else []
+    return [a.energy if isinstance(a, Labels) else math.nan for a in answers]
+
+
+def _seldom(drawn: int) -> float:
+    """Share of wrong labels that a random draw of this size meets with 95 %."""
+    return 1.0 - 0.05 ** (1.0 / max(1, drawn))
+
+
+def _label_gap(structure: Structure, again: Labels | None) -> float:
+    """Largest difference between stored and repeated labels: eV per atom, eV/Å, eV/Å^3, whichever is largest."""
+    stored = structure.labels
+    if again is None or stored is None:
+        return math.inf
+    gaps = [abs(again.energy - stored.energy) / len(structure), float(np.abs(again.forces - stored.forces).max())]
+    if (again.stress is None) != (stored.stress is None):
+        return math.inf
+    if again.stress is not None and stored.stress is not None:
+        gaps.append(float(np.abs(again.stress - stored.stress).max()))
+    largest = float(np.max(gaps))
+    return math.inf if math.isnan(largest) else largest

@@ -1,0 +1,36 @@
+"""Splits: nothing on one side of the split may be known from another."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from potstill.audit.duplicates import near_pairs
+from potstill.audit.evidence import Evidence, at_most, not_run
+from potstill.dataset.schema import PARTS
+from potstill.types import Finding
+
+
+def split_leakage(evidence: Evidence) -> Finding:
+    """Families that stand on more than one side of the split."""
+    parts = evidence.dataset.splits
+    if parts is None:
+        return not_run("split_leakage", "families", f"{evidence.dataset.path} holds no split")
+    _, family = np.unique(np.array(evidence.stats.families, dtype=object).astype(str), return_inverse=True)
+    sides = np.zeros((family.max(initial=-1) + 1, len(PARTS)), bool)
+    sides[family, parts] = True
+    leaked = np.flatnonzero(sides.sum(axis=1) > 1)
+    why = "structures: " + ", ".join(f"{name} {int((parts == k).sum())}" for k, name in enumerate(PARTS))
+    worst = [evidence.stats.ids[int(np.flatnonzero(family == f)[0])] for f in leaked[:8]]
+    return at_most("split_leakage", len(leaked), 0, "families", why, worst)
+
+
+def near_leakage(evidence: Evidence) -> Finding:
+    """Structures with the distances of one on another side of the split."""
+    parts = evidence.dataset.splits
+    if parts is None:
+        return not_run("near_leakage", "structures", f"{evidence.dataset.path} holds no split")
+    pairs = near_pairs(evidence.stats)
+    across = pairs[parts[pairs[:, 0]] != parts[pairs[:, 1]]]
+    copies = np.unique(across[:, 1])
+    why = "structures whose average neighbour distances are those of one on another side of the split"
+    return at_most("near_leakage", len(copies), 0, "structures", why, [evidence.stats.ids[k] for k in copies])

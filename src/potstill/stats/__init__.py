@@ -1,0 +1,6 @@
+"""Statistics of a dataset in one pass: what the audit judges and the report draws."""
+
+from potstill.stats.one_pass import collect, collect_once
+from potstill.stats.table import Statistics
+
+__all__ = ["Statistics", "collect", "collect_once"]

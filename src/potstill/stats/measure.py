@@ -1,0 +1,217 @@
+"""What is measured of each structure by itself: one neighbour search gives its distances, fingerprint and bonds.
+
+Enters a range of a dataset file, leaves arrays by the name of a field of :class:`~potstill.stats.table.Statistics`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from potstill.dataset import Dataset
+from potstill.generate.geometry import FINGERPRINT_NEIGHBORS, FINGERPRINT_START_ANGSTROM, covalent_radii
+from potstill.neighbors import find_neighbors
+from potstill.stats.bonds import HYDROGEN, carbon_valence_deficit, count_overbonded, count_pieces, facts_of, find_bonds
+from potstill.types import SMALLEST_VOLUME, Array, hill_formula
+
+HASH_BYTES = 16
+FORCE_NOISE = 1e-3  # eV/Å: below it a teacher's forces may be few multiples of its last digit
+FEWEST_COARSE = 6  # forces that 16 bits hold by chance are rare, that many in one structure do not happen
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Structures ``start`` to ``stop`` of a file."""
+
+    path: Path
+    start: int
+    stop: int
+
+
+def measure(task: Range) -> dict[str, Array]:
+    """Look at each structure of a range."""
+    dataset = Dataset(task.path, compare_blocks=False)
+    ptr = dataset.ptr
+    numbers, positions = dataset.column("atoms/atomic_numbers"), dataset.column("atoms/positions")
+    cell, pbc = dataset.column("structures/cell"), dataset.column("structures/pbc")
+    metadata = dataset.text("structures/generator_metadata")[task.start : task.stop]
+    rows: list[Row] = []
+    for k in range(task.start, task.stop):
+        atoms = slice(int(ptr[k]), int(ptr[k + 1]))
+        geometry = (numbers[atoms], positions[atoms].astype(np.float64), cell[k], pbc[k])
+        row = measure_structure(*geometry, _facts(metadata[k - task.start]))
+        row |= _labels(dataset, k, atoms, geometry[1], pbc[k]) if dataset.labelled else {}
+        rows.append(row)
+    return _columns(rows)
+
+
+def measure_structure(numbers: Array, positions: Array, cell: Array, pbc: Array, metadata: dict[str, Any]) -> Row:
+    """Geometry and chemistry of one structure; NaN where its numbers are not finite."""
+    row: Row = {
+        "atoms": len(numbers),
+        "formulas": hill_formula(numbers, reduced=bool(pbc.any())),
+        "composition": np.bincount(numbers, minlength=256)[:119].astype(np.uint16),
+        "hashes": _hash(numbers, np.round(positions * 1e4), np.round(cell * 1e4), pbc),
+        "molecule": not pbc.any(),
+        "atom_pair": "atom_pair" in metadata,
+        "scaled_distance": np.nan,
+        "closest_pair": (0, 0),
+        **dict.fromkeys(("volume_per_atom", "packing", "vacuum", "cell_ratio", "carbon_deficit"), np.nan),
+        **dict.fromkeys(("overbonded", "missing_hydrogens", "foreign_atoms", "charge", "pieces"), 0),
+        "fingerprints": np.full(len(np.unique(numbers)) * FINGERPRINT_NEIGHBORS, np.nan, np.float32),
+    }
+    if not (
+        np.isfinite(positions).all() and np.isfinite(cell).all() and numbers.min() > 0 and numbers.max() < len(_radii())
+    ):
+        return row
+    if pbc.all():
+        if abs(np.linalg.det(cell)) < SMALLEST_VOLUME:
+            return row
+        row |= _cell(numbers, positions, cell)
+    row |= _distances(numbers, positions, cell, pbc)
+    if not pbc.any():
+        row |= _chemistry(numbers, positions, metadata)
+    return row
+
+
+def _distances(numbers: Array, positions: Array, cell: Array, pbc: Array) -> Row:
+    """Smallest scaled distance with its pair, and the fingerprint, from one search."""
+    n, k = len(numbers), FINGERPRINT_NEIGHBORS
+    radii = _radii()[numbers]
+    within = 2.0 * float(radii.max())
+    cutoff = max(FINGERPRINT_START_ANGSTROM, within)
+    if not pbc.any():
+        cutoff = max(cutoff, 1.01 * float(np.linalg.norm(np.ptp(positions, axis=0))))
+    while True:
+        found = find_neighbors(positions, cell, pbc, cutoff)
+        receiver, sender, distance = found.edge_index[0], found.edge_index[1], found.distance
+        count = np.bincount(receiver, minlength=n)
+        if not pbc.any() or count.min() >= k:
+            break
+        cutoff *= 1.5
+    column = np.arange(len(receiver)) - np.repeat(np.cumsum(count) - count, count)
+    nearest = np.full((n, max(k, int(count.max(initial=0)))), np.inf)
+    nearest[receiver, column] = distance
+    if nearest.shape[1] > k:
+        nearest.partition(k - 1, axis=1)
+    nearest = np.sort(nearest[:, :k], axis=1)
+    nearest[~np.isfinite(nearest)] = 0.0  # a molecule has fewer
+    elements, which = np.unique(numbers, return_inverse=True)
+    share = (which[None] == np.arange(len(elements))[:, None]) / np.bincount(which)[:, None]
+    row: Row = {"fingerprints": (share @ nearest).astype(np.float32).ravel(), "scaled_distance": np.inf}
+    scaled = np.where(distance <= within, distance / (radii[receiver] + radii[sender]), np.inf)
+    if scaled.size and np.isfinite(scaled.min()):
+        at = int(scaled.argmin())
+        row["scaled_distance"] = float(scaled[at])
+        row["closest_pair"] = tuple(sorted((int(numbers[receiver[at]]), int(numbers[sender[at]]))))
+    return row
+
+
+def _cell(numbers: Array, positions: Array, cell: Array) -> Row:
+    volume = abs(float(np.linalg.det(cell)))
+    inverse = np.linalg.inv(cell)
+    fractional = np.sort((positions @ inverse) % 1.0, axis=0)
+    gaps = np.diff(np.vstack([fractional, fractional[:1] + 1.0]), axis=0).max(axis=0)
+    heights = 1.0 / np.linalg.norm(inverse, axis=0)
+    return {
+        "volume_per_atom": volume / len(numbers),
+        "packing": float((4 / 3 * np.pi * _radii()[numbers] ** 3).sum()) / volume,
+        "vacuum": float((gaps * heights).max()),
+        "cell_ratio": float(np.linalg.norm(cell, axis=1).prod()) / volume,
+    }
+
+
+def _chemistry(numbers: Array, positions: Array, metadata: dict[str, Any]) -> Row:
+    bonds = find_bonds(numbers, positions)
+    row: Row = {"carbon_deficit": carbon_valence_deficit(numbers, bonds)}
+    if "atom_pair" not in metadata:
+        row["overbonded"] = count_overbonded(numbers, bonds)
+    smiles = metadata.get("smiles")
+    facts = facts_of(str(smiles)) if smiles else None
+    if facts is not None:
+        found = np.bincount(numbers, minlength=256)
+        stated = np.bincount(np.array(facts.heavy, np.int64), minlength=256)
+        differ = np.abs(found - stated)
+        differ[HYDROGEN] = max(0, int(found[HYDROGEN]) - facts.hydrogens)
+        row["missing_hydrogens"] = max(0, facts.hydrogens - int(found[HYDROGEN]))
+        row["foreign_atoms"] = int(differ.sum())
+        row["charge"] = facts.charge
+        row["pieces"] = max(0, count_pieces(len(numbers), bonds) - facts.pieces)
+    return row
+
+
+def _labels(dataset: Dataset, k: int, atoms: slice, positions: Array, pbc: Array) -> Row:
+    stored = dataset.column("atoms/forces")[atoms]
+    forces = stored.astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", forces, forces))
+    n = len(norms)
+    finite = bool(np.isfinite(norms).all() and np.isfinite(positions).all())
+    row: Row = {
+        "energy_per_atom": float(dataset.column("structures/energy")[k]) / n,
+        "largest_force": float(norms.max()),
+        "mean_force": float(norms.mean()),
+        "net_force": _length(forces.sum(axis=0)) / n if finite else np.nan,
+        "net_torque": np.nan,
+        "force_hashes": _hash(stored) if norms.max() > 1e-4 else b"",
+        "coarse": finite and _is_coarse(stored),
+        **dict.fromkeys(("pressure", "largest_stress", "stress_asymmetry"), np.nan),
+    }
+    if finite and not pbc.any():
+        row["net_torque"] = _length(np.cross(positions - positions.mean(axis=0), forces).sum(axis=0)) / n
+    if dataset.column("structures/has_stress")[k]:
+        stress = dataset.column("structures/stress")[k].astype(np.float64)
+        row["pressure"] = -float(np.trace(stress)) / 3
+        row["largest_stress"] = float(np.abs(stress).max())
+        if np.isfinite(stress).all():
+            row["stress_asymmetry"] = float(np.abs(stress - stress.T).max())
+    return row
+
+
+def _is_coarse(forces: Array) -> bool:
+    """Whether numbers were rounded to the 10 bits of float16, or to the 7 of bfloat16, which it includes but for range."""
+    values = forces[np.abs(forces) > FORCE_NOISE].astype(np.float32)
+    if len(np.unique(np.abs(values))) < FEWEST_COARSE:
+        return False
+    return not bool((values.view(np.uint32) & 0x1FFF).any())  # 23 - 10 bits that float16 has not
+
+
+def _hash(*arrays: Array) -> bytes:
+    digest = hashlib.blake2b(digest_size=HASH_BYTES)
+    for array in arrays:
+        digest.update((np.nan_to_num(array) + 0.0 if array.dtype.kind == "f" else array).tobytes())  # no negative zero
+    return digest.digest()
+
+
+def _length(vector: Array) -> float:
+    return float(np.sqrt(vector @ vector))
+
+
+def _facts(text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _columns(rows: list[Row]) -> dict[str, Array]:
+    if not rows:
+        return {}
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    lengths = np.array([len(x) for x in columns["fingerprints"]], np.int64)
+    texts: dict[str, Array] = {
+        name: np.array(columns.pop(name), dtype=f"S{HASH_BYTES}") for name in ("hashes", "force_hashes") if name in columns
+    }
+    flat = np.concatenate(columns.pop("fingerprints"))
+    return {**{k: np.array(v) for k, v in columns.items()}, **texts, "fingerprints": flat, "fingerprint_lengths": lengths}
+
+
+@cache
+def _radii() -> Array:
+    return covalent_radii()

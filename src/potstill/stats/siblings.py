@@ -1,0 +1,134 @@
+"""Energy differences between structures of one family against the work of their forces and stresses on the way.
+
+For two near sets of the same atoms, E2 - E1 is the mean of both forces times the displacement, with opposite sign, plus the
+volume times the mean stress times the strain; what is left is of third order (the trapezoidal rule). Labels that do not fit
+their structure fail by far more. No teacher is needed, but siblings are: rattles, strains or frames of one parent.
+
+Enters indices of structures with the same atoms in the same order, leaves one row for each with the sibling nearest to it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from potstill.dataset import Dataset
+from potstill.types import SMALLEST_VOLUME, Array
+
+FARTHEST_ANGSTROM = 0.5  # of any atom: beyond it the third order is no smaller than the second
+LARGEST_STRAIN = 0.1
+TRIED = 8  # siblings of each, the next ones in the dataset
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Siblings:
+    """Groups of structures of a file that have the same atoms in the same order."""
+
+    path: Path
+    groups: tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """Arrays of g structures of n atoms: positions, forces (g, n, 3), cell, stress (g, 3, 3), energy (g,)."""
+
+    positions: Array
+    forces: Array
+    cell: Array
+    stress: Array
+    energy: Array
+    periodic: bool
+
+
+def sibling_groups(dataset: Dataset) -> list[Array]:
+    """Structures of one family whose atoms are the same in the same order, all periodic in three directions or in none."""
+    numbers, ptr, pbc = dataset.column("atoms/atomic_numbers"), dataset.ptr, dataset.column("structures/pbc")
+    has_stress = dataset.column("structures/has_stress")
+    groups: dict[tuple[str, bytes, bool], list[int]] = defaultdict(list)
+    for k, family in enumerate(dataset.families.tolist()):
+        periodic = int(pbc[k].sum())
+        if periodic == 0 or (periodic == 3 and has_stress[k]):
+            groups[family, numbers[ptr[k] : ptr[k + 1]].tobytes(), periodic == 3].append(k)
+    return [np.array(group) for group in groups.values() if len(group) > 1]
+
+
+def compare_siblings(task: Siblings) -> tuple[Array, Array]:
+    """Indices, and a row (gap, bound, work, energy change, sibling) for each; NaN where none is near."""
+    dataset = Dataset(task.path, compare_blocks=False)
+    indices = np.concatenate(task.groups) if task.groups else np.zeros(0, np.int64)
+    rows = [_compare(_read(dataset, group), group) for group in task.groups]
+    return indices, np.concatenate(rows) if rows else np.zeros((0, 5))
+
+
+def _read(dataset: Dataset, group: Array) -> _Group:
+    n = int(dataset.ptr[group[0] + 1] - dataset.ptr[group[0]])
+    atoms = dataset.ptr[group][:, None] + np.arange(n)
+    return _Group(
+        dataset.column("atoms/positions")[atoms].astype(np.float64),
+        dataset.column("atoms/forces")[atoms].astype(np.float64),
+        dataset.column("structures/cell")[group],
+        dataset.column("structures/stress")[group].astype(np.float64),
+        dataset.column("structures/energy")[group],
+        bool(dataset.column("structures/pbc")[group[0]].all()),
+    )
+
+
+def _compare(group: _Group, indices: Array) -> Array:
+    g = len(indices)
+    best = np.full((g, 5), np.nan)
+    nearest = np.full(g, np.inf)
+    everything = (group.positions, group.cell, group.forces, group.stress, group.energy[:, None])
+    with np.errstate(all="ignore"):  # a number that is not finite gives NaN, which is no sibling
+        finite = np.logical_and.reduce([np.isfinite(x.reshape(g, -1)).all(axis=1) for x in everything])
+        if group.periodic:
+            finite &= np.abs(np.linalg.det(group.cell)) > SMALLEST_VOLUME
+    rows = np.flatnonzero(finite)
+    for offset in range(1, min(TRIED, len(rows) - 1) + 1):
+        a, b = rows, np.roll(rows, -offset)
+        size, found = _pairs(group, a, b)
+        found = np.column_stack([found, indices[b]])
+        for at, other in ((a, b), (b, a)):
+            closer = size < nearest[at]
+            nearest[at[closer]] = size[closer]
+            best[at[closer]] = found[closer]
+            best[at[closer], 4] = indices[other[closer]]
+    return best
+
+
+def _pairs(group: _Group, a: Array, b: Array) -> tuple[Array, Array]:
+    """Size of the way from structures a to b (inf where too far), and (gap, bound, work, energy change)."""
+    n = group.positions.shape[1]
+    forces_a, forces_b = group.forces[a], group.forces[b]
+    if group.periodic:
+        cell_a, cell_b = group.cell[a], group.cell[b]
+        middle = (cell_a + cell_b) / 2
+        other_cell = np.abs(np.linalg.det(middle)) < np.abs(np.linalg.det(cell_a)) / 2
+        middle = np.where(other_cell[:, None, None], cell_a, middle)
+        inverse_a, inverse_b, inverse = np.linalg.inv(cell_a), np.linalg.inv(cell_b), np.linalg.inv(middle)
+        fractional = group.positions[b] @ inverse_b - group.positions[a] @ inverse_a
+        fractional = fractional - fractional[:, :1]  # all of it may have been moved: only then is an image chosen
+        moved = (fractional - np.round(fractional)) @ middle
+        strain = inverse @ (cell_b - cell_a)
+        turned = np.where(other_cell, np.inf, np.abs(strain - strain.swapaxes(1, 2)).max(axis=(1, 2)))
+        strain = (strain + strain.swapaxes(1, 2)) / 2
+        volume = np.abs(np.linalg.det(middle))
+        # dE/dfractional = -F cell^T, carried to the cell in the middle of the way
+        forces_a = forces_a @ (inverse @ cell_a).swapaxes(1, 2)
+        forces_b = forces_b @ (inverse @ cell_b).swapaxes(1, 2)
+    else:
+        moved = group.positions[b] - group.positions[a]
+        strain, turned, volume = np.zeros((len(a), 3, 3)), np.zeros(len(a)), np.zeros(len(a))
+    moved = moved - moved.mean(axis=1, keepdims=True)
+    stress = volume[:, None, None] * (group.stress[a] + group.stress[b]) / 2
+    work = -((forces_a + forces_b) / 2 * moved).sum(axis=(1, 2)) + (stress * strain).sum(axis=(1, 2))
+    bound = (np.abs(forces_b - forces_a) * np.abs(moved)).sum(axis=(1, 2)) + (
+        volume[:, None, None] * np.abs(group.stress[b] - group.stress[a]) * np.abs(strain)
+    ).sum(axis=(1, 2))
+    change = group.energy[b] - group.energy[a]
+    farthest, largest = np.abs(moved).max(axis=(1, 2)), np.abs(strain).max(axis=(1, 2))
+    far = (farthest > FARTHEST_ANGSTROM) | (largest > LARGEST_STRAIN) | (turned > 1e-3)
+    size = np.where(far, np.inf, farthest / FARTHEST_ANGSTROM + largest / LARGEST_STRAIN)
+    return size, np.column_stack([np.abs(change - work) / n, bound / n, work, change])

@@ -1,0 +1,182 @@
+"""One row per structure: what was measured, in the order of the dataset, kept in one sealed file.
+
+Enters arrays of measured values, leaves a :class:`Statistics`; nothing here measures or judges.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from potstill.dataset.seal import sealed
+from potstill.types import MAX_ATOMIC_NUMBER, Array
+
+VERSION = 1  # of what is measured: statistics of another version are collected again
+TEXT = ("ids", "sources", "families", "formulas")
+
+
+@dataclass(eq=False)
+class Statistics:
+    """One value or row per structure, in the order of the dataset.
+
+    A value that does not apply to a structure is NaN: the volume of a molecule, the torque on a crystal, anything about a
+    structure whose own numbers are not finite.
+
+    Parameters
+    ----------
+    ids, sources, families, formulas
+        (S,) text.
+    atoms
+        (S,) number of atoms.
+    composition
+        (S, 119) number of atoms by atomic number.
+    scaled_distance, closest_pair
+        (S,) smallest distance over the sum of covalent radii, and (S, 2) the atomic numbers of that pair.
+    volume_per_atom, packing, vacuum, cell_ratio
+        (S,) of structures that are periodic in three directions: Å^3; volume of the covalent spheres over that of the cell;
+        Å, the widest layer without atoms; product of the lengths of the lattice vectors over the volume.
+    hashes, force_hashes
+        (S,) 16 bytes of hash of the atoms to 1e-4 Å, and of the forces; the latter empty where all are zero.
+    fingerprints, fingerprint_ptr
+        Invariant distance fingerprints in Å, one after another, and (S + 1,) where each starts.
+    molecule, atom_pair
+        (S,) bool: not periodic; two atoms of the source ``dimers`` or copies of them.
+    carbon_deficit
+        (S,) mean valence that a molecule's carbons lack, by the lengths of their bonds.
+    overbonded
+        (S,) atoms of a molecule with more bonds than their element has.
+    missing_hydrogens, foreign_atoms, charge, pieces
+        (S,) of molecules that state a SMILES: hydrogens fewer than it has, other atoms more or fewer, its net charge, and
+        the pieces that bonds leave beyond those of the SMILES.
+    energy_per_atom, largest_force, mean_force, pressure
+        (S,) eV, eV/Å, eV/Å, eV/Å^3 (NaN without stress).
+    net_force, net_torque
+        (S,) length of the sum of the forces (eV/Å) and of their torques (eV, molecules only), both per atom.
+    largest_stress, stress_asymmetry
+        (S,) largest component, and largest difference across the diagonal, in eV/Å^3.
+    coarse
+        (S,) bool: every force is one that 16 bits can hold.
+    work_gap, work_bound
+        (S,) eV per atom: what the energy difference to the nearest sibling lacks of the work of the mean force and stress on
+        the way there, and the second-order work that bounds it; NaN without a sibling near enough.
+    work, energy_change
+        (S,) eV: that work, and that difference.
+    sibling
+        (S,) index of it, -1 for none.
+    labelled
+        Whether the values of labels are there.
+    """
+
+    ids: list[str]
+    sources: list[str]
+    families: list[str]
+    formulas: list[str]
+    atoms: Array
+    composition: Array
+    scaled_distance: Array
+    closest_pair: Array
+    volume_per_atom: Array
+    packing: Array
+    vacuum: Array
+    cell_ratio: Array
+    hashes: Array
+    force_hashes: Array
+    fingerprints: Array
+    fingerprint_ptr: Array
+    molecule: Array
+    atom_pair: Array
+    carbon_deficit: Array
+    overbonded: Array
+    missing_hydrogens: Array
+    foreign_atoms: Array
+    charge: Array
+    pieces: Array
+    energy_per_atom: Array
+    largest_force: Array
+    mean_force: Array
+    pressure: Array
+    net_force: Array
+    net_torque: Array
+    largest_stress: Array
+    stress_asymmetry: Array
+    coarse: Array
+    work_gap: Array
+    work_bound: Array
+    work: Array
+    energy_change: Array
+    sibling: Array
+    labelled: bool = True
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def elements(self) -> dict[str, Counter[int]]:
+        """Element by source: ``elements[source][atomic number]`` counts atoms."""
+        return {
+            name: Counter({int(z): int(n) for z, n in enumerate(self.composition[rows].sum(axis=0, dtype=np.int64)) if n})
+            for name, rows in self._rows.items()
+        }
+
+    @property
+    def element_counts(self) -> Counter[int]:
+        """Atoms of each element over all sources."""
+        total: Counter[int] = Counter()
+        for counts in self.elements.values():
+            total += counts
+        return total
+
+    def entropy_bits(self) -> float:
+        """Shannon entropy of the elements over atoms, in bits."""
+        counts = np.array(list(self.element_counts.values()), float)
+        share = counts / counts.sum()
+        return float(-(share * np.log2(share)).sum()) + 0.0  # no negative zero for a single element
+
+    def size_cv(self) -> float:
+        """Coefficient of variation of the number of atoms per structure."""
+        return float(self.atoms.std() / self.atoms.mean())
+
+    def of_source(self, name: str) -> Array:
+        """Indices of one source's structures."""
+        return self._rows.get(name, np.zeros(0, np.int64))
+
+    def fingerprint(self, k: int) -> Array:
+        """Invariant distances of one structure, in Å."""
+        return np.asarray(self.fingerprints[self.fingerprint_ptr[k] : self.fingerprint_ptr[k + 1]])
+
+    @cached_property
+    def _rows(self) -> dict[str, Array]:
+        sources = np.array(self.sources, dtype=object)
+        return {name: np.flatnonzero(sources == name) for name in dict.fromkeys(self.sources)}
+
+    def save(self, path: Path, key: str) -> None:
+        """Keep them, sealed, with the key of what they were collected from."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values |= {name: np.array("\n".join(values[name]).encode()) for name in TEXT}
+        with sealed(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, key=np.array(f"{VERSION} {key}"), **values)
+
+    @classmethod
+    def load(cls, path: Path, key: str) -> Statistics | None:
+        """Those kept under a key; None where there are none, or of another key or version, or damaged."""
+        try:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                if str(file["key"]) != f"{VERSION} {key}":
+                    return None
+                values = {f.name: file[f.name] for f in fields(cls)}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        count = len(values["atoms"])
+        texts = {name: values.pop(name).item().decode().split("\n") if count else [] for name in TEXT}
+        labelled = bool(values.pop("labelled"))
+        if any(len(rows) != count for rows in texts.values()):  # a line break within an id
+            return None
+        return cls(**texts, **values, labelled=labelled)
+
+
+WIDTH = MAX_ATOMIC_NUMBER + 1
