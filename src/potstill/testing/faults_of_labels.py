@@ -231,6 +231,14 @@ class _Adapter:
     def fingerprint(self) -> dict[str, str]:
         return dict(self.case.teacher.fingerprint)
 
+    @property
+    def elements(self) -> frozenset[int] | None:
+        return self.case.teacher.elements
+
+    @property
+    def properties(self) -> frozenset[str]:
+        return self.case.teacher.properties
+
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
         answers = self.case.teacher.label(structures)
         return [self._through(a) if isinstance(a, Labels) else a for a in answers]
