@@ -164,6 +164,14 @@ class TestFile:
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(data))
         assert load_config(tmp_path / "c.yaml").generate.sources[0].python == tmp_path / "bin" / "python"
 
+    def test_weights_are_a_name_or_a_path_from_the_config(self, tmp_path: Path, monkeypatch):
+        (tmp_path / "mine.ckpt").write_bytes(b"weights")
+        monkeypatch.chdir("/")
+        for weights, expected in (("mine.ckpt", str(tmp_path / "mine.ckpt")), ("7net-0", "7net-0")):
+            data = with_(label={"teacher": {"name": "sevennet", "weights": weights}})
+            (tmp_path / "c.yaml").write_text(yaml.safe_dump(data))
+            assert load_config(tmp_path / "c.yaml").label.teacher.weights == expected
+
 
 class TestRoundTrip:
     @pytest.mark.parametrize("name", TEMPLATES)

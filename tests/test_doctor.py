@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from potstill import config, doctor
+from potstill.label.calculator import AseCalculator
 from potstill.label.classical import EMT
 from potstill.label.teacher import TeacherOptions
 from potstill.registry import borrow
@@ -31,13 +32,14 @@ class Broken(TeacherOptions):
 @pytest.fixture
 def found(monkeypatch, tmp_path):
     monkeypatch.setenv("POTSTILL_HOME", str(tmp_path))
-    monkeypatch.setattr(config, "TEACHERS", {"emt": EMT, "absent": Absent, "broken": Broken})
+    monkeypatch.setattr(config, "TEACHERS", {"emt": EMT, "ase": AseCalculator, "absent": Absent, "broken": Broken})
     return {c.name: c for c in doctor.examine()}
 
 
 def test_each_is_really_asked(found):
     assert "copper has" in found["emt"].detail
     assert found["emt"].works
+    assert found["ase"].works
     for source in ("molecules", "crystals", "benchmark", "prototypes", "alloys", "surfaces", "clusters", "melts", "dimers"):
         assert found[source].works, found[source].detail
         assert "made" in found[source].detail
@@ -60,3 +62,4 @@ def test_what_does_not_work_says_why(found):
     console = Console(file=io.StringIO(), width=200)
     doctor.print_findings([found[name] for name in ("emt", "absent", "broken")], console)
     assert console.file.getvalue().count("does not work") == 2
+    assert "'potstill[sevennet]'" in console.file.getvalue()

@@ -82,6 +82,7 @@ class Wrapped:
     ) -> None:
         self._teacher, self._answer, self._answers = teacher, answer, answers
         self.fingerprint = {**teacher.fingerprint, **fingerprint}
+        self.elements, self.properties = teacher.elements, teacher.properties
 
     def label(self, structures: Sequence[Structure]) -> list[Any]:
         given = zip(structures, self._teacher.label(structures), strict=True)
@@ -109,14 +110,42 @@ def test_teacher_kit_covers_every_kind_of_structure(lennard_jones):
 
 def test_teacher_without_stress_passes_where_that_is_said(lennard_jones):
     teacher = Wrapped(lennard_jones, lambda s, x: replace(x, stress=None))
-    check_teacher(teacher, crystal_and_molecule(), stress=False)
     with pytest.raises(AssertionError, match="there is no stress"):
         check_teacher(teacher, crystal_and_molecule())
+    with pytest.raises(AssertionError, match=r"properties.*gives no stress"):
+        check_teacher(teacher, crystal_and_molecule(), stress=False)
+    teacher.properties = frozenset({"energy", "forces"})
+    check_teacher(teacher, crystal_and_molecule(), stress=False)
+    check_teacher(teacher, crystal_and_molecule())
 
 
 def test_teacher_that_predicts_forces_by_themselves_passes_where_that_is_said(lennard_jones):
     teacher = Wrapped(lennard_jones, lambda s, x: replace(x, forces=1.1 * x.forces))
     check_teacher(teacher, crystal_and_molecule(), conservative=False)
+
+
+def test_teacher_that_does_not_know_rotations_passes_where_that_is_said(lennard_jones):
+    teacher = Wrapped(lennard_jones, lambda s, x: replace(x, energy=x.energy + 0.1 * float(s.cell[0, 0])))
+    with pytest.raises(AssertionError, match="rotation"):
+        check_teacher(teacher, crystal_and_molecule(), conservative=False)
+    check_teacher(teacher, crystal_and_molecule(), equivariant=False, conservative=False)
+
+
+def test_teacher_kit_finds_untrue_elements_and_properties(lennard_jones):
+    teacher = Wrapped(lennard_jones)
+    teacher.elements = frozenset({1, 8})
+    with pytest.raises(AssertionError, match="does not know Mg"):
+        check_teacher(teacher, crystal_and_molecule())
+    teacher.elements = frozenset({1, 8, 12})  # it labels anything
+    with pytest.raises(AssertionError, match="expected Og to be refused"):
+        check_teacher(teacher, crystal_and_molecule())
+    teacher = Wrapped(lennard_jones)
+    teacher.properties = frozenset({"energy"})
+    with pytest.raises(AssertionError, match="properties"):
+        check_teacher(teacher, crystal_and_molecule())
+    del teacher.properties
+    with pytest.raises(AssertionError, match="properties: the teacher does not say them"):
+        check_teacher(teacher, crystal_and_molecule())
 
 
 def turned_by_frame(structure: Structure, labels: Labels) -> Labels:

@@ -38,9 +38,14 @@ from potstill.generate.source import SourceOptions
 from potstill.generate.surfaces import Surfaces
 from potstill.generate.torsions import Torsions
 from potstill.generate.trees import Trees
+from potstill.label.calculator import AseCalculator
+from potstill.label.chgnet import CHGNet
 from potstill.label.classical import EMT, LennardJones
+from potstill.label.mace import MACE
+from potstill.label.orb import OrbV2, OrbV3
 from potstill.label.sevennet import SevenNet
 from potstill.label.teacher import TeacherOptions
+from potstill.label.xtb import XTB
 from potstill.registry import nearest, plugins
 from potstill.student.config import Backend, StudentConfig
 
@@ -69,6 +74,12 @@ SOURCES: dict[str, type[SourceOptions]] = {
 }
 TEACHERS: dict[str, type[TeacherOptions]] = {
     "sevennet": SevenNet,
+    "chgnet": CHGNet,
+    "orb-v2": OrbV2,
+    "orb-v3": OrbV3,
+    "mace": MACE,
+    "xtb": XTB,
+    "ase": AseCalculator,
     "lennard-jones": LennardJones,
     "emt": EMT,
     **plugins("teachers"),
@@ -148,6 +159,9 @@ class LabelConfig(Section):
     max_force_ev_per_angstrom: Annotated[
         float, Field(gt=0, description="a structure with a larger force on any atom is refused")
     ] = 30.0
+    timeout_seconds_per_structure: Annotated[
+        float | None, Field(gt=0, description="a structure that takes the teacher longer is refused; no limit where null")
+    ] = 120.0
     structures_per_task: Annotated[
         int, Field(gt=0, le=10_000, description="structures in one part file; a kill costs at most one part per worker")
     ] = 32
@@ -357,7 +371,12 @@ def _anchor(config: Config, folder: Path) -> Config:
                 raise InputError(f"generate.sources: the source '{source.name}' names {path}, which does not exist")
         sources.append(source.model_copy(update=update))
     generate = config.generate.model_copy(update={"sources": tuple(sources)})
-    return config.model_copy(update={"generate": generate})
+    teacher = config.label.teacher
+    weights = getattr(teacher, "weights", "")  # a name, or the path of a file
+    if weights and (folder / weights).is_file():
+        teacher = teacher.model_copy(update={"weights": str((folder / weights).resolve())})
+    label = config.label.model_copy(update={"teacher": teacher})
+    return config.model_copy(update={"generate": generate, "label": label})
 
 
 def _absolute(path: Path) -> Path:

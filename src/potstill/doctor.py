@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from potstill.environments import ENVIRONMENTS, Installed, installed, versions_in
 from potstill.errors import PotstillError
 from potstill.types import Labels, Structure
+
+if TYPE_CHECKING:
+    from potstill.label.teacher import TeacherOptions
 
 MAX_CANDIDATES = 64
 
@@ -51,7 +56,7 @@ def print_findings(found: Sequence[Condition], console: Console) -> None:
         table.add_column(heading, overflow="fold")
     for condition in found:
         state = "[green]works[/green]" if condition.works else "[red]does not work[/red]"
-        table.add_row(condition.kind, condition.name, state, condition.detail)
+        table.add_row(condition.kind, condition.name, state, escape(condition.detail))
     console.print(table)
 
 
@@ -75,16 +80,18 @@ def _propose(options: type) -> str:
     raise PotstillError("; ".join(sorted(reasons)))
 
 
-def _ask(options: type) -> str:
-    from ase.build import bulk
+def _ask(options: type[TeacherOptions]) -> str:
+    from ase.build import bulk, molecule
 
-    teacher = options().load()
-    copper = Structure.from_ase(bulk("Cu", "fcc", a=3.6))
-    (answer,) = teacher.label([copper])
+    teacher = options.example().load()
+    crystals = "stress" in teacher.properties  # a teacher without stress may know molecules only
+    name, atoms = ("copper", bulk("Cu", "fcc", a=3.6)) if crystals else ("water", molecule("H2O"))
+    (answer,) = teacher.label([Structure.from_ase(atoms)])
     if not isinstance(answer, Labels):
-        raise PotstillError(f"refused copper: {answer.reason} {answer.detail}")
+        raise PotstillError(f"refused {name}: {answer.reason} {answer.detail}")
     print_name = teacher.fingerprint
-    return f"copper has {answer.energy:.3f} eV/atom ({print_name['version']}, {print_name['weights'][:18]})"
+    energy = answer.energy / len(atoms)
+    return f"{name} has {energy:.3f} eV/atom ({print_name['version']}, {print_name['weights'][:18]})"
 
 
 def _environment(name: str) -> str:

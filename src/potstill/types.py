@@ -35,6 +35,7 @@ Array = NDArray[Any]
 MAX_ATOMIC_NUMBER = 118
 SHORTEST_VECTOR = 1e-3  # Å
 SMALLEST_VOLUME = 1e-3  # Å^3
+PROPERTIES = frozenset({"energy", "forces", "stress"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -266,6 +267,16 @@ class Teacher(Protocol):
     @property
     def fingerprint(self) -> Mapping[str, str]:
         """Name, version, sha256 of the weights and dtype: what makes two labels comparable."""
+        ...
+
+    @property
+    def elements(self) -> frozenset[int] | None:
+        """Atomic numbers that it knows; others are refused as ``unsupported_element``. None where it does not say."""
+        ...
+
+    @property
+    def properties(self) -> frozenset[str]:
+        """What it gives: ``energy``, ``forces``, and ``stress`` where it has one for periodic structures."""
         ...
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:

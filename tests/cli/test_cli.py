@@ -133,7 +133,7 @@ class TestCheck:
     def test_weights_that_are_not_there(self, potstill, write_config):
         answer = potstill("check", write_config(label={"teacher": {"name": "sevennet", "weights": "/no/such.pth"}}))
         assert answer.code == 2
-        assert "no SevenNet checkpoint at /no/such.pth" in answer.err
+        assert "no weights of the teacher 'sevennet' at /no/such.pth" in answer.err
 
 
 class TestFolders:

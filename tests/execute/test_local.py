@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from potstill.errors import PotstillError
-from potstill.execute import available_cores, run_tasks
+from potstill.execute import available_cores, expect_within, run_tasks
 
 # Module-level functions of a file that workers can import, as run_tasks asks for.
 MODULE = """
@@ -53,6 +53,33 @@ def dies_always(x):
     if x == 2:
         _die("kill")
     return x
+
+def dies_once_each(task):
+    folder, x = task
+    mark = Path(folder) / f"mark{x}"
+    if not mark.exists():
+        mark.touch()
+        _die("kill")
+    return x
+
+def hangs(x):
+    from potstill.execute import expect_within
+    expect_within(60.0, "beginning")
+    if x == 1:
+        expect_within(0.2, "thinking")
+        time.sleep(120)
+    expect_within(None, "ending")
+    return x
+
+class Awkward(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+def raises_awkwardly(x):
+    raise Awkward("one", "two")
+
+def whereabouts(x):
+    return os.getpid(), os.environ["POTSTILL_WORKER"]
 
 def sleeps(folder):
     (Path(folder) / f"{os.getpid()}").touch()
@@ -132,6 +159,53 @@ def test_workers_that_keep_dying_are_given_up(work):
         results_of(work.dies_always, range(4), 2)
     assert "--resume" in str(caught.value)
     assert caught.value.exit_code == 1
+
+
+def test_deaths_of_different_tasks_do_not_add_up(work, tmp_path):
+    tasks = [(str(tmp_path), x) for x in range(5)]
+    assert results_of(work.dies_once_each, tasks, 2) == {task: task[1] for task in tasks}
+
+
+def test_one_isolated_worker_is_another_process_in_order(work):
+    order, places = [], set()
+
+    def note(task, result):
+        order.append(task)
+        places.add(result)
+
+    run_tasks(work.whereabouts, [3, 1, 2], workers=1, on_done=note, isolated=True)
+    assert order == [3, 1, 2]
+    ((process, number),) = places
+    assert process != os.getpid()
+    assert number == "0"
+
+
+def test_workers_have_numbers(work):
+    found = results_of(work.whereabouts, range(20), 2)
+    assert {number for _, number in found.values()} == {"0", "1"}
+
+
+def test_a_worker_that_breaks_its_promise_is_lost_with_its_task_alone(work):
+    lost, order = [], []
+
+    def instead(loss):
+        lost.append((loss.task, loss.times, loss.doing, loss.timed_out))
+        return [10, 11]
+
+    run_tasks(
+        work.hangs, [0, 1, 2], workers=1, on_done=lambda task, result: order.append(task), on_lost=instead, isolated=True
+    )
+    assert lost == [(1, 1, "thinking", True)]
+    assert order == [0, 10, 11, 2]
+
+
+def test_an_exception_that_cannot_travel_comes_as_its_text(work):
+    with pytest.raises(PotstillError, match="Awkward: one and two"):
+        results_of(work.raises_awkwardly, range(2), 2)
+
+
+def test_outside_a_worker_a_promise_is_nothing():
+    expect_within(1e-9, "testing")
 
 
 @pytest.mark.usefixtures("work")

@@ -98,7 +98,7 @@ def test_an_unknown_element_refuses_that_structure_and_no_other():
     iron = [rattled(bulk("Fe", cubic=True) * (2, 1, 1), seed) for seed in range(3)]
     answers = emt.label([copper, *iron, aluminium, iron[0], copper])
     assert [type(a) for a in answers] == [Labels, Refused, Refused, Refused, Labels, Refused, Labels]
-    assert all(a.reason == "teacher_error" and "Fe" in a.detail for a in answers if isinstance(a, Refused))
+    assert all(a.reason == "unsupported_element" and "Fe" in a.detail for a in answers if isinstance(a, Refused))
     assert answers[0].energy == answers[6].energy
     assert answers[4].energy == energy(load_teacher("emt"), aluminium)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk, molecule
 
 from potstill.errors import InputError
@@ -81,7 +84,7 @@ def test_an_unsupported_element_is_refused_alone(teacher, salt):
     odd = salt.with_(atomic_numbers=[11, 118])
     first, second, third = teacher.label([salt, odd, salt])
     assert isinstance(second, Refused)
-    assert (second.reason, second.detail) == ("unsupported_element", "atomic numbers [118]")
+    assert (second.reason, second.detail) == ("unsupported_element", "the teacher does not know Og")
     assert first.energy == pytest.approx(third.energy, abs=1e-5)
 
 
@@ -93,21 +96,29 @@ def test_the_fingerprint_is_that_of_the_weights(teacher):
 
 
 def test_a_batch_that_fails_is_halved_until_one_stands_alone(teacher, salt, monkeypatch):
-    honest = type(teacher)._label_batch
+    honest = type(teacher)._evaluate
 
-    def fail(self, structures):
+    def fail(self, graphs, structures):
         if any(s.id == "bad" for s in structures):
             raise RuntimeError("out of memory")
-        return honest(self, structures)
+        return honest(self, graphs, structures)
 
-    monkeypatch.setattr(type(teacher), "_label_batch", fail)
+    monkeypatch.setattr(type(teacher), "_evaluate", fail)
     answers = teacher.label([salt.with_(id=name) for name in ("a", "b", "bad", "c", "d")])
     assert [isinstance(a, Refused) for a in answers] == [False, False, True, False, False]
     assert "out of memory" in answers[2].detail
 
 
 def test_weights_that_are_not_there(tmp_path):
-    with pytest.raises(InputError, match="no SevenNet checkpoint"):
+    with pytest.raises(InputError, match="no weights of the teacher 'sevennet'"):
         load_teacher("sevennet", weights=str(tmp_path / "no.pth"))
+    from sevenn import _const
+
+    (tmp_path / "half.pth").write_bytes(Path(_const.SEVENNET_0_11Jul2024).read_bytes()[:100_000])
+    with pytest.raises(InputError, match=r"(?s)cannot be read from .*half\.pth \(100,000 bytes\).*7net-0"):
+        load_teacher("sevennet", weights=str(tmp_path / "half.pth"))
+    torch.save({"config": {}}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"(?s)cannot be read from .*other\.pth.*that of another model"):
+        load_teacher("sevennet", weights=str(tmp_path / "other.pth"))
     with pytest.raises(InputError, match="device"):
         load_teacher("sevennet", device="gpu")

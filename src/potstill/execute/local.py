@@ -1,32 +1,54 @@
 """Tasks on the cores of this machine.
 
 Enters: a picklable function and a sequence of tasks, each of which writes its own file and returns a small result.
-Leaves: the results, handed to ``on_done`` as they come. A worker that dies costs its task one more try, no more.
+Leaves: the results, handed to ``on_done`` as they come. A worker that dies or hangs loses the task in its hand and no other;
+what becomes of that task is for ``on_lost`` to say.
 """
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import Generic, TypeVar
 
 from potstill.errors import PotstillError
+from potstill.execute.worker import Worker
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-MAX_POOL_FAILURES = 3
+MAX_LOSSES = 3  # of one task, before it is given up
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(Generic[T]):
+    """A task whose worker ended without an answer.
+
+    Parameters
+    ----------
+    task
+        What was lost.
+    times
+        How often this task was lost by now.
+    doing
+        What the worker had said that it does.
+    timed_out
+        Whether it was killed because it had promised to speak earlier.
+    why
+        How the worker ended, for messages.
+    """
+
+    task: T
+    times: int
+    doing: str
+    timed_out: bool
+    why: str
 
 
 def available_cores() -> int:
@@ -36,12 +58,31 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def try_again(lost: Lost[T]) -> Sequence[T]:
+    """The same task once more, until it was lost three times.
+
+    Raises
+    ------
+    PotstillError
+        Then.
+    """
+    if lost.times >= MAX_LOSSES:
+        raise PotstillError(
+            f"worker processes died {lost.times} times over one task ({lost.why}; out of memory?).\n"
+            "  run again with --resume and fewer workers: finished work is kept"
+        )
+    log.warning("a worker process ended (%s) while %s; its task is done again", lost.why, lost.doing)
+    return [lost.task]
+
+
 def run_tasks(
     function: Callable[[T], R],
     tasks: Sequence[T],
     *,
     workers: int,
     on_done: Callable[[T, R], None],
+    on_lost: Callable[[Lost[T]], Sequence[T]] = try_again,
+    isolated: bool = False,
 ) -> None:
     """Run ``function`` on every task, in any order.
 
@@ -52,76 +93,73 @@ def run_tasks(
     tasks
         Independent of each other; a task that is run twice must give the same file.
     workers
-        Processes to use; with 1 the tasks run in this process, in order.
+        Processes to use; with 1 the tasks run in order, and in this process unless they are to be isolated.
     on_done
         Called in this process with each task and its result as soon as it is there.
+    on_lost
+        Called in this process with each task that was lost; gives the tasks that are to be done in its place, before others.
+    isolated
+        Keep the tasks out of this process, because they may end it.
 
     Raises
     ------
     PotstillError
-        If workers keep dying (out of memory, usually).
+        If workers keep dying over one task (out of memory, usually).
     """
-    if workers <= 1 or len(tasks) <= 1:
+    if not isolated and (workers <= 1 or len(tasks) <= 1):
         for task in tasks:
             on_done(task, function(task))
         return
-    pending = dict(enumerate(tasks))
-    failures = 0
-    while pending:
-        try:
-            _run_pool(function, pending, workers, on_done)
-        except BrokenProcessPool as error:
-            failures += 1
-            log.warning("a worker process died; %d tasks remain, starting new workers", len(pending))
-            if failures >= MAX_POOL_FAILURES:
-                raise PotstillError(
-                    f"worker processes died {failures} times (out of memory?).\n"
-                    "  run again with --resume and fewer workers: finished work is kept"
-                ) from error
-
-
-def _run_pool(function: Callable[[T], R], pending: dict[int, T], workers: int, on_done: Callable[[T, R], None]) -> None:
-    context = multiprocessing.get_context("spawn")
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    pool = ProcessPoolExecutor(
-        min(workers, len(pending)), mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
-    )
-    futures: dict[Future[R], int] = {}
+    jobs = deque(_Job(task) for task in tasks)
+    idle: list[Worker] = []
+    busy: dict[Worker, _Job[T]] = {}
     try:
-        futures = {pool.submit(function, task): key for key, task in pending.items()}
-        waiting = set(futures)
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                result = future.result()
-                on_done(pending.pop(futures[future]), result)
-        pool.shutdown()
-    except BaseException:
-        processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:  # what a worker had not sealed will be done again
-            process.terminate()
-        raise
+        while jobs or busy:
+            while jobs and len(busy) < max(workers, 1):
+                worker = idle.pop() if idle else Worker(function, _free_number(busy))
+                busy[worker] = jobs.popleft()
+                worker.give(busy[worker].task)
+            _wait(busy)
+            for worker, job in list(busy.items()):
+                if (result := worker.result()) is not None:
+                    on_done(busy.pop(worker).task, result[0])
+                    idle.append(worker)
+                elif (lost := _lost(worker, job)) is not None:
+                    worker.kill()
+                    del busy[worker]
+                    jobs.extendleft(job if task is lost.task else _Job(task) for task in reversed(on_lost(lost)))
+        for worker in idle:
+            worker.dismiss()
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for worker in [*busy, *idle]:
+            worker.kill()
 
 
-def _start_worker(parent: int) -> None:
-    """One thread per worker, deaf to Ctrl-C (the parent decides), and never alive without its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+@dataclass(slots=True)
+class _Job(Generic[T]):
+    task: T
+    losses: int = 0
 
 
-def _exit_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
+def _free_number(busy: Iterable[Worker]) -> int:
+    taken = {worker.number for worker in busy}
+    return min(set(range(len(taken) + 1)) - taken)
+
+
+def _wait(busy: dict[Worker, _Job[T]]) -> None:
+    """Until a worker speaks, ends, or is late."""
+    deadlines = [worker.deadline for worker in busy if worker.deadline is not None]
+    timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+    wait([thing for worker in busy for thing in (worker.line, worker.sentinel)], timeout)
+
+
+def _lost(worker: Worker, job: _Job[T]) -> Lost[T] | None:
+    """The task of a worker that has ended or is late, after all that it said was heard."""
+    if worker.ended():
+        why, timed_out = worker.why(), False
+    elif worker.deadline is not None and time.monotonic() > worker.deadline:
+        why, timed_out = "it gave no sign of life in time", True
+    else:
+        return None
+    job.losses += 1
+    return Lost(job.task, job.losses, worker.doing, timed_out, why)

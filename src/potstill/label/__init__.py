@@ -14,7 +14,8 @@ def load_teacher(name: str, **options: Any) -> Teacher:
     Parameters
     ----------
     name
-        ``"sevennet"``, ``"emt"``, ``"lennard-jones"``, or one that another package offers.
+        ``"sevennet"``, ``"chgnet"``, ``"orb-v2"``, ``"orb-v3"``, ``"mace"``, ``"xtb"``, ``"ase"``, ``"emt"``,
+        ``"lennard-jones"``, or one that another package offers.
     options
         As in section ``label.teacher`` of a config.
 

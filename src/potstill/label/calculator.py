@@ -1,13 +1,89 @@
-"""A teacher as an ASE calculator, for what moves atoms by its forces: dynamics and relaxation."""
+"""ASE's calculators, both ways: any of them as a teacher, and any teacher as one of them.
+
+A calculator is named as ``module:callable`` with its options; what moves atoms by a teacher's forces asks the other way.
+Naming a callable in a config runs the code of that module, as importing it does: use configs of people you trust.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from collections.abc import Callable
+from importlib import metadata
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from ase.calculators.calculator import CalculationFailed, Calculator, PropertyNotImplementedError, all_changes
+from pydantic import Field
 
+from potstill.errors import InputError
+from potstill.label.teacher import AseTeacher, TeacherOptions, sha256_of_options
+from potstill.registry import atomic_numbers_of, nearest
 from potstill.types import Refused, Structure, Teacher
+
+
+class AseCalculator(TeacherOptions):
+    """Any ASE calculator: ``calculator: "ase.calculators.eam:EAM"`` and its options, structure by structure."""
+
+    name: Literal["ase"] = "ase"
+    calculator: Annotated[
+        str, Field(description="module:callable that gives an ASE calculator", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+    ]
+    options: Annotated[dict[str, Any], Field(description="keyword arguments of the callable")] = {}  # noqa: RUF012 - pydantic copies
+    elements: Annotated[tuple[str, ...], Field(description="chemical symbols that it knows; any where empty")] = ()
+    stress: Annotated[bool, Field(description="whether it gives stress for periodic structures")] = True
+    direct_forces: Annotated[bool, Field(description="whether its forces are predicted and no slope of the energy")] = False
+    precision: Annotated[Literal["float32", "float64"], Field(description="in which it computes")] = "float64"
+
+    @classmethod
+    def example(cls) -> AseCalculator:
+        return cls(calculator="ase.calculators.emt:EMT")
+
+    @property
+    def conservative(self) -> bool:
+        return not self.direct_forces
+
+    def check_weights(self) -> None:
+        self._callable()
+
+    def load(self) -> Teacher:
+        make = self._callable()
+        module, _ = self.calculator.split(":")
+        fingerprint = {
+            "name": f"ase {self.calculator}",
+            "version": _version(module),
+            "weights": f"options sha256:{sha256_of_options(self.options)}",
+            "dtype": self.precision,
+        }
+
+        def calculator() -> Any:
+            try:
+                return make(**self.options)
+            except Exception as error:
+                raise InputError(
+                    f"{self.calculator} cannot be made with the options {self.options}:\n  {type(error).__name__}: {error}\n"
+                    "  label.teacher.options are its keyword arguments"
+                ) from error
+
+        return AseTeacher(calculator, fingerprint, atomic_numbers_of(self.elements) or None, stress=self.stress)
+
+    def _callable(self) -> Callable[..., Any]:
+        module, _, attribute = self.calculator.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+        except Exception as error:
+            raise InputError(
+                f"label.teacher.calculator: the module '{module}' of '{self.calculator}' cannot be imported: {error!r}\n"
+                "  install its package into this environment, or mend the name"
+            ) from error
+        for name in attribute.split("."):
+            if not hasattr(found, name):
+                public = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
+                raise InputError(f"label.teacher.calculator: no '{name}' in '{module}'; {nearest(name, public)}")
+            found = getattr(found, name)
+        if not callable(found):
+            kind = type(found).__name__
+            raise InputError(f"label.teacher.calculator: '{self.calculator}' is a {kind}, expected a callable")
+        return found
 
 
 class TeacherCalculator(Calculator):
@@ -42,3 +118,17 @@ class TeacherCalculator(Calculator):
             self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])
         elif "stress" in properties:
             raise PropertyNotImplementedError("the teacher gives no stress for this structure")
+
+
+def _version(module: str) -> str:
+    """Name and version of the package that a module belongs to; without one, the hash of its file."""
+    top = module.split(".", maxsplit=1)[0]
+    packages = sorted(set(metadata.packages_distributions().get(top, ())))
+    if packages:
+        return " ".join(f"{package} {metadata.version(package)}" for package in packages)
+    from pathlib import Path
+
+    from potstill.label.teacher import sha256_of
+
+    file = getattr(importlib.import_module(module), "__file__", None)
+    return f"{module} sha256:{sha256_of(Path(file))}" if file else module

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from potstill.label.teacher import AseTeacher, TeacherOptions
+from potstill.registry import atomic_numbers_of
 from potstill.types import Teacher
 
 
@@ -41,12 +42,9 @@ class EMT(TeacherOptions):
     name: Literal["emt"] = "emt"
 
     def load(self) -> Teacher:
-        def make() -> Any:
-            from ase.calculators import emt
+        from ase.calculators import emt
 
-            return emt.EMT()
-
-        return AseTeacher(make, _fingerprint(self.name, "ase parameters"))
+        return AseTeacher(emt.EMT, _fingerprint(self.name, "ase parameters"), atomic_numbers_of(emt.parameters))
 
 
 def _fingerprint(name: str, weights: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 A task labels a range of structures with one thread and seals a part file. A part remembers the teacher's fingerprint, and
 parts of two teachers are never merged. What the teacher cannot label, or labels beyond the stated limits, is refused with
-its reason and counted.
+its reason and counted; so is a structure on which it hangs or ends its process (see :mod:`potstill.label.losses`).
 """
 
 from __future__ import annotations
@@ -21,24 +21,16 @@ import numpy as np
 
 from potstill.dataset import Dataset, merge, split_by_family, write_part
 from potstill.errors import DatasetError, PotstillError
-from potstill.execute import run_tasks
+from potstill.execute import expect_within, run_tasks
+from potstill.execute.memory import keep_freed_memory
+from potstill.label.batching import asking
+from potstill.label.losses import LABELLING, LOADING, Losses
+from potstill.label.tasks import LabelTask, tasks_of
 from potstill.label.teacher import TeacherOptions
-from potstill.types import Labels, Refused, Structure, Teacher
+from potstill.types import Array, Labels, Refused, Structure, Teacher
 
 if TYPE_CHECKING:
     from potstill.config import LabelConfig, SplitConfig
-
-
-@dataclass(frozen=True, slots=True)
-class LabelTask:
-    """Structures ``start … stop`` of a file, to be labelled and sealed at ``path``."""
-
-    structures: Path
-    start: int
-    stop: int
-    teacher: TeacherOptions
-    max_force: float
-    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,33 +70,30 @@ def label(
     list of Path
         Parts in the order of the structures.
     """
-    size = config.structures_per_task
-    total = len(Dataset(structures))
-    tasks = [
-        LabelTask(
-            structures=structures,
-            start=start,
-            stop=min(start + size, total),
-            teacher=config.teacher,
-            max_force=config.max_force_ev_per_angstrom,
-            path=folder / f"{start:08d}-{min(start + size, total):08d}.h5",
-        )
-        for start in range(0, total, size)
-    ]
-    for task in tasks:
+    planned = tasks_of(config, structures, folder, total=len(Dataset(structures)))
+    for task in planned:
         if task.path.exists():
             on_progress(_count(task.path))
-    missing = [task for task in tasks if not task.path.exists()]
-    run_tasks(label_structures, missing, workers=workers, on_done=lambda task, count: on_progress(count))
-    return [task.path for task in tasks]
+    losses = Losses(planned)
+    run_tasks(
+        label_structures,
+        [task for task in planned if not task.path.exists()],
+        workers=workers,
+        on_done=lambda task, count: on_progress(count),
+        on_lost=losses.instead,
+        isolated=True,
+    )
+    return [task.path for task in losses.planned]
 
 
 def label_structures(task: LabelTask) -> LabelCount:
     """Label and seal the structures of one task (runs in a worker)."""
     started = time.perf_counter()
+    expect_within(None, LOADING)
     teacher = _teacher(task.teacher)
     structures = Dataset(task.structures)[task.start : task.stop]
-    answers = ask(teacher, structures, task.max_force)
+    answers = [task.refuse] * len(structures) if task.refuse else _watched(teacher, structures, task)
+    expect_within(None, "writing")
     labelled = [s.with_(labels=a) for s, a in zip(structures, answers, strict=True) if isinstance(a, Labels)]
     refused = [
         Refused(a.reason, a.detail, id=s.id, source=s.source, stage="label")
@@ -117,35 +106,81 @@ def label_structures(task: LabelTask) -> LabelCount:
     return LabelCount(len(labelled), len(refused), seconds)
 
 
+def _watched(teacher: Teacher, structures: Sequence[Structure], task: LabelTask) -> Sequence[Labels | Refused]:
+    """The teacher's answers; it may take so long for each structure of a batch, or for all of them where it does not say."""
+
+    def promise(count: int) -> None:
+        expect_within(None if task.timeout_seconds is None else count * task.timeout_seconds, LABELLING)
+
+    promise(len(structures))
+    before = asking.set(promise)
+    try:
+        return ask(teacher, structures, task.max_force)
+    finally:
+        asking.reset(before)
+
+
 def ask(teacher: Teacher, structures: Sequence[Structure], max_force: float) -> list[Labels | Refused]:
     """A teacher's answers, checked at the door: shapes, finite numbers, force limit.
 
     Raises
     ------
     PotstillError
-        If the teacher gives another number of answers than it was asked for.
+        If the teacher gives another number of answers than it was asked for, or becomes another teacher meanwhile.
     """
+    before = [_content(s) for s in structures]
+    fingerprint = dict(teacher.fingerprint)
     answers = teacher.label(structures)
     if len(answers) != len(structures):
         raise PotstillError(f"the teacher gave {len(answers)} answers to {len(structures)} structures")
+    if dict(teacher.fingerprint) != fingerprint:
+        raise PotstillError(
+            f"the teacher became another one while it labelled:\n  {fingerprint}\n  {dict(teacher.fingerprint)}"
+        )
     return [
-        answer if isinstance(answer, Refused) else _screen(structure, answer, max_force)
-        for structure, answer in zip(structures, answers, strict=True)
+        Refused("input_changed", "the teacher changed the structure that it was asked for")
+        if _content(structure) != content
+        else _screen(structure, answer, max_force)
+        for structure, content, answer in zip(structures, before, answers, strict=True)
     ]
 
 
-def _screen(structure: Structure, labels: Labels, max_force: float) -> Labels | Refused:
-    if labels.forces.shape != (len(structure), 3):
-        return Refused("wrong_shape", f"forces of shape {labels.forces.shape} for {len(structure)} atoms")
-    if labels.stress is not None and labels.stress.shape != (3, 3):
-        return Refused("wrong_shape", f"stress of shape {labels.stress.shape}, expected (3, 3)")
-    numbers = [np.array(labels.energy), labels.forces, *([] if labels.stress is None else [labels.stress])]
-    if not all(np.isfinite(array).all() for array in numbers):
+def _content(structure: Structure) -> bytes:
+    arrays = (structure.atomic_numbers, structure.positions, structure.cell, structure.pbc)
+    return b"".join(array.tobytes() for array in arrays)
+
+
+def _screen(structure: Structure, answer: Any, max_force: float) -> Labels | Refused:
+    """The answer, or why it is none. Teachers come from outside, so that nothing is taken for granted."""
+    if isinstance(answer, Refused):
+        return answer
+    if not isinstance(answer, Labels):
+        return Refused("wrong_type", f"expected Labels or Refused, found {type(answer).__name__}")
+    given = {"energy": answer.energy, "forces": answer.forces}
+    if answer.stress is not None:
+        given["stress"] = answer.stress
+    arrays = {name: np.asarray(value) for name, value in given.items()}
+    fault = _malformed(structure, arrays)
+    if fault is not None:
+        return fault
+    if not all(np.isfinite(array).all() for array in arrays.values()):
         return Refused("not_finite", "energy, forces or stress are not finite")
-    largest = float(np.linalg.norm(labels.forces, axis=1).max())
+    largest = float(np.linalg.norm(arrays["forces"], axis=1).max())
     if largest > max_force:
         return Refused("force_limit", f"largest force {largest:.1f} eV/Å > {max_force:g}")
-    return labels
+    return Labels(float(arrays["energy"]), arrays["forces"], arrays.get("stress"))
+
+
+def _malformed(structure: Structure, arrays: Mapping[str, Array]) -> Refused | None:
+    shapes = {"energy": (), "forces": (len(structure), 3), "stress": (3, 3)}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu":
+            return Refused("wrong_type", f"{name} of type {array.dtype}, expected real numbers")
+        if array.shape != shapes[name]:
+            return Refused("wrong_shape", f"{name} of shape {array.shape}, expected {shapes[name]}")
+    if "stress" in arrays and not structure.pbc.all():
+        return Refused("wrong_shape", "stress of a structure that is not periodic along all three axes, expected None")
+    return None
 
 
 def assemble(
@@ -218,10 +253,15 @@ def _families(parts: Sequence[Path]) -> tuple[list[str], list[frozenset[int]]]:
     return families, elements
 
 
-@lru_cache(maxsize=1)
 def _teacher(options: TeacherOptions) -> Teacher:
     """The teacher of this process, loaded once; workers are spawned, so they share nothing with their parent."""
-    return options.load()
+    return _loaded(type(options), options.model_dump_json())
+
+
+@lru_cache(maxsize=1)
+def _loaded(kind: type[TeacherOptions], options: str) -> Teacher:
+    keep_freed_memory()
+    return kind.model_validate_json(options).load()
 
 
 def _count(part: Path) -> LabelCount:

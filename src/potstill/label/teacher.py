@@ -6,15 +6,27 @@ An outsider's teacher is a subclass of :class:`TeacherOptions` named by an entry
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from potstill.types import Labels, Refused, Structure, Teacher
+from potstill.errors import InputError
+from potstill.label.batching import label_each, refuse_foreign
+from potstill.types import PROPERTIES, Labels, Refused, Structure, Teacher
+
+Device = Annotated[str, Field(description="torch device; auto: a GPU if there is one", pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+AtomsPerBatch = Annotated[
+    int, Field(gt=0, description="atoms in one call of the model; halved by itself where memory is too small")
+]
+
+# of the Materials Project's trajectories, Alexandria and OMat24: without Po, At, Rn, Fr, Ra, and nothing beyond Pu
+MATERIALS_ELEMENTS = frozenset({*range(1, 84), *range(89, 95)})
 
 
 class TeacherOptions(BaseModel, ABC):
@@ -42,6 +54,21 @@ class TeacherOptions(BaseModel, ABC):
         """Package and extra that must be installed, or None."""
         return None
 
+    @classmethod
+    def example(cls) -> TeacherOptions:
+        """Options that are enough to try it with."""
+        return cls()
+
+    @property
+    def conservative(self) -> bool:
+        """Whether forces and stress are the slope of the energy; False where a model predicts them by themselves."""
+        return True
+
+    @property
+    def equivariant(self) -> bool:
+        """Whether rotating a structure rotates its labels and nothing else, by construction of the model."""
+        return True
+
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, read in blocks."""
@@ -52,23 +79,55 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def label_each(structures: Sequence[Structure], ask: Callable[[Structure], Labels]) -> list[Labels | Refused]:
-    """Ask for one structure after the other; an exception refuses that structure and no other."""
-    results: list[Labels | Refused] = []
-    for structure in structures:
-        try:
-            results.append(ask(structure))
-        except Exception as error:  # noqa: BLE001 - a teacher may fail in any way on a strange structure
-            results.append(Refused("teacher_error", f"{type(error).__name__}: {error}"))
-    return results
+def file_of_weights(weights: str, teacher: str, hint: str) -> Path:
+    """The file of weights that an option names.
+
+    Raises
+    ------
+    InputError
+        If there is none, with ``hint`` on where to get one.
+    """
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise InputError(f"no weights of the teacher '{teacher}' at {path}\n  {hint}")
+    return path
 
 
-def label_with_ase(calculator: Any, structure: Structure) -> Labels:
-    """Labels from an ASE calculator; stress only where all three axes are periodic."""
+@contextmanager
+def weights_at(path: Path, teacher: str, hint: str) -> Iterator[None]:
+    """Turn whatever a package raises while it reads weights into an InputError that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        first = str(error).strip().splitlines()[:3]
+        raise InputError(
+            f"the weights of the teacher '{teacher}' cannot be read from {path} ({path.stat().st_size:,} bytes):\n"
+            f"  {type(error).__name__}: {' '.join(line.strip() for line in first)}\n"
+            f"  the file is damaged, cut short, or that of another model; {hint}"
+        ) from error
+
+
+def sha256_of_options(options: Mapping[str, Any]) -> str:
+    """SHA-256 of options as sorted JSON; a text that names a file counts with the content of that file."""
+
+    def content(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): content(value[key]) for key in sorted(value, key=str)}
+        if isinstance(value, list | tuple):
+            return [content(item) for item in value]
+        if isinstance(value, str) and len(value) < 4096 and "\0" not in value and Path(value).expanduser().is_file():
+            return f"sha256:{sha256_of(Path(value).expanduser())}"
+        return value
+
+    return hashlib.sha256(json.dumps(content(options), sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def label_with_ase(calculator: Any, structure: Structure, *, stress: bool = True) -> Labels:
+    """Labels from an ASE calculator; stress only where it is wanted and all three axes are periodic."""
     atoms = structure.to_ase()
     atoms.calc = calculator
-    stress = np.array(atoms.get_stress(voigt=False)) if structure.pbc.all() else None
-    return Labels(float(atoms.get_potential_energy()), np.array(atoms.get_forces()), stress)
+    tensor = np.array(atoms.get_stress(voigt=False)) if stress and structure.pbc.all() else None
+    return Labels(float(atoms.get_potential_energy()), np.array(atoms.get_forces()), tensor)
 
 
 class AseTeacher:
@@ -80,25 +139,51 @@ class AseTeacher:
         Builds the calculator.
     fingerprint
         Name, version, weights and dtype.
+    elements
+        Atomic numbers that it knows; None where it does not say.
+    stress
+        False for a calculator that gives none.
     """
 
-    def __init__(self, make: Callable[[], Any], fingerprint: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        fingerprint: Mapping[str, str],
+        elements: Collection[int] | None = None,
+        *,
+        stress: bool = True,
+    ) -> None:
         self._make = make
         self._calculator = make()
         self._fingerprint = dict(fingerprint)
+        self._elements = None if elements is None else frozenset(elements)
+        self._stress = stress
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
         """Name, version, weights and dtype."""
         return self._fingerprint
 
+    @property
+    def elements(self) -> frozenset[int] | None:
+        """Atomic numbers that it knows; None where it does not say."""
+        return self._elements
+
+    @property
+    def properties(self) -> frozenset[str]:
+        """What it gives."""
+        return PROPERTIES if self._stress else PROPERTIES - {"stress"}
+
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
         """Labels or a refusal for each structure, in order."""
-        return label_each(structures, self._ask)
+        refused = [refuse_foreign(s, self._elements) for s in structures]
+        known = [s for s, foreign in zip(structures, refused, strict=True) if foreign is None]
+        answers = iter(label_each(known, self._ask))
+        return [next(answers) if foreign is None else foreign for foreign in refused]
 
     def _ask(self, structure: Structure) -> Labels:
         try:
-            return label_with_ase(self._calculator, structure)
+            return label_with_ase(self._calculator, structure, stress=self._stress)
         except Exception:
             self._calculator = self._make()  # the old one may hold half of this structure, and answer the next with it
             raise

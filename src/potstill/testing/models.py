@@ -21,7 +21,7 @@ from potstill.student.model import Student
 from potstill.testing import physics
 from potstill.testing.physics import CUTOFF_STEP_ANGSTROM, FLOAT32, FLOAT64, Label, Tolerances, at_most, require
 from potstill.testing.structures import all_structures, rattled
-from potstill.types import Labels, Structure, Teacher
+from potstill.types import MAX_ATOMIC_NUMBER, PROPERTIES, Labels, Refused, Structure, Teacher
 
 TEACHER_FORCE_COMPONENTS = 12  # of each structure that are held against a central difference
 SCALED_DISTANCE = 0.95  # of the closest atoms in the structures that a student is tested with
@@ -46,14 +46,15 @@ def check_teacher(
     structures: Sequence[Structure],
     *,
     conservative: bool = True,
-    stress: bool = True,
+    equivariant: bool = True,
+    stress: bool | None = None,
     tolerances: Tolerances | None = None,
 ) -> None:
     """Hold a teacher to what the pipeline relies on.
 
     As many answers as structures and in their order; the same alone and in a batch; rotation, permutation, translation by
     lattice vectors; forces and stress that are the slope of the energy (+ is tension); input left untouched; a complete
-    fingerprint.
+    fingerprint; elements and properties that are true, and a foreign element refused by name.
 
     Parameters
     ----------
@@ -63,8 +64,11 @@ def check_teacher(
         Of elements that it knows, at least one of them periodic in three directions unless ``stress`` is False.
     conservative
         False for a teacher that predicts forces by themselves: forces and stress are not held against the energy then.
+        What is lost by that is measured by :func:`potstill.label.floor.force_floor`.
+    equivariant
+        False for a model that has learnt rotations instead of knowing them: labels of a turned structure are not compared.
     stress
-        False for a teacher that gives none.
+        Whether it gives stress; as its properties say where None.
     tolerances
         Chosen by the dtype of the fingerprint where None: ``FLOAT64`` for ``"float64"``, else ``FLOAT32``.
 
@@ -76,6 +80,8 @@ def check_teacher(
     structures = list(structures)
     periodic = [s for s in structures if s.pbc.all()]
     require(bool(structures), "no structure was given: nothing would be tested")
+    stress = _check_properties(teacher, stress)
+    _check_elements(teacher, structures)
     require(bool(periodic) or not stress, "no structure is periodic in three directions: the stress would not be tested")
     _check_fingerprint(teacher)
     if tolerances is None:
@@ -90,7 +96,8 @@ def check_teacher(
     physics.untouched(label, structures)
     physics.batch_is_single(label, structures, tolerances)
     for structure in structures:
-        physics.rotation(label, structure, tolerances)
+        if equivariant:
+            physics.rotation(label, structure, tolerances)
         physics.permutation(label, structure, tolerances)
         physics.translation(label, structure, tolerances)
         if conservative:
@@ -209,6 +216,45 @@ def _check_fingerprint(teacher: Teacher) -> None:
             isinstance(value, str) and bool(value), f"fingerprint: '{key}' must be a text that is not empty, found {value!r}"
         )
     require(dict(teacher.fingerprint) == fingerprint, "fingerprint: it is another one when asked again")
+
+
+def _check_properties(teacher: Teacher, stress: bool | None) -> bool:
+    """Whether the teacher says that it gives stress, which must be what the caller says."""
+    for name in ("elements", "properties"):
+        require(hasattr(teacher, name), f"{name}: the teacher does not say them; see potstill.types.Teacher")
+    properties = teacher.properties
+    require(
+        {"energy", "forces"} <= properties <= PROPERTIES,
+        f"properties: expected energy, forces and perhaps stress, found {sorted(properties)}",
+    )
+    given = "stress" in properties
+    require(
+        stress in (None, given), f"properties: {sorted(properties)} of a teacher that gives {'a' if stress else 'no'} stress"
+    )
+    return given
+
+
+def _check_elements(teacher: Teacher, structures: Sequence[Structure]) -> None:
+    """The elements of the structures are known; one that is not is refused by name, and its neighbour labelled."""
+    elements = teacher.elements
+    if elements is None:
+        return
+    asked = {z for s in structures for z in s.atomic_numbers.tolist()}
+    require(
+        asked <= elements, f"elements: the teacher does not know {', '.join(symbols_of(asked - elements))} of the structures"
+    )
+    unknown = max(set(range(1, MAX_ATOMIC_NUMBER + 1)) - elements, default=None)
+    if unknown is None:
+        return
+    first = structures[0]
+    odd = first.with_(atomic_numbers=np.array([unknown, *first.atomic_numbers[1:]]), labels=None)
+    refused, labelled = teacher.label([odd, first])
+    symbol = symbols_of([unknown])[0]
+    require(
+        isinstance(refused, Refused) and refused.reason == "unsupported_element" and symbol in refused.detail,
+        f"elements: expected {symbol} to be refused as unsupported_element and by name, found {refused!r}",
+    )
+    require(isinstance(labelled, Labels), f"elements: the structure beside the one with {symbol} got {labelled!r}")
 
 
 def _copy(student: DeployedStudent, dtype: torch.dtype, backend: Backend = "torch") -> DeployedStudent:

@@ -1,0 +1,178 @@
+"""One worker process with one thread, and the line to its parent.
+
+Enter tasks, leave results, exceptions, and promises: a task may say what it does and within which time it will speak again,
+so that the parent can end a worker that hangs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+from potstill.errors import InputError, PotstillError
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+WORKER_VARIABLE = "POTSTILL_WORKER"  # number of a worker process, from 0
+
+_parent: Connection | None = None  # in a worker: its line to the parent
+
+
+def expect_within(seconds: float | None, doing: str) -> None:
+    """Say, from within a task, what it does now and that it will end or speak again within a time.
+
+    A worker that does not is killed, and its task lost. In a process that is no worker nothing happens.
+
+    Parameters
+    ----------
+    seconds
+        None where no limit holds.
+    doing
+        For messages, such as ``"labelling"``.
+    """
+    if _parent is not None:
+        _parent.send(("promise", (seconds, doing)))
+
+
+class Worker:
+    """A worker process as its parent sees it.
+
+    Parameters
+    ----------
+    function
+        Module-level function that is called with each task.
+    number
+        From 0; its processes know it by an environment variable.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], number: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.number = number
+        self.line, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, function, os.getpid(), number))
+        with _one_thread():
+            self._process.start()
+        theirs.close()
+        self.doing = "starting"
+        self.deadline: float | None = None
+
+    @property
+    def sentinel(self) -> int:
+        """Ready when the process has ended, see :func:`multiprocessing.connection.wait`."""
+        return self._process.sentinel
+
+    def give(self, task: Any) -> None:
+        """Hand over a task; a process that is dead already takes none and is found dead later."""
+        self.doing, self.deadline = "starting", None
+        try:
+            self.line.send(task)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def result(self) -> tuple[Any] | None:
+        """The result of the task, if it has arrived; its exception is raised, and promises are noted."""
+        try:
+            while self.line.poll():
+                kind, content = self.line.recv()
+                if kind == "done":
+                    return (content,)
+                if kind == "error":
+                    break
+                seconds, self.doing = content
+                self.deadline = None if seconds is None else time.monotonic() + seconds
+            else:
+                return None
+        except (EOFError, OSError):  # the process has ended
+            return None
+        raise content
+
+    def ended(self) -> bool:
+        """Whether the process is dead."""
+        return not self._process.is_alive()
+
+    def why(self) -> str:
+        """How a dead process ended."""
+        self._process.join()
+        code = self._process.exitcode or 0
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def dismiss(self) -> None:
+        """End an idle process in peace."""
+        self.line.close()
+        self._process.join(timeout=5.0)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process now; what it had not sealed will be done again."""
+        self._process.kill()
+        self._process.join()
+        self.line.close()
+
+
+def _work(line: Connection, function: Callable[[Any], Any], parent: int, number: int) -> None:
+    global _parent  # noqa: PLW0603 - one line per process
+    _parent = line
+    os.environ[WORKER_VARIABLE] = str(number)
+    _stay_with(parent)
+    while True:
+        try:
+            task = line.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = ("done", function(task))
+        except Exception as error:  # noqa: BLE001 - the parent raises it
+            answer = ("error", _portable(error))
+        line.send(answer)
+
+
+def _portable(error: Exception) -> Exception:
+    """The exception, or one with its text where it cannot travel between processes."""
+    error.add_note("in a worker:\n" + "".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - just made here
+    except Exception:  # noqa: BLE001 - whatever its class does while it is pickled
+        kind = InputError if isinstance(error, InputError) else PotstillError
+        text = str(error) if isinstance(error, PotstillError) else f"{type(error).__name__}: {error}"
+        return kind(text)
+    return error
+
+
+def _stay_with(parent: int) -> None:
+    """One thread per worker, deaf to Ctrl-C (the parent decides), and never alive without its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _exit_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Environment of a process that is to use one thread, for as long as it takes to start one."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

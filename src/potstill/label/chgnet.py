@@ -1,0 +1,119 @@
+"""CHGNet as a teacher (Deng et al., Nat. Mach. Intell. 5, 1031 (2023)), batched; its weights come inside its package.
+
+It knows crystals only: molecules, wires and slabs are put into a cell with empty space around and get no stress. An atom
+without neighbours is refused, as by the package itself. Its surface is not smooth: forces and differences of the energy
+disagree by some 0.01 eV/Å.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from potstill.label.batching import label_in_batches, labels_of, pick_device
+from potstill.label.box import boxed
+from potstill.label.teacher import (
+    MATERIALS_ELEMENTS,
+    AtomsPerBatch,
+    Device,
+    TeacherOptions,
+    file_of_weights,
+    sha256_of,
+    weights_at,
+)
+from potstill.registry import borrow
+from potstill.types import PROPERTIES, Labels, Refused, Structure, Teacher
+from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
+
+SHIPPED = ("0.3.0", "r2scan", "0.2.0")
+HINT = f"give label.teacher.weights one of {', '.join(SHIPPED)} (inside chgnet), or the path of a CHGNet checkpoint"
+
+
+class CHGNet(TeacherOptions):
+    """CHGNet with pretrained weights: ``0.3.0`` or ``r2scan`` from the package, or a checkpoint of one's own."""
+
+    name: Literal["chgnet"] = "chgnet"
+    weights: Annotated[str, Field(description="0.3.0, r2scan, 0.2.0, or the path of a checkpoint")] = "0.3.0"
+    device: Device = "auto"
+    atoms_per_batch: AtomsPerBatch = 64
+
+    def requires(self) -> tuple[str, str] | None:
+        return "chgnet", "chgnet"
+
+    def check_weights(self) -> None:
+        self._checkpoint()
+
+    def load(self) -> Teacher:
+        return _CHGNet(self._checkpoint(), self.weights, self.device, self.atoms_per_batch)
+
+    def _checkpoint(self) -> Path:
+        package = borrow("chgnet", "chgnet", "the teacher 'chgnet'")
+        if self.weights not in SHIPPED:
+            return file_of_weights(self.weights, self.name, HINT)
+        folder = Path(str(package.__file__)).parent / "pretrained" / self.weights
+        return file_of_weights(str(next(folder.glob("*.tar"), folder)), self.name, HINT)
+
+
+class _CHGNet:
+    def __init__(self, checkpoint: Path, name: str, device: str, atoms_per_batch: int) -> None:
+        import torch
+        from chgnet.model.model import CHGNet as Model
+
+        self._device = pick_device(device)
+        with weights_at(checkpoint, "chgnet", HINT), redirect_stdout(io.StringIO()):
+            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
+            # only the first of them has a bias in its last layer, as CHGNet.load knows and the file does not say
+            self._model = Model.from_dict(saved, mlp_out_bias=name == "0.2.0").to(self._device).eval()
+        self._model.graph_converter.set_isolated_atom_response("error")
+        self._atoms_per_batch = atoms_per_batch
+        self._fingerprint = {
+            "name": f"chgnet {name if name in SHIPPED else checkpoint.name}",
+            "version": f"chgnet {metadata.version('chgnet')}",
+            "weights": f"sha256:{sha256_of(checkpoint)}",
+            "dtype": "float32",
+        }
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return self._fingerprint
+
+    @property
+    def elements(self) -> frozenset[int]:
+        return MATERIALS_ELEMENTS
+
+    @property
+    def properties(self) -> frozenset[str]:
+        return PROPERTIES
+
+    def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
+        return label_in_batches(
+            structures,
+            elements=MATERIALS_ELEMENTS,
+            atoms_per_batch=self._atoms_per_batch,
+            prepare=self._graph,
+            evaluate=self._evaluate,
+        )
+
+    def _graph(self, structure: Structure) -> Any:
+        from pymatgen.core import Structure as Crystal
+
+        crystal = boxed(structure, 2.0 * self._model.graph_converter.atom_graph_cutoff)
+        return self._model.graph_converter(
+            Crystal(crystal.cell, crystal.atomic_numbers.tolist(), crystal.positions, coords_are_cartesian=True)
+        )
+
+    def _evaluate(self, graphs: Sequence[Any], structures: Sequence[Structure]) -> list[Labels]:
+        answers = self._model.predict_graph(list(graphs), task="efs", batch_size=len(graphs))
+        answers = [answers] if isinstance(answers, dict) else answers
+        energy = np.array([float(a["e"]) * len(s) for a, s in zip(answers, structures, strict=True)])  # "e" is per atom
+        # its volume has the sign of the determinant, and so has its stress
+        handedness = np.sign([np.linalg.det(s.cell) for s in structures])[:, None, None]
+        stress = handedness * np.array([a["s"] for a in answers], dtype=np.float64) / GPA_PER_EV_PER_CUBIC_ANGSTROM
+        return labels_of(structures, energy, np.concatenate([a["f"] for a in answers]), stress)

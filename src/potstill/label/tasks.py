@@ -1,0 +1,63 @@
+"""Which structures are labelled together: ranges of a file, each with the part file that it will become."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from potstill.label.teacher import TeacherOptions
+from potstill.types import Refused
+
+if TYPE_CHECKING:
+    from potstill.config import LabelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTask:
+    """Structures ``start … stop`` of a file, to be labelled and sealed at ``path``.
+
+    ``refuse``, where there is one, is said of the structures instead of asking the teacher.
+    """
+
+    structures: Path
+    start: int
+    stop: int
+    teacher: TeacherOptions
+    max_force: float
+    path: Path
+    timeout_seconds: float | None = None
+    refuse: Refused | None = None
+
+
+def tasks_of(config: LabelConfig, structures: Path, folder: Path, *, total: int) -> list[LabelTask]:
+    """The tasks of a file with so many structures, in order, whether their parts are there already or not.
+
+    A range that was divided in an earlier run, because its teacher did not survive it, is divided again.
+    """
+    size = config.structures_per_task
+    tasks: list[LabelTask] = []
+    for start in range(0, total, size):
+        stop = min(start + size, total)
+        task = LabelTask(
+            structures=structures,
+            start=start,
+            stop=stop,
+            teacher=config.teacher,
+            max_force=config.max_force_ev_per_angstrom,
+            path=_part(folder, start, stop),
+            timeout_seconds=config.timeout_seconds_per_structure,
+        )
+        alone = one_by_one(task)
+        divided = not task.path.exists() and any(single.path.exists() for single in alone)
+        tasks += alone if divided else [task]
+    return tasks
+
+
+def one_by_one(task: LabelTask) -> list[LabelTask]:
+    """The same structures, each as a task of its own."""
+    return [replace(task, start=k, stop=k + 1, path=_part(task.path.parent, k, k + 1)) for k in range(task.start, task.stop)]
+
+
+def _part(folder: Path, start: int, stop: int) -> Path:
+    return folder / f"{start:08d}-{stop:08d}.h5"
