@@ -100,7 +100,7 @@ def test_refusals_and_missing_stress_are_errors():
         atoms.get_stress()
     iron = bulk("Fe")
     iron.calc = TeacherCalculator(EMT().load())
-    with pytest.raises(CalculationFailed, match="teacher_error"):
+    with pytest.raises(CalculationFailed, match="unsupported_element"):
         iron.get_potential_energy()
 
 

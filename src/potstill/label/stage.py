@@ -21,7 +21,7 @@ import numpy as np
 
 from potstill.dataset import Dataset, merge, split_by_family, write_part
 from potstill.errors import DatasetError, PotstillError
-from potstill.execute import expect_within, run_tasks
+from potstill.execute import Backend, LocalBackend, expect_within
 from potstill.execute.memory import keep_freed_memory
 from potstill.label.batching import asking
 from potstill.label.losses import LABELLING, LOADING, Losses
@@ -47,7 +47,8 @@ def label(
     structures: Path,
     folder: Path,
     *,
-    workers: int,
+    workers: int = 0,
+    backend: Backend | None = None,
     on_progress: Callable[[LabelCount], None] = lambda count: None,
 ) -> list[Path]:
     """Label every structure of a file into parts.
@@ -61,7 +62,9 @@ def label(
     folder
         Where the parts stand; those that are already there are kept.
     workers
-        Processes, each with one thread.
+        Processes on this machine, each with one thread; 0 means every core.
+    backend
+        Where the tasks run instead.
     on_progress
         Called after each finished task, also for those found finished.
 
@@ -75,10 +78,9 @@ def label(
         if task.path.exists():
             on_progress(_count(task.path))
     losses = Losses(planned)
-    run_tasks(
+    (backend or LocalBackend(workers)).run(
         label_structures,
         [task for task in planned if not task.path.exists()],
-        workers=workers,
         on_done=lambda task, count: on_progress(count),
         on_lost=losses.instead,
         isolated=True,
