@@ -4,7 +4,8 @@
 
 Each source makes ``--count`` structures by itself, with the elements from hydrogen to plutonium and its own defaults,
 through the stage generate: with the door, part files and the workers' start. Derived sources start from prototypes that are
-made before the clock runs. A source that cannot be made here, or that needs files, is listed with the reason.
+made before the clock runs, or from alloys that EMT moves where they need a teacher. A source that cannot be made here, or
+that needs files, is listed with the reason.
 
 With ``--many`` a mix of traditional sources is made twice, with one worker and with ``--workers``: the rows say how far
 the two files agree, and what is in them. They are written to ``results/sources_mix.json``, the rates to
@@ -33,6 +34,8 @@ from potstill.generate.stage import SourceCount, generate
 from potstill.stats import collect
 
 PARENTS = {"source": "prototypes", "label": "parents", "count": 200}
+METALS = {"source": "alloys", "label": "parents", "count": 200, "elements": ["Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au"]}
+BY_TEACHER = ("trees", "md")  # whose atoms a teacher moves: EMT here, so that the rate is that of the source
 SEED = 1
 # shares of the mix, in the order in which they are made
 MIX = {
@@ -66,19 +69,25 @@ def cpu_seconds() -> float:
 def rate(name: str, count: int, workers: int, folder: Path) -> dict[str, Any]:
     """One row: structures per hour and refusals of one source."""
     before: list[dict[str, Any]] = []
+    source: dict[str, Any] = {"source": name, "count": count}
+    if name in BY_TEACHER:
+        source["teacher"] = {"name": "emt"}
     try:
-        if SOURCES[name].model_construct(count=1).derived:
-            before = [PARENTS]
+        options = SOURCES[name].model_construct(count=1)
+        if why := options.missing():
+            return {"source": name, "runs": False, "why": _without_home(why)}
+        if options.derived:
+            before = [METALS if name in BY_TEACHER else PARENTS]
             generate(section(before), folder, seed=SEED, workers=workers)
-        config = section([*before, {"source": name, "count": count}])
+        config = section([*before, source])
         start, cpu = time.perf_counter(), cpu_seconds()
         made = generate(config, folder, seed=SEED, workers=workers)[-1]
     except PotstillError as error:
-        return {"source": name, "runs": False, "why": " ".join(str(error).split())}
+        return {"source": name, "runs": False, "why": _without_home(str(error))}
     seconds, cpu = time.perf_counter() - start, cpu_seconds() - cpu
     asked = made.accepted + sum(made.refused.values())
     return {
-        "source": name,
+        **source,
         "runs": True,
         "structures": made.accepted,
         "workers": workers,
@@ -91,13 +100,17 @@ def rate(name: str, count: int, workers: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def _without_home(text: str) -> str:
+    return " ".join(text.replace(str(Path.home()), "~").split())
+
+
 def runs_here(name: str) -> str | None:
     """None where the source makes something here, or why not."""
     try:
         source = section([{"source": name, "count": 1}]).resolved_sources()[0]
         source.propose([0], SEED, ())
     except PotstillError as error:
-        return " ".join(str(error).split())
+        return _without_home(str(error))
     return None
 
 

@@ -5,10 +5,12 @@ Enters a config, leaves rows of counts, seconds, bytes and memory per stage. Not
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,7 @@ from potstill.types import Labels, Structure
 from potstill.units import duration
 
 PROBE_CANDIDATES = 12
-PROBE_LABELS = 8
+PROBE_LABELS = 24
 PROBE_STEPS = 3
 LONG_RUN_SECONDS = 3600.0
 BYTES_PER_ATOM = 1 + 12 + 12
@@ -79,15 +81,15 @@ def probe(config: Config) -> list[Cost]:
     workers = config.workers or available_cores()
     structures, generate_seconds = _probe_generate(config, workers)
     total = sum(source.count for source in config.generate.sources)
-    labels_seconds, labelled = _probe_label(config, structures)
-    atoms = sum(len(s) for s in structures) / len(structures)
-    disk = total * (BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM)
+    sample, atoms = _sample(config, structures)
+    atom_seconds, labelled = _probe_label(config, sample)
+    disk = total * BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM
     memory = _resident_bytes()
-    training = _probe_train(config, labelled) * total * (1 - config.dataset.test_fraction) * config.train.epochs
-    evaluating = 10.0 * labels_seconds * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
+    training = _probe_train(config, labelled) * atoms * (1 - config.dataset.test_fraction) * config.train.epochs
+    evaluating = 10.0 * atom_seconds * atoms / total * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
     return [
         Cost("generate", f"{total} structures", generate_seconds, disk, memory * workers),
-        Cost("label", f"{total} structures", labels_seconds * total / workers, 2 * disk, memory * workers),
+        Cost("label", f"{total} structures", atom_seconds * atoms / workers, 2 * disk, memory * workers),
         Cost("audit", f"{max(8, round(total * config.audit.replay_fraction))} labels again", 0.003 * total, 1e6, memory),
         Cost("train", f"{config.train.epochs} epochs", training, 2e7, memory + 4 * disk),
         Cost("evaluate", f"{config.evaluate.nve_ps:g} ps of dynamics each", evaluating, 2e6, memory),
@@ -154,20 +156,36 @@ def _candidates_needed(source: SourceOptions, candidates: int, accepted: int) ->
     return needed if available is None else min(needed, available)
 
 
-def _probe_label(config: Config, structures: Sequence[Structure]) -> tuple[float, list[Structure]]:
-    """Seconds per structure in this process, and some labelled structures."""
+def _sample(config: Config, structures: Sequence[Structure]) -> tuple[list[Structure], float]:
+    """Structures drawn as often as their sources are asked for, and the atoms of the whole run."""
+    counts = {source.name: source.count for source in config.generate.sources}
+    probed = Counter(s.source for s in structures)
+    weight = np.array([counts[s.source] / probed[s.source] for s in structures])
+    atoms = float(weight @ [len(s) for s in structures]) * sum(counts.values()) / weight.sum()
+    chosen = np.random.default_rng(config.seed).choice(len(structures), PROBE_LABELS, p=weight / weight.sum())
+    return [structures[k] for k in chosen], atoms
+
+
+def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, list[Structure]]:
+    """Seconds per atom in one thread, as a worker has it, and the labelled structures."""
+    import torch
+
     teacher = config.label.teacher.load()
-    chosen = list(structures[:: max(1, len(structures) // PROBE_LABELS)])[:PROBE_LABELS]
-    teacher.label(chosen[:1])
-    started = time.perf_counter()
-    answers = teacher.label(chosen)
-    seconds = (time.perf_counter() - started) / len(chosen)
-    labelled = [s.with_(labels=a) for s, a in zip(chosen, answers, strict=True) if isinstance(a, Labels)]
-    return seconds, labelled
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        teacher.label(sample[:1])
+        started = time.perf_counter()
+        answers = teacher.label(sample)
+        seconds = time.perf_counter() - started
+    finally:
+        torch.set_num_threads(threads)
+    labelled = [s.with_(labels=a) for s, a in zip(sample, answers, strict=True) if isinstance(a, Labels)]
+    return seconds / sum(map(len, sample)), labelled
 
 
 def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
-    """Seconds of training for one structure in one epoch."""
+    """Seconds of training for one atom in one epoch."""
     from potstill.train.stage import train_records
 
     if not labelled:
@@ -177,10 +195,11 @@ def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         short = config.train.model_copy(update={"epochs": 1})
         first, none = records.gather(np.arange(size)), records.gather(np.arange(0))
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # of the probe, nobody needs to know the devices
         train_records(first, none, config.student, short, Path(folder), seed=0)
         started = time.perf_counter()
         train_records(records, none, config.student, short, Path(folder) / "timed", seed=0)
-        return (time.perf_counter() - started) / len(records)
+        return (time.perf_counter() - started) / int(records.ptr[-1])
 
 
 def _resident_bytes() -> float:

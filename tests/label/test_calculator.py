@@ -1,17 +1,12 @@
-"""Any ASE calculator by ``module:callable``, and a teacher as an ASE calculator."""
+"""Any ASE calculator by ``module:callable``."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from ase.build import bulk, molecule
-from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
 
 from potstill.config import parse_teacher
 from potstill.errors import InputError
 from potstill.label import load_teacher
-from potstill.label.calculator import TeacherCalculator
-from potstill.label.classical import EMT
 from potstill.testing import check_teacher, copper, rattled, slab, water
 from potstill.types import Labels, Refused
 
@@ -80,35 +75,3 @@ def test_names_that_are_no_calculators(calculator, message):
 def test_options_that_it_does_not_take():
     with pytest.raises(InputError, match=r"(?s)cannot be made with the options.*sigmaa.*keyword arguments"):
         load_teacher("ase", calculator="ase.calculators.harmonic:SpringCalculator", options={"sigmaa": 1.0})
-
-
-def test_it_says_what_the_teacher_says():
-    teacher = EMT().load()
-    structure = rattled(copper())
-    (labels,) = teacher.label([structure])
-    atoms = structure.to_ase()
-    atoms.calc = TeacherCalculator(teacher)
-    assert atoms.get_potential_energy() == labels.energy
-    np.testing.assert_array_equal(atoms.get_forces(), labels.forces)
-    np.testing.assert_allclose(atoms.get_stress(voigt=False), labels.stress, rtol=1e-12)
-
-
-def test_refusals_and_missing_stress_are_errors():
-    atoms = molecule("H2O")
-    atoms.calc = TeacherCalculator(EMT().load())
-    with pytest.raises(PropertyNotImplementedError):
-        atoms.get_stress()
-    iron = bulk("Fe")
-    iron.calc = TeacherCalculator(EMT().load())
-    with pytest.raises(CalculationFailed, match="unsupported_element"):
-        iron.get_potential_energy()
-
-
-def test_it_follows_the_atoms():
-    atoms = copper().to_ase()
-    atoms.calc = TeacherCalculator(EMT().load())
-    before = atoms.get_potential_energy()
-    atoms.positions[0] += 0.1
-    assert atoms.get_potential_energy() > before
-    atoms.positions[0] -= 0.1
-    assert atoms.get_potential_energy() == pytest.approx(before, abs=1e-9)

@@ -194,8 +194,10 @@ def test_everything_refused(structures, tmp_path):
 
 
 def test_parts_that_changed_places(structures, tmp_path):
-    parts = label(Config(LJ), structures, tmp_path / "label", workers=1)
-    finish(parts, structures, tmp_path / "good.h5")
+    config = Config(LJ)
+    config.max_force_ev_per_angstrom = 3.0  # so that parts hold refusals too
+    parts = label(config, structures, tmp_path / "label", workers=1)
+    assert finish(parts, structures, tmp_path / "good.h5").refused
     parts[0].rename(tmp_path / "kept.h5")
     parts[1].rename(parts[0])
     (tmp_path / "kept.h5").rename(parts[1])

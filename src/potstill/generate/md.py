@@ -16,7 +16,7 @@ from pydantic import Field
 from potstill.errors import StructureError
 from potstill.generate.parents import child_of
 from potstill.generate.trajectories import TrajectoryError, TrajectoryOptions, correlation
-from potstill.label.calculator import TeacherCalculator
+from potstill.label.teacher_calculator import TeacherCalculator
 from potstill.types import Array, Refused, Structure, Teacher
 
 STEPS_PER_LOOK = 5

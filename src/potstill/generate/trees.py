@@ -17,7 +17,7 @@ from potstill.errors import StructureError
 from potstill.generate.distort import draw_strain, monte_carlo_rattle
 from potstill.generate.parents import child_of
 from potstill.generate.trajectories import TrajectoryOptions
-from potstill.label.calculator import TeacherCalculator
+from potstill.label.teacher_calculator import TeacherCalculator
 from potstill.types import Refused, Structure, Teacher
 
 LONGEST_STEP_ANGSTROM = 0.1

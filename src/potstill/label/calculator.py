@@ -1,6 +1,5 @@
-"""ASE's calculators, both ways: any of them as a teacher, and any teacher as one of them.
+"""Any ASE calculator as a teacher, named as ``module:callable`` with its options.
 
-A calculator is named as ``module:callable`` with its options; what moves atoms by a teacher's forces asks the other way.
 Naming a callable in a config runs the code of that module, as importing it does: use configs of people you trust.
 """
 
@@ -11,14 +10,12 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from ase.calculators.calculator import CalculationFailed, Calculator, PropertyNotImplementedError, all_changes
 from pydantic import Field
 
 from potstill.errors import InputError
 from potstill.label.teacher import AseTeacher, TeacherOptions, sha256_of_options
 from potstill.registry import atomic_numbers_of, nearest
-from potstill.types import Refused, Structure, Teacher
+from potstill.types import Teacher
 
 
 class AseCalculator(TeacherOptions):
@@ -84,40 +81,6 @@ class AseCalculator(TeacherOptions):
             kind = type(found).__name__
             raise InputError(f"label.teacher.calculator: '{self.calculator}' is a {kind}, expected a callable")
         return found
-
-
-class TeacherCalculator(Calculator):
-    """ASE calculator that asks a teacher for one structure at a time.
-
-    ``stress`` (Voigt order, + is tension) is there where the teacher gives it. What the teacher refuses, and answers that
-    are not finite, raise ``CalculationFailed`` with the reason.
-
-    Parameters
-    ----------
-    teacher
-        Loaded.
-    """
-
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 - ASE's own interface
-
-    def __init__(self, teacher: Teacher) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.teacher = teacher
-
-    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)) -> None:
-        """Compute everything at once."""
-        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
-        (answer,) = self.teacher.label([Structure.from_ase(atoms)])
-        if isinstance(answer, Refused):
-            raise CalculationFailed(f"the teacher refused: {answer.reason}: {answer.detail}")
-        if not (np.isfinite(answer.energy) and np.isfinite(answer.forces).all()):
-            raise CalculationFailed("energy or forces are not finite")
-        self.results = {"energy": answer.energy, "free_energy": answer.energy, "forces": np.asarray(answer.forces, float)}
-        if answer.stress is not None:
-            s = np.asarray(answer.stress, float)
-            self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])
-        elif "stress" in properties:
-            raise PropertyNotImplementedError("the teacher gives no stress for this structure")
 
 
 def _version(module: str) -> str:
