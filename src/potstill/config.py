@@ -341,7 +341,8 @@ def _explain(fault: Any, root: type[BaseModel]) -> str:
 
 def _choices(key: str) -> dict[str, type[BaseModel]]:
     """What may be chosen by a key, by its name."""
-    return {"source": {**SOURCES}, "name": {**TEACHERS}, "backend": {**BACKENDS}}[key]
+    choices: dict[str, dict[str, type[BaseModel]]] = {"source": {**SOURCES}, "name": {**TEACHERS}, "backend": BACKENDS}
+    return choices[key]
 
 
 def _tagged() -> dict[str, type[BaseModel]]:

@@ -109,7 +109,7 @@ def main() -> None:
     driver = Driver(Path(sys.argv[1]))
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which says what becomes of others
-    child = subprocess.Popen(sys.argv[2:], start_new_session=True, preexec_fn=_end_with_parent)
+    child = subprocess.Popen(sys.argv[2:], start_new_session=True, preexec_fn=_end_with_parent)  # noqa: PLW1509 - no thread here
     code: int | None = None
     try:
         while code is None and driver.alive():

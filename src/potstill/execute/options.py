@@ -47,7 +47,7 @@ class Parsl(ExecuteOptions):
     jobs: Annotated[int, Field(gt=0, description="jobs at the same time at most (Parsl's blocks)")] = 1
     nodes_per_job: Annotated[int, Field(gt=0, description="nodes of one job")] = 1
     workers_per_node: Annotated[
-        int, Field(ge=0, description="processes on a node; 0 means one per accelerator, or 'workers' of the config without any")
+        int, Field(ge=0, description="processes on a node; 0 means one per accelerator, or 'workers' where there is none")
     ] = 0
     accelerators: Annotated[
         tuple[str, ...], Field(description="GPUs of a node, such as ['0', '1']; each worker sees one of them")
@@ -81,7 +81,7 @@ class Parsl(ExecuteOptions):
             raise ValueError("the provider kubernetes needs an 'image'")
         if self.accelerators and self.workers_per_node > len(self.accelerators):
             raise ValueError(
-                f"{self.workers_per_node} workers_per_node for {len(self.accelerators)} accelerators: each worker has its own"
+                f"{self.workers_per_node} workers_per_node for {len(self.accelerators)} accelerators, one for each"
             )
         return self
 

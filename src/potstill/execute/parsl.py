@@ -16,9 +16,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from potstill.errors import PotstillError
 from potstill.execute.leash import Heartbeat
@@ -80,7 +83,7 @@ class ParslBackend:
         *,
         on_done: Callable[[Any, Any], None],
         on_lost: Callable[[Lost[Any]], Sequence[Any]] = try_again,
-        isolated: bool = False,  # noqa: ARG002 - always: a task has a process of its own on its node
+        isolated: bool = False,  # a task always has a process of its own
         one_at_a_time: bool = False,
     ) -> None:
         """See :class:`potstill.execute.backend.Backend`.
@@ -124,11 +127,12 @@ class ParslBackend:
     def close(self) -> None:
         """Give the nodes back and end every process."""
         if self._kernel is not None:
-            started = time.monotonic()
             kernel, self._kernel = self._kernel, None
+            started = self._processes_here()
             kernel.cleanup()
-            if (seconds := time.monotonic() - started) > CLOSE_SECONDS:
-                log.info("Parsl took %.1f s to give back its jobs", seconds)
+            for process in psutil.wait_procs(started, timeout=CLOSE_SECONDS)[1]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
@@ -185,6 +189,17 @@ class ParslBackend:
             heartbeat_threshold=MISSED_HEARTBEATS * self._options.heartbeat_seconds,
             block_error_handler=False,  # by default a job that ends takes all tasks with it
         )
+
+    def _processes_here(self) -> list[psutil.Process]:
+        """Parsl's processes on this machine; those of jobs elsewhere end with their jobs."""
+        jobs = getattr(self._executor.provider, "resources", {}).values()
+        numbers = [self._executor.interchange_proc.pid, *(job["remote_pid"] for job in jobs if "remote_pid" in job)]
+        found = []
+        for number in numbers:
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(number)
+                found += [process, *process.children(recursive=True)]
+        return found
 
     def _submit(self, function: Callable[[Any], Any], job: _Job, ended: queue.SimpleQueue[tuple[_Job, Any]]) -> None:
         work = pickle.dumps((function, job.task))
@@ -246,7 +261,8 @@ class _Watch:
             )
         if time.monotonic() - self._since > self._every:
             self._since = time.monotonic()
-            log.warning("no node has joined yet; jobs: %s", ", ".join(status.state.name.lower() for status in states) or "none")
+            jobs = ", ".join(status.state.name.lower() for status in states)
+            log.warning("no node has joined yet; jobs: %s", jobs or "none")
 
 
 def provider(options: Parsl) -> Any:
@@ -257,8 +273,11 @@ def provider(options: Parsl) -> Any:
     PotstillError
         If what it talks to the scheduler with is missing.
     """
-    from parsl import launchers, providers
+    import parsl.launchers
+    import parsl.providers
 
+    providers: Any = parsl.providers
+    launchers: Any = parsl.launchers
     parallel = options.nodes_per_job > 1
     blocks: dict[str, Any] = {
         "nodes_per_block": options.nodes_per_job,
@@ -294,7 +313,8 @@ def provider(options: Parsl) -> Any:
                 return providers.LocalProvider(**blocks)
     except Exception as error:
         raise PotstillError(
-            f"execute.provider: Parsl cannot use '{options.provider}' on {platform.node()}:\n  {type(error).__name__}: {error}"
+            f"execute.provider: Parsl cannot use '{options.provider}' on {platform.node()}:\n"
+            f"  {type(error).__name__}: {error}"
         ) from error
 
 

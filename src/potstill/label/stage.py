@@ -8,9 +8,12 @@ its reason and counted; so is a structure on which it hangs or ends its process 
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+import psutil
 
 from potstill.dataset import Dataset, merge, split_by_family, write_part
 from potstill.errors import DatasetError, PotstillError
@@ -35,11 +39,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
-    """What one task labelled and refused."""
+    """What one task labelled and refused, in sum and by source; ``worker``, as ``host:process``, is empty for a part found."""
 
     labelled: int
     refused: int
     seconds: float
+    sources: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    worker: str = ""
+    memory_bytes: int = 0
 
 
 def label(
@@ -105,7 +112,14 @@ def label_structures(task: LabelTask) -> LabelCount:
     seconds = time.perf_counter() - started
     attributes = {"teacher": dict(teacher.fingerprint), "seconds": seconds, "max_force": task.max_force}
     write_part(task.path, labelled, refused, labelled=True, attributes=attributes)
-    return LabelCount(len(labelled), len(refused), seconds)
+    return LabelCount(
+        len(labelled),
+        len(refused),
+        seconds,
+        _by_source([s.source for s in labelled], [r.source for r in refused]),
+        worker=f"{platform.node()}:{os.getpid()}",
+        memory_bytes=psutil.Process().memory_info().rss,
+    )
 
 
 def _watched(teacher: Teacher, structures: Sequence[Structure], task: LabelTask) -> Sequence[Labels | Refused]:
@@ -268,7 +282,13 @@ def _loaded(kind: type[TeacherOptions], options: str) -> Teacher:
 
 def _count(part: Path) -> LabelCount:
     with h5py.File(part, "r") as file:
-        return LabelCount(len(file["structures/ptr"]) - 1, len(file["refused/id"]), float(file.attrs["seconds"]))
+        labelled, refused = (list(file[f"{group}/source"].asstr()[:]) for group in ("structures", "refused"))
+        return LabelCount(len(labelled), len(refused), float(file.attrs["seconds"]), _by_source(labelled, refused))
+
+
+def _by_source(labelled: Sequence[str], refused: Sequence[str]) -> dict[str, tuple[int, int]]:
+    one, other = Counter(labelled), Counter(refused)
+    return {name: (one[name], other[name]) for name in sorted(one | other)}
 
 
 def _attribute(part: Path, name: str) -> str:
