@@ -7,7 +7,6 @@ at as well, so that there a killed driver is noticed within a second.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import platform
@@ -23,6 +22,8 @@ from types import FrameType
 import psutil
 
 POLL_SECONDS = 0.5
+# In the command's process group: ends it where the leash itself is killed and lets go of the pipe.
+SENTRY = "import os, signal\nwhile os.read(0, 4096): pass\nos.killpg(0, signal.SIGKILL)"
 
 
 class Heartbeat:
@@ -109,7 +110,8 @@ def main() -> None:
     driver = Driver(Path(sys.argv[1]))
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which says what becomes of others
-    child = subprocess.Popen(sys.argv[2:], start_new_session=True, preexec_fn=_end_with_parent)  # noqa: PLW1509 - no thread here
+    child = subprocess.Popen(sys.argv[2:], process_group=0)
+    sentry = subprocess.Popen([sys.executable, "-I", "-S", "-c", SENTRY], stdin=subprocess.PIPE, process_group=child.pid)
     code: int | None = None
     try:
         while code is None and driver.alive():
@@ -119,16 +121,12 @@ def main() -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+        sentry.wait()
     sys.exit(1 if code is None else code)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(128 + signal.SIGTERM)
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 if __name__ == "__main__":

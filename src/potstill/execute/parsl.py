@@ -254,7 +254,7 @@ class _Watch:
         states = list(executor.status_facade.values())
         failed = [status for status in states if status.state.name in ("FAILED", "MISSING")]
         if len(failed) >= MAX_FAILED_JOBS:
-            said = next((text for s in reversed(failed) if (text := s.message or s.stderr_summary or s.stdout_summary)), "")
+            said = next((text for s in reversed(failed) if (text := s.stderr_summary or s.stdout_summary or s.message)), "")
             raise PotstillError(
                 f"{len(failed)} jobs ended before any worker answered; the last said:\n  {said or 'nothing'}\n"
                 "  look at execute.worker_init, scheduler_options and partition, and at Parsl's logs in the run folder"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
-    """What one task labelled and refused, in sum and by source; ``worker``, as ``host:process``, is empty for a part found."""
+    """What one task labelled and refused, in sum and by source; ``worker`` (``host:process``) is empty for a part found."""
 
     labelled: int
     refused: int
