@@ -70,9 +70,10 @@ def main() -> NoReturn:
     except PotstillError as error:
         _complain(error)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, Terminated) as stop:
-        _say("stopped; what was finished is kept, go on with --resume")
-        sys.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
+    except SystemExit as stop:  # the command line's own after Ctrl-C
+        if stop.code in (INTERRUPTED, TERMINATED):
+            _say("stopped; what was finished is kept, go on with --resume")
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
     sys.exit(0)

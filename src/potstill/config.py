@@ -220,6 +220,7 @@ class TrainConfig(Section):
     checkpoint_minutes: Annotated[float, Field(ge=0, description="time between checkpoints; one is at each epoch's end")] = (
         5.0
     )
+    tensorboard: Annotated[bool, Field(description="whether the errors of each epoch go to tensorboard/ as well")] = False
     backend: Annotated[
         Backend, Field(description="fused: the C++ kernel, on a CPU; torch: PyTorch; auto: the first if it can be had")
     ] = "auto"

@@ -45,8 +45,8 @@ def observe(run: RunFolder, config: Config, said: set[str]) -> None:
     kinds = {alert.partition(":")[0]: alert for alert in figures.alerts}
     for kind in kinds.keys() - said:
         log.warning("%s", kinds[kind])
-    said &= kinds.keys()
-    said |= kinds.keys()
+    said.intersection_update(kinds)
+    said.update(kinds)
     with sealed(run.path / "metrics.prom") as temporary:
         temporary.write_text(prometheus(figures), encoding="utf-8")
 

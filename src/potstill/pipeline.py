@@ -211,14 +211,18 @@ class Pipeline:
         write_audit_page(report, stats, open_file(self.run.dataset), self.run.html("audit"))
 
     def _train(self, seconds: Callable[[], float]) -> None:
+        from potstill.train.board import Board
         from potstill.train.stage import train
 
         dataset = open_file(self.run.dataset)
+        board = Board(self.run.path / "tensorboard") if self.config.train.tensorboard else None
         with self.progress.counts(self.config.train.epochs, "epochs") as bar:
 
             def report(epoch: int, errors: dict[str, float]) -> None:
                 bar.set(epoch, errors)
                 self.run.log_metrics(stage="train", epoch=epoch, **errors)
+                if board is not None:
+                    board.add(epoch, errors)
 
             train(
                 dataset,

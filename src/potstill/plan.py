@@ -62,12 +62,17 @@ def missing_pieces(config: Config) -> list[str]:
     mix = without_missing(sources, config.generate.contingency, as_asked(sources))
     missing = [str(SourceFailedError(mix))] if mix.failed else []
     missing += [fault for source in mix.apply(sources) if (fault := source.missing()) is not None]
-    teacher = config.label.teacher.requires()
-    if teacher is not None:
-        try:
-            borrow(*teacher, f"the teacher '{getattr(config.label.teacher, 'name', '')}'")
-        except PotstillError as error:
-            missing.append(str(error))
+    packages = {
+        f"the teacher '{getattr(config.label.teacher, 'name', '')}'": config.label.teacher.requires(),
+        f"the backend '{config.execute.backend}'": config.execute.requires(),
+        "train.tensorboard": ("tensorboard", "tensorboard") if config.train.tensorboard else None,
+    }
+    for why, package in packages.items():
+        if package is not None:
+            try:
+                borrow(*package, why)
+            except PotstillError as error:
+                missing.append(str(error))
     if not missing:
         try:
             config.label.teacher.check_weights()

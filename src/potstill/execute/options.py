@@ -58,6 +58,7 @@ class Parsl(ExecuteOptions):
     scheduler_options: Annotated[
         str, Field(description="lines for the head of the job script, such as '#SBATCH --gres=gpu:4'")
     ] = ""
+    select_options: Annotated[str, Field(description="what a node must have, such as 'ngpus=4' (pbs)")] = ""
     worker_init: Annotated[str, Field(description="shell commands on a node before the workers start")] = ""
     address: Annotated[
         str | None, Field(description="IP address by which nodes reach this machine; that of its host name where null")

@@ -295,7 +295,7 @@ def provider(options: Parsl) -> Any:
                 return providers.SlurmProvider(**queued, **names, exclusive=False, launcher=launcher)
             case "pbs":
                 launcher = launchers.MpiExecLauncher() if parallel else launchers.SingleNodeLauncher()
-                names = {"queue": options.partition, "account": options.account}
+                names = {"queue": options.partition, "account": options.account, "select_options": options.select_options}
                 return providers.PBSProProvider(**queued, **names, launcher=launcher)
             case "lsf":
                 launcher = launchers.JsrunLauncher() if parallel else launchers.SingleNodeLauncher()
