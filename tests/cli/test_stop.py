@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
@@ -69,15 +67,16 @@ def stop_while_labelling(config: Path, run: Path, how: signal.Signals) -> tuple[
 def same_as_quiet(potstill, config: Path, run: Path, quiet: Path) -> None:
     assert potstill("generate", config, "--out", run).code == 0
     assert potstill("label", run).code == 0
+    config.write_text(config.read_text().replace("workers: 2", "workers: 1"))
     assert potstill("generate", config, "--out", quiet).code == 0
     assert potstill("label", quiet).code == 0
     assert content(run / "dataset.h5") == content(quiet / "dataset.h5")
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
 def test_stopped_and_resumed(potstill, write_config, tmp_path, how, code):
     config = write_config(workers=2, label={"structures_per_task": 2})
-    config.write_text(config.read_text().replace("count: 40", "count: 600"))
+    config.write_text(config.read_text().replace("count: 40", "count: 300"))
     run = tmp_path / "run"
     returned, err = stop_while_labelling(config, run, how)
     assert returned == code, err
@@ -91,7 +90,7 @@ def test_stopped_and_resumed(potstill, write_config, tmp_path, how, code):
     assert "ALERT" not in status.out
     same_as_quiet(potstill, config, run, tmp_path / "quiet")
     log = (run / "log.txt").read_text()
-    lines = ["generate: begins", "generate: done in", "606 of 606 structures", "label: begins", "label: stopped after"]
+    lines = ["generate: begins", "generate: done in", "306 of 306 structures", "label: begins", "label: stopped after"]
     places = [log.index(line) for line in lines]
     assert places == sorted(places)
     assert log.rindex("label: done in") > log.index("label: stopped after")
@@ -112,7 +111,7 @@ def test_the_log_tells_of_refusals(potstill, write_config, tmp_path):
 def test_parsl_stopped_and_resumed(potstill, write_config, tmp_path, how):
     pytest.importorskip("parsl")
     config = write_config(execute=PARSL, label={"structures_per_task": 2})
-    config.write_text(config.read_text().replace("count: 40", "count: 600"))
+    config.write_text(config.read_text().replace("count: 40", "count: 300"))
     run = tmp_path / "run"
     returned, err = stop_while_labelling(config, run, how)
     assert returned == (143 if how == signal.SIGTERM else -signal.SIGKILL), err
@@ -120,45 +119,10 @@ def test_parsl_stopped_and_resumed(potstill, write_config, tmp_path, how):
         assert "no process works on 'label' any more" in potstill("status", run).out.replace("\n", " ")
     local = tmp_path / "local"
     local.mkdir()
-    assert potstill("run", config, "--out", run, "--resume", "--yes").code == 0
+    assert potstill("generate", config, "--out", run).code == 0
+    assert potstill("label", run).code == 0
     plain = write_config(workers=1, label={"structures_per_task": 2})
-    plain.write_text(plain.read_text().replace("count: 40", "count: 600"))
+    plain.write_text(plain.read_text().replace("count: 40", "count: 300"))
     assert potstill("generate", plain, "--out", local).code == 0
     assert potstill("label", local).code == 0
     assert content(run / "dataset.h5") == content(local / "dataset.h5")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["local", "parsl"])
-def test_twenty_kills_of_anyone(potstill, write_config, tmp_path, backend):
-    """Driver, manager or worker, at random moments: the labels are those of a quiet run, and no process stays."""
-    execute = {"backend": "local"} if backend == "local" else pytest.importorskip("parsl") and PARSL
-    seed = int.from_bytes(os.urandom(4), "little")
-    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
-    rng = np.random.default_rng(seed)
-    config = write_config(workers=2, execute=execute, label={"structures_per_task": 2}, evaluate={"nve_ps": 0.0})
-    config.write_text(config.read_text().replace("count: 40", "count: 3000"))
-    run, quiet = tmp_path / "run", tmp_path / "quiet"
-    known: list[psutil.Process] = []
-    process, kills = start(config, run), 0
-    while kills < 20 and not (run / "dataset.h5").exists():
-        time.sleep(rng.uniform(0.5, 6.0))
-        if process.poll() is not None:
-            process.communicate()
-            process = start(config, run)
-            continue
-        around = family(process, run)
-        known += [p for p in around if p not in known]
-        everyone = [psutil.Process(process.pid), *around]
-        victim = everyone[int(rng.integers(len(everyone)))]
-        try:
-            victim.kill()
-        except psutil.NoSuchProcess:
-            continue
-        kills += 1
-    print(f"{kills} kills")  # noqa: T201
-    assert kills >= 5
-    process.kill()
-    process.communicate()
-    assert left_of(known) == []
-    same_as_quiet(potstill, config, run, quiet)
