@@ -7,12 +7,14 @@ Heavy modules are imported inside the commands, so that ``potstill --help`` answ
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -48,6 +50,9 @@ RunArgument = Annotated[Path, typer.Argument(help="Run folder.")]
 DataArgument = Annotated[Path, typer.Argument(help="Run folder, or a file: .h5, .extxyz, anything that ASE reads.")]
 
 
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit codes, as of a shell
+
+
 class Template(StrEnum):
     """Configs that come with potstill."""
 
@@ -59,15 +64,27 @@ class Template(StrEnum):
 
 def main() -> NoReturn:
     """Run the command line; the console script and ``python -m potstill``."""
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app(standalone_mode=True)
     except PotstillError as error:
         _complain(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("interrupted; what was finished is kept, go on with --resume")
-        sys.exit(130)
+    except SystemExit as stop:  # the command line's own after Ctrl-C
+        if stop.code in (INTERRUPTED, TERMINATED):
+            _say("stopped; what was finished is kept, go on with --resume")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(0)
+
+
+class Terminated(SystemExit):
+    """SIGTERM, as a scheduler sends it some seconds before it kills: like Ctrl-C, and the exit code of a shell."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated(TERMINATED)
 
 
 @app.callback(invoke_without_command=True)
@@ -201,13 +218,18 @@ def deploy(run: RunArgument) -> None:
 
 
 @app.command()
-def status(run: RunArgument) -> None:
-    """What is done, rates, time left, refusals by reason."""
+def status(
+    run: RunArgument,
+    live: Annotated[
+        bool, typer.Option("--live", help="Stay, and show it anew every two seconds, until the run ends.")
+    ] = False,
+) -> None:
+    """What is done, rates, time left, refusals by reason, alerts."""
     from rich.console import Console
 
-    from potstill.status import print_status
+    from potstill.status import follow_status, print_status
 
-    print_status(run, Console())
+    (follow_status if live else print_status)(run, Console())
 
 
 @app.command()
@@ -293,6 +315,7 @@ def _one_stage(folder: Path, name: str) -> None:
 def _pipeline(config: Config, folder: Path, *, resume: bool, fallback: bool = False) -> Iterator[Pipeline]:
     """A claimed run folder with its logs; a failure leaves its traceback in ``error.log``."""
     from potstill.config import dump_config
+    from potstill.monitor import monitored
     from potstill.pipeline import Pipeline
     from potstill.progress import Progress
     from potstill.run_folder import RunFolder
@@ -300,9 +323,10 @@ def _pipeline(config: Config, folder: Path, *, resume: bool, fallback: bool = Fa
     run = RunFolder(folder)
     with run.locked():
         run.begin(dump_config(config), config.seed, resume=resume)
-        with _logging(folder):
+        with _logging(folder), monitored(run, config):
+            pipeline = Pipeline(config, run, Progress(), fallback=fallback)
             try:
-                yield Pipeline(config, run, Progress(), fallback=fallback)
+                yield pipeline
             except PotstillError:
                 raise
             except Exception as error:
@@ -311,6 +335,8 @@ def _pipeline(config: Config, folder: Path, *, resume: bool, fallback: bool = Fa
                     f"{type(error).__name__}: {error}\n  the traceback is in {folder / 'error.log'}; "
                     "what was finished is kept, go on with --resume"
                 ) from error
+            finally:
+                pipeline.close()
 
 
 @contextmanager

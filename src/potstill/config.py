@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from potstill.errors import InputError
+from potstill.execute.options import Local, Parsl
 from potstill.generate.alloys import Alloys
 from potstill.generate.benchmark import Benchmark
 from potstill.generate.chempleter import Chempleter
@@ -87,6 +88,7 @@ TEACHERS: dict[str, type[TeacherOptions]] = {
 }
 
 
+BACKENDS: dict[str, type[BaseModel]] = {"local": Local, "parsl": Parsl}
 if TYPE_CHECKING:
     AnySource = SourceOptions
     AnyTeacher = TeacherOptions
@@ -283,6 +285,7 @@ class TrainConfig(Section):
     checkpoint_minutes: Annotated[float, Field(ge=0, description="time between checkpoints; one is at each epoch's end")] = (
         5.0
     )
+    tensorboard: Annotated[bool, Field(description="whether the errors of each epoch go to tensorboard/ as well")] = False
     backend: Annotated[
         Backend, Field(description="fused: the C++ kernel, on a CPU; torch: PyTorch; auto: the first if it can be had")
     ] = "auto"
@@ -314,6 +317,7 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, description="of every random number")] = 1
     workers: Annotated[int, Field(ge=0, description="processes for generate and label; 0 means every core")] = 0
+    execute: Annotated[Local | Parsl, Field(discriminator="backend", description="where generate and label run")] = Local()
     generate: GenerateConfig
     label: LabelConfig = LabelConfig()
     dataset: SplitConfig = SplitConfig()
@@ -381,7 +385,7 @@ def _input_error(title: str, error: ValidationError, root: type[BaseModel]) -> I
 def _explain(fault: Any, root: type[BaseModel]) -> str:
     """One line for one fault of pydantic."""
     # pydantic puts the name of the chosen source or teacher between its section and its option
-    location = [p for k, p in enumerate(fault["loc"]) if k == 0 or not (p in SOURCES or p in TEACHERS)]
+    location = [p for k, p in enumerate(fault["loc"]) if k == 0 or p not in _tagged()]
     where = ".".join(str(part) for part in location) or "(top level)"
     found = fault["input"]
     match fault["type"]:
@@ -389,10 +393,10 @@ def _explain(fault: Any, root: type[BaseModel]) -> str:
             return f"{where}: unknown option; {nearest(str(location[-1]), _fields_at(fault['loc'][:-1], root))}"
         case "union_tag_invalid":
             tag, key = fault["ctx"]["tag"], fault["ctx"]["discriminator"].strip("'")
-            return f"{where}.{key}: unknown name '{tag}'; {nearest(tag, SOURCES if key == 'source' else TEACHERS)}"
+            return f"{where}.{key}: unknown name '{tag}'; {nearest(tag, _choices(key))}"
         case "union_tag_not_found":
             key = fault["ctx"]["discriminator"].strip("'")
-            return f"{where}: no '{key}' given; one of {', '.join(SOURCES if key == 'source' else TEACHERS)}"
+            return f"{where}: no '{key}' given; one of {', '.join(_choices(key))}"
         case "missing":
             return f"{where}: missing; it has no default"
         case "value_error":
@@ -401,9 +405,19 @@ def _explain(fault: Any, root: type[BaseModel]) -> str:
             return f"{where}: found {found!r} ({type(found).__name__}); {fault['msg'][0].lower()}{fault['msg'][1:]}"
 
 
+def _choices(key: str) -> dict[str, type[BaseModel]]:
+    """What may be chosen by a key, by its name."""
+    choices: dict[str, dict[str, type[BaseModel]]] = {"source": {**SOURCES}, "name": {**TEACHERS}, "backend": BACKENDS}
+    return choices[key]
+
+
+def _tagged() -> dict[str, type[BaseModel]]:
+    return {**SOURCES, **TEACHERS, **BACKENDS}
+
+
 def _fields_at(location: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
     """Names of the options of the section at a location."""
-    tagged: dict[str, type[BaseModel]] = {**SOURCES, **TEACHERS}
+    tagged = _tagged()
     model: type[BaseModel] | None = root
     for part in location:
         if part in tagged:

@@ -21,12 +21,15 @@ from potstill import __version__
 from potstill.config import Config
 from potstill.dataset import open_file, sealed
 from potstill.errors import InputError, PotstillError
-from potstill.execute import available_cores
+from potstill.execute import Backend
 from potstill.progress import Progress
 from potstill.run_folder import STAGES, RunFolder
+from potstill.status import told
 from potstill.types import Teacher
+from potstill.units import duration
 
 log = logging.getLogger(__name__)
+METRICS_EVERY_SECONDS = 5.0
 
 
 class NoGoError(PotstillError):
@@ -56,11 +59,11 @@ class Pipeline:
         self.progress = progress
         self.fallback = fallback
         self.teacher: Callable[[], Teacher] = cache(config.label.teacher.load)
+        self.backend: Backend = config.execute.start(run.path / "execute", config.workers)
 
-    @property
-    def workers(self) -> int:
-        """Processes for generate and label."""
-        return self.config.workers or available_cores()
+    def close(self) -> None:
+        """End the workers."""
+        self.backend.close()
 
     def all_stages(self) -> None:
         """Every stage that is not done yet, then the report.
@@ -83,19 +86,24 @@ class Pipeline:
             return
         started = perf_counter() - (0.0 if again else before["seconds"])
         self.run.set_stage(name, "running", perf_counter() - started)
+        log.info("%s: %s", name, "begins" if perf_counter() - started < 1 else "goes on")
         self.write_report()
         try:
             with self.progress.stage(name):
                 _STAGES[name](self, lambda: perf_counter() - started)
         except BaseException as error:
-            self.run.set_stage(name, "failed", perf_counter() - started)
-            with suppress(Exception):  # a page that fails must not hide why the stage failed
-                self.write_report()
-            if isinstance(error, KeyboardInterrupt):
-                log.warning("interrupted during %s; what was finished is kept", name)
+            stopped = not isinstance(error, Exception)  # Ctrl-C or SIGTERM: little time is left
+            self.run.set_stage(name, "stopped" if stopped else "failed", perf_counter() - started)
+            if stopped:
+                log.warning("%s: stopped after %s; what was finished is kept", name, duration(perf_counter() - started))
+            else:
+                log.info("%s: failed after %s: %s", name, duration(perf_counter() - started), error)
+                with suppress(Exception):  # a page that fails must not hide why the stage failed
+                    self.write_report()
             raise
         self.run.set_stage(name, "done", perf_counter() - started)
         self.run.log_metrics(stage=name, event="done", seconds=round(perf_counter() - started, 3))
+        log.info("%s: done in %s%s", name, duration(perf_counter() - started), told(self.run, self.config, name))
         self.write_report()
 
     def require(self, name: str) -> None:
@@ -122,19 +130,26 @@ class Pipeline:
         write_run_page(self.run)
 
     def _generate(self, seconds: Callable[[], float]) -> None:
-        from potstill.generate.stage import generate
+        from potstill.generate.stage import SourceCount, generate
 
         with self.progress.counts(sum(s.count for s in self.config.generate.sources), "structures") as bar:
+            logged: dict[str, float] = {}
+
+            def advance(count: SourceCount) -> None:
+                bar.source(count.name, max(count.accepted, min(count.made, count.wanted)), count.refused)
+                if perf_counter() - logged.get(count.name, 0.0) >= METRICS_EVERY_SECONDS:
+                    logged[count.name] = perf_counter()
+                    figures = {"wanted": count.wanted, "made": count.made, "accepted": count.accepted}
+                    self.run.log_metrics(stage="generate", source=count.name, **figures, refused=count.refused)
+
             counts = generate(
                 self.config.generate,
                 self.run.structures.parent,
                 seed=self.config.seed,
-                workers=self.workers,
+                backend=self.backend,
                 fallback=self.fallback,
                 teacher=self.config.label.teacher,
-                on_progress=lambda count: bar.source(
-                    count.name, max(count.accepted, min(count.made, count.wanted)), count.refused
-                ),
+                on_progress=advance,
             )
         self.run.log_metrics(
             stage="generate",
@@ -149,15 +164,27 @@ class Pipeline:
 
             def advance(count: Any) -> None:
                 bar.advance(count.labelled, count.refused)
-                self.run.log_metrics(stage="label", labelled=count.labelled, refused=count.refused)
+                figures = {"labelled": count.labelled, "refused": count.refused, "sources": dict(count.sources)}
+                if count.worker:
+                    figures |= {
+                        "seconds": round(count.seconds, 3),
+                        "worker": count.worker,
+                        "memory_bytes": count.memory_bytes,
+                    }
+                else:
+                    figures["event"] = "found"
+                self.run.log_metrics(stage="label", **figures)
+
+            self.run.log_metrics(stage="label", event="begun", workers=self.backend.workers)
 
             parts = label(
                 self.config.label,
                 self.run.structures,
                 self.run.labelled_parts,
-                workers=self.workers,
+                backend=self.backend,
                 on_progress=advance,
             )
+        self.backend.close()
         assemble(
             parts,
             self.run.structures,
@@ -169,7 +196,7 @@ class Pipeline:
                 "potstill": __version__,
                 "label_seconds": seconds(),
                 "mix": self.run.mix(),
-                "workers": self.workers,
+                "workers": self.backend.workers,
             },
         )
         fingerprint = json.loads(open_file(self.run.dataset).attributes["teacher"])
@@ -187,14 +214,18 @@ class Pipeline:
         write_audit_page(report, stats, open_file(self.run.dataset), self.run.html("audit"))
 
     def _train(self, seconds: Callable[[], float]) -> None:
+        from potstill.train.board import Board
         from potstill.train.stage import train
 
         dataset = open_file(self.run.dataset)
+        board = Board(self.run.path / "tensorboard") if self.config.train.tensorboard else None
         with self.progress.counts(self.config.train.epochs, "epochs") as bar:
 
             def report(epoch: int, errors: dict[str, float]) -> None:
                 bar.set(epoch, errors)
                 self.run.log_metrics(stage="train", epoch=epoch, **errors)
+                if board is not None:
+                    board.add(epoch, errors)
 
             train(
                 dataset,

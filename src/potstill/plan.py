@@ -63,11 +63,15 @@ def missing_pieces(config: Config) -> list[str]:
     missing = [str(SourceFailedError(mix))] if mix.failed else []
     missing += [fault for source in mix.apply(sources) if (fault := source.missing()) is not None]
     teachers = (config.label.teacher, *config.label.committee)
-    for teacher in teachers:
-        needed = teacher.requires()
-        if needed is not None:
+    packages = {
+        **{f"the teacher '{getattr(teacher, 'name', '')}'": teacher.requires() for teacher in teachers},
+        f"the backend '{config.execute.backend}'": config.execute.requires(),
+        "train.tensorboard": ("tensorboard", "tensorboard") if config.train.tensorboard else None,
+    }
+    for why, package in packages.items():
+        if package is not None:
             try:
-                borrow(*needed, f"the teacher '{getattr(teacher, 'name', '')}'")
+                borrow(*package, why)
             except PotstillError as error:
                 missing.append(str(error))
     for teacher in teachers if not missing else ():

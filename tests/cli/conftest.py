@@ -61,7 +61,7 @@ def tiny(count: int = 40, **changes: dict) -> dict:
         "evaluate": {"nve_ps": 0.01, "speed_repeats": 1},
     }
     for section, options in changes.items():
-        config[section] = {**config[section], **options} if isinstance(options, dict) else options
+        config[section] = {**config.get(section, {}), **options} if isinstance(options, dict) else options
     return config
 
 

@@ -155,11 +155,9 @@ def _wait(busy: dict[Worker, _Job[T]]) -> None:
 
 def _lost(worker: Worker, job: _Job[T]) -> Lost[T] | None:
     """The task of a worker that has ended or is late, after all that it said was heard."""
-    if worker.ended():
-        why, timed_out = worker.why(), False
-    elif worker.deadline is not None and time.monotonic() > worker.deadline:
-        why, timed_out = "it gave no sign of life in time", True
-    else:
+    lost = worker.lost()
+    if lost is None:
         return None
     job.losses += 1
+    why, timed_out = lost
     return Lost(job.task, job.losses, worker.doing, timed_out, why)

@@ -96,12 +96,15 @@ class Worker:
             return None
         raise content
 
-    def ended(self) -> bool:
-        """Whether the process is dead."""
-        return not self._process.is_alive()
+    def lost(self) -> tuple[str, bool] | None:
+        """Why the task in its hand will have no answer, and whether that is for its time; None where one may still come."""
+        if not self._process.is_alive():
+            return self._why(), False
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            return "it gave no sign of life in time", True
+        return None
 
-    def why(self) -> str:
-        """How a dead process ended."""
+    def _why(self) -> str:
         self._process.join()
         code = self._process.exitcode or 0
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -123,7 +126,9 @@ def _work(line: Connection, function: Callable[[Any], Any], parent: int, number:
     global _parent  # noqa: PLW0603 - one line per process
     _parent = line
     os.environ[WORKER_VARIABLE] = str(number)
-    _stay_with(parent)
+    stay_with(parent)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     while True:
         try:
             task = line.recv()
@@ -132,11 +137,11 @@ def _work(line: Connection, function: Callable[[Any], Any], parent: int, number:
         try:
             answer = ("done", function(task))
         except Exception as error:  # noqa: BLE001 - the parent raises it
-            answer = ("error", _portable(error))
+            answer = ("error", portable(error))
         line.send(answer)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """The exception, or one with its text where it cannot travel between processes."""
     error.add_note("in a worker:\n" + "".join(traceback.format_exception(error)))
     try:
@@ -148,14 +153,12 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
-def _stay_with(parent: int) -> None:
-    """One thread per worker, deaf to Ctrl-C (the parent decides), and never alive without its parent."""
+def stay_with(parent: int) -> None:
+    """Make this process deaf to Ctrl-C (the parent decides), and never alive without its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
 
 
 def _exit_with_parent(parent: int) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from potstill.dataset import Dataset, merge, sealed, write_part
 from potstill.errors import InputError, PotstillError
-from potstill.execute import run_tasks
+from potstill.execute import Backend, LocalBackend
 from potstill.generate.balance import Balance
 from potstill.generate.door import Door, DoorOptions
 from potstill.generate.files import origin
@@ -77,7 +77,8 @@ def generate(
     folder: Path,
     *,
     seed: int,
-    workers: int,
+    workers: int = 0,
+    backend: Backend | None = None,
     fallback: bool = False,
     teacher: TeacherOptions | None = None,
     on_progress: Callable[[SourceCount], None] = lambda count: None,
@@ -91,7 +92,9 @@ def generate(
     folder
         ``structures/`` of the run; parts that are already there are used.
     seed, workers
-        Seed of every random number, and processes to use.
+        Seed of every random number, and processes to use on this machine, where 0 means every core.
+    backend
+        Where the tasks run instead.
     fallback
         Whether the contingency mix is taken when a generative source is missing or fails; it is remembered in ``mix.json``.
     teacher
@@ -127,7 +130,7 @@ def generate(
         missing = [fault for source in chosen if (fault := source.missing()) is not None]
         if missing:
             raise InputError("a source cannot run here:\n" + "\n".join(f"  {fault}" for fault in missing))
-        attempt = _Attempt(config, folder, seed, workers, on_progress)
+        attempt = _Attempt(config, folder, seed, backend or LocalBackend(workers), on_progress)
         failure = attempt.make(chosen, take_over=bool(mix.failed))
         if failure is None:
             return attempt.counts
@@ -140,13 +143,13 @@ class _Attempt:
     """The sources of one mix, one after the other."""
 
     def __init__(
-        self, config: GenerateConfig, folder: Path, seed: int, workers: int, on_progress: Callable[[SourceCount], None]
+        self, config: GenerateConfig, folder: Path, seed: int, backend: Backend, on_progress: Callable[[SourceCount], None]
     ) -> None:
         self.counts: list[SourceCount] = []
         self._config = config
         self._folder = folder
         self._seed = seed
-        self._workers = workers
+        self._backend = backend
         self._on_progress = on_progress
         self._door = Door()
         self._files: list[Path] = []
@@ -245,11 +248,11 @@ class _Attempt:
                 )
                 for k in range(start, stop, size)
             ]
-            run_tasks(
+            self._backend.run(
                 make_candidates,
                 [task for task in tasks if not task.path.exists()],
-                workers=1 if source.exclusive else self._workers,
                 on_done=done,
+                one_at_a_time=source.exclusive,
             )
             yield from tasks
             start = stop

@@ -8,9 +8,12 @@ its reason and counted; so is a structure on which it hangs or ends its process 
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+import psutil
 
 from potstill.dataset import Dataset, merge, split_by_family, write_part
 from potstill.errors import DatasetError, PotstillError
-from potstill.execute import expect_within, run_tasks
+from potstill.execute import Backend, LocalBackend, expect_within
 from potstill.execute.memory import keep_freed_memory
 from potstill.label.batching import asking
 from potstill.label.extras import add_extras
@@ -36,11 +40,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
-    """What one task labelled and refused."""
+    """What one task labelled and refused, in sum and by source; ``worker`` (``host:process``) is empty for a part found."""
 
     labelled: int
     refused: int
     seconds: float
+    sources: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    worker: str = ""
+    memory_bytes: int = 0
 
 
 def label(
@@ -48,7 +55,8 @@ def label(
     structures: Path,
     folder: Path,
     *,
-    workers: int,
+    workers: int = 0,
+    backend: Backend | None = None,
     on_progress: Callable[[LabelCount], None] = lambda count: None,
 ) -> list[Path]:
     """Label every structure of a file into parts.
@@ -62,7 +70,9 @@ def label(
     folder
         Where the parts stand; those that are already there are kept.
     workers
-        Processes, each with one thread.
+        Processes on this machine, each with one thread; 0 means every core.
+    backend
+        Where the tasks run instead.
     on_progress
         Called after each finished task, also for those found finished.
 
@@ -76,10 +86,9 @@ def label(
         if task.path.exists():
             on_progress(_count(task.path))
     losses = Losses(planned)
-    run_tasks(
+    (backend or LocalBackend(workers)).run(
         label_structures,
         [task for task in planned if not task.path.exists()],
-        workers=workers,
         on_done=lambda task, count: on_progress(count),
         on_lost=losses.instead,
         isolated=True,
@@ -106,7 +115,14 @@ def label_structures(task: LabelTask) -> LabelCount:
     if task.committee:
         attributes["committee"] = [dict(_teacher(member).fingerprint) for member in task.committee]
     write_part(task.path, labelled, refused, labelled=True, attributes=attributes)
-    return LabelCount(len(labelled), len(refused), seconds)
+    return LabelCount(
+        len(labelled),
+        len(refused),
+        seconds,
+        _by_source([s.source for s in labelled], [r.source for r in refused]),
+        worker=f"{platform.node()}:{os.getpid()}",
+        memory_bytes=psutil.Process().memory_info().rss,
+    )
 
 
 def _watched(teacher: Teacher, structures: Sequence[Structure], task: LabelTask) -> Sequence[Labels | Refused]:
@@ -276,7 +292,13 @@ def _loaded(kind: type[TeacherOptions], options: str) -> Teacher:
 
 def _count(part: Path) -> LabelCount:
     with h5py.File(part, "r") as file:
-        return LabelCount(len(file["structures/ptr"]) - 1, len(file["refused/id"]), float(file.attrs["seconds"]))
+        labelled, refused = (list(file[f"{group}/source"].asstr()[:]) for group in ("structures", "refused"))
+        return LabelCount(len(labelled), len(refused), float(file.attrs["seconds"]), _by_source(labelled, refused))
+
+
+def _by_source(labelled: Sequence[str], refused: Sequence[str]) -> dict[str, tuple[int, int]]:
+    one, other = Counter(labelled), Counter(refused)
+    return {name: (one[name], other[name]) for name in sorted(one | other)}
 
 
 def _attribute(part: Path, name: str) -> str:

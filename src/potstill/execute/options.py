@@ -1,0 +1,97 @@
+"""Section ``execute`` of the config: which backend, and what it needs to know of a cluster."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from potstill.execute.backend import Backend, LocalBackend
+
+WALLTIME = r"^\d{1,3}:\d{2}:\d{2}$"
+
+
+class ExecuteOptions(BaseModel, ABC):
+    """Base of the backends' options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @abstractmethod
+    def start(self, folder: Path, workers: int) -> Backend:
+        """The backend, with its files in ``folder``; ``workers`` is the config's own option."""
+
+    def requires(self) -> tuple[str, str] | None:
+        """Package and extra that it needs, or None."""
+        return None
+
+
+class Local(ExecuteOptions):
+    """Worker processes on this machine, as many as ``workers`` says."""
+
+    backend: Literal["local"] = "local"
+
+    def start(self, folder: Path, workers: int) -> Backend:
+        """See the base class."""
+        return LocalBackend(workers)
+
+
+class Parsl(ExecuteOptions):
+    """Workers that Parsl starts: on this machine, one per GPU, or in the jobs of a cluster's scheduler."""
+
+    backend: Literal["parsl"] = "parsl"
+    provider: Annotated[
+        Literal["local", "slurm", "pbs", "lsf", "gridengine", "kubernetes"], Field(description="who gives the nodes")
+    ] = "local"
+    jobs: Annotated[int, Field(gt=0, description="jobs at the same time at most (Parsl's blocks)")] = 1
+    nodes_per_job: Annotated[int, Field(gt=0, description="nodes of one job")] = 1
+    workers_per_node: Annotated[
+        int, Field(ge=0, description="processes on a node; 0 means one per accelerator, or 'workers' where there is none")
+    ] = 0
+    accelerators: Annotated[
+        tuple[str, ...], Field(description="GPUs of a node, such as ['0', '1']; each worker sees one of them")
+    ] = ()
+    walltime: Annotated[str, Field(pattern=WALLTIME, description="of a job, HH:MM:SS")] = "01:00:00"
+    partition: Annotated[str | None, Field(description="partition (slurm) or queue (pbs, lsf, gridengine)")] = None
+    account: Annotated[str | None, Field(description="account (slurm, pbs) or project (lsf) that pays")] = None
+    scheduler_options: Annotated[
+        str, Field(description="lines for the head of the job script, such as '#SBATCH --gres=gpu:4'")
+    ] = ""
+    select_options: Annotated[str, Field(description="what a node must have, such as 'ngpus=4' (pbs)")] = ""
+    worker_init: Annotated[str, Field(description="shell commands on a node before the workers start")] = ""
+    address: Annotated[
+        str | None, Field(description="IP address by which nodes reach this machine; that of its host name where null")
+    ] = None
+    image: Annotated[str | None, Field(description="container image with potstill in it (kubernetes)")] = None
+    namespace: Annotated[str, Field(description="of the pods (kubernetes)")] = "default"
+    volumes: Annotated[
+        tuple[tuple[str, str], ...],
+        Field(description="persistent volume claims and where they are mounted; the run folder on one (kubernetes)"),
+    ] = ()
+    heartbeat_seconds: Annotated[
+        int, Field(gt=0, description="between signs of life; nodes and driver are given up after six")
+    ] = 5
+    join_minutes: Annotated[
+        float, Field(gt=0, description="a line in the log for each such time in which no node has joined")
+    ] = 10.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Parsl:
+        if self.provider == "kubernetes" and self.image is None:
+            raise ValueError("the provider kubernetes needs an 'image'")
+        if self.accelerators and self.workers_per_node > len(self.accelerators):
+            raise ValueError(
+                f"{self.workers_per_node} workers_per_node for {len(self.accelerators)} accelerators, one for each"
+            )
+        return self
+
+    def start(self, folder: Path, workers: int) -> Backend:
+        """See the base class."""
+        from potstill.execute.parsl import ParslBackend
+
+        return ParslBackend(self, folder, workers)
+
+    def requires(self) -> tuple[str, str] | None:
+        """See the base class."""
+        return "parsl", "parsl"

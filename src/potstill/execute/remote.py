@@ -1,0 +1,64 @@
+"""One task in a worker of a cluster: the function and the task in, what became of it out.
+
+The task runs in a process of its own beside Parsl's, which is kept for the tasks to come. A teacher that hangs or ends its
+process is therefore noticed on the node, as the local backend notices it, and Parsl's worker lives on.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from dataclasses import dataclass
+from multiprocessing import util
+from multiprocessing.connection import wait
+from typing import Any
+
+from potstill.execute.worker import Worker, portable, stay_with
+
+_hand: dict[Any, Worker] = {}  # at most one: the function that it serves, and the process
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a task: a result, an exception, or (``why`` is stated) the end of the process that had it in hand."""
+
+    result: Any = None
+    error: Exception | None = None
+    why: str = ""
+    doing: str = ""
+    timed_out: bool = False
+
+
+def perform(work: bytes) -> Answer:
+    """Do one task; ``work`` is a pickled function and its task."""
+    function, task = pickle.loads(work)  # noqa: S301 - from the driver, on its encrypted line
+    worker = _worker(function)
+    worker.give(task)
+    while True:
+        timeout = None if worker.deadline is None else max(0.0, worker.deadline - time.monotonic())
+        wait([worker.line, worker.sentinel], timeout)
+        try:
+            if (result := worker.result()) is not None:
+                return Answer(result[0])
+        except Exception as error:  # noqa: BLE001 - the driver raises it
+            return Answer(error=portable(error))
+        if (lost := worker.lost()) is not None:
+            why, timed_out = lost
+            _let_go()
+            return Answer(why=why, doing=worker.doing, timed_out=timed_out)
+
+
+def _worker(function: Any) -> Worker:
+    if not _hand:
+        stay_with(os.getppid())
+        util.Finalize(None, _let_go, exitpriority=10)
+    if function not in _hand:
+        _let_go()
+        _hand[function] = Worker(function, int(os.environ.get("PARSL_WORKER_RANK", "0")))
+    return _hand[function]
+
+
+def _let_go() -> None:
+    while _hand:
+        _hand.popitem()[1].kill()

@@ -1,0 +1,128 @@
+"""SIGTERM and Ctrl-C, as schedulers and people send them: nothing left running, everything resumable; a log to read."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from potstill.dataset import open_dataset
+from potstill.run_folder import RunFolder
+
+PARSL = {"backend": "parsl", "workers_per_node": 2, "heartbeat_seconds": 1}
+
+
+def content(path: Path) -> object:
+    """Checksums of everything in a dataset, after they were compared with it."""
+    dataset = open_dataset(path)
+    assert dataset.verify() == []
+    return dataset.attributes["checksums"]
+
+
+def start(config: Path, run: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "potstill", "run", str(config), "--out", str(run), "--resume", "--yes"]
+    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def until(condition, seconds: float = 90.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def family(process: subprocess.Popen, run: Path) -> list[psutil.Process]:
+    """All that the run has started, those on the leash included, whose parent is another."""
+    found = psutil.Process(process.pid).children(recursive=True)
+    for other in psutil.process_iter():
+        try:
+            if str(run / "execute") in " ".join(other.cmdline()):
+                found += [other, *other.children(recursive=True)]
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return list(dict.fromkeys(found))
+
+
+def left_of(processes: list[psutil.Process]) -> list[psutil.Process]:
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    return [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def stop_while_labelling(config: Path, run: Path, how: signal.Signals) -> tuple[int, str]:
+    process = start(config, run)
+    until(lambda: list((run / "label").glob("*.h5")))
+    started = family(process, run)
+    assert started
+    process.send_signal(how)
+    _, err = process.communicate(timeout=20)
+    assert left_of(started) == []
+    return process.returncode, err.decode()
+
+
+def same_as_quiet(potstill, config: Path, run: Path, quiet: Path) -> None:
+    assert potstill("generate", config, "--out", run).code == 0
+    assert potstill("label", run).code == 0
+    config.write_text(config.read_text().replace("workers: 2", "workers: 1"))
+    assert potstill("generate", config, "--out", quiet).code == 0
+    assert potstill("label", quiet).code == 0
+    assert content(run / "dataset.h5") == content(quiet / "dataset.h5")
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
+def test_stopped_and_resumed(potstill, write_config, tmp_path, how, code):
+    config = write_config(workers=2, label={"structures_per_task": 2})
+    config.write_text(config.read_text().replace("count: 40", "count: 300"))
+    run = tmp_path / "run"
+    returned, err = stop_while_labelling(config, run, how)
+    assert returned == code, err
+    assert "stopped; what was finished is kept, go on with --resume" in err
+    assert "Traceback" not in err
+    assert RunFolder(run).stage("label")["state"] == "stopped"
+    assert not (run / "dataset.h5").exists()
+    assert (run / "metrics.prom").exists()
+    status = potstill("status", run)
+    assert "stopped" in status.out
+    assert "ALERT" not in status.out
+    same_as_quiet(potstill, config, run, tmp_path / "quiet")
+    log = (run / "log.txt").read_text()
+    lines = ["generate: begins", "generate: done in", "306 of 306 structures", "label: begins", "label: stopped after"]
+    places = [log.index(line) for line in lines]
+    assert places == sorted(places)
+    assert log.rindex("label: done in") > log.index("label: stopped after")
+
+
+def test_the_log_tells_of_refusals(potstill, write_config, tmp_path):
+    run = tmp_path / "run"
+    config = write_config(label={"max_force_ev_per_angstrom": 1e-9})
+    assert potstill("run", config, "--out", run, "--yes").code == 3
+    log = (run / "log.txt").read_text()
+    assert "refused: 46 force_limit" in log
+    assert "teacher success: 0.0% at best, the audit asks for 95.0%" in log
+    assert 'potstill_label_refused_structures{source="perturb"} 40' in (run / "metrics.prom").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_parsl_stopped_and_resumed(potstill, write_config, tmp_path, how):
+    pytest.importorskip("parsl")
+    config = write_config(execute=PARSL, label={"structures_per_task": 2})
+    config.write_text(config.read_text().replace("count: 40", "count: 300"))
+    run = tmp_path / "run"
+    returned, err = stop_while_labelling(config, run, how)
+    assert returned == (143 if how == signal.SIGTERM else -signal.SIGKILL), err
+    if how == signal.SIGKILL:
+        assert "no process works on 'label' any more" in potstill("status", run).out.replace("\n", " ")
+    local = tmp_path / "local"
+    local.mkdir()
+    assert potstill("generate", config, "--out", run).code == 0
+    assert potstill("label", run).code == 0
+    plain = write_config(workers=1, label={"structures_per_task": 2})
+    plain.write_text(plain.read_text().replace("count: 40", "count: 300"))
+    assert potstill("generate", plain, "--out", local).code == 0
+    assert potstill("label", local).code == 0
+    assert content(run / "dataset.h5") == content(local / "dataset.h5")
