@@ -57,7 +57,7 @@ EVERY = [pytest.param(name, marks=mark) for name, mark in ENGINES.items()]
 def organic(tmp_path_factory) -> Path:
     """An untrained student whose forces are as large as those of a molecule that vibrates."""
     student = random_student([1, 6, 8, 12, 29])
-    student.model.scale.mul_(5.0)
+    student.model.scale.mul_(2.0)
     folder = tmp_path_factory.mktemp("organic") / "student"
     save_student(student.model, folder, {})
     return folder
