@@ -397,6 +397,9 @@ def npt_torchsim(structure, tmp_path, monkeypatch):
         dt=number(NPT_STEP_FS * units.fs),
         kT=number(KELVIN * units.kB),
         external_pressure=number(PRESSURE_GPA * units.GPa),
+        alpha=number(1 / (100 * units.fs)),
+        cell_alpha=number(1 / (100 * units.fs)),
+        b_tau=number(500 * units.fs),  # the default is no time, and fails
         seed=1,
     )
     state = start(torch_sim.io.atoms_to_state([structure.to_ase()], model.device, model.dtype))
