@@ -58,7 +58,7 @@ def start_ase(folder: Path, atoms: Atoms) -> Advance:
 
 
 def start_lammps(folder: Path, atoms: Atoms) -> Advance:
-    """fix external."""
+    """Through fix external."""
     from potstill.deploy.lammps import open_lammps, run_input
 
     (exported,) = deploy(folder, folder.parent / "deploy", ("lammps",), Structure.from_ase(atoms))
@@ -102,7 +102,7 @@ def start_torchsim(folder: Path, atoms: Atoms) -> Advance:
 
 
 def start_metatomic(folder: Path, atoms: Atoms) -> Advance:
-    """metatomic's ASE calculator: TorchScript and its own automatic differentiation, not the fused kernel."""
+    """The ASE calculator of metatomic: TorchScript and its own automatic differentiation, not the fused kernel."""
     from metatomic_ase import MetatomicCalculator
 
     from potstill.deploy.metatomic import export_model

@@ -138,7 +138,7 @@ def run_lammps(folder, structure, velocities, tmp_path):
     return found
 
 
-def run_openmm(folder, structure, velocities, tmp_path):
+def run_openmm(folder, structure, velocities, _tmp_path):
     import openmm
 
     from potstill.deploy.openmm import EV_KJ_PER_MOL, NM_ANGSTROM, make_system, velocity_verlet
@@ -158,7 +158,7 @@ def run_openmm(folder, structure, velocities, tmp_path):
     return found
 
 
-def run_torchsim(folder, structure, velocities, tmp_path):
+def run_torchsim(folder, structure, velocities, _tmp_path):
     import torch_sim
 
     from potstill.deploy.torchsim import StudentModel
@@ -230,7 +230,6 @@ def test_trajectory_is_that_of_ase(engine, system, tmp_path, monkeypatch):
     assert len(found) == len(expected) == STEPS + 1
     energy = np.array([x[0] for x in found]) - [x[0] for x in expected]
     forces = np.array([x[1] for x in found]) - [x[1] for x in expected]
-    print(f"{engine}: {np.abs(energy).max() / len(structure):.1e} eV/atom, {np.abs(forces).max():.1e} eV/Å")
     assert np.ptp([x[0] for x in expected]) > 0.01  # it moves
     assert np.abs([x[1] for x in expected]).max() > 0.1
     assert np.abs(energy).max() / len(structure) < ENERGY_EV_PER_ATOM
@@ -348,7 +347,7 @@ def volume_in_ase(warm_copper) -> float:
     return settled_mean(volumes)
 
 
-def npt_lammps(structure, tmp_path, monkeypatch):
+def npt_lammps(structure, tmp_path, _monkeypatch):
     bar, damp = PRESSURE_GPA * 1e4, 1e-3 * NPT_STEP_FS
     lines = ["velocity all create 300 1", f"timestep {damp}", "run 0"]
     engine = start_lammps(load_student(COPPER), structure, tmp_path, lines)
@@ -361,7 +360,7 @@ def npt_lammps(structure, tmp_path, monkeypatch):
     return volumes
 
 
-def npt_openmm(structure, tmp_path, monkeypatch):
+def npt_openmm(structure, _tmp_path, _monkeypatch):
     import openmm
 
     from potstill.deploy.openmm import make_system
@@ -382,7 +381,7 @@ def npt_openmm(structure, tmp_path, monkeypatch):
     return volumes
 
 
-def npt_torchsim(structure, tmp_path, monkeypatch):
+def npt_torchsim(structure, _tmp_path, _monkeypatch):
     import torch_sim
 
     from potstill.deploy.torchsim import StudentModel
@@ -437,7 +436,6 @@ NPT: dict[str, Callable] = {"lammps": npt_lammps, "openmm": npt_openmm, "torchsi
 @pytest.mark.parametrize("engine", [pytest.param(name, marks=ENGINES[name]) for name in NPT])
 def test_volume_under_pressure_is_that_of_ase(engine, warm_copper, volume_in_ase, tmp_path, monkeypatch):
     volume = settled_mean(NPT[engine](warm_copper, tmp_path, monkeypatch))
-    print(f"{engine}: {volume:.2f} Å^3, ASE {volume_in_ase:.2f} Å^3, start {warm_copper.volume:.2f} Å^3")
     assert volume_in_ase < 0.99 * warm_copper.volume  # the pressure is felt
     assert volume == pytest.approx(volume_in_ase, rel=VOLUME_NOISE)
 

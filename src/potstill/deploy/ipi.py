@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import ase.data
 import ase.io
@@ -38,7 +37,7 @@ class StudentDriver:
         borrow("ipi", "engines", "the export to i-PI")
         from ipi.utils.units import unit_to_internal, unit_to_user
 
-        atoms = ase.io.read(template)
+        atoms: Any = ase.io.read(template)
         self.atomic_numbers, self.pbc = atoms.numbers, np.array(atoms.pbc)
         self.step = Stepper(load_student(student, dtype=dtype))
         self._angstrom = unit_to_user("length", "angstrom", 1.0)
@@ -59,13 +58,8 @@ def write_start(structure: Structure, path: Path) -> tuple[Array, Array]:
     """Write the start in i-PI's xyz, turned into its cell; gives the masses (n,) in amu and the cell (3, 3) in Å, rows."""
     boxed = in_periodic_box(structure, VACUUM_ANGSTROM)
     symbols = [ase.data.chemical_symbols[z] for z in boxed.atomic_numbers]
-    a, b, c, alpha, beta, gamma = boxed.to_ase().cell.cellpar()
-    header = f"# CELL(abcABC): {a:.12f} {b:.12f} {c:.12f} {alpha:.12f} {beta:.12f} {gamma:.12f} positions{{angstrom}} cell{{angstrom}}"
+    lengths_and_angles = " ".join(f"{x:.12f}" for x in boxed.to_ase().cell.cellpar())
+    header = f"# CELL(abcABC): {lengths_and_angles} positions{{angstrom}} cell{{angstrom}}"
     rows = [f"{s} {x:.17g} {y:.17g} {z:.17g}" for s, (x, y, z) in zip(symbols, boxed.positions, strict=True)]
     path.write_text("\n".join([str(len(boxed)), header, *rows]) + "\n", encoding="utf-8")
     return ase.data.atomic_masses[boxed.atomic_numbers], boxed.cell
-
-
-def parameters(**options: str) -> str:
-    """Options of the driver as text for an XML file."""
-    return escape("{" + ", ".join(f"{name}: {value}" for name, value in options.items()) + "}")

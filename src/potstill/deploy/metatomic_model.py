@@ -3,7 +3,9 @@
 TorchScript reads the annotations of this module, so they must not be postponed.
 """
 
-from typing import Dict, List, Optional  # noqa: UP035 - the words that TorchScript knows
+# ruff: noqa: UP006, UP035, UP045 - the words that TorchScript knows
+
+from typing import Dict, List, Optional
 
 import torch
 from metatensor.torch import Labels, TensorBlock, TensorMap
@@ -94,7 +96,7 @@ class MetatomicStudent(nn.Module):
         """(N,) float64 eV of each atom, reference energies included."""
         positions = system.positions
         n_atoms = len(system)
-        species = self.species_of[system.types.to(torch.int64)]
+        species = self.species_of.index_select(0, system.types.to(torch.int64))
         block = system.get_neighbor_list(self.requested_neighbor_lists()[0])
         index = block.samples.values.to(torch.int64)
         receiver, order = torch.sort(index[:, 0], stable=True)
@@ -111,7 +113,7 @@ class MetatomicStudent(nn.Module):
         neighbor = neighbor.index_copy(0, slot, index[:, 1][order]).view(n_atoms, n_slots)
         present, occupant, place = element_grid(species)
         local = self.network(padded, neighbor, species, present, occupant, place)
-        return local.to(torch.float64) + self.reference_energies[species]
+        return local.to(torch.float64) + self.reference_energies.index_select(0, species)
 
 
 def element_grid(species: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

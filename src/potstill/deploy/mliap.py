@@ -6,8 +6,8 @@ ghosts from process to process after each layer, and their gradients back. In an
     pair_style mliap unified student.mliap.pt 0
     pair_coeff * * Si O
 
-Here ghosts go through the networks like atoms without neighbours before their features are replaced by those of their owners:
-right, and more work than is needed where a process has few atoms.
+Here ghosts go through the networks like atoms without neighbours before their features are replaced by those of owners:
+right, and more work than needed.
 """
 
 from __future__ import annotations
@@ -143,5 +143,5 @@ class _Exchange(torch.autograd.Function):
 
 
 def save_mliap(student: DeployedStudent, elements: Sequence[str], path: Any) -> None:
-    """Write the file that ``pair_style mliap unified`` loads: a pickle, as LAMMPS wants it, to be read only where trusted."""
+    """Write the file that ``pair_style mliap unified`` loads: a pickle, as LAMMPS wants it; load only what you trust."""
     torch.save(MliapStudent(student, elements), path)

@@ -57,7 +57,7 @@ def _export(student: Path, folder: Path, name: str, example: Structure) -> Path:
     return folder
 
 
-def _write_ase(folder: Path, example: Structure) -> None:
+def _write_ase(folder: Path, _example: Structure) -> None:
     _write(folder / "run_md.py", "run_ase.py.txt")
 
 
@@ -69,15 +69,15 @@ def _write_lammps(folder: Path, example: Structure) -> None:
     _write(folder / "in.potstill", "in.potstill.txt", BOUNDARY=boundary(example))
 
 
-def _write_openmm(folder: Path, example: Structure) -> None:
+def _write_openmm(folder: Path, _example: Structure) -> None:
     _write(folder / "run_openmm.py", "run_openmm.py.txt")
 
 
-def _write_torchsim(folder: Path, example: Structure) -> None:
+def _write_torchsim(folder: Path, _example: Structure) -> None:
     _write(folder / "run_torchsim.py", "run_torchsim.py.txt")
 
 
-def _write_metatomic(folder: Path, example: Structure) -> None:
+def _write_metatomic(folder: Path, _example: Structure) -> None:
     from potstill.deploy.metatomic import export_model
 
     _write(folder / "run_metatomic.py", "run_metatomic.py.txt")
@@ -92,7 +92,7 @@ def _write_ipi(folder: Path, example: Structure) -> None:
     _write(folder / "input.xml", "input.xml.txt", MASSES=_numbers(masses), CELL=_numbers(cell.T))  # i-PI has columns
 
 
-def _write_pt2(folder: Path, example: Structure) -> None:
+def _write_pt2(folder: Path, _example: Structure) -> None:
     from potstill.deploy.pt2 import export_compiled
 
     _write(folder / "run_pt2.py", "run_pt2.py.txt")
