@@ -47,6 +47,9 @@ class MetatomicStudent(nn.Module):
         Trained, in the precision to export.
     """
 
+    species_of: torch.Tensor
+    reference_energies: torch.Tensor
+
     def __init__(self, student: Student) -> None:
         super().__init__()
         self.cutoff: float = student.architecture.cutoff_angstrom

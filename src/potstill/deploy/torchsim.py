@@ -21,7 +21,7 @@ from torch_sim.models.interface import ModelInterface  # noqa: E402 - only after
 from torch_sim.state import SimState  # noqa: E402
 
 
-class StudentModel(ModelInterface):  # type: ignore[misc] - Any where TorchSim is not installed
+class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is missing
     """A student for ``torch_sim.integrate``, ``optimize`` and ``static``.
 
     Parameters
