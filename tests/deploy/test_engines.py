@@ -84,7 +84,7 @@ def relaxed(structure, student):
     """Near a minimum of the untrained student: an orbit without collisions, which would enlarge rounding errors."""
     atoms = structure.to_ase()
     atoms.calc = load_student(student, dtype="float64").calculator()
-    FIRE(atoms, logfile=None).run(fmax=0.02, steps=500)
+    FIRE(atoms, logfile=None).run(fmax=0.05, steps=150)
     return Structure.from_ase(atoms)
 
 
