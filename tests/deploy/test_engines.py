@@ -16,7 +16,6 @@ from ase import units
 from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
-from ase.optimize import FIRE
 
 from potstill.deploy import load_student
 from potstill.deploy.engine import lower_triangular
@@ -55,9 +54,8 @@ EVERY = [pytest.param(name, marks=mark) for name, mark in ENGINES.items()]
 
 @pytest.fixture(scope="module")
 def organic(tmp_path_factory) -> Path:
-    """An untrained student whose forces are as large as those of a molecule that vibrates."""
+    """An untrained student: weak forces, and the repulsion of nuclei."""
     student = random_student([1, 6, 8, 12, 29])
-    student.model.scale.mul_(2.0)
     folder = tmp_path_factory.mktemp("organic") / "student"
     save_student(student.model, folder, {})
     return folder
@@ -67,7 +65,7 @@ def organic(tmp_path_factory) -> Path:
 def system(request, organic) -> tuple[Path, Structure, np.ndarray]:
     """Student, start, velocities in ASE's units."""
     if request.param == "molecule":
-        student, structure = organic, relaxed(ethanol(), organic)
+        student, structure = organic, ethanol()  # whose atoms part: collisions would enlarge rounding errors
     else:  # sheared, so that engines turn it; repeated, and with atoms that cross the faces of the cell
         crystal = copper()
         shear = np.array([[1.0, 0.0, 0.0], [0.03, 1.0, 0.0], [-0.02, 0.04, 1.0]])
@@ -78,14 +76,6 @@ def system(request, organic) -> tuple[Path, Structure, np.ndarray]:
     atoms = structure.to_ase()
     MaxwellBoltzmannDistribution(atoms, temperature_K=KELVIN, rng=np.random.default_rng(1))
     return student, structure, atoms.get_velocities()
-
-
-def relaxed(structure, student):
-    """Near a minimum of the untrained student: an orbit without collisions, which would enlarge rounding errors."""
-    atoms = structure.to_ase()
-    atoms.calc = load_student(student, dtype="float64").calculator()
-    FIRE(atoms, logfile=None).run(fmax=0.05, steps=150)
-    return Structure.from_ase(atoms)
 
 
 def run_ase(calculator, structure, velocities):
