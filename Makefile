@@ -2,16 +2,17 @@
 
 PYTHON ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || command -v python3)
 VENV := .venv
+ENGINES_VENV := .venv-engines
 BIN := $(VENV)/bin
 CONFIG := configs/quickstart.yaml
 RUN := runs/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint docs bench
+.PHONY: help demo test test-slow test-engines lint docs bench
 .NOTPARALLEL: # two pips must not write into one environment
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed-all ## structures -> labels -> dataset -> audit -> student, then says where the report is
 	$(BIN)/potstill run $(CONFIG) --out $(RUN) --yes $(if $(wildcard $(RUN)),--resume)
@@ -22,6 +23,9 @@ test: $(VENV)/.installed-test ## the test suite, without the slow tests
 
 test-slow: $(VENV)/.installed-test ## the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-engines: $(ENGINES_VENV)/.installed ## one student in LAMMPS, OpenMM, TorchSim, metatomic, i-PI
+	$(ENGINES_VENV)/bin/python -m pytest -m engines tests/deploy
 
 lint: $(VENV)/.installed-lint ## ruff and mypy
 	$(BIN)/ruff check
@@ -44,6 +48,11 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,$*]'
 	@touch $@
 
-$(BIN)/python:
+# An environment of their own, for engines pin what other packages do not.
+$(ENGINES_VENV)/.installed: pyproject.toml constraints.txt constraints-engines.txt | $(ENGINES_VENV)/bin/python
+	$(ENGINES_VENV)/bin/python -m pip install --quiet -c constraints.txt -c constraints-engines.txt -e '.[test,engines]'
+	@touch $@
+
+$(BIN)/python $(ENGINES_VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit("potstill needs Python 3.11 to 3.13, found %d.%d; choose one with: make PYTHON=/path/to/python3.11" % v[:2])'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(patsubst %/bin/python,%,$@)

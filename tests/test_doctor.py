@@ -63,3 +63,13 @@ def test_what_does_not_work_says_why(found):
     doctor.print_findings([found[name] for name in ("emt", "absent", "broken")], console)
     assert console.file.getvalue().count("does not work") == 2
     assert "'potstill[sevennet]'" in console.file.getvalue()
+
+
+def test_engines_that_are_not_installed_say_how(found, monkeypatch):
+    monkeypatch.setattr("potstill.registry.importlib.util.find_spec", lambda _: None)
+    for name, version in doctor.ENGINES.items():
+        assert name in found
+        missing = doctor._try("engine", name, version)
+        assert not missing.works
+        assert not missing.required
+        assert "pip install 'potstill[engines]'" in missing.detail

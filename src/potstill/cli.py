@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, get_args
 
 import typer
 
@@ -212,9 +212,17 @@ def evaluate(run: RunArgument) -> None:
 
 
 @app.command()
-def deploy(run: RunArgument) -> None:
-    """Export the student of a run."""
-    _one_stage(run, "deploy")
+def deploy(
+    run: RunArgument,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", help="Engine to export for, once or more (default: those of the config)."),
+    ] = None,
+) -> None:
+    """Export the student of a run: ase, lammps, openmm, torchsim, metatomic, ipi, pt2."""
+    _one_stage(run, "deploy", formats=_formats(to))
+    for name in to or ():
+        typer.echo(str(run / "deploy" / name))
 
 
 @app.command()
@@ -294,7 +302,18 @@ def _teacher(config: Config) -> str:
     return str(getattr(config.label.teacher, "name", "?"))
 
 
-def _one_stage(folder: Path, name: str) -> None:
+def _formats(names: list[str] | None) -> tuple[str, ...]:
+    """Formats of ``--to``, or raise with the nearest name."""
+    from potstill.config import DeployFormat
+    from potstill.registry import nearest
+
+    for name in names or ():
+        if name not in get_args(DeployFormat):
+            raise InputError(f"there is no format '{name}': {nearest(name, get_args(DeployFormat))}")
+    return tuple(names or ())
+
+
+def _one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
     from potstill.run_folder import RunFolder
 
     run = RunFolder(folder)
@@ -306,6 +325,7 @@ def _one_stage(folder: Path, name: str) -> None:
         pipeline.require(name)
         if name == "train":
             pipeline.stop_on_no_go()
+        pipeline.formats = formats or pipeline.formats
         pipeline.stage(name, again=True)
         if name == "audit":
             pipeline.stop_on_no_go()

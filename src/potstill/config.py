@@ -306,10 +306,13 @@ class EvaluateConfig(Section):
     speed_repeats: Annotated[int, Field(gt=0, description="timed calls of student and teacher, in turn")] = 5
 
 
+DeployFormat = Literal["ase", "lammps", "openmm", "torchsim", "metatomic", "ipi", "pt2"]
+
+
 class DeployConfig(Section):
     """Section ``deploy``: formats to export."""
 
-    formats: Annotated[tuple[Literal["ase"], ...], Field(description="engines to export for")] = ("ase",)
+    formats: Annotated[tuple[DeployFormat, ...], Field(description="engines to export for")] = ("ase",)
 
 
 class Config(Section):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.table import Table
 
 from potstill.environments import ENVIRONMENTS, Installed, installed, versions_in
 from potstill.errors import PotstillError
+from potstill.registry import borrow
 from potstill.types import Labels, Structure
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ def examine() -> list[Condition]:
     found += [_try("teacher", name, lambda options=options: _ask(options)) for name, options in TEACHERS.items()]  # type: ignore[misc]
     found += [_try("environment", name, lambda name=name: _environment(name)) for name in ENVIRONMENTS]  # type: ignore[misc]
     found.append(_try("engine", "ase", _ase_version, required=True))
+    found += [_try("engine", name, version) for name, version in ENGINES.items()]
     return found
 
 
@@ -128,6 +132,38 @@ def _ase_version() -> str:
     import ase
 
     return f"ase {ase.__version__}"
+
+
+def _lammps_version() -> str:
+    from potstill.deploy.lammps import open_lammps
+
+    engine = open_lammps("-log", "none", "-screen", "none")
+    version = f"lammps {engine.version()}, called through fix external"
+    engine.close()
+    return version
+
+
+def _openmm_version() -> str:
+    openmm = borrow("openmm", "engines", "the export to OpenMM")
+    if not hasattr(openmm, "PythonForce"):
+        raise PotstillError(f"openmm {openmm.__version__} has no PythonForce\n  install a newer one:  pip install -U openmm")
+    return f"openmm {openmm.__version__}"
+
+
+def _borrowed_version(package: str, distribution: str, engine: str) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        borrow(package, "engines", f"the export to {engine}")
+    return f"{distribution} {version(distribution)}"
+
+
+ENGINES: dict[str, Callable[[], str]] = {
+    "lammps": _lammps_version,
+    "openmm": _openmm_version,
+    "torchsim": lambda: _borrowed_version("torch_sim", "torch-sim-atomistic", "TorchSim"),
+    "metatomic": lambda: _borrowed_version("metatomic_ase", "metatomic-torch", "metatomic"),
+    "ipi": lambda: _borrowed_version("ipi", "ipi", "i-PI"),
+}
 
 
 def _device() -> Condition:

@@ -58,6 +58,7 @@ class Pipeline:
         self.run = run
         self.progress = progress
         self.fallback = fallback
+        self.formats: tuple[str, ...] = config.deploy.formats
         self.teacher: Callable[[], Teacher] = cache(config.label.teacher.load)
         self.backend: Backend = config.execute.start(run.path / "execute", config.workers)
 
@@ -268,7 +269,7 @@ class Pipeline:
         dataset = open_file(self.run.dataset)
         held_out = [dataset[int(k)] for k in dataset.split("test")] or dataset[:16]
         example = pick(held_out, periodic=False) or pick(held_out, periodic=True) or held_out[0]
-        deploy(self.run.student, self.run.deploy, self.config.deploy.formats, example)
+        deploy(self.run.student, self.run.deploy, self.formats, example)
 
 
 _STAGES: dict[str, Callable[[Pipeline, Callable[[], float]], None]] = {

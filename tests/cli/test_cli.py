@@ -209,6 +209,12 @@ class TestFolders:
         assert answer.code == 2
         assert f"'{command}' needs '{needed}'" in answer.err
 
+    def test_an_engine_that_does_not_exist(self, potstill, write_config, tmp_path):
+        potstill("generate", write_config(), "--out", tmp_path / "run")
+        answer = potstill("deploy", tmp_path / "run", "--to", "lamps")
+        assert answer.code == 2
+        assert "did you mean 'lammps'" in answer.err
+
 
 class TestStages:
     def test_generate_label_verify_convert_status(self, potstill, write_config, tmp_path):

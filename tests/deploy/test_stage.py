@@ -93,3 +93,31 @@ def test_an_export_whose_numbers_are_none_is_refused(student, tmp_path, monkeypa
 
 def test_nothing_to_export_gives_nothing(student, tmp_path):
     assert deploy(student, tmp_path / "deploy", (), ethanol()) == []
+
+
+FILES = {
+    "lammps": {"run_lammps.py", "in.potstill", "example.data"},
+    "openmm": {"run_openmm.py"},
+    "torchsim": {"run_torchsim.py"},
+    "ipi": {"input.xml", "potstill_pes.py", "start.xyz"},
+}
+
+
+@pytest.mark.parametrize("example", [ethanol(), rattled(rocksalt())], ids=["molecule", "crystal"])
+def test_engines_need_not_be_installed_to_export_for_them(student, tmp_path, example):
+    folders = deploy(student, tmp_path / "deploy", [*FILES, "lammps"], example)
+    assert [f.name for f in folders] == list(FILES)
+    for folder in folders:
+        assert {p.name for p in folder.iterdir()} == {"student", "example.xyz"} | FILES[folder.name]
+        for script in folder.glob("*.py"):
+            compile(script.read_text(encoding="utf-8"), str(script), "exec")
+
+
+def test_what_an_export_lacks_is_left_to_its_script(student, tmp_path, monkeypatch, caplog):
+    def missing(*_):
+        raise PotstillError("no metatomic here")
+
+    monkeypatch.setattr("potstill.deploy.metatomic.export_model", missing)
+    (folder,) = deploy(student, tmp_path / "deploy", ("metatomic",), ethanol())
+    assert "no metatomic here" in caplog.text
+    assert {p.name for p in folder.iterdir()} == {"student", "example.xyz", "run_metatomic.py"}

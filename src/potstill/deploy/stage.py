@@ -1,12 +1,14 @@
 """The stage ``deploy``: ``student/`` in, one folder per engine out, each with a script that runs.
 
-An export is loaded again and must give the energies and forces of the student it came from.
+An export is loaded again and must give the energies and forces of the student it came from. No engine needs to be installed
+where a student is exported.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -16,6 +18,8 @@ import numpy as np
 from potstill.deploy.student import load_student
 from potstill.errors import PotstillError
 from potstill.types import Structure
+
+log = logging.getLogger(__name__)
 
 LARGEST_DIFFERENCE = 1e-6  # eV and eV/Å
 
@@ -30,7 +34,7 @@ def deploy(student: Path, folder: Path, formats: Sequence[str], example: Structu
     folder
         ``deploy/`` of the run.
     formats
-        ``"ase"``.
+        Of :data:`~potstill.config.DeployFormat`; a format asked for twice is exported once.
     example
         Structure that the exported script starts from, and that the export is tested with.
 
@@ -39,19 +43,80 @@ def deploy(student: Path, folder: Path, formats: Sequence[str], example: Structu
     PotstillError
         If an export gives other numbers than the student.
     """
-    return [_EXPORTERS[name](student, folder / name, example) for name in formats]
+    return [_export(student, folder / name, name, example) for name in dict.fromkeys(formats)]
 
 
-def _export_ase(student: Path, folder: Path, example: Structure) -> Path:
+def _export(student: Path, folder: Path, name: str, example: Structure) -> Path:
     target = folder / "student"
     target.mkdir(parents=True, exist_ok=True)
-    for name in ("weights.safetensors", "config.json"):
-        shutil.copyfile(student / name, target / name)
+    for file in ("weights.safetensors", "config.json"):
+        shutil.copyfile(student / file, target / file)
     ase.io.write(folder / "example.xyz", example.to_ase(), format="extxyz")
-    script = resources.files("potstill.deploy").joinpath("run_ase.py.txt").read_text(encoding="utf-8")
-    (folder / "run_md.py").write_text(script, encoding="utf-8")
+    _WRITERS[name](folder, example)
     _compare(student, target, example)
     return folder
+
+
+def _write_ase(folder: Path, _example: Structure) -> None:
+    _write(folder / "run_md.py", "run_ase.py.txt")
+
+
+def _write_lammps(folder: Path, example: Structure) -> None:
+    from potstill.deploy.lammps import boundary, write_data
+
+    elements = write_data(example, folder / "example.data")
+    _write(folder / "run_lammps.py", "run_lammps.py.txt", ELEMENTS=str(elements).replace("'", '"'))
+    _write(folder / "in.potstill", "in.potstill.txt", BOUNDARY=boundary(example))
+
+
+def _write_openmm(folder: Path, _example: Structure) -> None:
+    _write(folder / "run_openmm.py", "run_openmm.py.txt")
+
+
+def _write_torchsim(folder: Path, _example: Structure) -> None:
+    _write(folder / "run_torchsim.py", "run_torchsim.py.txt")
+
+
+def _write_metatomic(folder: Path, _example: Structure) -> None:
+    from potstill.deploy.metatomic import export_model
+
+    _write(folder / "run_metatomic.py", "run_metatomic.py.txt")
+    _make_or_leave_to_script(export_model, folder, "student.pt")
+
+
+def _write_ipi(folder: Path, example: Structure) -> None:
+    from potstill.deploy.ipi import write_start
+
+    masses, cell = write_start(example, folder / "start.xyz")
+    _write(folder / "potstill_pes.py", "potstill_pes.py.txt")
+    _write(folder / "input.xml", "input.xml.txt", MASSES=_numbers(masses), CELL=_numbers(cell.T))  # i-PI has columns
+
+
+def _write_pt2(folder: Path, _example: Structure) -> None:
+    from potstill.deploy.pt2 import export_compiled
+
+    _write(folder / "run_pt2.py", "run_pt2.py.txt")
+    _make_or_leave_to_script(export_compiled, folder, "student.pt2")
+
+
+def _make_or_leave_to_script(make: Callable[[Path, Path], Path], folder: Path, file: str) -> None:
+    """Make the file of a format that needs a package or compiler; where that is missing, its script will make it."""
+    (folder / file).unlink(missing_ok=True)
+    try:
+        make(folder / "student", folder / file)
+    except PotstillError as error:
+        log.warning("%s was not made, its script will do it: %s", folder / file, error)
+
+
+def _write(path: Path, template: str, **words: str) -> None:
+    text = resources.files("potstill.deploy").joinpath(template).read_text(encoding="utf-8")
+    for word, value in words.items():
+        text = text.replace(word, value)
+    path.write_text(text, encoding="utf-8")
+
+
+def _numbers(array: np.ndarray) -> str:
+    return "[ " + ", ".join(f"{x:.17g}" for x in array.flat) + " ]"
 
 
 def _compare(original: Path, exported: Path, example: Structure) -> None:
@@ -61,4 +126,12 @@ def _compare(original: Path, exported: Path, example: Structure) -> None:
         raise PotstillError(f"the export in {exported} differs from its student by {difference:.2e} eV or eV/Å")
 
 
-_EXPORTERS = {"ase": _export_ase}
+_WRITERS: dict[str, Callable[[Path, Structure], None]] = {
+    "ase": _write_ase,
+    "lammps": _write_lammps,
+    "openmm": _write_openmm,
+    "torchsim": _write_torchsim,
+    "metatomic": _write_metatomic,
+    "ipi": _write_ipi,
+    "pt2": _write_pt2,
+}

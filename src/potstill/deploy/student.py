@@ -16,7 +16,7 @@ from potstill.student.batch import make_batch
 from potstill.student.config import Backend
 from potstill.student.files import count_parameters, read_student
 from potstill.student.fused import FusedKernel, kernel_of
-from potstill.student.model import Student
+from potstill.student.model import Kernel, Student
 from potstill.types import Labels, Structure
 
 if TYPE_CHECKING:
@@ -65,7 +65,11 @@ class DeployedStudent:
     @property
     def backend(self) -> Backend:
         """What computes: ``"fused"`` or ``"torch"``."""
-        return "torch" if self._kernel is None else "fused"
+        return "fused" if isinstance(self._kernel, FusedKernel) else "torch"
+
+    def use(self, kernel: Kernel) -> None:
+        """Compute by another kernel from now on, such as a compiled file."""
+        self._kernel = kernel
 
     @property
     def elements(self) -> list[str]:

@@ -101,7 +101,7 @@ def compile_student(student: Student, path: Path) -> Path:
     """
     if path.suffix != ".pt2":
         raise InputError(f"a compiled student is a .pt2 file, found {path}")
-    merged = _merged(student)
+    merged = merged_student(student)
     grid = student.architecture.experts > 1
 
     def energies(
@@ -158,7 +158,8 @@ class CompiledKernel:
         return local[:n_atoms], gradient.transpose(1, 2).reshape(-1, 3).index_select(0, slot)
 
 
-def _merged(student: Student) -> Student:
+def merged_student(student: Student) -> Student:
+    """Copy of a student with every element's matrices made, without experts."""
     merged = copy.deepcopy(student).requires_grad_(requires_grad=False)
     if student.architecture.experts > 1:
         n_elements = len(student.architecture.atomic_numbers)

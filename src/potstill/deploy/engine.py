@@ -1,0 +1,102 @@
+"""What the exports for other engines share: a student asked step after step, and a cell as those engines want it.
+
+Enter the arrays of an engine in Å, wrapped into its box or not; leave :class:`~potstill.types.Labels` in eV and Å.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from potstill.deploy.student import DeployedStudent
+from potstill.errors import PotstillError
+from potstill.neighbors import VerletList
+from potstill.types import Array, Labels, Structure
+
+
+class Stepper:
+    """A student that one engine asks for one system, step after step.
+
+    Atoms that the engine wraps into its box are followed, so that the neighbour list outlives a crossing.
+
+    Parameters
+    ----------
+    student
+        From :func:`potstill.load_student`.
+    """
+
+    def __init__(self, student: DeployedStudent) -> None:
+        self.student = student
+        self.neighbors = VerletList(student.cutoff_angstrom)
+        self._positions = np.zeros((0, 3))
+        self._lattice = np.zeros((3, 3))
+        self._inverse = np.zeros((3, 3))
+
+    def __call__(self, atomic_numbers: Array, positions: Array, cell: Array, pbc: Array) -> Labels:
+        """Labels of the system now; the arguments are the fields of a :class:`~potstill.types.Structure`.
+
+        Raises
+        ------
+        PotstillError
+            If energy or forces are no finite numbers: an engine would go on with them.
+        """
+        structure = Structure(atomic_numbers, self._followed(positions, cell, pbc), cell, pbc)
+        neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
+        (labels,) = self.student.label([structure], neighbors=[neighbors])
+        if not (np.isfinite(labels.energy) and np.isfinite(labels.forces).all()):
+            raise PotstillError(f"the student gave {structure.formula} an energy of {labels.energy} eV: stopped")
+        return labels
+
+    def _followed(self, positions: Array, cell: Array, pbc: Array) -> Array:
+        """The images of the atoms that are closest to where they were at the call before."""
+        positions = np.array(positions, dtype=np.float64)
+        lattice = np.where(np.asarray(pbc)[:, None], cell, 0.0)
+        if (lattice != self._lattice).any():
+            self._lattice, self._inverse = lattice, np.linalg.pinv(lattice)
+        if positions.shape == self._positions.shape:
+            images = np.rint((positions - self._positions) @ self._inverse)
+            if images.any():
+                positions -= images @ lattice
+        self._positions = positions
+        return positions
+
+
+def lower_triangular(structure: Structure) -> tuple[Array, Array]:
+    """Cell in the form that LAMMPS, OpenMM and i-PI want: lower triangular, tilts at most half a diagonal element.
+
+    It spans the lattice of the structure, turned. Axes that are not periodic get vectors at right angles to the others, of a
+    length that has no meaning.
+
+    Returns
+    -------
+    cell, rotation
+        (3, 3) Å, rows; and (3, 3) such that ``positions @ rotation`` fit the cell.
+    """
+    from ase.geometry import complete_cell
+
+    cell = complete_cell(np.where(structure.pbc[:, None], structure.cell, 0.0))
+    if np.linalg.det(cell) < 0:
+        cell = -cell  # the same lattice, right-handed
+    rotation, upper = np.linalg.qr(cell.T)
+    sign = np.where(np.diag(upper) < 0, -1.0, 1.0)
+    lower = np.tril(upper.T * sign)
+    for vector, axis in ((1, 0), (2, 1), (2, 0)):
+        lower[vector] -= np.rint(lower[vector, axis] / lower[axis, axis]) * lower[axis]
+    return lower, rotation * sign
+
+
+def in_periodic_box(structure: Structure, vacuum_angstrom: float) -> Structure:
+    """A structure periodic in three directions, with vacuum along the axes that were not; all in the form of engines.
+
+    Parameters
+    ----------
+    structure
+        Of any kind.
+    vacuum_angstrom
+        Between images along axes that were not periodic, in Å; beyond the cutoff, no atom notices.
+    """
+    cell, rotation = lower_triangular(structure)
+    positions = structure.positions @ rotation
+    for axis in np.flatnonzero(~structure.pbc):
+        cell[axis] = 0.0
+        cell[axis, axis] = np.ptp(positions[:, axis]) + vacuum_angstrom
+    return structure.with_(positions=positions, cell=cell, pbc=np.ones(3, bool), labels=None)

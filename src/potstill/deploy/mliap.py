@@ -1,0 +1,147 @@
+"""The student as a model of LAMMPS's ML-IAP package, "unified" interface, for builds that have it with Python and Kokkos.
+
+Unlike ``fix external`` it runs in many processes: LAMMPS brings neighbours and ghost atoms, and carries the features of
+ghosts from process to process after each layer, and their gradients back. In an input script::
+
+    pair_style mliap unified student.mliap.pt 0
+    pair_coeff * * Si O
+
+Here ghosts go through the networks like atoms without neighbours before their features are replaced by those of owners:
+right, and more work than needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ase.data
+import torch
+
+from potstill.deploy.student import DeployedStudent
+from potstill.errors import InputError
+from potstill.student.basis import radial_functions, slots_by_receiver, spherical_harmonics
+from potstill.student.layer import ElementGroups, Surroundings
+from potstill.student.zbl import zbl_energy
+
+
+class MliapStudent:
+    """What LAMMPS calls in every step; the attributes are those of ``lammps.mliap.mliap_unified_abc.MLIAPUnified``.
+
+    Parameters
+    ----------
+    student
+        From :func:`potstill.load_student`.
+    elements
+        Chemical symbol of each atom type, in their order.
+
+    Raises
+    ------
+    InputError
+        If an element is none of the student's.
+    """
+
+    def __init__(self, student: DeployedStudent, elements: Sequence[str]) -> None:
+        unknown = sorted(set(elements) - set(student.elements))
+        if unknown:
+            raise InputError(f"this student was not trained on {', '.join(unknown)}; it knows {', '.join(student.elements)}")
+        self.interface: Any = None
+        self.element_types = list(elements)
+        self.ndescriptors, self.nparams = 1, 1
+        self.rcutfac = 0.5 * student.cutoff_angstrom  # LAMMPS takes twice of it as cutoff
+        self.model, self.dtype, self.device = student.model, student.dtype, student.device
+        numbers = torch.tensor([ase.data.atomic_numbers[symbol] for symbol in elements])
+        self.species = student.model.species_of[numbers.to(student.device)]
+
+    def compute_descriptors(self, data: Any) -> None:
+        """Part of LAMMPS's interface; nothing to do."""
+
+    def compute_gradients(self, data: Any) -> None:
+        """Part of LAMMPS's interface; nothing to do."""
+
+    def compute_forces(self, data: Any) -> None:
+        """Set energies of the atoms and forces of the pairs, in eV and Å.
+
+        Parameters
+        ----------
+        data
+            LAMMPS's: ``nlocal``, ``ntotal``, ``elems`` of all atoms, ``pair_i``, ``pair_j``, ``rij`` of the pairs, and the
+            methods ``forward_exchange``, ``reverse_exchange`` and ``update_pair_forces_gpu`` of its Kokkos variant.
+        """
+        if len(self.model.layers) > 1 and not hasattr(data, "forward_exchange"):
+            raise InputError("a student of more than one layer needs ML-IAP with Kokkos: run LAMMPS with '-k on -sf kk'")
+        n_local = int(data.nlocal)
+        species = self.species[self._integers(data.elems)[: int(data.ntotal)]]
+        index = torch.stack([self._integers(data.pair_i), self._integers(data.pair_j)])
+        order = torch.argsort(index[0], stable=True)
+        vectors = torch.as_tensor(data.rij).to(self.device, self.dtype).clone().requires_grad_()
+        with torch.enable_grad():
+            local = self._local_energies(vectors[order], index[:, order], species, n_local, data)
+            (gradient,) = torch.autograd.grad(local.sum(), vectors)
+        energies = local.detach().double() + self.model.reference_energies[species[:n_local]]
+        data.energy = energies.sum().item()
+        torch.as_tensor(data.eatoms)[:n_local] = energies.cpu().to(torch.as_tensor(data.eatoms).dtype)
+        update = getattr(data, "update_pair_forces_gpu", None) or data.update_pair_forces
+        update(gradient.double())
+
+    def _integers(self, values: Any) -> torch.Tensor:
+        return torch.as_tensor(values).to(self.device, torch.int64)
+
+    def _local_energies(
+        self, vectors: torch.Tensor, index: torch.Tensor, species: torch.Tensor, n_local: int, data: Any
+    ) -> torch.Tensor:
+        """:meth:`potstill.student.model.Student.local_energies` of the first atoms, with exchanges between the layers."""
+        model, a = self.model, self.model.architecture
+        n_total = len(species)
+        slot, n_slots = slots_by_receiver(index, n_total)
+        empty = vectors.new_full((n_total * n_slots, 3), 2.0 * a.cutoff_angstrom)
+        padded = empty.index_copy(0, slot, vectors).view(n_total, n_slots, 3).transpose(1, 2)
+        neighbor = index.new_zeros(n_total * n_slots).index_copy_(0, slot, index[1]).view(n_total, n_slots)
+        distance = padded.square().sum(1).clamp(min=1e-12).sqrt()
+        radial = radial_functions(distance, a.cutoff_angstrom, a.radial)
+        edges = spherical_harmonics(padded / distance[:, None], a.l_max)[:, :, None] * radial[:, None]
+        groups = ElementGroups.of(species) if a.experts > 1 else None
+        around = Surroundings(species, neighbor, edges, groups)
+        features, sent = model.embedding(species), None
+        for k, layer in enumerate(model.layers):
+            features, sent = layer(features, sent, around)
+            if k + 1 < len(model.layers):
+                features = _exchanged(features, n_local, data)
+                sent = None if sent is None else _exchanged(sent.flatten(1), n_local, data).view_as(sent)
+        hidden = torch.nn.functional.silu(model.readout(features, groups))
+        local = (model.scale * model.last(hidden).squeeze(-1))[:n_local]
+        charges = model.charges[species]
+        pairs = zbl_energy(charges[:, None], charges[neighbor], distance, a.cutoff_angstrom)
+        return local + 0.5 * pairs.sum(1)[:n_local]
+
+
+def _exchanged(x: torch.Tensor, n_local: int, data: Any) -> torch.Tensor:
+    """(N, K) rows of atoms, with those of ghosts taken from the atoms that they are images of."""
+    return torch.cat([x[:n_local], _Exchange.apply(x[:n_local], x.shape[0], data)], dim=0)  # type: ignore[no-untyped-call]
+
+
+class _Exchange(torch.autograd.Function):
+    """Rows of owners to ghosts; gradients of ghosts added to those of their owners."""
+
+    @staticmethod
+    def forward(ctx: Any, local: torch.Tensor, n_total: int, data: Any) -> torch.Tensor:
+        ctx.data, ctx.n_total, ctx.n_local = data, n_total, len(local)
+        given = local.new_zeros(n_total, local.shape[1])
+        given[: len(local)] = local
+        taken = torch.empty_like(given)
+        data.forward_exchange(given, taken, local.shape[1])
+        return taken[len(local) :]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (gradient,) = gradients
+        given = gradient.new_zeros(ctx.n_total, gradient.shape[1])
+        given[ctx.n_local :] = gradient
+        taken = torch.zeros_like(given)
+        ctx.data.reverse_exchange(given, taken, gradient.shape[1])
+        return taken[: ctx.n_local], None, None
+
+
+def save_mliap(student: DeployedStudent, elements: Sequence[str], path: Any) -> None:
+    """Write the file that ``pair_style mliap unified`` loads: a pickle, as LAMMPS wants it; load only what you trust."""
+    torch.save(MliapStudent(student, elements), path)

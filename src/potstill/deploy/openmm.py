@@ -1,0 +1,104 @@
+"""The student in OpenMM, as a ``PythonForce``.
+
+Enter positions in nm; leave energies in kJ/mol and forces in kJ/mol/nm. Barostats of OpenMM go by energies alone, so they
+work too. Structures that are periodic in one or two directions get vacuum along the others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ase.data
+import ase.units
+import numpy as np
+
+from potstill.deploy.engine import Stepper, in_periodic_box
+from potstill.deploy.student import DeployedStudent
+from potstill.errors import InputError
+from potstill.registry import borrow
+from potstill.types import Array, Structure
+
+NM_ANGSTROM = 10.0
+EV_KJ_PER_MOL = ase.units.mol / ase.units.kJ  # ASE's units are numbers in eV
+VACUUM_CUTOFFS = 2.0  # vacuum beside a slab, in cutoffs of the student
+
+
+class StudentForce:
+    """What a ``PythonForce`` calls in every step.
+
+    Parameters
+    ----------
+    student
+        From :func:`potstill.load_student`.
+    atomic_numbers
+        (n,) of OpenMM's particles.
+    periodic
+        Whether the box of the context counts, in all three directions.
+    """
+
+    def __init__(self, student: DeployedStudent, atomic_numbers: Array, *, periodic: bool) -> None:
+        self.step = Stepper(student)
+        self.atomic_numbers, self.pbc = np.asarray(atomic_numbers), np.full(3, periodic)
+
+    def __call__(self, state: Any) -> tuple[float, Array]:
+        """Energy in kJ/mol and (n, 3) forces in kJ/mol/nm of an ``openmm.State``."""
+        positions = NM_ANGSTROM * state.getPositions(asNumpy=True)._value
+        cell = np.zeros((3, 3))
+        if self.pbc.any():
+            cell = NM_ANGSTROM * np.array(state.getPeriodicBoxVectors(asNumpy=True)._value)
+        labels = self.step(self.atomic_numbers, positions, cell, self.pbc)
+        return EV_KJ_PER_MOL * labels.energy, (EV_KJ_PER_MOL * NM_ANGSTROM) * labels.forces
+
+
+def make_force(student: DeployedStudent, atomic_numbers: Array, *, periodic: bool) -> Any:
+    """An ``openmm.PythonForce`` to add to a system of your own, whose particles are these atoms.
+
+    Parameters
+    ----------
+    student, atomic_numbers, periodic
+        See :class:`StudentForce`.
+    """
+    openmm = borrow("openmm", "engines", "the export to OpenMM")
+    if not hasattr(openmm, "PythonForce"):
+        raise InputError(f"OpenMM 8.4 or newer is needed for PythonForce, found {openmm.__version__}")
+    force = openmm.PythonForce(StudentForce(student, atomic_numbers, periodic=periodic))
+    force.setUsesPeriodicBoundaryConditions(periodic)
+    return force
+
+
+def make_system(student: DeployedStudent, structure: Structure) -> tuple[Any, Array]:
+    """An ``openmm.System`` of a structure with the student as its only force.
+
+    Returns
+    -------
+    system, positions
+        And (n, 3) positions in nm, turned with the cell into the form that OpenMM wants.
+    """
+    openmm = borrow("openmm", "engines", "the export to OpenMM")
+    periodic = bool(structure.pbc.any())
+    if periodic:
+        structure = in_periodic_box(structure, VACUUM_CUTOFFS * student.cutoff_angstrom)
+    system = openmm.System()
+    for z in structure.atomic_numbers:
+        system.addParticle(float(ase.data.atomic_masses[z]))
+    if periodic:
+        system.setDefaultPeriodicBoxVectors(*(openmm.Vec3(*row) for row in structure.cell / NM_ANGSTROM))
+    system.addForce(make_force(student, structure.atomic_numbers, periodic=periodic))
+    return system, structure.positions / NM_ANGSTROM
+
+
+def velocity_verlet(timestep_fs: float) -> Any:
+    """Integrator whose velocities belong to the same time as its positions, unlike those of OpenMM's leapfrog.
+
+    Parameters
+    ----------
+    timestep_fs
+        Of one step.
+    """
+    openmm = borrow("openmm", "engines", "the export to OpenMM")
+    integrator = openmm.CustomIntegrator(1e-3 * timestep_fs)
+    integrator.addUpdateContextState()
+    integrator.addComputePerDof("v", "v+0.5*dt*f/m")
+    integrator.addComputePerDof("x", "x+dt*v")
+    integrator.addComputePerDof("v", "v+0.5*dt*f/m")
+    return integrator

