@@ -7,8 +7,8 @@ from ase.build import molecule
 from ase.data import covalent_radii
 from ase.data.vdw_alvarez import vdw_radii
 
-from potstill.audit.hydrogens import bonds_lack_hydrogen
 from potstill.generate.dimers import Dimers
+from potstill.stats.bonds import lacks_hydrogen
 from potstill.testing import check_source
 from potstill.types import Refused, Structure
 
@@ -55,7 +55,7 @@ def test_pairs_of_molecules():
         scaled = between / (vdw_radii[first.numbers][:, None] + vdw_radii[second.numbers][None])
         assert abs(scaled.min() - dimer.generator_metadata["scaled_contact"]) < 1e-9
         assert dimer.family in {Structure.from_ase(first).formula, Structure.from_ase(second).formula}
-        assert not bonds_lack_hydrogen(dimer)
+        assert not lacks_hydrogen(dimer)
 
 
 def test_orientations_are_random():
