@@ -9,7 +9,6 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import get_args
 
 import ase.build
 import ase.io
@@ -20,11 +19,10 @@ import pytest
 from potstill import plan
 from potstill.config import Config, GenerateConfig
 from potstill.dataset import open_dataset
-from potstill.environments.weights import MATTERGEN_MODELS
 from potstill.errors import InputError
 from potstill.generate.door import DoorOptions
 from potstill.generate.files import Files
-from potstill.generate.mattergen import MatterGen, PretrainedName, read_crystals, visible_devices
+from potstill.generate.mattergen import MatterGen, read_crystals, visible_devices
 from potstill.generate.mix import SourceFailedError
 from potstill.generate.perturb import Perturb
 from potstill.generate.stage import generate
@@ -291,9 +289,6 @@ class TestPreflight:
         (mattergen_checkout.weights / "config.yaml").unlink()
         assert "there is no config.yaml" in make().missing()
         assert "--checkpoint dft_band_gap" in make(model_path=None, pretrained_name="dft_band_gap").missing()
-
-    def test_names_are_those_that_setup_takes(self):
-        assert get_args(PretrainedName) == MATTERGEN_MODELS
 
     def test_options(self, make):
         with pytest.raises(ValueError, match="no name of a property"):

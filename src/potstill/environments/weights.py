@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, get_args
 
 from potstill.errors import InputError
 
 SMALLEST_BYTES = 1_000_000
-MATTERGEN_MODELS = (
+MatterGenModel = Literal[
     "mattergen_base",
     "mp_20_base",
     "chemical_system",
@@ -17,7 +18,8 @@ MATTERGEN_MODELS = (
     "ml_bulk_modulus",
     "dft_mag_density_hhi_score",
     "chemical_system_energy_above_hull",
-)
+]
+MATTERGEN_MODELS: tuple[MatterGenModel, ...] = get_args(MatterGenModel)
 LFS_POINTER = b"version https://git-lfs"
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from potstill.environments import ENVIRONMENTS, Installed, installed, weights_fault
-from potstill.environments.weights import MATTERGEN_MODELS
+from potstill.environments.weights import MATTERGEN_MODELS, MatterGenModel
 from potstill.errors import InputError
 from potstill.execute.program import run_program
 from potstill.generate.program import LAUNCHERS, Chunk, Made, ProgramSource
@@ -33,17 +33,6 @@ log = logging.getLogger(__name__)
 MASK_TOKEN = 101  # an atom whose element the model had not decided, written as Md
 MOST_ATOMS = 20  # of the distribution that it draws the number of atoms from
 OUTPUT = "generated_crystals.extxyz"
-PretrainedName = Literal[
-    "mattergen_base",
-    "mp_20_base",
-    "chemical_system",
-    "space_group",
-    "dft_mag_density",
-    "dft_band_gap",
-    "ml_bulk_modulus",
-    "dft_mag_density_hhi_score",
-    "chemical_system_energy_above_hull",
-]
 
 
 class MatterGen(ProgramSource):
@@ -53,7 +42,7 @@ class MatterGen(ProgramSource):
     max_atoms: Annotated[int, Field(gt=0, description="largest cell; MatterGen makes none above 20")] = MOST_ATOMS
     min_atoms: Annotated[int, Field(ge=1, le=MOST_ATOMS, description="smallest cell that is asked for")] = 1
     pretrained_name: Annotated[
-        PretrainedName, Field(description="released model, as taken by 'potstill setup mattergen'")
+        MatterGenModel, Field(description="released model, as taken by 'potstill setup mattergen'")
     ] = "mattergen_base"
     model_path: Annotated[
         Path | None, Field(description="folder of another model, with config.yaml and checkpoints/last.ckpt")
