@@ -24,7 +24,7 @@ from potstill.config import Config
 from potstill.dataset import Records
 from potstill.errors import InputError, MissingExtraError, PotstillError
 from potstill.execute import available_cores
-from potstill.generate.mix import SourceFailedError, as_asked, without_missing
+from potstill.generate.mix import Mix, SourceFailedError, as_asked, without_missing
 from potstill.generate.source import SourceOptions
 from potstill.registry import borrow
 from potstill.types import Labels, Structure
@@ -51,17 +51,15 @@ class Cost:
 
 def settle(config: Config) -> Config:
     """The config with the counts of the contingency mix where a generative source is missing; else the same."""
-    sources = config.generate.resolved_sources()
-    mix = without_missing(sources, config.generate.contingency, as_asked(sources))
-    return config.model_copy(update={"generate": config.generate.model_copy(update={"sources": tuple(mix.apply(sources))})})
+    _, sources = _mix_here(config)
+    return config.model_copy(update={"generate": config.generate.model_copy(update={"sources": tuple(sources)})})
 
 
 def missing_pieces(config: Config) -> list[str]:
     """What this config needs and this machine lacks, each with the command that mends it."""
-    sources = config.generate.resolved_sources()
-    mix = without_missing(sources, config.generate.contingency, as_asked(sources))
+    mix, sources = _mix_here(config)
     missing = [str(SourceFailedError(mix))] if mix.failed else []
-    missing += [fault for source in mix.apply(sources) if (fault := source.missing()) is not None]
+    missing += [fault for source in sources if (fault := source.missing()) is not None]
     teachers = (config.label.teacher, *config.label.committee)
     packages = {
         **{f"the teacher '{getattr(teacher, 'name', '')}'": teacher.requires() for teacher in teachers},
@@ -80,6 +78,13 @@ def missing_pieces(config: Config) -> list[str]:
         except (InputError, MissingExtraError) as error:
             missing.append(str(error))
     return missing
+
+
+def _mix_here(config: Config) -> tuple[Mix, list[SourceOptions]]:
+    """The mix that this machine can make, and its sources."""
+    sources = config.generate.resolved_sources()
+    mix = without_missing(sources, config.generate.contingency, as_asked(sources))
+    return mix, mix.apply(sources)
 
 
 def probe(config: Config) -> list[Cost]:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from potstill.execute.worker import WORKER_VARIABLE
 from potstill.registry import symbols_of
-from potstill.types import Array, Labels, Refused, Structure
+from potstill.types import PROPERTIES, Array, Labels, Refused, Structure
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +91,72 @@ def label_in_batches(
                     half = len(sub) // 2
                     waiting[:0] = [sub[:half], sub[half:]]
     return [results[k] for k in range(len(structures))]
+
+
+class BatchedTeacher(ABC):
+    """A teacher whose package takes several structures at once; a leaf makes graphs and evaluates them.
+
+    Parameters
+    ----------
+    fingerprint
+        Name, version, weights and dtype.
+    elements
+        Atomic numbers that it knows.
+    atoms_per_batch
+        Atoms in one call at most.
+    properties
+        What it gives.
+    """
+
+    def __init__(
+        self,
+        fingerprint: Mapping[str, str],
+        elements: Collection[int],
+        atoms_per_batch: int,
+        properties: Collection[str] = PROPERTIES,
+    ) -> None:
+        self._fingerprint = dict(fingerprint)
+        self._elements = frozenset(elements)
+        self._atoms_per_batch = atoms_per_batch
+        self._properties = frozenset(properties)
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """Name, version, weights and dtype."""
+        return self._fingerprint
+
+    @property
+    def elements(self) -> frozenset[int]:
+        """Atomic numbers that it knows."""
+        return self._elements
+
+    @property
+    def properties(self) -> frozenset[str]:
+        """What it gives."""
+        return self._properties
+
+    def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
+        """Labels or a refusal for each structure, in order."""
+        with self._settings():
+            return label_in_batches(
+                structures,
+                elements=self._elements,
+                atoms_per_batch=self._atoms_per_batch,
+                prepare=self._graph,
+                evaluate=self._evaluate,
+            )
+
+    def _settings(self) -> AbstractContextManager[None]:
+        """What its package wants of the process for as long as it works."""
+        return nullcontext()
+
+    @abstractmethod
+    def _graph(self, structure: Structure) -> Any:
+        """What the model takes for a structure; may raise."""
+
+    @abstractmethod
+    def _evaluate(self, graphs: Sequence[Any], structures: Sequence[Structure]) -> list[Labels]:
+        """Labels of some graphs and their structures; may raise."""
 
 
 def labels_of(structures: Sequence[Structure], energy: Array, forces: Array, stress: Array | None) -> list[Labels]:

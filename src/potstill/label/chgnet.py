@@ -8,7 +8,7 @@ disagree by some 0.01 eV/Å.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.label.batching import label_in_batches, labels_of, pick_device
+from potstill.label.batching import BatchedTeacher, labels_of, pick_device
 from potstill.label.box import boxed
 from potstill.label.teacher import (
     MATERIALS_ELEMENTS,
@@ -29,7 +29,7 @@ from potstill.label.teacher import (
     weights_at,
 )
 from potstill.registry import borrow
-from potstill.types import PROPERTIES, Labels, Refused, Structure, Teacher
+from potstill.types import Labels, Structure, Teacher
 from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 
 SHIPPED = ("0.3.0", "r2scan", "0.2.0")
@@ -61,7 +61,7 @@ class CHGNet(TeacherOptions):
         return file_of_weights(str(next(folder.glob("*.tar"), folder)), self.name, HINT)
 
 
-class _CHGNet:
+class _CHGNet(BatchedTeacher):
     def __init__(self, checkpoint: Path, name: str, device: str, atoms_per_batch: int) -> None:
         import torch
         from chgnet.model.model import CHGNet as Model
@@ -72,34 +72,13 @@ class _CHGNet:
             # only the first of them has a bias in its last layer, as CHGNet.load knows and the file does not say
             self._model = Model.from_dict(saved, mlp_out_bias=name == "0.2.0").to(self._device).eval()
         self._model.graph_converter.set_isolated_atom_response("error")
-        self._atoms_per_batch = atoms_per_batch
-        self._fingerprint = {
+        fingerprint = {
             "name": f"chgnet {name if name in SHIPPED else checkpoint.name}",
             "version": f"chgnet {metadata.version('chgnet')}",
             "weights": f"sha256:{sha256_of(checkpoint)}",
             "dtype": "float32",
         }
-
-    @property
-    def fingerprint(self) -> Mapping[str, str]:
-        return self._fingerprint
-
-    @property
-    def elements(self) -> frozenset[int]:
-        return MATERIALS_ELEMENTS
-
-    @property
-    def properties(self) -> frozenset[str]:
-        return PROPERTIES
-
-    def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
-        return label_in_batches(
-            structures,
-            elements=MATERIALS_ELEMENTS,
-            atoms_per_batch=self._atoms_per_batch,
-            prepare=self._graph,
-            evaluate=self._evaluate,
-        )
+        super().__init__(fingerprint, MATERIALS_ELEMENTS, atoms_per_batch)
 
     def _graph(self, structure: Structure) -> Any:
         from pymatgen.core import Structure as Crystal

@@ -7,7 +7,7 @@ the config says that it may be. ``mace-torch`` pins an old e3nn that sevenn cann
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -17,11 +17,11 @@ import numpy as np
 from pydantic import Field
 
 from potstill.errors import InputError
-from potstill.label.batching import label_in_batches, labels_of, pick_device
+from potstill.label.batching import BatchedTeacher, labels_of, pick_device
 from potstill.label.box import boxed
 from potstill.label.teacher import AtomsPerBatch, Device, TeacherOptions, file_of_weights, sha256_of, weights_at
 from potstill.registry import borrow, nearest
-from potstill.types import PROPERTIES, Labels, Refused, Structure, Teacher
+from potstill.types import Labels, Structure, Teacher
 
 UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # mace sets it for the whole process when it is imported
 HINT = (
@@ -66,7 +66,7 @@ class MACE(TeacherOptions):
         return path
 
 
-class _MACE:
+class _MACE(BatchedTeacher):
     def __init__(self, checkpoint: Path, options: MACE) -> None:
         import torch
         from mace import data
@@ -85,34 +85,13 @@ class _MACE:
         self._model = model.requires_grad_(requires_grad=False)
         self._heads = list(getattr(model, "heads", None) or ["Default"])
         self._head = _pick_head(options.head, self._heads)
-        self._atoms_per_batch = options.atoms_per_batch
-        self._fingerprint = {
+        fingerprint = {
             "name": f"mace {checkpoint.name}" + (f" head {self._head}" if len(self._heads) > 1 else ""),
             "version": f"mace-torch {metadata.version('mace-torch')}",
             "weights": f"sha256:{sha256_of(checkpoint)}",
             "dtype": self._dtype,
         }
-
-    @property
-    def fingerprint(self) -> Mapping[str, str]:
-        return self._fingerprint
-
-    @property
-    def elements(self) -> frozenset[int]:
-        return frozenset(self._table.zs)
-
-    @property
-    def properties(self) -> frozenset[str]:
-        return PROPERTIES
-
-    def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
-        return label_in_batches(
-            structures,
-            elements=self.elements,
-            atoms_per_batch=self._atoms_per_batch,
-            prepare=self._graph,
-            evaluate=self._evaluate,
-        )
+        super().__init__(fingerprint, self._table.zs, options.atoms_per_batch)
 
     def _graph(self, structure: Structure) -> Any:
         if structure.pbc.any():

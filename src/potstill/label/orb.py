@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from potstill.errors import InputError
-from potstill.label.batching import label_in_batches, labels_of, pick_device
+from potstill.label.batching import BatchedTeacher, labels_of, pick_device
 from potstill.label.box import boxed
 from potstill.label.teacher import (
     MATERIALS_ELEMENTS,
@@ -30,7 +30,7 @@ from potstill.label.teacher import (
     weights_at,
 )
 from potstill.registry import borrow
-from potstill.types import PROPERTIES, Labels, Refused, Structure, Teacher
+from potstill.types import Labels, Structure, Teacher
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +117,7 @@ class OrbV3(_Orb):
         return "conservative" in self.model
 
 
-class _OrbTeacher:
+class _OrbTeacher(BatchedTeacher):
     def __init__(self, checkpoint: Path, title: str, hint: str, options: _Orb) -> None:
         import torch
         from orb_models.forcefield import atomic_system, base
@@ -127,7 +127,6 @@ class _OrbTeacher:
         self._precision = options.precision
         self._dtype = torch.float64 if options.precision == "float64" else torch.float32
         self._device = pick_device(options.device)
-        self._atoms_per_batch = options.atoms_per_batch
         hint = f"check that it is the file of {title}.\n  {hint}"
         with weights_at(checkpoint, title, hint), self._settings():
             self._model = _maker(title)(
@@ -138,34 +137,13 @@ class _OrbTeacher:
         self._forces = self._model.grad_forces_name if conservative else "forces"
         self._stress = self._model.grad_stress_name if conservative else "stress"
         self._system = self._model.system_config
-        self._fingerprint = {
+        fingerprint = {
             "name": title,
             "version": f"orb-models {metadata.version('orb-models')}",
             "weights": f"sha256:{sha256_of(checkpoint)}",
             "dtype": options.precision,
         }
-
-    @property
-    def fingerprint(self) -> Mapping[str, str]:
-        return self._fingerprint
-
-    @property
-    def elements(self) -> frozenset[int]:
-        return MATERIALS_ELEMENTS
-
-    @property
-    def properties(self) -> frozenset[str]:
-        return PROPERTIES
-
-    def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
-        with self._settings():
-            return label_in_batches(
-                structures,
-                elements=MATERIALS_ELEMENTS,
-                atoms_per_batch=self._atoms_per_batch,
-                prepare=self._graph,
-                evaluate=self._evaluate,
-            )
+        super().__init__(fingerprint, MATERIALS_ELEMENTS, options.atoms_per_batch)
 
     def _graph(self, structure: Structure) -> Any:
         if not structure.pbc.any():

@@ -5,7 +5,7 @@ The weights of 7net-0 come inside its package, so that this teacher works offlin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.label.batching import label_in_batches, labels_of, pick_device
+from potstill.label.batching import BatchedTeacher, labels_of, pick_device
 from potstill.label.teacher import (
     AtomsPerBatch,
     Device,
@@ -25,7 +25,7 @@ from potstill.label.teacher import (
 )
 from potstill.neighbors import structure_neighbors
 from potstill.registry import borrow
-from potstill.types import PROPERTIES, Labels, Refused, Structure, Teacher
+from potstill.types import PROPERTIES, Labels, Structure, Teacher
 
 SHIPPED = {"7net-0": "SEVENNET_0_11Jul2024", "7net-l3i5": "SEVENNET_l3i5"}
 HINT = f"give label.teacher.weights one of {', '.join(SHIPPED)} (inside sevenn), or the path of a SevenNet checkpoint"
@@ -56,7 +56,7 @@ class SevenNet(TeacherOptions):
         return file_of_weights(getattr(_const, shipped) if shipped else self.weights, self.name, HINT)
 
 
-class _SevenNet:
+class _SevenNet(BatchedTeacher):
     def __init__(self, checkpoint: Path, name: str, device: str, atoms_per_batch: int) -> None:
         from sevenn import _keys
         from sevenn.util import load_checkpoint
@@ -67,36 +67,14 @@ class _SevenNet:
             loaded = load_checkpoint(str(checkpoint))
             self._model = loaded.build_model().to(self._device).eval()
         self._model.set_is_batch_data(True)
-        self._elements = frozenset(loaded.config[_keys.TYPE_MAP])
         self._cutoff = float(loaded.config[_keys.CUTOFF])
-        self._atoms_per_batch = atoms_per_batch
-        self._fingerprint = {
+        fingerprint = {
             "name": f"sevennet {name if name in SHIPPED else checkpoint.name}",
             "version": f"sevenn {metadata.version('sevenn')}",
             "weights": f"sha256:{sha256_of(checkpoint)}",
             "dtype": "float32",
         }
-
-    @property
-    def fingerprint(self) -> Mapping[str, str]:
-        return self._fingerprint
-
-    @property
-    def elements(self) -> frozenset[int]:
-        return self._elements
-
-    @property
-    def properties(self) -> frozenset[str]:
-        return PROPERTIES | {"local_energies"}
-
-    def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
-        return label_in_batches(
-            structures,
-            elements=self._elements,
-            atoms_per_batch=self._atoms_per_batch,
-            prepare=self._graph,
-            evaluate=self._evaluate,
-        )
+        super().__init__(fingerprint, loaded.config[_keys.TYPE_MAP], atoms_per_batch, PROPERTIES | {"local_energies"})
 
     def _evaluate(self, graphs: Sequence[Any], structures: Sequence[Structure]) -> list[Labels]:
         from torch_geometric.data import Batch
