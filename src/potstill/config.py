@@ -162,6 +162,9 @@ class LabelConfig(Section):
     max_force_ev_per_angstrom: Annotated[
         float, Field(gt=0, description="a structure with a larger force on any atom is refused")
     ] = 30.0
+    max_stress_ev_per_cubic_angstrom: Annotated[
+        float, Field(gt=0, description="a crystal with a larger component of stress is refused; 1 eV/Å^3 is 160 GPa")
+    ] = 1.0
     timeout_seconds_per_structure: Annotated[
         float | None, Field(gt=0, description="a structure that takes the teacher longer is refused; no limit where null")
     ] = 120.0
@@ -246,7 +249,7 @@ class AuditConfig(Section):
     max_net_force_ev_per_angstrom: Annotated[float, Field(gt=0, description="sum of a structure's forces, per atom")] = 1e-3
     max_net_torque_ev: Annotated[float, Field(gt=0, description="sum of the torques on a molecule, per atom")] = 1e-3
     max_energy_work_ratio: Annotated[
-        float, Field(gt=0, description="energy difference of siblings less the work on the way, over its second-order bound")
+        float, Field(gt=0, description="energy difference of siblings less the work on the way, over its bound")
     ] = 1.5
     max_energy_work_slope: Annotated[
         float, Field(gt=0, description="distance from 1 of the slope of energy differences on that work")

@@ -22,6 +22,7 @@ from potstill.config import Config
 from potstill.dataset import open_file, sealed
 from potstill.errors import InputError, PotstillError
 from potstill.execute import Backend
+from potstill.generate.mix import as_json
 from potstill.progress import Progress
 from potstill.run_folder import STAGES, RunFolder
 from potstill.status import told
@@ -121,7 +122,8 @@ class Pipeline:
         """Raise :class:`NoGoError` where ``audit.json`` does not say GO."""
         report = _read_json(self.run.json("audit"))
         if report["verdict"] != "GO":
-            failed = [f"  {f['check']}: {_figure(f)}. {f['why']}" for f in report["findings"] if f["verdict"] != "GO"]
+            bad = [f for f in report["findings"] if f["verdict"] not in ("GO", "WARN")]
+            failed = [f"  {f['check']}: {_figure(f)}. {f['why']}" for f in bad]
             raise NoGoError(f"NO-GO: {len(failed)} check(s) of the audit did not pass\n" + "\n".join(failed))
 
     def write_report(self) -> None:
@@ -196,7 +198,7 @@ class Pipeline:
                 "config": self.run.config.read_text(encoding="utf-8"),
                 "potstill": __version__,
                 "label_seconds": seconds(),
-                "mix": self.run.mix(),
+                "mix": as_json(mix) if (mix := self.run.mix()) else "",
                 "workers": self.backend.workers,
             },
         )

@@ -22,7 +22,7 @@ from typing import IO, Any
 import potstill
 from potstill.dataset.seal import sealed
 from potstill.errors import RunFolderError
-from potstill.generate.mix import MIX_FILE, read_mix
+from potstill.generate.mix import MIX_FILE, Mix, read_mix
 
 STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")
 
@@ -85,10 +85,9 @@ class RunFolder:
     def _run_json(self) -> Path:
         return self.path / "run.json"
 
-    def mix(self) -> str:
-        """What is to be said first of the sources: empty where the config was followed."""
-        mix = read_mix(self.structures.parent / MIX_FILE)
-        return mix.sentence() if mix else ""
+    def mix(self) -> Mix | None:
+        """The sources that were taken where they are not those of the config."""
+        return read_mix(self.structures.parent / MIX_FILE)
 
     def record(self) -> dict[str, Any]:
         """Contents of ``run.json``; empty where there is none."""

@@ -26,6 +26,7 @@ class LabelTask:
     stop: int
     teacher: TeacherOptions
     max_force: float
+    max_stress: float
     path: Path
     timeout_seconds: float | None = None
     extra: tuple[Extra, ...] = ()
@@ -48,6 +49,7 @@ def tasks_of(config: LabelConfig, structures: Path, folder: Path, *, total: int)
             stop=stop,
             teacher=config.teacher,
             max_force=config.max_force_ev_per_angstrom,
+            max_stress=config.max_stress_ev_per_cubic_angstrom,
             path=_part(folder, start, stop),
             timeout_seconds=config.timeout_seconds_per_structure,
             extra=config.extra,

@@ -44,7 +44,7 @@ def write_run_page(run: RunFolder) -> None:
         title=f"Run {run.path.resolve().name}",
         record=record,
         state=state,
-        mix=run.mix(),
+        mix=mix.sentence() if (mix := run.mix()) else "",
         sentence=sentence,
         failed=[f for f in audit.get("findings", []) if f["verdict"] not in ("GO", "WARN")],
         changed_gates=audit.get("changed_gates", {}),
