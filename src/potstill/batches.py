@@ -1,7 +1,7 @@
 """A long run in batches, each of which is a whole run folder as far as its audit, and a point to decide upon.
 
-Enters a config, leaves the config of each batch; enter the finished batches, leaves one ``dataset.h5``. A batch has its share
-of every source. Its candidates go on where those of the batch before it ended, and none of its structures was there before.
+Enters a config, leaves the config of each batch; enter the finished batches, leaves one ``dataset.h5``. A batch has its
+share of every source. Its candidates go on where those of the batch before it ended, and no structure is in two batches.
 """
 
 from __future__ import annotations

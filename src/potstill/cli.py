@@ -146,6 +146,7 @@ def run(
         float | None,
         typer.Option("--hours", min=0.0, help="Stop after this time with a dataset of what is labelled (exit code 124)."),
     ] = None,
+    last: Annotated[str, typer.Option("--last", help="Stage to end with, such as audit.")] = "deploy",
 ) -> None:
     """All stages in order; with --resume also after a kill."""
     from potstill.errors import OutOfTimeError
@@ -157,10 +158,11 @@ def run(
     if missing:
         raise InputError("this config cannot run here:\n" + "\n".join(f"  {m}" for m in missing))
     with _pipeline(checked, out, resume=resume, fallback=fallback, hours=hours) as pipeline:
+        pipeline.require_name(last)
         if not yes and pipeline.run.stage("train")["state"] == "waiting":
             ask_before_long_run(settled)
         try:
-            pipeline.all_stages()
+            pipeline.all_stages(last)
         except OutOfTimeError:
             if pipeline.run.dataset.exists():
                 _say(f"labelled so far: {pipeline.run.dataset}")
@@ -176,8 +178,9 @@ def generate(
 ) -> None:
     """Make the structures of a config."""
     checked = _load(config)
+    if checked.batches:
+        raise InputError(f"{config} works in batches, each of which is generated, labelled and judged: use 'potstill run'")
     with _pipeline(checked, out, resume=True, fallback=fallback) as pipeline:
-        pipeline.require("generate")
         pipeline.stage("generate")
         typer.echo(str(pipeline.run.structures))
 

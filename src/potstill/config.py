@@ -121,7 +121,7 @@ class GenerateConfig(Section):
     ] = 0.0
     after: Annotated[
         tuple[Path, ...],
-        Field(description="folders of earlier runs with these sources: theirs go on where they ended, nothing is made twice"),
+        Field(description="folders of earlier runs: candidates go on where theirs ended, and nothing is made twice"),
     ] = ()
 
     @field_validator("elements")
@@ -326,7 +326,7 @@ class Config(Section):
     workers: Annotated[int, Field(ge=0, description="processes for generate and label; 0 means every core")] = 0
     batches: Annotated[
         tuple[Annotated[int, Field(gt=0)], ...],
-        Field(max_length=99, description="sizes of the batches to each other, such as [1, 2, 2, 1]; empty for a run in one piece"),
+        Field(max_length=99, description="sizes of batches to each other, as [1, 2, 2, 1]; empty for a run in one piece"),
     ] = ()
     execute: Annotated[Local | Parsl, Field(discriminator="backend", description="where generate and label run")] = Local()
     generate: GenerateConfig

@@ -1,4 +1,4 @@
-"""The stages in order, each from files to files; the README's figure as code. In batches the first stages happen in each batch.
+"""The stages in order, each from files to files; the README's figure as code.
 
 generate -> structures/structures.h5 -> label -> dataset.h5 -> audit -> audit.json
                                                   dataset.h5 -> train -> student/ -> evaluate -> evaluate.json
@@ -26,7 +26,8 @@ from potstill.dataset import open_file, sealed
 from potstill.errors import InputError, OutOfTimeError, PotstillError
 from potstill.execute import Backend
 from potstill.progress import Progress
-from potstill.run_folder import RunFolder
+from potstill.registry import nearest
+from potstill.run_folder import STAGES, RunFolder
 from potstill.status import told
 from potstill.types import Teacher
 from potstill.units import duration
@@ -76,8 +77,8 @@ class Pipeline:
         """End the workers."""
         self.backend.close()
 
-    def all_stages(self) -> None:
-        """Every stage that is not done yet, then the report.
+    def all_stages(self, last: str = "deploy") -> None:
+        """Every stage up to the last that is not done yet.
 
         Raises
         ------
@@ -86,15 +87,10 @@ class Pipeline:
         OutOfTimeError
             At the time limit, if there is one.
         """
-        self.to_the_audit()
-        for stage in self.run.stages[self.run.stages.index("audit") + 1 :]:
+        for stage in self.run.stages[: self.run.stages.index(last) + 1]:
             self.stage(stage)
-
-    def to_the_audit(self) -> None:
-        """The stages that make and judge the data; raises as :meth:`all_stages`."""
-        for stage in self.run.stages[: self.run.stages.index("audit") + 1]:
-            self.stage(stage)
-        self.stop_on_no_go()
+            if stage == "audit":
+                self.stop_on_no_go()
 
     def stop_in_time(self) -> None:
         """Raise :class:`OutOfTimeError` at the time limit."""
@@ -129,10 +125,16 @@ class Pipeline:
         log.info("%s: done in %s%s", name, duration(perf_counter() - started), told(self.run, self.config, name))
         self.write_report()
 
+    def require_name(self, name: str) -> None:
+        """Raise where the run has no such stage."""
+        if name in STAGES and name not in self.run.stages:
+            raise InputError(f"'{name}' of a run in batches is done in each of them: {self.run.path / 'batches'}/*")
+        if name not in self.run.stages:
+            raise InputError(f"there is no stage '{name}': {nearest(name, self.run.stages)}")
+
     def require(self, name: str) -> None:
         """Raise where the stages that a stage starts from are not done."""
-        if name not in self.run.stages:
-            raise InputError(f"{self.run.path} is a run in batches: '{name}' is done in each of {self.run.path / 'batches'}/*")
+        self.require_name(name)
         data = self.run.stages[self.run.stages.index("audit") - 1]
         needed = {"label": "generate", "audit": data, "train": "audit", "evaluate": "train", "deploy": "train"}
         before = needed.get(name)
@@ -170,7 +172,7 @@ class Pipeline:
             batch = Pipeline(own, run, self.progress, fallback=self.fallback, until=self.until)
             batch.teacher = self.teacher
             try:
-                batch.to_the_audit()
+                batch.all_stages("audit")
             except NoGoError as error:
                 advice = advice_for_all(run, self.config)
                 mend = f"mend the config ({run.html('audit')} says why)"

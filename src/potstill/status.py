@@ -172,11 +172,8 @@ def _per_hour(rate: float) -> str:
 def _progress(run: RunFolder, config: Config, stage: str, figures: Figures) -> str:
     """What a stage has to show; empty where it has nothing yet."""
     match stage:
-        case "batches":
-            passed = sum(batch.passed() for batch in run.batches())
-            return f"{passed} of {len(config.batches)} batches GO"
-        case "generate":
-            return _generating(run, config, figures)
+        case "batches" | "generate":
+            return (_passed if stage == "batches" else _generating)(run, config, figures)
         case "label":
             return _labelling(run, figures)
         case "audit":
@@ -187,6 +184,10 @@ def _progress(run: RunFolder, config: Config, stage: str, figures: Figures) -> s
             return _evaluating(run)
         case _:
             return _deployed(run)
+
+
+def _passed(run: RunFolder, config: Config, _figures: Figures) -> str:
+    return f"{sum(batch.passed() for batch in run.batches())} of {len(config.batches)} batches GO"
 
 
 def _generating(run: RunFolder, config: Config, figures: Figures) -> str:

@@ -134,7 +134,7 @@ def _generated(figures: Figures, lines: Iterable[dict[str, Any]]) -> None:
             source = figures.sources.setdefault(name, SourceFigures(name, content.get("wanted", 0)))
             source.accepted = content.get("accepted", 0)
             source.refused_at_door = sum(content.get("refused", {}).values())
-    if figures.stages.get("generate", {}).get("state") == "done":
+    if _state(figures, "generate") == "done":
         figures.total = sum(s.accepted for s in figures.sources.values()) or figures.total
 
 
@@ -154,7 +154,8 @@ def _labelled(figures: Figures, lines: Sequence[dict[str, Any]], now: datetime) 
     if len(fresh) < 2:
         return
     first, last = _time(fresh[0]), _time(fresh[-1])
-    end = now if figures.stages.get("label", {}).get("state") == "running" and (now - last).total_seconds() < RECENT_SECONDS else last
+    runs_now = _state(figures, "label") == "running" and (now - last).total_seconds() < RECENT_SECONDS
+    end = now if runs_now else last
     seconds = max((end - first).total_seconds(), 1e-3)
     recently = [line for line in fresh[1:] if (end - _time(line)).total_seconds() <= RECENT_SECONDS]
     recent_seconds = min(seconds, RECENT_SECONDS)
@@ -230,6 +231,11 @@ def _gate(figures: Figures, gate: float) -> Iterable[str]:
         yield f"teacher success: {best:.1%} at best, the audit asks for {gate:.1%}"
     elif done >= SUCCESS_AFTER and (share := figures.labelled / done) < gate:
         yield f"teacher success: {share:.1%} so far, the audit asks for {gate:.1%}"
+
+
+def _state(figures: Figures, stage: str) -> str:
+    """Of a stage; empty where the run has no such stage."""
+    return str(figures.stages.get(stage, {}).get("state", ""))
 
 
 def _count(line: dict[str, Any]) -> int:
