@@ -119,6 +119,10 @@ class GenerateConfig(Section):
         float,
         Field(ge=0, lt=1, description="share of the candidates made of common elements that each source turns away"),
     ] = 0.0
+    after: Annotated[
+        tuple[Path, ...],
+        Field(description="folders of earlier runs: candidates go on where theirs ended, and nothing is made twice"),
+    ] = ()
 
     @field_validator("elements")
     @classmethod
@@ -323,6 +327,10 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, description="of every random number")] = 1
     workers: Annotated[int, Field(ge=0, description="processes for generate and label; 0 means every core")] = 0
+    batches: Annotated[
+        tuple[Annotated[int, Field(gt=0)], ...],
+        Field(max_length=99, description="sizes of batches to each other, as [1, 2, 2, 1]; empty for a run in one piece"),
+    ] = ()
     execute: Annotated[Local | Parsl, Field(discriminator="backend", description="where generate and label run")] = Local()
     generate: GenerateConfig
     label: LabelConfig = LabelConfig()
@@ -455,7 +463,8 @@ def _anchor(config: Config, folder: Path) -> Config:
             if not path.exists():
                 raise InputError(f"generate.sources: the source '{source.name}' names {path}, which does not exist")
         sources.append(source.model_copy(update=update))
-    generate = config.generate.model_copy(update={"sources": tuple(sources)})
+    after = tuple((folder / path).resolve() for path in config.generate.after)
+    generate = config.generate.model_copy(update={"sources": tuple(sources), "after": after})
     teacher, *committee = (_anchor_weights(t, folder) for t in (config.label.teacher, *config.label.committee))
     label = config.label.model_copy(update={"teacher": teacher, "committee": tuple(committee)})
     return config.model_copy(update={"generate": generate, "label": label})

@@ -31,7 +31,7 @@ from potstill.execute.memory import keep_freed_memory
 from potstill.label.batching import asking
 from potstill.label.extras import add_extras
 from potstill.label.losses import LABELLING, LOADING, Losses
-from potstill.label.tasks import LabelTask, tasks_of
+from potstill.label.tasks import LabelTask, range_of, spread, tasks_of
 from potstill.label.teacher import TeacherOptions
 from potstill.types import Array, Labels, Refused, Structure, Teacher
 
@@ -89,7 +89,7 @@ def label(
     losses = Losses(planned)
     (backend or LocalBackend(workers)).run(
         label_structures,
-        [task for task in planned if not task.path.exists()],
+        spread([task for task in planned if not task.path.exists()]),
         on_done=lambda task, count: on_progress(count),
         on_lost=losses.instead,
         isolated=True,
@@ -232,8 +232,9 @@ def assemble(
     split: SplitConfig,
     seed: int,
     attributes: Mapping[str, Any],
+    partial: bool = False,
 ) -> None:
-    """Merge labelled parts into ``dataset.h5`` with its split and every refusal so far.
+    """Merge labelled parts into ``dataset.h5`` with its split and every refusal so far; ``partial`` where some are missing.
 
     Raises
     ------
@@ -246,7 +247,8 @@ def assemble(
             "the labelled parts come from different teachers:\n  " + "\n  ".join(fingerprints) + "\n"
             "  remove the folder 'label' of the run and label again with one of them"
         )
-    _refuse_other_structures(parts, Dataset(generated).ids.tolist())
+    names = Dataset(generated).ids.tolist()
+    _refuse_other_structures(parts, [names[k] for part in parts for k in range_of(part)] if partial else names)
     seconds = sum(float(_attribute(part, "seconds")) for part in parts)
     # time that a kill took from the record of the run cannot flatter the rate
     wall = max(float(attributes.get("label_seconds", 0.0)), seconds / max(int(attributes.get("workers", 1)), 1))
