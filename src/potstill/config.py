@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -103,6 +104,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _refuse_unknown_symbols(symbols: Iterable[str]) -> None:
+    from ase.data import chemical_symbols
+
+    unknown = [s for s in symbols if s not in chemical_symbols[1:]]
+    if unknown:
+        raise ValueError(f"not a chemical symbol: {', '.join(unknown)}")
+
+
 class GenerateConfig(Section):
     """Section ``generate``: which structures, from where."""
 
@@ -127,11 +136,7 @@ class GenerateConfig(Section):
     @field_validator("elements")
     @classmethod
     def _known_elements(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
-        from ase.data import chemical_symbols
-
-        unknown = [s for s in symbols if s not in chemical_symbols[1:]]
-        if unknown:
-            raise ValueError(f"not a chemical symbol: {', '.join(unknown)}")
+        _refuse_unknown_symbols(symbols)
         return symbols
 
     @model_validator(mode="after")
@@ -273,6 +278,9 @@ class AuditConfig(Section):
     min_share_of_asked: Annotated[float, Field(ge=0, le=1, description="labelled / asked for, of each source")] = 0.8
 
 
+Loss = Literal["energy", "forces", "stress", "local_energies", "hessian"]
+
+
 class TrainConfig(Section):
     """Section ``train``: how the student learns."""
 
@@ -287,6 +295,39 @@ class TrainConfig(Section):
     energy_weight: Annotated[float, Field(ge=0, description="of the error of the energy per atom in eV")] = 1.0
     forces_weight: Annotated[float, Field(ge=0, description="of the length of the force error in eV/Å")] = 10.0
     stress_weight: Annotated[float, Field(ge=0, description="of the stress error in eV/Å^3")] = 10.0
+    local_energies_weight: Annotated[
+        float, Field(ge=0, description="of the error of each atom's energy in eV, where label.extra has local_energies")
+    ] = 0.0
+    hessian_weight: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="of the error of the Hessian's products in eV/Å^2, where label.extra has hessian_vector_products",
+        ),
+    ] = 0.0
+    hessian_fraction: Annotated[
+        float, Field(gt=0, le=1, description="share of each step's structures whose Hessian is looked at")
+    ] = 0.25
+    huber_ev_per_angstrom: Annotated[
+        float, Field(ge=0, description="width of Huber's loss of a force error: below it, errors count by their square")
+    ] = 0.0
+    force_scale_ev_per_angstrom: Annotated[
+        float | None, Field(gt=0, description="force whose error counts half; all count the same where null")
+    ] = None
+    source_weights: Annotated[
+        dict[str, Annotated[float, Field(ge=0)]], Field(description="of all losses, by name of the source; 1 for the others")
+    ] = {}
+    element_weights: Annotated[
+        dict[str, Annotated[float, Field(ge=0)]],
+        Field(description="of what is learnt of each atom, by chemical symbol; 1 for the others"),
+    ] = {}
+    late_weights: Annotated[
+        dict[Loss, Annotated[float, Field(ge=0)]],
+        Field(description="weights of energy, forces, stress, local_energies and hessian at the end, as in {energy: 20}"),
+    ] = {}
+    late_from: Annotated[
+        float, Field(ge=0, lt=1, description="share of the training after which weights move to late_weights")
+    ] = 0.5
     ema_decay: Annotated[float, Field(ge=0, lt=1, description="of the averaged weights that become the student")] = 0.995
     clip_gradient: Annotated[float, Field(gt=0, description="largest norm of the gradient")] = 40.0
     checkpoint_minutes: Annotated[float, Field(ge=0, description="time between checkpoints; one is at each epoch's end")] = (
@@ -296,6 +337,16 @@ class TrainConfig(Section):
     backend: Annotated[
         Backend, Field(description="fused: the C++ kernel, on a CPU; torch: PyTorch; auto: the first if it can be had")
     ] = "auto"
+
+    @field_validator("element_weights")
+    @classmethod
+    def _known_elements(cls, weights: dict[str, float]) -> dict[str, float]:
+        _refuse_unknown_symbols(weights)
+        return weights
+
+    def wants(self, loss: Loss) -> bool:
+        """Whether a loss ever has a weight."""
+        return max(getattr(self, f"{loss}_weight"), self.late_weights.get(loss, 0.0)) > 0
 
 
 class EvaluateConfig(Section):
@@ -340,6 +391,14 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     deploy: DeployConfig = DeployConfig()
+
+    @model_validator(mode="after")
+    def _learn_what_is_stored(self) -> Config:
+        stored: dict[Loss, Extra] = {"local_energies": "local_energies", "hessian": "hessian_vector_products"}
+        for loss, extra in stored.items():
+            if self.train.wants(loss) and extra not in self.label.extra:
+                raise ValueError(f"train.{loss}_weight needs '{extra}' among label.extra: the teacher is asked for it there")
+        return self
 
 
 def load_config(path: Path) -> Config:
