@@ -91,9 +91,7 @@ class Trajectory:
         }
 
 
-def run_nve(
-    student: Model, structure: Structure, *, length_ps: float, temperature_kelvin: float, seed: int
-) -> Trajectory:
+def run_nve(student: Model, structure: Structure, *, length_ps: float, temperature_kelvin: float, seed: int) -> Trajectory:
     """Relax with the student, give it velocities, and integrate Newton's equations (velocity Verlet).
 
     Small crystals are repeated to at least 32 atoms, so that the cell holds more than one phonon.

@@ -45,7 +45,9 @@ GATES: dict[str, Gate] = {
     "extensivity": Gate(0.1, "meV/atom", "energy per atom of one cell against two, of one molecule against two far apart"),
     "locality": Gate(0.02, "of the change of forces", "what is felt beyond 12 Å of a moved atom"),
     "smoothness": Gate(0.01, "eV/Å", "largest kink of the force between two atoms, from contact to beyond the cutoff"),
-    "fused_pairs": Gate(0, "pairs", "pairs pushed together to 0.5-0.7 of their covalent radii that are not driven apart"),
+    "fused_pairs": Gate(
+        0, "pairs", "pairs pushed together to 0.5-0.7 of their covalent radii that only the reference drives apart"
+    ),
     "endurance": Gate(0, "structures", "odd structures without a finite answer: strained by 50 %, in vacuum, one atom"),
     "equilibrium_volume": Gate(3, "%", "volume at the minimum of the equation of state"),
     "bulk_modulus": Gate(15, "%", "bulk modulus of the equation of state"),
@@ -94,7 +96,9 @@ def _error_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Find
     forces, energy, stress = report["forces"], report["energy"], report.get("stress", {})
     if forces.get("slope") is not None:
         why = f"student's forces are {forces['slope']:.3f} times the teacher's in the mean"
-        found.append(at_most("softening", abs(1 - forces["slope"]), config.max_softening, "distance of the slope from 1", why))
+        found.append(
+            at_most("softening", abs(1 - forces["slope"]), config.max_softening, "distance of the slope from 1", why)
+        )
     if forces.get("mean_cosine") is not None:
         why = f"mean cosine of the angle between the forces of student and teacher: {forces['mean_cosine']:.3f}"
         found.append(at_most("force_direction", 1 - forces["mean_cosine"], config.max_force_cosine_gap, "1 - cosine", why))

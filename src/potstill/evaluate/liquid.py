@@ -1,7 +1,7 @@
 """Atoms in motion: what a thermostat finds with either model, and whether the candidate holds out heat and pressure.
 
-Enter candidate and reference as ASE calculators and a structure, leave rows with Wasserstein distances between distributions.
-Short runs are noisy: the candidate runs a second time with other random numbers, and the distance between its own two runs
+Enter candidate and reference as ASE calculators and a structure, leave rows with Wasserstein distances between
+distributions. Short runs are noisy: the candidate runs a second time with other random numbers, and the distance between its own two runs
 is taken off.
 """
 
@@ -90,9 +90,7 @@ def langevin(atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: i
     atoms.set_constraint(FixCom())
     step = timestep_fs(atoms)
     friction = FRICTION_PER_FS / units.fs
-    dynamics = Langevin(
-        atoms, step * units.fs, temperature_K=temperature_kelvin, friction=friction, fixcm=False, rng=rng
-    )
+    dynamics = Langevin(atoms, step * units.fs, temperature_K=temperature_kelvin, friction=friction, fixcm=False, rng=rng)
     return _record(atoms, dynamics, step, round(length_ps * 1e3 / step))
 
 

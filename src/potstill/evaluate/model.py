@@ -52,7 +52,9 @@ class TeacherModel:
         found = []
         for structure, answer in zip(structures, self.teacher.label(structures), strict=True):
             if isinstance(answer, Refused):
-                raise InputError(f"the candidate refuses {structure.id} ({structure.formula}): {answer.reason}: {answer.detail}")
+                raise InputError(
+                    f"the candidate refuses {structure.id} ({structure.formula}): {answer.reason}: {answer.detail}"
+                )
             found.append(answer)
         return found
 

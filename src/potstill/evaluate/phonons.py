@@ -5,6 +5,7 @@ Needs the extra ``phonons``.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ MESH, BAND_POINTS, SYMMETRY_ANGSTROM, KELVIN = 6, 60, 1e-3, 300.0
 
 
 def phonons(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
-    """Frequencies on a mesh: the mean absolute gap over the mean frequency of the reference; bands and heat capacity beside."""
+    """Frequencies on a mesh: the mean absolute gap over the mean of the reference; bands and heat capacity beside."""
     try:
         borrow("phonopy", "phonons", "phonons")
     except PotstillError as error:
@@ -28,7 +29,8 @@ def phonons(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
     repeats = _repeats(crystal)
     (mine, count), (theirs, _) = (_phonopy(crystal, repeats, c) for c in (candidate, reference))
     if mine is None or theirs is None:
-        why = f"{count} displacements in {int(np.prod(repeats)) * len(crystal)} atoms are too many: a smaller crystal is needed"
+        atoms = int(np.prod(repeats)) * len(crystal)
+        why = f"{count} displacements in {atoms} atoms are too many: a smaller crystal is needed"
         return [Row("phonons", None, why=why)]
     frequencies = [_on_mesh(p) for p in (mine, theirs)]
     measured = 100 * float(np.abs(frequencies[0] - frequencies[1]).mean() / np.abs(frequencies[1]).mean())
@@ -48,7 +50,9 @@ def _phonopy(crystal: Any, repeats: list[int], calculator: Any) -> tuple[Any, in
     from phonopy.structure.atoms import PhonopyAtoms
 
     cell = PhonopyAtoms(symbols=list(crystal.symbols), positions=crystal.positions, cell=np.array(crystal.cell))
-    phonon = Phonopy(cell, np.diag(repeats), primitive_matrix="P", symprec=SYMMETRY_ANGSTROM, log_level=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a supercell of another symmetry than the cell is meant
+        phonon = Phonopy(cell, np.diag(repeats), primitive_matrix="P", symprec=SYMMETRY_ANGSTROM, log_level=0)
     phonon.generate_displacements(distance=DISPLACEMENT_ANGSTROM)
     displaced = phonon.supercells_with_displacements
     if len(displaced) > MOST_DISPLACEMENTS:

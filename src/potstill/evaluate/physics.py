@@ -121,7 +121,7 @@ def _pairs(run: Callable[..., None], elements: list[int], candidate: Any, refere
         return
     common = (elements[0], elements[min(1, len(elements) - 1)])
     run("pairs of atoms", ("smoothness",), lambda: sanity.smoothness(candidate, common))
-    run("pairs of atoms", ("fused_pairs",), lambda: sanity.fused_pairs(candidate, elements))
+    run("pairs of atoms", ("fused_pairs",), lambda: sanity.fused_pairs(candidate, reference, elements))
     run("pairs of atoms", ("dimers",), lambda: molecules.dimers(candidate, reference, elements, config.physics_pairs))
 
 

@@ -106,7 +106,7 @@ def locality(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 
 
 def smoothness(candidate: Any, numbers: Sequence[int]) -> list[Row]:
-    """Two atoms are pulled apart in small steps past any cutoff: the largest kink of the force, found by third differences.
+    """Two atoms are pulled apart in small steps past any cutoff: the largest kink of the force, by third differences.
 
     A step of the energy that the force does not account for counts as a kink too, over a length of 0.1 Å.
     """
@@ -120,16 +120,26 @@ def smoothness(candidate: Any, numbers: Sequence[int]) -> list[Row]:
     return [Row("smoothness", measured, why=f"largest at {at:.2f} Å")]
 
 
-def fused_pairs(candidate: Any, elements: Sequence[int]) -> list[Row]:
-    """Pairs of atoms pushed together to 0.5, 0.6 and 0.7 of the sum of covalent radii: how many are not driven apart."""
-    attracted = []
+def fused_pairs(candidate: Any, reference: Any, elements: Sequence[int]) -> list[Row]:
+    """Pairs of atoms pushed together to 0.5, 0.6 and 0.7 of the sum of covalent radii: how many are not driven apart.
+
+    Those that the reference does not drive apart either are named and not counted.
+    """
+    counted, shared = [], []
     for pair in combinations_with_replacement(sorted({int(z) for z in elements}), 2):
         distance = np.array(FUSED) * float(covalent_radii()[list(pair)].sum())
-        _, force = pulled(candidate, pair, distance)
-        if not (force > 0).all():
-            attracted.append(pair)
-    names = [_symbols(pair) for pair in attracted]
-    return [Row("fused_pairs", len(attracted), why=f"not driven apart: {', '.join(names)}" if names else "")]
+        if not (pulled(candidate, pair, distance)[1] > 0).all():
+            (counted if (pulled(reference, pair, distance)[1] > 0).all() else shared).append(_symbols(pair))
+    why = [f"not driven apart: {', '.join(counted)}"] * bool(counted)
+    why += [f"nor by the reference: {', '.join(shared)}"] * bool(shared)
+    return [
+        Row(
+            "fused_pairs",
+            len(counted),
+            {"pairs that it does not drive apart": len(counted) + len(shared)},
+            why="; ".join(why),
+        )
+    ]
 
 
 def endurance(candidate: Any, atoms: Any) -> list[Row]:
@@ -159,7 +169,9 @@ def endurance(candidate: Any, atoms: Any) -> list[Row]:
             odd[name] = large.copy()
             odd[name].set_cell(np.array(large.cell) @ (np.eye(3) + strain), scale_atoms=True)
     failed = [name for name, a in odd.items() if not _finite(of(a, candidate))]
-    return [Row("endurance", len(failed), why=f"no finite answer: {', '.join(failed)}" if failed else f"{len(odd)} structures")]
+    return [
+        Row("endurance", len(failed), why=f"no finite answer: {', '.join(failed)}" if failed else f"{len(odd)} structures")
+    ]
 
 
 def _finite(atoms: Any) -> bool:

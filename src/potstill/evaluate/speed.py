@@ -30,9 +30,7 @@ def compare_speed(
     return [_compare(student, teacher, name, structures, repeats) for name, structures in systems]
 
 
-def _compare(
-    student: Model, teacher: Teacher, name: str, structures: Sequence[Structure], repeats: int
-) -> dict[str, Any]:
+def _compare(student: Model, teacher: Teacher, name: str, structures: Sequence[Structure], repeats: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {"student": [], "teacher": []}
     for repeat in range(repeats + 1):
         for who, model in (("student", student), ("teacher", teacher)):

@@ -130,7 +130,9 @@ def compare(
         rows = measure(*calculators, structures, config, seed=seed, on_step=on_step)
         report["physics"] = [row.report() for row in rows]
         on_step("speed beside the teacher")
-        report["speed"] = compare_speed(student, teacher(), _speed_systems(systems, structures), repeats=config.speed_repeats)
+        report["speed"] = compare_speed(
+            student, teacher(), _speed_systems(systems, structures), repeats=config.speed_repeats
+        )
     report["findings"] = [asdict(finding) for finding in judge(report, config)]
     return Evaluation(report, comparison, trajectories)
 
