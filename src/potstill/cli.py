@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, get_args
 import typer
 
 from potstill.cli_dataset import dataset_app
+from potstill.cli_evaluate import evaluate
 from potstill.cli_setup import setup
 from potstill.errors import InputError, PotstillError
 
@@ -41,6 +42,7 @@ student_app = typer.Typer(name="student", help="About the student of a config.",
 app.add_typer(student_app)
 app.add_typer(dataset_app)
 app.command()(setup)
+app.command()(evaluate)
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML config; print one with 'potstill template'.")]
 Fallback = Annotated[
@@ -188,7 +190,7 @@ def generate(
 @app.command()
 def label(run: RunArgument) -> None:
     """Label the structures of a run and write its dataset.h5."""
-    _one_stage(run, "label")
+    one_stage(run, "label")
 
 
 @app.command()
@@ -200,7 +202,7 @@ def audit(
 ) -> None:
     """GO or NO-GO (exit 3) on a run or on a file of your own."""
     if data.is_dir():
-        _one_stage(data, "audit")
+        one_stage(data, "audit")
     else:
         from potstill.audit.files import audit_file, read_gates
 
@@ -217,13 +219,7 @@ def audit(
 @app.command()
 def train(run: RunArgument) -> None:
     """Train the student of a run whose audit said GO."""
-    _one_stage(run, "train")
-
-
-@app.command()
-def evaluate(run: RunArgument) -> None:
-    """Hold the student of a run against its teacher."""
-    _one_stage(run, "evaluate")
+    one_stage(run, "train")
 
 
 @app.command()
@@ -235,7 +231,7 @@ def deploy(
     ] = None,
 ) -> None:
     """Export the student of a run: ase, lammps, openmm, torchsim, metatomic, ipi, pt2."""
-    _one_stage(run, "deploy", formats=_formats(to))
+    one_stage(run, "deploy", formats=_formats(to))
     for name in to or ():
         typer.echo(str(run / "deploy" / name))
 
@@ -328,7 +324,8 @@ def _formats(names: list[str] | None) -> tuple[str, ...]:
     return tuple(names or ())
 
 
-def _one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
+def one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
+    """One stage of a run that is there, done again."""
     from potstill.run_folder import RunFolder
 
     run = RunFolder(folder)

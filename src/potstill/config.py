@@ -10,7 +10,7 @@ import functools
 import operator
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
@@ -96,6 +96,9 @@ if TYPE_CHECKING:
 else:
     AnySource = Annotated[functools.reduce(operator.or_, SOURCES.values()), Field(discriminator="source")]
     AnyTeacher = Annotated[functools.reduce(operator.or_, TEACHERS.values()), Field(discriminator="name")]
+
+
+AnySection = TypeVar("AnySection", bound="Section")
 
 
 class Section(BaseModel):
@@ -362,6 +365,43 @@ class EvaluateConfig(Section):
     ] = 1 / 3
     max_force_error_ratio_per_source: Annotated[float, Field(gt=0, description="the same for each source by itself")] = 0.5
     speed_repeats: Annotated[int, Field(gt=0, description="timed calls of student and teacher, in turn")] = 5
+    max_force_error_ratio_per_element: Annotated[
+        float, Field(gt=0, description="the same for the element whose forces are worst")
+    ] = 0.7
+    min_atoms_of_judged_element: Annotated[int, Field(ge=1, description="held-out atoms of an element to judge it")] = 20
+    max_force_cosine_gap: Annotated[
+        float, Field(gt=0, description="one less the mean cosine between the forces of student and teacher")
+    ] = 0.15
+    max_softening: Annotated[
+        float, Field(gt=0, description="distance from 1 of the slope of the student's forces on the teacher's")
+    ] = 0.08
+    max_energy_error_ratio: Annotated[
+        float, Field(gt=0, description="largest energy MAE over that of the composition alone")
+    ] = 0.5
+    max_stress_error_ratio: Annotated[float, Field(gt=0, description="largest stress MAE over that of predicting zero")] = (
+        0.5
+    )
+    physics_crystals: Annotated[int, Field(ge=0, description="held-out crystals put through the physics checks")] = 1
+    physics_molecules: Annotated[int, Field(ge=0, description="held-out molecules put through them")] = 1
+    physics_pairs: Annotated[int, Field(ge=0, description="pairs of elements whose atoms are pulled apart by both")] = 10
+    physics_ps: Annotated[float, Field(ge=0, description="length of the dynamics that the teacher runs too")] = 0.15
+    stability_ps: Annotated[float, Field(ge=0, description="length of the student's hot run and of that under pressure")] = (
+        1.0
+    )
+    limits: Annotated[
+        dict[str, Annotated[float, Field(ge=0)]],
+        Field(description="limits of physics checks by name, where others are wanted"),
+    ] = {}
+
+    @field_validator("limits")
+    @classmethod
+    def _refuse_unknown_checks(cls, limits: dict[str, float]) -> dict[str, float]:
+        from potstill.evaluate.gates import GATES
+
+        for name in limits:
+            if name not in GATES:
+                raise ValueError(f"no physics check '{name}'; {nearest(name, GATES)}")
+        return limits
 
 
 DeployFormat = Literal["ase", "lammps", "openmm", "torchsim", "metatomic", "ipi", "pt2"]
@@ -427,6 +467,23 @@ def parse_config(data: dict[str, Any], title: str = "config", folder: Path | Non
     except ValidationError as error:
         raise _input_error(title, error, Config) from None
     return _anchor(config, folder) if folder else config
+
+
+def read_section(path: Path, name: str, section: type[AnySection]) -> AnySection:
+    """One section of a YAML file, whatever other sections it has.
+
+    Raises
+    ------
+    InputError
+        If the file or the section is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return section.model_validate(content[name])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"{path} has no section '{name}' that could be read: {error}") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def parse_teacher(data: dict[str, Any]) -> TeacherOptions:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -22,7 +21,7 @@ from typing import Any
 from potstill import __version__
 from potstill.batches import advice_for_all, batch_configs, claim, join
 from potstill.config import Config
-from potstill.dataset import open_file, sealed
+from potstill.dataset import open_file
 from potstill.errors import InputError, OutOfTimeError, PotstillError
 from potstill.execute import Backend
 from potstill.generate.mix import as_json
@@ -332,6 +331,7 @@ class Pipeline:
 
     def _evaluate(self, seconds: Callable[[], float]) -> None:
         from potstill.deploy.student import load_student
+        from potstill.evaluate.kept import write_evaluation
         from potstill.evaluate.stage import evaluate
         from potstill.report.evaluate import write_evaluate_page
 
@@ -343,8 +343,7 @@ class Pipeline:
             seed=self.config.seed,
             on_step=self.progress.note,
         )
-        with sealed(self.run.json("evaluate")) as temporary:
-            temporary.write_text(json.dumps(_without_nan(evaluation.report), indent=2, ensure_ascii=False), encoding="utf-8")
+        write_evaluation(evaluation, self.run.json("evaluate"), self.run.path / "evaluate_data.npz")
         write_evaluate_page(evaluation, self.run.html("evaluate"))
         for finding in evaluation.report["findings"]:
             if finding["verdict"] != "GO":
@@ -375,15 +374,6 @@ def _figure(finding: dict[str, Any]) -> str:
     if finding["measured"] is None:
         return "did not run" if finding["limit"] is None else f"no finite figure against {finding['limit']:.4g}"
     return f"{finding['measured']:.4g} {finding['unit']} against {finding['limit']:.4g}"
-
-
-def _without_nan(value: Any) -> Any:
-    """The same with None for what is not finite: JSON knows neither NaN nor infinity."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from potstill.stats import Statistics, collect, collect_once
 from potstill.types import Finding, Teacher, Verdict
 
 if TYPE_CHECKING:
-    from potstill.config import AuditConfig
+    from potstill.config import AuditConfig, EvaluateConfig
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def overall_verdict(findings: Sequence[Finding]) -> Verdict:
     return Verdict.GO if findings and all(f.verdict in passed for f in findings) else Verdict.NO_GO
 
 
-def changed_gates(gates: AuditConfig) -> dict[str, dict[str, Any]]:
+def changed_gates(gates: AuditConfig | EvaluateConfig) -> dict[str, dict[str, Any]]:
     """Thresholds that differ from the defaults, with both values."""
     default = type(gates)()
     return {
