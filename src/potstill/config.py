@@ -162,6 +162,9 @@ class LabelConfig(Section):
     max_force_ev_per_angstrom: Annotated[
         float, Field(gt=0, description="a structure with a larger force on any atom is refused")
     ] = 30.0
+    max_stress_ev_per_cubic_angstrom: Annotated[
+        float, Field(gt=0, description="a structure with a larger component of stress is refused; 3 eV/Å^3 is 481 GPa")
+    ] = 3.0
     timeout_seconds_per_structure: Annotated[
         float | None, Field(gt=0, description="a structure that takes the teacher longer is refused; no limit where null")
     ] = 120.0
@@ -235,7 +238,10 @@ class AuditConfig(Section):
     max_force_per_source: Annotated[
         dict[str, Annotated[float, Field(gt=0)]], Field(description="largest force by name of the source, in eV/Å")
     ] = {}
-    max_stress_ev_per_cubic_angstrom: Annotated[float, Field(gt=0, description="largest component of a stress")] = 20.0
+    max_stress_ev_per_cubic_angstrom: Annotated[float, Field(gt=0, description="largest component of a stress")] = 3.0
+    max_stress_per_source: Annotated[
+        dict[str, Annotated[float, Field(gt=0)]], Field(description="largest stress by name of the source, in eV/Å^3")
+    ] = {}
     max_stress_asymmetry_ev_per_cubic_angstrom: Annotated[
         float, Field(gt=0, description="largest difference across the diagonal of a stress")
     ] = 1e-3

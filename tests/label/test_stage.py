@@ -41,6 +41,7 @@ FAULTS = {
     "NaN stress": (lambda s, a: Labels(a.energy, a.forces, np.full((3, 3), np.nan)), "not_finite"),
     "exploding forces": (lambda s, a: Labels(a.energy, np.full((len(s), 3), 1e7), a.stress), "force_limit"),
     "218 eV/Å on one atom": (lambda s, a: Labels(a.energy, np.eye(len(s), 3) * 218.0, a.stress), "force_limit"),
+    "squeezed": (lambda s, a: Labels(a.energy, a.forces, np.diag([0.1, -3.2, 0.0])), "stress_limit"),
     "flat forces": (lambda s, a: Labels(a.energy, a.forces.ravel(), a.stress), "wrong_shape"),
     "an atom too many": (lambda s, a: Labels(a.energy, np.zeros((len(s) + 1, 3)), a.stress), "wrong_shape"),
     "Voigt stress": (lambda s, a: Labels(a.energy, a.forces, np.zeros(6)), "wrong_shape"),
@@ -51,7 +52,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_bad_answer_refuses_its_structure_and_no_other(parents, lj, fault):
     make, reason = FAULTS[fault]
-    answers = ask(Faulty(lj, at(3, make)), parents, 30.0)
+    answers = ask(Faulty(lj, at(3, make)), parents, 30.0, 3.0)
     assert [k for k, a in enumerate(answers) if isinstance(a, Refused)] == [3]
     assert answers[3].reason == reason
     assert answers[3].detail
@@ -96,6 +97,7 @@ class Config:
 
     def __init__(self, teacher: TeacherOptions) -> None:
         self.teacher, self.structures_per_task, self.max_force_ev_per_angstrom = teacher, 10, 30.0
+        self.max_stress_ev_per_cubic_angstrom = 3.0
         self.timeout_seconds_per_structure = 60.0
         self.extra: tuple = ()
         self.committee: tuple = ()

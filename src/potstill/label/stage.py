@@ -8,6 +8,7 @@ its reason and counted; so is a structure on which it hangs or ends its process 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
@@ -134,13 +135,15 @@ def _watched(teacher: Teacher, structures: Sequence[Structure], task: LabelTask)
     promise(len(structures))
     before = asking.set(promise)
     try:
-        answers = ask(teacher, structures, task.max_force)
+        answers = ask(teacher, structures, task.max_force, task.max_stress)
         return add_extras(task.extra, teacher, [_teacher(member) for member in task.committee], structures, answers)
     finally:
         asking.reset(before)
 
 
-def ask(teacher: Teacher, structures: Sequence[Structure], max_force: float) -> list[Labels | Refused]:
+def ask(
+    teacher: Teacher, structures: Sequence[Structure], max_force: float, max_stress: float = math.inf
+) -> list[Labels | Refused]:
     """A teacher's answers, checked at the door: shapes, finite numbers, force limit.
 
     Raises
@@ -160,7 +163,7 @@ def ask(teacher: Teacher, structures: Sequence[Structure], max_force: float) -> 
     return [
         Refused("input_changed", "the teacher changed the structure that it was asked for")
         if _content(structure) != content
-        else _screen(structure, answer, max_force)
+        else _screen(structure, answer, max_force, max_stress)
         for structure, content, answer in zip(structures, before, answers, strict=True)
     ]
 
@@ -170,7 +173,7 @@ def _content(structure: Structure) -> bytes:
     return b"".join(array.tobytes() for array in arrays)
 
 
-def _screen(structure: Structure, answer: Any, max_force: float) -> Labels | Refused:
+def _screen(structure: Structure, answer: Any, max_force: float, max_stress: float) -> Labels | Refused:
     """The answer, or why it is none. Teachers come from outside, so that nothing is taken for granted."""
     if isinstance(answer, Refused):
         return answer
@@ -180,15 +183,23 @@ def _screen(structure: Structure, answer: Any, max_force: float) -> Labels | Ref
     if answer.stress is not None:
         given["stress"] = answer.stress
     arrays = {name: np.asarray(value) for name, value in given.items()}
-    fault = _malformed(structure, arrays)
+    fault = _malformed(structure, arrays) or _beyond(arrays, max_force, max_stress)
     if fault is not None:
         return fault
+    return Labels(float(arrays["energy"]), arrays["forces"], arrays.get("stress"), _extra(structure, answer))
+
+
+def _beyond(arrays: Mapping[str, Array], max_force: float, max_stress: float) -> Refused | None:
+    """Why such numbers are no labels: not finite, or too large."""
     if not all(np.isfinite(array).all() for array in arrays.values()):
         return Refused("not_finite", "energy, forces or stress are not finite")
     largest = float(np.linalg.norm(arrays["forces"], axis=1).max())
     if largest > max_force:
         return Refused("force_limit", f"largest force {largest:.1f} eV/Å > {max_force:g}")
-    return Labels(float(arrays["energy"]), arrays["forces"], arrays.get("stress"), _extra(structure, answer))
+    strongest = float(np.abs(arrays["stress"]).max()) if "stress" in arrays else 0.0
+    if strongest > max_stress:
+        return Refused("stress_limit", f"largest component of stress {strongest:.2f} eV/Å^3 > {max_stress:g}")
+    return None
 
 
 def _extra(structure: Structure, answer: Labels) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ class LabelTask:
     extra: tuple[Extra, ...] = ()
     committee: tuple[TeacherOptions, ...] = ()
     refuse: Refused | None = None
+    max_stress: float = math.inf
 
 
 def tasks_of(config: LabelConfig, structures: Path, folder: Path, *, total: int) -> list[LabelTask]:
@@ -52,6 +54,7 @@ def tasks_of(config: LabelConfig, structures: Path, folder: Path, *, total: int)
             timeout_seconds=config.timeout_seconds_per_structure,
             extra=config.extra,
             committee=config.committee,
+            max_stress=config.max_stress_ev_per_cubic_angstrom,
         )
         alone = one_by_one(task)
         divided = not task.path.exists() and any(single.path.exists() for single in alone)

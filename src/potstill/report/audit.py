@@ -13,16 +13,14 @@ import numpy as np
 from ase.data import chemical_symbols
 from markupsafe import Markup
 
-from potstill.audit.outliers import energy_residuals
+from potstill.audit.outliers import energy_residuals, reference_energies
 from potstill.dataset import Dataset
-from potstill.dataset.statistics import dataset_statistics
-from potstill.errors import DatasetError
 from potstill.generate.geometry import covalent_radii
 from potstill.report import plots
 from potstill.report.distributions import distributions
 from potstill.report.elements import by_source, periodic_table
 from potstill.report.explorer import explorer, script_hash
-from potstill.report.page import figure, readable, worst_first, write_page
+from potstill.report.page import readable, worst_first, write_page
 from potstill.report.pictures import Picture, examples, pointed_at, without
 from potstill.stats import Statistics
 from potstill.types import Array
@@ -64,7 +62,7 @@ def write_audit_page(report: dict[str, Any], stats: Statistics, dataset: Dataset
         map=explorer(report, stats, dataset),
         script_hash=Markup(script_hash()),  # noqa: S704 - base64
         spreads=_spreads(stats, limits),
-        environments=[plot for plot in _environments(dataset) if plot[0] is not None],
+        environments=[plot for plot in _pairs_and_references(stats) if plot[0] is not None],
         limits_shown=any(limits.get(check) for check in ("distances", "force_limits", "stress_limits")),
         worst=worst,
         worst_title="Structures behind the checks that did not pass"
@@ -115,35 +113,24 @@ def _note(check: str, stats: Statistics, k: int) -> str:
     return f"{stats.sources[k]}, {stats.atoms[k]} atoms"
 
 
-def _environments(dataset: Dataset) -> list[tuple[Markup | None, str]]:
-    """What surrounds the atoms, and what an atom of each element is worth; nothing where the file is damaged."""
-    try:
-        found = dataset_statistics(dataset)
-    except DatasetError:
-        return []
-    symbols = sorted({s for counts in found.elements.values() for s in counts}, key=chemical_symbols.index)
-    radii = {symbol: float(covalent_radii()[chemical_symbols.index(symbol)]) for symbol in symbols}
-    scaled = np.full((len(symbols), len(symbols)), np.nan)
-    for pair, shortest in found.shortest_distances.items():
-        a, b = pair.split("-")
-        at = symbols.index(a), symbols.index(b)
-        scaled[at] = scaled[at[::-1]] = shortest.angstrom / (radii[a] + radii[b])
-    neighbors, references = found.neighbors, found.reference_energies
-    named = [s for s in symbols if s in references]
-    left = found.energy_residual_rms
+def _pairs_and_references(stats: Statistics) -> list[tuple[Markup | None, str]]:
+    """How near two elements come to each other, and what an atom of each is worth."""
+    elements = sorted(stats.element_counts)
+    radii = covalent_radii()
+    scaled = np.full((len(elements), len(elements)), np.nan)
+    for (a, b), shortest in stats.shortest_distances().items():
+        at = elements.index(a), elements.index(b)
+        scaled[at] = scaled[at[::-1]] = shortest / (radii[a] + radii[b])
+    symbols = [chemical_symbols[z] for z in elements]
+    references = {chemical_symbols[z]: energy for z, energy in reference_energies(stats).items()}
     return [
         (
             plots.matrix(symbols, scaled, "shortest distance / sum of radii"),
             "Shortest distance of each pair of elements, over the sum of their covalent radii; empty beyond 5 Å.",
         ),
         (
-            plots.bars(neighbors.bars, neighbors.edges[0], "atoms within 5 Å") if neighbors else None,
-            "Neighbours of an atom within 5 Å, periodic images included, over all atoms.",
-        ),
-        (
-            plots.columns(named, [references[s] for s in named], "eV"),
-            "Reference energy of each element: least squares of the energies on the compositions."
-            + (f" They leave {figure(left)} eV/atom (rms)." if left is not None else ""),
+            plots.columns(list(references), list(references.values()), "eV"),
+            "Reference energy of each element: least squares of the energies on the compositions, outliers held back.",
         ),
     ]
 
@@ -171,6 +158,7 @@ def _spreads(stats: Statistics, limits: Mapping[str, float | None]) -> list[Mark
         ("stress", gpa * stats.largest_stress, "GPa", "Largest component of the stress", True, _times(gpa, stress_limit)),
         ("", gpa * stats.pressure, "GPa", "Pressure; positive is compressed", False, None),
         ("volume", stats.volume_per_atom, "Å³/atom", "Volume", False, None),
+        ("", stats.neighbors, "atoms", "Atoms within 5 Å of an atom, on average", True, None),
     ]
     found = [
         distributions(

@@ -158,23 +158,6 @@ def lines(
     return _figure(draw, f"{y_label} against {x_label}: {', '.join(kept)}", 340, 250 + 16 * len(kept))
 
 
-def bars(counts: Sequence[int], first: float, label: str) -> Markup | None:
-    """A histogram whose counts are known, of whole numbers from ``first`` on."""
-    if not counts:
-        return None
-    edges = first - 0.5 + np.arange(len(counts) + 1)
-
-    def draw(axes: list[Axes]) -> None:
-        ax = axes[0]
-        ax.stairs(counts, edges, fill=True, color=PALETTE[0], alpha=0.85)
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
-        _plain_ticks(ax, "x", logarithmic=False)
-        ax.set_xlabel(label)
-
-    return _figure(draw, f"Histogram of {label}", 340, 150)
-
-
 def columns(labels: Sequence[str], values: Sequence[float], label: str) -> Markup | None:
     """One horizontal bar for each label."""
     if not labels:
@@ -224,9 +207,7 @@ def matrix(labels: Sequence[str], values: Array, title: str) -> Markup | None:
     return _figure(draw, title, 340, 340)
 
 
-def _figure(
-    draw: Callable[[list[Axes]], None], alt: str, width: int, height: int, rows: int = 1, *, sharex: bool = False
-) -> Markup:
+def _figure(draw: Callable[[list[Axes]], None], alt: str, width: int, height: int) -> Markup:
     """Run ``draw`` on the axes of a new figure of that many pixels and take the SVG."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -235,7 +216,7 @@ def _figure(
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has a font for it
         made = Figure(figsize=(width / 72, height / 72), dpi=144, layout="constrained")
-        draw(list(made.subplots(rows, 1, squeeze=False, sharex=sharex)[:, 0]))
+        draw([made.subplots()])
         file = io.StringIO()
         made.savefig(file, format="svg", transparent=True, metadata=nothing)
     return inline(file.getvalue(), alt)
