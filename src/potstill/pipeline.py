@@ -24,7 +24,7 @@ from potstill.config import Config
 from potstill.dataset import open_file
 from potstill.errors import InputError, OutOfTimeError, PotstillError
 from potstill.execute import Backend
-from potstill.generate.mix import MIX_FILE, as_json, read_mix
+from potstill.generate.mix import as_json
 from potstill.progress import Progress
 from potstill.registry import nearest
 from potstill.run_folder import STAGES, RunFolder
