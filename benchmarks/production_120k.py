@@ -5,7 +5,7 @@
 Time, memory, sizes, and whether both are the same. The first run is left alone and uses local workers. The second uses
 Parsl and is killed (SIGKILL) at random moments: the driver, Parsl's manager and a worker in turn; after the driver's end it
 is started again with ``--resume``. Both go through ``potstill run --last audit``. Then both datasets are compared with their
-checksums and with each other, and every process that the second run ever had must be gone. Memory is that of anonymous pages,
+checksums and with each other, and every process of the second run must be gone. Memory is that of anonymous pages,
 of the driver and of all processes together, looked at every half second; files that are mapped do not count. Results in
 ``results/production_120k.json``, for sizes other than 120,000 with the size in the name.
 """

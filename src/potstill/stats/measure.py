@@ -140,6 +140,7 @@ def _chemistry(numbers: Array, positions: Array, metadata: dict[str, Any]) -> Ro
         stated = np.bincount(np.array(facts.heavy, np.int64), minlength=256)
         differ = np.abs(found - stated)
         differ[HYDROGEN] = max(0, int(found[HYDROGEN]) - facts.hydrogens)
+        row["carbon_deficit"] = np.nan  # the SMILES says more of hydrogens than lengths of bonds do (CO2 has none)
         row["missing_hydrogens"] = max(0, facts.hydrogens - int(found[HYDROGEN]))
         row["foreign_atoms"] = int(differ.sum())
         row["charge"] = facts.charge

@@ -47,7 +47,7 @@ class Statistics:
     molecule, atom_pair
         (S,) bool: not periodic; two atoms of the source ``dimers`` or copies of them.
     carbon_deficit
-        (S,) mean valence that a molecule's carbons lack, by the lengths of their bonds.
+        (S,) mean valence that the carbons of a molecule without a SMILES lack, by the lengths of their bonds.
     overbonded
         (S,) atoms of a molecule with more bonds than their element has.
     missing_hydrogens, foreign_atoms, charge, pieces
