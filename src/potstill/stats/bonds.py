@@ -119,7 +119,8 @@ def lacks_hydrogen(structure: Structure) -> bool:
     A molecule without carbon and without SMILES cannot be judged and passes. A triple bond that is stretched by 0.15 Å looks
     like a double bond that lacks two hydrogens: where there are several geometries of one molecule, judge them together.
     """
-    facts = facts_of(str(structure.generator_metadata.get("smiles", "")))
+    smiles = structure.generator_metadata.get("smiles")
+    facts = facts_of(str(smiles)) if smiles else None
     if facts is not None:
         if int((structure.atomic_numbers == HYDROGEN).sum()) < facts.hydrogens:
             return True
