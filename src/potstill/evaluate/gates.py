@@ -93,7 +93,7 @@ def judge(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
 def _error_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
     """Softening, direction of forces, energy and stress; of reports that have them."""
     found = []
-    forces, energy, stress = report["forces"], report["energy"], report.get("stress", {})
+    forces, energy, stress = report["forces"], report.get("energy", {}), report.get("stress", {})
     if forces.get("slope") is not None:
         why = f"student's forces are {forces['slope']:.3f} times the teacher's in the mean"
         found.append(
@@ -139,7 +139,7 @@ def _physics_gate(rows: list[Mapping[str, Any]], config: EvaluateConfig) -> Find
     worst = max(rows, key=lambda row: float("inf") if row["measured"] is None else row["measured"])
     measured = float("inf") if worst["measured"] is None else worst["measured"]
     why = "; ".join(x for x in (gate.says, worst["system"], worst["why"]) if x)
-    return at_most(check, measured, limit, gate.unit, why, [row["system"] for row in rows])
+    return at_most(check, measured, limit, gate.unit, why)
 
 
 def _by_check(rows: list[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

@@ -1,8 +1,8 @@
 """Atoms in motion: what a thermostat finds with either model, and whether the candidate holds out heat and pressure.
 
-Enter candidate and reference as ASE calculators and a structure, leave rows with Wasserstein distances between
-distributions. Short runs are noisy: the candidate runs a second time with other random numbers, and the distance between its own two runs
-is taken off.
+Enter candidate and reference as ASE calculators and a structure, leave rows with Wasserstein distances of distributions.
+Short runs are noisy: the candidate runs a second time with other random numbers, and the distance between its own two
+runs is taken off.
 """
 
 from __future__ import annotations

@@ -145,8 +145,8 @@ def fused_pairs(candidate: Any, reference: Any, elements: Sequence[int]) -> list
 def endurance(candidate: Any, atoms: Any) -> list[Row]:
     """Odd structures with an answer that must be finite: how many have none.
 
-    A crystal of about 200 atoms stretched, compressed and sheared by 50 %; one atom alone and alone in a large cell; two atoms
-    beyond any cutoff; the atoms in vacuum as a cluster.
+    A crystal of about 200 atoms stretched, compressed and sheared by 50 %; one atom alone and alone in a large cell; two
+    atoms beyond any cutoff; the atoms in vacuum as a cluster.
     """
     from ase import Atoms
 

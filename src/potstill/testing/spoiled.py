@@ -1,0 +1,225 @@
+"""Spoiled students: a good ASE calculator with one thing wrong, and the checks of the evaluation that must fail for it.
+
+Enters any calculator, leaves one that answers like it but for its fault. Use them to find out what an evaluation of your own
+would miss::
+
+    for spoiled in SPOILED:
+        candidate = spoiled.make(EMT())
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress as to_voigt
+from ase.stress import voigt_6_to_full_3x3_stress as to_tensor
+
+from potstill.neighbors import find_neighbors
+from potstill.types import Array
+
+Answer = dict[str, Any]
+Spoil = Callable[[Answer, Any, Any], None]
+
+KINK_ANGSTROM = 4.0
+
+
+class SpoiledCalculator(Calculator):
+    """A calculator whose answers are changed before they are given.
+
+    Parameters
+    ----------
+    good
+        ASE calculator that is asked.
+    spoil
+        Changes ``energy``, ``forces`` and ``stress`` ((3, 3), where periodic) of its answer in place, given the
+        answer, the atoms and the good calculator.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 - ASE's own interface
+
+    def __init__(self, good: Any, spoil: Spoil) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.good = good
+        self.spoil = spoil
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)) -> None:
+        """Ask the good one, and spoil what it says."""
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        answer = asked(self.good, atoms)
+        self.spoil(answer, atoms, self.good)
+        self.results = {"energy": answer["energy"], "free_energy": answer["energy"], "forces": answer["forces"]}
+        if "stress" in answer:
+            self.results["stress"] = to_voigt(answer["stress"])
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """One way for a student to be wrong.
+
+    Parameters
+    ----------
+    name
+        Of the fault.
+    says
+        What is wrong, with its size.
+    checks
+        Those that must fail, and no others.
+    spoil
+        Changes an answer.
+    """
+
+    name: str
+    says: str
+    checks: frozenset[str]
+    spoil: Spoil
+
+    def make(self, good: Any) -> SpoiledCalculator:
+        """The spoiled calculator of a good one."""
+        return SpoiledCalculator(good, self.spoil)
+
+
+SPOILED: list[Spoiled] = []
+
+
+def spoiled(says: str, *checks: str) -> Callable[[Spoil], Spoil]:
+    """Register a function as the fault of its name."""
+
+    def register(spoil: Spoil) -> Spoil:
+        SPOILED.append(Spoiled(spoil.__name__, says, frozenset(checks), spoil))
+        return spoil
+
+    return register
+
+
+def asked(good: Any, atoms: Any) -> Answer:
+    """Energy, forces and, where periodic, the stress of a good calculator."""
+    copy = atoms.copy()
+    copy.calc = good
+    answer: Answer = {"energy": copy.get_potential_energy(), "forces": np.array(copy.get_forces(), float)}
+    if atoms.pbc.all():
+        answer["stress"] = to_tensor(copy.get_stress())
+    return answer
+
+
+def add_pair_energy(
+    answer: Answer, atoms: Any, cutoff_angstrom: float, slope: Callable[[Array], tuple[Array, Array]]
+) -> None:
+    """Add a pair potential with its forces and stress; ``slope`` gives its energy and derivative at distances."""
+    cell, positions = np.array(atoms.cell), atoms.positions
+    near = find_neighbors(positions, cell, atoms.pbc, cutoff_angstrom)
+    energy, derivative = slope(near.distance)
+    i, j = near.edge_index
+    vectors = positions[j] + near.edge_shift @ cell - positions[i]
+    pulls = (derivative / near.distance)[:, None] * vectors  # on i, towards j, where the derivative is positive
+    np.add.at(answer["forces"], i, pulls)
+    answer["energy"] += energy.sum() / 2
+    if "stress" in answer:
+        answer["stress"] += vectors.T @ pulls / (2 * atoms.get_volume())
+
+
+@spoiled("Gaussian noise of 0.1 eV/Å on every force, another with every geometry")
+def noisy(answer: Answer, atoms: Any, _good: Any) -> None:
+    answer["forces"] += _noise(atoms).normal(0.0, 0.1, answer["forces"].shape)
+
+
+@spoiled("energy, forces and stress are 0.9 of what they should be")
+def softened(answer: Answer, _atoms: Any, _good: Any) -> None:
+    for name in answer:
+        answer[name] = 0.9 * answer[name]
+
+
+@spoiled("the stress has the sign of a pressure")
+def wrong_stress_sign(answer: Answer, _atoms: Any, _good: Any) -> None:
+    if "stress" in answer:
+        answer["stress"] = -answer["stress"]
+
+
+@spoiled("the stress is in GPa")
+def stress_in_gpa(answer: Answer, _atoms: Any, _good: Any) -> None:
+    if "stress" in answer:
+        answer["stress"] = 160.2 * answer["stress"]
+
+
+@spoiled("a pair force of 0.05 eV/Å ends at 4 Å without going to zero")
+def kink_at_the_cutoff(answer: Answer, atoms: Any, _good: Any) -> None:
+    add_pair_energy(answer, atoms, KINK_ANGSTROM, lambda r: (0.05 * (r - KINK_ANGSTROM), np.full(len(r), 0.05)))
+
+
+@spoiled("each atom is driven around the centre of mass, or along a lattice of vortices, by up to 0.1 eV/Å")
+def not_conservative(answer: Answer, atoms: Any, _good: Any) -> None:
+    near = find_neighbors(atoms.positions, np.array(atoms.cell), atoms.pbc, 3.2)
+    i, j = near.edge_index
+    vectors = atoms.positions[j] + near.edge_shift @ np.array(atoms.cell) - atoms.positions[i]
+    weights = np.maximum(0.0, 1 - (near.distance / 3.2) ** 2) ** 2
+    pull = np.zeros_like(answer["forces"])
+    np.add.at(pull, i, weights[:, None] * vectors)
+    answer["forces"] += 0.3 * pull * np.where(atoms.numbers % 2 == 0, 1.0, 2.0)[:, None]
+
+
+@spoiled("every atom of the second element is taken for the first")
+def blind_to_one_element(answer: Answer, atoms: Any, good: Any) -> None:
+    seen = atoms.copy()
+    seen.numbers[seen.numbers == BLIND_TO] = TAKEN_FOR
+    answer.update(asked(good, seen))
+
+
+BLIND_TO, TAKEN_FOR = 79, 29  # gold, copper
+
+
+@spoiled("energy grows by 1 meV times the square of the number of atoms")
+def not_extensive(answer: Answer, atoms: Any, _good: Any) -> None:
+    answer["energy"] += 1e-3 * len(atoms) ** 2
+
+
+@spoiled("energy is 0.2 eV per atom too high, all derivatives are right")
+def shifted_energy(answer: Answer, atoms: Any, _good: Any) -> None:
+    answer["energy"] += 0.2 * len(atoms)
+
+
+@spoiled("a wind of 0.1 eV/Å along the third axis, which turns with nothing")
+def wind(answer: Answer, _atoms: Any, _good: Any) -> None:
+    answer["forces"] += [0.0, 0.0, 0.1]
+
+
+@spoiled("below 0.75 of the sum of covalent radii atoms attract each other")
+def hole_at_short_range(answer: Answer, atoms: Any, _good: Any) -> None:
+    reach = 1.9
+
+    def well(r: Array) -> tuple[Array, Array]:
+        x = np.maximum(0.0, 1 - r / reach)
+        return -4e4 * x**4, 1.6e5 * x**3 / reach
+
+    add_pair_energy(answer, atoms, reach, well)
+
+
+@spoiled("no finite number for an atom without neighbours within 5 Å")
+def lost_without_neighbors(answer: Answer, atoms: Any, _good: Any) -> None:
+    near = find_neighbors(atoms.positions, np.array(atoms.cell), atoms.pbc, 5.0)
+    if len(np.unique(near.edge_index[0])) < len(atoms):
+        answer["energy"] = np.nan
+
+
+@spoiled("the answer is that for the atoms before, where there are as many")
+def one_call_late(answer: Answer, atoms: Any, good: Any) -> None:
+    before = getattr(good, "before", None)
+    good.before = dict(answer)
+    if before is not None and len(before["forces"]) == len(atoms) and ("stress" in before) == ("stress" in answer):
+        answer.update(before)
+
+
+@spoiled("atoms feel the centre of mass, however far it is")
+def not_local(answer: Answer, atoms: Any, _good: Any) -> None:
+    heights = atoms.positions[:, 2]
+    answer["energy"] += 0.02 * (heights - heights.mean()) @ (heights - heights.mean())
+    answer["forces"][:, 2] -= 0.04 * (heights - heights.mean())
+
+
+def _noise(atoms: Any) -> np.random.Generator:
+    """Random numbers that are the same for the same atoms at the same places."""
+    digest = hashlib.sha256(atoms.positions.tobytes() + np.array(atoms.cell).tobytes() + atoms.numbers.tobytes()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
