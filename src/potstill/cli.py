@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,8 +144,14 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long run.")] = False,
     fallback: Fallback = False,
+    hours: Annotated[
+        float | None,
+        typer.Option("--hours", min=0.0, help="Stop after this time with a dataset of what is labelled (exit code 124)."),
+    ] = None,
+    last: Annotated[str, typer.Option("--last", help="Stage to end with, such as audit.")] = "deploy",
 ) -> None:
     """All stages in order; with --resume also after a kill."""
+    from potstill.errors import OutOfTimeError
     from potstill.plan import ask_before_long_run, missing_pieces, settle
 
     checked = _load(config)
@@ -152,10 +159,16 @@ def run(
     missing = missing_pieces(settled)
     if missing:
         raise InputError("this config cannot run here:\n" + "\n".join(f"  {m}" for m in missing))
-    with _pipeline(checked, out, resume=resume, fallback=fallback) as pipeline:
-        if not yes and pipeline.run.stage("label")["state"] != "done":
+    with _pipeline(checked, out, resume=resume, fallback=fallback, hours=hours) as pipeline:
+        pipeline.require_name(last)
+        if not yes and pipeline.run.stage("train")["state"] == "waiting":
             ask_before_long_run(settled)
-        pipeline.all_stages()
+        try:
+            pipeline.all_stages(last)
+        except OutOfTimeError:
+            if pipeline.run.dataset.exists():
+                _say(f"labelled so far: {pipeline.run.dataset}")
+            raise
         typer.echo(f"report: {pipeline.run.report}")
 
 
@@ -167,6 +180,8 @@ def generate(
 ) -> None:
     """Make the structures of a config."""
     checked = _load(config)
+    if checked.batches:
+        raise InputError(f"{config} works in batches, each of which is generated, labelled and judged: use 'potstill run'")
     with _pipeline(checked, out, resume=True, fallback=fallback) as pipeline:
         pipeline.stage("generate")
         typer.echo(str(pipeline.run.structures))
@@ -329,7 +344,9 @@ def one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
 
 
 @contextmanager
-def _pipeline(config: Config, folder: Path, *, resume: bool, fallback: bool = False) -> Iterator[Pipeline]:
+def _pipeline(
+    config: Config, folder: Path, *, resume: bool, fallback: bool = False, hours: float | None = None
+) -> Iterator[Pipeline]:
     """A claimed run folder with its logs; a failure leaves its traceback in ``error.log``."""
     from potstill.config import dump_config
     from potstill.monitor import monitored
@@ -341,7 +358,8 @@ def _pipeline(config: Config, folder: Path, *, resume: bool, fallback: bool = Fa
     with run.locked():
         run.begin(dump_config(config), config.seed, resume=resume)
         with _logging(folder), monitored(run, config):
-            pipeline = Pipeline(config, run, Progress(), fallback=fallback)
+            until = None if hours is None else time.monotonic() + 3600 * hours
+            pipeline = Pipeline(config, run, Progress(), fallback=fallback, until=until)
             try:
                 yield pipeline
             except PotstillError:

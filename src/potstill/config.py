@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
@@ -106,6 +107,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _refuse_unknown_symbols(symbols: Iterable[str]) -> None:
+    from ase.data import chemical_symbols
+
+    unknown = [s for s in symbols if s not in chemical_symbols[1:]]
+    if unknown:
+        raise ValueError(f"not a chemical symbol: {', '.join(unknown)}")
+
+
 class GenerateConfig(Section):
     """Section ``generate``: which structures, from where."""
 
@@ -122,15 +131,15 @@ class GenerateConfig(Section):
         float,
         Field(ge=0, lt=1, description="share of the candidates made of common elements that each source turns away"),
     ] = 0.0
+    after: Annotated[
+        tuple[Path, ...],
+        Field(description="folders of earlier runs: candidates go on where theirs ended, and nothing is made twice"),
+    ] = ()
 
     @field_validator("elements")
     @classmethod
     def _known_elements(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
-        from ase.data import chemical_symbols
-
-        unknown = [s for s in symbols if s not in chemical_symbols[1:]]
-        if unknown:
-            raise ValueError(f"not a chemical symbol: {', '.join(unknown)}")
+        _refuse_unknown_symbols(symbols)
         return symbols
 
     @model_validator(mode="after")
@@ -165,6 +174,9 @@ class LabelConfig(Section):
     max_force_ev_per_angstrom: Annotated[
         float, Field(gt=0, description="a structure with a larger force on any atom is refused")
     ] = 30.0
+    max_stress_ev_per_cubic_angstrom: Annotated[
+        float, Field(gt=0, description="a crystal with a larger component of stress is refused; 1 eV/Å^3 is 160 GPa")
+    ] = 1.0
     timeout_seconds_per_structure: Annotated[
         float | None, Field(gt=0, description="a structure that takes the teacher longer is refused; no limit where null")
     ] = 120.0
@@ -249,7 +261,7 @@ class AuditConfig(Section):
     max_net_force_ev_per_angstrom: Annotated[float, Field(gt=0, description="sum of a structure's forces, per atom")] = 1e-3
     max_net_torque_ev: Annotated[float, Field(gt=0, description="sum of the torques on a molecule, per atom")] = 1e-3
     max_energy_work_ratio: Annotated[
-        float, Field(gt=0, description="energy difference of siblings less the work on the way, over its second-order bound")
+        float, Field(gt=0, description="energy difference of siblings less the work on the way, over its bound")
     ] = 1.5
     max_energy_work_slope: Annotated[
         float, Field(gt=0, description="distance from 1 of the slope of energy differences on that work")
@@ -269,6 +281,9 @@ class AuditConfig(Section):
     min_share_of_asked: Annotated[float, Field(ge=0, le=1, description="labelled / asked for, of each source")] = 0.8
 
 
+Loss = Literal["energy", "forces", "stress", "local_energies", "hessian"]
+
+
 class TrainConfig(Section):
     """Section ``train``: how the student learns."""
 
@@ -283,6 +298,39 @@ class TrainConfig(Section):
     energy_weight: Annotated[float, Field(ge=0, description="of the error of the energy per atom in eV")] = 1.0
     forces_weight: Annotated[float, Field(ge=0, description="of the length of the force error in eV/Å")] = 10.0
     stress_weight: Annotated[float, Field(ge=0, description="of the stress error in eV/Å^3")] = 10.0
+    local_energies_weight: Annotated[
+        float, Field(ge=0, description="of the error of each atom's energy in eV, where label.extra has local_energies")
+    ] = 0.0
+    hessian_weight: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="of the error of the Hessian's products in eV/Å^2, where label.extra has hessian_vector_products",
+        ),
+    ] = 0.0
+    hessian_fraction: Annotated[
+        float, Field(gt=0, le=1, description="share of each step's structures whose Hessian is looked at")
+    ] = 0.25
+    huber_ev_per_angstrom: Annotated[
+        float, Field(ge=0, description="width of Huber's loss of a force error: below it, errors count by their square")
+    ] = 0.0
+    force_scale_ev_per_angstrom: Annotated[
+        float | None, Field(gt=0, description="force whose error counts half; all count the same where null")
+    ] = None
+    source_weights: Annotated[
+        dict[str, Annotated[float, Field(ge=0)]], Field(description="of all losses, by name of the source; 1 for the others")
+    ] = {}
+    element_weights: Annotated[
+        dict[str, Annotated[float, Field(ge=0)]],
+        Field(description="of what is learnt of each atom, by chemical symbol; 1 for the others"),
+    ] = {}
+    late_weights: Annotated[
+        dict[Loss, Annotated[float, Field(ge=0)]],
+        Field(description="weights of energy, forces, stress, local_energies and hessian at the end, as in {energy: 20}"),
+    ] = {}
+    late_from: Annotated[
+        float, Field(ge=0, lt=1, description="share of the training after which weights move to late_weights")
+    ] = 0.5
     ema_decay: Annotated[float, Field(ge=0, lt=1, description="of the averaged weights that become the student")] = 0.995
     clip_gradient: Annotated[float, Field(gt=0, description="largest norm of the gradient")] = 40.0
     checkpoint_minutes: Annotated[float, Field(ge=0, description="time between checkpoints; one is at each epoch's end")] = (
@@ -292,6 +340,16 @@ class TrainConfig(Section):
     backend: Annotated[
         Backend, Field(description="fused: the C++ kernel, on a CPU; torch: PyTorch; auto: the first if it can be had")
     ] = "auto"
+
+    @field_validator("element_weights")
+    @classmethod
+    def _known_elements(cls, weights: dict[str, float]) -> dict[str, float]:
+        _refuse_unknown_symbols(weights)
+        return weights
+
+    def wants(self, loss: Loss) -> bool:
+        """Whether a loss ever has a weight."""
+        return max(getattr(self, f"{loss}_weight"), self.late_weights.get(loss, 0.0)) > 0
 
 
 class EvaluateConfig(Section):
@@ -361,6 +419,10 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, description="of every random number")] = 1
     workers: Annotated[int, Field(ge=0, description="processes for generate and label; 0 means every core")] = 0
+    batches: Annotated[
+        tuple[Annotated[int, Field(gt=0)], ...],
+        Field(max_length=99, description="sizes of batches to each other, as [1, 2, 2, 1]; empty for a run in one piece"),
+    ] = ()
     execute: Annotated[Local | Parsl, Field(discriminator="backend", description="where generate and label run")] = Local()
     generate: GenerateConfig
     label: LabelConfig = LabelConfig()
@@ -370,6 +432,14 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     deploy: DeployConfig = DeployConfig()
+
+    @model_validator(mode="after")
+    def _learn_what_is_stored(self) -> Config:
+        stored: dict[Loss, Extra] = {"local_energies": "local_energies", "hessian": "hessian_vector_products"}
+        for loss, extra in stored.items():
+            if self.train.wants(loss) and extra not in self.label.extra:
+                raise ValueError(f"train.{loss}_weight needs '{extra}' among label.extra: the teacher is asked for it there")
+        return self
 
 
 def load_config(path: Path) -> Config:
@@ -510,7 +580,8 @@ def _anchor(config: Config, folder: Path) -> Config:
             if not path.exists():
                 raise InputError(f"generate.sources: the source '{source.name}' names {path}, which does not exist")
         sources.append(source.model_copy(update=update))
-    generate = config.generate.model_copy(update={"sources": tuple(sources)})
+    after = tuple((folder / path).resolve() for path in config.generate.after)
+    generate = config.generate.model_copy(update={"sources": tuple(sources), "after": after})
     teacher, *committee = (_anchor_weights(t, folder) for t in (config.label.teacher, *config.label.committee))
     label = config.label.model_copy(update={"teacher": teacher, "committee": tuple(committee)})
     return config.model_copy(update={"generate": generate, "label": label})

@@ -18,6 +18,7 @@ import yaml
 
 from potstill.audit.advice import Advice, advise, mended, rows
 from potstill.audit.checks import CHECKS, Check, Evidence, not_run
+from potstill.audit.process import mix_of
 from potstill.dataset import Dataset, sealed
 from potstill.stats import Statistics, collect, collect_once
 from potstill.types import Finding, Teacher, Verdict
@@ -71,7 +72,7 @@ def audit(
         "findings": [_row(finding) for finding in findings],
         "changed_gates": changed_gates(gates),
         "advice": rows(advise(findings, evidence)),
-        "mix": dataset.attributes.get("mix", ""),
+        "mix": mix.sentence() if (mix := mix_of(dataset)) else "",
         "dataset": str(dataset.path.name),
     }
     return report, stats
