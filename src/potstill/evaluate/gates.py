@@ -64,7 +64,7 @@ GATES: dict[str, Gate] = {
     "adf": Gate(3, "degrees", "the same of angles between neighbours"),
     "vdos": Gate(1, "THz", "the same of the vibrational density of states"),
     "pressure": Gate(1, "GPa", "the same of the pressure"),
-    "nvt": Gate(25, "%", "hot run: mean temperature off the thermostat's; not finite where two atoms fused"),
+    "nvt": Gate(25, "%", "hot run: mean temperature off the thermostat's, beyond chance; not finite where two atoms fused"),
     "npt": Gate(10, "%", "change of the volume at no pressure"),
 }
 
