@@ -1,10 +1,10 @@
-import numpy as np
 import pytest
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
 from potstill.config import EvaluateConfig
 from potstill.evaluate.model import TeacherModel
+from potstill.evaluate.pair import composition_baseline
 from potstill.evaluate.stage import Evaluation, compare
 from potstill.label import load_teacher
 from potstill.label.teacher import AseTeacher
@@ -44,9 +44,8 @@ def beside_emt(alloys):
 
     def evaluation(make=EMT, config=SHORT) -> Evaluation:
         fingerprint = {"name": "candidate", "version": "1", "weights": "none", "dtype": "float64"}
-        baseline = np.full(len(alloys), np.mean([s.labels.energy / len(s) for s in alloys]))
         candidate = TeacherModel(AseTeacher(make, fingerprint))
         emt = load_teacher("emt")
-        return compare(candidate, alloys, baseline, config, teacher=lambda: emt, seed=1)
+        return compare(candidate, alloys, composition_baseline(alloys), config, teacher=lambda: emt, seed=1)
 
     return evaluation

@@ -40,7 +40,7 @@ GATES: dict[str, Gate] = {
     "systems": Gate(0, "systems", "systems wanted for the checks of physics that none of those tried could be relaxed to"),
     "force_slope": Gate(0.03, _OF_LARGEST, "forces against central differences of the energy"),
     "stress_slope": Gate(0.03, "of the largest, or of 1 eV", "stress times volume against differences under strain"),
-    "closed_loop": Gate(0.01, "of the work on the way", "work along a closed loop through all coordinates"),
+    "closed_loop": Gate(2e-3, "of the work on the way", "work along a closed loop through all coordinates"),
     "invariance": Gate(1e-3, _OF_LARGEST, "change of the forces by rotation, translation and order of the atoms"),
     "extensivity": Gate(0.1, "meV/atom", "energy per atom of one cell against two, of one molecule against two far apart"),
     "locality": Gate(0.02, "of the change of forces", "what is felt beyond 12 Å of a moved atom"),

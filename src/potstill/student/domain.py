@@ -1,6 +1,6 @@
 """Where a student is at home: the distances and neighbourhoods that it was trained on, and what lies far outside them.
 
-Enters the training records, leaves a few numbers for the student's ``config.json``; or a structure, and what is foreign in it.
+Enters the training records, leaves a few numbers for ``config.json``; or a structure, and what is foreign in it.
 Elements that it was not trained on are refused long before. What is inside may still be predicted badly: that is a matter
 of errors and of the student's own uncertainty.
 """

@@ -25,7 +25,7 @@ from potstill.types import Array
 Answer = dict[str, Any]
 Spoil = Callable[[Answer, Any, Any], None]
 
-KINK_ANGSTROM = 4.0
+COPPER, GOLD = 29, 79  # the faults that are about one element are about these
 
 
 class SpoiledCalculator(Calculator):
@@ -145,12 +145,18 @@ def stress_in_gpa(answer: Answer, _atoms: Any, _good: Any) -> None:
         answer["stress"] = 160.2 * answer["stress"]
 
 
-@spoiled("a pair force of 0.05 eV/Å ends at 4 Å without going to zero")
+@spoiled("a pair force grows to 0.05 eV/Å between 3.9 and 4.1 Å, where it is cut off")
 def kink_at_the_cutoff(answer: Answer, atoms: Any, _good: Any) -> None:
-    add_pair_energy(answer, atoms, KINK_ANGSTROM, lambda r: (0.05 * (r - KINK_ANGSTROM), np.full(len(r), 0.05)))
+    start, end = 3.9, 4.1
+
+    def tail(r: Array) -> tuple[Array, Array]:
+        x = np.maximum(0.0, r - start) / (end - start)
+        return 0.05 * (end - start) * (x**2 - 1) / 2, 0.05 * x
+
+    add_pair_energy(answer, atoms, end, tail)
 
 
-@spoiled("each atom is driven around the centre of mass, or along a lattice of vortices, by up to 0.1 eV/Å")
+@spoiled("gold pulls its neighbours half as much as they pull it: actio is not reactio")
 def not_conservative(answer: Answer, atoms: Any, _good: Any) -> None:
     near = find_neighbors(atoms.positions, np.array(atoms.cell), atoms.pbc, 3.2)
     i, j = near.edge_index
@@ -158,17 +164,19 @@ def not_conservative(answer: Answer, atoms: Any, _good: Any) -> None:
     weights = np.maximum(0.0, 1 - (near.distance / 3.2) ** 2) ** 2
     pull = np.zeros_like(answer["forces"])
     np.add.at(pull, i, weights[:, None] * vectors)
-    answer["forces"] += 0.3 * pull * np.where(atoms.numbers % 2 == 0, 1.0, 2.0)[:, None]
+    answer["forces"] += 0.3 * pull * np.where(atoms.numbers == GOLD, 2.0, 1.0)[:, None]
 
 
-@spoiled("every atom of the second element is taken for the first")
-def blind_to_one_element(answer: Answer, atoms: Any, good: Any) -> None:
+@spoiled("gold feels no force")
+def blind_to_one_element(answer: Answer, atoms: Any, _good: Any) -> None:
+    answer["forces"][atoms.numbers == GOLD] = 0.0
+
+
+@spoiled("gold is taken for copper")
+def one_element_for_another(answer: Answer, atoms: Any, good: Any) -> None:
     seen = atoms.copy()
-    seen.numbers[seen.numbers == BLIND_TO] = TAKEN_FOR
+    seen.numbers[seen.numbers == GOLD] = COPPER
     answer.update(asked(good, seen))
-
-
-BLIND_TO, TAKEN_FOR = 79, 29  # gold, copper
 
 
 @spoiled("energy grows by 1 meV times the square of the number of atoms")
@@ -176,9 +184,9 @@ def not_extensive(answer: Answer, atoms: Any, _good: Any) -> None:
     answer["energy"] += 1e-3 * len(atoms) ** 2
 
 
-@spoiled("energy is 0.2 eV per atom too high, all derivatives are right")
+@spoiled("energy is 0.2 eV per atom of gold too high, all derivatives are right")
 def shifted_energy(answer: Answer, atoms: Any, _good: Any) -> None:
-    answer["energy"] += 0.2 * len(atoms)
+    answer["energy"] += 0.2 * (atoms.numbers == GOLD).sum()
 
 
 @spoiled("a wind of 0.1 eV/Å along the third axis, which turns with nothing")
@@ -210,13 +218,6 @@ def one_call_late(answer: Answer, atoms: Any, good: Any) -> None:
     good.before = dict(answer)
     if before is not None and len(before["forces"]) == len(atoms) and ("stress" in before) == ("stress" in answer):
         answer.update(before)
-
-
-@spoiled("atoms feel the centre of mass, however far it is")
-def not_local(answer: Answer, atoms: Any, _good: Any) -> None:
-    heights = atoms.positions[:, 2]
-    answer["energy"] += 0.02 * (heights - heights.mean()) @ (heights - heights.mean())
-    answer["forces"][:, 2] -= 0.04 * (heights - heights.mean())
 
 
 def _noise(atoms: Any) -> np.random.Generator:
