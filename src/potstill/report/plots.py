@@ -159,9 +159,9 @@ def paired_bars(
         height = 0.36 if compact else 0.26
         ax.barh(rows + height / 2, first, height, color=PALETTE[0], label=names[0])
         ax.barh(rows - height / 2, second, height, color=PALETTE[7], alpha=0.55, label=names[1])
-        if logarithmic:
+        if logarithmic and (ends > 0).any():
             ax.set_xscale("log")
-            ax.set_xlim(ends.min() / 2, ends.max() * 1.3)
+            ax.set_xlim(ends[ends > 0].min() / 2, ends.max() * 1.3)
         ax.set_ylim(-0.6, len(labels) - 0.3)
         ax.tick_params(axis="y", length=0)
         if compact:
@@ -171,7 +171,7 @@ def paired_bars(
             for row, text in zip(rows, labels, strict=True):
                 spot = ax.get_yaxis_transform()
                 ax.text(0.01, row + 0.3, _clip(text, 48), transform=spot, va="bottom")
-        _plain_ticks(ax, "x", logarithmic=logarithmic)
+        _plain_ticks(ax, "x", logarithmic=logarithmic and bool((ends > 0).any()))
         ax.set_xlabel(label)
         ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, borderaxespad=0)
 
