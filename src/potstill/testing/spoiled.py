@@ -122,30 +122,40 @@ def add_pair_energy(
         answer["stress"] += vectors.T @ pulls / (2 * atoms.get_volume())
 
 
-@spoiled("Gaussian noise of 0.1 eV/Å on every force, another with every geometry")
+@spoiled(
+    "Gaussian noise of 0.1 eV/Å on every force, another with every geometry",
+    "closed_loop",
+    "dimers",
+    "force_slope",
+    "invariance",
+    "locality",
+    "phonons",
+    "smoothness",
+    "vibrations",
+)
 def noisy(answer: Answer, atoms: Any, _good: Any) -> None:
     answer["forces"] += _noise(atoms).normal(0.0, 0.1, answer["forces"].shape)
 
 
-@spoiled("energy, forces and stress are 0.9 of what they should be")
+@spoiled("energy, forces and stress are 0.9 of what they should be", "softening")
 def softened(answer: Answer, _atoms: Any, _good: Any) -> None:
     for name in answer:
         answer[name] = 0.9 * answer[name]
 
 
-@spoiled("the stress has the sign of a pressure")
+@spoiled("the stress has the sign of a pressure", "elastic_constants", "npt", "pressure", "stress_error", "stress_slope")
 def wrong_stress_sign(answer: Answer, _atoms: Any, _good: Any) -> None:
     if "stress" in answer:
         answer["stress"] = -answer["stress"]
 
 
-@spoiled("the stress is in GPa")
+@spoiled("the stress is in GPa", "elastic_constants", "pressure", "stress_error", "stress_slope")
 def stress_in_gpa(answer: Answer, _atoms: Any, _good: Any) -> None:
     if "stress" in answer:
         answer["stress"] = 160.2 * answer["stress"]
 
 
-@spoiled("a pair force grows to 0.05 eV/Å between 3.9 and 4.1 Å, where it is cut off")
+@spoiled("a pair force grows to 0.05 eV/Å between 3.9 and 4.1 Å, where it is cut off", "smoothness")
 def kink_at_the_cutoff(answer: Answer, atoms: Any, _good: Any) -> None:
     start, end = 3.9, 4.1
 
@@ -156,7 +166,7 @@ def kink_at_the_cutoff(answer: Answer, atoms: Any, _good: Any) -> None:
     add_pair_energy(answer, atoms, end, tail)
 
 
-@spoiled("gold pulls its neighbours half as much as they pull it: actio is not reactio")
+@spoiled("gold pulls its neighbours half as much as they pull it: actio is not reactio", "closed_loop", "force_slope")
 def not_conservative(answer: Answer, atoms: Any, _good: Any) -> None:
     near = find_neighbors(atoms.positions, np.array(atoms.cell), atoms.pbc, 3.2)
     i, j = near.edge_index
@@ -167,34 +177,61 @@ def not_conservative(answer: Answer, atoms: Any, _good: Any) -> None:
     answer["forces"] += 0.3 * pull * np.where(atoms.numbers == GOLD, 2.0, 1.0)[:, None]
 
 
-@spoiled("gold feels no force")
+@spoiled(
+    "gold feels no force",
+    "closed_loop",
+    "force_direction",
+    "force_error_element",
+    "force_slope",
+    "fused_pairs",
+    "nve_crystal",
+    "nve_molecule",
+    "phonons",
+    "softening",
+)
 def blind_to_one_element(answer: Answer, atoms: Any, _good: Any) -> None:
     answer["forces"][atoms.numbers == GOLD] = 0.0
 
 
-@spoiled("gold is taken for copper")
+@spoiled(
+    "gold is taken for copper",
+    "elastic_constants",
+    "equilibrium_volume",
+    "phonons",
+    "pressure",
+    "relaxed_cell",
+    "softening",
+    "stress_error",
+    "vibrations",
+)
 def one_element_for_another(answer: Answer, atoms: Any, good: Any) -> None:
     seen = atoms.copy()
     seen.numbers[seen.numbers == GOLD] = COPPER
     answer.update(asked(good, seen))
 
 
-@spoiled("energy grows by 1 meV times the square of the number of atoms")
+@spoiled("energy grows by 1 meV times the square of the number of atoms", "extensivity")
 def not_extensive(answer: Answer, atoms: Any, _good: Any) -> None:
     answer["energy"] += 1e-3 * len(atoms) ** 2
 
 
-@spoiled("energy is 0.2 eV per atom of gold too high, all derivatives are right")
+@spoiled("energy is 1 eV per atom of gold too high, all derivatives are right", "energy_error")
 def shifted_energy(answer: Answer, atoms: Any, _good: Any) -> None:
-    answer["energy"] += 0.2 * (atoms.numbers == GOLD).sum()
+    answer["energy"] += 1.0 * (atoms.numbers == GOLD).sum()
 
 
-@spoiled("a wind of 0.1 eV/Å along the third axis, which turns with nothing")
+@spoiled(
+    "a wind of 0.1 eV/Å along the third axis, which turns with nothing",
+    "force_slope",
+    "invariance",
+    "nve_crystal",
+    "nve_molecule",
+)
 def wind(answer: Answer, _atoms: Any, _good: Any) -> None:
     answer["forces"] += [0.0, 0.0, 0.1]
 
 
-@spoiled("below 0.75 of the sum of covalent radii atoms attract each other")
+@spoiled("below 0.75 of the sum of covalent radii atoms attract each other", "fused_pairs")
 def hole_at_short_range(answer: Answer, atoms: Any, _good: Any) -> None:
     reach = 1.9
 
@@ -205,19 +242,11 @@ def hole_at_short_range(answer: Answer, atoms: Any, _good: Any) -> None:
     add_pair_energy(answer, atoms, reach, well)
 
 
-@spoiled("no finite number for an atom without neighbours within 5 Å")
+@spoiled("no finite number for an atom without neighbours within 5 Å", "dimers", "endurance", "smoothness")
 def lost_without_neighbors(answer: Answer, atoms: Any, _good: Any) -> None:
     near = find_neighbors(atoms.positions, np.array(atoms.cell), atoms.pbc, 5.0)
     if len(np.unique(near.edge_index[0])) < len(atoms):
         answer["energy"] = np.nan
-
-
-@spoiled("the answer is that for the atoms before, where there are as many")
-def one_call_late(answer: Answer, atoms: Any, good: Any) -> None:
-    before = getattr(good, "before", None)
-    good.before = dict(answer)
-    if before is not None and len(before["forces"]) == len(atoms) and ("stress" in before) == ("stress" in answer):
-        answer.update(before)
 
 
 def _noise(atoms: Any) -> np.random.Generator:
