@@ -196,7 +196,7 @@ def label(run: RunArgument) -> None:
 @app.command()
 def audit(
     data: DataArgument,
-    out: Annotated[Path | None, typer.Option("--out", help="Where to write audit.json and audit.html.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write audit.json, audit.html and audit.md.")] = None,
     teacher: Annotated[str, typer.Option("--teacher", help="Teacher that repeats labels of a file (sevennet, …).")] = "",
     gates: Annotated[Path | None, typer.Option("--gates", help="YAML whose section audit has the gates for a file.")] = None,
 ) -> None:

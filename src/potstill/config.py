@@ -250,7 +250,10 @@ class AuditConfig(Section):
     max_force_per_source: Annotated[
         dict[str, Annotated[float, Field(gt=0)]], Field(description="largest force by name of the source, in eV/Å")
     ] = {}
-    max_stress_ev_per_cubic_angstrom: Annotated[float, Field(gt=0, description="largest component of a stress")] = 20.0
+    max_stress_ev_per_cubic_angstrom: Annotated[float, Field(gt=0, description="largest component of a stress")] = 3.0
+    max_stress_per_source: Annotated[
+        dict[str, Annotated[float, Field(gt=0)]], Field(description="largest stress by name of the source, in eV/Å^3")
+    ] = {}
     max_stress_asymmetry_ev_per_cubic_angstrom: Annotated[
         float, Field(gt=0, description="largest difference across the diagonal of a stress")
     ] = 1e-3

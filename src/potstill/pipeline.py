@@ -293,13 +293,16 @@ class Pipeline:
     def _audit(self, seconds: Callable[[], float]) -> None:
         from potstill.audit.stage import audit, write_advice, write_report
         from potstill.report.audit import write_audit_page
+        from potstill.report.markdown import write_audit_markdown
 
         kept = self.run.path / "audit_data.npz"  # judging again by other gates reads it
         gates, seed = self.config.audit, self.config.seed
         report, stats = audit(open_file(self.run.dataset), gates, teacher=self.teacher, seed=seed, kept=kept)
         write_report(report, self.run.json("audit"))
         write_advice(report, self.run.config.read_text(encoding="utf-8"), self.run.path / "advice.yaml")
-        write_audit_page(report, stats, open_file(self.run.dataset), self.run.html("audit"))
+        dataset = open_file(self.run.dataset)
+        write_audit_page(report, stats, dataset, self.run.html("audit"))
+        write_audit_markdown(report, dataset, self.run.path / "audit.md", record=self.run.record(), mix=self.run.mix())
 
     def _train(self, seconds: Callable[[], float]) -> None:
         from potstill.train.board import Board

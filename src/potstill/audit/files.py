@@ -18,10 +18,11 @@ from potstill.dataset.formats import hdf5
 from potstill.errors import InputError
 from potstill.label import load_teacher
 from potstill.report.audit import write_audit_page
+from potstill.report.markdown import write_audit_markdown
 
 
 def audit_file(data: Path, folder: Path, teacher: str, gates: AuditConfig | None = None) -> dict[str, Any]:
-    """Judge a file and write ``audit.json`` and ``audit.html`` into a folder.
+    """Judge a file and write ``audit.json``, ``audit.html`` and ``audit.md`` into a folder.
 
     Parameters
     ----------
@@ -65,4 +66,5 @@ def _audit(dataset: Dataset, folder: Path, teacher: str, gates: AuditConfig, kep
     report, stats = audit(dataset, gates, teacher=ask, kept=kept)
     write_report(report, folder / "audit.json")
     write_audit_page(report, stats, dataset, folder / "audit.html")
+    write_audit_markdown(report, dataset, folder / "audit.md")
     return report

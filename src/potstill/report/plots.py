@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from potstill.report.page import figure
 from potstill.types import Array
 
 if TYPE_CHECKING:
@@ -47,65 +46,12 @@ STYLE: Any = {  # names and values as matplotlib knows them
     "ytick.color": INK,
 }
 MOST_VECTOR_POINTS = 400
-BINS = 40
-MOST_DECADES = 4
 MOST_FIGURES = 12  # elements of a matrix whose cells have room for a figure
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
     """A colour for each name: the same name has the same colour in every figure of a page."""
     return {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(sorted(names))}
-
-
-def histograms(
-    values: Mapping[str, Array], label: str, *, logarithmic: bool = False, limit: float | None = None
-) -> Markup | None:
-    """One histogram below the other on a common axis, one for each source.
-
-    Parameters
-    ----------
-    values
-        Figures of each source; those that are not finite are left out.
-    label
-        Of the axis, with its unit.
-    logarithmic
-        Scale of the axis; figures that are not positive are left out then.
-    limit
-        Drawn as a dashed line.
-
-    Returns
-    -------
-    Markup or None
-        None where there is nothing to draw.
-    """
-    kept = {name: np.asarray(v, float) for name, v in values.items()}
-    kept = {name: v[np.isfinite(v) & ((v > 0) | (not logarithmic))] for name, v in kept.items()}
-    kept = {name: v for name, v in kept.items() if len(v)}
-    if not kept:
-        return None
-    edges = _bins(np.concatenate(list(kept.values())), logarithmic=logarithmic)
-    sight = _sight(edges, limit, logarithmic=logarithmic)
-    colours = colours_of(list(values))
-
-    def draw(axes: list[Axes]) -> None:
-        for ax, (name, v) in zip(axes, kept.items(), strict=True):
-            counts, _ = np.histogram(np.clip(v, edges[0], edges[-1]), edges)
-            ax.stairs(counts, edges, fill=True, color=colours[name], alpha=0.85)
-            ax.set_yticks([])
-            ax.spines["left"].set_visible(False)
-            ax.set_title(f"{_clip(name)}  (median {figure(float(np.median(v)))})", loc="left", pad=2)
-            if logarithmic:
-                ax.set_xscale("log")
-            ax.set_xlim(*sight)
-            if limit is not None:
-                ax.axvline(limit, color=INK, linestyle=(0, (4, 3)), linewidth=1)
-            ax.tick_params(labelbottom=ax is axes[-1])
-            ax.tick_params(axis="x", which="minor", length=0)
-        _plain_ticks(axes[-1], "x", logarithmic=logarithmic)
-        axes[-1].set_xlabel(label)
-
-    alt = f"Histogram of {label} for {', '.join(kept)}"
-    return _figure(draw, alt, 340, 44 + 58 * len(kept), rows=len(kept), sharex=True)
 
 
 def parity(pairs: Mapping[str, tuple[Array, Array]], label: str, title: str) -> Markup | None:
@@ -259,7 +205,7 @@ def beside(
         ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, borderaxespad=0)
 
     height = 60 + rows * (200 if columns == 1 else 150)
-    return _figure(draw, f"{y_label} of student and teacher: {', '.join(kept)}", 340, height, rows, columns=columns)
+    return _figure(draw, f"{y_label} of student and teacher: {', '.join(kept)}", 340, height, rows, columns)
 
 
 def _around_wells(lines_: Sequence[tuple[Array, ...]]) -> tuple[float, float]:
@@ -268,23 +214,6 @@ def _around_wells(lines_: Sequence[tuple[Array, ...]]) -> tuple[float, float]:
     low = float(found.min()) if len(found) else 0.0
     depth = max(-low, 0.5)
     return low - 0.15 * depth, 1.2 * depth
-
-
-def bars(counts: Sequence[int], first: float, label: str) -> Markup | None:
-    """A histogram whose counts are known, of whole numbers from ``first`` on."""
-    if not counts:
-        return None
-    edges = first - 0.5 + np.arange(len(counts) + 1)
-
-    def draw(axes: list[Axes]) -> None:
-        ax = axes[0]
-        ax.stairs(counts, edges, fill=True, color=PALETTE[0], alpha=0.85)
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
-        _plain_ticks(ax, "x", logarithmic=False)
-        ax.set_xlabel(label)
-
-    return _figure(draw, f"Histogram of {label}", 340, 150)
 
 
 def columns(labels: Sequence[str], values: Sequence[float], label: str) -> Markup | None:
@@ -337,14 +266,7 @@ def matrix(labels: Sequence[str], values: Array, title: str) -> Markup | None:
 
 
 def _figure(
-    draw: Callable[[list[Axes]], None],
-    alt: str,
-    width: int,
-    height: int,
-    rows: int = 1,
-    *,
-    columns: int = 1,
-    sharex: bool = False,
+    draw: Callable[[list[Axes]], None], alt: str, width: int, height: int, rows: int = 1, columns: int = 1
 ) -> Markup:
     """Run ``draw`` on the axes of a new figure of that many pixels and take the SVG."""
     import matplotlib as mpl
@@ -354,7 +276,7 @@ def _figure(
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has a font for it
         made = Figure(figsize=(width / 72, height / 72), dpi=144, layout="constrained")
-        draw(list(made.subplots(rows, columns, squeeze=False, sharex=sharex).flat))
+        draw(list(made.subplots(rows, columns, squeeze=False).flat))
         file = io.StringIO()
         made.savefig(file, format="svg", transparent=True, metadata=nothing)
     return inline(file.getvalue(), alt)
@@ -373,30 +295,6 @@ def inline(svg: str, alt: str) -> Markup:
     box = re.search(r'viewBox="[^"]*"', svg)
     opening = f'<svg class="plot" role="img" aria-label="{escape(alt)}" {box.group() if box else ""} {NAMESPACES}>'
     return Markup(re.sub(r"^<svg[^>]*>", lambda _: opening, svg))  # noqa: S704 - matplotlib escapes its text
-
-
-def _bins(values: Array, *, logarithmic: bool) -> Array:
-    """Edges that hold all but the outermost half per cent on either side, and at most four decades.
-
-    What lies beyond counts in the outermost bins.
-    """
-    scaled = np.log10(values) if logarithmic else values
-    low, high = np.quantile(scaled, [0.005, 0.995])
-    low = max(low, high - MOST_DECADES) if logarithmic else low
-    if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, BINS + 1)
-    return np.asarray(10**edges if logarithmic else edges)
-
-
-def _sight(edges: Array, limit: float | None, *, logarithmic: bool) -> tuple[float, float]:
-    """Ends of the axis: all bins, and the limit with a little room beyond it."""
-    ends = [float(edges[0]), float(edges[-1])]
-    if limit is None or (logarithmic and limit <= 0):
-        return ends[0], ends[1]
-    room = (ends[1] / ends[0]) ** 0.03 if logarithmic else 0.03 * (ends[1] - ends[0])
-    around = (limit / room, limit * room) if logarithmic else (limit - room, limit + room)
-    return min(ends[0], around[0]), max(ends[1], around[1])
 
 
 def _plain_ticks(ax: Axes, which: str, *, logarithmic: bool) -> None:

@@ -22,6 +22,7 @@ FILES = (
     ("audit.html", "the audit in full"),
     ("evaluate.html", "the evaluation in full"),
     ("audit.json", "findings for scripts"),
+    ("audit.md", "the audit for a repository"),
     ("evaluate.json", "figures for scripts"),
     ("dataset.h5", "labelled structures"),
     ("structures/structures.h5", "structures before labelling"),
