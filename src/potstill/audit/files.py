@@ -10,11 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
 from potstill.audit.stage import audit, write_report
-from potstill.config import AuditConfig
+from potstill.config import AuditConfig, read_section
 from potstill.dataset import Dataset, open_file
 from potstill.dataset.convert import convert
 from potstill.dataset.formats import hdf5
@@ -55,20 +52,8 @@ def audit_file(data: Path, folder: Path, teacher: str, gates: AuditConfig | None
 
 
 def read_gates(config: Path) -> AuditConfig:
-    """Gates of the section ``audit`` of a YAML file, whatever other sections it has.
-
-    Raises
-    ------
-    InputError
-        If the file or the section is wrong.
-    """
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-        return AuditConfig.model_validate(content["audit"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InputError(f"{config} has no section 'audit' that could be read: {error}") from error
-    except ValidationError as error:
-        raise InputError(f"{config}: {error}") from error
+    """Gates of the section ``audit`` of a YAML file; see :func:`~potstill.config.read_section`."""
+    return read_section(config, "audit", AuditConfig)
 
 
 def _audit(dataset: Dataset, folder: Path, teacher: str, gates: AuditConfig, kept: Path | None) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from potstill.deploy.student import DeployedStudent
+from potstill.evaluate.model import Model
 from potstill.types import Structure, Teacher
 
 
 def compare_speed(
-    student: DeployedStudent, teacher: Teacher, systems: Sequence[tuple[str, Sequence[Structure]]], *, repeats: int
+    student: Model, teacher: Teacher, systems: Sequence[tuple[str, Sequence[Structure]]], *, repeats: int
 ) -> list[dict[str, Any]]:
     """Median time of energy, forces and stress of each system, student and teacher called in turn.
 
@@ -30,9 +30,7 @@ def compare_speed(
     return [_compare(student, teacher, name, structures, repeats) for name, structures in systems]
 
 
-def _compare(
-    student: DeployedStudent, teacher: Teacher, name: str, structures: Sequence[Structure], repeats: int
-) -> dict[str, Any]:
+def _compare(student: Model, teacher: Teacher, name: str, structures: Sequence[Structure], repeats: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {"student": [], "teacher": []}
     for repeat in range(repeats + 1):
         for who, model in (("student", student), ("teacher", teacher)):

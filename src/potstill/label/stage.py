@@ -31,7 +31,7 @@ from potstill.execute.memory import keep_freed_memory
 from potstill.label.batching import asking
 from potstill.label.extras import add_extras
 from potstill.label.losses import LABELLING, LOADING, Losses
-from potstill.label.tasks import LabelTask, tasks_of
+from potstill.label.tasks import LabelTask, range_of, spread, tasks_of
 from potstill.label.teacher import TeacherOptions
 from potstill.types import Array, Labels, Refused, Structure, Teacher
 
@@ -89,7 +89,7 @@ def label(
     losses = Losses(planned)
     (backend or LocalBackend(workers)).run(
         label_structures,
-        [task for task in planned if not task.path.exists()],
+        spread([task for task in planned if not task.path.exists()]),
         on_done=lambda task, count: on_progress(count),
         on_lost=losses.instead,
         isolated=True,
@@ -112,7 +112,12 @@ def label_structures(task: LabelTask) -> LabelCount:
         if isinstance(a, Refused)
     ]
     seconds = time.perf_counter() - started
-    attributes = {"teacher": dict(teacher.fingerprint), "seconds": seconds, "max_force": task.max_force}
+    attributes = {
+        "teacher": dict(teacher.fingerprint),
+        "seconds": seconds,
+        "max_force": task.max_force,
+        "max_stress": task.max_stress,
+    }
     if task.committee:
         attributes["committee"] = [dict(_teacher(member).fingerprint) for member in task.committee]
     write_part(task.path, labelled, refused, labelled=True, attributes=attributes)
@@ -144,7 +149,7 @@ def _watched(teacher: Teacher, structures: Sequence[Structure], task: LabelTask)
 def ask(
     teacher: Teacher, structures: Sequence[Structure], max_force: float, max_stress: float = math.inf
 ) -> list[Labels | Refused]:
-    """A teacher's answers, checked at the door: shapes, finite numbers, force limit.
+    """A teacher's answers, checked at the door: shapes, finite numbers, limits of force and stress.
 
     Raises
     ------
@@ -190,15 +195,14 @@ def _screen(structure: Structure, answer: Any, max_force: float, max_stress: flo
 
 
 def _beyond(arrays: Mapping[str, Array], max_force: float, max_stress: float) -> Refused | None:
-    """Why such numbers are no labels: not finite, or too large."""
     if not all(np.isfinite(array).all() for array in arrays.values()):
         return Refused("not_finite", "energy, forces or stress are not finite")
     largest = float(np.linalg.norm(arrays["forces"], axis=1).max())
     if largest > max_force:
         return Refused("force_limit", f"largest force {largest:.1f} eV/Å > {max_force:g}")
-    strongest = float(np.abs(arrays["stress"]).max()) if "stress" in arrays else 0.0
-    if strongest > max_stress:
-        return Refused("stress_limit", f"largest component of stress {strongest:.2f} eV/Å^3 > {max_stress:g}")
+    pressed = float(np.abs(arrays.get("stress", np.zeros(1))).max())
+    if pressed > max_stress:
+        return Refused("stress_limit", f"largest component of stress {pressed:.2f} eV/Å^3 > {max_stress:g}")
     return None
 
 
@@ -228,8 +232,9 @@ def assemble(
     split: SplitConfig,
     seed: int,
     attributes: Mapping[str, Any],
+    partial: bool = False,
 ) -> None:
-    """Merge labelled parts into ``dataset.h5`` with its split and every refusal so far.
+    """Merge labelled parts into ``dataset.h5`` with its split and every refusal so far; ``partial`` where some are missing.
 
     Raises
     ------
@@ -242,7 +247,8 @@ def assemble(
             "the labelled parts come from different teachers:\n  " + "\n  ".join(fingerprints) + "\n"
             "  remove the folder 'label' of the run and label again with one of them"
         )
-    _refuse_other_structures(parts, Dataset(generated).ids.tolist())
+    names = Dataset(generated).ids.tolist()
+    _refuse_other_structures(parts, [names[k] for part in parts for k in range_of(part)] if partial else names)
     seconds = sum(float(_attribute(part, "seconds")) for part in parts)
     # time that a kill took from the record of the run cannot flatter the rate
     wall = max(float(attributes.get("label_seconds", 0.0)), seconds / max(int(attributes.get("workers", 1)), 1))

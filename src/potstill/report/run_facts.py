@@ -16,7 +16,7 @@ import yaml
 from potstill.dataset import Dataset, open_file
 from potstill.generate.mix import MIX_FILE, read_mix
 from potstill.report.page import figure
-from potstill.run_folder import STAGES, RunFolder
+from potstill.run_folder import RunFolder
 
 FILES = (
     ("audit.html", "the audit in full"),
@@ -156,7 +156,7 @@ def stage_rows(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]
             "time": duration(run.stage(stage)["seconds"]) if run.stage(stage)["seconds"] else "",
             "result": results.get(stage, ""),
         }
-        for stage in STAGES
+        for stage in run.stages
     ]
 
 
