@@ -302,7 +302,7 @@ class Pipeline:
         write_advice(report, self.run.config.read_text(encoding="utf-8"), self.run.path / "advice.yaml")
         dataset = open_file(self.run.dataset)
         write_audit_page(report, stats, dataset, self.run.html("audit"))
-        write_audit_markdown(report, dataset, self.run.path / "audit.md", record=self.run.record(), mix=self.run.mix())
+        write_audit_markdown(report, dataset, self.run.path / "audit.md", record=self.run.record())
 
     def _train(self, seconds: Callable[[], float]) -> None:
         from potstill.train.board import Board

@@ -56,7 +56,7 @@ def refusals(evidence: Evidence) -> Finding:
 def shares(evidence: Evidence) -> Finding:
     """Smallest share, over the sources of the config, of structures there are to those asked for."""
     mix = mix_of(evidence.dataset)
-    asked = dict(mix.counts) if mix else _asked_by_config(evidence.dataset)
+    asked = dict(mix.counts) if mix else asked_by_config(evidence.dataset)
     if not asked:
         return not_run("shares", "fraction", "the file does not say how many structures its sources were asked for")
     made = Counter(evidence.stats.sources)
@@ -82,7 +82,8 @@ def mix_of(dataset: Dataset) -> Mix | None:
         return None
 
 
-def _asked_by_config(dataset: Dataset) -> dict[str, int]:
+def asked_by_config(dataset: Dataset) -> dict[str, int]:
+    """Structures that the config in a file asks of each source."""
     return {
         source.get("label") or source["source"]: int(source["count"])
         for source in generate_section(dataset.attributes).get("sources", [])
