@@ -326,6 +326,9 @@ class TrainConfig(Section):
     checkpoint_minutes: Annotated[float, Field(ge=0, description="time between checkpoints; one is at each epoch's end")] = (
         5.0
     )
+    uncertainty: Annotated[
+        bool, Field(description="whether the student learns at the end what errors to expect of its own forces")
+    ] = True
     tensorboard: Annotated[bool, Field(description="whether the errors of each epoch go to tensorboard/ as well")] = False
     backend: Annotated[
         Backend, Field(description="fused: the C++ kernel, on a CPU; torch: PyTorch; auto: the first if it can be had")

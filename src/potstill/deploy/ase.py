@@ -9,7 +9,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 
 from potstill.deploy.student import DeployedStudent
 from potstill.neighbors import VerletList
-from potstill.types import Structure
+from potstill.types import Array, Structure
 
 INPUTS = ("positions", "numbers", "cell", "pbc")
 
@@ -19,6 +19,8 @@ class StudentCalculator(Calculator):
 
     ``stress`` (Voigt order xx, yy, zz, yz, xz, xy in eV/Å^3, + is tension) is there for structures that are periodic in
     three directions. Atoms that move a little between calls share the search for neighbours.
+
+    ``results["uncertainty"]`` (n,) is the expected length of each force's error in eV/Å, where the student has learnt it.
 
     Parameters
     ----------
@@ -33,6 +35,13 @@ class StudentCalculator(Calculator):
         self.student = student
         self.neighbors = VerletList(student.cutoff_angstrom)
 
+    @property
+    def uncertain(self) -> Array:
+        """(n,) bool of the last calculation: atoms whose expected error is beyond the student's threshold, if any."""
+        if self.student.uncertainty is None:
+            return np.zeros(len(self.results["forces"]), dtype=bool)
+        return np.asarray(self.results["uncertainty"] > float(self.student.uncertainty.threshold))
+
     def check_state(self, atoms: Any, tol: float = 0.0) -> list[str]:
         """What changed since the last calculation, of all that a student depends on; to the last bit, whatever ``tol``."""
         if self.atoms is None:
@@ -44,10 +53,11 @@ class StudentCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         structure = Structure.from_ase(atoms)
         neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
-        (labels,) = self.student.label([structure], neighbors=[neighbors])
+        known = self.student.uncertainty is not None
+        (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=known)
         if labels.stress is None and "stress" in properties:
             raise PropertyNotImplementedError("stress needs a structure that is periodic in three directions")
-        self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces}
+        self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces, **labels.extra}
         if labels.stress is not None:
             s = labels.stress
             self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])

@@ -18,6 +18,7 @@ from potstill.evaluate.errors import Comparison, per_element, summary
 from potstill.evaluate.speed import compare_speed
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
+from potstill.student.uncertainty import judge as judge_uncertainty
 from potstill.train.references import composition_matrix, compositions, fit_reference_energies
 from potstill.types import Array, Finding, Structure, Teacher
 
@@ -84,6 +85,8 @@ def evaluate(
         for rows in [np.flatnonzero(comparison.sources == name)]
     }
     report["per_element"] = per_element(comparison)
+    if student.uncertainty is not None:
+        report["uncertainty"] = judge_uncertainty(*comparison.expectations(), float(student.uncertainty.threshold))
     systems = [s for s in (pick(held_out, periodic=True), pick(held_out, periodic=False)) if s is not None]
     trajectories = []
     for system in systems if config.nve_ps else []:
@@ -142,7 +145,8 @@ def _label_in_batches(student: DeployedStudent, structures: Sequence[Structure])
     labels: dict[int, Any] = {}
     for start in range(0, len(order), BATCH_STRUCTURES):
         chosen = order[start : start + BATCH_STRUCTURES]
-        labels.update(zip(chosen, student.label([structures[k] for k in chosen]), strict=True))
+        known = student.uncertainty is not None
+        labels.update(zip(chosen, student.label([structures[k] for k in chosen], uncertainty=known), strict=True))
     return [labels[k] for k in range(len(structures))]
 
 
