@@ -46,6 +46,7 @@ from potstill.label.classical import EMT, LennardJones
 from potstill.label.extras import Extra
 from potstill.label.mace import MACE
 from potstill.label.orb import OrbV2, OrbV3
+from potstill.label.select import SelectOptions
 from potstill.label.sevennet import SevenNet
 from potstill.label.teacher import TeacherOptions
 from potstill.label.xtb import XTB
@@ -170,6 +171,9 @@ class LabelConfig(Section):
     timeout_seconds_per_structure: Annotated[
         float | None, Field(gt=0, description="a structure that takes the teacher longer is refused; no limit where null")
     ] = 120.0
+    select: Annotated[
+        SelectOptions | None, Field(description="which of the generated structures are labelled; all where null")
+    ] = None
     extra: Annotated[
         tuple[Extra, ...],
         Field(

@@ -158,9 +158,12 @@ class Pipeline:
         )
 
     def _label(self, seconds: Callable[[], float]) -> None:
+        from potstill.label.select import write_selected
         from potstill.label.stage import assemble, label
 
-        total = len(open_file(self.run.structures))
+        if self.config.label.select is not None:
+            write_selected(self.run.structures, self.run.selected, self.config.label.select, seed=self.config.seed)
+        total = len(open_file(self.run.to_label))
         with self.progress.counts(total, "structures") as bar:
 
             def advance(count: Any) -> None:
@@ -180,7 +183,7 @@ class Pipeline:
 
             parts = label(
                 self.config.label,
-                self.run.structures,
+                self.run.to_label,
                 self.run.labelled_parts,
                 backend=self.backend,
                 on_progress=advance,
@@ -188,7 +191,7 @@ class Pipeline:
         self.backend.close()
         assemble(
             parts,
-            self.run.structures,
+            self.run.to_label,
             self.run.dataset,
             split=self.config.dataset,
             seed=self.config.seed,
@@ -197,6 +200,7 @@ class Pipeline:
                 "potstill": __version__,
                 "label_seconds": seconds(),
                 "mix": self.run.mix(),
+                "not_selected": open_file(self.run.to_label).attributes.get("not_selected", "{}"),
                 "workers": self.backend.workers,
             },
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 
@@ -59,9 +60,11 @@ def shares(evidence: Evidence) -> Finding:
     }
     if not asked:
         return not_run("shares", "fraction", "the file does not say how many structures its sources were asked for")
-    made = Counter(evidence.stats.sources)
+    left = json.loads(evidence.dataset.attributes.get("not_selected") or "{}")
+    made = Counter(evidence.stats.sources) + Counter(left)
     got = {name: made[name] / count for name, count in asked.items()}
-    why = "labelled of asked: " + ", ".join(f"{name} {made[name]} of {count}" for name, count in asked.items())
+    what = "labelled, or not selected for it," if left else "labelled"
+    why = f"{what} of asked: " + ", ".join(f"{name} {made[name]} of {count}" for name, count in asked.items())
     return at_least("shares", min(got.values()), evidence.gates.min_share_of_asked, "fraction", why)
 
 
