@@ -46,6 +46,7 @@ from potstill.label.classical import EMT, LennardJones
 from potstill.label.extras import Extra
 from potstill.label.mace import MACE
 from potstill.label.orb import OrbV2, OrbV3
+from potstill.label.select import SelectOptions
 from potstill.label.sevennet import SevenNet
 from potstill.label.teacher import TeacherOptions
 from potstill.label.xtb import XTB
@@ -180,6 +181,9 @@ class LabelConfig(Section):
     timeout_seconds_per_structure: Annotated[
         float | None, Field(gt=0, description="a structure that takes the teacher longer is refused; no limit where null")
     ] = 120.0
+    select: Annotated[
+        SelectOptions | None, Field(description="which of the generated structures are labelled; all where null")
+    ] = None
     extra: Annotated[
         tuple[Extra, ...],
         Field(
@@ -339,6 +343,9 @@ class TrainConfig(Section):
     checkpoint_minutes: Annotated[float, Field(ge=0, description="time between checkpoints; one is at each epoch's end")] = (
         5.0
     )
+    uncertainty: Annotated[
+        bool, Field(description="whether the student learns at the end what errors to expect of its own forces")
+    ] = True
     tensorboard: Annotated[bool, Field(description="whether the errors of each epoch go to tensorboard/ as well")] = False
     backend: Annotated[
         Backend, Field(description="fused: the C++ kernel, on a CPU; torch: PyTorch; auto: the first if it can be had")

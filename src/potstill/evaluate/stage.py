@@ -21,6 +21,7 @@ from potstill.evaluate.speed import compare_speed, speed_by_size
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
 from potstill.label.teacher_calculator import TeacherCalculator
+from potstill.student.uncertainty import judge as judge_uncertainty
 from potstill.train.references import composition_matrix, compositions, fit_reference_energies
 from potstill.types import Array, Structure, Teacher
 
@@ -117,6 +118,8 @@ def compare(
     }
     report["per_element"] = per_element(comparison)
     report["per_force"] = by_magnitude(comparison)
+    if student.uncertainty is not None:
+        report["uncertainty"] = judge_uncertainty(*comparison.expectations(), float(student.uncertainty.threshold))
     systems = [s for s in (pick(structures, periodic=True), pick(structures, periodic=False)) if s is not None]
     trajectories = []
     for system in systems if config.nve_ps else []:
@@ -159,7 +162,8 @@ def _label_in_batches(student: Model, structures: Sequence[Structure]) -> list[A
     labels: dict[int, Any] = {}
     for start in range(0, len(order), BATCH_STRUCTURES):
         chosen = order[start : start + BATCH_STRUCTURES]
-        labels.update(zip(chosen, student.label([structures[k] for k in chosen]), strict=True))
+        known = student.uncertainty is not None
+        labels.update(zip(chosen, student.label([structures[k] for k in chosen], uncertainty=known), strict=True))
     return [labels[k] for k in range(len(structures))]
 
 
