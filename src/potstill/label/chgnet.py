@@ -70,7 +70,8 @@ class _CHGNet(BatchedTeacher):
         with weights_at(checkpoint, "chgnet", HINT), redirect_stdout(io.StringIO()):
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
             # only the first of them has a bias in its last layer, as CHGNet.load knows and the file does not say
-            self._model = Model.from_dict(saved, mlp_out_bias=name == "0.2.0").to(self._device).eval()
+            model = Model.from_dict(saved, mlp_out_bias=name == "0.2.0")
+        self._model = model.to(self._device).eval().requires_grad_(requires_grad=False)
         self._model.graph_converter.set_isolated_atom_response("error")
         fingerprint = {
             "name": f"chgnet {name if name in SHIPPED else checkpoint.name}",

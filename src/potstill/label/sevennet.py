@@ -65,7 +65,7 @@ class _SevenNet(BatchedTeacher):
         self._device = pick_device(device)
         with weights_at(checkpoint, "sevennet", HINT):
             loaded = load_checkpoint(str(checkpoint))
-            self._model = loaded.build_model().to(self._device).eval()
+            self._model = loaded.build_model().to(self._device).eval().requires_grad_(requires_grad=False)
         self._model.set_is_batch_data(True)
         self._cutoff = float(loaded.config[_keys.CUTOFF])
         fingerprint = {
