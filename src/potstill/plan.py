@@ -22,7 +22,7 @@ from rich.table import Table
 
 from potstill.config import Config
 from potstill.dataset import Records
-from potstill.errors import InputError, MissingExtraError, PotstillError
+from potstill.errors import PotstillError
 from potstill.execute import available_cores
 from potstill.generate.mix import Mix, SourceFailedError, as_asked, without_missing
 from potstill.generate.source import SourceOptions
@@ -62,7 +62,6 @@ def missing_pieces(config: Config) -> list[str]:
     missing += [fault for source in sources if (fault := source.missing()) is not None]
     teachers = (config.label.teacher, *config.label.committee)
     packages = {
-        **{f"the teacher '{getattr(teacher, 'name', '')}'": teacher.requires() for teacher in teachers},
         f"the backend '{config.execute.backend}'": config.execute.requires(),
         "train.tensorboard": ("tensorboard", "tensorboard") if config.train.tensorboard else None,
     }
@@ -72,10 +71,10 @@ def missing_pieces(config: Config) -> list[str]:
                 borrow(*package, why)
             except PotstillError as error:
                 missing.append(str(error))
-    for teacher in teachers if not missing else ():
+    for teacher in teachers:
         try:
-            teacher.check_weights()
-        except (InputError, MissingExtraError) as error:
+            teacher.check()
+        except PotstillError as error:
             missing.append(str(error))
     return missing
 
@@ -181,7 +180,7 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, li
     """Seconds per atom in one thread, as a worker has it, and the labelled structures."""
     import torch
 
-    teacher = config.label.teacher.load()
+    teacher = config.label.teacher.open()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,17 +1,19 @@
 """MACE as a teacher (Batatia et al., NeurIPS 2022): any checkpoint that its package can open, batched.
 
 A MACE checkpoint is a pickled Python object, which can run any code while it is opened; so its file is opened only where
-the config says that it may be. ``mace-torch`` pins an old e3nn that sevenn cannot use: it wants an environment of its own.
+the config says that it may be. ``mace-torch`` pins an old e3nn that sevenn cannot use: it has an environment of its own, in
+whose process it runs where it is not installed here.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -33,6 +35,8 @@ HINT = (
 class MACE(TeacherOptions):
     """MACE with a checkpoint of one's own or of the foundation models."""
 
+    own_environment: ClassVar[str] = "mace"
+
     name: Literal["mace"] = "mace"
     weights: Annotated[str, Field(description="path of the checkpoint; none comes with the package")] = ""
     allow_pickle: Annotated[
@@ -43,8 +47,12 @@ class MACE(TeacherOptions):
     device: Device = "auto"
     atoms_per_batch: AtomsPerBatch = 128
 
-    def check_weights(self) -> None:
-        self._checkpoint()  # also says that the package is missing: nobody else may import it, see _safe_loading_stays
+    def lives_here(self) -> bool:
+        return importlib.util.find_spec("mace") is not None
+
+    def check(self) -> None:
+        self.interpreter()
+        self._checkpoint()  # nobody else may import the package, see _safe_loading_stays
 
     def load(self) -> Teacher:
         checkpoint = self._checkpoint()
@@ -53,8 +61,6 @@ class MACE(TeacherOptions):
             return _MACE(checkpoint, self)
 
     def _checkpoint(self) -> Path:
-        with _safe_loading_stays():
-            borrow("mace", "mace", "the teacher 'mace'")
         if not self.weights:
             raise InputError(f"the teacher 'mace' needs its weights, which do not come with mace-torch\n  {HINT}")
         path = file_of_weights(self.weights, self.name, HINT)
