@@ -61,7 +61,7 @@ STRUCTURES = 16  # in one reading, and in one task of a worker
 CALCULATOR_READINGS = 2
 ENERGY_AGREES = 2e-4  # eV per atom: float32, other order of sums
 TASKS_OF_WORKER = 5
-MOLECULES_PER_CRYSTAL = 10  # in the tasks of workers, where xtb would be done before its workers have started
+MOLECULES_PER_CRYSTAL = 40  # in the tasks of workers, where xtb would be done before its workers have started
 
 
 def systems(name: str, count: int, seed: int) -> list[Atoms]:

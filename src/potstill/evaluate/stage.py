@@ -18,6 +18,7 @@ from potstill.evaluate.errors import Comparison, per_element, summary
 from potstill.evaluate.speed import compare_speed
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
+from potstill.label.floor import force_floor
 from potstill.train.references import composition_matrix, compositions, fit_reference_energies
 from potstill.types import Array, Finding, Structure, Teacher
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 BATCH_STRUCTURES = 32
 LARGE_CRYSTAL = 200
 SPEED_BATCH = 16
+FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 8, 4  # nine questions to the teacher for each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +60,7 @@ def evaluate(
     config
         Section ``evaluate``.
     teacher
-        Loads the teacher for the timing; without it there is no speed.
+        Loads the teacher for the timing and for what of its forces no student can have; without it there is neither.
     seed
         Of the initial velocities.
     on_step
@@ -84,6 +86,9 @@ def evaluate(
         for rows in [np.flatnonzero(comparison.sources == name)]
     }
     report["per_element"] = per_element(comparison)
+    if teacher is not None:
+        on_step("the part of the teacher's forces that no student can have")
+        report["force_floor"] = _force_floor(teacher(), held_out, seed)
     systems = [s for s in (pick(held_out, periodic=True), pick(held_out, periodic=False)) if s is not None]
     trajectories = []
     for system in systems if config.nve_ps else []:
@@ -115,6 +120,15 @@ def judge(report: dict[str, Any], config: EvaluateConfig) -> list[Finding]:
     if not report["nve"]:
         findings.append(not_run("nve", "meV/atom", "no constant-energy run was asked for, or no structure to run"))
     return findings
+
+
+def _force_floor(teacher: Teacher, structures: Sequence[Structure], seed: int) -> dict[str, Any] | None:
+    """Of a few structures; None where the teacher labels none of them now."""
+    few = [s.with_(labels=None) for s in structures[:: max(1, len(structures) // FLOOR_STRUCTURES)][:FLOOR_STRUCTURES]]
+    try:
+        return force_floor(teacher, few, directions=FLOOR_DIRECTIONS, seed=seed).report()
+    except InputError:
+        return None
 
 
 def _force_gate(check: str, forces: dict[str, Any], limit: float, where: str) -> Finding:

@@ -21,9 +21,10 @@ from pydantic import Field
 from potstill.errors import InputError
 from potstill.label.batching import BatchedTeacher, labels_of, pick_device
 from potstill.label.box import boxed
+from potstill.label.extras import GIVEN
 from potstill.label.teacher import AtomsPerBatch, Device, TeacherOptions, file_of_weights, sha256_of, weights_at
 from potstill.registry import borrow, nearest
-from potstill.types import Labels, Structure, Teacher
+from potstill.types import PROPERTIES, Labels, Structure, Teacher
 
 UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # mace sets it for the whole process when it is imported
 HINT = (
@@ -97,7 +98,8 @@ class _MACE(BatchedTeacher):
             "weights": f"sha256:{sha256_of(checkpoint)}",
             "dtype": self._dtype,
         }
-        super().__init__(fingerprint, self._table.zs, options.atoms_per_batch)
+        self._scalars = _scalars_of(model)
+        super().__init__(fingerprint, self._table.zs, options.atoms_per_batch, PROPERTIES | set(GIVEN))
 
     def _graph(self, structure: Structure) -> Any:
         if structure.pbc.any():
@@ -116,7 +118,21 @@ class _MACE(BatchedTeacher):
         with self._default_dtype(self._dtype):
             output = self._model(batch.to_dict(), compute_stress=True, training=False)
         energy, forces, stress = (output[k].detach().double().cpu().numpy() for k in ("energy", "forces", "stress"))
-        return labels_of(structures, energy, forces, stress)
+        local, features = (output[k].detach().cpu().numpy() for k in ("node_energy", "node_feats"))
+        scalars = features[:, self._scalars]
+        return labels_of(structures, energy, forces, stress, local_energies=local.astype(float), node_embeddings=scalars)
+
+
+def _scalars_of(model: Any) -> list[int]:
+    """Columns of the node features that do not change when a structure is turned, of all layers."""
+    columns: list[int] = []
+    start = 0
+    for product in model.products:
+        irreps = product.linear.irreps_out
+        for (_, irrep), at in zip(irreps, irreps.slices(), strict=True):
+            columns += range(start + at.start, start + at.stop) if irrep.l == 0 and irrep.p == 1 else ()
+        start += irreps.dim
+    return columns
 
 
 def _pick_head(wanted: str, heads: Sequence[str]) -> str:

@@ -15,8 +15,8 @@ from potstill.types import Labels, Structure
 
 RANDOM_MACE = """\
 import sys, numpy, torch
+from mace.modules import RealAgnosticInteractionBlock as Block, ScaleShiftMACE  # first: it lets e3nn read its own files
 from e3nn import o3
-from mace.modules import RealAgnosticInteractionBlock as Block, ScaleShiftMACE
 torch.manual_seed(0)
 model = ScaleShiftMACE(
     r_max=4.0, num_bessel=4, num_polynomial_cutoff=5, max_ell=2, interaction_cls=Block, interaction_cls_first=Block,
