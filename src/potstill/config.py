@@ -254,7 +254,7 @@ class AuditConfig(Section):
     max_gradient_error: Annotated[
         float, Field(gt=0, description="energy differences of the teacher against stored forces and stress, relative")
     ] = 0.05
-    max_force_floor_ev_per_angstrom: Annotated[
+    max_force_floor_ratio: Annotated[
         float, Field(gt=0, description="part of the teacher's forces that no potential can have, rms; a warning above")
     ] = 0.01
     min_structural_entropy: Annotated[

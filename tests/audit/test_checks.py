@@ -351,10 +351,10 @@ class TestReplay:
 
         clean, found = judge(labelled), judge(labelled, teacher=Twisted)
         assert clean["conservative_forces"]["verdict"] == "GO"
-        assert clean["conservative_forces"]["measured"] < 1e-4
+        assert clean["conservative_forces"]["measured"] < 2e-3
         assert found["conservative_forces"]["verdict"] == "WARN"
-        assert found["conservative_forces"]["measured"] > 0.1
-        assert found["conservative_forces"]["unit"] == "eV/Å"
+        assert found["conservative_forces"]["measured"] > 0.01
+        assert "eV/Å" in found["conservative_forces"]["why"]
 
     def test_small_random_difference_is_accepted(self, judge, labelled):
         noise = np.random.default_rng(0)

@@ -68,13 +68,19 @@ def gradients(evidence: Evidence) -> Finding:
 
 def conservative_forces(evidence: Evidence) -> Finding:
     """What no potential can have of the teacher's forces, and so no student: a warning, since only the user can judge it."""
+    unit = "of the forces"
     if evidence.teacher is None:
-        return not_run("conservative_forces", "eV/Å", "no teacher was given; name the one that made the labels")
+        return not_run("conservative_forces", unit, "no teacher was given; name the one that made the labels")
+    if not evidence.stats.labelled:
+        return not_run("conservative_forces", unit, "the structures have no labels")
     drawn = chosen_at_random(evidence)
     structures = [evidence.dataset[int(k)].with_(labels=None) for k in drawn[:: max(1, len(drawn) // FLOOR_STRUCTURES)]]
     floor = force_floor(evidence.teacher(), structures[:FLOOR_STRUCTURES], directions=FLOOR_DIRECTIONS, seed=evidence.seed)
-    why = f"the part of the teacher's forces that is no slope, the floor of a student's error: {floor}"
-    return warned(at_most("conservative_forces", floor.total, evidence.gates.max_force_floor_ev_per_angstrom, "eV/Å", why))
+    ratio = floor.total / floor.forces if floor.forces else 0.0
+    why = (
+        f"{floor.total:.2g} eV/Å of the teacher's forces are the slope of no energy, the floor of a student's error: {floor}"
+    )
+    return warned(at_most("conservative_forces", ratio, evidence.gates.max_force_floor_ratio, unit, why))
 
 
 def teacher_fingerprint(evidence: Evidence) -> Finding:
