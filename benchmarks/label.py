@@ -207,6 +207,7 @@ def _energies(teacher: Teacher, batch: Sequence[Atoms]) -> list[float]:
 
 
 def _ask(calculator: Any, atoms: Atoms) -> float:
+    atoms = atoms.copy()
     atoms.calc = calculator
     atoms.get_forces()
     return float(atoms.get_potential_energy())

@@ -30,9 +30,7 @@ def setup(
         raise InputError(f"--requirements: no file at {requirements}")
     options = Options(weights, tuple(checkpoint or ()), repository, python, requirements)
     place = make(ENVIRONMENTS[name], options, say=typer.echo, prove=(lambda: _prove(name)) if proof else None)
-    typer.echo(
-        f"{name} is ready in {place.folder}" if place.proved else f"{name} is made, but was never asked for a structure"
-    )
+    typer.echo(f"{name} is ready in {place.folder}" if place.proved else f"{name} is made, but was never tried")
 
 
 def _prove(name: str) -> list[str]:

@@ -119,7 +119,7 @@ def _environment(name: str) -> str:
     if lost or (recipe.accept_weights is not None and not weights):
         raise PotstillError(f"{', '.join(lost)}: not as it was taken\n  {mend}" if lost else f"lacks weights\n  {mend}")
     if not place.proved:
-        raise PotstillError(f"made, but never asked for a structure\n  {mend}")
+        raise PotstillError(f"made, but never tried\n  {mend}")
     held = [f"Python {place.record['python']['version']}", f"torch {versions['torch']}"]
     held += [file for file in weights if file.endswith((".ckpt", ".pt"))]
     return f"{', '.join(held)}; proved with {_proof_of(place)}"
