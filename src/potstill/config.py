@@ -462,10 +462,13 @@ def _anchor(config: Config, folder: Path) -> Config:
 
 
 def _anchor_weights(teacher: TeacherOptions, folder: Path) -> TeacherOptions:
+    found = {}
     weights = getattr(teacher, "weights", "")  # a name, or the path of a file
     if weights and (folder / weights).is_file():
-        return teacher.model_copy(update={"weights": str((folder / weights).resolve())})
-    return teacher
+        found["weights"] = str((folder / weights).resolve())
+    if teacher.environment and (folder / teacher.environment).is_file():
+        found["environment"] = str(_absolute(folder / teacher.environment))
+    return teacher.model_copy(update=found)
 
 
 def _absolute(path: Path) -> Path:

@@ -59,7 +59,7 @@ class Pipeline:
         self.progress = progress
         self.fallback = fallback
         self.formats: tuple[str, ...] = config.deploy.formats
-        self.teacher: Callable[[], Teacher] = cache(config.label.teacher.load)
+        self.teacher: Callable[[], Teacher] = cache(config.label.teacher.open)
         self.backend: Backend = config.execute.start(run.path / "execute", config.workers)
 
     def close(self) -> None:

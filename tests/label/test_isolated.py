@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
+from potstill.config import parse_config
 from potstill.errors import InputError, PotstillError
 from potstill.label import load_teacher
 from potstill.label.classical import EMT, LennardJones
@@ -116,6 +117,15 @@ def test_where_there_is_no_interpreter(tmp_path, monkeypatch):
     (tmp_path / "text").write_text("no program")
     with pytest.raises(InputError, match="cannot be started"):
         LennardJones(environment=str(tmp_path / "text")).open()
+
+
+def test_a_path_in_a_config_starts_at_its_folder(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    teacher = {"name": "emt", "environment": "bin/python"}
+    config = {"generate": {"sources": [{"source": "benchmark", "count": 1}]}, "label": {"teacher": teacher}}
+    found = parse_config(config, "config", tmp_path).label.teacher
+    assert found.interpreter() == tmp_path / "bin" / "python"
 
 
 def test_mace_moves_to_its_environment(tmp_path, monkeypatch, interpreter):

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from potstill.errors import InputError, PotstillError
+from potstill.execute import expect_within
 from potstill.execute.leash import SENTRY
 from potstill.execute.program import NOT_INHERITED
 from potstill.label.batching import asking
 from potstill.label.frames import BrokenFrameError, names_of, pack_structures, receive, send, unpack_answers
+from potstill.label.losses import LOADING
 from potstill.types import Labels, Refused, Structure
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ class IsolatedTeacher:
         return unpack_answers(message["answers"], arrays)
 
     def _load(self) -> None:
+        expect_within(None, LOADING)
         kind = type(self._options)
         options = self._options.model_copy(update={"environment": ""}).model_dump_json()
         try:
