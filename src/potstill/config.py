@@ -187,8 +187,8 @@ class LabelConfig(Section):
     extra: Annotated[
         tuple[Extra, ...],
         Field(
-            description="what is stored of each atom beside the labels: local_energies, hessian_vector_products (twice more "
-            "questions to the teacher), force_disagreement (of the committee)"
+            description="what is stored of each atom beside the labels: local_energies, node_embeddings, "
+            "hessian_vector_products (twice more questions to the teacher), force_disagreement (of the committee)"
         ),
     ] = ()
     committee: Annotated[
@@ -276,6 +276,9 @@ class AuditConfig(Section):
     max_gradient_error: Annotated[
         float, Field(gt=0, description="energy differences of the teacher against stored forces and stress, relative")
     ] = 0.05
+    max_force_floor_ratio: Annotated[
+        float, Field(gt=0, description="part of the teacher's forces that no potential can have, rms; a warning above")
+    ] = 0.01
     min_structural_entropy: Annotated[
         float, Field(ge=0, le=1, description="entropy of the surroundings of atoms over its ceiling")
     ] = 0.3
@@ -598,10 +601,13 @@ def _anchor(config: Config, folder: Path) -> Config:
 
 
 def _anchor_weights(teacher: TeacherOptions, folder: Path) -> TeacherOptions:
+    found = {}
     weights = getattr(teacher, "weights", "")  # a name, or the path of a file
     if weights and (folder / weights).is_file():
-        return teacher.model_copy(update={"weights": str((folder / weights).resolve())})
-    return teacher
+        found["weights"] = str((folder / weights).resolve())
+    if teacher.environment and (folder / teacher.environment).is_file():
+        found["environment"] = str(_absolute(folder / teacher.environment))
+    return teacher.model_copy(update=found)
 
 
 def _absolute(path: Path) -> Path:

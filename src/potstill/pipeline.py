@@ -68,7 +68,7 @@ class Pipeline:
         self.fallback = fallback
         self.until = until
         self.formats: tuple[str, ...] = config.deploy.formats
-        self.teacher: Callable[[], Teacher] = cache(config.label.teacher.load)
+        self.teacher: Callable[[], Teacher] = cache(config.label.teacher.open)
         if config.batches:
             (run.path / "batches").mkdir(exist_ok=True)
         self.backend: Backend = config.execute.start(run.path / "execute", config.workers)

@@ -20,6 +20,7 @@ from potstill.evaluate.physics import measure
 from potstill.evaluate.speed import compare_speed, speed_by_size
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
+from potstill.label.floor import force_floor
 from potstill.label.teacher_calculator import TeacherCalculator
 from potstill.student.uncertainty import judge as judge_uncertainty
 from potstill.train.references import composition_matrix, compositions, fit_reference_energies
@@ -32,6 +33,7 @@ BATCH_STRUCTURES = 32
 LARGE_CRYSTAL = 200
 SPEED_BATCH = 16
 SPEED_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 8, 4  # nine questions to the teacher for each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +65,7 @@ def evaluate(
     config
         Section ``evaluate``.
     teacher
-        Loads the teacher for physics and timing; without it there is neither.
+        Loads the teacher for physics, timing, and what of its forces no student can have; without it there is none of them.
     seed
         Of the initial velocities.
     on_step
@@ -120,6 +122,9 @@ def compare(
     report["per_force"] = by_magnitude(comparison)
     if student.uncertainty is not None:
         report["uncertainty"] = judge_uncertainty(*comparison.expectations(), float(student.uncertainty.threshold))
+    if teacher is not None:
+        on_step("the part of the teacher's forces that no student can have")
+        report["force_floor"] = _force_floor(teacher(), structures, seed)
     systems = [s for s in (pick(structures, periodic=True), pick(structures, periodic=False)) if s is not None]
     trajectories = []
     for system in systems if config.nve_ps else []:
@@ -142,6 +147,15 @@ def compare(
             report["speed_by_size"] = speed_by_size(student, teacher(), crystals[0], atoms=sizes, repeats=repeats)
     report["findings"] = [asdict(finding) for finding in judge(report, config)]
     return Evaluation(report, comparison, trajectories)
+
+
+def _force_floor(teacher: Teacher, structures: Sequence[Structure], seed: int) -> dict[str, Any] | None:
+    """Of a few structures; None where the teacher labels none of them now."""
+    few = [s.with_(labels=None) for s in structures[:: max(1, len(structures) // FLOOR_STRUCTURES)][:FLOOR_STRUCTURES]]
+    try:
+        return force_floor(teacher, few, directions=FLOOR_DIRECTIONS, seed=seed).report()
+    except InputError:
+        return None
 
 
 def pick(structures: Sequence[Structure], *, periodic: bool) -> Structure | None:
