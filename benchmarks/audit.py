@@ -4,8 +4,8 @@ Run:  python benchmarks/audit.py DATASET [--draws 200] [--swaps 200] [--sizes 10
 
 DATASET is a labelled dataset that is known to be good. A draw is an eighth of it, by families, held against the
 default gates; its config asks for what it holds. The replay is left out: it needs the teacher.
-For the times, structures of the dataset are moved by random displacements until there are enough of them. Parts that are not asked for
-(0 draws or swaps, no sizes) keep their rows of an earlier run.
+For the times, structures of the dataset are moved by random displacements until there are enough of them. Parts that
+are not asked for (0 draws or swaps, no sizes) keep their rows of an earlier run.
 """
 
 from __future__ import annotations
