@@ -149,12 +149,16 @@ def test_a_frame_that_is_cut_short_or_no_frame():
     message, arrays = receive(io.BytesIO(whole))
     assert message == {"a": 1}
     assert arrays["b"].tolist() == [0, 1, 2]
-    for cut in (0, 7, 8, len(whole) - 1):
+    for cut in (0, 15, 16, len(whole) - 1):
         with pytest.raises(EOFError):
             receive(io.BytesIO(whole[:cut]))
     with pytest.raises(BrokenFrameError):
-        receive(io.BytesIO((5).to_bytes(8, "big") + b"hello"))
-    with pytest.raises(ValueError, match="Object arrays"):
+        receive(io.BytesIO((5).to_bytes(8, "big") + (0).to_bytes(8, "big") + b"hello"))
+    with pytest.raises(BrokenFrameError, match="bytes long"):
+        receive(io.BytesIO(b"Loading the model, please wait"))
+    with pytest.raises(BrokenFrameError):
+        receive(io.BytesIO(whole.replace(b"<i8", b"|O8")))
+    with pytest.raises(ValueError, match="evil: not made of numbers"):
         send(io.BytesIO(), {}, {"evil": np.array([object()])})
 
 
