@@ -59,10 +59,10 @@ def test_the_same_answers_as_in_this_process(emt):
         if isinstance(near, Refused):
             assert near == far
             continue
-        assert near.energy == far.energy
-        assert np.array_equal(near.forces, far.forces)
+        assert near.energy == pytest.approx(far.energy, abs=1e-12)
+        np.testing.assert_allclose(near.forces, far.forces, atol=1e-12)
         assert (near.stress is None) == (far.stress is None)
-        assert near.stress is None or np.array_equal(near.stress, far.stress)
+        assert near.stress is None or np.allclose(near.stress, far.stress, atol=1e-12)
     assert emt.label([]) == []
 
 
@@ -72,7 +72,7 @@ def test_a_process_that_was_killed_is_started_again(emt):
     os.killpg(process, signal.SIGKILL)
     (after,) = emt.label([copper()])
     assert group_of(emt) != process
-    assert after.energy == before.energy
+    assert after.energy == pytest.approx(before.energy, abs=1e-12)  # a used calculator of ASE rounds otherwise
 
 
 def test_it_ends_with_its_parent_and_with_its_teacher(interpreter):
