@@ -39,7 +39,7 @@ from potstill.student.fused import FusedTraining
 from potstill.student.model import Student
 from potstill.train.batches import Batches
 from potstill.train.data import LabelledStructures, Loader
-from potstill.train.module import mean_errors
+from potstill.train.losses import mean_errors
 from potstill.types import Labels, Structure
 
 ELEMENTS = (1, 6, 8, 14, 29)

@@ -45,7 +45,7 @@ from potstill.student.fused import FusedTraining
 from potstill.student.model import Student
 from potstill.train.batches import Batches
 from potstill.train.data import LabelledStructures
-from potstill.train.module import mean_errors
+from potstill.train.losses import mean_errors
 from potstill.train.references import compositions, fit_reference_energies
 from potstill.types import Structure
 

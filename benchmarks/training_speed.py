@@ -29,7 +29,7 @@ from potstill.student.fused import FusedTraining
 from potstill.student.model import Kernel, Student
 from potstill.train.batches import Batches
 from potstill.train.data import LabelledBatch, LabelledStructures
-from potstill.train.module import mean_errors
+from potstill.train.losses import mean_errors
 from potstill.train.references import compositions
 
 CUTOFF_ANGSTROM = 4.5

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import h5py
 import numpy as np
 import pytest
+from ase.data import chemical_symbols
 
-from potstill.dataset import open_dataset
+from potstill.dataset import Dataset, open_dataset
+from potstill.dataset.statistics import dataset_statistics
 from potstill.generate.geometry import distance_fingerprint, smallest_scaled_distance
 from potstill.stats import Statistics, collect, collect_once
 from potstill.types import Labels, Structure
@@ -95,3 +98,20 @@ def test_siblings_do_the_work_between_their_energies(build, labelled):
     assert np.nanmax(stats.work_gap / (stats.work_bound + 2e-3)) < 1.0
     families = np.array(stats.families)
     assert (families[near] == families[stats.sibling[near]]).all()
+
+
+def test_pairs_within_five_angstrom_are_those_of_the_dataset_statistics(build, labelled):
+    dataset = open_dataset(build(labelled))
+    stats, other = collect(dataset), dataset_statistics(dataset)
+    pairs = {f"{chemical_symbols[a]}-{chemical_symbols[b]}": d for (a, b), d in stats.shortest_distances().items()}
+    assert pairs == pytest.approx({name: shortest.angstrom for name, shortest in other.shortest_distances.items()}, rel=1e-6)
+    assert stats.neighbors @ stats.atoms / stats.atoms.sum() == pytest.approx(other.neighbors.mean)
+
+
+def test_pairs_of_structures_that_cannot_be_measured_are_left_out(build):
+    path = build([labelled_structure([6, 1], "b1"), labelled_structure([6, 1, 8], "a1")], splits=np.zeros(2))
+    with h5py.File(path, "r+") as file:
+        file["atoms/positions"][0] = np.nan
+    stats = collect(Dataset(path, compare_blocks=False))
+    assert stats.shortest_distances() == pytest.approx({(1, 6): 1.0, (1, 8): 1.0, (6, 8): 2.0})
+    assert np.isnan(stats.neighbors[0])

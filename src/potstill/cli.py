@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, get_args
 import typer
 
 from potstill.cli_dataset import dataset_app
+from potstill.cli_evaluate import evaluate
 from potstill.cli_setup import setup
 from potstill.errors import InputError, PotstillError
 
@@ -40,6 +42,7 @@ student_app = typer.Typer(name="student", help="About the student of a config.",
 app.add_typer(student_app)
 app.add_typer(dataset_app)
 app.command()(setup)
+app.command()(evaluate)
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML config; print one with 'potstill template'.")]
 Fallback = Annotated[
@@ -119,11 +122,17 @@ def check(config: ConfigFile, fallback: Fallback = False) -> None:
 
 
 @app.command()
-def plan(config: ConfigFile, fallback: Fallback = False) -> None:
-    """Counts, time, disk and memory of each stage, from a short measured probe."""
+def plan(
+    config: ConfigFile,
+    fallback: Fallback = False,
+    gpu_price: Annotated[
+        float | None, typer.Option("--gpu-price", min=0.0, help="Price of a GPU hour; the plan then has the cost.")
+    ] = None,
+) -> None:
+    """Counts, time, GPU hours, disk and memory of each stage and batch, from a short measured probe."""
     from rich.console import Console
 
-    from potstill.plan import missing_pieces, print_plan, probe, settle
+    from potstill.plan import missing_pieces, print_batches, print_plan, probe, settle
 
     checked = settle(_load(config)) if fallback else _load(config)
     missing = missing_pieces(checked)
@@ -131,7 +140,10 @@ def plan(config: ConfigFile, fallback: Fallback = False) -> None:
         typer.echo(f"missing: {line}")
     if missing:
         raise typer.Exit(InputError.exit_code)
-    print_plan(probe(checked), Console())
+    costs = probe(checked)
+    print_plan(costs, Console())
+    if checked.batches or gpu_price is not None:
+        print_batches(checked, costs, Console(), gpu_price)
 
 
 @app.command()
@@ -141,8 +153,14 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long run.")] = False,
     fallback: Fallback = False,
+    hours: Annotated[
+        float | None,
+        typer.Option("--hours", min=0.0, help="Stop after this time with a dataset of what is labelled (exit code 124)."),
+    ] = None,
+    last: Annotated[str, typer.Option("--last", help="Stage to end with, such as audit.")] = "deploy",
 ) -> None:
     """All stages in order; with --resume also after a kill."""
+    from potstill.errors import OutOfTimeError
     from potstill.plan import ask_before_long_run, missing_pieces, settle
 
     checked = _load(config)
@@ -150,10 +168,16 @@ def run(
     missing = missing_pieces(settled)
     if missing:
         raise InputError("this config cannot run here:\n" + "\n".join(f"  {m}" for m in missing))
-    with _pipeline(checked, out, resume=resume, fallback=fallback) as pipeline:
-        if not yes and pipeline.run.stage("label")["state"] != "done":
+    with _pipeline(checked, out, resume=resume, fallback=fallback, hours=hours) as pipeline:
+        pipeline.require_name(last)
+        if not yes and pipeline.run.stage("train")["state"] == "waiting":
             ask_before_long_run(settled)
-        pipeline.all_stages()
+        try:
+            pipeline.all_stages(last)
+        except OutOfTimeError:
+            if pipeline.run.dataset.exists():
+                _say(f"labelled so far: {pipeline.run.dataset}")
+            raise
         typer.echo(f"report: {pipeline.run.report}")
 
 
@@ -165,6 +189,8 @@ def generate(
 ) -> None:
     """Make the structures of a config."""
     checked = _load(config)
+    if checked.batches:
+        raise InputError(f"{config} works in batches, each of which is generated, labelled and judged: use 'potstill run'")
     with _pipeline(checked, out, resume=True, fallback=fallback) as pipeline:
         pipeline.stage("generate")
         typer.echo(str(pipeline.run.structures))
@@ -173,19 +199,19 @@ def generate(
 @app.command()
 def label(run: RunArgument) -> None:
     """Label the structures of a run and write its dataset.h5."""
-    _one_stage(run, "label")
+    one_stage(run, "label")
 
 
 @app.command()
 def audit(
     data: DataArgument,
-    out: Annotated[Path | None, typer.Option("--out", help="Where to write audit.json and audit.html.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write audit.json, audit.html and audit.md.")] = None,
     teacher: Annotated[str, typer.Option("--teacher", help="Teacher that repeats labels of a file (sevennet, …).")] = "",
     gates: Annotated[Path | None, typer.Option("--gates", help="YAML whose section audit has the gates for a file.")] = None,
 ) -> None:
     """GO or NO-GO (exit 3) on a run or on a file of your own."""
     if data.is_dir():
-        _one_stage(data, "audit")
+        one_stage(data, "audit")
     else:
         from potstill.audit.files import audit_file, read_gates
 
@@ -202,13 +228,7 @@ def audit(
 @app.command()
 def train(run: RunArgument) -> None:
     """Train the student of a run whose audit said GO."""
-    _one_stage(run, "train")
-
-
-@app.command()
-def evaluate(run: RunArgument) -> None:
-    """Hold the student of a run against its teacher."""
-    _one_stage(run, "evaluate")
+    one_stage(run, "train")
 
 
 @app.command()
@@ -220,7 +240,7 @@ def deploy(
     ] = None,
 ) -> None:
     """Export the student of a run: ase, lammps, openmm, torchsim, metatomic, ipi, pt2."""
-    _one_stage(run, "deploy", formats=_formats(to))
+    one_stage(run, "deploy", formats=_formats(to))
     for name in to or ():
         typer.echo(str(run / "deploy" / name))
 
@@ -313,7 +333,8 @@ def _formats(names: list[str] | None) -> tuple[str, ...]:
     return tuple(names or ())
 
 
-def _one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
+def one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
+    """One stage of a run that is there, done again."""
     from potstill.run_folder import RunFolder
 
     run = RunFolder(folder)
@@ -332,7 +353,9 @@ def _one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
 
 
 @contextmanager
-def _pipeline(config: Config, folder: Path, *, resume: bool, fallback: bool = False) -> Iterator[Pipeline]:
+def _pipeline(
+    config: Config, folder: Path, *, resume: bool, fallback: bool = False, hours: float | None = None
+) -> Iterator[Pipeline]:
     """A claimed run folder with its logs; a failure leaves its traceback in ``error.log``."""
     from potstill.config import dump_config
     from potstill.monitor import monitored
@@ -344,7 +367,8 @@ def _pipeline(config: Config, folder: Path, *, resume: bool, fallback: bool = Fa
     with run.locked():
         run.begin(dump_config(config), config.seed, resume=resume)
         with _logging(folder), monitored(run, config):
-            pipeline = Pipeline(config, run, Progress(), fallback=fallback)
+            until = None if hours is None else time.monotonic() + 3600 * hours
+            pipeline = Pipeline(config, run, Progress(), fallback=fallback, until=until)
             try:
                 yield pipeline
             except PotstillError:

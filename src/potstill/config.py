@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
@@ -45,6 +46,7 @@ from potstill.label.classical import EMT, LennardJones
 from potstill.label.extras import Extra
 from potstill.label.mace import MACE
 from potstill.label.orb import OrbV2, OrbV3
+from potstill.label.select import SelectOptions
 from potstill.label.sevennet import SevenNet
 from potstill.label.teacher import TeacherOptions
 from potstill.label.xtb import XTB
@@ -97,10 +99,21 @@ else:
     AnyTeacher = Annotated[functools.reduce(operator.or_, TEACHERS.values()), Field(discriminator="name")]
 
 
+AnySection = TypeVar("AnySection", bound="Section")
+
+
 class Section(BaseModel):
     """Base of all sections: frozen, and an option that it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _refuse_unknown_symbols(symbols: Iterable[str]) -> None:
+    from ase.data import chemical_symbols
+
+    unknown = [s for s in symbols if s not in chemical_symbols[1:]]
+    if unknown:
+        raise ValueError(f"not a chemical symbol: {', '.join(unknown)}")
 
 
 class GenerateConfig(Section):
@@ -119,15 +132,15 @@ class GenerateConfig(Section):
         float,
         Field(ge=0, lt=1, description="share of the candidates made of common elements that each source turns away"),
     ] = 0.0
+    after: Annotated[
+        tuple[Path, ...],
+        Field(description="folders of earlier runs: candidates go on where theirs ended, and nothing is made twice"),
+    ] = ()
 
     @field_validator("elements")
     @classmethod
     def _known_elements(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
-        from ase.data import chemical_symbols
-
-        unknown = [s for s in symbols if s not in chemical_symbols[1:]]
-        if unknown:
-            raise ValueError(f"not a chemical symbol: {', '.join(unknown)}")
+        _refuse_unknown_symbols(symbols)
         return symbols
 
     @model_validator(mode="after")
@@ -162,9 +175,15 @@ class LabelConfig(Section):
     max_force_ev_per_angstrom: Annotated[
         float, Field(gt=0, description="a structure with a larger force on any atom is refused")
     ] = 30.0
+    max_stress_ev_per_cubic_angstrom: Annotated[
+        float, Field(gt=0, description="a crystal with a larger component of stress is refused; 1 eV/Å^3 is 160 GPa")
+    ] = 1.0
     timeout_seconds_per_structure: Annotated[
         float | None, Field(gt=0, description="a structure that takes the teacher longer is refused; no limit where null")
     ] = 120.0
+    select: Annotated[
+        SelectOptions | None, Field(description="which of the generated structures are labelled; all where null")
+    ] = None
     extra: Annotated[
         tuple[Extra, ...],
         Field(
@@ -235,7 +254,10 @@ class AuditConfig(Section):
     max_force_per_source: Annotated[
         dict[str, Annotated[float, Field(gt=0)]], Field(description="largest force by name of the source, in eV/Å")
     ] = {}
-    max_stress_ev_per_cubic_angstrom: Annotated[float, Field(gt=0, description="largest component of a stress")] = 20.0
+    max_stress_ev_per_cubic_angstrom: Annotated[float, Field(gt=0, description="largest component of a stress")] = 3.0
+    max_stress_per_source: Annotated[
+        dict[str, Annotated[float, Field(gt=0)]], Field(description="largest stress by name of the source, in eV/Å^3")
+    ] = {}
     max_stress_asymmetry_ev_per_cubic_angstrom: Annotated[
         float, Field(gt=0, description="largest difference across the diagonal of a stress")
     ] = 1e-3
@@ -246,7 +268,7 @@ class AuditConfig(Section):
     max_net_force_ev_per_angstrom: Annotated[float, Field(gt=0, description="sum of a structure's forces, per atom")] = 1e-3
     max_net_torque_ev: Annotated[float, Field(gt=0, description="sum of the torques on a molecule, per atom")] = 1e-3
     max_energy_work_ratio: Annotated[
-        float, Field(gt=0, description="energy difference of siblings less the work on the way, over its second-order bound")
+        float, Field(gt=0, description="energy difference of siblings less the work on the way, over its bound")
     ] = 1.5
     max_energy_work_slope: Annotated[
         float, Field(gt=0, description="distance from 1 of the slope of energy differences on that work")
@@ -269,6 +291,9 @@ class AuditConfig(Section):
     min_share_of_asked: Annotated[float, Field(ge=0, le=1, description="labelled / asked for, of each source")] = 0.8
 
 
+Loss = Literal["energy", "forces", "stress", "local_energies", "hessian"]
+
+
 class TrainConfig(Section):
     """Section ``train``: how the student learns."""
 
@@ -283,15 +308,61 @@ class TrainConfig(Section):
     energy_weight: Annotated[float, Field(ge=0, description="of the error of the energy per atom in eV")] = 1.0
     forces_weight: Annotated[float, Field(ge=0, description="of the length of the force error in eV/Å")] = 10.0
     stress_weight: Annotated[float, Field(ge=0, description="of the stress error in eV/Å^3")] = 10.0
+    local_energies_weight: Annotated[
+        float, Field(ge=0, description="of the error of each atom's energy in eV, where label.extra has local_energies")
+    ] = 0.0
+    hessian_weight: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="of the error of the Hessian's products in eV/Å^2, where label.extra has hessian_vector_products",
+        ),
+    ] = 0.0
+    hessian_fraction: Annotated[
+        float, Field(gt=0, le=1, description="share of each step's structures whose Hessian is looked at")
+    ] = 0.25
+    huber_ev_per_angstrom: Annotated[
+        float, Field(ge=0, description="width of Huber's loss of a force error: below it, errors count by their square")
+    ] = 0.0
+    force_scale_ev_per_angstrom: Annotated[
+        float | None, Field(gt=0, description="force whose error counts half; all count the same where null")
+    ] = None
+    source_weights: Annotated[
+        dict[str, Annotated[float, Field(ge=0)]], Field(description="of all losses, by name of the source; 1 for the others")
+    ] = {}
+    element_weights: Annotated[
+        dict[str, Annotated[float, Field(ge=0)]],
+        Field(description="of what is learnt of each atom, by chemical symbol; 1 for the others"),
+    ] = {}
+    late_weights: Annotated[
+        dict[Loss, Annotated[float, Field(ge=0)]],
+        Field(description="weights of energy, forces, stress, local_energies and hessian at the end, as in {energy: 20}"),
+    ] = {}
+    late_from: Annotated[
+        float, Field(ge=0, lt=1, description="share of the training after which weights move to late_weights")
+    ] = 0.5
     ema_decay: Annotated[float, Field(ge=0, lt=1, description="of the averaged weights that become the student")] = 0.995
     clip_gradient: Annotated[float, Field(gt=0, description="largest norm of the gradient")] = 40.0
     checkpoint_minutes: Annotated[float, Field(ge=0, description="time between checkpoints; one is at each epoch's end")] = (
         5.0
     )
+    uncertainty: Annotated[
+        bool, Field(description="whether the student learns at the end what errors to expect of its own forces")
+    ] = True
     tensorboard: Annotated[bool, Field(description="whether the errors of each epoch go to tensorboard/ as well")] = False
     backend: Annotated[
         Backend, Field(description="fused: the C++ kernel, on a CPU; torch: PyTorch; auto: the first if it can be had")
     ] = "auto"
+
+    @field_validator("element_weights")
+    @classmethod
+    def _known_elements(cls, weights: dict[str, float]) -> dict[str, float]:
+        _refuse_unknown_symbols(weights)
+        return weights
+
+    def wants(self, loss: Loss) -> bool:
+        """Whether a loss ever has a weight."""
+        return max(getattr(self, f"{loss}_weight"), self.late_weights.get(loss, 0.0)) > 0
 
 
 class EvaluateConfig(Section):
@@ -307,6 +378,44 @@ class EvaluateConfig(Section):
     ] = 1 / 3
     max_force_error_ratio_per_source: Annotated[float, Field(gt=0, description="the same for each source by itself")] = 0.5
     speed_repeats: Annotated[int, Field(gt=0, description="timed calls of student and teacher, in turn")] = 5
+    speed_atoms: Annotated[int, Field(ge=0, description="largest cell of the curve of speed against size; 0 for none")] = 256
+    max_force_error_ratio_per_element: Annotated[
+        float, Field(gt=0, description="the same for the element whose forces are worst")
+    ] = 0.7
+    min_atoms_of_judged_element: Annotated[int, Field(ge=1, description="held-out atoms of an element to judge it")] = 20
+    max_force_cosine_gap: Annotated[
+        float, Field(gt=0, description="one less the mean cosine between the forces of student and teacher")
+    ] = 0.15
+    max_softening: Annotated[
+        float, Field(gt=0, description="distance from 1 of the slope of the student's forces on the teacher's")
+    ] = 0.08
+    max_energy_error_ratio: Annotated[
+        float, Field(gt=0, description="largest energy MAE over that of the composition alone")
+    ] = 0.5
+    max_stress_error_ratio: Annotated[float, Field(gt=0, description="largest stress MAE over that of predicting zero")] = (
+        0.5
+    )
+    physics_crystals: Annotated[int, Field(ge=0, description="held-out crystals put through the physics checks")] = 1
+    physics_molecules: Annotated[int, Field(ge=0, description="held-out molecules put through them")] = 1
+    physics_pairs: Annotated[int, Field(ge=0, description="pairs of elements whose atoms are pulled apart by both")] = 10
+    physics_ps: Annotated[float, Field(ge=0, description="length of the dynamics that the teacher runs too")] = 0.15
+    stability_ps: Annotated[float, Field(ge=0, description="length of the student's hot run and of that under pressure")] = (
+        1.0
+    )
+    limits: Annotated[
+        dict[str, Annotated[float, Field(ge=0)]],
+        Field(description="limits of physics checks by name, where others are wanted"),
+    ] = {}
+
+    @field_validator("limits")
+    @classmethod
+    def _refuse_unknown_checks(cls, limits: dict[str, float]) -> dict[str, float]:
+        from potstill.evaluate.gates import GATES
+
+        for name in limits:
+            if name not in GATES:
+                raise ValueError(f"no physics check '{name}'; {nearest(name, GATES)}")
+        return limits
 
 
 DeployFormat = Literal["ase", "lammps", "openmm", "torchsim", "metatomic", "ipi", "pt2"]
@@ -323,6 +432,10 @@ class Config(Section):
 
     seed: Annotated[int, Field(ge=0, description="of every random number")] = 1
     workers: Annotated[int, Field(ge=0, description="processes for generate and label; 0 means every core")] = 0
+    batches: Annotated[
+        tuple[Annotated[int, Field(gt=0)], ...],
+        Field(max_length=99, description="sizes of batches to each other, as [1, 2, 2, 1]; empty for a run in one piece"),
+    ] = ()
     execute: Annotated[Local | Parsl, Field(discriminator="backend", description="where generate and label run")] = Local()
     generate: GenerateConfig
     label: LabelConfig = LabelConfig()
@@ -332,6 +445,14 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     deploy: DeployConfig = DeployConfig()
+
+    @model_validator(mode="after")
+    def _learn_what_is_stored(self) -> Config:
+        stored: dict[Loss, Extra] = {"local_energies": "local_energies", "hessian": "hessian_vector_products"}
+        for loss, extra in stored.items():
+            if self.train.wants(loss) and extra not in self.label.extra:
+                raise ValueError(f"train.{loss}_weight needs '{extra}' among label.extra: the teacher is asked for it there")
+        return self
 
 
 def load_config(path: Path) -> Config:
@@ -360,6 +481,23 @@ def parse_config(data: dict[str, Any], title: str = "config", folder: Path | Non
     except ValidationError as error:
         raise _input_error(title, error, Config) from None
     return _anchor(config, folder) if folder else config
+
+
+def read_section(path: Path, name: str, section: type[AnySection]) -> AnySection:
+    """One section of a YAML file, whatever other sections it has.
+
+    Raises
+    ------
+    InputError
+        If the file or the section is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return section.model_validate(content[name])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"{path} has no section '{name}' that could be read: {error}") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def parse_teacher(data: dict[str, Any]) -> TeacherOptions:
@@ -455,7 +593,8 @@ def _anchor(config: Config, folder: Path) -> Config:
             if not path.exists():
                 raise InputError(f"generate.sources: the source '{source.name}' names {path}, which does not exist")
         sources.append(source.model_copy(update=update))
-    generate = config.generate.model_copy(update={"sources": tuple(sources)})
+    after = tuple((folder / path).resolve() for path in config.generate.after)
+    generate = config.generate.model_copy(update={"sources": tuple(sources), "after": after})
     teacher, *committee = (_anchor_weights(t, folder) for t in (config.label.teacher, *config.label.committee))
     label = config.label.model_copy(update={"teacher": teacher, "committee": tuple(committee)})
     return config.model_copy(update={"generate": generate, "label": label})

@@ -33,6 +33,15 @@ class BrokenExtraError(PotstillError):
         )
 
 
+class OutOfTimeError(PotstillError):
+    """The time limit that the user gave has come; what was finished is kept (exit code 124, as of ``timeout``)."""
+
+    exit_code = 124
+
+    def __init__(self) -> None:
+        super().__init__("the time limit has come; what was finished is kept, go on with --resume")
+
+
 class StructureError(InputError):
     """Arrays that cannot be one set of atoms: wrong shape, not finite, or an unknown element."""
 

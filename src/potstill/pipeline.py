@@ -3,26 +3,30 @@
 generate -> structures/structures.h5 -> label -> dataset.h5 -> audit -> audit.json
                                                   dataset.h5 -> train -> student/ -> evaluate -> evaluate.json
                                                                          student/ -> deploy -> deploy/
+
+batches/01, 02, … (each a run as far as its audit) -> batches -> dataset.h5 -> audit -> …
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from potstill import __version__
+from potstill.batches import advice_for_all, batch_configs, claim, join
 from potstill.config import Config
-from potstill.dataset import open_file, sealed
-from potstill.errors import InputError, PotstillError
+from potstill.dataset import open_file
+from potstill.errors import InputError, OutOfTimeError, PotstillError
 from potstill.execute import Backend
+from potstill.generate.mix import as_json
 from potstill.progress import Progress
+from potstill.registry import nearest
 from potstill.run_folder import STAGES, RunFolder
 from potstill.status import told
 from potstill.types import Teacher
@@ -51,33 +55,47 @@ class Pipeline:
         Shows what goes on.
     fallback
         Whether the contingency mix may take the place of a generative source that is missing or fails.
+    until
+        When to stop, by :func:`time.monotonic`, or None.
     """
 
-    def __init__(self, config: Config, run: RunFolder, progress: Progress, *, fallback: bool = False) -> None:
+    def __init__(
+        self, config: Config, run: RunFolder, progress: Progress, *, fallback: bool = False, until: float | None = None
+    ) -> None:
         self.config = config
         self.run = run
         self.progress = progress
         self.fallback = fallback
+        self.until = until
         self.formats: tuple[str, ...] = config.deploy.formats
         self.teacher: Callable[[], Teacher] = cache(config.label.teacher.open)
+        if config.batches:
+            (run.path / "batches").mkdir(exist_ok=True)
         self.backend: Backend = config.execute.start(run.path / "execute", config.workers)
 
     def close(self) -> None:
         """End the workers."""
         self.backend.close()
 
-    def all_stages(self) -> None:
-        """Every stage that is not done yet, then the report.
+    def all_stages(self, last: str = "deploy") -> None:
+        """Every stage up to the last that is not done yet.
 
         Raises
         ------
         NoGoError
             If the audit does not pass; its report is written first.
+        OutOfTimeError
+            At the time limit, if there is one.
         """
-        for stage in STAGES:
+        for stage in self.run.stages[: self.run.stages.index(last) + 1]:
             self.stage(stage)
             if stage == "audit":
                 self.stop_on_no_go()
+
+    def stop_in_time(self) -> None:
+        """Raise :class:`OutOfTimeError` at the time limit."""
+        if self.until is not None and monotonic() >= self.until:
+            raise OutOfTimeError
 
     def stage(self, name: str, *, again: bool = False) -> None:
         """One stage, unless it is done and not asked for again; its time adds up over resumed runs."""
@@ -93,7 +111,7 @@ class Pipeline:
             with self.progress.stage(name):
                 _STAGES[name](self, lambda: perf_counter() - started)
         except BaseException as error:
-            stopped = not isinstance(error, Exception)  # Ctrl-C or SIGTERM: little time is left
+            stopped = not isinstance(error, Exception) or isinstance(error, OutOfTimeError)  # little time is left
             self.run.set_stage(name, "stopped" if stopped else "failed", perf_counter() - started)
             if stopped:
                 log.warning("%s: stopped after %s; what was finished is kept", name, duration(perf_counter() - started))
@@ -107,9 +125,18 @@ class Pipeline:
         log.info("%s: done in %s%s", name, duration(perf_counter() - started), told(self.run, self.config, name))
         self.write_report()
 
+    def require_name(self, name: str) -> None:
+        """Raise where the run has no such stage."""
+        if name in STAGES and name not in self.run.stages:
+            raise InputError(f"'{name}' of a run in batches is done in each of them: {self.run.path / 'batches'}/*")
+        if name not in self.run.stages:
+            raise InputError(f"there is no stage '{name}': {nearest(name, self.run.stages)}")
+
     def require(self, name: str) -> None:
         """Raise where the stages that a stage starts from are not done."""
-        needed = {"label": "generate", "audit": "label", "train": "audit", "evaluate": "train", "deploy": "train"}
+        self.require_name(name)
+        data = self.run.stages[self.run.stages.index("audit") - 1]
+        needed = {"label": "generate", "audit": data, "train": "audit", "evaluate": "train", "deploy": "train"}
         before = needed.get(name)
         if before is not None and self.run.stage(before)["state"] != "done":
             raise InputError(
@@ -121,8 +148,54 @@ class Pipeline:
         """Raise :class:`NoGoError` where ``audit.json`` does not say GO."""
         report = _read_json(self.run.json("audit"))
         if report["verdict"] != "GO":
-            failed = [f"  {f['check']}: {_figure(f)}. {f['why']}" for f in report["findings"] if f["verdict"] != "GO"]
+            bad = [f for f in report["findings"] if f["verdict"] not in ("GO", "WARN")]
+            failed = [f"  {f['check']}: {_figure(f)}. {f['why']}" for f in bad]
             raise NoGoError(f"NO-GO: {len(failed)} check(s) of the audit did not pass\n" + "\n".join(failed))
+
+    def _batches(self, seconds: Callable[[], float]) -> None:
+        configs = batch_configs(self.config)
+        try:
+            for number, config in enumerate(configs, 1):
+                self._batch(number, config, len(configs))
+        except OutOfTimeError:
+            self._join()
+            raise
+        self._join()
+
+    def _batch(self, number: int, config: Config, count: int) -> None:
+        run = self.run.batch(number)
+        own = claim(run, config)
+        if own is None:
+            return
+        self.progress.note(f"batch {number} of {count}: {sum(s.count for s in config.generate.sources):,} structures")
+        log.info("batch %d of %d begins or goes on", number, count)
+        with run.locked():
+            batch = Pipeline(own, run, self.progress, fallback=self.fallback, until=self.until)
+            batch.teacher = self.teacher
+            try:
+                batch.all_stages("audit")
+            except NoGoError as error:
+                advice = advice_for_all(run, self.config)
+                mend = f"mend the config ({run.html('audit')} says why)"
+                if advice:
+                    (self.run.path / "advice.yaml").write_text(advice, encoding="utf-8")
+                    mend = f"take the config {self.run.path / 'advice.yaml'}, or mend yours ({run.html('audit')} says why)"
+                raise NoGoError(
+                    f"batch {number} of {count}: {error}\n"
+                    f"  {mend}, then go on with this batch:  potstill run CONFIG --out {self.run.path} --resume"
+                ) from error
+            finally:
+                batch.close()
+        log.info("batch %d of %d: GO", number, count)
+        self.run.log_metrics(stage="batches", batch=number, verdict="GO")
+
+    def _join(self) -> None:
+        """``dataset.h5`` from the batches that are labelled, wholly or in part."""
+        labelled = [batch for batch in self.run.batches() if batch.dataset.exists()]
+        if not labelled:
+            return
+        join(labelled, self.config, self.run.dataset, {"potstill": __version__})
+        self._note_teacher()
 
     def write_report(self) -> None:
         """``report.html`` from whatever is there."""
@@ -139,6 +212,7 @@ class Pipeline:
             def advance(count: SourceCount) -> None:
                 bar.source(count.name, max(count.accepted, min(count.made, count.wanted)), count.refused)
                 if perf_counter() - logged.get(count.name, 0.0) >= METRICS_EVERY_SECONDS:
+                    self.stop_in_time()
                     logged[count.name] = perf_counter()
                     figures = {"wanted": count.wanted, "made": count.made, "accepted": count.accepted}
                     self.run.log_metrics(stage="generate", source=count.name, **figures, refused=count.refused)
@@ -158,9 +232,12 @@ class Pipeline:
         )
 
     def _label(self, seconds: Callable[[], float]) -> None:
+        from potstill.label.select import write_selected
         from potstill.label.stage import assemble, label
 
-        total = len(open_file(self.run.structures))
+        if self.config.label.select is not None:
+            write_selected(self.run.structures, self.run.selected, self.config.label.select, seed=self.config.seed)
+        total = len(open_file(self.run.to_label))
         with self.progress.counts(total, "structures") as bar:
 
             def advance(count: Any) -> None:
@@ -175,44 +252,61 @@ class Pipeline:
                 else:
                     figures["event"] = "found"
                 self.run.log_metrics(stage="label", **figures)
+                self.stop_in_time()
 
             self.run.log_metrics(stage="label", event="begun", workers=self.backend.workers)
 
-            parts = label(
-                self.config.label,
-                self.run.structures,
-                self.run.labelled_parts,
-                backend=self.backend,
-                on_progress=advance,
-            )
-        self.backend.close()
-        assemble(
-            parts,
-            self.run.structures,
-            self.run.dataset,
-            split=self.config.dataset,
-            seed=self.config.seed,
-            attributes={
-                "config": self.run.config.read_text(encoding="utf-8"),
-                "potstill": __version__,
-                "label_seconds": seconds(),
-                "mix": self.run.mix(),
-                "workers": self.backend.workers,
-            },
-        )
+            def write(parts: Sequence[Path], *, partial: bool) -> None:
+                self.backend.close()
+                assemble(
+                    parts,
+                    self.run.to_label,
+                    self.run.dataset,
+                    split=self.config.dataset,
+                    seed=self.config.seed,
+                    attributes={
+                        "config": self.run.config.read_text(encoding="utf-8"),
+                        "potstill": __version__,
+                        "label_seconds": seconds(),
+                        "mix": as_json(mix) if (mix := self.run.mix()) else "",
+                        "not_selected": open_file(self.run.to_label).attributes.get("not_selected", "{}"),
+                        "workers": self.backend.workers,
+                    },
+                    partial=partial,
+                )
+
+            try:
+                parts = label(
+                    self.config.label,
+                    self.run.to_label,
+                    self.run.labelled_parts,
+                    backend=self.backend,
+                    on_progress=advance,
+                )
+            except OutOfTimeError:
+                if some := sorted(self.run.labelled_parts.glob("*.h5")):
+                    write(some, partial=True)
+                raise
+        write(parts, partial=False)
+        self._note_teacher()
+
+    def _note_teacher(self) -> None:
         fingerprint = json.loads(open_file(self.run.dataset).attributes["teacher"])
         self.run.update(teacher={"name": fingerprint["name"], "version": fingerprint["version"], "fingerprint": fingerprint})
 
     def _audit(self, seconds: Callable[[], float]) -> None:
         from potstill.audit.stage import audit, write_advice, write_report
         from potstill.report.audit import write_audit_page
+        from potstill.report.markdown import write_audit_markdown
 
         kept = self.run.path / "audit_data.npz"  # judging again by other gates reads it
         gates, seed = self.config.audit, self.config.seed
         report, stats = audit(open_file(self.run.dataset), gates, teacher=self.teacher, seed=seed, kept=kept)
         write_report(report, self.run.json("audit"))
         write_advice(report, self.run.config.read_text(encoding="utf-8"), self.run.path / "advice.yaml")
-        write_audit_page(report, stats, open_file(self.run.dataset), self.run.html("audit"))
+        dataset = open_file(self.run.dataset)
+        write_audit_page(report, stats, dataset, self.run.html("audit"))
+        write_audit_markdown(report, dataset, self.run.path / "audit.md", record=self.run.record())
 
     def _train(self, seconds: Callable[[], float]) -> None:
         from potstill.train.board import Board
@@ -244,6 +338,7 @@ class Pipeline:
 
     def _evaluate(self, seconds: Callable[[], float]) -> None:
         from potstill.deploy.student import load_student
+        from potstill.evaluate.kept import write_evaluation
         from potstill.evaluate.stage import evaluate
         from potstill.report.evaluate import write_evaluate_page
 
@@ -255,8 +350,7 @@ class Pipeline:
             seed=self.config.seed,
             on_step=self.progress.note,
         )
-        with sealed(self.run.json("evaluate")) as temporary:
-            temporary.write_text(json.dumps(_without_nan(evaluation.report), indent=2, ensure_ascii=False), encoding="utf-8")
+        write_evaluation(evaluation, self.run.json("evaluate"), self.run.path / "evaluate_data.npz")
         write_evaluate_page(evaluation, self.run.html("evaluate"))
         for finding in evaluation.report["findings"]:
             if finding["verdict"] != "GO":
@@ -273,6 +367,7 @@ class Pipeline:
 
 
 _STAGES: dict[str, Callable[[Pipeline, Callable[[], float]], None]] = {
+    "batches": Pipeline._batches,
     "generate": Pipeline._generate,
     "label": Pipeline._label,
     "audit": Pipeline._audit,
@@ -286,15 +381,6 @@ def _figure(finding: dict[str, Any]) -> str:
     if finding["measured"] is None:
         return "did not run" if finding["limit"] is None else f"no finite figure against {finding['limit']:.4g}"
     return f"{finding['measured']:.4g} {finding['unit']} against {finding['limit']:.4g}"
-
-
-def _without_nan(value: Any) -> Any:
-    """The same with None for what is not finite: JSON knows neither NaN nor infinity."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -19,12 +19,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 import potstill
 from potstill.dataset.seal import sealed
 from potstill.errors import RunFolderError
-from potstill.generate.mix import MIX_FILE, read_mix
+from potstill.generate.mix import MIX_FILE, Mix, read_mix
 
 STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")
+BATCHED_STAGES = ("batches", "audit", "train", "evaluate", "deploy")
+MAY_CHANGE = frozenset({"workers", "execute", "audit"})  # sections that change no structure and no label
+BATCH_MAY_CHANGE = frozenset({*MAY_CHANGE, "generate", "label"})  # as long as a batch has not passed
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,16 @@ class RunFolder:
     def structures(self) -> Path:
         """Generated structures, before labelling."""
         return self.path / "structures" / "structures.h5"
+
+    @property
+    def selected(self) -> Path:
+        """Those of them that are to be labelled, where not all are."""
+        return self.path / "structures" / "selected.h5"
+
+    @property
+    def to_label(self) -> Path:
+        """What the teacher is asked for: the selected structures where there are any, else all."""
+        return self.selected if self.selected.exists() else self.structures
 
     @property
     def labelled_parts(self) -> Path:
@@ -81,14 +96,36 @@ class RunFolder:
         """``audit.html`` or ``evaluate.html``."""
         return self.path / f"{stage}.html"
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of its stages, in order; those of a run in batches are others."""
+        return BATCHED_STAGES if (self.path / "batches").exists() else STAGES
+
+    def batch(self, number: int) -> RunFolder:
+        """The run folder of a batch, from 1."""
+        return RunFolder(self.path / "batches" / f"{number:02d}")
+
+    def batches(self) -> list[RunFolder]:
+        """Those that have begun, in order."""
+        return [RunFolder(path) for path in sorted((self.path / "batches").glob("[0-9][0-9]"))]
+
+    def passed(self) -> bool:
+        """Whether its audit is done and says GO."""
+        if self.stage("audit")["state"] != "done":
+            return False
+        return bool(json.loads(self.json("audit").read_text(encoding="utf-8"))["verdict"] == "GO")
+
+    def others_than(self, config_text: str) -> bool:
+        """Whether its config asks for other structures or labels than this one."""
+        return not differences(self.config.read_text(encoding="utf-8"), config_text) <= MAY_CHANGE
+
     @cached_property
     def _run_json(self) -> Path:
         return self.path / "run.json"
 
-    def mix(self) -> str:
-        """What is to be said first of the sources: empty where the config was followed."""
-        mix = read_mix(self.structures.parent / MIX_FILE)
-        return mix.sentence() if mix else ""
+    def mix(self) -> Mix | None:
+        """The sources that were taken where they are not those of the config."""
+        return read_mix(self.structures.parent / MIX_FILE)
 
     def record(self) -> dict[str, Any]:
         """Contents of ``run.json``; empty where there is none."""
@@ -142,15 +179,24 @@ class RunFolder:
             )
 
     def _must_hold(self, config_text: str, *, resume: bool) -> None:
-        if self.config.read_text(encoding="utf-8") != config_text:
+        other = differences(self.config.read_text(encoding="utf-8"), config_text)
+        open_batches = self.stages == BATCHED_STAGES and self.stage("batches")["state"] != "done"
+        may_change = BATCH_MAY_CHANGE if open_batches else MAY_CHANGE
+        if not other <= may_change:
             raise RunFolderError(
-                f"{self.path} holds another run: its config.yaml differs from this config\n"
-                "  give --out another folder, or resume with the config that it was started with"
+                f"{self.path} holds another run: its config.yaml differs from this config in {', '.join(sorted(other))}\n"
+                "  give --out another folder, or resume with the config that it was started with; "
+                f"only {', '.join(sorted(may_change))} may change"
             )
         if not resume:
             raise RunFolderError(
                 f"{self.path} holds this run already\n  go on with it by --resume, or give --out another folder"
             )
+        if other:
+            with sealed(self.config) as temporary:
+                temporary.write_text(config_text, encoding="utf-8")
+        if "audit" in other and self.stage("audit")["state"] == "done":  # judged by other gates
+            self.set_stage("audit", "waiting", self.stage("audit")["seconds"])
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -174,6 +220,12 @@ class RunFolder:
             for leftover in self.path.rglob(".*.tmp"):  # of writers that were killed; nobody else writes here now
                 leftover.unlink(missing_ok=True)
             yield
+
+
+def differences(one: str, other: str) -> frozenset[str]:
+    """Sections in which two configs, as text, differ."""
+    first, second = (yaml.safe_load(text) or {} for text in (one, other))
+    return frozenset(name for name in {*first, *second} if first.get(name) != second.get(name))
 
 
 def machine() -> dict[str, Any]:

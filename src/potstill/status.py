@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from potstill.batches import batch_configs
 from potstill.config import Config, load_config
 from potstill.dataset import open_file
 from potstill.errors import InputError
@@ -23,6 +24,7 @@ from potstill.units import duration
 from potstill.watch import Figures, driver_alive, look, read_metrics
 
 LIVE_SECONDS = 2.0
+BATCH_STAGES = ("generate", "label", "audit")
 MARKS = {
     "done": "[green]done[/green]",
     "running": "[yellow]running[/yellow]",
@@ -82,11 +84,16 @@ def _open(folder: Path) -> tuple[RunFolder, Config]:
 def _everything(run: RunFolder, config: Config) -> Group:
     figures = look(run, config)
     shown: list[RenderableType] = [_stages(run, config, figures)]
+    if config.batches:
+        shown.append(_batches(run, config))
+    if figures.batch is not None:
+        shown.append(_stages(figures.batch, load_config(figures.batch.config), look(figures.batch, config)))
     if any(s.accepted or s.labelled for s in figures.sources.values()):
         shown.append(_sources(figures))
-    if figures.workers and figures.stages["label"]["state"] == "running":
+    inner = figures.batch or run
+    if figures.workers and inner.stage("label")["state"] == "running":
         shown.append(_workers(figures))
-    if refusals := _refusals(run):
+    if refusals := _refusals(inner):
         shown.append(_refused(refusals))
     shown.append(f"disk: {figures.disk_used_bytes / 1e6:,.1f} MB used, {figures.disk_free_bytes / 1e9:,.1f} GB free")
     shown += [Text(f"ALERT  {alert}", style="bold red") for alert in figures.alerts]
@@ -99,6 +106,21 @@ def _stages(run: RunFolder, config: Config, figures: Figures) -> Table:
         state = entry["state"]
         seconds = duration(entry["seconds"]) if entry["seconds"] else ""
         table.add_row(stage, MARKS.get(state, state), seconds, _progress(run, config, stage, figures))
+    return table
+
+
+def _batches(run: RunFolder, config: Config) -> Table:
+    """Each batch with what it is asked for, where it is, and its verdict."""
+    table = _table("batches", "batch", "wanted", "stage", "state", "time", "verdict")
+    for number, batch_config in enumerate(batch_configs(config), 1):
+        batch = run.batch(number)
+        begun = [name for name in BATCH_STAGES if batch.stage(name)["state"] != "waiting"]
+        stage = begun[-1] if begun else ""
+        state = batch.stage(stage)["state"] if stage else "waiting"
+        seconds = sum(batch.stage(name)["seconds"] for name in BATCH_STAGES)
+        wanted = sum(s.count for s in batch_config.generate.sources)
+        verdict = _auditing(batch) if stage == "audit" else ""
+        table.add_row(batch.path.name, f"{wanted:,}", stage, MARKS.get(state, state), duration(seconds), verdict)
     return table
 
 
@@ -150,8 +172,8 @@ def _per_hour(rate: float) -> str:
 def _progress(run: RunFolder, config: Config, stage: str, figures: Figures) -> str:
     """What a stage has to show; empty where it has nothing yet."""
     match stage:
-        case "generate":
-            return _generating(run, config, figures)
+        case "batches" | "generate":
+            return (_passed if stage == "batches" else _generating)(run, config, figures)
         case "label":
             return _labelling(run, figures)
         case "audit":
@@ -162,6 +184,10 @@ def _progress(run: RunFolder, config: Config, stage: str, figures: Figures) -> s
             return _evaluating(run)
         case _:
             return _deployed(run)
+
+
+def _passed(run: RunFolder, config: Config, _figures: Figures) -> str:
+    return f"{sum(batch.passed() for batch in run.batches())} of {len(config.batches)} batches GO"
 
 
 def _generating(run: RunFolder, config: Config, figures: Figures) -> str:
@@ -196,7 +222,7 @@ def _deployed(run: RunFolder) -> str:
 def _labelling(run: RunFolder, figures: Figures) -> str:
     if not run.structures.exists():
         return ""
-    total = len(open_file(run.structures))
+    total = len(open_file(run.to_label))
     parts = [part.stem.split("-") for part in run.labelled_parts.glob("*.h5")]
     finished = sum(int(stop) - int(start) for start, stop in parts)
     text = f"{finished} of {total} structures"

@@ -11,15 +11,15 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
 import psutil
 
-from potstill.config import Config
-from potstill.run_folder import STAGES, RunFolder
+from potstill.config import AuditConfig, Config, load_config
+from potstill.run_folder import RunFolder
 
 RECENT_SECONDS = 300.0
 MINUTE = 60.0
@@ -58,7 +58,10 @@ class WorkerFigures:
 
 @dataclass(slots=True)
 class Figures:
-    """All of a run at one moment; rates in structures per second, None where there is no figure yet."""
+    """All of a run at one moment; rates in structures per second, None where there is no figure yet.
+
+    Of a run in batches they are those of the ``batch`` that has not passed yet, but for the stages.
+    """
 
     stages: dict[str, dict[str, Any]]
     total: int
@@ -74,13 +77,18 @@ class Figures:
     disk_used_bytes: int = 0
     disk_free_bytes: int = 0
     alerts: list[str] = field(default_factory=list)
+    batch: RunFolder | None = None
 
 
 def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figures:
     """The figures of a run folder now."""
     now = now or datetime.now(UTC)
     lines = read_metrics(run)
-    stages = {stage: run.stage(stage) for stage in STAGES}
+    stages = {stage: run.stage(stage) for stage in run.stages}
+    batch = next((b for b in run.batches() if b.config.exists() and not b.passed()), None)
+    if batch is not None:  # all figures are those of the batch in hand
+        figures = look(batch, load_config(batch.config), now=now)
+        return replace(figures, stages=stages, batch=batch)
     sources = {s.name: SourceFigures(s.name, s.count) for s in config.generate.sources}
     figures = Figures(stages, sum(s.count for s in config.generate.sources), sources=sources)
     _generated(figures, lines)
@@ -124,9 +132,12 @@ def _generated(figures: Figures, lines: Iterable[dict[str, Any]]) -> None:
         said = {line["source"]: line} if "source" in line else line.get("sources", {})
         for name, content in said.items():
             source = figures.sources.setdefault(name, SourceFigures(name, content.get("wanted", 0)))
+            source.wanted = content.get("wanted", source.wanted)
             source.accepted = content.get("accepted", 0)
             source.refused_at_door = sum(content.get("refused", {}).values())
-    if figures.stages["generate"]["state"] == "done":
+        for name in figures.sources.keys() - said.keys() if "sources" in line else ():
+            figures.sources[name].wanted = 0  # no part of the contingency mix
+    if _state(figures, "generate") == "done":
         figures.total = sum(s.accepted for s in figures.sources.values()) or figures.total
 
 
@@ -146,7 +157,8 @@ def _labelled(figures: Figures, lines: Sequence[dict[str, Any]], now: datetime) 
     if len(fresh) < 2:
         return
     first, last = _time(fresh[0]), _time(fresh[-1])
-    end = now if figures.stages["label"]["state"] == "running" and (now - last).total_seconds() < RECENT_SECONDS else last
+    runs_now = _state(figures, "label") == "running" and (now - last).total_seconds() < RECENT_SECONDS
+    end = now if runs_now else last
     seconds = max((end - first).total_seconds(), 1e-3)
     recently = [line for line in fresh[1:] if (end - _time(line)).total_seconds() <= RECENT_SECONDS]
     recent_seconds = min(seconds, RECENT_SECONDS)
@@ -184,7 +196,7 @@ def _alerts(figures: Figures, config: Config, lines: Sequence[dict[str, Any]], n
         yield f"no process works on '{running[0]}' any more; go on with:  potstill run CONFIG --out RUN --resume"
     if "label" in running:
         yield from _slow(lines, now)
-    yield from _gate(figures, config.audit.min_teacher_success)
+    yield from _gates(figures, config.audit)
     done = figures.labelled + figures.refused
     if running and done:
         each = COPIES * figures.disk_used_bytes / done
@@ -215,13 +227,27 @@ def _slow(lines: Sequence[dict[str, Any]], now: datetime) -> Iterable[str]:
         yield f"rate: {60 * latest:,} structures/hour in the last minute, usually {60 * usual:,.0f}"
 
 
-def _gate(figures: Figures, gate: float) -> Iterable[str]:
-    """Teacher success: lost for good where even perfect answers to the rest would not do, or in danger."""
-    done = figures.labelled + figures.refused
+def _gates(figures: Figures, gates: AuditConfig) -> Iterable[str]:
+    """Gates of the audit that are lost for good, where even perfect answers to the rest would not do, or in danger."""
+    gate, done = gates.min_teacher_success, figures.labelled + figures.refused
     if figures.total and (best := 1 - figures.refused / figures.total) < gate:
         yield f"teacher success: {best:.1%} at best, the audit asks for {gate:.1%}"
     elif done >= SUCCESS_AFTER and (share := figures.labelled / done) < gate:
         yield f"teacher success: {share:.1%} so far, the audit asks for {gate:.1%}"
+    slowest = gates.min_structures_per_hour
+    if figures.rate is not None and done >= SUCCESS_AFTER and 3600 * figures.rate < slowest:
+        yield f"throughput: {3600 * figures.rate:,.0f} structures/hour, the audit asks for {slowest:,.0f}"
+    for source in figures.sources.values() if _state(figures, "generate") == "done" else ():
+        if (
+            source.wanted
+            and (best := (source.accepted - source.refused_by_teacher) / source.wanted) < gates.min_share_of_asked
+        ):
+            yield f"share of {source.name}: {best:.1%} at best, the audit asks for {gates.min_share_of_asked:.1%}"
+
+
+def _state(figures: Figures, stage: str) -> str:
+    """Of a stage; empty where the run has no such stage."""
+    return str(figures.stages.get(stage, {}).get("state", ""))
 
 
 def _count(line: dict[str, Any]) -> int:

@@ -79,6 +79,12 @@ def test_forces_beyond_the_limit_are_refused_when_labels_are_made(advised, label
     assert whole["label"]["max_force_ev_per_angstrom"] < 1.0
 
 
+def test_stresses_beyond_the_limit_are_refused_when_labels_are_made(advised, labelled):
+    rows, whole = advised(labelled, gates={**GATES, "max_stress_ev_per_cubic_angstrom": 1e-6})
+    assert rows["stress_limits"]["source"] == "metals"
+    assert whole["label"]["max_stress_ev_per_cubic_angstrom"] == 1e-6
+
+
 def test_a_source_that_gave_too_little(advised, labelled):
     config = json.loads(json.dumps(CONFIG))
     config["generate"]["sources"][1]["count"] = 100

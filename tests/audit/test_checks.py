@@ -137,6 +137,11 @@ class TestHydrogens:
         assert not lacks_hydrogen(whole)
         assert lacks_hydrogen(self.strip(whole))
 
+    def test_a_smiles_of_radicals_is_no_excuse(self, labelled, lj):
+        bare = self.strip(next(s for s in labelled if s.family == "C6H6"))
+        assert lacks_hydrogen(bare.with_(generator_metadata={"smiles": "[C]1[C][C][C][C][C]1"}))
+        assert lacks_hydrogen(bare.with_(generator_metadata={"smiles": "c1ccccc1"}))
+
     def test_no_known_molecule_is_accused_nor_its_snapshots(self, judge):
         from potstill.generate.benchmark import Benchmark
 
@@ -254,6 +259,24 @@ class TestGeometryAndNumbers:
         assert "distances" not in no_go(found)
         assert found["force_limits"]["measured"] == pytest.approx(218.0)
         assert found["force_limits"]["worst"][0] == labelled[3].id
+
+    def test_a_stress_beyond_what_solids_bear(self, judge, labelled):
+        k = next(k for k, s in enumerate(labelled) if s.pbc.all())
+        squeezed = [*labelled[:k], changed(labelled[k], stress=-3.1 * np.eye(3)), *labelled[k + 1 :]]
+        found = judge(squeezed)
+        assert "stress_limits" in no_go(found)
+        assert found["stress_limits"]["measured"] == pytest.approx(3.1)
+        assert found["stress_limits"]["worst"][0] == labelled[k].id
+        assert "1 of 12 structures with stress are beyond" in found["stress_limits"]["why"]
+        assert "metals 3.10" in found["stress_limits"]["why"]
+
+    def test_a_limit_of_stress_for_one_source(self, judge, labelled):
+        k = next(k for k, s in enumerate(labelled) if s.pbc.all())
+        pressed = [*labelled[:k], changed(labelled[k], stress=-0.6 * np.eye(3)), *labelled[k + 1 :]]
+        assert "stress_limits" not in no_go(judge(pressed))
+        found = judge(pressed, gates=GATES.model_copy(update={"max_stress_per_source": {"metals": 0.5}}))
+        assert "stress_limits" in no_go(found)
+        assert found["stress_limits"]["measured"] == pytest.approx(3.0 * 0.6 / 0.5)
 
 
 class TestDiversity:

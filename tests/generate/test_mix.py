@@ -14,7 +14,7 @@ from potstill.generate.benchmark import Benchmark
 from potstill.generate.crystals import Crystals
 from potstill.generate.door import DoorOptions
 from potstill.generate.files import Files
-from potstill.generate.mix import Contingency, Mix, SourceFailedError, as_asked, contingency, read_mix
+from potstill.generate.mix import Contingency, Mix, SourceFailedError, as_asked, contingency, read_mix, together
 from potstill.generate.molecules import Molecules
 from potstill.generate.perturb import Perturb
 from potstill.generate.source import Kind, SourceOptions, propose_each
@@ -163,3 +163,8 @@ class TestStage:
         run(config(success=-1.0, count=20), tmp_path / "a", fallback=True)
         run(config(success=-1.0, count=20), tmp_path / "b", fallback=True)
         assert (tmp_path / "a" / "structures.h5").read_bytes() == (tmp_path / "b" / "structures.h5").read_bytes()
+
+
+def test_batches_together():
+    one, other = Mix({"crystals": 3, "dream": 0}, {"dream": "no weights"}), Mix({"crystals": 2, "dream": 5})
+    assert together([one, other]) == Mix({"crystals": 5, "dream": 5}, {"dream": "no weights"})

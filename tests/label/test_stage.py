@@ -41,6 +41,7 @@ FAULTS = {
     "NaN stress": (lambda s, a: Labels(a.energy, a.forces, np.full((3, 3), np.nan)), "not_finite"),
     "exploding forces": (lambda s, a: Labels(a.energy, np.full((len(s), 3), 1e7), a.stress), "force_limit"),
     "218 eV/Å on one atom": (lambda s, a: Labels(a.energy, np.eye(len(s), 3) * 218.0, a.stress), "force_limit"),
+    "crushed": (lambda s, a: Labels(a.energy, a.forces, 1.1 * np.eye(3)), "stress_limit"),
     "flat forces": (lambda s, a: Labels(a.energy, a.forces.ravel(), a.stress), "wrong_shape"),
     "an atom too many": (lambda s, a: Labels(a.energy, np.zeros((len(s) + 1, 3)), a.stress), "wrong_shape"),
     "Voigt stress": (lambda s, a: Labels(a.energy, a.forces, np.zeros(6)), "wrong_shape"),
@@ -51,7 +52,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_bad_answer_refuses_its_structure_and_no_other(parents, lj, fault):
     make, reason = FAULTS[fault]
-    answers = ask(Faulty(lj, at(3, make)), parents, 30.0)
+    answers = ask(Faulty(lj, at(3, make)), parents, 30.0, 1.0)
     assert [k for k, a in enumerate(answers) if isinstance(a, Refused)] == [3]
     assert answers[3].reason == reason
     assert answers[3].detail
@@ -96,6 +97,7 @@ class Config:
 
     def __init__(self, teacher: TeacherOptions) -> None:
         self.teacher, self.structures_per_task, self.max_force_ev_per_angstrom = teacher, 10, 30.0
+        self.max_stress_ev_per_cubic_angstrom = 1e9
         self.timeout_seconds_per_structure = 60.0
         self.extra: tuple = ()
         self.committee: tuple = ()
@@ -171,7 +173,7 @@ def test_it_goes_on_with_what_is_there(structures, tmp_path):
 def test_a_teacher_that_was_swapped_half_way(structures, tmp_path):
     parts = label(Config(LJ), structures, tmp_path / "label", workers=1)
     other = LennardJones(sigma_angstrom=0.9, epsilon_ev=0.2001)
-    label_structures(LabelTask(structures, 10, 20, other, 30.0, parts[1]))
+    label_structures(LabelTask(structures, 10, 20, other, 30.0, 1e9, parts[1]))
     with pytest.raises(DatasetError, match="different teachers") as caught:
         finish(parts, structures, tmp_path / "dataset.h5")
     assert "0.2001" in str(caught.value)
@@ -181,7 +183,7 @@ def test_a_teacher_that_was_swapped_half_way(structures, tmp_path):
 def test_a_part_remembers_its_teacher(structures, tmp_path):
     for teacher in (LJ, EMT()):
         path = tmp_path / f"{teacher.name}.h5"
-        label_structures(LabelTask(structures, 0, 3, teacher, 1e9, path))
+        label_structures(LabelTask(structures, 0, 3, teacher, 1e9, 1e9, path))
         with h5py.File(path, "r") as file:
             assert json.loads(file.attrs["teacher"]) == dict(teacher.load().fingerprint)
 
@@ -209,6 +211,6 @@ def test_parts_that_changed_places(structures, tmp_path):
 
 def test_a_part_that_lacks_a_structure(structures, tmp_path):
     parts = label(Config(LJ), structures, tmp_path / "label", workers=1)
-    label_structures(LabelTask(structures, 30, 35, LJ, 30.0, parts[3]))
+    label_structures(LabelTask(structures, 30, 35, LJ, 30.0, 1e9, parts[3]))
     with pytest.raises(DatasetError, match="tell of 35 structures, 36 were generated"):
         finish(parts, structures, tmp_path / "dataset.h5")

@@ -25,7 +25,7 @@ def test_distances_neighbours_and_reference_energies(kit, mixed, tmp_path):
     text = (tmp_path / "audit.html").read_text(encoding="utf-8")
     for caption in (
         "Shortest distance of each pair",
-        "Neighbours of an atom within 5 Å",
+        "Atoms within 5 Å of an atom",
         "Reference energy of each element",
     ):
         assert text.count(caption) == 1

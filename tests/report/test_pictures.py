@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from potstill.report.elements import periodic_table, place
-from potstill.report.plots import histograms, lines, paired_bars, parity
+from potstill.report.plots import lines, paired_bars, parity
 from potstill.report.structure import draw_structure
 from potstill.types import Structure
 
@@ -54,15 +54,12 @@ def test_periodic_table_shows_symbol_and_count(kit):
 
 def test_plots_take_odd_numbers_and_names(kit):
     odd = np.array([np.nan, np.inf, 0.0, 1.0, 1.0])
-    for logarithmic in (False, True):
-        kit.Page(histograms({kit.EVIL: odd, "a$b$": odd[:2]}, "eV", logarithmic=logarithmic, limit=0.9))
     kit.Page(parity({kit.EVIL: (odd[2:], odd[2:] + 1), "empty": (odd[:0], odd[:0])}, "eV", "parity"))
     kit.Page(paired_bars([kit.EVIL, "b"], [1.0, 2.0], [0.1, 20.0], ("a", "b"), "s", logarithmic=True))
     kit.Page(lines({"a": ([1.0], [2.0]), "b": ([1, 2], [np.nan, 3.0])}, "x", "y", logarithmic=True))
 
 
 def test_nothing_to_draw():
-    assert histograms({"a": np.array([np.nan])}, "eV") is None
     assert parity({}, "eV", "parity") is None
     assert paired_bars([], [], [], ("a", "b"), "s") is None
     assert lines({"a": ([1.0], [np.nan])}, "x", "y") is None
@@ -72,5 +69,5 @@ def test_global_settings_are_left_alone():
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    histograms({"a": np.arange(5.0)}, "eV")
+    lines({"a": (np.arange(5.0), np.arange(5.0))}, "x", "y")
     assert dict(mpl.rcParams) == before

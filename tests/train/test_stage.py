@@ -22,7 +22,8 @@ from potstill.student.files import FORMAT_VERSION
 from potstill.student.model import Student
 from potstill.testing import copper, rattled
 from potstill.train.data import LabelledStructures
-from potstill.train.module import Distillation, mean_errors
+from potstill.train.losses import mean_errors
+from potstill.train.module import Distillation
 from potstill.train.stage import train, train_records
 from potstill.types import Structure
 

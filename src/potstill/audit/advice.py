@@ -180,6 +180,11 @@ def _refuse_forces(trouble: _Trouble) -> tuple[str, Change]:
     return why, {"label": {"max_force_ev_per_angstrom": round((trouble.finding.limit or 50.0) / MARGIN, 2)}}
 
 
+def _refuse_stresses(trouble: _Trouble) -> tuple[str, Change]:
+    why = f"stresses of {trouble.source or 'a source'} are beyond the limit, or in another unit: refuse such labels"
+    return why, {"label": {"max_stress_ev_per_cubic_angstrom": trouble.finding.limit or 3.0}}
+
+
 def _fewer_refusals(trouble: _Trouble) -> tuple[str, Change]:
     refused = [r for r in trouble.evidence.dataset.refused if r.stage == "label"]
     (reason, count), *_ = Counter(r.reason for r in refused).most_common() or [("nothing", 0)]
@@ -246,6 +251,7 @@ _MENDED_BY: dict[str, Mend] = {
     "distances": _higher_door,
     "volume": _lower_door,
     "force_limits": _refuse_forces,
+    "stress_limits": _refuse_stresses,
     "teacher_success": _fewer_refusals,
     "shares": _more_asked,
     "vacuum": _cleaner_gate("max_vacuum_angstrom", "structures of {source} are called periodic across a vacuum"),
@@ -263,7 +269,6 @@ _BY_HAND = {
     "charge_balance": "leave out the ions{of}, or use a teacher that takes charges",
     "elements_per_source": "a reader misread an element{of}: such a source cannot make it",
     "finite": "leave out the structures{of} that hold NaN or infinity, and look for the cause in the teacher",
-    "stress_limits": "stresses{of} are in another unit than eV/Å^3, or such structures should be left out",
     "stress_symmetry": "stresses{of} were put together in a wrong order",
     "missing_stress": "label the structures{of} without stress again",
     "energy_outliers": "label the structures named again, and compare",

@@ -35,14 +35,14 @@ from potstill.audit.labels import (
     stress_limits,
     stress_symmetry,
 )
-from potstill.audit.process import refusals, shares, teacher_success, throughput, wilson_interval
+from potstill.audit.process import refusals, shares, stand_ins, teacher_success, throughput, wilson_interval
 from potstill.audit.replay import conservative_forces, gradients, label_replay, teacher_fingerprint
 from potstill.audit.splits import near_leakage, split_leakage
 
 __all__ = ["CHECKS", "FAMILIES", "Check", "Evidence", "at_least", "at_most", "not_run", "wilson_interval"]
 
 FAMILIES: dict[str, tuple[Check, ...]] = {
-    "process": (teacher_success, throughput, refusals, shares),
+    "process": (teacher_success, throughput, refusals, shares, stand_ins),
     "diversity": (element_entropy, element_coverage, size_cv, structural_entropy, source_novelty),
     "duplicates": (duplicates, near_duplicates),
     "geometry": (distances, volume, packing, vacuum, cell_shape),

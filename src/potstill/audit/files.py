@@ -10,21 +10,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
 from potstill.audit.stage import audit, write_report
-from potstill.config import AuditConfig
+from potstill.config import AuditConfig, read_section
 from potstill.dataset import Dataset, open_file
 from potstill.dataset.convert import convert
 from potstill.dataset.formats import hdf5
 from potstill.errors import InputError
 from potstill.label import load_teacher
 from potstill.report.audit import write_audit_page
+from potstill.report.markdown import write_audit_markdown
 
 
 def audit_file(data: Path, folder: Path, teacher: str, gates: AuditConfig | None = None) -> dict[str, Any]:
-    """Judge a file and write ``audit.json`` and ``audit.html`` into a folder.
+    """Judge a file and write ``audit.json``, ``audit.html`` and ``audit.md`` into a folder.
 
     Parameters
     ----------
@@ -54,20 +52,8 @@ def audit_file(data: Path, folder: Path, teacher: str, gates: AuditConfig | None
 
 
 def read_gates(config: Path) -> AuditConfig:
-    """Gates of the section ``audit`` of a YAML file, whatever other sections it has.
-
-    Raises
-    ------
-    InputError
-        If the file or the section is wrong.
-    """
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-        return AuditConfig.model_validate(content["audit"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InputError(f"{config} has no section 'audit' that could be read: {error}") from error
-    except ValidationError as error:
-        raise InputError(f"{config}: {error}") from error
+    """Gates of the section ``audit`` of a YAML file; see :func:`~potstill.config.read_section`."""
+    return read_section(config, "audit", AuditConfig)
 
 
 def _audit(dataset: Dataset, folder: Path, teacher: str, gates: AuditConfig, kept: Path | None) -> dict[str, Any]:
@@ -80,4 +66,5 @@ def _audit(dataset: Dataset, folder: Path, teacher: str, gates: AuditConfig, kep
     report, stats = audit(dataset, gates, teacher=ask, kept=kept)
     write_report(report, folder / "audit.json")
     write_audit_page(report, stats, dataset, folder / "audit.html")
+    write_audit_markdown(report, dataset, folder / "audit.md")
     return report

@@ -12,27 +12,37 @@ ROUNDS = 5
 
 
 def energy_residuals(stats: Statistics) -> Array:
-    """(S,) energy per atom less the share of each element times its reference energy, in eV/atom.
+    """(S,) energy per atom less the share of each element times its reference energy, in eV/atom."""
+    reference = reference_energies(stats)
+    residual = np.full(len(stats), np.nan)
+    if reference:
+        elements = list(reference)
+        share = stats.composition[:, elements] / stats.atoms[:, None]
+        known = np.isfinite(stats.energy_per_atom)
+        residual[known] = stats.energy_per_atom[known] - share[known] @ np.array(list(reference.values()))
+    return residual
 
-    The reference energies are least squares with bounded influence (Huber, Ann. Math. Stat. 35, 73 (1964)).
+
+def reference_energies(stats: Statistics) -> dict[int, float]:
+    """Energy in eV of an atom of each element, by atomic number; empty without labels.
+
+    They are least squares with bounded influence (Huber, Ann. Math. Stat. 35, 73 (1964)).
     """
     known = np.flatnonzero(np.isfinite(stats.energy_per_atom))
-    residual = np.full(len(stats), np.nan)
     if not len(known):
-        return residual
-    present = stats.composition[known].any(axis=0)
+        return {}
+    present = np.flatnonzero(stats.composition[known].any(axis=0))
     share = stats.composition[known][:, present] / stats.atoms[known, None]
     energy = stats.energy_per_atom[known]
     weight = np.ones(len(known))
-    left = energy
+    reference = np.zeros(len(present))
     for _ in range(ROUNDS):
         rows = np.sqrt(weight)[:, None]
         reference, *_ = np.linalg.lstsq(rows * share, rows[:, 0] * energy, rcond=1e-8)
         left = energy - share @ reference
         scale = max(GAUSS * float(np.median(np.abs(left))), 1e-9)
         weight = 1.0 / np.maximum(1.0, np.abs(left) / (1.5 * scale))
-    residual[known] = left
-    return residual
+    return {int(z): float(e) for z, e in zip(present, reference, strict=True)}
 
 
 def robust_scores(stats: Statistics, values: Array, *, floor: float, fewest: int) -> Array:

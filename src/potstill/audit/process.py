@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 
 from potstill.audit.chemistry import generate_section
 from potstill.audit.evidence import Evidence, at_least, at_most, not_run, warned
+from potstill.dataset import Dataset
+from potstill.generate.mix import Mix
 from potstill.types import Finding
 
 REASONS_NAMED = 4
@@ -52,17 +55,42 @@ def refusals(evidence: Evidence) -> Finding:
 
 def shares(evidence: Evidence) -> Finding:
     """Smallest share, over the sources of the config, of structures there are to those asked for."""
-    asked = {
-        source.get("label") or source["source"]: int(source["count"])
-        for source in generate_section(evidence.dataset.attributes).get("sources", [])
-        if source.get("count")
-    }
+    mix = mix_of(evidence.dataset)
+    asked = dict(mix.counts) if mix else asked_by_config(evidence.dataset)
     if not asked:
         return not_run("shares", "fraction", "the file does not say how many structures its sources were asked for")
-    made = Counter(evidence.stats.sources)
-    got = {name: made[name] / count for name, count in asked.items()}
-    why = "labelled of asked: " + ", ".join(f"{name} {made[name]} of {count}" for name, count in asked.items())
+    left = json.loads(evidence.dataset.attributes.get("not_selected") or "{}")
+    made = Counter(evidence.stats.sources) + Counter(left)
+    got = {name: made[name] / count for name, count in asked.items() if count}
+    what = "labelled, or not selected for it," if left else "labelled"
+    why = f"{what} of asked: " + ", ".join(f"{name} {made[name]} of {asked[name]}" for name in got)
+    why += "; asked of the mix that was taken, see stand_ins" if mix and mix.failed else ""
     return at_least("shares", min(got.values()), evidence.gates.min_share_of_asked, "fraction", why)
+
+
+def stand_ins(evidence: Evidence) -> Finding:
+    """Sources of the config that could not be used, so that others stood in for them. A warning: it was agreed to."""
+    mix = mix_of(evidence.dataset)
+    why = mix.sentence() if mix and mix.failed else "every source of the config was used"
+    return warned(at_most("stand_ins", len(mix.failed) if mix else 0, 0, "sources", why))
+
+
+def mix_of(dataset: Dataset) -> Mix | None:
+    """The mix of sources that a run settled on, where it is not that of its config."""
+    written = dataset.attributes.get("mix", "")
+    try:
+        return Mix(**json.loads(written)) if written else None
+    except (ValueError, TypeError):
+        return None
+
+
+def asked_by_config(dataset: Dataset) -> dict[str, int]:
+    """Structures that the config in a file asks of each source."""
+    return {
+        source.get("label") or source["source"]: int(source["count"])
+        for source in generate_section(dataset.attributes).get("sources", [])
+        if source.get("count")
+    }
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:

@@ -18,12 +18,13 @@ import yaml
 
 from potstill.audit.advice import Advice, advise, mended, rows
 from potstill.audit.checks import CHECKS, Check, Evidence, not_run
+from potstill.audit.process import mix_of
 from potstill.dataset import Dataset, sealed
 from potstill.stats import Statistics, collect, collect_once
 from potstill.types import Finding, Teacher, Verdict
 
 if TYPE_CHECKING:
-    from potstill.config import AuditConfig
+    from potstill.config import AuditConfig, EvaluateConfig
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def audit(
         "findings": [_row(finding) for finding in findings],
         "changed_gates": changed_gates(gates),
         "advice": rows(advise(findings, evidence)),
-        "mix": dataset.attributes.get("mix", ""),
+        "mix": mix.sentence() if (mix := mix_of(dataset)) else "",
         "dataset": str(dataset.path.name),
     }
     return report, stats
@@ -92,7 +93,7 @@ def overall_verdict(findings: Sequence[Finding]) -> Verdict:
     return Verdict.GO if findings and all(f.verdict in passed for f in findings) else Verdict.NO_GO
 
 
-def changed_gates(gates: AuditConfig) -> dict[str, dict[str, Any]]:
+def changed_gates(gates: AuditConfig | EvaluateConfig) -> dict[str, dict[str, Any]]:
     """Thresholds that differ from the defaults, with both values."""
     default = type(gates)()
     return {

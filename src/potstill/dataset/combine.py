@@ -5,7 +5,7 @@ Enter files of schema 1, leaves a sealed file of schema 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,16 @@ class Choice:
     seed: int = 0
 
 
-def merge_datasets(paths: Sequence[Path], target: Path, *, valid_fraction: float, test_fraction: float, seed: int) -> str:
+def merge_datasets(
+    paths: Sequence[Path],
+    target: Path,
+    *,
+    valid_fraction: float,
+    test_fraction: float,
+    seed: int,
+    attributes: Mapping[str, Any] | None = None,
+    replace: bool = False,
+) -> str:
     """Write the structures and refusals of several datasets as one.
 
     Where all of them hold a split, families are divided anew, so that none straddles; else the result has no split.
@@ -70,6 +79,10 @@ def merge_datasets(paths: Sequence[Path], target: Path, *, valid_fraction: float
         The file to make.
     valid_fraction, test_fraction, seed
         Of the new split.
+    attributes
+        Written into the file beside what all files agree upon, and instead of it.
+    replace
+        Whether the target may exist.
 
     Returns
     -------
@@ -79,20 +92,21 @@ def merge_datasets(paths: Sequence[Path], target: Path, *, valid_fraction: float
     Raises
     ------
     InputError
-        If the target exists.
+        If the target exists and is not to be replaced.
     DatasetError
         If teachers differ, some files have labels and others not, an id occurs twice, or a file is damaged.
     """
-    _refuse_existing(target)
+    if not replace:
+        _refuse_existing(target)
     families: list[str] = []
     elements: list[frozenset[int]] = []
     owner: dict[str, Path] = {}
-    attributes: list[dict[str, Any]] = []
+    theirs: list[dict[str, Any]] = []
     all_split = True
     for path in paths:
         dataset = Dataset(path)
-        _refuse_other_labels(dataset, path, attributes[0] if attributes else None, paths[0])
-        attributes.append({**dataset.attributes, "labelled": dataset.labelled})
+        _refuse_other_labels(dataset, path, theirs[0] if theirs else None, paths[0])
+        theirs.append({**dataset.attributes, "labelled": dataset.labelled})
         _refuse_known_ids(dataset, owner)
         families += dataset.families.tolist()
         elements += _elements_of(dataset)
@@ -100,7 +114,7 @@ def merge_datasets(paths: Sequence[Path], target: Path, *, valid_fraction: float
     splits = None
     if all_split:
         splits = split_by_family(families, elements, valid_fraction=valid_fraction, test_fraction=test_fraction, seed=seed)
-    merge(paths, target, attributes=_common(attributes, paths), splits=splits)
+    merge(paths, target, attributes={**_common(theirs, paths), **(attributes or {})}, splits=splits)
     if splits is None:
         return "without a split, because not every file has one"
     shares = ", ".join(f"{int((splits == k).sum())} {name}" for k, name in enumerate(PARTS))

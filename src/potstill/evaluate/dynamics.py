@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from potstill.deploy.student import DeployedStudent
+from potstill.evaluate.model import Model
 from potstill.types import Array, Structure
 
 RELAX_STEPS = 200
@@ -60,6 +60,14 @@ class Trajectory:
         return float(abs(slope) * (self.time_ps[-1] - self.time_ps[0]) * 1e3)
 
     @property
+    def residual_mev_per_atom(self) -> float:
+        """Root mean square distance of the total energy from that straight line, in meV/atom."""
+        if not self.finite:
+            return np.inf
+        line = np.polyval(np.polyfit(self.time_ps, self.total_energy, 1), self.time_ps)
+        return float(np.sqrt(np.mean((self.total_energy - line) ** 2)) * 1e3)
+
+    @property
     def largest_deviation_mev_per_atom(self) -> float:
         """Largest distance of the total energy from its first value, in meV/atom."""
         return float(np.abs(self.total_energy - self.total_energy[0]).max() * 1e3) if self.finite else np.inf
@@ -75,6 +83,7 @@ class Trajectory:
             "timestep_fs": self.timestep_fs,
             "drift_mev_per_atom": self.drift_mev_per_atom if self.finite else None,
             "drift_mev_per_atom_per_ns": self.drift_mev_per_atom / length * 1e3 if self.finite else None,
+            "residual_mev_per_atom": self.residual_mev_per_atom if self.finite else None,
             "largest_deviation_mev_per_atom": self.largest_deviation_mev_per_atom if self.finite else None,
             "mean_temperature_kelvin": float(self.temperature.mean()) if self.finite else None,
             "finite": self.finite,
@@ -82,9 +91,7 @@ class Trajectory:
         }
 
 
-def run_nve(
-    student: DeployedStudent, structure: Structure, *, length_ps: float, temperature_kelvin: float, seed: int
-) -> Trajectory:
+def run_nve(student: Model, structure: Structure, *, length_ps: float, temperature_kelvin: float, seed: int) -> Trajectory:
     """Relax with the student, give it velocities, and integrate Newton's equations (velocity Verlet).
 
     Small crystals are repeated to at least 32 atoms, so that the cell holds more than one phonon.

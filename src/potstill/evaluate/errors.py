@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from potstill.registry import symbols_of
 from potstill.types import Array, Labels, Structure
+
+MAGNITUDES_EV_PER_ANGSTROM = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, np.inf)
+SMALLEST_DIRECTED_FORCE = 0.1  # eV/Å
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +57,11 @@ class Comparison:
     def forces(self) -> tuple[Array, Array]:
         """(N, 3) of teacher and of student."""
         return np.concatenate([x.forces for x in self.teacher]), np.concatenate([x.forces for x in self.student])
+
+    def expectations(self) -> tuple[Array, Array]:
+        """(N,) length of the force's error that the student expects, and the true one, in eV/Å."""
+        teacher, student = self.forces()
+        return np.concatenate([x.extra["uncertainty"] for x in self.student]), np.linalg.norm(student - teacher, axis=1)
 
     def energies(self) -> tuple[Array, Array]:
         """(S,) energy per atom of teacher and of student."""
@@ -99,6 +108,8 @@ def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, An
             "rmse": float(np.sqrt((force_error**2).mean())),
             "zero_baseline_mae": zero,
             "ratio_to_zero_baseline": float(force_error.mean()) / zero if zero > 0 else None,
+            "slope": float((student * teacher).sum() / (teacher**2).sum()) if zero > 0 else None,
+            "mean_cosine": _mean_cosine(teacher, student),
             "unit": "eV/Å",
         },
         "energy": {
@@ -115,6 +126,39 @@ def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, An
             "unit": "eV/Å^3",
         }
     return report
+
+
+def by_magnitude(comparison: Comparison) -> list[dict[str, Any]]:
+    """Force errors of atoms by the size of the teacher's force on them."""
+    teacher, student = comparison.forces()
+    size = np.linalg.norm(teacher, axis=1)
+    error = np.abs(student - teacher).mean(axis=1)
+    rows = []
+    for low, high in pairwise(MAGNITUDES_EV_PER_ANGSTROM):
+        chosen = (size >= low) & (size < high)
+        if chosen.any():
+            rows.append(
+                {
+                    "from": low,
+                    "to": high if np.isfinite(high) else None,
+                    "atoms": int(chosen.sum()),
+                    "mae": float(error[chosen].mean()),
+                    "zero_baseline_mae": float(np.abs(teacher[chosen]).mean()),
+                    "mean_cosine": _mean_cosine(teacher[chosen], student[chosen]),
+                    "unit": "eV/Å",
+                }
+            )
+    return rows
+
+
+def _mean_cosine(teacher: Array, student: Array) -> float | None:
+    """Of the angle between both forces on an atom, of atoms with a force that has a direction to speak of."""
+    size = np.linalg.norm(teacher, axis=1)
+    chosen = size > SMALLEST_DIRECTED_FORCE
+    if not chosen.any():
+        return None
+    sizes = size[chosen] * np.maximum(np.linalg.norm(student[chosen], axis=1), 1e-12)
+    return float(((teacher[chosen] * student[chosen]).sum(axis=1) / sizes).mean())
 
 
 def per_element(comparison: Comparison) -> dict[str, dict[str, Any]]:

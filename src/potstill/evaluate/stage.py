@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from potstill.audit.checks import at_most, not_run
 from potstill.dataset import Dataset
 from potstill.deploy.student import DeployedStudent
 from potstill.errors import InputError
 from potstill.evaluate.dynamics import Trajectory, enlarge, run_nve
-from potstill.evaluate.errors import Comparison, per_element, summary
-from potstill.evaluate.speed import compare_speed
+from potstill.evaluate.errors import Comparison, by_magnitude, per_element, summary
+from potstill.evaluate.gates import judge
+from potstill.evaluate.model import Model
+from potstill.evaluate.physics import measure
+from potstill.evaluate.speed import compare_speed, speed_by_size
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
 from potstill.label.floor import force_floor
+from potstill.label.teacher_calculator import TeacherCalculator
+from potstill.student.uncertainty import judge as judge_uncertainty
 from potstill.train.references import composition_matrix, compositions, fit_reference_energies
-from potstill.types import Array, Finding, Structure, Teacher
+from potstill.types import Array, Structure, Teacher
 
 if TYPE_CHECKING:
     from potstill.config import EvaluateConfig
@@ -29,6 +33,7 @@ BATCH_STRUCTURES = 32
 LARGE_CRYSTAL = 200
 SPEED_BATCH = 16
 FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 8, 4  # nine questions to the teacher for each
+SPEED_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +65,7 @@ def evaluate(
     config
         Section ``evaluate``.
     teacher
-        Loads the teacher for the timing and for what of its forces no student can have; without it there is neither.
+        Loads the teacher for physics, timing and what of its forces no student can have; without it there is none of these.
     seed
         Of the initial velocities.
     on_step
@@ -71,14 +76,42 @@ def evaluate(
     InputError
         If the test part is empty.
     """
-    keep_freed_memory()
-    torch.set_num_threads(available_cores())
     held_out = [dataset[int(k)] for k in dataset.split("test")]
     if not held_out:
         raise InputError("the test part of the split is empty: raise dataset.test_fraction or the number of structures")
-    on_step("errors on held-out families")
-    comparison = Comparison(held_out, _label_in_batches(student, held_out))
     baseline = _composition_baseline(dataset)
+    evaluation = compare(student, held_out, baseline, config, teacher=teacher, seed=seed, on_step=on_step)
+    evaluation.report["student"] = {"parameters": student.parameters, **student.model.architecture.model_dump(mode="json")}
+    return evaluation
+
+
+def compare(
+    student: Model,
+    structures: Sequence[Structure],
+    baseline: Array,
+    config: EvaluateConfig,
+    *,
+    teacher: Callable[[], Teacher] | None,
+    seed: int,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Evaluation:
+    """Hold any model against a teacher.
+
+    Parameters
+    ----------
+    student
+        To be judged.
+    structures
+        (S,) labelled by the teacher, at least one.
+    baseline
+        (S,) energy per atom in eV that the composition alone predicts.
+    config, teacher, seed, on_step
+        As of :func:`evaluate`.
+    """
+    keep_freed_memory()
+    torch.set_num_threads(available_cores())
+    on_step("errors on held-out families")
+    comparison = Comparison(structures, _label_in_batches(student, structures))
     report: dict[str, Any] = summary(comparison, baseline)
     report["per_source"] = {
         name: summary(comparison.subset(rows), baseline[rows])
@@ -88,8 +121,11 @@ def evaluate(
     report["per_element"] = per_element(comparison)
     if teacher is not None:
         on_step("the part of the teacher's forces that no student can have")
-        report["force_floor"] = _force_floor(teacher(), held_out, seed)
-    systems = [s for s in (pick(held_out, periodic=True), pick(held_out, periodic=False)) if s is not None]
+        report["force_floor"] = _force_floor(teacher(), structures, seed)
+    report["per_force"] = by_magnitude(comparison)
+    if student.uncertainty is not None:
+        report["uncertainty"] = judge_uncertainty(*comparison.expectations(), float(student.uncertainty.threshold))
+    systems = [s for s in (pick(structures, periodic=True), pick(structures, periodic=False)) if s is not None]
     trajectories = []
     for system in systems if config.nve_ps else []:
         on_step(f"constant-energy dynamics of {system.id}")
@@ -97,29 +133,20 @@ def evaluate(
             run_nve(student, system, length_ps=config.nve_ps, temperature_kelvin=config.nve_temperature_kelvin, seed=seed)
         )
     report["nve"] = [trajectory.report() for trajectory in trajectories]
-    report["speed"] = []
+    report["physics"], report["speed"], report["speed_by_size"] = [], [], []
     if teacher is not None:
+        calculators = (student.calculator(), TeacherCalculator(teacher()))
+        rows = measure(*calculators, structures, config, seed=seed, on_step=on_step)
+        report["physics"] = [row.report() for row in rows]
         on_step("speed beside the teacher")
-        report["speed"] = compare_speed(student, teacher(), _speed_systems(systems, held_out), repeats=config.speed_repeats)
-    findings = judge(report, config)
-    report["findings"] = [asdict(finding) for finding in findings]
-    report["student"] = {"parameters": student.parameters, **student.model.architecture.model_dump(mode="json")}
+        repeats = config.speed_repeats
+        report["speed"] = compare_speed(student, teacher(), _speed_systems(systems, structures), repeats=repeats)
+        crystals = [s for s in systems if s.pbc.all()]
+        if crystals and config.speed_atoms:
+            sizes = [n for n in SPEED_SIZES if n <= config.speed_atoms]
+            report["speed_by_size"] = speed_by_size(student, teacher(), crystals[0], atoms=sizes, repeats=repeats)
+    report["findings"] = [asdict(finding) for finding in judge(report, config)]
     return Evaluation(report, comparison, trajectories)
-
-
-def judge(report: dict[str, Any], config: EvaluateConfig) -> list[Finding]:
-    """Gates on the figures of ``evaluate.json``; can be asked again with other limits."""
-    findings = [_force_gate("force_error", report["forces"], config.max_force_error_ratio, "all held-out families")]
-    for name, figures in report["per_source"].items():
-        limit = config.max_force_error_ratio_per_source
-        findings.append(_force_gate(f"force_error_{name}", figures["forces"], limit, f"held-out families of {name}"))
-    for row in report["nve"]:
-        drift = row["drift_mev_per_atom"] if row["finite"] else float("inf")
-        why = f"{row['kind']} {row['system']}, {row['atoms']} atoms, {row['steps']} steps of {row['timestep_fs']} fs"
-        findings.append(at_most(f"nve_{row['kind']}", drift, config.max_nve_drift_mev_per_atom, "meV/atom", why))
-    if not report["nve"]:
-        findings.append(not_run("nve", "meV/atom", "no constant-energy run was asked for, or no structure to run"))
-    return findings
 
 
 def _force_floor(teacher: Teacher, structures: Sequence[Structure], seed: int) -> dict[str, Any] | None:
@@ -129,13 +156,6 @@ def _force_floor(teacher: Teacher, structures: Sequence[Structure], seed: int) -
         return force_floor(teacher, few, directions=FLOOR_DIRECTIONS, seed=seed).report()
     except InputError:
         return None
-
-
-def _force_gate(check: str, forces: dict[str, Any], limit: float, where: str) -> Finding:
-    why = f"{where}: {forces['mae']:.3f} eV/Å against {forces['zero_baseline_mae']:.3f} eV/Å of predicting zero"
-    if forces["ratio_to_zero_baseline"] is None:
-        return not_run(check, "of zero baseline", f"{where}: every force of the teacher is zero")
-    return at_most(check, forces["ratio_to_zero_baseline"], limit, "of zero baseline", why)
 
 
 def pick(structures: Sequence[Structure], *, periodic: bool) -> Structure | None:
@@ -151,12 +171,13 @@ def pick(structures: Sequence[Structure], *, periodic: bool) -> Structure | None
     return max(calm, key=lambda s: (len(s), s.id))
 
 
-def _label_in_batches(student: DeployedStudent, structures: Sequence[Structure]) -> list[Any]:
+def _label_in_batches(student: Model, structures: Sequence[Structure]) -> list[Any]:
     order = sorted(range(len(structures)), key=lambda k: len(structures[k]))
     labels: dict[int, Any] = {}
     for start in range(0, len(order), BATCH_STRUCTURES):
         chosen = order[start : start + BATCH_STRUCTURES]
-        labels.update(zip(chosen, student.label([structures[k] for k in chosen]), strict=True))
+        known = student.uncertainty is not None
+        labels.update(zip(chosen, student.label([structures[k] for k in chosen], uncertainty=known), strict=True))
     return [labels[k] for k in range(len(structures))]
 
 

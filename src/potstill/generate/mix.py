@@ -6,6 +6,7 @@ Enters the sources as the config asks for them, leaves the same sources with oth
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -83,6 +84,14 @@ class SourceFailedError(PotstillError):
 def as_asked(sources: Sequence[SourceOptions]) -> Mix:
     """The counts of the config."""
     return Mix({source.name: source.count for source in sources})
+
+
+def together(mixes: Sequence[Mix]) -> Mix:
+    """What several runs took in all; a source that failed in one of them has failed."""
+    counts = Counter[str]()
+    for mix in mixes:
+        counts.update(mix.counts)
+    return Mix(dict(counts), {name: why for mix in mixes for name, why in mix.failed.items()})
 
 
 def contingency(sources: Sequence[SourceOptions], shares: Contingency, failed: Mapping[str, str]) -> Mix:

@@ -117,6 +117,9 @@ def generate(
         If no source gave a single structure.
     """
     sources = config.resolved_sources(teacher)
+    for earlier in config.after:
+        if not (earlier / "structures" / "structures.h5").exists():
+            raise InputError(f"generate.after: {earlier} is no run folder with structures; do its stage 'generate' first")
     settled = read_mix(folder / MIX_FILE) or as_asked(sources)
     mix = without_missing(sources, config.contingency, settled)
     if mix.failed != settled.failed and not fallback:
@@ -152,6 +155,10 @@ class _Attempt:
         self._backend = backend
         self._on_progress = on_progress
         self._door = Door()
+        self._earlier = [run / "structures" for run in config.after]
+        for earlier in self._earlier:
+            for structure in Dataset(earlier / "structures.h5"):
+                self._door.admit(structure)
         self._files: list[Path] = []
 
     def make(self, sources: Sequence[SourceOptions], *, take_over: bool) -> dict[str, str] | None:
@@ -184,7 +191,9 @@ class _Attempt:
         paths: list[Path] = []
         taken: list[Array] = []
         refused: list[Refused] = []
-        for task in self._tasks_until_full(source, parents, count):
+        first = stop = max((_candidates(folder / f"{source.name}.h5") for folder in self._earlier), default=0)
+        for task in self._tasks_until_full(source, parents, count, first):
+            stop = task.stop
             part = Dataset(task.path)
             refusals = list(part.refused)
             chosen: list[int] = []
@@ -202,12 +211,12 @@ class _Attempt:
             refused += refusals
             paths.append(task.path)
             taken.append(np.array(chosen, dtype=np.int64))
-            why = too_few(source, task.stop, count.accepted, self._config.contingency)
+            why = too_few(source, stop - first, count.accepted, self._config.contingency)
             if why is not None:
                 return f"{why} ({_reasons(count)})"
         self._on_progress(count)
         path = self._folder / f"{source.name}.h5"
-        merge(paths, path, attributes={"source": source.name}, chosen=taken, refused=refused)
+        merge(paths, path, attributes={"source": source.name, "candidates": stop}, chosen=taken, refused=refused)
         self._files.append(path)
         return None
 
@@ -218,7 +227,9 @@ class _Attempt:
         digest = hashlib.sha256(Dataset(path).attributes["checksums"].encode()).hexdigest()[:12]
         return path.replace(path.with_name(f"{source.name}-parents-{digest}.h5"))
 
-    def _tasks_until_full(self, source: SourceOptions, parents: Path | None, count: SourceCount) -> Iterator[GenerateTask]:
+    def _tasks_until_full(
+        self, source: SourceOptions, parents: Path | None, count: SourceCount, first: int
+    ) -> Iterator[GenerateTask]:
         """Finished tasks in order, more and more of them, until the count is reached or the source has no more."""
 
         def done(_task: GenerateTask, made: int) -> None:
@@ -226,14 +237,14 @@ class _Attempt:
             self._on_progress(count)
 
         available = source.available()
-        limit = source.count * GIVE_UP_AFTER if available is None else available
+        limit = first + source.count * GIVE_UP_AFTER if available is None else available
         stem = source.name if parents is None else parents.stem.replace("-parents-", "-")
         size = source.candidates_per_task
-        start = 0
+        start = first
         while start < limit and count.accepted < count.wanted:
             missing = count.wanted - count.accepted
             # as many as the share accepted so far asks for, so that a source needs few rounds of workers
-            share = max(count.accepted / start, 1 / GIVE_UP_AFTER) if start else 1.0
+            share = max(count.accepted / (start - first), 1 / GIVE_UP_AFTER) if start > first else 1.0
             more = 1 if source.exclusive else min(math.ceil(1.1 * missing / share), CANDIDATES_PER_ROUND)
             stop = min(limit, start + math.ceil(more / size) * size)
             tasks = [
@@ -278,6 +289,11 @@ def make_candidates(task: GenerateTask) -> int:
             accepted.append(screened.with_(id=name, source=task.source.name, family=family, positions=positions))
     write_part(task.path, accepted, refused)
     return len(accepted)
+
+
+def _candidates(path: Path) -> int:
+    """Where the candidates of a source ended in an earlier run; 0 where it had no such source."""
+    return int(Dataset(path).attributes["candidates"]) if path.exists() else 0
 
 
 def _with_file(detail: str, proposal: Structure | Refused) -> str:

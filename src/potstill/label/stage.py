@@ -8,6 +8,7 @@ its reason and counted; so is a structure on which it hangs or ends its process 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
@@ -30,7 +31,7 @@ from potstill.execute.memory import keep_freed_memory
 from potstill.label.batching import asking
 from potstill.label.extras import add_extras
 from potstill.label.losses import LABELLING, LOADING, Losses
-from potstill.label.tasks import LabelTask, tasks_of
+from potstill.label.tasks import LabelTask, range_of, spread, tasks_of
 from potstill.label.teacher import TeacherOptions
 from potstill.types import Array, Labels, Refused, Structure, Teacher
 
@@ -88,7 +89,7 @@ def label(
     losses = Losses(planned)
     (backend or LocalBackend(workers)).run(
         label_structures,
-        [task for task in planned if not task.path.exists()],
+        spread([task for task in planned if not task.path.exists()]),
         on_done=lambda task, count: on_progress(count),
         on_lost=losses.instead,
         isolated=True,
@@ -111,7 +112,12 @@ def label_structures(task: LabelTask) -> LabelCount:
         if isinstance(a, Refused)
     ]
     seconds = time.perf_counter() - started
-    attributes = {"teacher": dict(teacher.fingerprint), "seconds": seconds, "max_force": task.max_force}
+    attributes = {
+        "teacher": dict(teacher.fingerprint),
+        "seconds": seconds,
+        "max_force": task.max_force,
+        "max_stress": task.max_stress,
+    }
     if task.committee:
         attributes["committee"] = [dict(_teacher(member).fingerprint) for member in task.committee]
     write_part(task.path, labelled, refused, labelled=True, attributes=attributes)
@@ -134,14 +140,16 @@ def _watched(teacher: Teacher, structures: Sequence[Structure], task: LabelTask)
     promise(len(structures))
     before = asking.set(promise)
     try:
-        answers = ask(teacher, structures, task.max_force)
+        answers = ask(teacher, structures, task.max_force, task.max_stress)
         return add_extras(task.extra, teacher, [_teacher(member) for member in task.committee], structures, answers)
     finally:
         asking.reset(before)
 
 
-def ask(teacher: Teacher, structures: Sequence[Structure], max_force: float) -> list[Labels | Refused]:
-    """A teacher's answers, checked at the door: shapes, finite numbers, force limit.
+def ask(
+    teacher: Teacher, structures: Sequence[Structure], max_force: float, max_stress: float = math.inf
+) -> list[Labels | Refused]:
+    """A teacher's answers, checked at the door: shapes, finite numbers, limits of force and stress.
 
     Raises
     ------
@@ -160,7 +168,7 @@ def ask(teacher: Teacher, structures: Sequence[Structure], max_force: float) -> 
     return [
         Refused("input_changed", "the teacher changed the structure that it was asked for")
         if _content(structure) != content
-        else _screen(structure, answer, max_force)
+        else _screen(structure, answer, max_force, max_stress)
         for structure, content, answer in zip(structures, before, answers, strict=True)
     ]
 
@@ -170,7 +178,7 @@ def _content(structure: Structure) -> bytes:
     return b"".join(array.tobytes() for array in arrays)
 
 
-def _screen(structure: Structure, answer: Any, max_force: float) -> Labels | Refused:
+def _screen(structure: Structure, answer: Any, max_force: float, max_stress: float) -> Labels | Refused:
     """The answer, or why it is none. Teachers come from outside, so that nothing is taken for granted."""
     if isinstance(answer, Refused):
         return answer
@@ -180,15 +188,23 @@ def _screen(structure: Structure, answer: Any, max_force: float) -> Labels | Ref
     if answer.stress is not None:
         given["stress"] = answer.stress
     arrays = {name: np.asarray(value) for name, value in given.items()}
-    fault = _malformed(structure, arrays)
+    fault = _malformed(structure, arrays) or _beyond(arrays, max_force, max_stress)
     if fault is not None:
         return fault
+    return Labels(float(arrays["energy"]), arrays["forces"], arrays.get("stress"), _extra(structure, answer))
+
+
+def _beyond(arrays: Mapping[str, Array], max_force: float, max_stress: float) -> Refused | None:
+    """Why such numbers are no labels: not finite, or too large."""
     if not all(np.isfinite(array).all() for array in arrays.values()):
         return Refused("not_finite", "energy, forces or stress are not finite")
     largest = float(np.linalg.norm(arrays["forces"], axis=1).max())
     if largest > max_force:
         return Refused("force_limit", f"largest force {largest:.1f} eV/Å > {max_force:g}")
-    return Labels(float(arrays["energy"]), arrays["forces"], arrays.get("stress"), _extra(structure, answer))
+    strongest = float(np.abs(arrays["stress"]).max()) if "stress" in arrays else 0.0
+    if strongest > max_stress:
+        return Refused("stress_limit", f"largest component of stress {strongest:.2f} eV/Å^3 > {max_stress:g}")
+    return None
 
 
 def _extra(structure: Structure, answer: Labels) -> dict[str, Array]:
@@ -217,8 +233,9 @@ def assemble(
     split: SplitConfig,
     seed: int,
     attributes: Mapping[str, Any],
+    partial: bool = False,
 ) -> None:
-    """Merge labelled parts into ``dataset.h5`` with its split and every refusal so far.
+    """Merge labelled parts into ``dataset.h5`` with its split and every refusal so far; ``partial`` where some are missing.
 
     Raises
     ------
@@ -231,7 +248,8 @@ def assemble(
             "the labelled parts come from different teachers:\n  " + "\n  ".join(fingerprints) + "\n"
             "  remove the folder 'label' of the run and label again with one of them"
         )
-    _refuse_other_structures(parts, Dataset(generated).ids.tolist())
+    names = Dataset(generated).ids.tolist()
+    _refuse_other_structures(parts, [names[k] for part in parts for k in range_of(part)] if partial else names)
     seconds = sum(float(_attribute(part, "seconds")) for part in parts)
     # time that a kill took from the record of the run cannot flatter the rate
     wall = max(float(attributes.get("label_seconds", 0.0)), seconds / max(int(attributes.get("workers", 1)), 1))

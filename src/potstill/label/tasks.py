@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from potstill.types import Refused
 
 if TYPE_CHECKING:
     from potstill.config import LabelConfig
+
+GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class LabelTask:
     stop: int
     teacher: TeacherOptions
     max_force: float
+    max_stress: float
     path: Path
     timeout_seconds: float | None = None
     extra: tuple[Extra, ...] = ()
@@ -48,6 +52,7 @@ def tasks_of(config: LabelConfig, structures: Path, folder: Path, *, total: int)
             stop=stop,
             teacher=config.teacher,
             max_force=config.max_force_ev_per_angstrom,
+            max_stress=config.max_stress_ev_per_cubic_angstrom,
             path=_part(folder, start, stop),
             timeout_seconds=config.timeout_seconds_per_structure,
             extra=config.extra,
@@ -62,6 +67,20 @@ def tasks_of(config: LabelConfig, structures: Path, folder: Path, *, total: int)
 def one_by_one(task: LabelTask) -> list[LabelTask]:
     """The same structures, each as a task of its own."""
     return [replace(task, start=k, stop=k + 1, path=_part(task.path.parent, k, k + 1)) for k in range(task.start, task.stop)]
+
+
+def spread(tasks: Sequence[LabelTask]) -> list[LabelTask]:
+    """In an order in which every stretch of the file, and so every source, soon has its share of the tasks done.
+
+    Fractional parts of multiples of the golden ratio: each next one falls into the largest gap so far.
+    """
+    return [tasks[k] for k in sorted(range(len(tasks)), key=lambda k: k * GOLDEN % 1)]
+
+
+def range_of(part: Path) -> range:
+    """The structures of the file that a part tells of, by its name."""
+    start, stop = part.stem.split("-")
+    return range(int(start), int(stop))
 
 
 def _part(folder: Path, start: int, stop: int) -> Path:

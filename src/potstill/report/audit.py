@@ -1,4 +1,4 @@
-"""The page ``audit.html``: the verdict first, then every check, the sources, the elements, distributions and pictures.
+"""The page ``audit.html``: the verdict, the checks, the sources, a map with structures in 3D, distributions, elements.
 
 Enters the contents of ``audit.json`` with the statistics behind them, leaves one HTML file.
 """
@@ -13,13 +13,14 @@ import numpy as np
 from ase.data import chemical_symbols
 from markupsafe import Markup
 
+from potstill.audit.outliers import energy_residuals, reference_energies
 from potstill.dataset import Dataset
-from potstill.dataset.statistics import dataset_statistics
-from potstill.errors import DatasetError
 from potstill.generate.geometry import covalent_radii
 from potstill.report import plots
+from potstill.report.distributions import distributions
 from potstill.report.elements import by_source, periodic_table
-from potstill.report.page import figure, readable, worst_first, write_page
+from potstill.report.explorer import explorer, script_hash
+from potstill.report.page import readable, worst_first, write_page
 from potstill.report.pictures import Picture, examples, pointed_at, without
 from potstill.stats import Statistics
 from potstill.types import Array
@@ -58,9 +59,11 @@ def write_audit_page(report: dict[str, Any], stats: Statistics, dataset: Dataset
         element_caption=f"Atoms of each element over all sources: {len(counts)} elements, "
         f"{sum(counts.values()):,} atoms. Shades are logarithmic.",
         by_source=by_source(dict(sorted(stats.elements.items()))),
-        histograms=_histograms(stats, limits),
-        environments=[plot for plot in _environments(dataset) if plot[0] is not None],
-        limits_shown=bool(limits.get("distances") or limits.get("force_limits")),
+        map=explorer(report, stats, dataset),
+        script_hash=Markup(script_hash()),  # noqa: S704 - base64
+        spreads=_spreads(stats, limits),
+        environments=[plot for plot in _pairs_and_references(stats) if plot[0] is not None],
+        limits_shown=any(limits.get(check) for check in ("distances", "force_limits", "stress_limits")),
         worst=worst,
         worst_title="Structures behind the checks that did not pass"
         if report["verdict"] != "GO" and any(f["verdict"] == "NO_GO" and f["worst"] for f in findings)
@@ -110,61 +113,67 @@ def _note(check: str, stats: Statistics, k: int) -> str:
     return f"{stats.sources[k]}, {stats.atoms[k]} atoms"
 
 
-def _environments(dataset: Dataset) -> list[tuple[Markup | None, str]]:
-    """What surrounds the atoms, and what an atom of each element is worth; nothing where the file is damaged."""
-    try:
-        found = dataset_statistics(dataset)
-    except DatasetError:
-        return []
-    symbols = sorted({s for counts in found.elements.values() for s in counts}, key=chemical_symbols.index)
-    radii = {symbol: float(covalent_radii()[chemical_symbols.index(symbol)]) for symbol in symbols}
-    scaled = np.full((len(symbols), len(symbols)), np.nan)
-    for pair, shortest in found.shortest_distances.items():
-        a, b = pair.split("-")
-        at = symbols.index(a), symbols.index(b)
-        scaled[at] = scaled[at[::-1]] = shortest.angstrom / (radii[a] + radii[b])
-    neighbors, references = found.neighbors, found.reference_energies
-    named = [s for s in symbols if s in references]
-    left = found.energy_residual_rms
+def _pairs_and_references(stats: Statistics) -> list[tuple[Markup | None, str]]:
+    """How near two elements come to each other, and what an atom of each is worth."""
+    elements = sorted(stats.element_counts)
+    radii = covalent_radii()
+    scaled = np.full((len(elements), len(elements)), np.nan)
+    for (a, b), shortest in stats.shortest_distances().items():
+        at = elements.index(a), elements.index(b)
+        scaled[at] = scaled[at[::-1]] = shortest / (radii[a] + radii[b])
+    symbols = [chemical_symbols[z] for z in elements]
+    references = {chemical_symbols[z]: energy for z, energy in reference_energies(stats).items()}
     return [
         (
             plots.matrix(symbols, scaled, "shortest distance / sum of radii"),
             "Shortest distance of each pair of elements, over the sum of their covalent radii; empty beyond 5 Å.",
         ),
         (
-            plots.bars(neighbors.bars, neighbors.edges[0], "atoms within 5 Å") if neighbors else None,
-            "Neighbours of an atom within 5 Å, periodic images included, over all atoms.",
-        ),
-        (
-            plots.columns(named, [references[s] for s in named], "eV"),
-            "Reference energy of each element: least squares of the energies on the compositions."
-            + (f" They leave {figure(left)} eV/atom (rms)." if left is not None else ""),
+            plots.columns(list(references), list(references.values()), "eV"),
+            "Reference energy of each element: least squares of the energies on the compositions, outliers held back.",
         ),
     ]
 
 
-def _histograms(stats: Statistics, limits: Mapping[str, float | None]) -> list[tuple[Markup | None, str]]:
+def _spreads(stats: Statistics, limits: Mapping[str, float | None]) -> list[Markup]:
+    """A figure of one row for each source, for each measure that some structures have."""
     names = sorted(stats.elements)
     rows = {name: stats.of_source(name) for name in names}
-
-    def of(values: Array, factor: float = 1.0) -> dict[str, Array]:
-        column = factor * np.array(values, float)
-        return {name: column[rows[name]] for name in names}
-
-    volume = of(stats.volume_per_atom)
-    pressure = of(stats.pressure, GPA_PER_EV_PER_CUBIC_ANGSTROM)
-    force_limit = limits.get("force_limits")
-    return [
-        (plots.histograms(of(stats.atoms), "atoms per structure"), "Atoms per structure."),
+    colours = plots.colours_of(names)
+    gpa = GPA_PER_EV_PER_CUBIC_ANGSTROM
+    stress_limit = limits.get("stress_limits")
+    measures: list[tuple[str, Array, str, str, bool, float | None]] = [
+        ("atoms", stats.atoms, "atoms", "Size", True, None),
+        ("energy", stats.energy_per_atom, "eV/atom", "Energy, as the teacher gives it", False, None),
         (
-            plots.histograms(of(stats.scaled_distance), "of the sum of radii", limit=limits.get("distances")),
-            "Smallest distance in each structure, over the sum of the two covalent radii.",
+            "residual",
+            energy_residuals(stats),
+            "eV/atom",
+            "Energy beyond the reference energies of its elements",
+            False,
+            None,
         ),
-        (plots.histograms(of(stats.energy_per_atom), "eV/atom"), "Energy per atom, as the teacher gives it."),
-        (
-            plots.histograms(of(stats.largest_force), "eV/Å", logarithmic=True, limit=force_limit),
-            "Largest force on an atom. Logarithmic axis; smaller forces count in the first bar, zeros in none.",
-        ),
-        (plots.histograms(pressure, "GPa"), "Pressure of the periodic structures; positive is compressed."),
-        (plots.histograms(volume, "Å³/atom"), "Volume per atom of the periodic structures."),
+        ("force", stats.largest_force, "eV/Å", "Largest force on an atom", True, limits.get("force_limits")),
+        ("distance", stats.scaled_distance, "of radii sum", "Smallest distance", False, limits.get("distances")),
+        ("stress", gpa * stats.largest_stress, "GPa", "Largest component of the stress", True, _times(gpa, stress_limit)),
+        ("", gpa * stats.pressure, "GPa", "Pressure; positive is compressed", False, None),
+        ("volume", stats.volume_per_atom, "Å³/atom", "Volume", False, None),
+        ("", stats.neighbors, "atoms", "Atoms within 5 Å of an atom, on average", True, None),
     ]
+    found = [
+        distributions(
+            {name: np.asarray(values)[rows[name]] for name in names},
+            unit,
+            title,
+            colours=colours,
+            key=key,
+            logarithmic=logarithmic,
+            limit=limit,
+        )
+        for key, values, unit, title, logarithmic, limit in measures
+    ]
+    return [spread for spread in found if spread is not None]
+
+
+def _times(factor: float, limit: float | None) -> float | None:
+    return factor * limit if limit else None

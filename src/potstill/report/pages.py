@@ -26,7 +26,7 @@ from potstill.report.run_facts import (
     stage_rows,
     training_curve,
 )
-from potstill.run_folder import STAGES, RunFolder
+from potstill.run_folder import RunFolder
 
 EACH_SOURCE = 3
 
@@ -44,7 +44,7 @@ def write_run_page(run: RunFolder) -> None:
         title=f"Run {run.path.resolve().name}",
         record=record,
         state=state,
-        mix=run.mix(),
+        mix=mix.sentence() if (mix := run.mix()) else "",
         sentence=sentence,
         failed=[f for f in audit.get("findings", []) if f["verdict"] not in ("GO", "WARN")],
         changed_gates=audit.get("changed_gates", {}),
@@ -63,7 +63,7 @@ def write_run_page(run: RunFolder) -> None:
 
 def status(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) -> tuple[tuple[str, str], str]:
     """Kind and word of the badge at the top, and the sentence beside it."""
-    states = {stage: run.stage(stage)["state"] for stage in STAGES}
+    states = {stage: run.stage(stage)["state"] for stage in run.stages}
     failed = [stage for stage, state in states.items() if state == "failed"]
     running = [stage for stage, state in states.items() if state == "running"]
     waiting = [stage for stage, state in states.items() if state == "waiting"]
@@ -77,7 +77,7 @@ def status(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) ->
     if running:
         return ("running", "RUNNING"), f"The stage {running[0]} is under way."
     if waiting:
-        done = [stage for stage in STAGES if stage not in waiting]
+        done = [stage for stage in run.stages if stage not in waiting]
         before = f"Done: {', '.join(done)}. " if done else "Nothing is done yet. "
         return ("idle", "IN PROGRESS"), f"{before}Next: {waiting[0]}."
     findings = evaluation.get("findings", [])

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from potstill.report.page import figure
 from potstill.types import Array
 
 if TYPE_CHECKING:
@@ -47,65 +46,12 @@ STYLE: Any = {  # names and values as matplotlib knows them
     "ytick.color": INK,
 }
 MOST_VECTOR_POINTS = 400
-BINS = 40
-MOST_DECADES = 4
 MOST_FIGURES = 12  # elements of a matrix whose cells have room for a figure
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
     """A colour for each name: the same name has the same colour in every figure of a page."""
     return {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(sorted(names))}
-
-
-def histograms(
-    values: Mapping[str, Array], label: str, *, logarithmic: bool = False, limit: float | None = None
-) -> Markup | None:
-    """One histogram below the other on a common axis, one for each source.
-
-    Parameters
-    ----------
-    values
-        Figures of each source; those that are not finite are left out.
-    label
-        Of the axis, with its unit.
-    logarithmic
-        Scale of the axis; figures that are not positive are left out then.
-    limit
-        Drawn as a dashed line.
-
-    Returns
-    -------
-    Markup or None
-        None where there is nothing to draw.
-    """
-    kept = {name: np.asarray(v, float) for name, v in values.items()}
-    kept = {name: v[np.isfinite(v) & ((v > 0) | (not logarithmic))] for name, v in kept.items()}
-    kept = {name: v for name, v in kept.items() if len(v)}
-    if not kept:
-        return None
-    edges = _bins(np.concatenate(list(kept.values())), logarithmic=logarithmic)
-    sight = _sight(edges, limit, logarithmic=logarithmic)
-    colours = colours_of(list(values))
-
-    def draw(axes: list[Axes]) -> None:
-        for ax, (name, v) in zip(axes, kept.items(), strict=True):
-            counts, _ = np.histogram(np.clip(v, edges[0], edges[-1]), edges)
-            ax.stairs(counts, edges, fill=True, color=colours[name], alpha=0.85)
-            ax.set_yticks([])
-            ax.spines["left"].set_visible(False)
-            ax.set_title(f"{_clip(name)}  (median {figure(float(np.median(v)))})", loc="left", pad=2)
-            if logarithmic:
-                ax.set_xscale("log")
-            ax.set_xlim(*sight)
-            if limit is not None:
-                ax.axvline(limit, color=INK, linestyle=(0, (4, 3)), linewidth=1)
-            ax.tick_params(labelbottom=ax is axes[-1])
-            ax.tick_params(axis="x", which="minor", length=0)
-        _plain_ticks(axes[-1], "x", logarithmic=logarithmic)
-        axes[-1].set_xlabel(label)
-
-    alt = f"Histogram of {label} for {', '.join(kept)}"
-    return _figure(draw, alt, 340, 44 + 58 * len(kept), rows=len(kept), sharex=True)
 
 
 def parity(pairs: Mapping[str, tuple[Array, Array]], label: str, title: str) -> Markup | None:
@@ -159,9 +105,9 @@ def paired_bars(
         height = 0.36 if compact else 0.26
         ax.barh(rows + height / 2, first, height, color=PALETTE[0], label=names[0])
         ax.barh(rows - height / 2, second, height, color=PALETTE[7], alpha=0.55, label=names[1])
-        if logarithmic:
+        if logarithmic and (ends > 0).any():
             ax.set_xscale("log")
-            ax.set_xlim(ends.min() / 2, ends.max() * 1.3)
+            ax.set_xlim(ends[ends > 0].min() / 2, ends.max() * 1.3)
         ax.set_ylim(-0.6, len(labels) - 0.3)
         ax.tick_params(axis="y", length=0)
         if compact:
@@ -171,7 +117,7 @@ def paired_bars(
             for row, text in zip(rows, labels, strict=True):
                 spot = ax.get_yaxis_transform()
                 ax.text(0.01, row + 0.3, _clip(text, 48), transform=spot, va="bottom")
-        _plain_ticks(ax, "x", logarithmic=logarithmic)
+        _plain_ticks(ax, "x", logarithmic=logarithmic and bool((ends > 0).any()))
         ax.set_xlabel(label)
         ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, borderaxespad=0)
 
@@ -185,6 +131,7 @@ def lines(
     y_label: str,
     *,
     logarithmic: bool = False,
+    logarithmic_x: bool = False,
     limits: Sequence[float] = (),
 ) -> Markup | None:
     """Lines on common axes, with a legend where there is more than one, and dashed lines at ``limits``."""
@@ -196,13 +143,16 @@ def lines(
     def draw(axes: list[Axes]) -> None:
         ax = axes[0]
         for k, (name, (x, y)) in enumerate(kept.items()):
-            marker = "o" if len(x) == 1 else None
+            marker = "o" if len(x) == 1 or logarithmic_x else None
             ax.plot(x, y, color=PALETTE[k % len(PALETTE)], linewidth=1.6, label=_clip(name, 44), marker=marker)
         for limit in limits:
             ax.axhline(limit, color=INK, linestyle=(0, (4, 3)), linewidth=1)
         if logarithmic:
             ax.set_yscale("log")
             _plain_ticks(ax, "y", logarithmic=True)
+        if logarithmic_x:
+            ax.set_xscale("log")
+            _plain_ticks(ax, "x", logarithmic=True)
         ax.grid(visible=True, axis="y", linewidth=0.6)
         ax.set_xlabel(x_label)
         ax.set_title(y_label, loc="left")
@@ -212,21 +162,58 @@ def lines(
     return _figure(draw, f"{y_label} against {x_label}: {', '.join(kept)}", 340, 250 + 16 * len(kept))
 
 
-def bars(counts: Sequence[int], first: float, label: str) -> Markup | None:
-    """A histogram whose counts are known, of whole numbers from ``first`` on."""
-    if not counts:
+Panel = tuple[Sequence[float] | Array, Sequence[float] | Array, Sequence[float] | Array]
+
+
+def beside(
+    panels: Mapping[str, Sequence[Panel]], x_label: str, y_label: str, *, columns: int = 1, clip: bool = False
+) -> Markup | None:
+    """Lines of the student over those of the teacher, one panel for each title.
+
+    Parameters
+    ----------
+    panels
+        By title, any number of (x, student, teacher).
+    x_label, y_label
+        With units.
+    columns
+        Of panels.
+    clip
+        Whether the axis ends above the wells, so that a wall does not hide them.
+    """
+    kept = {title: [tuple(np.asarray(v, float) for v in panel) for panel in p] for title, p in panels.items() if p}
+    if not kept:
         return None
-    edges = first - 0.5 + np.arange(len(counts) + 1)
+    rows = -(-len(kept) // columns)
 
     def draw(axes: list[Axes]) -> None:
+        for ax, (title, lines_) in zip(axes, kept.items(), strict=False):
+            for k, (x, student, teacher) in enumerate(lines_):
+                names = ("teacher", "student") if k == 0 and ax is axes[0] else (None, None)
+                ax.plot(x, teacher, color=PALETTE[7], linewidth=2.6, alpha=0.7, label=names[0])
+                ax.plot(x, student, color=PALETTE[0], linewidth=1.1, label=names[1])
+            if clip:
+                ax.set_ylim(*_around_wells(lines_))
+            ax.grid(visible=True, axis="y", linewidth=0.6)
+            ax.set_title(_clip(title, 44 // columns), loc="left")
+        for ax in axes[len(kept) :]:
+            ax.set_axis_off()
+        for ax in axes[-columns:]:
+            ax.set_xlabel(x_label)
         ax = axes[0]
-        ax.stairs(counts, edges, fill=True, color=PALETTE[0], alpha=0.85)
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
-        _plain_ticks(ax, "x", logarithmic=False)
-        ax.set_xlabel(label)
+        ax.figure.supylabel(y_label, fontsize=11)
+        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, borderaxespad=0)
 
-    return _figure(draw, f"Histogram of {label}", 340, 150)
+    height = 60 + rows * (200 if columns == 1 else 150)
+    return _figure(draw, f"{y_label} of student and teacher: {', '.join(kept)}", 340, height, rows, columns)
+
+
+def _around_wells(lines_: Sequence[tuple[Array, ...]]) -> tuple[float, float]:
+    found = np.concatenate([np.ravel(line) for _, *both in lines_ for line in both])
+    found = found[np.isfinite(found)]
+    low = float(found.min()) if len(found) else 0.0
+    depth = max(-low, 0.5)
+    return low - 0.15 * depth, 1.2 * depth
 
 
 def columns(labels: Sequence[str], values: Sequence[float], label: str) -> Markup | None:
@@ -279,7 +266,7 @@ def matrix(labels: Sequence[str], values: Array, title: str) -> Markup | None:
 
 
 def _figure(
-    draw: Callable[[list[Axes]], None], alt: str, width: int, height: int, rows: int = 1, *, sharex: bool = False
+    draw: Callable[[list[Axes]], None], alt: str, width: int, height: int, rows: int = 1, columns: int = 1
 ) -> Markup:
     """Run ``draw`` on the axes of a new figure of that many pixels and take the SVG."""
     import matplotlib as mpl
@@ -289,7 +276,7 @@ def _figure(
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has a font for it
         made = Figure(figsize=(width / 72, height / 72), dpi=144, layout="constrained")
-        draw(list(made.subplots(rows, 1, squeeze=False, sharex=sharex)[:, 0]))
+        draw(list(made.subplots(rows, columns, squeeze=False).flat))
         file = io.StringIO()
         made.savefig(file, format="svg", transparent=True, metadata=nothing)
     return inline(file.getvalue(), alt)
@@ -308,30 +295,6 @@ def inline(svg: str, alt: str) -> Markup:
     box = re.search(r'viewBox="[^"]*"', svg)
     opening = f'<svg class="plot" role="img" aria-label="{escape(alt)}" {box.group() if box else ""} {NAMESPACES}>'
     return Markup(re.sub(r"^<svg[^>]*>", lambda _: opening, svg))  # noqa: S704 - matplotlib escapes its text
-
-
-def _bins(values: Array, *, logarithmic: bool) -> Array:
-    """Edges that hold all but the outermost half per cent on either side, and at most four decades.
-
-    What lies beyond counts in the outermost bins.
-    """
-    scaled = np.log10(values) if logarithmic else values
-    low, high = np.quantile(scaled, [0.005, 0.995])
-    low = max(low, high - MOST_DECADES) if logarithmic else low
-    if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, BINS + 1)
-    return np.asarray(10**edges if logarithmic else edges)
-
-
-def _sight(edges: Array, limit: float | None, *, logarithmic: bool) -> tuple[float, float]:
-    """Ends of the axis: all bins, and the limit with a little room beyond it."""
-    ends = [float(edges[0]), float(edges[-1])]
-    if limit is None or (logarithmic and limit <= 0):
-        return ends[0], ends[1]
-    room = (ends[1] / ends[0]) ** 0.03 if logarithmic else 0.03 * (ends[1] - ends[0])
-    around = (limit / room, limit * room) if logarithmic else (limit - room, limit + room)
-    return min(ends[0], around[0]), max(ends[1], around[1])
 
 
 def _plain_ticks(ax: Axes, which: str, *, logarithmic: bool) -> None:

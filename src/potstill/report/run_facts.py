@@ -16,12 +16,13 @@ import yaml
 from potstill.dataset import Dataset, open_file
 from potstill.generate.mix import MIX_FILE, read_mix
 from potstill.report.page import figure
-from potstill.run_folder import STAGES, RunFolder
+from potstill.run_folder import RunFolder
 
 FILES = (
     ("audit.html", "the audit in full"),
     ("evaluate.html", "the evaluation in full"),
     ("audit.json", "findings for scripts"),
+    ("audit.md", "the audit for a repository"),
     ("evaluate.json", "figures for scripts"),
     ("dataset.h5", "labelled structures"),
     ("structures/structures.h5", "structures before labelling"),
@@ -155,7 +156,7 @@ def stage_rows(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]
             "time": duration(run.stage(stage)["seconds"]) if run.stage(stage)["seconds"] else "",
             "result": results.get(stage, ""),
         }
-        for stage in STAGES
+        for stage in run.stages
     ]
 
 

@@ -38,13 +38,11 @@ def draw_structure(structure: Structure, width: int = 220, height: int = 180) ->
     numbers, positions = structure.atomic_numbers.astype(int), structure.positions
     periodic = bool(structure.pbc.any())
     edges = np.zeros((0, 2, 3))
+    view = _view(structure)
     if periodic:
         cell = _complete(structure)
         numbers, positions = _with_images(numbers, positions, cell, structure.pbc)
         edges = _cell_edges(cell, structure.pbc)
-        view = _tilted(_crystal_axes(cell))
-    else:
-        view = _tilted(_principal_axes(positions), turn=-12.0, tilt=8.0)
     radii = covalent_radii[numbers] * (RADIUS_IN_CRYSTAL if periodic else RADIUS_IN_MOLECULE)
     points, lines = positions @ view.T, edges @ view.T
     place, scale = _fit(points, radii, lines, width, height)
@@ -59,6 +57,31 @@ def draw_structure(structure: Structure, width: int = 220, height: int = 180) ->
         f'<svg class="structure" role="img" aria-label="{label}" viewBox="0 0 {width} {height}">'
         f"<defs>{_shades(numbers, key)}</defs>{drawn}</svg>"
     )
+
+
+def as_viewed(structure: Structure) -> tuple[Array, Array | None]:
+    """(n, 3) positions and the (3, 3) cell, None of a molecule, turned as the picture shows them: right, up, to the viewer.
+
+    Atoms are wrapped into the cell; along an axis that is not periodic they begin at zero.
+    """
+    view = _view(structure)
+    if structure.pbc.any():
+        cell, pbc = _complete(structure), structure.pbc
+        scaled = structure.positions @ np.linalg.inv(cell)
+        scaled = np.where(pbc, scaled % 1.0, scaled - scaled.min(axis=0))
+        return np.asarray(scaled @ cell @ view.T), np.asarray(cell @ view.T)
+    return np.asarray((structure.positions - structure.positions.mean(axis=0)) @ view.T), None
+
+
+def element_colour(z: int) -> str:
+    """The colour of an element, as ``#rrggbb``."""
+    return _hex(_colour(z))
+
+
+def _view(structure: Structure) -> Array:
+    if structure.pbc.any():
+        return _tilted(_crystal_axes(_complete(structure)))
+    return _tilted(_principal_axes(structure.positions), turn=-12.0, tilt=8.0)
 
 
 def _complete(structure: Structure) -> Array:

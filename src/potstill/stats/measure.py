@@ -18,9 +18,11 @@ from potstill.dataset import Dataset
 from potstill.generate.geometry import FINGERPRINT_NEIGHBORS, FINGERPRINT_START_ANGSTROM, covalent_radii
 from potstill.neighbors import find_neighbors
 from potstill.stats.bonds import HYDROGEN, carbon_valence_deficit, count_overbonded, count_pieces, facts_of, find_bonds
+from potstill.stats.table import count_of_pairs
 from potstill.types import SMALLEST_VOLUME, Array, hill_formula
 
 HASH_BYTES = 16
+NEAR_ANGSTROM = 5.0
 FORCE_NOISE = 1e-3  # eV/Å: below it a teacher's forces may be few multiples of its last digit
 FEWEST_COARSE = 6  # forces that 16 bits hold by chance are rare, that many in one structure do not happen
 Row = dict[str, Any]
@@ -54,10 +56,11 @@ def measure(task: Range) -> dict[str, Array]:
 
 def measure_structure(numbers: Array, positions: Array, cell: Array, pbc: Array, metadata: dict[str, Any]) -> Row:
     """Geometry and chemistry of one structure; NaN where its numbers are not finite."""
+    composition = np.bincount(numbers, minlength=256)[:119].astype(np.uint16)
     row: Row = {
         "atoms": len(numbers),
         "formulas": hill_formula(numbers, reduced=bool(pbc.any())),
-        "composition": np.bincount(numbers, minlength=256)[:119].astype(np.uint16),
+        "composition": composition,
         "hashes": _hash(numbers, np.round(positions * 1e4), np.round(cell * 1e4), pbc),
         "molecule": not pbc.any(),
         "atom_pair": "atom_pair" in metadata,
@@ -65,6 +68,8 @@ def measure_structure(numbers: Array, positions: Array, cell: Array, pbc: Array,
         "closest_pair": (0, 0),
         **dict.fromkeys(("volume_per_atom", "packing", "vacuum", "cell_ratio", "carbon_deficit"), np.nan),
         **dict.fromkeys(("overbonded", "missing_hydrogens", "foreign_atoms", "charge", "pieces"), 0),
+        "neighbors": np.nan,
+        "pair_distances": np.full(count_of_pairs(np.count_nonzero(composition)), np.nan, np.float32),
         "fingerprints": np.full(len(np.unique(numbers)) * FINGERPRINT_NEIGHBORS, np.nan, np.float32),
     }
     if not (
@@ -105,13 +110,29 @@ def _distances(numbers: Array, positions: Array, cell: Array, pbc: Array) -> Row
     nearest[~np.isfinite(nearest)] = 0.0  # a molecule has fewer
     elements, which = np.unique(numbers, return_inverse=True)
     share = (which[None] == np.arange(len(elements))[:, None]) / np.bincount(which)[:, None]
-    row: Row = {"fingerprints": (share @ nearest).astype(np.float32).ravel(), "scaled_distance": np.inf}
+    row: Row = {
+        "fingerprints": (share @ nearest).astype(np.float32).ravel(),
+        "scaled_distance": np.inf,
+        **_near(len(elements), n, which[receiver], which[sender], distance),
+    }
     scaled = np.where(distance <= within, distance / (radii[receiver] + radii[sender]), np.inf)
     if scaled.size and np.isfinite(scaled.min()):
         at = int(scaled.argmin())
         row["scaled_distance"] = float(scaled[at])
         row["closest_pair"] = tuple(sorted((int(numbers[receiver[at]]), int(numbers[sender[at]]))))
     return row
+
+
+def _near(elements: int, atoms: int, receiver: Array, sender: Array, distance: Array) -> Row:
+    """Neighbours of an atom within 5 Å on average, and the shortest distance there of each pair of elements."""
+    near = np.flatnonzero(distance < NEAR_ANGSTROM)
+    shortest = np.full(elements * elements, np.inf)
+    np.minimum.at(shortest, receiver[near] * elements + sender[near], distance[near])
+    pairs = np.triu_indices(elements)
+    return {
+        "neighbors": len(near) / atoms,
+        "pair_distances": shortest.reshape(elements, elements)[pairs].astype(np.float32),
+    }
 
 
 def _cell(numbers: Array, positions: Array, cell: Array) -> Row:
@@ -140,6 +161,8 @@ def _chemistry(numbers: Array, positions: Array, metadata: dict[str, Any]) -> Ro
         stated = np.bincount(np.array(facts.heavy, np.int64), minlength=256)
         differ = np.abs(found - stated)
         differ[HYDROGEN] = max(0, int(found[HYDROGEN]) - facts.hydrogens)
+        if not facts.unpaired:  # such a SMILES says more of hydrogens than lengths of bonds do (CO2 has none)
+            row["carbon_deficit"] = np.nan
         row["missing_hydrogens"] = max(0, facts.hydrogens - int(found[HYDROGEN]))
         row["foreign_atoms"] = int(differ.sum())
         row["charge"] = facts.charge
@@ -209,6 +232,7 @@ def _columns(rows: list[Row]) -> dict[str, Array]:
         name: np.array(columns.pop(name), dtype=f"S{HASH_BYTES}") for name in ("hashes", "force_hashes") if name in columns
     }
     flat = np.concatenate(columns.pop("fingerprints"))
+    texts["pair_distances"] = np.concatenate(columns.pop("pair_distances"))
     return {**{k: np.array(v) for k, v in columns.items()}, **texts, "fingerprints": flat, "fingerprint_lengths": lengths}
 
 

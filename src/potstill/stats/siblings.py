@@ -1,8 +1,10 @@
 """Energy differences between structures of one family against the work of their forces and stresses on the way.
 
 For two near sets of the same atoms, E2 - E1 is the mean of both forces times the displacement, with opposite sign, plus the
-volume times the mean stress times the strain; what is left is of third order (the trapezoidal rule). Labels that do not fit
-their structure fail by far more. No teacher is needed, but siblings are: rattles, strains or frames of one parent.
+volume times the mean stress times the strain; what is left is of third order (the trapezoidal rule). It is held against the
+change of forces and stresses along the way and a fifth of them, since they can bend between two ends that are alike, where
+a shell of neighbours enters a model's cutoff. Labels that do not fit their structure fail by far more. No teacher is needed,
+but siblings are: rattles, strains or frames of one parent.
 
 Enters indices of structures with the same atoms in the same order, leaves one row for each with the sibling nearest to it.
 """
@@ -18,8 +20,9 @@ import numpy as np
 from potstill.dataset import Dataset
 from potstill.types import SMALLEST_VOLUME, Array
 
-FARTHEST_ANGSTROM = 0.5  # of any atom: beyond it the third order is no smaller than the second
-LARGEST_STRAIN = 0.1
+FARTHEST_ANGSTROM = 0.3  # of any atom: beyond it the third order is no smaller than the second
+LARGEST_STRAIN = 0.04
+BENDS = 0.2  # of forces and stresses, between two ends where they are the same
 TRIED = 8  # siblings of each, the next ones in the dataset
 
 
@@ -124,9 +127,9 @@ def _pairs(group: _Group, a: Array, b: Array) -> tuple[Array, Array]:
     moved = moved - moved.mean(axis=1, keepdims=True)
     stress = volume[:, None, None] * (group.stress[a] + group.stress[b]) / 2
     work = -((forces_a + forces_b) / 2 * moved).sum(axis=(1, 2)) + (stress * strain).sum(axis=(1, 2))
-    bound = (np.abs(forces_b - forces_a) * np.abs(moved)).sum(axis=(1, 2)) + (
-        volume[:, None, None] * np.abs(group.stress[b] - group.stress[a]) * np.abs(strain)
-    ).sum(axis=(1, 2))
+    unknown_forces = np.abs(forces_b - forces_a) + BENDS * np.abs(forces_a + forces_b) / 2
+    unknown_stress = volume[:, None, None] * np.abs(group.stress[b] - group.stress[a]) + BENDS * np.abs(stress)
+    bound = (unknown_forces * np.abs(moved)).sum(axis=(1, 2)) + (unknown_stress * np.abs(strain)).sum(axis=(1, 2))
     change = group.energy[b] - group.energy[a]
     farthest, largest = np.abs(moved).max(axis=(1, 2)), np.abs(strain).max(axis=(1, 2))
     far = (farthest > FARTHEST_ANGSTROM) | (largest > LARGEST_STRAIN) | (turned > 1e-3)

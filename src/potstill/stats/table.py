@@ -16,7 +16,7 @@ import numpy as np
 from potstill.dataset.seal import sealed
 from potstill.types import MAX_ATOMIC_NUMBER, Array
 
-VERSION = 1  # of what is measured: statistics of another version are collected again
+VERSION = 2  # of what is measured: statistics of another version are collected again
 TEXT = ("ids", "sources", "families", "formulas")
 
 
@@ -44,10 +44,16 @@ class Statistics:
         (S,) 16 bytes of hash of the atoms to 1e-4 Å, and of the forces; the latter empty where all are zero.
     fingerprints, fingerprint_ptr
         Invariant distance fingerprints in Å, one after another, and (S + 1,) where each starts.
+    neighbors
+        (S,) atoms within 5 Å of an atom, periodic images included, mean over the atoms.
+    pair_distances
+        Shortest distances in Å of the pairs of elements of a structure, one structure after another: elements in order, each
+        with itself and those after it; infinite beyond 5 Å.
     molecule, atom_pair
         (S,) bool: not periodic; two atoms of the source ``dimers`` or copies of them.
     carbon_deficit
-        (S,) mean valence that a molecule's carbons lack, by the lengths of their bonds.
+        (S,) mean valence that the carbons of a molecule lack by the lengths of their bonds; NaN where a SMILES
+        without unpaired electrons says how many hydrogens there are.
     overbonded
         (S,) atoms of a molecule with more bonds than their element has.
     missing_hydrogens, foreign_atoms, charge, pieces
@@ -88,6 +94,8 @@ class Statistics:
     force_hashes: Array
     fingerprints: Array
     fingerprint_ptr: Array
+    neighbors: Array
+    pair_distances: Array
     molecule: Array
     atom_pair: Array
     carbon_deficit: Array
@@ -149,6 +157,25 @@ class Statistics:
         """Invariant distances of one structure, in Å."""
         return np.asarray(self.fingerprints[self.fingerprint_ptr[k] : self.fingerprint_ptr[k + 1]])
 
+    def shortest_distances(self) -> dict[tuple[int, int], float]:
+        """Shortest distance in Å of each two elements, the lighter first; those that are nowhere within 5 Å are missing."""
+        found: dict[tuple[int, int], float] = {}
+        present = self.composition > 0
+        kinds: dict[bytes, list[int]] = {}
+        for k, row in enumerate(present):
+            kinds.setdefault(row.tobytes(), []).append(k)
+        ends = np.cumsum([count_of_pairs(count) for count in present.sum(axis=1).tolist()])
+        for kind, rows in kinds.items():
+            elements = np.frombuffer(kind, np.bool_).nonzero()[0]
+            starts = ends[rows] - count_of_pairs(len(elements))
+            first, second = np.triu_indices(len(elements))
+            distances = self.pair_distances[starts[:, None] + np.arange(len(first))]
+            shortest = np.where(np.isnan(distances), np.inf, distances).min(axis=0)
+            for a, b, distance in zip(elements[first].tolist(), elements[second].tolist(), shortest.tolist(), strict=True):
+                if np.isfinite(distance):
+                    found[a, b] = min(distance, found.get((a, b), np.inf))
+        return found
+
     @cached_property
     def _rows(self) -> dict[str, Array]:
         sources = np.array(self.sources, dtype=object)
@@ -177,6 +204,11 @@ class Statistics:
         if any(len(rows) != count for rows in texts.values()):  # a line break within an id
             return None
         return cls(**texts, **values, labelled=labelled)
+
+
+def count_of_pairs(elements: int) -> int:
+    """Pairs of so many elements, each with itself among them."""
+    return elements * (elements + 1) // 2
 
 
 WIDTH = MAX_ATOMIC_NUMBER + 1

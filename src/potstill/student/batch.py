@@ -84,3 +84,31 @@ def join(
         edge_shift=torch.from_numpy(shift).to(dtype),
         periodic=torch.from_numpy(pbc.all(axis=1)),
     )
+
+
+def some_of(batch: Batch, chosen: torch.Tensor) -> tuple[Batch, torch.Tensor]:
+    """Some structures of a batch, in the order of the batch, and which of its atoms they have.
+
+    Parameters
+    ----------
+    batch
+        Of S structures.
+    chosen
+        (k,) int64 of them, ascending.
+    """
+    taken = torch.zeros(len(batch), dtype=torch.bool, device=chosen.device).index_fill_(0, chosen, value=True)
+    atoms = taken[batch.structure].nonzero().squeeze(1)
+    edges = taken[batch.structure[batch.edge_index[0]]].nonzero().squeeze(1)
+    place = torch.zeros_like(batch.structure).index_copy_(0, atoms, torch.arange(len(atoms), device=chosen.device))
+    ptr = batch.ptr.new_zeros(len(chosen) + 1)
+    torch.cumsum(batch.ptr.diff()[chosen], 0, out=ptr[1:])
+    return Batch(
+        atomic_numbers=batch.atomic_numbers[atoms],
+        positions=batch.positions[atoms],
+        cell=batch.cell[chosen],
+        ptr=ptr,
+        structure=torch.repeat_interleave(torch.arange(len(chosen), device=chosen.device), ptr.diff()),
+        edge_index=place[batch.edge_index[:, edges]],
+        edge_shift=batch.edge_shift[edges],
+        periodic=batch.periodic[chosen],
+    ), atoms

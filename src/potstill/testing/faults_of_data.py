@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from potstill.generate.geometry import random_rotation
+from potstill.generate.mix import Mix, as_json
 from potstill.testing.faults import (
     Case,
     Rng,
@@ -286,6 +287,13 @@ def source_that_gave_too_little(case: Case, rng: Rng) -> Case:
     config = json.loads(str(case.attributes["config"]))
     config["generate"]["sources"][0]["count"] *= 3
     return replace(case, attributes={**case.attributes, "config": json.dumps(config)})
+
+
+@fault("stand_ins", "one source")
+def source_that_another_stands_in_for(case: Case, rng: Rng) -> Case:
+    counts = {str(name): 1 for name in {s.source for s in case.structures}}
+    mix = Mix(counts, {"mattergen": "no interpreter"})
+    return replace(case, attributes={**case.attributes, "mix": as_json(mix)})
 
 
 @fault("throughput", "below the gate")

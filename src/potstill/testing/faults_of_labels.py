@@ -74,6 +74,12 @@ def stress_in_kilobar(case: Case, rng: Rng) -> Case:
     return each(case, lambda s: scaled(s, stress=10 * GPA_PER_EV_PER_CUBIC_ANGSTROM * 100))
 
 
+@fault("stress_limits", "one component above the limit")
+def crystal_at_a_thousand_gigapascal(case: Case, rng: Rng) -> Case:
+    pressure = -1000 / GPA_PER_EV_PER_CUBIC_ANGSTROM * np.eye(3)
+    return one(case, pick(case, rng, is_crystal), lambda s: relabelled(s, stress=pressure))
+
+
 @fault("label_replay", "all stresses, above 0.001 eV/Å^3")
 def stress_in_gpa(case: Case, rng: Rng) -> Case:
     return each(case, lambda s: scaled(s, stress=GPA_PER_EV_PER_CUBIC_ANGSTROM))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,10 @@ class LabelledBatch:
         (S, 3, 3) eV/Å^3, zero where ``has_stress`` is False.
     has_stress
         (S,) bool.
+    weight
+        (S,) of each structure's losses; None where all are 1.
+    extra
+        (N, …) what else the teacher said of each atom, by name.
     """
 
     inputs: Batch
@@ -47,11 +51,15 @@ class LabelledBatch:
     forces: torch.Tensor
     stress: torch.Tensor
     has_stress: torch.Tensor
+    weight: torch.Tensor | None = None
+    extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> LabelledBatch:
         """Copy on another device (Lightning calls it)."""
         labels = {name: getattr(self, name).to(device) for name in ("energy", "forces", "stress", "has_stress")}
-        return LabelledBatch(inputs=self.inputs.to(device), **labels)
+        weight = None if self.weight is None else self.weight.to(device)
+        extra = {name: rows.to(device) for name, rows in self.extra.items()}
+        return LabelledBatch(inputs=self.inputs.to(device), **labels, weight=weight, extra=extra)
 
 
 class LabelledStructures:
@@ -66,6 +74,10 @@ class LabelledStructures:
         Records, or a selection of a file that may exceed memory.
     cutoff_angstrom
         Of the student, in Å.
+    weights
+        (S,) of each structure's losses; None where all are 1.
+    extra
+        Names of what batches bring besides, of what the records have in ``extra``.
     cache_bytes
         Largest memory for neighbour lists.
 
@@ -77,9 +89,19 @@ class LabelledStructures:
         (S,) mean number of neighbours.
     """
 
-    def __init__(self, source: Source, cutoff_angstrom: float, *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        source: Source,
+        cutoff_angstrom: float,
+        *,
+        weights: Array | None = None,
+        extra: Sequence[str] = (),
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self._source = source
         self._cutoff = cutoff_angstrom
+        self._weights = None if weights is None else torch.from_numpy(weights).float()
+        self._extra = extra
         self._kept: dict[int, Edges] = {}
         self._left = cache_bytes
         self.sizes = np.zeros(len(source), dtype=np.int64)
@@ -104,6 +126,8 @@ class LabelledStructures:
             forces=torch.from_numpy(records.forces).float(),
             stress=torch.from_numpy(records.stress).float(),
             has_stress=torch.from_numpy(records.has_stress),
+            weight=None if self._weights is None else self._weights[torch.as_tensor(indices)],
+            extra={name: torch.from_numpy(records.extra[name]).float() for name in self._extra},
         )
 
     def _search(self, start: int) -> tuple[Array, list[Edges]]:

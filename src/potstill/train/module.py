@@ -14,6 +14,15 @@ from potstill.config import TrainConfig
 from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
 from potstill.student.model import Kernel, Prediction, Student
 from potstill.train.data import LabelledBatch
+from potstill.train.losses import (
+    extras_needed,
+    hessian_loss,
+    local_energy_loss,
+    mean_errors,
+    mean_losses,
+    weights_at,
+    weights_by_atomic_number,
+)
 
 ADAM_BETAS = (0.9, 0.99)
 FINAL_RATE = 1e-3  # of the highest learning rate
@@ -38,6 +47,8 @@ class Distillation(lightning.LightningModule):
         self.averaged = copy.deepcopy(student).requires_grad_(requires_grad=False)
         self.config = config
         self.total_steps = total_steps
+        self.needed = extras_needed(config)
+        self._element_weights = weights_by_atomic_number(config.element_weights)
         self._learning: Kernel | None = None
         self._watching: Kernel | None = None
 
@@ -50,23 +61,51 @@ class Distillation(lightning.LightningModule):
         self._watching = kernel_of(self.averaged, self.config.backend, FusedKernel)
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> torch.Tensor:
-        """Weighted mean absolute errors of one batch."""
-        errors = mean_errors(self.student.predict(batch.inputs, training=True, kernel=self._learning), batch)
-        config = self.config
-        loss = (
-            config.energy_weight * errors["energy"]
-            + config.forces_weight * errors["forces"]
-            + config.stress_weight * errors["stress"]
-        )
+        """Weighted losses of one batch."""
+        predicted = self.student.predict(batch.inputs, training=True, kernel=self._learning)
+        of_elements = None if self._element_weights is None else self._element_weights.to(batch.forces.device)
+        losses = mean_losses(predicted, batch, self.config, of_elements)
+        if "local_energies" in self.needed:
+            losses["local_energies"] = self._local_energy_loss(self.student, predicted, batch, of_elements)
+        if "hessian" in self.needed:
+            losses["hessian"] = hessian_loss(
+                self.student,
+                batch,
+                self._in_turn(len(batch.energy)).to(batch.forces.device),
+                training=True,
+                kernel=self._learning,
+                element_weights=of_elements,
+            )
+        weights = weights_at(self.global_step / max(self.total_steps, 1), self.config)
+        loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+        with torch.no_grad():
+            errors = {**losses, **mean_errors(predicted, batch)}
         for name, value in {"loss": loss, **{f"train_{name}": error for name, error in errors.items()}}.items():
             self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch.energy))  # mean over the epoch
         return loss
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
         """Errors of the averaged weights on families that are not trained on."""
-        errors = mean_errors(self.averaged.predict(batch.inputs, kernel=self._watching), batch)
+        predicted = self.averaged.predict(batch.inputs, kernel=self._watching)
+        errors = mean_errors(predicted, batch)
+        if "local_energies" in self.needed:
+            errors["local_energies"] = self._local_energy_loss(self.averaged, predicted, batch, None)
+        if "hessian" in self.needed:
+            every = torch.arange(len(batch.energy), device=batch.forces.device)
+            errors["hessian"] = hessian_loss(self.averaged, batch, every, training=False, kernel=self._watching)
         for name, value in errors.items():
             self.log(f"valid_{name}", value, batch_size=len(batch.energy), prog_bar=name == "forces")
+
+    def _local_energy_loss(
+        self, student: Student, predicted: Prediction, batch: LabelledBatch, of_elements: torch.Tensor | None
+    ) -> torch.Tensor:
+        references = student.reference_energies[student.species_of[batch.inputs.atomic_numbers]]
+        return local_energy_loss(predicted, batch, references, of_elements)
+
+    def _in_turn(self, structures: int) -> torch.Tensor:
+        """The structures of a batch whose Hessian this step looks at: as many as the config says, by the step's number."""
+        many = math.ceil(self.config.hessian_fraction * structures)
+        return ((self.global_step * many + torch.arange(many)) % structures).sort().values
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step, then move the averaged weights; the first steps, which forget the initial weights, count less."""
@@ -93,15 +132,3 @@ class Distillation(lightning.LightningModule):
         progress = step / max(self.total_steps, 1)
         warmup = min((step + 1) / max(self.config.warmup_fraction * self.total_steps, 1.0), 1.0)
         return warmup * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) + FINAL_RATE)
-
-
-def mean_errors(prediction: Prediction, batch: LabelledBatch) -> dict[str, torch.Tensor]:
-    """Mean absolute error of the energy per atom (eV), length of the force error (eV/Å), stress error (eV/Å^3)."""
-    atoms = batch.inputs.ptr.diff()
-    stress = (prediction.stress - batch.stress).abs().mean(dim=(1, 2))
-    periodic = batch.has_stress.to(stress.dtype)
-    return {
-        "energy": ((prediction.energy - batch.energy) / atoms).abs().mean().to(stress.dtype),
-        "forces": (prediction.forces - batch.forces).norm(dim=1).mean(),
-        "stress": (stress * periodic).sum() / periodic.sum().clamp(min=1.0),
-    }

@@ -56,3 +56,14 @@ def fit_reference_energies(amounts: Array, energy: Array) -> Array:
     atoms = amounts.sum(axis=1)
     solution, *_ = np.linalg.lstsq(amounts / atoms[:, None], energy / atoms, rcond=RELATIVE_CUTOFF)
     return np.asarray(solution)
+
+
+def mean_local_energies(source: Source, elements: Sequence[int]) -> Array:
+    """(Z,) eV, the mean of the teacher's local energies of each element."""
+    sums, atoms = np.zeros(256), np.zeros(256)
+    for start in range(0, len(source), STRUCTURES_AT_ONCE):
+        records = source.gather(np.arange(start, min(start + STRUCTURES_AT_ONCE, len(source))))
+        sums += np.bincount(records.atomic_numbers, weights=records.extra["local_energies"], minlength=256)
+        atoms += np.bincount(records.atomic_numbers, minlength=256)
+    chosen = list(elements)
+    return np.asarray(sums[chosen] / atoms[chosen])

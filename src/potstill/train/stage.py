@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
@@ -17,17 +18,23 @@ from potstill.dataset import Dataset, Source, sealed
 from potstill.errors import InputError
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
+from potstill.registry import nearest
 from potstill.student.config import StudentArchitecture, refuse_outside
+from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, save_student
 from potstill.student.fused import FusedTraining, kernel_of
 from potstill.student.model import Student
+from potstill.student.uncertainty import save_uncertainty
 from potstill.train.batches import Batches
 from potstill.train.data import LabelledStructures, Loader
+from potstill.train.losses import extras_needed
 from potstill.train.module import Distillation
-from potstill.train.references import compositions, fit_reference_energies
+from potstill.train.references import compositions, fit_reference_energies, mean_local_energies
+from potstill.train.uncertainty import fit_uncertainty
+from potstill.types import Array
 
 if TYPE_CHECKING:
-    from potstill.config import TrainConfig
+    from potstill.config import Loss, TrainConfig
     from potstill.student.config import StudentConfig
 
 log = logging.getLogger(__name__)
@@ -55,7 +62,8 @@ def train(
     student, config
         Sections ``student`` and ``train``.
     folder
-        ``student/`` of the run: receives ``weights.safetensors``, ``config.json`` and ``checkpoints/``.
+        ``student/`` of the run: receives ``weights.safetensors``, ``config.json``, ``uncertainty.safetensors`` and
+        ``checkpoints/``.
     seed
         Of the initial weights and the order of batches.
     on_epoch
@@ -71,8 +79,14 @@ def train(
     training, watching = dataset.select("train"), dataset.select("valid")
     if not len(training):
         raise InputError("the training part of the split is empty: raise the number of structures")
-    averaged = train_records(training, watching, student, config, folder, seed=seed, on_epoch=on_epoch)
-    save_student(averaged, folder, {**(provenance or {}), "epochs": config.epochs})
+    weights = source_weights(dataset, config)
+    averaged = train_records(training, watching, student, config, folder, seed=seed, on_epoch=on_epoch, weights=weights)
+    domain = Domain.of(training, averaged.architecture.cutoff_angstrom).as_dict()
+    facts = {**(provenance or {}), "epochs": config.epochs, "domain": domain}
+    if config.uncertainty:
+        uncertainty, facts["uncertainty"] = fit_uncertainty(averaged, training, watching, backend=config.backend, seed=seed)
+        save_uncertainty(uncertainty, folder)
+    save_student(averaged, folder, facts)
     return folder
 
 
@@ -85,8 +99,12 @@ def train_records(
     *,
     seed: int,
     on_epoch: Callable[[int, EpochReport], None] = lambda epoch, report: None,
+    weights: Array | None = None,
 ) -> Student:
-    """Train on records, with checkpoints below ``folder``; the averaged student comes back."""
+    """Train on records, with checkpoints below ``folder``; the averaged student comes back.
+
+    ``weights`` (S,) are those of the losses of each structure that is trained on.
+    """
     keep_freed_memory()
     torch.set_num_threads(available_cores())
     elements, amounts, energy = compositions(training)
@@ -95,8 +113,14 @@ def train_records(
         torch.manual_seed(seed)
         model = Student(architecture)
     refuse_outside(student, count_parameters(model))
-    model.reference_energies.copy_(torch.from_numpy(fit_reference_energies(amounts, energy)))
-    data = LabelledStructures(training, architecture.cutoff_angstrom)
+    needed = extras_needed(config)
+    refuse_missing(training, needed)
+    references = fit_reference_energies(amounts, energy)
+    if "local_energies" in needed:
+        references = mean_local_energies(training, elements)
+    model.reference_energies.copy_(torch.from_numpy(references))
+    extra = [name for names in needed.values() for name in names]
+    data = LabelledStructures(training, architecture.cutoff_angstrom, weights=weights, extra=extra)
     batches = Batches(
         data.sizes,
         config.batch_structures,
@@ -105,9 +129,37 @@ def train_records(
         seed=seed,
     )
     module = Distillation(model, config, total_steps=config.epochs * len(batches))
-    others = LabelledStructures(watching, architecture.cutoff_angstrom)
+    others = LabelledStructures(watching, architecture.cutoff_angstrom, extra=extra)
     _fit(module, Loader(data, batches), Loader(others, Batches(others.sizes, VALIDATION_BATCH)), config, folder, on_epoch)
     return module.averaged
+
+
+def source_weights(dataset: Dataset, config: TrainConfig) -> Array | None:
+    """(S,) weights of the structures that are trained on, by their source; None where all are 1.
+
+    Raises
+    ------
+    InputError
+        If a source is weighted that the dataset does not have.
+    """
+    if not config.source_weights:
+        return None
+    names = set(dataset.sources.tolist())
+    for unknown in sorted(set(config.source_weights) - names):
+        raise InputError(f"train.source_weights: the dataset has no source '{unknown}'; {nearest(unknown, sorted(names))}")
+    return np.array([config.source_weights.get(name, 1.0) for name in dataset.sources[dataset.split("train")]])
+
+
+def refuse_missing(training: Source, needed: Mapping[Loss, Sequence[str]]) -> None:
+    """Raise where a loss has a weight and the records hold nothing that it can be held against."""
+    stored = training.gather(np.array([0])).extra
+    for loss, names in needed.items():
+        if any(name not in stored for name in names):
+            wanted = "hessian_vector_products" if loss == "hessian" else loss
+            raise InputError(
+                f"train.{loss}_weight is set, but the dataset holds no {' and '.join(names)}\n"
+                f"  label again with  label.extra: [{wanted}]  or leave that weight at 0"
+            )
 
 
 def _fit(

@@ -1,0 +1,103 @@
+"""The dear part of an evaluation, kept: labels of the student and its trajectories, so that gates can be judged again.
+
+Enters an evaluation or the files of a run, leaves ``evaluate_data.npz`` or the evaluation that it was made from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from potstill.audit.stage import changed_gates
+from potstill.dataset import sealed
+from potstill.errors import InputError
+from potstill.evaluate.dynamics import Trajectory
+from potstill.evaluate.errors import Comparison
+from potstill.evaluate.gates import judge
+from potstill.evaluate.stage import Evaluation
+from potstill.types import Labels, Structure
+
+if TYPE_CHECKING:
+    from potstill.config import EvaluateConfig
+
+RECORDS = ("time_ps", "total_energy", "temperature")
+
+
+def write_evaluation(evaluation: Evaluation, report: Path, data: Path) -> None:
+    """Seal ``evaluate.json`` and what the pages draw beside it."""
+    with sealed(report) as temporary:
+        text = json.dumps(finite_or_none(evaluation.report), indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text, encoding="utf-8")
+    student = evaluation.comparison.student
+    nothing = np.full((3, 3), np.nan)
+    arrays: dict[str, Any] = {
+        "ids": np.array([s.id for s in evaluation.comparison.structures]),
+        "energy": np.array([x.energy for x in student]),
+        "forces": np.concatenate([x.forces for x in student]),
+        "stress": np.stack([nothing if x.stress is None else x.stress for x in student]),
+    }
+    for k, run in enumerate(evaluation.trajectories):
+        arrays |= {f"run{k}_{name}": getattr(run, name) for name in RECORDS}
+        arrays |= {f"run{k}_{name}": getattr(run.final, name) for name in ("atomic_numbers", "positions", "cell", "pbc")}
+        facts = {name: getattr(run, name) for name in ("system", "kind", "atoms", "steps", "timestep_fs", "seconds")}
+        arrays[f"run{k}_facts"] = np.array(json.dumps(facts))
+    with sealed(data) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_evaluation(report: Path, data: Path, structures: Sequence[Structure]) -> Evaluation:
+    """The evaluation that was written.
+
+    Parameters
+    ----------
+    report, data
+        Of :func:`write_evaluation`.
+    structures
+        With the teacher's labels, in the same order.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, or belongs to other structures.
+    """
+    for path in (report, data):
+        if not path.is_file():
+            raise InputError(f"no {path.name} in {path.parent}: evaluate first, then judge again by other gates")
+    with np.load(data, allow_pickle=False) as arrays:
+        if arrays["ids"].tolist() != [s.id for s in structures]:
+            raise InputError(f"{data} is of other structures than the dataset has now: evaluate again")
+        ends = np.cumsum([len(s) for s in structures])
+        stress = arrays["stress"]
+        student = [
+            Labels(float(e), f, None if np.isnan(s).all() else s)
+            for e, f, s in zip(arrays["energy"], np.split(arrays["forces"], ends[:-1]), stress, strict=True)
+        ]
+        runs = []
+        while f"run{len(runs)}_facts" in arrays:
+            name = f"run{len(runs)}_"
+            final = Structure(*(arrays[name + field] for field in ("atomic_numbers", "positions", "cell", "pbc")))
+            facts = json.loads(str(arrays[f"{name}facts"]))
+            runs.append(Trajectory(**facts, **{r: arrays[name + r] for r in RECORDS}, final=final.with_(id=facts["system"])))
+    return Evaluation(json.loads(report.read_text(encoding="utf-8")), Comparison(structures, student), runs)
+
+
+def judged_again(evaluation: Evaluation, gates: EvaluateConfig) -> Evaluation:
+    """The same figures by other gates; nothing is computed."""
+    findings = [asdict(finding) for finding in judge(evaluation.report, gates)]
+    report = {**evaluation.report, "findings": findings, "changed_gates": changed_gates(gates)}
+    return Evaluation(report, evaluation.comparison, evaluation.trajectories)
+
+
+def finite_or_none(value: Any) -> Any:
+    """The same with None for what is not finite: JSON knows neither NaN nor infinity."""
+    if isinstance(value, dict):
+        return {key: finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,101 @@
+"""What a physics check leaves: one measured figure of one system, both models' own figures beside it, curves to draw.
+
+A row is stored in ``evaluate.json`` and judged by its gate (:mod:`potstill.evaluate.gates`), then and at any time later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from potstill.types import Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """One quantity along a path, of both models; what only one has is None.
+
+    Parameters
+    ----------
+    x_label, y_label
+        With units.
+    x, candidate, reference
+        (k,) each.
+    """
+
+    x_label: str
+    y_label: str
+    x: Array
+    candidate: Array
+    reference: Array | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One figure.
+
+    Parameters
+    ----------
+    check
+        Name of its gate.
+    measured
+        In the unit of the gate; what is not finite never passes (and is None in JSON). None where it did not run.
+    candidate, reference
+        What it was made from, by name with its unit.
+    curves
+        To be drawn, by name.
+    why
+        Said of it beside the system: why it did not run, or where the figure is from.
+    system
+        Filled in by the suite.
+    """
+
+    check: str
+    measured: float | None
+    candidate: Mapping[str, float] = field(default_factory=dict)
+    reference: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    why: str = ""
+    system: str = ""
+
+    def report(self) -> dict[str, Any]:
+        """As ``evaluate.json`` has it."""
+        curves = {
+            name: {
+                "x_label": c.x_label,
+                "y_label": c.y_label,
+                **{key: _numbers(getattr(c, key)) for key in ("x", "candidate", "reference")},
+            }
+            for name, c in self.curves.items()
+        }
+        return {
+            "check": self.check,
+            "system": self.system,
+            "ran": self.measured is not None,
+            "measured": None if self.measured is None else float(self.measured),
+            "candidate": {name: float(value) for name, value in self.candidate.items()},
+            "reference": {name: float(value) for name, value in self.reference.items()},
+            "curves": curves,
+            "why": self.why,
+        }
+
+
+def of(atoms: Any, calculator: Any) -> Any:
+    """Copy of ASE ``Atoms`` with a calculator."""
+    copy = atoms.copy()
+    copy.calc = calculator
+    return copy
+
+
+def relative(candidate: float, reference: float) -> float:
+    """Difference over the size of the reference; infinity beside a reference of zero unless both are."""
+    if candidate == reference:
+        return 0.0
+    return abs(candidate - reference) / abs(reference) if reference else float("inf")
+
+
+def _numbers(array: Array | None) -> list[float] | None:
+    return None if array is None else [float(f"{x:.6g}") for x in np.asarray(array, float)]

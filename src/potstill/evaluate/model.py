@@ -1,0 +1,72 @@
+"""What is evaluated: a student, or any ASE calculator in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from potstill.errors import InputError
+from potstill.label.teacher_calculator import TeacherCalculator
+from potstill.student.uncertainty import Uncertainty
+from potstill.types import Labels, Refused, Structure, Teacher
+
+
+class Model(Protocol):
+    """Labels structures, and moves atoms as an ASE calculator; :class:`~potstill.deploy.student.DeployedStudent` is one."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        ...
+
+    @property
+    def uncertainty(self) -> Uncertainty | None:
+        """How it expects its own errors; None where it does not."""
+        ...
+
+    def label(self, structures: Sequence[Structure], *, uncertainty: bool = False) -> list[Labels]:
+        """Labels of structures, in order; with the error expected of each force on request."""
+        ...
+
+    def calculator(self) -> Any:
+        """ASE calculator."""
+        ...
+
+
+class TeacherModel:
+    """A teacher (or any ASE calculator as one) in the place of a student.
+
+    Parameters
+    ----------
+    teacher
+        Loaded.
+    """
+
+    device = "as its calculator chooses"
+    uncertainty = None
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.teacher = teacher
+
+    def label(self, structures: Sequence[Structure], *, uncertainty: bool = False) -> list[Labels]:
+        """Labels of structures.
+
+        Raises
+        ------
+        InputError
+            If one is refused, or errors are asked for, which a teacher does not expect of itself.
+        """
+        if uncertainty:
+            raise InputError("a teacher does not expect errors of itself")
+        found = []
+        for structure, answer in zip(structures, self.teacher.label(structures), strict=True):
+            if isinstance(answer, Refused):
+                raise InputError(
+                    f"the candidate refuses {structure.id} ({structure.formula}): {answer.reason}: {answer.detail}"
+                )
+            found.append(answer)
+        return found
+
+    def calculator(self) -> TeacherCalculator:
+        """ASE calculator."""
+        return TeacherCalculator(self.teacher)

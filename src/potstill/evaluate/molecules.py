@@ -1,0 +1,186 @@
+"""Molecules: vibrations, a turn about each kind of bond, the candidate's own minimum, and pairs of atoms pulled apart.
+
+Enter candidate and reference as ASE calculators and a molecule at the minimum of the reference, or atomic numbers.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from potstill.evaluate.measured import Curve, Row, of
+from potstill.evaluate.solids import relax
+from potstill.generate.geometry import covalent_radii
+from potstill.registry import symbols_of
+from potstill.types import Array
+from potstill.units import MILLI
+
+DISPLACEMENT_ANGSTROM = 0.01
+MOST_ATOMS_VIBRATED = 16
+RIGID_MODES = 6
+BONDED = 1.25  # times the sum of covalent radii
+TURNS_DEGREES = np.arange(0.0, 360.0, 20.0)
+CLASH = 1.5  # times the sum of covalent radii: atoms that come closer than bonds ever let them
+MOST_BONDS_TURNED = 2
+PULLED = np.linspace(0.7, 2.5, 25)  # distances over the sum of covalent radii
+
+
+def vibrations(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
+    """Harmonic frequencies by finite displacements (ASE): the mean absolute gap over the mean of the reference."""
+    if len(molecule) > MOST_ATOMS_VIBRATED:
+        return [Row("vibrations", None, why=f"{len(molecule)} atoms are more than {MOST_ATOMS_VIBRATED}")]
+    mine, theirs = (_frequencies(of(molecule, c)) for c in (candidate, reference))
+    measured = 100 * float(np.abs(mine - theirs).mean() / np.abs(theirs).mean())
+    modes = np.arange(1, len(mine) + 1)
+    figures = [{"lowest, 1/cm": f[0], "highest, 1/cm": f[-1]} for f in (mine, theirs)]
+    curve = Curve("mode", "wave number, 1/cm", modes, mine, theirs)
+    return [Row("vibrations", measured, *figures, curves={"vibrations": curve})]
+
+
+def torsions(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
+    """Parts of the molecule turned about a bond, all else rigid: root mean square gap of the energies along the turn.
+
+    Angles at which atoms clash are left out; they are no conformations. No row where there is no bond to turn.
+    """
+    bonds = rotatable_bonds(molecule)[:MOST_BONDS_TURNED]
+    if not bonds:
+        return []
+    curves, gaps = {}, []
+    for dihedral, turned in bonds:
+        atoms, angles, energies = molecule.copy(), [], []
+        start = atoms.get_dihedral(*dihedral)
+        for turn in TURNS_DEGREES:
+            atoms.set_dihedral(*dihedral, start + turn, indices=turned)
+            if turn and _clashes(atoms, turned):
+                continue
+            angles.append(turn)
+            energies.append([of(atoms, c).get_potential_energy() for c in (candidate, reference)])
+        mine, theirs = MILLI * (np.array(energies) - np.mean(energies, axis=0)).T
+        gaps.append(float(np.sqrt(np.mean((mine - theirs) ** 2))))
+        name = "-".join(f"{molecule.symbols[k]}{k}" for k in dihedral)
+        curves[name] = Curve("turn from the minimum, degrees", "energy from its mean, meV", np.array(angles), mine, theirs)
+    return [Row("torsions", max(gaps), curves=curves, why=f"{len(bonds)} bonds, rigid turns")]
+
+
+def relaxed_molecule(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
+    """Both relax the molecule from the minimum of the reference: how far apart atoms end, turns and shifts taken out."""
+    from ase.build import minimize_rotation_and_translation
+
+    mine, theirs = (relax(molecule, c, cell=False) for c in (candidate, reference))
+    if len(molecule) > 2:
+        minimize_rotation_and_translation(theirs, mine)
+        away = mine.positions - theirs.positions
+    else:
+        away = np.full((2, 1), (mine.get_distance(0, 1) - theirs.get_distance(0, 1)) / 2)
+    displacement = float(np.sqrt((away**2).sum(axis=1).mean()))
+    return [Row("relaxed_positions", displacement, {"displacement, Å": displacement}, why="root mean square over the atoms")]
+
+
+def dimers(candidate: Any, reference: Any, elements: Sequence[int], most: int) -> list[Row]:
+    """Pairs of atoms pulled apart, drawn for both; the gate is on forces that change sign more often than the reference's.
+
+    Atoms alone in vacuum are far from what most data holds, so that the depths of the wells are shown and not judged.
+    """
+    curves, mine_turns, their_turns, names = {}, 0, 0, []
+    for pair in list(combinations_with_replacement(sorted({int(z) for z in elements}), 2))[:most]:
+        distance = PULLED * float(covalent_radii()[list(pair)].sum())
+        (mine, my_force), (theirs, their_force) = (pulled(c, pair, distance) for c in (candidate, reference))
+        name = "-".join(symbols_of([z])[0] for z in pair)
+        shown = [e - e[-1] for e in (mine, theirs)]
+        curves[name] = Curve("distance, Å", "energy from that at the end, eV", distance, *shown)
+        turns = [_turns(f) for f in (my_force, their_force)]
+        mine_turns, their_turns = mine_turns + turns[0], their_turns + turns[1]
+        names += [name] * (turns[0] > turns[1] + 1)
+    excess = max(0, len(names))
+    figures = [{"wells and barriers": float(n)} for n in (mine_turns, their_turns)]
+    why = f"{len(curves)} pairs" + (f"; bumpy: {', '.join(names)}" if names else "")
+    return [Row("dimers", excess, *figures, curves=curves, why=why)]
+
+
+def pulled(calculator: Any, numbers: Sequence[int], distance: Array) -> tuple[Array, Array]:
+    """Energy and the force that drives two atoms apart, at each distance."""
+    from ase import Atoms
+
+    pair = Atoms(numbers, np.zeros((2, 3)))
+    pair.calc = calculator
+    energy, force = [], []
+    for r in distance:
+        pair.set_positions([[0, 0, 0], [0, 0, r]])
+        energy.append(pair.get_potential_energy())
+        force.append(pair.get_forces()[1, 2])
+    return np.array(energy), np.array(force)
+
+
+def rotatable_bonds(molecule: Any) -> list[tuple[tuple[int, int, int, int], list[int]]]:
+    """Bonds between atoms with further neighbours that are in no ring: four atoms of the dihedral, and those that turn.
+
+    The larger the smaller of the two parts, the earlier the bond.
+    """
+    graph = _bonds(molecule)
+    found = []
+    for j, k in np.argwhere(np.triu(graph)):
+        turned = _part(graph, j, k)
+        others = [np.flatnonzero(graph[end] & (np.arange(len(molecule)) != other)) for end, other in ((j, k), (k, j))]
+        if turned is None or not all(len(o) for o in others):
+            continue
+        dihedral = (int(others[0][0]), int(j), int(k), int(others[1][0]))
+        if all(abs(np.cos(np.radians(molecule.get_angle(*dihedral[a : a + 3])))) < 0.98 for a in (0, 1)):
+            found.append((dihedral, turned))
+    return sorted(found, key=lambda bond: -min(len(bond[1]), len(molecule) - len(bond[1])))
+
+
+def _bonds(molecule: Any) -> Array:
+    radii = covalent_radii()[molecule.numbers]
+    near = molecule.get_all_distances() < BONDED * (radii[:, None] + radii[None])
+    np.fill_diagonal(near, val=False)
+    return near
+
+
+def _part(graph: Array, j: int, k: int) -> list[int] | None:
+    """Atoms that hang on k when the bond from j is cut; None where j is among them, by a ring."""
+    seen, ahead = {int(k)}, [int(k)]
+    while ahead:
+        at = ahead.pop()
+        for other in np.flatnonzero(graph[at]).tolist():
+            if at == k and other == j:
+                continue
+            if other == j:
+                return None
+            if other not in seen:
+                seen.add(other)
+                ahead.append(other)
+    return sorted(seen)
+
+
+def _clashes(atoms: Any, turned: Sequence[int]) -> bool:
+    """Whether the turned part comes close to the rest, other than along its bond."""
+    graph = _bonds(atoms)
+    still = np.setdiff1d(np.arange(len(atoms)), turned)
+    radii = covalent_radii()[atoms.numbers]
+    scaled = atoms.get_all_distances() / (radii[:, None] + radii[None])
+    far = ~(graph | (graph @ graph) | (graph @ graph @ graph))
+    return bool((scaled[np.ix_(turned, still)][far[np.ix_(turned, still)]] < CLASH).any())
+
+
+def _frequencies(atoms: Any) -> Array:
+    """Wave numbers in 1/cm without those of rigid motion, imaginary ones as negative, sorted."""
+    from ase.vibrations import Vibrations
+
+    with tempfile.TemporaryDirectory() as folder:
+        modes = Vibrations(atoms, name=str(Path(folder) / "vibrations"), delta=DISPLACEMENT_ANGSTROM)
+        modes.run()
+        found = np.asarray(modes.get_frequencies())
+    signed = np.where(np.abs(found.imag) > found.real, -np.abs(found.imag), found.real)
+    rigid = RIGID_MODES - (len(atoms) == 2)
+    return np.sort(signed[np.argsort(np.abs(signed))][rigid:])
+
+
+def _turns(force: Array) -> int:
+    """How often the force changes its sign, forces of rounding left out."""
+    signs = np.sign(force[np.abs(force) > 1e-2])
+    return int((signs[1:] != signs[:-1]).sum())

@@ -1,0 +1,128 @@
+"""Any two models beside each other on structures of one's own: no run, no dataset, no training part.
+
+A model is the folder of a student, ``module:callable`` that gives an ASE calculator, or the name of a teacher.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from potstill.config import EvaluateConfig
+from potstill.dataset.convert import read_structures
+from potstill.errors import InputError
+from potstill.evaluate.kept import write_evaluation
+from potstill.evaluate.model import Model, TeacherModel
+from potstill.evaluate.stage import Evaluation, compare
+from potstill.label import load_teacher
+from potstill.report.evaluate import write_evaluate_page
+from potstill.train.references import fit_reference_energies
+from potstill.types import Array, Labels, Structure, Teacher
+
+log = logging.getLogger(__name__)
+MOST_STRUCTURES = 1000
+
+
+def evaluate_pair(
+    candidate: str,
+    reference: str,
+    path: Path,
+    folder: Path,
+    config: EvaluateConfig | None = None,
+    *,
+    seed: int = 0,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Evaluation:
+    """Hold one model against another, and write ``evaluate.json``, ``evaluate.html`` and what they were made from.
+
+    Parameters
+    ----------
+    candidate
+        Student, teacher or calculator to be judged.
+    reference
+        Teacher or calculator that is taken for the truth.
+    path
+        Structures: whatever ``potstill convert`` or ASE reads. The first thousand are taken, their labels are not looked at.
+    folder
+        Made if needed.
+    config
+        Section ``evaluate``; the defaults where None.
+    seed
+        Of velocities.
+    on_step
+        Told what comes next.
+
+    Raises
+    ------
+    InputError
+        If a model or the file cannot be had, or the reference labels none of the structures.
+    """
+    truth = load_model(reference)
+    if not isinstance(truth, TeacherModel):
+        raise InputError(
+            f"--reference {reference} is a student; name a teacher or module:callable, and the student as --candidate"
+        )
+    on_step(f"labels of {reference}")
+    structures = _labelled(truth.teacher, path)
+    model = load_model(candidate)
+    settings = config or EvaluateConfig()
+
+    def teacher() -> Teacher:
+        return truth.teacher
+
+    evaluation = compare(
+        model, structures, composition_baseline(structures), settings, teacher=teacher, seed=seed, on_step=on_step
+    )
+    evaluation.report["models"] = {"candidate": candidate, "reference": reference}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_evaluation(evaluation, folder / "evaluate.json", folder / "evaluate_data.npz")
+    write_evaluate_page(evaluation, folder / "evaluate.html")
+    return evaluation
+
+
+@cache
+def load_model(name: str) -> Model:
+    """A student by its folder, a calculator by ``module:callable``, else a teacher by its name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if Path(name).is_dir():
+        from potstill.deploy.student import load_student
+
+        return load_student(name)
+    return TeacherModel(load_teacher("ase", calculator=name) if ":" in name else load_teacher(name))
+
+
+def _labelled(teacher: Teacher, path: Path) -> list[Structure]:
+    found, refused = [], 0
+    plain = [
+        s.with_(labels=None, id=s.id or f"{path.stem}-{k:06d}", source=s.source or path.stem, family=s.family or s.formula)
+        for k, s in enumerate(islice(read_structures(path), MOST_STRUCTURES))
+    ]
+    for structure, answer in zip(plain, teacher.label(plain), strict=True):
+        if isinstance(answer, Labels):
+            found.append(structure.with_(labels=answer))
+        else:
+            refused += 1
+            log.warning("the reference refuses %s: %s: %s", structure.id, answer.reason, answer.detail)
+    if not found:
+        raise InputError(f"the reference labels none of the {refused} structures of {path}")
+    return found
+
+
+def composition_baseline(structures: list[Structure]) -> Array:
+    """(S,) energy per atom in eV by reference energies fitted to these very structures."""
+    elements, places = np.unique(np.concatenate([s.atomic_numbers for s in structures]), return_inverse=True)
+    owner = np.repeat(np.arange(len(structures)), [len(s) for s in structures])
+    amounts = np.zeros((len(structures), len(elements)))
+    np.add.at(amounts, (owner, places), 1.0)
+    energies = np.array([s.labels.energy for s in structures if s.labels is not None])
+    return np.asarray(amounts @ fit_reference_energies(amounts, energies) / amounts.sum(axis=1))

@@ -1,0 +1,104 @@
+"""Phonons of a crystal by finite displacements (phonopy), both models at the same geometry.
+
+Needs the extra ``phonons``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from potstill.errors import PotstillError
+from potstill.evaluate.measured import Curve, Row, of
+from potstill.registry import borrow
+from potstill.types import Array
+
+DISPLACEMENT_ANGSTROM = 0.03
+SUPERCELL_ANGSTROM, MOST_ATOMS, MOST_DISPLACEMENTS = 8.0, 96, 60
+MESH, BAND_POINTS, SYMMETRY_ANGSTROM, KELVIN = 6, 60, 1e-3, 300.0
+
+
+def phonons(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
+    """Frequencies on a mesh: the mean absolute gap over the mean of the reference; bands and heat capacity beside."""
+    try:
+        borrow("phonopy", "phonons", "phonons")
+    except PotstillError as error:
+        return [Row("phonons", None, why=str(error))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # phonopy's notes on symmetries that supercells and meshes do not share
+        return _compared(candidate, reference, crystal)
+
+
+def _compared(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
+    repeats = _repeats(crystal)
+    (mine, count), (theirs, _) = (_phonopy(crystal, repeats, c) for c in (candidate, reference))
+    if mine is None or theirs is None:
+        atoms = int(np.prod(repeats)) * len(crystal)
+        why = f"{count} displacements in {atoms} atoms are too many: a smaller crystal is needed"
+        return [Row("phonons", None, why=why)]
+    frequencies = [_on_mesh(p) for p in (mine, theirs)]
+    measured = 100 * float(np.abs(frequencies[0] - frequencies[1]).mean() / np.abs(frequencies[1]).mean())
+    path = crystal.cell.bandpath(npoints=BAND_POINTS)
+    bands = [_along(p, path.kpts) for p in (mine, theirs)]
+    along = path.get_linear_kpoint_axis()[0]
+    curves = {
+        f"band {k + 1}": Curve("wave vector, 1/Å", "frequency, THz", along, bands[0][:, k], bands[1][:, k])
+        for k in range(bands[0].shape[1])
+    }
+    figures = [_figures(p, f) for p, f in zip((mine, theirs), frequencies, strict=True)]
+    return [Row("phonons", measured, *figures, curves=curves, why=f"{count} displacements")]
+
+
+def _phonopy(crystal: Any, repeats: list[int], calculator: Any) -> tuple[Any, int]:
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    cell = PhonopyAtoms(symbols=list(crystal.symbols), positions=crystal.positions, cell=np.array(crystal.cell))
+    phonon = Phonopy(cell, np.diag(repeats), primitive_matrix="P", symprec=SYMMETRY_ANGSTROM, log_level=0)
+    phonon.generate_displacements(distance=DISPLACEMENT_ANGSTROM)
+    displaced = phonon.supercells_with_displacements
+    if len(displaced) > MOST_DISPLACEMENTS:
+        return None, len(displaced)
+    phonon.forces = [_forces(supercell, calculator) for supercell in displaced]
+    phonon.produce_force_constants()
+    phonon.symmetrize_force_constants()
+    return phonon, len(displaced)
+
+
+def _forces(cell: Any, calculator: Any) -> Array:
+    from ase import Atoms
+
+    atoms = Atoms(cell.symbols, positions=cell.positions, cell=cell.cell, pbc=True)
+    return np.asarray(of(atoms, calculator).get_forces())
+
+
+def _repeats(crystal: Any) -> list[int]:
+    """Cells along each axis: 8 Å if the number of atoms allows it."""
+    repeats = [max(1, int(np.ceil(SUPERCELL_ANGSTROM / length - 0.1))) for length in crystal.cell.lengths()]
+    while len(crystal) * np.prod(repeats) > MOST_ATOMS and max(repeats) > 1:
+        lengths = [n * length if n > 1 else 0.0 for n, length in zip(repeats, crystal.cell.lengths(), strict=True)]
+        repeats[int(np.argmax(lengths))] -= 1
+    return repeats
+
+
+def _on_mesh(phonon: Any) -> Array:
+    phonon.run_mesh([MESH] * 3)
+    return np.asarray(phonon.mesh.frequencies)
+
+
+def _along(phonon: Any, wave_vectors: Array) -> Array:
+    phonon.run_qpoints(wave_vectors)
+    return np.asarray(phonon.qpoints.frequencies)
+
+
+def _figures(phonon: Any, frequencies: Array) -> dict[str, float]:
+    phonon.run_thermal_properties(temperatures=[KELVIN])
+    capacity = float(np.asarray(phonon.thermal_properties.heat_capacity)[0])
+    atoms = len(phonon.primitive)
+    return {
+        "lowest, THz": float(frequencies.min()),
+        "highest, THz": float(frequencies.max()),
+        "heat capacity at 300 K, J/K/mol of atoms": capacity / atoms,
+    }

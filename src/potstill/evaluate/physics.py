@@ -1,0 +1,191 @@
+"""The suite of physics checks: which systems, which checks on each, and what they find.
+
+Enters two ASE calculators and some held-out structures, leaves rows of ``evaluate.json``. The systems are small crystals and
+molecules near equilibrium, relaxed by the reference first; what fails is a row that did not run, which is not a pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from potstill.evaluate import liquid, molecules, phonons, sanity, solids
+from potstill.evaluate.dynamics import enlarge
+from potstill.evaluate.gates import GATES
+from potstill.evaluate.measured import Row, of
+from potstill.types import Structure
+
+if TYPE_CHECKING:
+    from potstill.config import EvaluateConfig
+
+log = logging.getLogger(__name__)
+Alone = Callable[[Any, Any], list[Row]]
+Beside = Callable[[Any, Any, Any], list[Row]]
+
+ALONE: tuple[tuple[Alone, tuple[str, ...]], ...] = (
+    (sanity.force_slope, ("force_slope",)),
+    (sanity.closed_loop, ("closed_loop",)),
+    (sanity.invariance, ("invariance",)),
+    (sanity.extensivity, ("extensivity",)),
+    (sanity.locality, ("locality",)),
+    (sanity.endurance, ("endurance",)),
+)
+OF_CRYSTALS: tuple[tuple[Beside, tuple[str, ...]], ...] = (
+    (solids.equation_of_state, ("equilibrium_volume", "bulk_modulus")),
+    (solids.elastic_constants, ("elastic_constants",)),
+    (solids.vacancies, ("vacancies",)),
+    (solids.surfaces, ("surfaces",)),
+    (solids.relaxed_crystal, ("relaxed_cell", "relaxed_positions")),
+    (phonons.phonons, ("phonons",)),
+)
+OF_MOLECULES: tuple[tuple[Beside, tuple[str, ...]], ...] = (
+    (molecules.vibrations, ("vibrations",)),
+    (molecules.torsions, ("torsions",)),
+    (molecules.relaxed_molecule, ("relaxed_positions",)),
+)
+CALM = 0.25  # share of the structures, by their largest force, that are near equilibrium
+TRIES = 3  # structures that are relaxed for each that is wanted
+SETTLED_EV_PER_ANGSTROM = 0.1
+MOST_RELAXATION_STEPS = 200
+
+
+def measure(
+    candidate: Any,
+    reference: Any,
+    structures: Sequence[Structure],
+    config: EvaluateConfig,
+    *,
+    seed: int = 0,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> list[Row]:
+    """Every check of the physics.
+
+    Parameters
+    ----------
+    candidate, reference
+        ASE calculators; the second is taken for the truth.
+    structures
+        Labelled by the reference; systems are chosen among them.
+    config
+        Section ``evaluate``: how many systems, how long the dynamics.
+    seed
+        Of displacements and velocities.
+    on_step
+        Told what comes next.
+    """
+    if not (config.physics_crystals or config.physics_molecules or config.physics_pairs):
+        return []
+    rows: list[Row] = []
+
+    def run(system: str, checks: tuple[str, ...], check: Callable[[], list[Row]]) -> None:
+        on_step(f"{checks[0].replace('_', ' ')} of {system}")
+        rows.extend(replace(row, system=system) for row in _attempt(checks, check))
+
+    for periodic, wanted in ((True, config.physics_crystals), (False, config.physics_molecules)):
+        systems, missing = _systems(reference, structures, wanted, periodic=periodic, on_step=on_step)
+        rows.append(Row("systems", missing, system="crystals" if periodic else "molecules"))
+        for name, atoms in systems:
+            for alone, checks in ALONE:
+                run(name, checks, lambda f=alone, a=atoms: f(candidate, a))  # type: ignore[misc]
+            if periodic:
+                run(name, ("stress_slope",), lambda a=atoms: sanity.stress_slope(candidate, a))  # type: ignore[misc]
+            for beside, checks in OF_CRYSTALS if periodic else OF_MOLECULES:
+                run(name, checks, lambda f=beside, a=atoms: f(candidate, reference, a))  # type: ignore[misc]
+            _move(run, name, atoms, candidate, reference, config, seed)
+    _pairs(run, _common_elements(structures), candidate, reference, config)
+    return rows
+
+
+def _move(
+    run: Callable[..., None], name: str, atoms: Any, candidate: Any, reference: Any, config: EvaluateConfig, seed: int
+) -> None:
+    large = enlarge(Structure.from_ase(atoms)).to_ase()
+    kelvin = config.nve_temperature_kelvin
+    if config.physics_ps:
+        names = ("rdf", "adf", "vdos", *(("pressure",) if atoms.pbc.all() else ()))
+        options: dict[str, Any] = {"length_ps": config.physics_ps, "temperature_kelvin": kelvin, "seed": seed}
+        run(name, names, lambda: liquid.motion(candidate, reference, large, **options))
+    if config.stability_ps:
+        names = ("nvt", *(("npt",) if atoms.pbc.all() else ()))
+        longer: dict[str, Any] = {"length_ps": config.stability_ps, "temperature_kelvin": kelvin, "seed": seed}
+        run(name, names, lambda: liquid.stability(candidate, large, **longer))
+
+
+def _pairs(run: Callable[..., None], elements: list[int], candidate: Any, reference: Any, config: EvaluateConfig) -> None:
+    if not (config.physics_pairs and elements):
+        return
+    common = (elements[0], elements[min(1, len(elements) - 1)])
+    run("pairs of atoms", ("smoothness",), lambda: sanity.smoothness(candidate, common))
+    run("pairs of atoms", ("fused_pairs",), lambda: sanity.fused_pairs(candidate, reference, elements))
+    run("pairs of atoms", ("dimers",), lambda: molecules.dimers(candidate, reference, elements, config.physics_pairs))
+
+
+def _attempt(checks: tuple[str, ...], check: Callable[[], list[Row]]) -> list[Row]:
+    """What a check finds; rows that did not run where it raises."""
+    try:
+        found = check()
+    except Exception as error:  # a calculator may raise whatever it likes, and the other checks still count
+        log.info("the checks %s failed", ", ".join(checks), exc_info=True)
+        return [Row(name, None, why=f"it failed: {type(error).__name__}: {error}") for name in checks]
+    unknown = {row.check for row in found} - {*GATES}
+    if unknown:
+        raise KeyError(f"no gate for {', '.join(sorted(unknown))}")
+    return found
+
+
+def _systems(
+    reference: Any,
+    structures: Sequence[Structure],
+    wanted: int,
+    *,
+    periodic: bool,
+    on_step: Callable[[str], None],
+) -> tuple[list[tuple[str, Any]], int]:
+    """Names and ASE ``Atoms`` at minima of the reference, of different families; and how many more were to be had."""
+    found: list[tuple[str, Any]] = []
+    tried = candidates(structures, periodic=periodic)[: TRIES * wanted]
+    for structure in tried:
+        if len(found) == wanted:
+            break
+        name = f"{structure.id} ({structure.formula})"
+        on_step(f"relaxation of {name}")
+        try:
+            atoms = solids.relax(structure.to_ase(), reference, cell=periodic, steps=MOST_RELAXATION_STEPS)
+            force = float(np.abs(of(atoms, reference).get_forces()).max())
+        except Exception as error:  # noqa: BLE001 - the next structure may do
+            log.info("%s was not relaxed: %s", name, error)
+            continue
+        if force < SETTLED_EV_PER_ANGSTROM:
+            found.append((name, atoms))
+    return found, max(0, min(wanted, len(tried)) - len(found))
+
+
+def candidates(structures: Sequence[Structure], *, periodic: bool) -> list[Structure]:
+    """Structures to choose systems from: small and near equilibrium, one of each family, the calmest first.
+
+    Molecules with a bond to turn come before others.
+    """
+    largest = molecules.MOST_ATOMS_VIBRATED
+    kind = [s for s in structures if s.labels is not None and len(s) <= largest and (len(s) > 1 or periodic)]
+    kind = [s for s in kind if (s.pbc.all() if periodic else not s.pbc.any())]
+    if not kind:
+        return []
+    force = {s.id: float(np.abs(s.labels.forces).max()) for s in kind if s.labels is not None}
+    calm = np.quantile(list(force.values()), CALM)
+    order = sorted((s for s in kind if force[s.id] <= calm), key=lambda s: (force[s.id], s.id))
+    if not periodic:
+        order.sort(key=lambda s: not molecules.rotatable_bonds(s.to_ase()))
+    seen: set[str] = set()
+    return [s for s in order if not (s.family in seen or seen.add(s.family))]  # type: ignore[func-returns-value]
+
+
+def _common_elements(structures: Sequence[Structure]) -> list[int]:
+    counts: Counter[int] = Counter()
+    for structure in structures:
+        counts.update(structure.atomic_numbers.tolist())
+    return [z for z, _ in counts.most_common()]

@@ -1,0 +1,277 @@
+"""Losses: what each is of, that its gradient reaches the weights, and that training by it lowers it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from potstill.config import TrainConfig, parse_config
+from potstill.dataset import Dataset, Records, merge, write_part
+from potstill.errors import InputError
+from potstill.label import extras
+from potstill.label.classical import LennardJones
+from potstill.label.extras import add_extras
+from potstill.student.batch import make_batch, some_of
+from potstill.student.fused import FusedTraining
+from potstill.student.layer import ElementGroups
+from potstill.student.model import Student
+from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, water
+from potstill.train import losses
+from potstill.train.data import LabelledBatch, LabelledStructures
+from potstill.train.losses import (
+    hessian_loss,
+    hessian_vector_products,
+    local_energy_loss,
+    mean_errors,
+    mean_losses,
+    weights_at,
+    weights_by_atomic_number,
+)
+from potstill.train.stage import source_weights, train_records
+from potstill.types import Labels, Structure
+
+LJ = LennardJones(sigma_angstrom=1.2)
+ELEMENTS = [1, 6, 8, 11, 17, 29]
+HESSIAN = ("hessian_directions", "hessian_products")
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
+@pytest.fixture(scope="module")
+def known() -> list[Structure]:
+    """Structures with Hessian-vector products, and local energies that are half of each pair's energy."""
+    makes = (copper, rocksalt, water, ethanol)
+    structures = [rattled(make(), k, 0.08).with_(id=f"{make.__name__}-{k}") for k in range(3) for make in makes]
+    teacher = LJ.load()
+    answers = add_extras(["hessian_vector_products"], teacher, [], structures, teacher.label(structures))
+    return [s.with_(labels=_with_local(a, s)) for s, a in zip(structures, answers, strict=True)]
+
+
+def _with_local(labels: Labels, structure: Structure) -> Labels:
+    """Shares of the energy by a rule that depends on the surroundings: the closer the neighbours, the larger the share."""
+    atoms = structure.to_ase()
+    close = (1.0 / (atoms.get_all_distances(mic=True) + 10.0 * np.eye(len(atoms))) ** 6).sum(1)
+    return replace(labels, extra={**labels.extra, "local_energies": labels.energy * close / close.sum()})
+
+
+def batch_of(structures, extra=(), weights=None) -> LabelledBatch:
+    data = LabelledStructures(Records.of(structures), 4.0, extra=extra, weights=weights)
+    return data[np.arange(len(structures))]
+
+
+def student(**options) -> Student:
+    return random_student(ELEMENTS, backend="torch", **options).model.requires_grad_()
+
+
+def double(model: Student) -> Student:
+    exact = copy.deepcopy(model).double()
+    exact.reference_energies = model.reference_energies
+    return exact
+
+
+def wide(batch: LabelledBatch) -> LabelledBatch:
+    extra = {name: rows.double() for name, rows in batch.extra.items()}
+    return replace(batch, inputs=batch.inputs.to(dtype=torch.float64), extra=extra)
+
+
+def test_some_of_a_batch_is_the_batch_of_some(known):
+    whole = make_batch(known, 4.0)
+    some, atoms = some_of(whole, torch.tensor([1, 2, 7]))
+    expected = make_batch([known[k] for k in (1, 2, 7)], 4.0)
+    for name in ("atomic_numbers", "positions", "cell", "ptr", "structure", "edge_index", "edge_shift", "periodic"):
+        assert torch.equal(getattr(some, name), getattr(expected, name)), name
+    assert torch.equal(whole.positions[atoms], expected.positions)
+
+
+class TestForces:
+    def test_by_default_the_length_of_the_error(self, known):
+        batch, model = batch_of(known), student()
+        predicted = model.predict(batch.inputs)
+        found, errors = mean_losses(predicted, batch, TrainConfig(), None), mean_errors(predicted, batch)
+        assert {name: float(x) for name, x in found.items()} == {name: float(x) for name, x in errors.items()}
+
+    @pytest.mark.parametrize(("width", "scale"), [(0.0, 2.0), (0.3, None), (1e-9, None), (0.3, 2.0), (50.0, 5.0)])
+    def test_hubers_loss_of_the_scaled_error(self, known, width, scale):
+        batch, model = batch_of(known), student()
+        config = TrainConfig(huber_ev_per_angstrom=width, force_scale_ev_per_angstrom=scale)
+        predicted = model.predict(batch.inputs)
+        error = np.linalg.norm(predicted.forces - batch.forces, axis=1)
+        if scale is not None:
+            error = error / (1 + np.linalg.norm(batch.forces, axis=1) / scale)
+        expected = [e * e / (2 * width) if e < width else e - width / 2 for e in error]
+        found = mean_losses(predicted, batch, config, None)["forces"]
+        assert float(found) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+class TestWeights:
+    def test_of_sources_count_structures(self, known):
+        weights = np.arange(len(known), dtype=float)
+        batch, model = batch_of(known, weights=weights), student()
+        predicted = model.predict(batch.inputs)
+        found = mean_losses(predicted, batch, TrainConfig(), None)
+        atoms = np.array([len(s) for s in known])
+        energy = np.abs((predicted.energy - batch.energy).numpy()) / atoms
+        forces = np.linalg.norm(predicted.forces - batch.forces, axis=1)
+        assert float(found["energy"]) == pytest.approx((weights * energy).mean(), rel=1e-5)
+        assert float(found["forces"]) == pytest.approx((np.repeat(weights, atoms) * forces).mean(), rel=1e-5)
+
+    def test_of_elements_count_atoms(self, known):
+        batch, model = batch_of(known), student()
+        predicted = model.predict(batch.inputs)
+        found = mean_losses(predicted, batch, TrainConfig(), weights_by_atomic_number({"H": 0.0, "Cu": 3.0}))
+        numbers = batch.inputs.atomic_numbers.numpy()
+        each = np.where(numbers == 1, 0.0, np.where(numbers == 29, 3.0, 1.0))
+        forces = np.linalg.norm(predicted.forces - batch.forces, axis=1)
+        assert float(found["forces"]) == pytest.approx((each * forces).mean(), rel=1e-5)
+        assert float(found["energy"]) == float(mean_errors(predicted, batch)["energy"])
+
+    def test_move_late_to_others(self):
+        config = TrainConfig(late_weights={"energy": 21.0, "forces": 1.0}, late_from=0.6)
+        assert weights_at(0.0, config) == weights_at(0.6, config)
+        assert weights_at(0.6, config)["energy"] == 1.0
+        assert weights_at(0.8, config)["energy"] == pytest.approx(11.0)
+        assert weights_at(1.0, config) == {
+            "energy": 21.0, "forces": 1.0, "stress": 10.0, "local_energies": 0.0, "hessian": 0.0
+        }  # fmt: skip
+
+    def test_of_the_dataset_follow_its_sources(self, known, tmp_path):
+        some = [s.with_(source="crystals" if s.pbc.all() else "molecules") for s in known]
+        write_part(tmp_path / "part.h5", some, labelled=True)
+        merge([tmp_path / "part.h5"], tmp_path / "d.h5", attributes={}, splits=np.arange(len(known), dtype=np.uint8) // 8)
+        dataset = Dataset(tmp_path / "d.h5")
+        assert source_weights(dataset, TrainConfig()) is None
+        found = source_weights(dataset, TrainConfig(source_weights={"crystals": 0.5}))
+        assert found.tolist() == [0.5, 0.5, 1, 1, 0.5, 0.5, 1, 1]
+        with pytest.raises(InputError, match="no source 'crystal'; did you mean 'crystals'"):
+            source_weights(dataset, TrainConfig(source_weights={"crystal": 0.5}))
+
+
+class TestHessian:
+    def test_products_are_those_of_the_exact_hessian(self, known, monkeypatch):
+        monkeypatch.setattr(losses, "STEP_ANGSTROM", 1e-4)
+        model = double(student())
+        structure = known[2]
+        inputs = make_batch([structure], 4.0, dtype=torch.float64)
+        species = model.species_of[inputs.atomic_numbers]
+        receiver, sender = inputs.edge_index
+
+        def energy(positions: torch.Tensor) -> torch.Tensor:
+            vectors = positions[sender] - positions[receiver]
+            padded, neighbor, slot = model.pad(vectors, inputs)
+            flat = padded.transpose(1, 2).reshape(-1, 3).index_copy(0, slot, vectors)
+            leaf = flat.view(*neighbor.shape, 3).transpose(1, 2)
+            return model.local_energies(leaf, neighbor, species, ElementGroups.of(species)).sum()
+
+        v = torch.from_numpy(structure.labels.extra["hessian_directions"])
+        hessian = torch.autograd.functional.hessian(energy, inputs.positions)
+        found = hessian_vector_products(model, inputs, v, training=False)
+        expected = torch.einsum("iajb,jb->ia", hessian, v)
+        assert (found - expected).norm() < 1e-4 * expected.norm()
+
+    def test_steps_are_those_of_the_teacher(self):
+        assert losses.STEP_ANGSTROM == extras.STEP_ANGSTROM
+
+    def test_the_gradient_is_the_slope_by_the_weights(self, known):
+        batch = batch_of(known, HESSIAN)
+        model = double(student())
+        exact = replace(
+            batch, inputs=batch.inputs.to(dtype=torch.float64), extra={k: x.double() for k, x in batch.extra.items()}
+        )
+        chosen = torch.tensor([0, 2, 5])
+        hessian_loss(model, exact, chosen, training=True).backward()
+        for name, parameter in model.named_parameters():
+            if parameter.grad is None or not parameter.grad.any():
+                continue
+            way = parameter.grad / parameter.grad.norm()
+            sides = []
+            for sign in (1e-5, -1e-5):
+                with torch.no_grad():
+                    parameter.add_(way, alpha=sign)
+                sides.append(float(hessian_loss(model, exact, chosen, training=False)))
+                with torch.no_grad():
+                    parameter.sub_(way, alpha=sign)
+            slope = (sides[0] - sides[1]) / 2e-5
+            assert slope == pytest.approx(float(parameter.grad.norm()), rel=1e-4, abs=1e-8), name
+
+    def test_the_kernel_gives_the_gradient_of_pytorch_in_float64(self, known):
+        batch = batch_of(known, HESSIAN)
+        model = student()
+        every = torch.arange(len(known))
+        hessian_loss(model, batch, every, training=True, kernel=FusedTraining(model)).backward()
+        exact = double(model)
+        wide = replace(
+            batch, inputs=batch.inputs.to(dtype=torch.float64), extra={k: x.double() for k, x in batch.extra.items()}
+        )
+        hessian_loss(exact, wide, every, training=True).backward()
+        one, other = (
+            torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in m.parameters()])
+            for m in (model, exact)
+        )
+        assert (one - other).norm() < 2e-2 * other.norm()
+
+
+def test_local_energies_are_compared_with_references(known):
+    batch, model = batch_of(known, ["local_energies"]), student()
+    predicted = model.predict(batch.inputs)
+    references = model.reference_energies[model.species_of[batch.inputs.atomic_numbers]]
+    found = local_energy_loss(predicted, batch, references, weights_by_atomic_number({"O": 0.0}))
+    error = np.abs(predicted.local_energies.numpy() + references.numpy() - batch.extra["local_energies"].numpy())
+    assert float(found) == pytest.approx((error * (batch.inputs.atomic_numbers.numpy() != 8)).mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("loss", "weight"), [("hessian", 1.0), ("local_energies", 10.0)])
+def test_training_by_a_loss_lowers_it(known, tiny, tmp_path, loss, weight):
+    shared = {"epochs": 60, "batch_structures": 12, "learning_rate": 2e-2, "ema_decay": 0.9, "hessian_fraction": 0.5}
+    watched = {}
+    for name, value in (("without", 1e-9), ("with", weight)):  # the first only so that it is watched
+        reports = []
+        config = TrainConfig(**shared, **{f"{loss}_weight": value})
+        records = Records.of(known)
+        train_records(
+            records, records, tiny, config, tmp_path / name, seed=1, on_epoch=lambda _, r, to=reports: to.append(r)
+        )
+        watched[name] = [report[f"valid_{loss}"] for report in reports if f"valid_{loss}" in report]
+    assert watched["with"][-1] < 0.5 * watched["with"][0]
+    assert watched["with"][-1] < 0.8 * watched["without"][-1]
+
+
+def test_resumed_training_by_hessians_ends_with_the_same_weights(known, tiny, tmp_path):
+    config = TrainConfig(epochs=3, batch_structures=4, hessian_weight=1.0, late_weights={"energy": 9.0}, late_from=0.2)
+    records = Records.of(known)
+
+    class StopError(Exception):
+        pass
+
+    def stop(epoch: int, _: dict[str, float]) -> None:
+        if epoch == 1:
+            raise StopError
+
+    whole = train_records(records, Records.of([]), tiny, config, tmp_path / "whole", seed=1)
+    with pytest.raises(StopError):
+        train_records(records, Records.of([]), tiny, config, tmp_path / "cut", seed=1, on_epoch=stop)
+    resumed = train_records(records, Records.of([]), tiny, config, tmp_path / "cut", seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_a_loss_without_its_labels_is_refused(labelled, tiny, tmp_path):
+    with pytest.raises(InputError, match=r"no hessian_directions and hessian_products\n.*hessian_vector_products"):
+        train_records(
+            Records.of(labelled), Records.of([]), tiny, TrainConfig(epochs=1, hessian_weight=1.0), tmp_path, seed=1
+        )
+
+
+def test_a_config_that_does_not_store_what_it_learns_is_refused():
+    generate = {"sources": [{"source": "benchmark", "count": 1}]}
+    with pytest.raises(InputError, match=r"train\.hessian_weight needs 'hessian_vector_products' among label\.extra"):
+        parse_config({"generate": generate, "train": {"late_weights": {"hessian": 1.0}}})
+    with pytest.raises(InputError, match="not a chemical symbol: Xx"):
+        parse_config({"generate": generate, "train": {"element_weights": {"Xx": 1.0}}})
+    parse_config({"generate": generate, "train": {"hessian_weight": 1.0}, "label": {"extra": ["hessian_vector_products"]}})
