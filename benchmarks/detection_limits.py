@@ -379,7 +379,8 @@ def main() -> None:
         for ladder in LADDERS:
             rows.append({**climb(bench, ladder, options.trials), **about})
             print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
-    print(write_results("detection_limits", rows))
+            path = write_results("detection_limits", rows)
+    print(path)
 
 
 if __name__ == "__main__":
