@@ -1,6 +1,7 @@
 """MkDocs hook: a line ``::options potstill.config.TrainConfig`` becomes the table of that section's options.
 
-Type, default and meaning come from the fields of the pydantic model, so that they are written once.
+Type, default and meaning come from the fields of the pydantic model, so that they are written once. ``::gates`` becomes the
+table of the physics checks, ``::spoiled`` that of the spoiled students.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 DIRECTIVE = re.compile(r"^::options ([\w.]+)\.(\w+)$", re.MULTILINE)
+GATES, SPOILED = "::gates", "::spoiled"
 WORDS = {
     int: "integer",
     float: "number",
@@ -29,7 +31,29 @@ BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replace every directive of a page; MkDocs calls this."""
+    for directive, table in ((GATES, gates_table), (SPOILED, spoiled_table)):
+        if directive in markdown:
+            markdown = markdown.replace(directive, table())
     return DIRECTIVE.sub(lambda found: options_table(getattr(import_module(found[1]), found[2])), markdown)
+
+
+def gates_table() -> str:
+    """Markdown table of the physics checks with their limits."""
+    from potstill.evaluate.gates import GATES
+
+    rows = ["| check | limit | unit | measured |", "|---|---|---|---|"]
+    return "\n".join([*rows, *(f"| `{name}` | {g.limit:g} | {g.unit} | {g.says} |" for name, g in GATES.items())])
+
+
+def spoiled_table() -> str:
+    """Markdown table of the spoiled students and the checks that each fails."""
+    from potstill.testing.spoiled import SPOILED
+
+    rows = ["| student | what is wrong | fails |", "|---|---|---|"]
+    for spoiled in SPOILED:
+        checks = ", ".join(f"`{name}`" for name in sorted(spoiled.checks))
+        rows.append(f"| `{spoiled.name}` | {spoiled.says} | {checks} |")
+    return "\n".join(rows)
 
 
 def options_table(model: type[BaseModel]) -> str:

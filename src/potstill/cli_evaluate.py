@@ -25,7 +25,7 @@ def evaluate(
     reference: Annotated[str, typer.Option("--reference", help="module:callable or a teacher's name; the truth.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Where to write evaluate.json and evaluate.html.")] = None,
 ) -> None:
-    """Hold the student of a run against its teacher, or any two ASE calculators against each other (exit 1: gates missed)."""
+    """Hold the student of a run against its teacher, or any two models beside each other (exit 1: a gate is missed)."""
     if bool(candidate) != bool(reference):
         raise InputError("--candidate and --reference come together: the model to judge, and the one taken for the truth")
     if candidate:

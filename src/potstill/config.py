@@ -368,6 +368,7 @@ class EvaluateConfig(Section):
     ] = 1 / 3
     max_force_error_ratio_per_source: Annotated[float, Field(gt=0, description="the same for each source by itself")] = 0.5
     speed_repeats: Annotated[int, Field(gt=0, description="timed calls of student and teacher, in turn")] = 5
+    speed_atoms: Annotated[int, Field(ge=0, description="largest cell of the curve of speed against size; 0 for none")] = 256
     max_force_error_ratio_per_element: Annotated[
         float, Field(gt=0, description="the same for the element whose forces are worst")
     ] = 0.7

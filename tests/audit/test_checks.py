@@ -137,6 +137,11 @@ class TestHydrogens:
         assert not lacks_hydrogen(whole)
         assert lacks_hydrogen(self.strip(whole))
 
+    def test_a_smiles_of_radicals_is_no_excuse(self, labelled, lj):
+        bare = self.strip(next(s for s in labelled if s.family == "C6H6"))
+        assert lacks_hydrogen(bare.with_(generator_metadata={"smiles": "[C]1[C][C][C][C][C]1"}))
+        assert lacks_hydrogen(bare.with_(generator_metadata={"smiles": "c1ccccc1"}))
+
     def test_no_known_molecule_is_accused_nor_its_snapshots(self, judge):
         from potstill.generate.benchmark import Benchmark
 

@@ -58,7 +58,13 @@ def tiny(count: int = 40, **changes: dict) -> dict:
         },
         "student": {"layers": 1, "features": 8, "channels": 4, "hidden": 8, "cutoff_angstrom": 4.0},
         "train": {"epochs": 2, "batch_structures": 8},
-        "evaluate": {"nve_ps": 0.01, "speed_repeats": 1},
+        "evaluate": {
+            "nve_ps": 0.01,
+            "speed_repeats": 1,
+            "physics_crystals": 0,
+            "physics_molecules": 0,
+            "physics_pairs": 0,
+        },
     }
     for section, options in changes.items():
         config[section] = {**config.get(section, {}), **options} if isinstance(options, dict) else options

@@ -17,6 +17,7 @@ from potstill.types import Labels, Structure, Verdict
 
 ELEMENTS = [1, 6, 8, 11, 17, 29]
 CONFIG = EvaluateConfig()
+NO_PHYSICS = {"physics_crystals": 0, "physics_molecules": 0, "physics_pairs": 0}
 
 
 def forces(mae: float, zero: float = 1.0) -> dict:
@@ -141,7 +142,7 @@ def one_core(monkeypatch):
 
 
 def test_the_report_is_whole(dataset):
-    config = EvaluateConfig(nve_ps=0.005, speed_repeats=1)
+    config = EvaluateConfig(nve_ps=0.005, speed_repeats=1, **NO_PHYSICS)
     teacher = load_teacher("lennard-jones", sigma_angstrom=1.2)
     evaluation = evaluate(random_student(ELEMENTS), dataset, config, teacher=lambda: teacher, seed=1)
     report = evaluation.report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from potstill.deploy.student import DeployedStudent
 from potstill.neighbors import VerletList
 from potstill.types import Structure
 
+log = logging.getLogger(__name__)
+LOOK_EVERY = 100  # calls between looks for what lies outside the training data
 INPUTS = ("positions", "numbers", "cell", "pbc")
 
 
@@ -19,6 +22,9 @@ class StudentCalculator(Calculator):
 
     ``stress`` (Voigt order xx, yy, zz, yz, xz, xy in eV/Å^3, + is tension) is there for structures that are periodic in
     three directions. Atoms that move a little between calls share the search for neighbours.
+
+    Structures far outside the training data are warned of in the log ``potstill``, each pair of elements once: looked at in
+    the first call and every hundredth.
 
     Parameters
     ----------
@@ -32,6 +38,8 @@ class StudentCalculator(Calculator):
         super().__init__()  # type: ignore[no-untyped-call]
         self.student = student
         self.neighbors = VerletList(student.cutoff_angstrom)
+        self._calls = 0
+        self._warned: set[str] = set()
 
     def check_state(self, atoms: Any, tol: float = 0.0) -> list[str]:
         """What changed since the last calculation, of all that a student depends on; to the last bit, whatever ``tol``."""
@@ -45,9 +53,19 @@ class StudentCalculator(Calculator):
         structure = Structure.from_ase(atoms)
         neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
         (labels,) = self.student.label([structure], neighbors=[neighbors])
+        if self._calls % LOOK_EVERY == 0 or "numbers" in system_changes:
+            self._warn(self.student.foreign(structure, neighbors))
+        self._calls += 1
         if labels.stress is None and "stress" in properties:
             raise PropertyNotImplementedError("stress needs a structure that is periodic in three directions")
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces}
         if labels.stress is not None:
             s = labels.stress
             self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])
+
+    def _warn(self, reasons: list[str]) -> None:
+        for reason in reasons:
+            kind = reason.split(" ", 1)[0]  # the pair, not its distance now
+            if kind not in self._warned:
+                self._warned.add(kind)
+                log.warning("far outside what the student was trained on: %s", reason)

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from potstill.errors import InputError
-from potstill.neighbors import Neighbors
+from potstill.neighbors import Neighbors, structure_neighbors
 from potstill.registry import symbols_of
 from potstill.student.batch import make_batch
 from potstill.student.config import Backend
+from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, read_student
 from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
@@ -58,6 +59,7 @@ class DeployedStudent:
         self.model = student.to(device=device, dtype=dtype)
         self.model.reference_energies = references.to(device)  # stays float64
         self.config = config
+        self.domain = Domain.read(config)
         self.device = device
         self.dtype = dtype
         self._kernel = kernel_of(self.model, backend, FusedKernel)
@@ -127,6 +129,16 @@ class DeployedStudent:
                 f"this student was not trained on {', '.join(symbols_of(unknown))}; it knows {', '.join(self.elements)}\n"
                 "  add structures with that element to its dataset and train again"
             )
+
+    def foreign(self, structure: Structure, neighbors: Neighbors | None = None) -> list[str]:
+        """What of a structure lies far outside the training data, one sentence each; see :mod:`potstill.student.domain`.
+
+        Empty also for a student that states no domain.
+        """
+        if self.domain is None:
+            return []
+        near = neighbors or structure_neighbors(structure, self.cutoff_angstrom)
+        return self.domain.foreign(structure, near)
 
     def calculator(self) -> StudentCalculator:
         """ASE calculator: energy, forces, and stress where periodic."""

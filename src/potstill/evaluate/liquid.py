@@ -1,8 +1,8 @@
 """Atoms in motion: what a thermostat finds with either model, and whether the candidate holds out heat and pressure.
 
-Enter candidate and reference as ASE calculators and a structure, leave rows with Wasserstein distances between
-distributions. Short runs are noisy: the candidate runs a second time with other random numbers, and the distance between its own two runs
-is taken off.
+Enter candidate and reference as ASE calculators and a structure, leave rows with Wasserstein distances of distributions.
+Short runs are noisy: the candidate runs a second time with other random numbers, and the distance between its own two
+runs is taken off.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def _pressures(run: Frames) -> tuple[Array, Array]:
 
 
 def _held_out(run: Frames, kelvin: float) -> Row:
-    """Hot: mean temperature off the thermostat's, or a pair of atoms fused."""
+    """Hot: mean temperature off the thermostat's beyond two standard errors, or a pair of atoms fused."""
     if not np.isfinite(run.positions[-1]).all():
         return Row("nvt", float("inf"), why=f"exploded at {kelvin:.0f} K")
     radii = covalent_radii()[run.atoms.numbers]
@@ -194,7 +194,9 @@ def _held_out(run: Frames, kelvin: float) -> Row:
             i, j = near.edge_index
             closest = min(closest, float((near.distance / (radii[i] + radii[j])).min()))
     mean = float(run.temperature[run.settled].mean())
-    measured = float("inf") if closest < FUSED else 100 * abs(mean / kelvin - 1)
+    runs = max(1.0, len(run.temperature[run.settled]) * run.timestep_fs * FRICTION_PER_FS / 2)  # independent of each other
+    noise = np.sqrt(2 / (3 * len(run.atoms)) / runs)
+    measured = float("inf") if closest < FUSED else 100 * max(0.0, abs(mean / kelvin - 1) - 2 * noise)
     figures = {"mean temperature, K": mean, "smallest distance over covalent radii": closest}
     return Row("nvt", measured, figures, why=f"Langevin at {kelvin:.0f} K, {len(run.atoms)} atoms")
 

@@ -75,7 +75,9 @@ def evaluate_pair(
     def teacher() -> Teacher:
         return truth.teacher
 
-    evaluation = compare(model, structures, _baseline(structures), settings, teacher=teacher, seed=seed, on_step=on_step)
+    evaluation = compare(
+        model, structures, composition_baseline(structures), settings, teacher=teacher, seed=seed, on_step=on_step
+    )
     evaluation.report["models"] = {"candidate": candidate, "reference": reference}
     folder.mkdir(parents=True, exist_ok=True)
     write_evaluation(evaluation, folder / "evaluate.json", folder / "evaluate_data.npz")
@@ -116,7 +118,7 @@ def _labelled(teacher: Teacher, path: Path) -> list[Structure]:
     return found
 
 
-def _baseline(structures: list[Structure]) -> Array:
+def composition_baseline(structures: list[Structure]) -> Array:
     """(S,) energy per atom in eV by reference energies fitted to these very structures."""
     elements, places = np.unique(np.concatenate([s.atomic_numbers for s in structures]), return_inverse=True)
     owner = np.repeat(np.arange(len(structures)), [len(s) for s in structures])

@@ -26,6 +26,12 @@ def phonons(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
         borrow("phonopy", "phonons", "phonons")
     except PotstillError as error:
         return [Row("phonons", None, why=str(error))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # phonopy's notes on symmetries that supercells and meshes do not share
+        return _compared(candidate, reference, crystal)
+
+
+def _compared(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
     repeats = _repeats(crystal)
     (mine, count), (theirs, _) = (_phonopy(crystal, repeats, c) for c in (candidate, reference))
     if mine is None or theirs is None:
@@ -50,9 +56,7 @@ def _phonopy(crystal: Any, repeats: list[int], calculator: Any) -> tuple[Any, in
     from phonopy.structure.atoms import PhonopyAtoms
 
     cell = PhonopyAtoms(symbols=list(crystal.symbols), positions=crystal.positions, cell=np.array(crystal.cell))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a supercell of another symmetry than the cell is meant
-        phonon = Phonopy(cell, np.diag(repeats), primitive_matrix="P", symprec=SYMMETRY_ANGSTROM, log_level=0)
+    phonon = Phonopy(cell, np.diag(repeats), primitive_matrix="P", symprec=SYMMETRY_ANGSTROM, log_level=0)
     phonon.generate_displacements(distance=DISPLACEMENT_ANGSTROM)
     displaced = phonon.supercells_with_displacements
     if len(displaced) > MOST_DISPLACEMENTS:

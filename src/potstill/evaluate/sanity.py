@@ -108,15 +108,15 @@ def locality(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 def smoothness(candidate: Any, numbers: Sequence[int]) -> list[Row]:
     """Two atoms are pulled apart in small steps past any cutoff: the largest kink of the force, by third differences.
 
-    A step of the energy that the force does not account for counts as a kink too, over a length of 0.1 Å.
+    A step of the energy counts as a kink too, over a length of 0.1 Å.
     """
     radius = float(covalent_radii()[list(numbers)].sum())
     distance = np.arange(SCAN_FROM * radius, SCAN_TO_ANGSTROM, SCAN_STEP_ANGSTROM)
     energy, force = pulled(candidate, numbers, distance)
-    kink = np.abs(np.diff(force, 3)) / 3  # a step h in f gives h, 2 h, h
-    step = np.abs(np.diff(energy) + SCAN_STEP_ANGSTROM * (force[1:] + force[:-1]) / 2) / 0.1
+    kink = np.abs(np.diff(force, 3)) / 2  # a step h in f gives h, -2 h, h
+    step = np.abs(np.diff(energy, 3)) / 2 / 0.1
     measured = max(float(kink.max()), float(step.max()))
-    at = distance[int(np.argmax(kink)) + 1] if kink.max() >= step.max() else distance[int(np.argmax(step))]
+    at = distance[int(np.argmax(kink)) + 1] if kink.max() >= step.max() else distance[int(np.argmax(step)) + 1]
     return [Row("smoothness", measured, why=f"largest at {at:.2f} Å")]
 
 
@@ -145,8 +145,8 @@ def fused_pairs(candidate: Any, reference: Any, elements: Sequence[int]) -> list
 def endurance(candidate: Any, atoms: Any) -> list[Row]:
     """Odd structures with an answer that must be finite: how many have none.
 
-    A crystal of about 200 atoms stretched, compressed and sheared by 50 %; one atom alone and alone in a large cell; two atoms
-    beyond any cutoff; the atoms in vacuum as a cluster.
+    A crystal of about 200 atoms stretched, compressed and sheared by 50 %; one atom alone and alone in a large cell; two
+    atoms beyond any cutoff; the atoms in vacuum as a cluster.
     """
     from ase import Atoms
 

@@ -17,7 +17,7 @@ from potstill.evaluate.errors import Comparison, by_magnitude, per_element, summ
 from potstill.evaluate.gates import judge
 from potstill.evaluate.model import Model
 from potstill.evaluate.physics import measure
-from potstill.evaluate.speed import compare_speed
+from potstill.evaluate.speed import compare_speed, speed_by_size
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
 from potstill.label.teacher_calculator import TeacherCalculator
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BATCH_STRUCTURES = 32
 LARGE_CRYSTAL = 200
 SPEED_BATCH = 16
+SPEED_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,15 +125,18 @@ def compare(
             run_nve(student, system, length_ps=config.nve_ps, temperature_kelvin=config.nve_temperature_kelvin, seed=seed)
         )
     report["nve"] = [trajectory.report() for trajectory in trajectories]
-    report["physics"], report["speed"] = [], []
+    report["physics"], report["speed"], report["speed_by_size"] = [], [], []
     if teacher is not None:
         calculators = (student.calculator(), TeacherCalculator(teacher()))
         rows = measure(*calculators, structures, config, seed=seed, on_step=on_step)
         report["physics"] = [row.report() for row in rows]
         on_step("speed beside the teacher")
-        report["speed"] = compare_speed(
-            student, teacher(), _speed_systems(systems, structures), repeats=config.speed_repeats
-        )
+        repeats = config.speed_repeats
+        report["speed"] = compare_speed(student, teacher(), _speed_systems(systems, structures), repeats=repeats)
+        crystals = [s for s in systems if s.pbc.all()]
+        if crystals and config.speed_atoms:
+            sizes = [n for n in SPEED_SIZES if n <= config.speed_atoms]
+            report["speed_by_size"] = speed_by_size(student, teacher(), crystals[0], atoms=sizes, repeats=repeats)
     report["findings"] = [asdict(finding) for finding in judge(report, config)]
     return Evaluation(report, comparison, trajectories)
 

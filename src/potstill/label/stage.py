@@ -195,14 +195,15 @@ def _screen(structure: Structure, answer: Any, max_force: float, max_stress: flo
 
 
 def _beyond(arrays: Mapping[str, Array], max_force: float, max_stress: float) -> Refused | None:
+    """Why such numbers are no labels: not finite, or too large."""
     if not all(np.isfinite(array).all() for array in arrays.values()):
         return Refused("not_finite", "energy, forces or stress are not finite")
     largest = float(np.linalg.norm(arrays["forces"], axis=1).max())
     if largest > max_force:
         return Refused("force_limit", f"largest force {largest:.1f} eV/Å > {max_force:g}")
-    pressed = float(np.abs(arrays.get("stress", np.zeros(1))).max())
-    if pressed > max_stress:
-        return Refused("stress_limit", f"largest component of stress {pressed:.2f} eV/Å^3 > {max_stress:g}")
+    strongest = float(np.abs(arrays["stress"]).max()) if "stress" in arrays else 0.0
+    if strongest > max_stress:
+        return Refused("stress_limit", f"largest component of stress {strongest:.2f} eV/Å^3 > {max_stress:g}")
     return None
 
 

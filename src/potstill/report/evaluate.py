@@ -18,6 +18,7 @@ from potstill.evaluate.errors import Comparison
 from potstill.evaluate.stage import Evaluation
 from potstill.report import plots
 from potstill.report.page import figure, readable, verdict_of, worst_first, write_page
+from potstill.report.physics import physics_figures, physics_table
 from potstill.report.pictures import picture
 from potstill.types import Array
 from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM, MILLI
@@ -45,6 +46,9 @@ def write_evaluate_page(evaluation: Evaluation, path: Path) -> None:
         sources=[("all sources", _row(report)), *((name, _row(r)) for name, r in report["per_source"].items())],
         elements=report.get("per_element", {}),
         figures=figures,
+        forces=report.get("per_force", []),
+        physics=physics_figures(report.get("physics", [])),
+        quantities=physics_table(report.get("physics", [])),
         finals=[picture(t.final, _about(t)) for t in evaluation.trajectories],
     )
 
@@ -175,6 +179,15 @@ def _figures(evaluation: Evaluation) -> dict[str, Markup | None]:
         "by_element": plots.paired_bars(
             list(elements), *_force_errors(elements.values()), error_names, "mean absolute force error, eV/Å", compact=True
         ),
+        "by_force": plots.paired_bars(
+            [_range(row) for row in report.get("per_force", [])],
+            *_force_errors({"forces": row} for row in report.get("per_force", [])),
+            error_names,
+            "mean absolute force error, eV/Å, logarithmic",
+            logarithmic=True,
+            compact=True,
+        ),
+        **_speed_figures(report.get("speed_by_size", [])),
         "nve_energy": plots.lines(
             {_name(t): (t.time_ps, (t.total_energy - t.total_energy[0]) * MILLI) for t in runs},
             "time, ps",
@@ -188,6 +201,28 @@ def _figures(evaluation: Evaluation) -> dict[str, Markup | None]:
             ("student", "teacher"),
             "seconds for one call, logarithmic",
             logarithmic=True,
+        ),
+    }
+
+
+def _range(row: dict[str, Any]) -> str:
+    return f"{row['from']:g} to {row['to']:g} eV/Å" if row["to"] is not None else f"{row['from']:g} eV/Å and more"
+
+
+def _speed_figures(rows: list[dict[str, Any]]) -> dict[str, Markup | None]:
+    """Steps per second and memory against the number of atoms."""
+
+    def series(what: str, factor: float = 1.0) -> dict[str, tuple[list[float], list[float]]]:
+        found = {}
+        for who in ("student", "teacher"):
+            kept = [r for r in rows if r[f"{who}_{what}"]]
+            found[who] = ([r["atoms"] for r in kept], [r[f"{who}_{what}"] * factor for r in kept])
+        return {who: line for who, line in found.items() if line[0]}
+
+    return {
+        "steps": plots.lines(series("steps_per_second"), "atoms", "Steps per second", logarithmic=True, logarithmic_x=True),
+        "memory": plots.lines(
+            series("memory_bytes", 1e-6), "atoms", "Memory of a call, MB", logarithmic=True, logarithmic_x=True
         ),
     }
 

@@ -105,9 +105,9 @@ def paired_bars(
         height = 0.36 if compact else 0.26
         ax.barh(rows + height / 2, first, height, color=PALETTE[0], label=names[0])
         ax.barh(rows - height / 2, second, height, color=PALETTE[7], alpha=0.55, label=names[1])
-        if logarithmic:
+        if logarithmic and (ends > 0).any():
             ax.set_xscale("log")
-            ax.set_xlim(ends.min() / 2, ends.max() * 1.3)
+            ax.set_xlim(ends[ends > 0].min() / 2, ends.max() * 1.3)
         ax.set_ylim(-0.6, len(labels) - 0.3)
         ax.tick_params(axis="y", length=0)
         if compact:
@@ -117,7 +117,7 @@ def paired_bars(
             for row, text in zip(rows, labels, strict=True):
                 spot = ax.get_yaxis_transform()
                 ax.text(0.01, row + 0.3, _clip(text, 48), transform=spot, va="bottom")
-        _plain_ticks(ax, "x", logarithmic=logarithmic)
+        _plain_ticks(ax, "x", logarithmic=logarithmic and bool((ends > 0).any()))
         ax.set_xlabel(label)
         ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, borderaxespad=0)
 
@@ -131,6 +131,7 @@ def lines(
     y_label: str,
     *,
     logarithmic: bool = False,
+    logarithmic_x: bool = False,
     limits: Sequence[float] = (),
 ) -> Markup | None:
     """Lines on common axes, with a legend where there is more than one, and dashed lines at ``limits``."""
@@ -142,13 +143,16 @@ def lines(
     def draw(axes: list[Axes]) -> None:
         ax = axes[0]
         for k, (name, (x, y)) in enumerate(kept.items()):
-            marker = "o" if len(x) == 1 else None
+            marker = "o" if len(x) == 1 or logarithmic_x else None
             ax.plot(x, y, color=PALETTE[k % len(PALETTE)], linewidth=1.6, label=_clip(name, 44), marker=marker)
         for limit in limits:
             ax.axhline(limit, color=INK, linestyle=(0, (4, 3)), linewidth=1)
         if logarithmic:
             ax.set_yscale("log")
             _plain_ticks(ax, "y", logarithmic=True)
+        if logarithmic_x:
+            ax.set_xscale("log")
+            _plain_ticks(ax, "x", logarithmic=True)
         ax.grid(visible=True, axis="y", linewidth=0.6)
         ax.set_xlabel(x_label)
         ax.set_title(y_label, loc="left")
@@ -156,6 +160,60 @@ def lines(
             ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", borderaxespad=0)
 
     return _figure(draw, f"{y_label} against {x_label}: {', '.join(kept)}", 340, 250 + 16 * len(kept))
+
+
+Panel = tuple[Sequence[float] | Array, Sequence[float] | Array, Sequence[float] | Array]
+
+
+def beside(
+    panels: Mapping[str, Sequence[Panel]], x_label: str, y_label: str, *, columns: int = 1, clip: bool = False
+) -> Markup | None:
+    """Lines of the student over those of the teacher, one panel for each title.
+
+    Parameters
+    ----------
+    panels
+        By title, any number of (x, student, teacher).
+    x_label, y_label
+        With units.
+    columns
+        Of panels.
+    clip
+        Whether the axis ends above the wells, so that a wall does not hide them.
+    """
+    kept = {title: [tuple(np.asarray(v, float) for v in panel) for panel in p] for title, p in panels.items() if p}
+    if not kept:
+        return None
+    rows = -(-len(kept) // columns)
+
+    def draw(axes: list[Axes]) -> None:
+        for ax, (title, lines_) in zip(axes, kept.items(), strict=False):
+            for k, (x, student, teacher) in enumerate(lines_):
+                names = ("teacher", "student") if k == 0 and ax is axes[0] else (None, None)
+                ax.plot(x, teacher, color=PALETTE[7], linewidth=2.6, alpha=0.7, label=names[0])
+                ax.plot(x, student, color=PALETTE[0], linewidth=1.1, label=names[1])
+            if clip:
+                ax.set_ylim(*_around_wells(lines_))
+            ax.grid(visible=True, axis="y", linewidth=0.6)
+            ax.set_title(_clip(title, 44 // columns), loc="left")
+        for ax in axes[len(kept) :]:
+            ax.set_axis_off()
+        for ax in axes[-columns:]:
+            ax.set_xlabel(x_label)
+        ax = axes[0]
+        ax.figure.supylabel(y_label, fontsize=11)
+        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, borderaxespad=0)
+
+    height = 60 + rows * (200 if columns == 1 else 150)
+    return _figure(draw, f"{y_label} of student and teacher: {', '.join(kept)}", 340, height, rows, columns)
+
+
+def _around_wells(lines_: Sequence[tuple[Array, ...]]) -> tuple[float, float]:
+    found = np.concatenate([np.ravel(line) for _, *both in lines_ for line in both])
+    found = found[np.isfinite(found)]
+    low = float(found.min()) if len(found) else 0.0
+    depth = max(-low, 0.5)
+    return low - 0.15 * depth, 1.2 * depth
 
 
 def columns(labels: Sequence[str], values: Sequence[float], label: str) -> Markup | None:
@@ -207,7 +265,9 @@ def matrix(labels: Sequence[str], values: Array, title: str) -> Markup | None:
     return _figure(draw, title, 340, 340)
 
 
-def _figure(draw: Callable[[list[Axes]], None], alt: str, width: int, height: int) -> Markup:
+def _figure(
+    draw: Callable[[list[Axes]], None], alt: str, width: int, height: int, rows: int = 1, columns: int = 1
+) -> Markup:
     """Run ``draw`` on the axes of a new figure of that many pixels and take the SVG."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -216,7 +276,7 @@ def _figure(draw: Callable[[list[Axes]], None], alt: str, width: int, height: in
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has a font for it
         made = Figure(figsize=(width / 72, height / 72), dpi=144, layout="constrained")
-        draw([made.subplots()])
+        draw(list(made.subplots(rows, columns, squeeze=False).flat))
         file = io.StringIO()
         made.savefig(file, format="svg", transparent=True, metadata=nothing)
     return inline(file.getvalue(), alt)

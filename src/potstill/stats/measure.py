@@ -161,6 +161,8 @@ def _chemistry(numbers: Array, positions: Array, metadata: dict[str, Any]) -> Ro
         stated = np.bincount(np.array(facts.heavy, np.int64), minlength=256)
         differ = np.abs(found - stated)
         differ[HYDROGEN] = max(0, int(found[HYDROGEN]) - facts.hydrogens)
+        if not facts.unpaired:  # such a SMILES says more of hydrogens than lengths of bonds do (CO2 has none)
+            row["carbon_deficit"] = np.nan
         row["missing_hydrogens"] = max(0, facts.hydrogens - int(found[HYDROGEN]))
         row["foreign_atoms"] = int(differ.sum())
         row["charge"] = facts.charge

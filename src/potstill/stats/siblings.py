@@ -20,8 +20,8 @@ import numpy as np
 from potstill.dataset import Dataset
 from potstill.types import SMALLEST_VOLUME, Array
 
-FARTHEST_ANGSTROM = 0.5  # of any atom: beyond it the third order is no smaller than the second
-LARGEST_STRAIN = 0.1
+FARTHEST_ANGSTROM = 0.3  # of any atom: beyond it the third order is no smaller than the second
+LARGEST_STRAIN = 0.04
 BENDS = 0.2  # of forces and stresses, between two ends where they are the same
 TRIED = 8  # siblings of each, the next ones in the dataset
 

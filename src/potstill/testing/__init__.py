@@ -16,6 +16,7 @@ from potstill.testing.data import check_check, check_source
 from potstill.testing.faults import FAULTS, Case, Fault
 from potstill.testing.models import check_student, check_teacher, random_student
 from potstill.testing.physics import CUTOFF_STEP_ANGSTROM, FLOAT32, FLOAT64, Tolerances
+from potstill.testing.spoiled import SPOILED, Spoiled, SpoiledCalculator
 from potstill.testing.structures import (
     all_structures,
     copper,
@@ -37,8 +38,11 @@ __all__ = [
     "FAULTS",
     "FLOAT32",
     "FLOAT64",
+    "SPOILED",
     "Case",
     "Fault",
+    "Spoiled",
+    "SpoiledCalculator",
     "Tolerances",
     "all_structures",
     "check_check",

@@ -20,6 +20,7 @@ from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
 from potstill.registry import nearest
 from potstill.student.config import StudentArchitecture, refuse_outside
+from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, save_student
 from potstill.student.fused import FusedTraining, kernel_of
 from potstill.student.model import Student
@@ -77,7 +78,8 @@ def train(
         raise InputError("the training part of the split is empty: raise the number of structures")
     weights = source_weights(dataset, config)
     averaged = train_records(training, watching, student, config, folder, seed=seed, on_epoch=on_epoch, weights=weights)
-    save_student(averaged, folder, {**(provenance or {}), "epochs": config.epochs})
+    domain = Domain.of(training, averaged.architecture.cutoff_angstrom).as_dict()
+    save_student(averaged, folder, {**(provenance or {}), "epochs": config.epochs, "domain": domain})
     return folder
 
 

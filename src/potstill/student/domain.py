@@ -1,0 +1,109 @@
+"""Where a student is at home: the distances and neighbourhoods that it was trained on, and what lies far outside them.
+
+Enters the training records, leaves a few numbers for ``config.json``; or a structure, and what is foreign in it.
+Elements that it was not trained on are refused long before. What is inside may still be predicted badly: that is a matter
+of errors and of the student's own uncertainty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from potstill.dataset.records import Source
+from potstill.generate.geometry import covalent_radii
+from potstill.neighbors import Neighbors, find_neighbors
+from potstill.registry import symbols_of
+from potstill.types import Array, Structure
+
+AT_ONCE = 512  # structures
+CLOSER = 0.9  # of the closest distance in the data
+CROWDED = 1.3  # times the most neighbours in the data
+BONDED = 1.3  # of the sum of covalent radii: an encounter that the data should hold
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What the training data held.
+
+    Parameters
+    ----------
+    closest_angstrom
+        Smallest distance of each pair of elements, such as ``"C-H"``, that came within the cutoff.
+    most_neighbors
+        Largest number of neighbours of an atom within the cutoff.
+    """
+
+    closest_angstrom: Mapping[str, float]
+    most_neighbors: int
+
+    @classmethod
+    def of(cls, records: Source, cutoff_angstrom: float) -> Domain:
+        """The domain of training records."""
+        closest = np.full((256, 256), np.inf)
+        most = 0
+        for start in range(0, len(records), AT_ONCE):
+            part = records.gather(np.arange(start, min(start + AT_ONCE, len(records))))
+            for k in range(len(part)):
+                atoms = slice(part.ptr[k], part.ptr[k + 1])
+                near = find_neighbors(part.positions[atoms], part.cell[k], part.pbc[k], cutoff_angstrom)
+                if near.distance.size:
+                    pairs = part.atomic_numbers[atoms][near.edge_index]
+                    np.minimum.at(closest, (pairs[0], pairs[1]), near.distance)
+                    most = max(most, int(np.bincount(near.edge_index[0]).max()))
+        found = {_name(a, b): float(closest[a, b]) for a, b in np.argwhere(np.isfinite(closest)).tolist() if a <= b}
+        return cls(found, most)
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> Domain | None:
+        """That of a student's ``config.json``; None where it states none."""
+        return cls(**config["domain"]) if "domain" in config else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``config.json`` has it."""
+        closest = {name: round(distance, 4) for name, distance in self.closest_angstrom.items()}
+        return {"closest_angstrom": closest, "most_neighbors": self.most_neighbors}
+
+    def foreign(self, structure: Structure, neighbors: Neighbors) -> list[str]:
+        """What of a structure lies far outside, one sentence each; empty where nothing does.
+
+        Parameters
+        ----------
+        structure
+            Of elements that the student knows.
+        neighbors
+            Within the student's cutoff.
+        """
+        if not neighbors.distance.size:
+            return []
+        found = [*self._too_close(structure, neighbors)]
+        count = int(np.bincount(neighbors.edge_index[0]).max())
+        if count > CROWDED * self.most_neighbors:
+            found.append(f"an atom has {count} neighbours within the cutoff, in the data at most {self.most_neighbors}")
+        return found
+
+    def _too_close(self, structure: Structure, neighbors: Neighbors) -> list[str]:
+        numbers = structure.atomic_numbers.astype(np.int64)
+        a, b = np.sort(numbers[neighbors.edge_index], axis=0)
+        kinds, index = np.unique(a * 256 + b, return_inverse=True)
+        nearest = np.full(len(kinds), np.inf)
+        np.minimum.at(nearest, index, neighbors.distance)
+        found = []
+        for kind, distance in zip(kinds.tolist(), nearest.tolist(), strict=True):
+            name, known = _name(*divmod(kind, 256)), self.closest_angstrom.get(_name(*divmod(kind, 256)))
+            if known is None and distance < BONDED * float(_radii(kind).sum()):
+                found.append(f"{name} at {distance:.2f} Å, a pair that the data does not hold")
+            elif known is not None and distance < CLOSER * known:
+                found.append(f"{name} at {distance:.2f} Å, in the data {known:.2f} Å or more")
+        return found
+
+
+def _radii(kind: int) -> Array:
+    return np.asarray(covalent_radii()[list(divmod(kind, 256))])
+
+
+def _name(a: int, b: int) -> str:
+    return "-".join(symbols_of([z])[0] for z in sorted((a, b)))

@@ -1,0 +1,99 @@
+"""Any two models beside each other, from Python and from the command line."""
+
+import json
+
+import ase.io
+import pytest
+import yaml
+from ase.build import bulk
+
+from potstill.config import EvaluateConfig
+from potstill.errors import InputError
+from potstill.evaluate.model import TeacherModel
+from potstill.evaluate.pair import evaluate_pair, load_model
+from potstill.student.files import save_student
+from potstill.testing import random_student
+
+EMT = "ase.calculators.emt:EMT"
+CHEAP = {
+    "nve_ps": 0.01,
+    "physics_molecules": 0,
+    "physics_pairs": 0,
+    "physics_ps": 0,
+    "stability_ps": 0,
+    "speed_repeats": 1,
+    "speed_atoms": 0,
+}
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    monkeypatch.setattr("potstill.evaluate.stage.available_cores", lambda: 1)
+
+
+@pytest.fixture
+def structures(tmp_path):
+    frames = []
+    for k in range(4):
+        frame = bulk("Cu", "fcc", a=3.6, cubic=True)
+        frame.rattle(0.03 * k, seed=k)
+        frames.append(frame)
+    path = tmp_path / "mine.extxyz"
+    ase.io.write(path, frames)
+    return path
+
+
+def test_a_calculator_beside_itself(structures, tmp_path):
+    evaluation = evaluate_pair(EMT, "emt", structures, tmp_path / "out", EvaluateConfig(**CHEAP))
+    report = json.loads((tmp_path / "out" / "evaluate.json").read_text())
+    assert report["forces"]["mae"] == 0
+    assert report["models"] == {"candidate": EMT, "reference": "emt"}
+    assert {f["verdict"] for f in report["findings"]} == {"GO"}
+    assert (tmp_path / "out" / "evaluate.html").exists()
+    assert len(evaluation.comparison.structures) == 4
+
+
+def test_a_student_beside_a_teacher(structures, tmp_path):
+    save_student(random_student([29]).model, tmp_path / "student", {})
+    evaluation = evaluate_pair(str(tmp_path / "student"), EMT, structures, tmp_path / "out", EvaluateConfig(**CHEAP))
+    assert evaluation.report["forces"]["mae"] > 0
+
+
+def test_from_the_command_line(structures, tmp_path, monkeypatch, capsys):
+    from potstill.cli import main
+
+    gates = tmp_path / "gates.yaml"
+    gates.write_text(yaml.safe_dump({"evaluate": CHEAP}))
+    out = tmp_path / "out"
+    command = ["potstill", "evaluate", str(structures), "--candidate", EMT, "--reference", EMT, "--gates", str(gates)]
+    monkeypatch.setattr("sys.argv", [*command, "--out", str(out)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
+    assert "GO       bulk_modulus" in capsys.readouterr().out
+    assert (out / "evaluate.html").exists()
+
+
+@pytest.mark.parametrize("options", [["--candidate", EMT], []], ids=["no reference", "no models"])
+def test_half_a_question_is_refused(options, structures, monkeypatch, capsys):
+    from potstill.cli import main
+
+    monkeypatch.setattr("sys.argv", ["potstill", "evaluate", str(structures), *options])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "--reference" in capsys.readouterr().err
+
+
+def test_names_of_models():
+    assert isinstance(load_model("lennard-jones"), TeacherModel)
+    with pytest.raises(InputError, match="did you mean 'sevennet'"):
+        load_model("sevenet")
+    with pytest.raises(InputError, match="EMT"):
+        load_model("ase.calculators.emt:EMTT")
+
+
+def test_a_student_is_no_reference(structures, tmp_path):
+    save_student(random_student([29]).model, tmp_path / "student", {})
+    with pytest.raises(InputError, match="is a student"):
+        evaluate_pair(EMT, str(tmp_path / "student"), structures, tmp_path / "out")

@@ -1,0 +1,58 @@
+"""Phonons and vibrations: frequencies go with the square root of forces."""
+
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.mixing import LinearCombinationCalculator
+
+from potstill.evaluate import molecules, solids
+from potstill.evaluate.phonons import phonons
+
+SOFTER = 100 * (1 - np.sqrt(0.9))
+
+
+def softened():
+    return LinearCombinationCalculator([EMT()], [0.9])
+
+
+def test_phonons_of_a_softened_crystal():
+    pytest.importorskip("phonopy")
+    copper = solids.relax(bulk("Cu", "fcc", a=3.6), EMT(), cell=True)
+    (row,) = phonons(softened(), EMT(), copper)
+    assert row.measured == pytest.approx(SOFTER, rel=0.02)
+    assert 6 < row.reference["highest, THz"] < 9  # 7.5 by experiment
+    assert row.reference["lowest, THz"] > 0
+    assert row.reference["heat capacity at 300 K, J/K/mol of atoms"] == pytest.approx(24, abs=1)
+    band = row.curves["band 1"]
+    assert len(band.x) == len(band.candidate) == len(band.reference) > 20
+
+
+def test_phonons_without_phonopy_did_not_run(monkeypatch):
+    monkeypatch.setattr("potstill.registry.importlib.util.find_spec", lambda name: None)
+    (row,) = phonons(EMT(), EMT(), bulk("Cu"))
+    assert row.measured is None
+    assert "phonons" in row.why
+
+
+def test_a_crystal_with_too_many_displacements_did_not_run():
+    pytest.importorskip("phonopy")
+    crystal = bulk("Cu", "fcc", a=3.6, cubic=True) * (1, 1, 3)
+    crystal.rattle(0.05, seed=1)
+    (row,) = phonons(EMT(), EMT(), crystal)
+    assert row.measured is None
+    assert "72 displacements" in row.why
+
+
+def test_vibrations_of_a_softened_molecule():
+    water = solids.relax(molecule("H2O"), EMT(), cell=False)
+    (row,) = molecules.vibrations(softened(), EMT(), water)
+    assert row.measured == pytest.approx(SOFTER, rel=0.02)
+    assert len(row.curves["vibrations"].x) == 3
+
+
+def test_vibrations_of_two_atoms():
+    nitrogen = solids.relax(molecule("N2"), EMT(), cell=False)
+    (row,) = molecules.vibrations(EMT(), EMT(), nitrogen)
+    assert row.measured == 0.0
+    assert len(row.curves["vibrations"].x) == 1

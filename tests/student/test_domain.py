@@ -1,0 +1,89 @@
+"""What lies far outside the training data is said, and what is inside is not."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from potstill.dataset.records import Records
+from potstill.neighbors import structure_neighbors
+from potstill.student.domain import Domain
+from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, water
+from potstill.types import Labels, Structure
+
+CUTOFF = 4.0
+
+
+def labelled(structure: Structure) -> Structure:
+    return structure.with_(labels=Labels(0.0, np.zeros((len(structure), 3))))
+
+
+@pytest.fixture(scope="module")
+def domain() -> Domain:
+    parents = (water(), ethanol(), rocksalt(), copper())
+    return Domain.of(Records.of([labelled(rattled(s, k)) for k in range(3) for s in parents]), CUTOFF)
+
+
+def foreign(domain: Domain, structure: Structure) -> list[str]:
+    return domain.foreign(structure, structure_neighbors(structure, CUTOFF))
+
+
+def test_distances_are_those_of_the_data(domain):
+    assert domain.closest_angstrom["H-O"] == pytest.approx(0.9, abs=0.1)
+    assert domain.closest_angstrom["C-C"] == pytest.approx(1.5, abs=0.15)
+    assert "Cu-O" not in domain.closest_angstrom
+    assert domain.most_neighbors >= 18  # copper: twelve and six within 4 Å
+
+
+@pytest.mark.parametrize("structure", [water(), ethanol(), rocksalt(), copper()], ids=lambda s: s.id)
+def test_what_is_like_the_data_is_at_home(domain, structure):
+    assert foreign(domain, rattled(structure, 9, 0.02)) == []
+
+
+def test_atoms_pushed_together(domain):
+    squeezed = water().with_(positions=0.7 * water().positions)
+    (found,) = [x for x in foreign(domain, squeezed) if x.startswith("H-O")]
+    assert "in the data" in found
+
+
+def test_a_pair_that_was_never_there(domain):
+    oxide = Structure(np.array([29, 8]), np.array([[0, 0, 0], [0, 0, 1.8]]))
+    assert foreign(domain, oxide) == ["O-Cu at 1.80 Å, a pair that the data does not hold"]
+    assert foreign(domain, oxide.with_(positions=np.array([[0, 0, 0], [0, 0, 3.5]]))) == []
+
+
+def test_a_cell_pressed_together(domain):
+    pressed = copper().with_(cell=0.7 * copper().cell, positions=0.7 * copper().positions)
+    assert any("neighbours within the cutoff" in x for x in foreign(domain, pressed))
+
+
+def test_an_atom_alone_is_at_home(domain):
+    assert foreign(domain, Structure(np.array([29]), np.zeros((1, 3)))) == []
+
+
+def test_it_travels_in_the_config(domain):
+    again = Domain.read(json.loads(json.dumps({"domain": domain.as_dict()})))
+    assert again.most_neighbors == domain.most_neighbors
+    assert again.closest_angstrom == pytest.approx(dict(domain.closest_angstrom), abs=1e-4)
+    assert Domain.read({}) is None
+
+
+def test_the_calculator_warns_once(domain, caplog):
+    student = random_student([1, 8])
+    student.domain = domain
+    atoms = water().to_ase()
+    atoms.calc = student.calculator()
+    with caplog.at_level(logging.WARNING, logger="potstill"):
+        atoms.get_potential_energy()
+        assert caplog.text == ""
+        for factor in (0.7, 0.69):
+            squeezed = atoms.copy()
+            squeezed.positions *= factor
+            squeezed.calc = student.calculator() if factor == 0.7 else squeezed.calc or atoms.calc
+            squeezed.get_potential_energy()
+    assert caplog.text.count("far outside what the student was trained on: H-O") == 1
+
+
+def test_a_student_without_a_domain_says_nothing():
+    assert random_student([1, 8]).foreign(water()) == []
