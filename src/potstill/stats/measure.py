@@ -69,7 +69,7 @@ def measure_structure(numbers: Array, positions: Array, cell: Array, pbc: Array,
         **dict.fromkeys(("volume_per_atom", "packing", "vacuum", "cell_ratio", "carbon_deficit"), np.nan),
         **dict.fromkeys(("overbonded", "missing_hydrogens", "foreign_atoms", "charge", "pieces"), 0),
         "neighbors": np.nan,
-        "pair_distances": np.full(count_of_pairs(np.count_nonzero(composition)), np.nan, np.float32),
+        "pair_distances": np.full(count_of_pairs(int(np.count_nonzero(composition))), np.nan, np.float32),
         "fingerprints": np.full(len(np.unique(numbers)) * FINGERPRINT_NEIGHBORS, np.nan, np.float32),
     }
     if not (
