@@ -26,7 +26,7 @@ from rich.table import Table
 from potstill.batches import batch_configs
 from potstill.config import Config
 from potstill.dataset import Records
-from potstill.errors import InputError, MissingExtraError, PotstillError
+from potstill.errors import PotstillError
 from potstill.execute import available_cores
 from potstill.execute.options import Parsl
 from potstill.generate.mix import Mix, SourceFailedError, as_asked, without_missing
@@ -72,7 +72,6 @@ def missing_pieces(config: Config) -> list[str]:
     missing += [fault for source in sources if (fault := source.missing()) is not None]
     teachers = (config.label.teacher, *config.label.committee)
     packages = {
-        **{f"the teacher '{getattr(teacher, 'name', '')}'": teacher.requires() for teacher in teachers},
         f"the backend '{config.execute.backend}'": config.execute.requires(),
         "train.tensorboard": ("tensorboard", "tensorboard") if config.train.tensorboard else None,
     }
@@ -82,10 +81,10 @@ def missing_pieces(config: Config) -> list[str]:
                 borrow(*package, why)
             except PotstillError as error:
                 missing.append(str(error))
-    for teacher in teachers if not missing else ():
+    for teacher in teachers:
         try:
-            teacher.check_weights()
-        except (InputError, MissingExtraError) as error:
+            teacher.check()
+        except PotstillError as error:
             missing.append(str(error))
     return missing
 
@@ -276,7 +275,7 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, fl
     """Seconds per atom in one thread, as a worker has it, their scatter between groups, and the labelled structures."""
     import torch
 
-    teacher = config.label.teacher.load()
+    teacher = config.label.teacher.open()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -59,9 +59,11 @@ def shares(evidence: Evidence) -> Finding:
     asked = dict(mix.counts) if mix else asked_by_config(evidence.dataset)
     if not asked:
         return not_run("shares", "fraction", "the file does not say how many structures its sources were asked for")
-    made = Counter(evidence.stats.sources)
+    left = json.loads(evidence.dataset.attributes.get("not_selected") or "{}")
+    made = Counter(evidence.stats.sources) + Counter(left)
     got = {name: made[name] / count for name, count in asked.items() if count}
-    why = "labelled of asked: " + ", ".join(f"{name} {made[name]} of {asked[name]}" for name in got)
+    what = "labelled, or not selected for it," if left else "labelled"
+    why = f"{what} of asked: " + ", ".join(f"{name} {made[name]} of {asked[name]}" for name in got)
     why += "; asked of the mix that was taken, see stand_ins" if mix and mix.failed else ""
     return at_least("shares", min(got.values()), evidence.gates.min_share_of_asked, "fraction", why)
 

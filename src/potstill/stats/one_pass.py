@@ -84,11 +84,11 @@ def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
 
 def _nothing() -> dict[str, Array]:
     """Columns of a dataset without structures."""
-    floats = ("scaled_distance", "volume_per_atom", "packing", "vacuum", "cell_ratio", "carbon_deficit")
-    more = ("fingerprints", "neighbors", "pair_distances")
+    geometry = ("scaled_distance", "volume_per_atom", "packing", "vacuum", "cell_ratio", "carbon_deficit")
+    floats = (*geometry, "fingerprints", "neighbors", "pair_distances")
     whole = ("atoms", "overbonded", "missing_hydrogens", "foreign_atoms", "charge", "pieces", "fingerprint_lengths")
     return {
-        **{name: np.zeros(0) for name in (*floats, *more)},
+        **{name: np.zeros(0) for name in floats},
         **{name: np.zeros(0, np.int64) for name in whole},
         **{name: np.zeros(0, bool) for name in ("molecule", "atom_pair")},
         "composition": np.zeros((0, WIDTH), np.uint16),
