@@ -3,11 +3,12 @@
 Run:  nice -n 19 python benchmarks/detection_limits.py DATASET [--structures 300] [--trials 3] [--teacher sevennet]
 
 DATASET is a labelled dataset that is known to be good. Whole families are drawn from it, so that structures keep their
-siblings; the gates of elements are open, and all others are the defaults. A fault of some size is injected with different
-random numbers, and is caught where a check says NO_GO that does not say so of the clean draw. The smallest size of a ladder
-that is caught in every trial is found by bisection. Structures that are as they were are "labelled again" from memory, for
-the teacher repeats itself to 1e-5 eV/Å; moved ones are labelled by the teacher. The check of gradients, which asks the
-teacher several hundred times, is left out, and so are those of surroundings, rates and amounts, which no fault here touches.
+siblings, and of its largest sources only, as a small draw of many sources knows no spreads; the gates of elements are open,
+and all others are the defaults. A fault of some size is injected with different random numbers, and is caught where a check
+says NO_GO that does not say so of the clean draw. The smallest size of a ladder that is caught in every trial is found by
+bisection. Structures that are as they were are "labelled again" from memory, for the teacher repeats itself to 1e-5 eV/Å;
+moved ones are labelled by the teacher. The check of gradients, which asks the teacher several hundred times, is left out,
+and so are those of surroundings, rates and amounts, which no fault here touches.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from potstill.types import Labels, Refused, Structure, Teacher
 LEFT_OUT = {"gradients", "structural_entropy", "source_novelty", "throughput", "shares", "refusals", "size_cv"}
 JUDGED = [check for check in CHECKS if check.__name__ not in LEFT_OUT]
 GATES = AuditConfig(min_element_entropy_bits=0.0, min_element_coverage=1, min_structures_per_element=1)
+FEWEST_OF_A_SOURCE = 40  # in the draw; of fewer than 20 the audit knows no spread
 Rng = np.random.Generator
 Structures = list[Structure]
 
@@ -112,14 +114,16 @@ def noise_forces(structures: Structures, size: float, rng: Rng) -> Structures:
     return [relabelled(s, forces=s.labels.forces + _without_sum(rng.normal(0, size, (len(s), 3)))) for s in structures]
 
 
-def noise_forces_of_one(structures: Structures, size: float, rng: Rng) -> Structures:
-    """The same in one structure."""
-    return _one(
-        structures,
-        rng,
-        lambda s: relabelled(s, forces=s.labels.forces + _without_sum(rng.normal(0, size, (len(s), 3)))),
-        lambda s: len(s) > 2,
-    )
+def noise_forces_of_one(periodic: bool) -> Callable[[Structures, float, Rng], Structures]:
+    """The same in one molecule or crystal."""
+
+    def inject(structures: Structures, size: float, rng: Rng) -> Structures:
+        def spoil(s: Structure) -> Structure:
+            return relabelled(s, forces=s.labels.forces + _without_sum(rng.normal(0, size, (len(s), 3))))
+
+        return _one(structures, rng, spoil, _large(periodic))
+
+    return inject
 
 
 def one_energy(structures: Structures, size: float, rng: Rng) -> Structures:
@@ -138,15 +142,18 @@ def one_force(structures: Structures, size: float, rng: Rng) -> Structures:
     return _one(structures, rng, push)
 
 
-def move_one_atom(structures: Structures, size: float, rng: Rng) -> Structures:
-    """One atom of one structure after it was labelled."""
+def move_one_atom(periodic: bool) -> Callable[[Structures, float, Rng], Structures]:
+    """One atom of one molecule or crystal after it was labelled."""
 
-    def move(s: Structure) -> Structure:
-        positions, way = s.positions.copy(), rng.normal(size=3)
-        positions[rng.integers(len(s))] += size * way / np.linalg.norm(way)
-        return s.with_(positions=positions.astype(np.float32).astype(float))
+    def inject(structures: Structures, size: float, rng: Rng) -> Structures:
+        def move(s: Structure) -> Structure:
+            positions, way = s.positions.copy(), rng.normal(size=3)
+            positions[rng.integers(len(s))] += size * way / np.linalg.norm(way)
+            return s.with_(positions=positions.astype(np.float32).astype(float))
 
-    return _one(structures, rng, move, lambda s: len(s) > 2)
+        return _one(structures, rng, move, _large(periodic))
+
+    return inject
 
 
 def swap_energies(structures: Structures, size: float, rng: Rng) -> Structures:
@@ -230,6 +237,10 @@ def _copy(s: Structure, k: int, turn: np.ndarray, noise: float, rng: Rng) -> Str
     return s.with_(id=f"copy-{k:06d}", positions=moved, cell=s.cell @ turn, labels=labels)
 
 
+def _large(periodic: bool) -> Callable[[Structure], bool]:
+    return lambda s: len(s) > 2 and s.pbc.all() == periodic and s.pbc.any() == periodic
+
+
 def _one(
     structures: Structures, rng: Rng, change: Callable[[Structure], Structure], wanted: Callable[[Structure], bool] = bool
 ) -> Structures:
@@ -243,6 +254,7 @@ def _without_sum(rows: np.ndarray) -> np.ndarray:
 
 FACTORS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 EV = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+MOVES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
 COUNTS = (1, 2, 3, 5, 10, 20, 40)
 LADDERS = (
     Ladder("all energies times 1 + x", "x", FACTORS, scale("energy")),
@@ -252,10 +264,12 @@ LADDERS = (
     Ladder("energies of one source shifted", "eV/atom", EV, shift_source),
     Ladder("noise on all energies", "eV/atom", EV, noise_energies),
     Ladder("noise on all forces", "eV/Å", EV, noise_forces),
-    Ladder("noise on the forces of one structure", "eV/Å", EV, noise_forces_of_one),
+    Ladder("noise on the forces of one molecule", "eV/Å", EV, noise_forces_of_one(periodic=False)),
+    Ladder("noise on the forces of one crystal", "eV/Å", EV, noise_forces_of_one(periodic=True)),
     Ladder("one energy shifted", "eV/atom", EV, one_energy),
     Ladder("one component of one force changed", "eV/Å", EV, one_force),
-    Ladder("one atom moved after labelling", "Å", (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0), move_one_atom),
+    Ladder("one atom of a molecule moved after labelling", "Å", MOVES, move_one_atom(periodic=False)),
+    Ladder("one atom of a crystal moved after labelling", "Å", MOVES, move_one_atom(periodic=True)),
     Ladder("energies of pairs swapped", "pairs", COUNTS, swap_energies),
     Ladder("labels of other structures", "structures", COUNTS, swap_labels),
     Ladder(
@@ -301,10 +315,18 @@ class Bench:
 
 
 def draw(dataset: Dataset, count: int, rng: Rng) -> Structures:
-    """Whole families until there are enough structures, of each source its share."""
+    """Whole families of the largest sources until there are enough structures."""
+    sources = dataset.sources.tolist()
+    kept, total = set(), 0
+    for name, held in Counter(sources).most_common():
+        total += held
+        if count * held / total < FEWEST_OF_A_SOURCE:
+            break
+        kept.add(name)
     rows: dict[str, list[int]] = {}
     for k, family in enumerate(dataset.families.tolist()):
-        rows.setdefault(family, []).append(k)
+        if sources[k] in kept:
+            rows.setdefault(family, []).append(k)
     chosen: list[int] = []
     for name in rng.permutation(sorted(rows)):
         if len(chosen) >= count:

@@ -1,17 +1,21 @@
 """What it costs to label through Parsl instead of local workers: the same tasks, teacher and number of workers.
 
-    python benchmarks/execution.py [--structures 4000] [--per-task 32] [--workers 2] [--teacher emt] [--repeats 3]
+    python benchmarks/execution.py [--workers 2] [--repeats 3] [--quick]
 
-Rattled copper crystals are labelled by both backends in turn, into fresh folders. ``seconds`` is the whole call, with the
-start of the workers and of Parsl; ``steady_seconds`` runs from the first finished task to the last, and counts the tasks
-between. The overhead of a long run is that of the steady part, plus the start once. Results in ``results/execution.json``.
+Rattled copper crystals of 32 atoms are labelled by both backends in turn, into fresh folders: by SevenNet-0 in tasks of 8,
+and by EMT in tasks of 32, which is nearly nothing but the passing of tasks. ``seconds`` is the whole call, with the start of
+the workers and of Parsl; ``steady_seconds`` runs from the first task that each worker has finished to the last task, and
+counts the tasks between. The overhead of a long run is that of the steady part, plus the start once. Last, the tasks in a
+second that a driver can pass to workers that have nothing to do. Results in ``results/execution.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +29,9 @@ from potstill.dataset import merge, write_part
 from potstill.execute.options import ExecuteOptions, Local, Parsl
 from potstill.label.stage import LabelCount, label
 from potstill.types import Structure
+
+CASES = (("sevennet", 256, 8), ("emt", 3200, 32))  # teacher, structures, structures in a task
+EMPTY_TASKS = 2000
 
 
 def structures(count: int, folder: Path) -> Path:
@@ -42,7 +49,7 @@ def structures(count: int, folder: Path) -> Path:
 
 
 def once(execute: ExecuteOptions, config: LabelConfig, file: Path, folder: Path, workers: int) -> tuple[float, float, int]:
-    """Seconds of the call, seconds from the first to the last finished task, and tasks between these."""
+    """Seconds of the call, seconds of the steady part, and tasks in it."""
     moments: list[float] = []
 
     def note(_count: LabelCount) -> None:
@@ -54,53 +61,85 @@ def once(execute: ExecuteOptions, config: LabelConfig, file: Path, folder: Path,
         label(config, file, folder / "label", backend=backend, on_progress=note)
     finally:
         backend.close()
-    return time.perf_counter() - started, moments[-1] - moments[0], len(moments) - 1
+    return time.perf_counter() - started, moments[-1] - moments[workers - 1], len(moments) - workers
 
 
-def main() -> None:
-    """Measure, print and write."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--structures", type=int, default=4000)
-    parser.add_argument("--per-task", type=int, default=32)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--teacher", default="emt")
-    parser.add_argument("--repeats", type=int, default=3)
-    asked = parser.parse_args()
-    config = LabelConfig(teacher=parse_teacher({"name": asked.teacher}), structures_per_task=asked.per_task)
-    backends: dict[str, ExecuteOptions] = {"local": Local(), "parsl": Parsl(workers_per_node=asked.workers)}
+def passed_per_second(execute: ExecuteOptions, folder: Path, workers: int, tasks: int) -> float:
+    """Empty tasks in a second, after the workers have started."""
+    moments: list[float] = []
+    backend = execute.start(folder / "execute", workers)
+    run: Callable[..., None] = backend.run
+    try:
+        run(math.sqrt, [float(k) for k in range(tasks)], on_done=lambda _t, _r: moments.append(time.perf_counter()))
+    finally:
+        backend.close()
+    return (tasks - workers) / (moments[-1] - moments[workers - 1])
+
+
+def compare(
+    case: tuple[str, int, int], backends: dict[str, ExecuteOptions], workers: int, repeats: int
+) -> list[dict[str, Any]]:
+    """A row for each backend: medians over repeats, in turn."""
+    teacher, count, per_task = case
+    config = LabelConfig(teacher=parse_teacher({"name": teacher}), structures_per_task=per_task)
     found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in backends}
     with tempfile.TemporaryDirectory() as temporary:
-        file = structures(asked.structures, Path(temporary))
-        for repeat in range(asked.repeats):
+        file = structures(count, Path(temporary))
+        for repeat in range(repeats):
             for name, execute in backends.items():
                 folder = Path(temporary) / f"{name}-{repeat}"
                 folder.mkdir()
-                found[name].append(once(execute, config, file, folder, asked.workers))
+                found[name].append(once(execute, config, file, folder, workers))
     rows: list[dict[str, Any]] = []
     for name, measured in found.items():
         seconds, steady = median(m[0] for m in measured), median(m[1] for m in measured)
         rows.append(
             {
                 "backend": name,
-                "teacher": asked.teacher,
-                "structures": asked.structures,
-                "structures_per_task": asked.per_task,
-                "workers": asked.workers,
-                "repeats": asked.repeats,
+                "teacher": teacher,
+                "structures": count,
+                "structures_per_task": per_task,
+                "workers": workers,
+                "repeats": repeats,
                 "seconds": seconds,
                 "steady_seconds": steady,
                 "steady_milliseconds_per_task": 1e3 * steady / measured[0][2],
             }
         )
-    local = rows[0]
     for row in rows:
-        row["overhead_percent"] = 100 * (row["seconds"] / local["seconds"] - 1)
-        row["steady_overhead_percent"] = 100 * (row["steady_seconds"] / local["steady_seconds"] - 1)
+        row["overhead_percent"] = 100 * (row["seconds"] / rows[0]["seconds"] - 1)
+        row["steady_overhead_percent"] = 100 * (row["steady_seconds"] / rows[0]["steady_seconds"] - 1)
         print(
-            f"{row['backend']:6} {row['seconds']:8.1f} s, steady {row['steady_milliseconds_per_task']:7.1f} ms per task, "
-            f"overhead {row['overhead_percent']:+.1f} % ({row['steady_overhead_percent']:+.1f} % steady)"
+            f"{teacher:9} {row['backend']:6} {row['seconds']:7.1f} s, steady "
+            f"{row['steady_milliseconds_per_task']:7.1f} ms a task, "
+            f"overhead {row['overhead_percent']:+.1f} % ({row['steady_overhead_percent']:+.1f} % steady)",
+            flush=True,
         )
-    print(write_results("execution", rows))
+    return rows
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the structures, once; prints only")
+    asked = parser.parse_args()
+    backends: dict[str, ExecuteOptions] = {"local": Local(), "parsl": Parsl(workers_per_node=asked.workers)}
+    rows: list[dict[str, Any]] = []
+    for teacher, count, per_task in CASES:
+        case = (teacher, max(4 * per_task, count // 10) if asked.quick else count, per_task)
+        rows += compare(case, backends, asked.workers, 1 if asked.quick else asked.repeats)
+    for name, execute in backends.items():
+        with tempfile.TemporaryDirectory() as temporary:
+            tasks = EMPTY_TASKS // 10 if asked.quick else EMPTY_TASKS
+            rate = passed_per_second(execute, Path(temporary), asked.workers, tasks)
+        rows.append(
+            {"backend": name, "what": "empty tasks", "tasks": tasks, "workers": asked.workers, "tasks_per_second": rate}
+        )
+        print(f"empty     {name:6} {rate:7.0f} tasks a second", flush=True)
+    if not asked.quick:
+        print(write_results("execution", rows))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """Structures that each teacher labels in a second: here, in its own package batched by hand, by its calculator one by one.
 
-    python benchmarks/label.py [--teachers sevennet chgnet orb-v2 ...] [--copies 2] [--repeats 3] [--weights NAME=PATH ...]
+    python benchmarks/label.py [--teachers sevennet chgnet orb-v2 ...] [--pairs 6] [--weights NAME=PATH ...]
 
-The structures are rattled copies of 32 crystals of about 20 atoms (molecules for xtb), another geometry for every call. All
-three ways run in turn in one process with one thread, graphs and neighbour lists inside the timer, and their energies are
-compared first. The package has its best of several batch sizes, with its structures sorted by size as here, and both keep
-freed memory. Rows ``workers`` are the whole stage ``label`` with one and with two worker processes of one thread: the rate
-after each has finished its first task, so that loading the model is left out. Orb without ``--weights`` has random ones,
-which are as fast.
+The structures are rattled copies of crystals of about 20 atoms (molecules for xtb), another geometry for every pair. Both
+ways run in turn in one process with one thread, graphs and neighbour lists inside the timer, and their energies are
+compared first. The package has its best of several batch sizes, with its structures sorted by size as here; both use the
+same model and keep freed memory. The ratio is the median of those of the pairs, by the clock and by processor time, which
+other programs on the machine disturb less. Rows ``workers`` are the whole stage ``label`` with one and with two worker
+processes of one thread: what each labels in a second after its first task, so that loading the model is left out, in sum.
+Orb and MACE without ``--weights`` have random ones, which are as fast.
+
+Rows of teachers that are not measured stay in the result file: mace and xtb may be measured in environments of their own.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,7 @@ from potstill.errors import PotstillError
 from potstill.execute.memory import keep_freed_memory
 from potstill.label.stage import LabelCount, label
 from potstill.label.teacher import TeacherOptions
+from potstill.registry import borrow
 from potstill.types import Labels, Structure, Teacher
 
 TEACHERS: dict[str, dict[str, Any]] = {
@@ -51,20 +56,23 @@ TEACHERS: dict[str, dict[str, Any]] = {
     "xtb": {"name": "xtb"},
 }
 MOLECULES = ("CH3CH2OH", "C6H6", "CH3COOH", "C5H5N", "C4H4NH", "CH3SCH3", "C3H9N", "C2H6CHOH")
-BATCH_SIZES = (1, 4, 8, 16, 32)
+BATCH_SIZES = (1, 4, 8, 16)
+STRUCTURES = 16  # in one reading, and in one task of a worker
+CALCULATOR_READINGS = 2
 ENERGY_AGREES = 2e-4  # eV per atom: float32, other order of sums
-STRUCTURES_PER_TASK = 16
-MOLECULES_PER_CRYSTAL = 40  # in the rows of workers, where xtb would be done before its workers have started
+TASKS_OF_WORKER = 5
+MOLECULES_PER_CRYSTAL = 40  # in the tasks of workers, where xtb would be done before its workers have started
 
 
-def systems(name: str, copies: int, seed: int) -> list[Atoms]:
+def systems(name: str, count: int, seed: int) -> list[Atoms]:
     """Rattled structures that a teacher knows, by size."""
-    parents = [molecule(m) for m in MOLECULES] + [aspirin()] if name == "xtb" else crystals()
-    return sorted(rattled(parents * copies, seed), key=len)
+    parents = [molecule(m) for m in MOLECULES] + [aspirin()] if name == "xtb" else crystals()[::2] + crystals()[1::2]
+    many = parents * -(-count // len(parents))
+    return sorted(rattled(many[:count], seed), key=len)
 
 
-def measure(name: str, options: TeacherOptions, copies: int, repeats: int) -> dict[str, Any]:
-    """One row: the three ways in turn, after they have agreed."""
+def measure(name: str, options: TeacherOptions, pairs: int) -> dict[str, Any]:
+    """One row: the ways in turn, after they have agreed."""
     teacher = options.load()
     by_hand, calculator = PACKAGES[str(options.name)](teacher)  # type: ignore[attr-defined]
 
@@ -74,74 +82,80 @@ def measure(name: str, options: TeacherOptions, copies: int, repeats: int) -> di
     def one_by_one(batch: Sequence[Atoms]) -> list[float]:
         return [_ask(calculator, atoms) for atoms in batch]
 
-    _agree(name, systems(name, 1, 0), here, by_hand, one_by_one)
-    ways: dict[str, Callable[[Sequence[Atoms]], Any]] = {"here": here, "calculator": one_by_one}
-    for size in BATCH_SIZES:
-        ways[f"package {size}"] = lambda batch, size=size: [by_hand(batch[k : k + size]) for k in range(0, len(batch), size)]
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    seed = 1
-    for _ in range(repeats):
-        for way, run in ways.items():
-            batch = systems(name, copies, seed)
-            seed += 1
-            started = time.perf_counter()
-            run(batch)
-            seconds[way].append(time.perf_counter() - started)
-    rates = {way: len(batch) / statistics.median(found) for way, found in seconds.items()}
-    best = max((way for way in ways if way.startswith("package")), key=rates.__getitem__)
+    def package(batch: Sequence[Atoms], size: int) -> list[float]:
+        return [energy for k in range(0, len(batch), size) for energy in by_hand(batch[k : k + size])]
+
+    _agree(name, systems(name, 4, 0), here, by_hand, one_by_one)
+    probe = systems(name, STRUCTURES, 0)
+    best = min(BATCH_SIZES, key=lambda size: _timed(partial(package, size=size), probe)[1])
+    times: dict[str, list[tuple[float, float]]] = {"here": [], "package": [], "calculator": []}
+    for pair in range(pairs):
+        batch = systems(name, STRUCTURES, 1 + pair)
+        ways = [("here", here), ("package", partial(package, size=best)), ("calculator", one_by_one)]
+        for way, run in (ways if pair < CALCULATOR_READINGS else ways[:2])[:: 1 if pair % 2 else -1]:
+            times[way].append(_timed(run, batch))
+    by_clock, by_processor = (
+        [there[k] / ours[k] for ours, there in zip(times["here"], times["package"], strict=True)] for k in (0, 1)
+    )
+    rates = {way: STRUCTURES / statistics.median(clock for clock, _ in found) for way, found in times.items()}
     return {
         "what": "throughput",
         "teacher": name,
         "fingerprint": dict(teacher.fingerprint),
-        "structures": len(batch),
-        "atoms": sum(map(len, batch)),
+        "structures": STRUCTURES,
+        "atoms": sum(map(len, probe)),
+        "pairs": pairs,
         "structures_per_s": rates["here"],
-        "package_structures_per_s": rates[best],
-        "package_batch": int(best.split()[1]),
+        "package_structures_per_s": rates["package"],
+        "package_batch": best,
         "calculator_structures_per_s": rates["calculator"],
-        "over_package": rates["here"] / rates[best],
+        "over_package": statistics.median(by_clock),
+        "over_package_processor_time": statistics.median(by_processor),
         "over_calculator": rates["here"] / rates["calculator"],
     }
 
 
-def measure_workers(name: str, options: TeacherOptions, copies: int) -> dict[str, Any]:
-    """One row: the stage with one worker and with two, each after its first tasks."""
-    rates = {}
-    with tempfile.TemporaryDirectory() as folder:
-        parents = systems(name, copies * (MOLECULES_PER_CRYSTAL if name == "xtb" else 1), 0)
-        structures = [
-            Structure.from_ase(a, id=f"{k}", source="benchmark") for k, a in enumerate(parents[::2] + parents[1::2])
-        ]
-        write_part(Path(folder) / "part.h5", structures)
-        merge([Path(folder) / "part.h5"], Path(folder) / "structures.h5", attributes={})
-        config = LabelConfig(teacher=options, structures_per_task=STRUCTURES_PER_TASK)
-        for workers in (1, 2):
-            done: list[tuple[float, int]] = []
-
-            def note(count: LabelCount, done: list[tuple[float, int]] = done) -> None:
-                done.append((time.perf_counter(), count.labelled + count.refused))
-
-            label(config, Path(folder) / "structures.h5", Path(folder) / str(workers), workers=workers, on_progress=note)
-            warm = done[workers:]  # after every worker has loaded its model
-            if not warm:
-                raise PotstillError("too few structures for two workers; give more --copies")
-            rates[workers] = sum(n for _, n in warm) / (warm[-1][0] - done[workers - 1][0])
+def measure_workers(name: str, options: TeacherOptions) -> dict[str, Any]:
+    """One row: the stage with one worker and with two, each after its first task."""
+    size = STRUCTURES * (MOLECULES_PER_CRYSTAL if name == "xtb" else 1)
+    rates = {
+        workers: _stage_rate(systems(name, size * TASKS_OF_WORKER * workers, 0), options, workers) for workers in (1, 2)
+    }
     return {
         "what": "workers",
         "teacher": name,
+        "structures_per_task": size,
         "one_worker_structures_per_s": rates[1],
         "two_workers_structures_per_s": rates[2],
         "two_over_one": rates[2] / rates[1],
     }
 
 
+def _stage_rate(atoms: Sequence[Atoms], options: TeacherOptions, workers: int) -> float:
+    tasks = TASKS_OF_WORKER * workers
+    alike = [a for k in range(tasks) for a in atoms[k::tasks]]  # each task has small and large ones
+    done: dict[str, list[tuple[float, int]]] = {}
+
+    def note(count: LabelCount) -> None:
+        done.setdefault(count.worker, []).append((time.perf_counter(), count.labelled + count.refused))
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        write_part(path / "part.h5", [Structure.from_ase(a, id=f"{k}", source="benchmark") for k, a in enumerate(alike)])
+        merge([path / "part.h5"], path / "structures.h5", attributes={})
+        config = LabelConfig(teacher=options, structures_per_task=len(alike) // tasks)
+        label(config, path / "structures.h5", path / "parts", workers=workers, on_progress=note)
+    if len(done) < workers or min(map(len, done.values())) < TASKS_OF_WORKER // 2:
+        raise PotstillError(f"{workers} workers took {[len(found) for found in done.values()]} tasks: too uneven to compare")
+    return sum(sum(n for _, n in found[1:]) / (found[-1][0] - found[0][0]) for found in done.values())
+
+
 def main(arguments: Sequence[str]) -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--teachers", nargs="+", default=list(TEACHERS), choices=list(TEACHERS))
-    parser.add_argument("--copies", type=int, default=2, help="of the 32 crystals in one reading")
-    parser.add_argument("--worker-copies", type=int, default=6, help="of them for the rows of workers; 0: no such rows")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=6, help="readings of each way")
+    parser.add_argument("--no-workers", action="store_true", help="leave out the rows of workers")
     parser.add_argument("--weights", nargs="*", default=[], metavar="NAME=PATH")
     parser.add_argument("--no-results", action="store_true", help="print only")
     options = parser.parse_args(arguments)
@@ -154,29 +168,34 @@ def main(arguments: Sequence[str]) -> None:
             try:
                 teacher, random = _options(name, weights.get(name), Path(folder))
                 teacher.check_weights()
-                found = [measure(name, teacher, options.copies, options.repeats)]
-                if options.worker_copies:
-                    found.append(measure_workers(name, teacher, options.worker_copies))
+                found = [measure(name, teacher, options.pairs)]
+                if not options.no_workers:
+                    found.append(measure_workers(name, teacher))
             except PotstillError as error:
                 print(f"{name} is left out: {error}")
                 continue
             rows += [{**row, "random_weights": random} for row in found]
     _print(rows)
     if not options.no_results:
-        print(write_results("label", rows))
+        print(write_results("label", rows, keep=("what", "teacher")))
 
 
 def _options(name: str, weights: str | None, folder: Path) -> tuple[TeacherOptions, bool]:
     options = dict(TEACHERS[name])
-    random = options["name"] in ("orb-v2", "orb-v3") and weights is None
+    random = options["name"] in ("orb-v2", "orb-v3", "mace") and weights is None
     if random:
-        parse_teacher(options)
-        from potstill.registry import borrow
-
-        borrow("orb_models", "orb", f"the teacher '{name}'")
+        package, extra = ("mace", "mace") if name == "mace" else ("orb_models", "orb")
+        borrow(package, extra, f"the teacher '{name}'")
         weights = str(folder / f"{name}.ckpt")
         random_weights(options["name"], options, weights)
     return parse_teacher({**options, **({"weights": weights} if weights else {})}), random
+
+
+def _timed(run: Callable[[Sequence[Atoms]], Any], batch: Sequence[Atoms]) -> tuple[float, float]:
+    """Seconds by the clock, and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    run(batch)
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
 def _energies(teacher: Teacher, batch: Sequence[Atoms]) -> list[float]:
@@ -188,22 +207,33 @@ def _energies(teacher: Teacher, batch: Sequence[Atoms]) -> list[float]:
 
 
 def _ask(calculator: Any, atoms: Atoms) -> float:
+    atoms = atoms.copy()
     atoms.calc = calculator
     atoms.get_forces()
     return float(atoms.get_potential_energy())
 
 
 def _agree(name: str, batch: Sequence[Atoms], *ways: Callable[[Sequence[Atoms]], list[float]]) -> None:
-    first, *others = [way(batch[:8]) for way in ways]
+    first, *others = [way(batch) for way in ways]
     for other in others:
-        gap = max(abs(a - b) / len(atoms) for a, b, atoms in zip(first, other, batch, strict=False))
+        gap = max(abs(a - b) / len(atoms) for a, b, atoms in zip(first, other, batch, strict=True))
         if gap > ENERGY_AGREES:
             raise PotstillError(f"{name}: two ways differ by {gap:.2g} eV per atom")
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
     table = Table(title="structures a second, one thread")
-    for heading in ("teacher", "here", "package", "batch", "calculator", "/package", "/calculator", "2 workers / 1"):
+    for heading in (
+        "teacher",
+        "here",
+        "package",
+        "batch",
+        "calculator",
+        "/package",
+        "by CPU time",
+        "/calculator",
+        "2 workers / 1",
+    ):
         table.add_column(heading)
     ratios = {row["teacher"]: row["two_over_one"] for row in rows if row["what"] == "workers"}
     for row in rows:
@@ -214,6 +244,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
                 row["teacher"],
                 *(f"{row[key]:.3g}" for key in figures),
                 f"{row['over_package']:.2f}",
+                f"{row['over_package_processor_time']:.2f}",
                 f"{row['over_calculator']:.2f}",
                 "" if ratio is None else f"{ratio:.2f}",
             )

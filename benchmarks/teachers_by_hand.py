@@ -116,8 +116,13 @@ PACKAGES: dict[str, Callable[[Any], tuple[Batched, Any]]] = {
 
 
 def random_weights(name: str, options: dict[str, Any], path: str) -> None:
-    """A checkpoint of Orb with random weights: as fast as a real one, and good for nothing else."""
+    """A checkpoint of Orb or MACE with random weights: as fast as a real one, and good for nothing else."""
     import torch
+
+    torch.manual_seed(0)
+    if name == "mace":
+        torch.save(_medium_mace(), path)
+        return
     from orb_models.forcefield import pretrained
 
     kind = options.get("model", "orb-v3-conservative-20-omat" if name == "orb-v3" else "orb-v2")
@@ -126,5 +131,31 @@ def random_weights(name: str, options: dict[str, Any], path: str) -> None:
         "orb-v3-c": pretrained.orb_v3_conservative_architecture,
         "orb-v3-d": pretrained.orb_v3_direct_architecture,
     }
-    torch.manual_seed(0)
     torch.save(makers[kind if name == "orb-v2" else kind[:8]](device="cpu").state_dict(), path)
+
+
+def _medium_mace() -> Any:
+    """MACE in the size of the "medium" foundation models, float32."""
+    import torch
+    from e3nn import o3
+    from mace.modules import RealAgnosticResidualInteractionBlock, ScaleShiftMACE
+
+    return ScaleShiftMACE(
+        r_max=6.0,
+        num_bessel=10,
+        num_polynomial_cutoff=5,
+        max_ell=3,
+        interaction_cls=RealAgnosticResidualInteractionBlock,
+        interaction_cls_first=RealAgnosticResidualInteractionBlock,
+        num_interactions=2,
+        num_elements=89,
+        hidden_irreps=o3.Irreps("128x0e + 128x1o"),
+        MLP_irreps=o3.Irreps("16x0e"),
+        atomic_energies=np.zeros(89),
+        avg_num_neighbors=60.0,
+        atomic_numbers=list(range(1, 90)),
+        correlation=3,
+        gate=torch.nn.functional.silu,
+        atomic_inter_scale=1.0,
+        atomic_inter_shift=0.0,
+    ).float()

@@ -33,6 +33,38 @@ def test_a_claimed_folder_is_guarded(tmp_path, text, resume, match):
     assert run.config.read_text() == before
 
 
+def test_workers_and_where_they_run_may_change(tmp_path):
+    run = RunFolder(tmp_path)
+    run.begin("workers: 2\nseed: 5\n", 5, resume=False)
+    run.set_stage("label", "done", 1.0)
+    run.begin("workers: 1\nexecute: {backend: parsl}\nseed: 5\n", 5, resume=True)
+    assert "parsl" in run.config.read_text()
+    assert run.stage("label")["state"] == "done"
+    with pytest.raises(RunFolderError, match="in seed"):
+        run.begin("workers: 1\nseed: 6\n", 6, resume=True)
+
+
+def test_other_gates_mean_another_audit(tmp_path):
+    run = RunFolder(tmp_path)
+    run.begin("audit: {max_duplicates: 0}\n", 5, resume=False)
+    run.set_stage("label", "done", 1.0)
+    run.set_stage("audit", "done", 1.0)
+    run.begin("audit: {max_duplicates: 1}\n", 5, resume=True)
+    assert [run.stage(name)["state"] for name in ("label", "audit")] == ["done", "waiting"]
+
+
+def test_structures_of_a_batch_may_change_until_all_have_passed(tmp_path):
+    run = RunFolder(tmp_path)
+    run.begin("generate: 1\n", 5, resume=False)
+    with pytest.raises(RunFolderError, match="in generate"):
+        run.begin("generate: 2\n", 5, resume=True)
+    (tmp_path / "batches").mkdir()
+    run.begin("generate: 2\n", 5, resume=True)
+    run.set_stage("batches", "done", 1.0)
+    with pytest.raises(RunFolderError, match="in generate"):
+        run.begin("generate: 3\n", 5, resume=True)
+
+
 def test_resuming_keeps_the_record(tmp_path):
     run = RunFolder(tmp_path)
     run.begin("a: 1\n", 5, resume=False)

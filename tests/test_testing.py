@@ -43,6 +43,7 @@ NEEDS: dict[str, tuple[Any, ...]] = {
     "shares": ("config",),
     "elements_per_source": ("config",),
     "gradients": ("labels", "teacher"),
+    "conservative_forces": ("labels", "teacher"),
     "near_leakage": ("split",),
     **dict.fromkeys(
         (

@@ -100,6 +100,37 @@ def test_alerts(run):
         assert "teacher success: 94.2% at best" in alerts(run, 430)
 
 
+def test_gates_that_can_no_longer_be_met(run):
+    with run.locked():
+        write(run, 0, stage="label", event="begun", workers=2)
+        for k in range(12):
+            task(run, 600 * k, 10)
+        assert "throughput: 60 structures/hour, the audit asks for 100" in alerts(run, 6600)
+        assert "share of" not in alerts(run, 6600)
+        task(run, 6601, 0, 130)
+        assert "share of benchmark: 78.3% at best, the audit asks for 80.0%" in alerts(run, 6602)
+        left_out = {"benchmark": {"wanted": 600, "accepted": 600, "refused": {}}}
+        write(run, 6603, stage="generate", sources=left_out)  # the contingency mix, without perturb
+        assert "perturb" not in alerts(run, 6604)
+
+
+def test_a_run_in_batches_shows_the_batch_in_hand(run, tmp_path):
+    whole = RunFolder(tmp_path / "whole")
+    whole.begin(run.config.read_text(), 1, resume=False)
+    (whole.path / "batches").mkdir()
+    whole.set_stage("batches", "running", 5.0)
+    run.path.rename(whole.batch(1).path)
+    batch = whole.batch(1)
+    with whole.locked(), batch.locked():
+        write(batch, 0, stage="label", event="begun", workers=2)
+        for k in range(11):
+            task(batch, 6 * k, 10)
+        figures = at(whole, 60)
+        assert (figures.labelled, figures.batch) == (110, batch)
+        assert figures.stages["batches"]["state"] == "running"
+        assert figures.alerts == []
+
+
 def test_disk(run, monkeypatch):
     with run.locked():
         write(run, 0, stage="label", event="begun", workers=2)

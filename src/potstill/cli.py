@@ -122,11 +122,17 @@ def check(config: ConfigFile, fallback: Fallback = False) -> None:
 
 
 @app.command()
-def plan(config: ConfigFile, fallback: Fallback = False) -> None:
-    """Counts, time, disk and memory of each stage, from a short measured probe."""
+def plan(
+    config: ConfigFile,
+    fallback: Fallback = False,
+    gpu_price: Annotated[
+        float | None, typer.Option("--gpu-price", min=0.0, help="Price of a GPU hour; the plan then has the cost.")
+    ] = None,
+) -> None:
+    """Counts, time, GPU hours, disk and memory of each stage and batch, from a short measured probe."""
     from rich.console import Console
 
-    from potstill.plan import missing_pieces, print_plan, probe, settle
+    from potstill.plan import missing_pieces, print_batches, print_plan, probe, settle
 
     checked = settle(_load(config)) if fallback else _load(config)
     missing = missing_pieces(checked)
@@ -134,7 +140,10 @@ def plan(config: ConfigFile, fallback: Fallback = False) -> None:
         typer.echo(f"missing: {line}")
     if missing:
         raise typer.Exit(InputError.exit_code)
-    print_plan(probe(checked), Console())
+    costs = probe(checked)
+    print_plan(costs, Console())
+    if checked.batches or gpu_price is not None:
+        print_batches(checked, costs, Console(), gpu_price)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The command ``potstill setup NAME``: the isolated environment of a source."""
+"""The command ``potstill setup NAME``: the isolated environment of a source or teacher."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from potstill.errors import InputError
 
 
 def setup(
-    name: Annotated[str, typer.Argument(help="Source to make an environment for: mattergen or moldiff.")],
+    name: Annotated[str, typer.Argument(help="What to make an environment for: mattergen, moldiff or mace.")],
     weights: Annotated[Path | None, typer.Option(help="File or folder of weights to take.")] = None,
     checkpoint: Annotated[list[str] | None, typer.Option(help="Released model to download; may be given again.")] = None,
     repository: Annotated[Path | None, typer.Option(help="Checkout to use instead of cloning one.")] = None,
     python: Annotated[Path | None, typer.Option(help="Interpreter to make the environment with.")] = None,
     requirements: Annotated[Path | None, typer.Option(help="List of packages instead of the pinned one.")] = None,
-    proof: Annotated[bool, typer.Option(help="Make two structures at the end.")] = True,
+    proof: Annotated[bool, typer.Option(help="Make or label two structures at the end.")] = True,
 ) -> None:
-    """Make the isolated environment of a source; what was done already is skipped."""
+    """Make the isolated environment of a source or teacher; what was done already is skipped."""
     from potstill.environments import ENVIRONMENTS, Options
     from potstill.environments import setup as make
     from potstill.registry import nearest
@@ -30,9 +30,7 @@ def setup(
         raise InputError(f"--requirements: no file at {requirements}")
     options = Options(weights, tuple(checkpoint or ()), repository, python, requirements)
     place = make(ENVIRONMENTS[name], options, say=typer.echo, prove=(lambda: _prove(name)) if proof else None)
-    typer.echo(
-        f"{name} is ready in {place.folder}" if place.proved else f"{name} is made, but was never asked for a structure"
-    )
+    typer.echo(f"{name} is ready in {place.folder}" if place.proved else f"{name} is made, but was never tried")
 
 
 def _prove(name: str) -> list[str]:
@@ -40,7 +38,10 @@ def _prove(name: str) -> list[str]:
     from potstill.environments import installed
     from potstill.generate.program import ProgramSource
     from potstill.generate.proof import prove
+    from potstill.label.proof import prove_mace
 
+    if name == "mace":
+        return prove_mace()
     kind = SOURCES[name]
     assert issubclass(kind, ProgramSource)  # noqa: S101 - an environment without a source would be a fault of the catalogue
     return prove(kind.with_weights_of(installed(name)))

@@ -46,6 +46,7 @@ from potstill.label.classical import EMT, LennardJones
 from potstill.label.extras import Extra
 from potstill.label.mace import MACE
 from potstill.label.orb import OrbV2, OrbV3
+from potstill.label.select import SelectOptions
 from potstill.label.sevennet import SevenNet
 from potstill.label.teacher import TeacherOptions
 from potstill.label.xtb import XTB
@@ -180,11 +181,14 @@ class LabelConfig(Section):
     timeout_seconds_per_structure: Annotated[
         float | None, Field(gt=0, description="a structure that takes the teacher longer is refused; no limit where null")
     ] = 120.0
+    select: Annotated[
+        SelectOptions | None, Field(description="which of the generated structures are labelled; all where null")
+    ] = None
     extra: Annotated[
         tuple[Extra, ...],
         Field(
-            description="what is stored of each atom beside the labels: local_energies, hessian_vector_products (twice more "
-            "questions to the teacher), force_disagreement (of the committee)"
+            description="what is stored of each atom beside the labels: local_energies, node_embeddings, "
+            "hessian_vector_products (twice more questions to the teacher), force_disagreement (of the committee)"
         ),
     ] = ()
     committee: Annotated[
@@ -272,6 +276,9 @@ class AuditConfig(Section):
     max_gradient_error: Annotated[
         float, Field(gt=0, description="energy differences of the teacher against stored forces and stress, relative")
     ] = 0.05
+    max_force_floor_ratio: Annotated[
+        float, Field(gt=0, description="part of the teacher's forces that no potential can have, rms; a warning above")
+    ] = 0.01
     min_structural_entropy: Annotated[
         float, Field(ge=0, le=1, description="entropy of the surroundings of atoms over its ceiling")
     ] = 0.3
@@ -339,6 +346,9 @@ class TrainConfig(Section):
     checkpoint_minutes: Annotated[float, Field(ge=0, description="time between checkpoints; one is at each epoch's end")] = (
         5.0
     )
+    uncertainty: Annotated[
+        bool, Field(description="whether the student learns at the end what errors to expect of its own forces")
+    ] = True
     tensorboard: Annotated[bool, Field(description="whether the errors of each epoch go to tensorboard/ as well")] = False
     backend: Annotated[
         Backend, Field(description="fused: the C++ kernel, on a CPU; torch: PyTorch; auto: the first if it can be had")
@@ -591,10 +601,13 @@ def _anchor(config: Config, folder: Path) -> Config:
 
 
 def _anchor_weights(teacher: TeacherOptions, folder: Path) -> TeacherOptions:
+    found = {}
     weights = getattr(teacher, "weights", "")  # a name, or the path of a file
     if weights and (folder / weights).is_file():
-        return teacher.model_copy(update={"weights": str((folder / weights).resolve())})
-    return teacher
+        found["weights"] = str((folder / weights).resolve())
+    if teacher.environment and (folder / teacher.environment).is_file():
+        found["environment"] = str(_absolute(folder / teacher.environment))
+    return teacher.model_copy(update=found)
 
 
 def _absolute(path: Path) -> Path:

@@ -87,7 +87,7 @@ def _propose(options: type) -> str:
 def _ask(options: type[TeacherOptions]) -> str:
     from ase.build import bulk, molecule
 
-    teacher = options.example().load()
+    teacher = options.example().open()
     crystals = "stress" in teacher.properties  # a teacher without stress may know molecules only
     name, atoms = ("copper", bulk("Cu", "fcc", a=3.6)) if crystals else ("water", molecule("H2O"))
     (answer,) = teacher.label([Structure.from_ase(atoms)])
@@ -110,17 +110,19 @@ def _environment(name: str) -> str:
     if changed:
         remove = f"remove {place.folder / 'venv'}, then "
         raise PotstillError(f"its packages changed since it was made: {', '.join(changed)}\n  {remove}{mend}")
-    if place.repository is None or ENVIRONMENTS[name].lacking_files(place.repository):
+    recipe = ENVIRONMENTS[name]
+    if recipe.repository and (place.repository is None or recipe.lacking_files(place.repository)):
         raise PotstillError(f"lacks its source code\n  {mend}")
     weights = place.record.get("weights", {})
     paths = {place.weights / file: facts["bytes"] for file, facts in weights.items()}
     lost = [str(path) for path, size in paths.items() if not path.is_file() or path.stat().st_size != size]
-    if lost or not weights:
+    if lost or (recipe.accept_weights is not None and not weights):
         raise PotstillError(f"{', '.join(lost)}: not as it was taken\n  {mend}" if lost else f"lacks weights\n  {mend}")
     if not place.proved:
-        raise PotstillError(f"made, but never asked for a structure\n  {mend}")
-    held = ", ".join(file for file in weights if file.endswith((".ckpt", ".pt")))
-    return f"Python {place.record['python']['version']}, torch {versions['torch']}, {held}; proved with {_proof_of(place)}"
+        raise PotstillError(f"made, but never tried\n  {mend}")
+    held = [f"Python {place.record['python']['version']}", f"torch {versions['torch']}"]
+    held += [file for file in weights if file.endswith((".ckpt", ".pt"))]
+    return f"{', '.join(held)}; proved with {_proof_of(place)}"
 
 
 def _proof_of(place: Installed) -> str:

@@ -68,7 +68,7 @@ class Pipeline:
         self.fallback = fallback
         self.until = until
         self.formats: tuple[str, ...] = config.deploy.formats
-        self.teacher: Callable[[], Teacher] = cache(config.label.teacher.load)
+        self.teacher: Callable[[], Teacher] = cache(config.label.teacher.open)
         if config.batches:
             (run.path / "batches").mkdir(exist_ok=True)
         self.backend: Backend = config.execute.start(run.path / "execute", config.workers)
@@ -232,9 +232,12 @@ class Pipeline:
         )
 
     def _label(self, seconds: Callable[[], float]) -> None:
+        from potstill.label.select import write_selected
         from potstill.label.stage import assemble, label
 
-        total = len(open_file(self.run.structures))
+        if self.config.label.select is not None:
+            write_selected(self.run.structures, self.run.selected, self.config.label.select, seed=self.config.seed)
+        total = len(open_file(self.run.to_label))
         with self.progress.counts(total, "structures") as bar:
 
             def advance(count: Any) -> None:
@@ -257,7 +260,7 @@ class Pipeline:
                 self.backend.close()
                 assemble(
                     parts,
-                    self.run.structures,
+                    self.run.to_label,
                     self.run.dataset,
                     split=self.config.dataset,
                     seed=self.config.seed,
@@ -266,6 +269,7 @@ class Pipeline:
                         "potstill": __version__,
                         "label_seconds": seconds(),
                         "mix": as_json(mix) if (mix := self.run.mix()) else "",
+                        "not_selected": open_file(self.run.to_label).attributes.get("not_selected", "{}"),
                         "workers": self.backend.workers,
                     },
                     partial=partial,
@@ -274,7 +278,7 @@ class Pipeline:
             try:
                 parts = label(
                     self.config.label,
-                    self.run.structures,
+                    self.run.to_label,
                     self.run.labelled_parts,
                     backend=self.backend,
                     on_progress=advance,
@@ -302,7 +306,7 @@ class Pipeline:
         write_advice(report, self.run.config.read_text(encoding="utf-8"), self.run.path / "advice.yaml")
         dataset = open_file(self.run.dataset)
         write_audit_page(report, stats, dataset, self.run.html("audit"))
-        write_audit_markdown(report, dataset, self.run.path / "audit.md", record=self.run.record(), mix=self.run.mix())
+        write_audit_markdown(report, dataset, self.run.path / "audit.md", record=self.run.record())
 
     def _train(self, seconds: Callable[[], float]) -> None:
         from potstill.train.board import Board

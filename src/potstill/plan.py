@@ -1,38 +1,46 @@
 """What a run will cost, from a short measured probe, and what it lacks here.
 
-Enters a config, leaves rows of counts, seconds, bytes and memory per stage. Nothing is written into a run folder.
+Enters a config, leaves rows of counts, seconds, GPU time, bytes and memory per stage, and per batch. Nothing is written into
+a run folder. A scatter is the standard error that the spread within the probe gives; the moods of the machine come on top.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from potstill.batches import batch_configs
 from potstill.config import Config
 from potstill.dataset import Records
-from potstill.errors import InputError, MissingExtraError, PotstillError
+from potstill.errors import PotstillError
 from potstill.execute import available_cores
+from potstill.execute.options import Parsl
 from potstill.generate.mix import Mix, SourceFailedError, as_asked, without_missing
 from potstill.generate.source import SourceOptions
 from potstill.registry import borrow
-from potstill.types import Labels, Structure
+from potstill.types import Labels, Refused, Structure
 from potstill.units import duration
 
 PROBE_CANDIDATES = 12
 PROBE_LABELS = 24
 PROBE_STEPS = 3
+PROBE_GROUPS = 3
+BATCH_STAGES = ("generate", "label", "audit")
+AFTERWARDS = ("train", "evaluate", "deploy")
 LONG_RUN_SECONDS = 3600.0
 BYTES_PER_ATOM = 1 + 12 + 12
 BYTES_PER_STRUCTURE = 8 + 72 + 3 + 8 + 36 + 1 + 250
@@ -40,13 +48,15 @@ BYTES_PER_STRUCTURE = 8 + 72 + 3 + 8 + 36 + 1 + 250
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Estimate for one stage."""
+    """Estimate for one stage; ``scatter`` is the standard error of its seconds, as a share of them."""
 
     stage: str
     what: str
     seconds: float
     disk_bytes: float
     memory_bytes: float
+    gpu_seconds: float = 0.0
+    scatter: float = 0.0
 
 
 def settle(config: Config) -> Config:
@@ -62,7 +72,6 @@ def missing_pieces(config: Config) -> list[str]:
     missing += [fault for source in sources if (fault := source.missing()) is not None]
     teachers = (config.label.teacher, *config.label.committee)
     packages = {
-        **{f"the teacher '{getattr(teacher, 'name', '')}'": teacher.requires() for teacher in teachers},
         f"the backend '{config.execute.backend}'": config.execute.requires(),
         "train.tensorboard": ("tensorboard", "tensorboard") if config.train.tensorboard else None,
     }
@@ -72,10 +81,10 @@ def missing_pieces(config: Config) -> list[str]:
                 borrow(*package, why)
             except PotstillError as error:
                 missing.append(str(error))
-    for teacher in teachers if not missing else ():
+    for teacher in teachers:
         try:
-            teacher.check_weights()
-        except (InputError, MissingExtraError) as error:
+            teacher.check()
+        except PotstillError as error:
             missing.append(str(error))
     return missing
 
@@ -90,17 +99,26 @@ def _mix_here(config: Config) -> tuple[Mix, list[SourceOptions]]:
 def probe(config: Config) -> list[Cost]:
     """Run a few candidates, labels and training steps, and extrapolate by the counts of the config."""
     workers = config.workers or available_cores()
-    structures, generate_seconds = _probe_generate(config, workers)
+    structures, generating = _probe_generate(config, workers)
     total = sum(source.count for source in config.generate.sources)
-    sample, atoms = _sample(config, structures)
-    atom_seconds, labelled = _probe_label(config, sample)
+    sample, atoms, atoms_scatter = _sample(config, structures)
+    atom_seconds, rate_scatter, labelled = _probe_label(config, sample)
+    label_seconds = atom_seconds * atoms / workers
     disk = total * BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM
     memory = _resident_bytes()
     training = _probe_train(config, labelled) * atoms * (1 - config.dataset.test_fraction) * config.train.epochs
     evaluating = 10.0 * atom_seconds * atoms / total * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
     return [
-        Cost("generate", f"{total} structures", generate_seconds, disk, memory * workers),
-        Cost("label", f"{total} structures", atom_seconds * atoms / workers, 2 * disk, memory * workers),
+        replace(generating, what=f"{total} structures", disk_bytes=disk, memory_bytes=memory * workers),
+        Cost(
+            "label",
+            f"{total} structures",
+            label_seconds,
+            2 * disk,
+            memory * workers,
+            gpu_seconds=label_seconds * _gpus(config),
+            scatter=math.hypot(rate_scatter, atoms_scatter),
+        ),
         Cost("audit", f"{max(8, round(total * config.audit.replay_fraction))} labels again", 0.003 * total, 1e6, memory),
         Cost("train", f"{config.train.epochs} epochs", training, 2e7, memory + 4 * disk),
         Cost("evaluate", f"{config.evaluate.nve_ps:g} ps of dynamics each", evaluating, 2e6, memory),
@@ -109,7 +127,7 @@ def probe(config: Config) -> list[Cost]:
 
 
 def print_plan(costs: Sequence[Cost], console: Console) -> None:
-    """The estimate as a table."""
+    """The estimate by stages."""
     table = Table(title="estimate from a measured probe, good to about a factor of two")
     for heading in ("stage", "what", "time", "disk", "memory"):
         table.add_column(heading, justify="left" if heading in ("stage", "what") else "right")
@@ -117,7 +135,7 @@ def print_plan(costs: Sequence[Cost], console: Console) -> None:
         table.add_row(
             cost.stage,
             cost.what,
-            duration(cost.seconds),
+            _with_scatter(cost.seconds, cost.scatter),
             f"{cost.disk_bytes / 1e6:,.1f} MB",
             f"{cost.memory_bytes / 1e9:.1f} GB",
         )
@@ -128,6 +146,49 @@ def print_plan(costs: Sequence[Cost], console: Console) -> None:
     console.print(table)
 
 
+def print_batches(config: Config, costs: Sequence[Cost], console: Console, gpu_price: float | None = None) -> None:
+    """The estimate by batches, each with its structures, time, GPU hours, disk and, where a GPU hour has a price, money."""
+    gpu = any(cost.gpu_seconds for cost in costs)
+    without = "" if gpu else "; no GPU here, so that its hours are not known"
+    table = Table(title=f"batch by batch; ± is the standard error within the probe{without}")
+    for heading in ("batch", "structures", "time", "GPU hours", "disk", "cost"):
+        table.add_column(heading, justify="left" if heading == "batch" else "right")
+
+    def row(name: str, structures: str, part: Sequence[Cost], share: float) -> None:
+        seconds = share * sum(c.seconds for c in part)
+        scatter = share * math.hypot(*(c.seconds * c.scatter for c in part)) / seconds
+        hours = share * sum(c.gpu_seconds for c in part) / 3600
+        error = share * math.hypot(*(c.gpu_seconds * c.scatter for c in part)) / 3600
+        price = f"{hours * gpu_price:,.2f} ± {error * gpu_price:,.2f}" if gpu and gpu_price is not None else ""
+        disk = f"{share * sum(c.disk_bytes for c in part) / 1e6:,.1f} MB"
+        hours_text = f"{hours:,.2f} ± {error:,.2f}" if gpu else ""
+        table.add_row(name, structures, _with_scatter(seconds, scatter), hours_text, disk, price)
+
+    total = sum(source.count for source in config.generate.sources)
+    data = [cost for cost in costs if cost.stage in BATCH_STAGES]
+    for number, batch in enumerate(batch_configs(config) if config.batches else [config], 1):
+        count = sum(source.count for source in batch.generate.sources)
+        row(f"{number:02d}", f"{count:,}", data, count / total)
+    row("then", ", ".join(AFTERWARDS), [cost for cost in costs if cost.stage in AFTERWARDS], 1.0)
+    console.print(table)
+
+
+def _with_scatter(seconds: float, scatter: float) -> str:
+    return f"{duration(seconds)} ± {100 * scatter:.0f} %" if scatter else duration(seconds)
+
+
+def _gpus(config: Config) -> int:
+    """GPUs that label at the same time; 0 where the teacher runs on none here."""
+    from potstill.label.batching import pick_device
+
+    if "cuda" not in str(pick_device(getattr(config.label.teacher, "device", "cpu"))):
+        return 0
+    execute = config.execute
+    if isinstance(execute, Parsl) and execute.accelerators:
+        return len(execute.accelerators) * execute.nodes_per_job * execute.jobs
+    return 1
+
+
 def ask_before_long_run(config: Config) -> None:
     """Show the estimate and ask, where it exceeds an hour and someone sits at the terminal."""
     if not sys.stdin.isatty():
@@ -135,30 +196,59 @@ def ask_before_long_run(config: Config) -> None:
     costs = probe(config)
     if sum(cost.seconds for cost in costs) > LONG_RUN_SECONDS:
         print_plan(costs, Console(stderr=True))
+        if config.batches:
+            print_batches(config, costs, Console(stderr=True))
         typer.confirm("Start this run?", abort=True)
 
 
-def _probe_generate(config: Config, workers: int) -> tuple[list[Structure], float]:
-    """Some accepted structures of every source, and the estimated seconds of all workers for all of them."""
+def _probe_generate(config: Config, workers: int) -> tuple[list[Structure], Cost]:
+    """Some accepted structures of every source, and the estimated time of all workers for all of them.
+
+    The scatter is that of the share that is accepted, and of the seconds of a candidate between groups of them; of a program
+    that makes a whole batch only the former.
+    """
     structures: list[Structure] = []
-    seconds = 0.0
+    seconds = gpu_seconds = variance = 0.0
     for source in config.generate.resolved_sources(config.label.teacher):
         candidates = PROBE_CANDIDATES
         if source.exclusive:  # a program's whole batch; what its start takes is part of every batch
             candidates = source.candidates_per_task
         else:
             source.propose(range(1), config.seed, structures)  # imports
-        started = time.perf_counter()
-        proposals = source.propose(range(candidates), config.seed, structures)
-        accepted = [p for p in proposals if isinstance(p, Structure)]
-        accepted = [s for s in accepted if isinstance(config.generate.door.screen(s), Structure)]
-        spent = time.perf_counter() - started
+        accepted: list[Structure] = []
+        spent: list[float] = []
+        for some in _groups(range(candidates), 1 if source.exclusive else PROBE_GROUPS):
+            started = time.perf_counter()
+            proposals = [p for p in source.propose(some, config.seed, structures) if isinstance(p, Structure)]
+            accepted += [s for s in proposals if isinstance(config.generate.door.screen(s), Structure)]
+            spent.append(time.perf_counter() - started)
         needed = _candidates_needed(source, candidates, len(accepted))
-        seconds += spent * needed / candidates / (1 if source.exclusive else workers)
+        its_seconds = sum(spent) * needed / candidates / (1 if source.exclusive else workers)
+        share = max(len(accepted), 0.5) / candidates
+        variance += its_seconds**2 * (_standard_error(spent) ** 2 + (1 - share) / (share * candidates))
+        seconds += its_seconds
+        gpu_seconds += its_seconds if source.exclusive and _has_gpu(source) else 0.0
         structures += [s.with_(source=source.name, family=s.family or s.formula) for s in accepted]
     if not structures:
         raise PotstillError("the probe got no structure from any source; look at 'elements' and 'max_atoms'")
-    return structures, seconds
+    scatter = math.sqrt(variance) / seconds
+    return structures, Cost("generate", "", seconds, 0.0, 0.0, gpu_seconds=gpu_seconds, scatter=scatter)
+
+
+def _has_gpu(source: SourceOptions) -> bool:
+    from potstill.label.batching import pick_device
+
+    return "cuda" in str(pick_device(getattr(source, "device", "cpu")))
+
+
+def _groups(items: Sequence[Any], count: int) -> list[Sequence[Any]]:
+    size = math.ceil(len(items) / count)
+    return [items[k : k + size] for k in range(0, len(items), size)]
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """Of the mean, as a share of it; 0 where one value says nothing of it."""
+    return float(np.std(values, ddof=1) / np.mean(values) / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def _candidates_needed(source: SourceOptions, candidates: int, accepted: int) -> float:
@@ -167,32 +257,39 @@ def _candidates_needed(source: SourceOptions, candidates: int, accepted: int) ->
     return needed if available is None else min(needed, available)
 
 
-def _sample(config: Config, structures: Sequence[Structure]) -> tuple[list[Structure], float]:
-    """Structures drawn as often as their sources are asked for, and the atoms of the whole run."""
+def _sample(config: Config, structures: Sequence[Structure]) -> tuple[list[Structure], float, float]:
+    """Structures drawn as often as their sources are asked for, the atoms of the whole run, and the scatter of these."""
     counts = {source.name: source.count for source in config.generate.sources}
     probed = Counter(s.source for s in structures)
     weight = np.array([counts[s.source] / probed[s.source] for s in structures])
-    atoms = float(weight @ [len(s) for s in structures]) * sum(counts.values()) / weight.sum()
-    chosen = np.random.default_rng(config.seed).choice(len(structures), PROBE_LABELS, p=weight / weight.sum())
-    return [structures[k] for k in chosen], atoms
+    share = weight / weight.sum()
+    sizes = np.array([len(s) for s in structures], dtype=float)
+    mean = float(share @ sizes)
+    scatter = math.sqrt(float(share @ (sizes - mean) ** 2) * float(share @ share)) / mean
+    atoms = mean * sum(counts.values())
+    chosen = np.random.default_rng(config.seed).choice(len(structures), PROBE_LABELS, p=share)
+    return [structures[k] for k in chosen], atoms, scatter
 
 
-def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, list[Structure]]:
-    """Seconds per atom in one thread, as a worker has it, and the labelled structures."""
+def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, float, list[Structure]]:
+    """Seconds per atom in one thread, as a worker has it, their scatter between groups, and the labelled structures."""
     import torch
 
-    teacher = config.label.teacher.load()
+    teacher = config.label.teacher.open()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         teacher.label(sample[:1])
-        started = time.perf_counter()
-        answers = teacher.label(sample)
-        seconds = time.perf_counter() - started
+        answers: list[Labels | Refused] = []
+        rates: list[float] = []
+        for some in _groups(sample, PROBE_GROUPS):
+            started = time.perf_counter()
+            answers += teacher.label(some)
+            rates.append((time.perf_counter() - started) / sum(map(len, some)))
     finally:
         torch.set_num_threads(threads)
     labelled = [s.with_(labels=a) for s, a in zip(sample, answers, strict=True) if isinstance(a, Labels)]
-    return seconds / sum(map(len, sample)), labelled
+    return float(np.mean(rates)), _standard_error(rates), labelled
 
 
 def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:

@@ -49,6 +49,16 @@ class RunFolder:
         return self.path / "structures" / "structures.h5"
 
     @property
+    def selected(self) -> Path:
+        """Those of them that are to be labelled, where not all are."""
+        return self.path / "structures" / "selected.h5"
+
+    @property
+    def to_label(self) -> Path:
+        """What the teacher is asked for: the selected structures where there are any, else all."""
+        return self.selected if self.selected.exists() else self.structures
+
+    @property
     def labelled_parts(self) -> Path:
         """Sealed parts of the labelling."""
         return self.path / "label"

@@ -222,7 +222,7 @@ def _deployed(run: RunFolder) -> str:
 def _labelling(run: RunFolder, figures: Figures) -> str:
     if not run.structures.exists():
         return ""
-    total = len(open_file(run.structures))
+    total = len(open_file(run.to_label))
     parts = [part.stem.split("-") for part in run.labelled_parts.glob("*.h5")]
     finished = sum(int(stop) - int(start) for start, stop in parts)
     text = f"{finished} of {total} structures"

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from potstill.config import Config, load_config
+from potstill.config import AuditConfig, Config, load_config
 from potstill.run_folder import RunFolder
 
 RECENT_SECONDS = 300.0
@@ -132,8 +132,11 @@ def _generated(figures: Figures, lines: Iterable[dict[str, Any]]) -> None:
         said = {line["source"]: line} if "source" in line else line.get("sources", {})
         for name, content in said.items():
             source = figures.sources.setdefault(name, SourceFigures(name, content.get("wanted", 0)))
+            source.wanted = content.get("wanted", source.wanted)
             source.accepted = content.get("accepted", 0)
             source.refused_at_door = sum(content.get("refused", {}).values())
+        for name in figures.sources.keys() - said.keys() if "sources" in line else ():
+            figures.sources[name].wanted = 0  # no part of the contingency mix
     if _state(figures, "generate") == "done":
         figures.total = sum(s.accepted for s in figures.sources.values()) or figures.total
 
@@ -193,7 +196,7 @@ def _alerts(figures: Figures, config: Config, lines: Sequence[dict[str, Any]], n
         yield f"no process works on '{running[0]}' any more; go on with:  potstill run CONFIG --out RUN --resume"
     if "label" in running:
         yield from _slow(lines, now)
-    yield from _gate(figures, config.audit.min_teacher_success)
+    yield from _gates(figures, config.audit)
     done = figures.labelled + figures.refused
     if running and done:
         each = COPIES * figures.disk_used_bytes / done
@@ -224,13 +227,22 @@ def _slow(lines: Sequence[dict[str, Any]], now: datetime) -> Iterable[str]:
         yield f"rate: {60 * latest:,} structures/hour in the last minute, usually {60 * usual:,.0f}"
 
 
-def _gate(figures: Figures, gate: float) -> Iterable[str]:
-    """Teacher success: lost for good where even perfect answers to the rest would not do, or in danger."""
-    done = figures.labelled + figures.refused
+def _gates(figures: Figures, gates: AuditConfig) -> Iterable[str]:
+    """Gates of the audit that are lost for good, where even perfect answers to the rest would not do, or in danger."""
+    gate, done = gates.min_teacher_success, figures.labelled + figures.refused
     if figures.total and (best := 1 - figures.refused / figures.total) < gate:
         yield f"teacher success: {best:.1%} at best, the audit asks for {gate:.1%}"
     elif done >= SUCCESS_AFTER and (share := figures.labelled / done) < gate:
         yield f"teacher success: {share:.1%} so far, the audit asks for {gate:.1%}"
+    slowest = gates.min_structures_per_hour
+    if figures.rate is not None and done >= SUCCESS_AFTER and 3600 * figures.rate < slowest:
+        yield f"throughput: {3600 * figures.rate:,.0f} structures/hour, the audit asks for {slowest:,.0f}"
+    for source in figures.sources.values() if _state(figures, "generate") == "done" else ():
+        if (
+            source.wanted
+            and (best := (source.accepted - source.refused_by_teacher) / source.wanted) < gates.min_share_of_asked
+        ):
+            yield f"share of {source.name}: {best:.1%} at best, the audit asks for {gates.min_share_of_asked:.1%}"
 
 
 def _state(figures: Figures, stage: str) -> str:

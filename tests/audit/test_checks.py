@@ -137,6 +137,11 @@ class TestHydrogens:
         assert not lacks_hydrogen(whole)
         assert lacks_hydrogen(self.strip(whole))
 
+    def test_a_smiles_of_radicals_is_no_excuse(self, labelled, lj):
+        bare = self.strip(next(s for s in labelled if s.family == "C6H6"))
+        assert lacks_hydrogen(bare.with_(generator_metadata={"smiles": "[C]1[C][C][C][C][C]1"}))
+        assert lacks_hydrogen(bare.with_(generator_metadata={"smiles": "c1ccccc1"}))
+
     def test_no_known_molecule_is_accused_nor_its_snapshots(self, judge):
         from potstill.generate.benchmark import Benchmark
 
@@ -346,7 +351,7 @@ class TestReplay:
             def label(self, structures):
                 return [Refused("teacher_error"), *lj.label(structures)[1:]]
 
-        assert no_go(judge(labelled, teacher=Refusing)) == {"label_replay", "gradients"}
+        assert no_go(judge(labelled, teacher=Refusing)) == {"label_replay", "gradients", "conservative_forces"}
 
     def test_a_teacher_that_gives_nan_now(self, judge, labelled, lj):
         class Nan:
@@ -355,7 +360,24 @@ class TestReplay:
             def label(self, structures):
                 return [Labels(a.energy, a.forces * np.nan, a.stress) for a in lj.label(structures)]
 
-        assert no_go(judge(labelled, teacher=Nan)) == {"label_replay"}
+        assert no_go(judge(labelled, teacher=Nan)) == {"label_replay", "conservative_forces"}
+
+    def test_forces_that_no_potential_can_have(self, judge, labelled, lj):
+        class Twisted:
+            """Forces with a curl of about 0.3 eV/Å: each atom is pushed across by how far it is along."""
+
+            fingerprint = lj.fingerprint
+
+            def label(self, structures):
+                answers = zip(structures, lj.label(structures), strict=True)
+                return [Labels(a.energy, a.forces + 10.0 * np.roll(s.positions, 1, axis=1), a.stress) for s, a in answers]
+
+        clean, found = judge(labelled), judge(labelled, teacher=Twisted)
+        assert clean["conservative_forces"]["verdict"] == "GO"
+        assert clean["conservative_forces"]["measured"] < 2e-3
+        assert found["conservative_forces"]["verdict"] == "WARN"
+        assert found["conservative_forces"]["measured"] > 0.01
+        assert "eV/Å" in found["conservative_forces"]["why"]
 
     def test_small_random_difference_is_accepted(self, judge, labelled):
         noise = np.random.default_rng(0)
@@ -364,7 +386,7 @@ class TestReplay:
 
     def test_without_a_teacher_it_did_not_run(self, judge, labelled):
         found = judge(labelled, teacher=None)
-        assert no_go(found) == {"label_replay", "gradients"}
+        assert no_go(found) == {"label_replay", "gradients", "conservative_forces"}
         assert found["label_replay"]["verdict"] == "NOT_RUN"
         assert found["label_replay"]["measured"] is None
 
@@ -441,7 +463,7 @@ class TestFailClosed:
             raise OSError("weights are gone")
 
         found = judge(labelled, teacher=load)
-        assert no_go(found) == {"label_replay", "gradients", "teacher_fingerprint"}
+        assert no_go(found) == {"label_replay", "gradients", "conservative_forces", "teacher_fingerprint"}
         assert "weights are gone" in found["label_replay"]["why"]
 
     def test_no_structures(self, judge, tmp_path):
@@ -476,7 +498,7 @@ def test_files_of_ones_own(tmp_path: Path, labelled, build):
     findings = {f["check"]: f["verdict"] for f in report["findings"]}
     assert report["verdict"] == "NO_GO"
     unknown = {"label_replay", "gradients", "split_leakage", "near_leakage", "teacher_fingerprint", "throughput"}
-    unknown |= {"shares", "elements_per_source"}
+    unknown |= {"shares", "elements_per_source", "conservative_forces"}
     assert {name for name, verdict in findings.items() if verdict == "NOT_RUN"} == unknown
     assert json.loads((tmp_path / "out" / "audit.json").read_text())["verdict"] == "NO_GO"
     assert (tmp_path / "out" / "audit.html").exists()

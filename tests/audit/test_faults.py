@@ -17,7 +17,7 @@ from potstill.testing.faults import FAULTS, Case, config_asking_for
 from potstill.types import Labels, Structure
 
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=0.05)
-NEEDS_TEACHER = {"label_replay", "gradients", "teacher_fingerprint"}
+NEEDS_TEACHER = {"label_replay", "gradients", "conservative_forces", "teacher_fingerprint"}
 COUNT = 160
 
 

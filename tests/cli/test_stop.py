@@ -29,7 +29,7 @@ def start(config: Path, run: Path) -> subprocess.Popen:
     return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def until(condition, seconds: float = 90.0) -> None:
+def until(condition, seconds: float = 240.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -248,3 +248,19 @@ def test_a_record_that_cannot_be_read(home):
     (folder / "environment.json").write_text("{")
     with pytest.raises(InputError, match="potstill setup tiny"):
         installed("tiny")
+
+
+def test_packages_may_be_all_there_is(made):
+    recipe = Environment("tiny", (MINOR,), "mace.txt", ("tinything",))
+    lines: list[str] = []
+    place = setup(recipe, Options(), say=lines.append, prove=lambda: ["one", "two"])
+    assert [line for line in lines if not line.endswith("...")] == [
+        f"1/3 interpreter: Python {sys.version.split()[0]}, there already",
+        f"2/3 packages: there already, from {place.folder / 'requirements.txt'}",
+        lines[-1],
+    ]
+    assert lines[-1].startswith("3/3 proof: one, two in ")
+    assert installed("tiny").proved
+    for options in (Options(weights=made.folder), Options(checkpoints=("base",)), Options(repository=made.folder)):
+        with pytest.raises(InputError, match="tiny takes no --"):
+            setup(recipe, options, say=lines.append)

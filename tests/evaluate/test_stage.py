@@ -12,6 +12,7 @@ from potstill.errors import InputError
 from potstill.evaluate.speed import compare_speed
 from potstill.evaluate.stage import evaluate, judge, pick
 from potstill.label import load_teacher
+from potstill.report.evaluate import force_tile
 from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, slab, water
 from potstill.types import Labels, Structure, Verdict
 
@@ -153,6 +154,27 @@ def test_the_report_is_whole(dataset):
     assert [row["kind"] for row in report["nve"]] == ["crystal", "molecule"]
     assert max(row["atoms"] for row in report["speed"]) >= 200
     assert json.loads(json.dumps(report, allow_nan=False))["forces"] == report["forces"]
+    assert report["force_floor"]["total"] < 1e-4 * report["force_floor"]["forces"]
+
+
+def test_the_floor_of_a_teacher_whose_forces_are_no_slope(dataset):
+    honest = load_teacher("lennard-jones", sigma_angstrom=1.2)
+
+    class Twisted:
+        fingerprint, elements, properties = honest.fingerprint, honest.elements, honest.properties
+
+        def label(self, structures):
+            answers = zip(structures, honest.label(structures), strict=True)
+            return [Labels(a.energy, a.forces + 10.0 * np.roll(s.positions, 1, axis=1), a.stress) for s, a in answers]
+
+    student, config = random_student(ELEMENTS), EvaluateConfig(nve_ps=0.0, speed_repeats=1)
+    report = evaluate(student, dataset, config, teacher=Twisted, seed=1).report
+    # the antisymmetric part of each atom's 3 x 3 block of the derivative has the norm 5 sqrt(6)
+    assert report["force_floor"]["curl"] == pytest.approx(0.05 * 5.0 * 2**0.5, rel=0.2)
+    assert report["force_floor"]["unit"] == "eV/Å"
+    report["forces"]["rmse"] = 1.0
+    assert "the floor of any conservative student" in force_tile(report, None)["detail"]
+    assert "floor" not in force_tile({**report, "force_floor": None}, None)["detail"]
 
 
 def test_labels_stand_in_the_order_of_the_structures(dataset):

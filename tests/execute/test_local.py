@@ -81,6 +81,13 @@ def raises_awkwardly(x):
 def whereabouts(x):
     return os.getpid(), os.environ["POTSTILL_WORKER"]
 
+def outlasts(task):
+    folder, x = task
+    if x:
+        time.sleep(30)
+        (Path(folder) / "finished").touch()
+    return os.getpid()
+
 def sleeps(folder):
     (Path(folder) / f"{os.getpid()}").touch()
     time.sleep(120)
@@ -202,6 +209,19 @@ def test_a_worker_that_breaks_its_promise_is_lost_with_its_task_alone(work):
 def test_an_exception_that_cannot_travel_comes_as_its_text(work):
     with pytest.raises(PotstillError, match="Awkward: one and two"):
         results_of(work.raises_awkwardly, range(2), 2)
+
+
+def test_a_stop_does_not_wait_for_the_tasks_in_hand(work, tmp_path):
+    before = set(psutil.Process().children(recursive=True))
+
+    def stop(_task, _result):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(work.outlasts, [(str(tmp_path), 1), (str(tmp_path), 0)], workers=2, on_done=stop)
+    assert not (tmp_path / "finished").exists()
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert not [p for p in left if "resource_tracker" not in " ".join(p.cmdline())]
 
 
 def test_outside_a_worker_a_promise_is_nothing():

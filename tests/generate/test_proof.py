@@ -80,8 +80,8 @@ def test_setup_from_the_command_line(potstill, mattergen_checkout, tmp_path, hom
     arguments += ["--repository", mattergen_checkout.path, "--weights", tmp_path / "mattergen_base"]
     code, out, _ = potstill(*arguments, "--no-proof")
     assert code == 0
-    assert "never asked for a structure" in out
-    with pytest.raises(PotstillError, match="never asked"):
+    assert "never tried" in out
+    with pytest.raises(PotstillError, match="never tried"):
         doctor._environment("mattergen")
 
     code, out, err = potstill(*arguments)
@@ -106,4 +106,4 @@ def test_setup_from_the_command_line(potstill, mattergen_checkout, tmp_path, hom
 def test_setup_of_a_name_that_is_none(potstill):
     code, _, err = potstill("setup", "matergen")
     assert code == 2
-    assert "did you mean 'mattergen'?" in err
+    assert "did you mean 'mattergen'" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,15 @@ def structures(tmp_path, labelled) -> Path:
     write_part(tmp_path / "p.h5", [s.with_(labels=None) for s in labelled], refused)
     merge([tmp_path / "p.h5"], tmp_path / "structures.h5", attributes={})
     return tmp_path / "structures.h5"
+
+
+@pytest.fixture(scope="session")
+def interpreter(tmp_path_factory) -> str:
+    """A script that is an interpreter which also finds the faulty teachers, for a teacher in a process of its own."""
+    path = tmp_path_factory.mktemp("environment") / "python"
+    path.write_text(f'#!/bin/sh\nPYTHONPATH="{Path(__file__).parent}" exec "{sys.executable}" "$@"\n')
+    path.chmod(0o755)
+    return str(path)
 
 
 @pytest.fixture

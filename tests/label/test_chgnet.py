@@ -83,3 +83,15 @@ def test_weights_by_name_and_by_path(teacher, tmp_path, capsys):
     copy.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(InputError, match=r"(?s)cannot be read.*100,000 bytes.*cut short"):
         load_teacher("chgnet", weights=str(copy))
+
+
+def test_embeddings_do_not_change_when_a_structure_is_turned(teacher):
+    structure = rattled(triclinic())
+    turn = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]
+    turn *= np.linalg.det(turn)
+    turned = structure.with_(positions=structure.positions @ turn, cell=structure.cell @ turn)
+    here, there = (a.extra["node_embeddings"] for a in teacher.label([structure, turned]))
+    assert here.shape == (len(structure), 64)
+    assert here.dtype == np.float32
+    np.testing.assert_allclose(here, there, atol=2e-4 * np.abs(here).max())
+    assert np.ptp(here, axis=0).max() > 0.01 * np.abs(here).max()

@@ -80,14 +80,15 @@ def test_what_the_committee_refuses_is_refused():
     assert "Fe" in found.detail
 
 
-def test_local_energies_that_the_teacher_does_not_give_are_a_refusal():
+@pytest.mark.parametrize("name", ["local_energies", "node_embeddings"])
+def test_what_the_teacher_does_not_give_is_a_refusal(name):
     teacher = LJ.load()
-    (found,) = add_extras(["local_energies"], teacher, [], [water()], teacher.label([water()]))
-    assert found.reason == "no_local_energies"
+    (found,) = add_extras([name], teacher, [], [water()], teacher.label([water()]))
+    assert found.reason == f"no_{name}"
 
 
 def test_nothing_is_kept_that_was_not_asked_for():
-    labels = Labels(0.0, np.zeros((3, 3)), None, {"local_energies": np.zeros(3)})
+    labels = Labels(0.0, np.zeros((3, 3)), None, {"local_energies": np.zeros(3), "node_embeddings": np.zeros((3, 8))})
     (kept,) = add_extras(["local_energies"], LJ.load(), [], [water()], [labels])
     (left,) = add_extras([], LJ.load(), [], [water()], [labels])
     assert (list(kept.extra), list(left.extra)) == (["local_energies"], [])
@@ -135,6 +136,23 @@ class TestFile:
         assert list(open_dataset(tmp_path / "d.h5")[0].labels.extra) == ["local_energies"]
         with pytest.raises(ValueError, match="has no local_energies for each of its"):
             write_part(tmp_path / "e.h5", [more, labelled[1]], labelled=True)
+
+    def test_embeddings_are_rows_of_numbers_for_each_atom(self, tmp_path, labelled):
+        rng = np.random.default_rng(5)
+        rows = [rng.normal(size=(len(s), 16)).astype(np.float32) for s in labelled]
+        more = [
+            s.with_(labels=Labels(s.labels.energy, s.labels.forces, s.labels.stress, {"node_embeddings": found}))
+            for s, found in zip(labelled, rows, strict=True)
+        ]
+        write_part(tmp_path / "a.h5", more, labelled=True)
+        merge([tmp_path / "a.h5"], tmp_path / "b.h5", attributes={})
+        with h5py.File(tmp_path / "b.h5", "r") as file:
+            column = file["extra/node_embeddings"]
+            assert (column.dtype, column.attrs["unit"]) == (np.float32, "1")
+            assert np.array_equal(column[:], np.concatenate(rows))
+        stored = open_dataset(tmp_path / "b.h5")
+        assert stored.verify() == []
+        assert np.array_equal(stored[7].labels.extra["node_embeddings"], rows[7])
 
     def test_a_subset_keeps_them(self, dataset, tmp_path):
         write_subset(dataset, choose(dataset, Choice(first=3)), tmp_path / "s.h5")

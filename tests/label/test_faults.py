@@ -30,6 +30,12 @@ EVERY_ELEMENT = tuple(range(1, 119))
 HARD = ("killed", "segmentation fault", "exit", "deaf hang")
 
 
+@pytest.fixture(params=["this environment", "its own environment"])
+def environment(request, interpreter) -> str:
+    """Where the faulty teacher runs: in the worker itself, or in a process that the worker keeps."""
+    return "" if request.param == "this environment" else interpreter
+
+
 def config(teacher, **changes) -> LabelConfig:
     return LabelConfig().model_copy(update={"teacher": teacher, "structures_per_task": 12, **changes})
 
@@ -57,11 +63,13 @@ def adds_up(dataset: Dataset, counts: list[LabelCount], structures: Path) -> Non
     assert dataset.verify() == []
 
 
-def test_each_fault_refuses_its_structure_and_no_other(faulty, structures, labelled, tmp_path):
+def test_each_fault_refuses_its_structure_and_no_other(faulty, structures, labelled, tmp_path, environment):
     without_n = [s.id for s in labelled if 7 not in s.atomic_numbers]
     faults = dict(zip(without_n, SOFT, strict=False))
     assert len(faults) == len(SOFT)
-    dataset, counts = run(config(faulty.Faulty(faults=faults)), structures, tmp_path / "label", workers=2)
+    dataset, counts = run(
+        config(faulty.Faulty(faults=faults, environment=environment)), structures, tmp_path / "label", workers=2
+    )
     adds_up(dataset, counts, structures)
     found = reasons(dataset)
     for name, fault in faults.items():
@@ -74,9 +82,9 @@ def test_each_fault_refuses_its_structure_and_no_other(faulty, structures, label
     assert {r.reason: r.detail for r in dataset.refused}["unsupported_element"] == "the teacher does not know N"
 
 
-def test_structures_that_end_or_hang_the_process(faulty, structures, labelled, tmp_path):
+def test_structures_that_end_or_hang_the_process(faulty, structures, labelled, tmp_path, environment):
     chosen = {labelled[3].id: "killed", labelled[20].id: "deaf hang"}
-    teacher = faulty.Faulty(faults=chosen, knows=EVERY_ELEMENT, atoms_per_batch=1)
+    teacher = faulty.Faulty(faults=chosen, knows=EVERY_ELEMENT, atoms_per_batch=1, environment=environment)
     settings = config(teacher, timeout_seconds_per_structure=2.0, structures_per_task=6)
     dataset, counts = run(settings, structures, tmp_path / "label", workers=2)
     adds_up(dataset, counts, structures)
@@ -86,7 +94,8 @@ def test_structures_that_end_or_hang_the_process(faulty, structures, labelled, t
     assert "2 s" in details[labelled[20].id]
     # what was divided stays divided when the run goes on
     parts = sorted(p.name for p in (tmp_path / "label").glob("*.h5"))
-    assert len(parts) == 4 + 2 * 6
+    divided = 1 if environment else 2  # a process beside the worker takes no worker with it when it ends
+    assert len(parts) == 6 - divided + 6 * divided
     for name in (parts[0], parts[4], parts[-1]):
         (tmp_path / "label" / name).unlink()
     again, counts = run(settings, structures, tmp_path / "label")
@@ -96,9 +105,9 @@ def test_structures_that_end_or_hang_the_process(faulty, structures, labelled, t
 
 
 @pytest.mark.slow
-def test_every_end_of_a_process(faulty, structures, labelled, tmp_path):
+def test_every_end_of_a_process(faulty, structures, labelled, tmp_path, environment):
     chosen = {labelled[k].id: fault for k, fault in zip((3, 4, 15, 20), HARD, strict=True)}
-    teacher = faulty.Faulty(faults=chosen, knows=EVERY_ELEMENT, atoms_per_batch=1)
+    teacher = faulty.Faulty(faults=chosen, knows=EVERY_ELEMENT, atoms_per_batch=1, environment=environment)
     settings = config(teacher, timeout_seconds_per_structure=2.0)
     dataset, counts = run(settings, structures, tmp_path / "label", workers=2)
     adds_up(dataset, counts, structures)
@@ -108,9 +117,9 @@ def test_every_end_of_a_process(faulty, structures, labelled, tmp_path):
     assert "exit code 3" in details[labelled[15].id]
 
 
-def test_a_worker_that_is_killed_from_outside_changes_no_byte(faulty, structures, labelled, tmp_path):
+def test_a_process_that_is_killed_from_outside_changes_no_byte(faulty, structures, labelled, tmp_path, environment):
     quiet, _ = run(config(faulty.Faulty(faults={}, knows=EVERY_ELEMENT)), structures, tmp_path / "quiet")
-    teacher = faulty.Faulty(faults={labelled[17].id: "killed once"}, knows=EVERY_ELEMENT)
+    teacher = faulty.Faulty(faults={labelled[17].id: "killed once"}, knows=EVERY_ELEMENT, environment=environment)
     killed, counts = run(config(teacher), structures, tmp_path / "label", workers=2)
     assert (tmp_path / "killed").exists()
     adds_up(killed, counts, structures)
@@ -135,9 +144,9 @@ def test_a_teacher_that_cannot_be_loaded_stops_the_run(faulty, structures, tmp_p
     assert list((tmp_path / "label").glob("*")) == []
 
 
-def test_a_teacher_that_becomes_another_one(faulty, structures, tmp_path):
+def test_a_teacher_that_becomes_another_one(faulty, structures, tmp_path, environment):
     with pytest.raises(PotstillError, match="became another one while it labelled"):
-        run(config(faulty.Restless()), structures, tmp_path / "label")
+        run(config(faulty.Restless(environment=environment)), structures, tmp_path / "label")
 
 
 def test_a_teacher_that_is_exchanged_between_two_starts(structures, tmp_path):

@@ -125,3 +125,16 @@ def test_weights_that_are_not_those(options, tmp_path, checkpoint):
         load_teacher("mace", weights=str(tmp_path / "dict.model"), allow_pickle=True)
     with pytest.raises(InputError, match="the model has several heads"):
         load_teacher("mace", **options, head="omol")
+
+
+def test_embeddings_do_not_change_when_a_structure_is_turned(options):
+    teacher = load_teacher("mace", **options)
+    structure = rattled(triclinic())
+    turn = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]
+    turn *= np.linalg.det(turn)
+    turned = structure.with_(positions=structure.positions @ turn, cell=structure.cell @ turn)
+    here, there = (a.extra["node_embeddings"] for a in teacher.label([structure, turned]))
+    assert here.shape == (len(structure), 16)
+    assert here.dtype == np.float32
+    np.testing.assert_allclose(here, there, atol=2e-4 * np.abs(here).max())
+    assert np.ptp(here, axis=0).max() > 0.01 * np.abs(here).max()

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from potstill.generate.mix import Mix
+from potstill.generate.mix import Mix, as_json
 from potstill.report.markdown import write_audit_markdown
 from potstill.types import Refused
 
@@ -29,7 +29,8 @@ def dataset(kit, build):
     ]
     from potstill.dataset import open_dataset
 
-    return open_dataset(build(structures, refused=refused, config=CONFIG, label_seconds=2.0))
+    mix = Mix({"mattergen": 0, "molecules": 36, "salts": 24}, {"mattergen": "no environment\n  make it"})
+    return open_dataset(build(structures, refused=refused, config=CONFIG, label_seconds=2.0, mix=as_json(mix)))
 
 
 def rows_of(text, heading):
@@ -46,9 +47,8 @@ def test_a_run_with_sources_that_stood_in(kit, dataset, tmp_path):
         "min_size_cv": {"default": 0.5, "now": 0.1},
         "max_force_per_source": {"default": {}, "now": {"a": 9}},
     }
-    mix = Mix({"mattergen": 0, "molecules": 36, "salts": 24}, {"mattergen": "no environment\n  make it"})
     path = tmp_path / "audit.md"
-    write_audit_markdown(report, dataset, path, record=RECORD, mix=mix)
+    write_audit_markdown(report, dataset, path, record=RECORD)
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# Audit of dataset.h5\n\n**NO-GO.**")
     sources = rows_of(text, "Sources")

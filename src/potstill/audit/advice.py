@@ -280,6 +280,7 @@ _BY_HAND = {
     "energy_work_slope": "energies or forces are in another unit or of another sign than eV and eV/Å",
     "label_replay": "labels were not made by this teacher as it is now: label again, or name the teacher that made them",
     "gradients": "forces or stresses are not the slope of the energy: a sign or unit in the teacher's adapter, most likely",
+    "conservative_forces": "no student with an energy can learn that part: take a conservative teacher where it is too much",
     "teacher_fingerprint": "label everything with one teacher",
     "split_leakage": "split by family again: potstill dataset merge does",
     "throughput": "label in larger batches, with more workers or a faster device",
@@ -290,6 +291,7 @@ _BY_HAND = {
 _MISSING = {
     "label_replay": "name the teacher that made the labels:  potstill audit FILE --teacher NAME",
     "gradients": "name the teacher that made the labels:  potstill audit FILE --teacher NAME",
+    "conservative_forces": "name the teacher that made the labels:  potstill audit FILE --teacher NAME",
     "teacher_fingerprint": "label with potstill, which records the teacher, its version, weights and precision",
     "split_leakage": "split by family:  potstill dataset merge  writes a split",
     "near_leakage": "split by family:  potstill dataset merge  writes a split",

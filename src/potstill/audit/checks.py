@@ -36,7 +36,7 @@ from potstill.audit.labels import (
     stress_symmetry,
 )
 from potstill.audit.process import refusals, shares, stand_ins, teacher_success, throughput, wilson_interval
-from potstill.audit.replay import gradients, label_replay, teacher_fingerprint
+from potstill.audit.replay import conservative_forces, gradients, label_replay, teacher_fingerprint
 from potstill.audit.splits import near_leakage, split_leakage
 
 __all__ = ["CHECKS", "FAMILIES", "Check", "Evidence", "at_least", "at_most", "not_run", "wilson_interval"]
@@ -49,7 +49,8 @@ FAMILIES: dict[str, tuple[Check, ...]] = {
     "chemistry": (hydrogens, valences, fragments, composition, charge_balance, element_support, elements_per_source),
     "labels": (
         *(finite, force_limits, stress_limits, stress_symmetry, missing_stress, energy_outliers, net_force, net_torque),
-        *(precision, repeated_labels, energy_work, energy_work_slope, label_replay, gradients, teacher_fingerprint),
+        *(precision, repeated_labels, energy_work, energy_work_slope, label_replay, gradients, conservative_forces),
+        teacher_fingerprint,
     ),
     "splits": (split_leakage, near_leakage),
     "integrity": (integrity, schema),

@@ -56,12 +56,14 @@ def refusals(evidence: Evidence) -> Finding:
 def shares(evidence: Evidence) -> Finding:
     """Smallest share, over the sources of the config, of structures there are to those asked for."""
     mix = mix_of(evidence.dataset)
-    asked = dict(mix.counts) if mix else _asked_by_config(evidence.dataset)
+    asked = dict(mix.counts) if mix else asked_by_config(evidence.dataset)
     if not asked:
         return not_run("shares", "fraction", "the file does not say how many structures its sources were asked for")
-    made = Counter(evidence.stats.sources)
+    left = json.loads(evidence.dataset.attributes.get("not_selected") or "{}")
+    made = Counter(evidence.stats.sources) + Counter(left)
     got = {name: made[name] / count for name, count in asked.items() if count}
-    why = "labelled of asked: " + ", ".join(f"{name} {made[name]} of {asked[name]}" for name in got)
+    what = "labelled, or not selected for it," if left else "labelled"
+    why = f"{what} of asked: " + ", ".join(f"{name} {made[name]} of {asked[name]}" for name in got)
     why += "; asked of the mix that was taken, see stand_ins" if mix and mix.failed else ""
     return at_least("shares", min(got.values()), evidence.gates.min_share_of_asked, "fraction", why)
 
@@ -82,7 +84,8 @@ def mix_of(dataset: Dataset) -> Mix | None:
         return None
 
 
-def _asked_by_config(dataset: Dataset) -> dict[str, int]:
+def asked_by_config(dataset: Dataset) -> dict[str, int]:
+    """Structures that the config in a file asks of each source."""
     return {
         source.get("label") or source["source"]: int(source["count"])
         for source in generate_section(dataset.attributes).get("sources", [])

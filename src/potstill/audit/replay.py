@@ -12,13 +12,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from potstill.audit.evidence import Evidence, at_most, not_run
+from potstill.audit.evidence import Evidence, at_most, not_run, warned
 from potstill.audit.labels import FEWEST_FOR_SCORES, work_scores
 from potstill.audit.outliers import energy_residuals, robust_scores
+from potstill.label.floor import force_floor
 from potstill.types import Array, Finding, Labels, Structure, Teacher
 
 MIN_REPLAYED = 8
 MIN_DIFFERENTIATED = 6
+FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 6, 4  # nine questions to the teacher for each
 STEP_ANGSTROM = 0.005
 STEP_STRAIN = 1e-3
 SLOPE_FLOOR = 1.0  # eV/Å or eV: smaller slopes are not told apart from rounding in float32
@@ -62,6 +64,23 @@ def gradients(evidence: Evidence) -> Finding:
     measured = errors[0][0] if errors else math.nan
     limit = evidence.gates.max_gradient_error
     return at_most("gradients", measured, limit, "of the slope", why, list(dict.fromkeys(name for _, name in errors)))
+
+
+def conservative_forces(evidence: Evidence) -> Finding:
+    """What no potential can have of the teacher's forces, and so no student: a warning, since only the user can judge it."""
+    unit = "of the forces"
+    if evidence.teacher is None:
+        return not_run("conservative_forces", unit, "no teacher was given; name the one that made the labels")
+    if not evidence.stats.labelled:
+        return not_run("conservative_forces", unit, "the structures have no labels")
+    drawn = chosen_at_random(evidence)
+    structures = [evidence.dataset[int(k)].with_(labels=None) for k in drawn[:: max(1, len(drawn) // FLOOR_STRUCTURES)]]
+    floor = force_floor(evidence.teacher(), structures[:FLOOR_STRUCTURES], directions=FLOOR_DIRECTIONS, seed=evidence.seed)
+    ratio = floor.total / floor.forces if floor.forces else 0.0
+    why = (
+        f"{floor.total:.2g} eV/Å of the teacher's forces are the slope of no energy, the floor of a student's error: {floor}"
+    )
+    return warned(at_most("conservative_forces", ratio, evidence.gates.max_force_floor_ratio, unit, why))
 
 
 def teacher_fingerprint(evidence: Evidence) -> Finding:

@@ -53,6 +53,7 @@ TEXT_COLUMNS = (
 EXTRA = "extra"  # group of what else is known of each atom; a reader that does not know one ignores it
 EXTRA_UNITS = {
     "local_energies": "eV",
+    "node_embeddings": "1",
     "hessian_directions": "1",
     "hessian_products": "eV/Å^2",
     "force_disagreement": "eV/Å",

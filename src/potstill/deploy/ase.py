@@ -10,7 +10,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 
 from potstill.deploy.student import DeployedStudent
 from potstill.neighbors import VerletList
-from potstill.types import Structure
+from potstill.types import Array, Structure
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 100  # calls between looks for what lies outside the training data
@@ -23,6 +23,7 @@ class StudentCalculator(Calculator):
     ``stress`` (Voigt order xx, yy, zz, yz, xz, xy in eV/Å^3, + is tension) is there for structures that are periodic in
     three directions. Atoms that move a little between calls share the search for neighbours.
 
+    ``results["uncertainty"]`` (n,) is the expected length of each force's error in eV/Å, where the student has learnt it.
     Structures far outside the training data are warned of in the log ``potstill``, each pair of elements once: looked at in
     the first call and every hundredth.
 
@@ -41,6 +42,13 @@ class StudentCalculator(Calculator):
         self._calls = 0
         self._warned: set[str] = set()
 
+    @property
+    def uncertain(self) -> Array:
+        """(n,) bool of the last calculation: atoms whose expected error is beyond the student's threshold, if any."""
+        if self.student.uncertainty is None:
+            return np.zeros(len(self.results["forces"]), dtype=bool)
+        return np.asarray(self.results["uncertainty"] > float(self.student.uncertainty.threshold))
+
     def check_state(self, atoms: Any, tol: float = 0.0) -> list[str]:
         """What changed since the last calculation, of all that a student depends on; to the last bit, whatever ``tol``."""
         if self.atoms is None:
@@ -52,13 +60,14 @@ class StudentCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         structure = Structure.from_ase(atoms)
         neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
-        (labels,) = self.student.label([structure], neighbors=[neighbors])
+        known = self.student.uncertainty is not None
+        (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=known)
         if self._calls % LOOK_EVERY == 0 or "numbers" in system_changes:
             self._warn(self.student.foreign(structure, neighbors))
         self._calls += 1
         if labels.stress is None and "stress" in properties:
             raise PropertyNotImplementedError("stress needs a structure that is periodic in three directions")
-        self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces}
+        self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces, **labels.extra}
         if labels.stress is not None:
             s = labels.stress
             self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])

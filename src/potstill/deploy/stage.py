@@ -17,6 +17,7 @@ import numpy as np
 
 from potstill.deploy.student import load_student
 from potstill.errors import PotstillError
+from potstill.student.uncertainty import FILE as UNCERTAINTY
 from potstill.types import Structure
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,9 @@ def deploy(student: Path, folder: Path, formats: Sequence[str], example: Structu
 def _export(student: Path, folder: Path, name: str, example: Structure) -> Path:
     target = folder / "student"
     target.mkdir(parents=True, exist_ok=True)
-    for file in ("weights.safetensors", "config.json"):
-        shutil.copyfile(student / file, target / file)
+    for file in ("weights.safetensors", "config.json", UNCERTAINTY):
+        if (student / file).is_file():
+            shutil.copyfile(student / file, target / file)
     ase.io.write(folder / "example.xyz", example.to_ase(), format="extxyz")
     _WRITERS[name](folder, example)
     _compare(student, target, example)

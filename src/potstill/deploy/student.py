@@ -16,9 +16,10 @@ from potstill.student.batch import make_batch
 from potstill.student.config import Backend
 from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, read_student
-from potstill.student.fused import FusedKernel, kernel_of
+from potstill.student.fused import FusedKernel, kernel_of, with_last_features
 from potstill.student.model import Kernel, Student
-from potstill.types import Labels, Structure
+from potstill.student.uncertainty import Uncertainty, read_uncertainty
+from potstill.types import Batch, Labels, Structure
 
 if TYPE_CHECKING:
     from potstill.deploy.ase import StudentCalculator
@@ -40,6 +41,8 @@ class DeployedStudent:
     backend
         ``"fused"``: the C++ kernel, for float32 on a CPU, compiled at its first use on a machine (some ten seconds).
         ``"torch"``: plain PyTorch. ``"auto"``: the first if it can be had, else the second.
+    uncertainty
+        What it expects of its own errors; None where that was not learnt.
 
     Raises
     ------
@@ -54,6 +57,7 @@ class DeployedStudent:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         backend: Backend = "auto",
+        uncertainty: Uncertainty | None = None,
     ) -> None:
         references = student.reference_energies
         self.model = student.to(device=device, dtype=dtype)
@@ -63,6 +67,7 @@ class DeployedStudent:
         self.device = device
         self.dtype = dtype
         self._kernel = kernel_of(self.model, backend, FusedKernel)
+        self.uncertainty = None if uncertainty is None else uncertainty.to(device, dtype)
 
     @property
     def backend(self) -> Backend:
@@ -88,7 +93,13 @@ class DeployedStudent:
         """Number of trained parameters."""
         return count_parameters(self.model)
 
-    def label(self, structures: Sequence[Structure], *, neighbors: Sequence[Neighbors] | None = None) -> list[Labels]:
+    def label(
+        self,
+        structures: Sequence[Structure],
+        *,
+        neighbors: Sequence[Neighbors] | None = None,
+        uncertainty: bool = False,
+    ) -> list[Labels]:
         """Energy, forces and stress of structures, computed as one batch.
 
         Parameters
@@ -97,16 +108,29 @@ class DeployedStudent:
             At least one.
         neighbors
             Neighbour lists made earlier with the student's cutoff, one per structure; made here where None.
+        uncertainty
+            Give the expected error of each force in eV/Å as well, as ``extra["uncertainty"]``.
 
         Raises
         ------
         InputError
-            If a structure holds an element that the student was not trained on.
+            If a structure holds an element that the student was not trained on, or the student knows no uncertainty.
         """
+        if uncertainty and self.uncertainty is None:
+            raise InputError("this student knows no uncertainty: it was trained with train.uncertainty false, or before it")
         for structure in structures:
             self.refuse_unknown(structure)
         batch = make_batch(structures, self.cutoff_angstrom, neighbors=neighbors, dtype=self.dtype).to(self.device)
-        predicted = self.model.predict(batch, kernel=self._kernel)
+        expected: list[torch.Tensor] = []
+
+        def watched(vectors: torch.Tensor, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            local, gradient, features = with_last_features(self.model, self._kernel, vectors, inputs)
+            if self.uncertainty is not None:
+                expected.append(self.uncertainty.expected_errors(features))
+            return local, gradient
+
+        predicted = self.model.predict(batch, kernel=watched if uncertainty else self._kernel)
+        errors = expected[0].double().cpu().numpy() if expected else None
         energy = predicted.energy.tolist()
         forces = predicted.forces.double().cpu().numpy()
         stress = predicted.stress.double().cpu().numpy()
@@ -116,6 +140,7 @@ class DeployedStudent:
                 energy=energy[k],
                 forces=forces[ptr[k] : ptr[k + 1]],
                 stress=stress[k] if s.pbc.all() else None,
+                extra={} if errors is None else {"uncertainty": errors[ptr[k] : ptr[k + 1]]},
             )
             for k, s in enumerate(structures)
         ]
@@ -141,7 +166,7 @@ class DeployedStudent:
         return self.domain.foreign(structure, near)
 
     def calculator(self) -> StudentCalculator:
-        """ASE calculator: energy, forces, and stress where periodic."""
+        """ASE calculator: energy, forces, stress where periodic, and the expected errors where they were learnt."""
         from potstill.deploy.ase import StudentCalculator
 
         return StudentCalculator(self)
@@ -178,4 +203,5 @@ def load_student(
     if not (folder / "config.json").exists() and (folder / "student" / "config.json").exists():
         folder = folder / "student"
     student, config = read_student(folder)
-    return DeployedStudent(student, config, device, getattr(torch, dtype), backend)
+    uncertainty = read_uncertainty(folder, student.architecture.hidden)
+    return DeployedStudent(student, config, device, getattr(torch, dtype), backend, uncertainty)

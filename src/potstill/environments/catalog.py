@@ -25,11 +25,11 @@ class Environment:
     packages
         Distributions whose versions ``potstill doctor`` asks for; all must be there.
     repository, commit
-        Where its source code is, and which state of it is known to work.
+        Where its source code is, and which state of it is known to work; empty where its packages are all there is.
     needed_files
         What a checkout must hold: one of each group.
     accept_weights
-        Files of the user's at a path, as ``{place in weights/: file}``.
+        Files of the user's at a path, as ``{place in weights/: file}``; None where the config names the weights.
     weights_from
         What to download from where, in words.
     fetch_weights
@@ -43,11 +43,11 @@ class Environment:
     pythons: tuple[str, ...]
     requirements: str
     packages: tuple[str, ...]
-    repository: str
-    commit: str
-    needed_files: tuple[tuple[str, ...], ...]
-    accept_weights: Callable[[Path], Mapping[str, Path]]
-    weights_from: str
+    repository: str = ""
+    commit: str = ""
+    needed_files: tuple[tuple[str, ...], ...] = ()
+    accept_weights: Callable[[Path], Mapping[str, Path]] | None = None
+    weights_from: str = ""
     fetch_weights: str | None = None
     default_weights: tuple[str, ...] = ()
 
@@ -94,6 +94,12 @@ _ALL = (
         accept_weights=moldiff_models,
         weights_from="MolDiff.pt and bond_predictor.pt (or MolDiff_simple.pt alone) "
         "from https://drive.google.com/drive/folders/1zTrjVehEGTP7sN3DB5jaaUuMJ6Ah0-ps",
+    ),
+    Environment(
+        name="mace",
+        pythons=("3.11", "3.12", "3.13"),
+        requirements="mace.txt",
+        packages=("torch", "mace-torch", "e3nn", "ase", "pydantic"),
     ),
 )
 

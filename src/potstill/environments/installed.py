@@ -47,7 +47,7 @@ class Installed:
 
     @property
     def proved(self) -> bool:
-        """Whether it has made structures."""
+        """Whether it has made or labelled structures."""
         return bool(self.record.get("proof", {}).get("structures"))
 
     def update(self, **changes: Any) -> Installed:

@@ -86,14 +86,20 @@ def setup(
     PotstillError
         If a command failed; its last line and the log are named.
     """
+    given = {"--weights": options.weights or options.checkpoints, "--repository": options.repository}
+    for option, known in (("--weights", environment.accept_weights), ("--repository", environment.repository)):
+        if given[option] and not known:
+            raise InputError(f"{environment.name} takes no {option}; the config names what the teacher needs")
     place = installed(environment.name)
     place.folder.mkdir(parents=True, exist_ok=True)
     steps: list[tuple[str, Callable[[Installed], tuple[Installed, str]]]] = [
         ("interpreter", lambda at: _interpreter(environment, options, at)),
         ("packages", lambda at: _packages(environment, options, at)),
-        ("source code", lambda at: _repository(environment, options, at)),
-        ("weights", lambda at: _weights(environment, options, at)),
     ]
+    if environment.repository:
+        steps.append(("source code", lambda at: _repository(environment, options, at)))
+    if environment.accept_weights is not None:
+        steps.append(("weights", lambda at: _weights(environment, options, at)))
     if prove is not None:
         steps.append(("proof", lambda at: _proof(prove, at)))
     with _alone(place):
@@ -214,7 +220,7 @@ def _weights(environment: Environment, options: Options, place: Installed) -> tu
     if options.weights is not None:
         if not options.weights.exists():
             raise InputError(f"--weights: nothing is at {options.weights}")
-        taken = environment.accept_weights(options.weights)
+        taken = _accept(environment, options.weights)
     asked = options.checkpoints or (() if known or taken else environment.default_weights)
     missing = [name for name in asked if not any(file.startswith(f"{name}/") for file in known)]
     if missing and environment.fetch_weights is not None:
@@ -246,7 +252,12 @@ def _fetch(environment: Environment, names: Sequence[str], place: Installed) -> 
     code = environment.fetch_weights or ""
     mend = f"  download {environment.weights_from}\n  then go on with:  potstill setup {environment.name} --weights PATH"
     _run(place, "downloading weights", [place.python, "-c", code, target, *names], {"HF_HUB_OFFLINE": "0"}, mend)
-    return environment.accept_weights(target)
+    return _accept(environment, target)
+
+
+def _accept(environment: Environment, path: Path) -> Mapping[str, Path]:
+    assert environment.accept_weights is not None  # noqa: S101 - else there is no step for weights
+    return environment.accept_weights(path)
 
 
 def _proof(prove: Callable[[], Sequence[str]], place: Installed) -> tuple[Installed, str]:

@@ -58,6 +58,11 @@ class Comparison:
         """(N, 3) of teacher and of student."""
         return np.concatenate([x.forces for x in self.teacher]), np.concatenate([x.forces for x in self.student])
 
+    def expectations(self) -> tuple[Array, Array]:
+        """(N,) length of the force's error that the student expects, and the true one, in eV/Å."""
+        teacher, student = self.forces()
+        return np.concatenate([x.extra["uncertainty"] for x in self.student]), np.linalg.norm(student - teacher, axis=1)
+
     def energies(self) -> tuple[Array, Array]:
         """(S,) energy per atom of teacher and of student."""
         return (

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from potstill.errors import InputError
 from potstill.label.teacher_calculator import TeacherCalculator
+from potstill.student.uncertainty import Uncertainty
 from potstill.types import Labels, Refused, Structure, Teacher
 
 
@@ -18,8 +19,13 @@ class Model(Protocol):
         """Where it computes."""
         ...
 
-    def label(self, structures: Sequence[Structure]) -> list[Labels]:
-        """Labels of structures, in order."""
+    @property
+    def uncertainty(self) -> Uncertainty | None:
+        """How it expects its own errors; None where it does not."""
+        ...
+
+    def label(self, structures: Sequence[Structure], *, uncertainty: bool = False) -> list[Labels]:
+        """Labels of structures, in order; with the error expected of each force on request."""
         ...
 
     def calculator(self) -> Any:
@@ -37,18 +43,21 @@ class TeacherModel:
     """
 
     device = "as its calculator chooses"
+    uncertainty = None
 
     def __init__(self, teacher: Teacher) -> None:
         self.teacher = teacher
 
-    def label(self, structures: Sequence[Structure]) -> list[Labels]:
+    def label(self, structures: Sequence[Structure], *, uncertainty: bool = False) -> list[Labels]:
         """Labels of structures.
 
         Raises
         ------
         InputError
-            If one is refused.
+            If one is refused, or errors are asked for, which a teacher does not expect of itself.
         """
+        if uncertainty:
+            raise InputError("a teacher does not expect errors of itself")
         found = []
         for structure, answer in zip(structures, self.teacher.label(structures), strict=True):
             if isinstance(answer, Refused):

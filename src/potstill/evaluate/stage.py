@@ -20,7 +20,9 @@ from potstill.evaluate.physics import measure
 from potstill.evaluate.speed import compare_speed, speed_by_size
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
+from potstill.label.floor import force_floor
 from potstill.label.teacher_calculator import TeacherCalculator
+from potstill.student.uncertainty import judge as judge_uncertainty
 from potstill.train.references import composition_matrix, compositions, fit_reference_energies
 from potstill.types import Array, Structure, Teacher
 
@@ -31,6 +33,7 @@ BATCH_STRUCTURES = 32
 LARGE_CRYSTAL = 200
 SPEED_BATCH = 16
 SPEED_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 8, 4  # nine questions to the teacher for each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +65,7 @@ def evaluate(
     config
         Section ``evaluate``.
     teacher
-        Loads the teacher for physics and timing; without it there is neither.
+        Loads the teacher for physics, timing, and what of its forces no student can have; without it there is none of them.
     seed
         Of the initial velocities.
     on_step
@@ -117,6 +120,11 @@ def compare(
     }
     report["per_element"] = per_element(comparison)
     report["per_force"] = by_magnitude(comparison)
+    if student.uncertainty is not None:
+        report["uncertainty"] = judge_uncertainty(*comparison.expectations(), float(student.uncertainty.threshold))
+    if teacher is not None:
+        on_step("the part of the teacher's forces that no student can have")
+        report["force_floor"] = _force_floor(teacher(), structures, seed)
     systems = [s for s in (pick(structures, periodic=True), pick(structures, periodic=False)) if s is not None]
     trajectories = []
     for system in systems if config.nve_ps else []:
@@ -141,6 +149,15 @@ def compare(
     return Evaluation(report, comparison, trajectories)
 
 
+def _force_floor(teacher: Teacher, structures: Sequence[Structure], seed: int) -> dict[str, Any] | None:
+    """Of a few structures; None where the teacher labels none of them now."""
+    few = [s.with_(labels=None) for s in structures[:: max(1, len(structures) // FLOOR_STRUCTURES)][:FLOOR_STRUCTURES]]
+    try:
+        return force_floor(teacher, few, directions=FLOOR_DIRECTIONS, seed=seed).report()
+    except InputError:
+        return None
+
+
 def pick(structures: Sequence[Structure], *, periodic: bool) -> Structure | None:
     """The held-out structure that dynamics starts from: near equilibrium, and the largest of those.
 
@@ -159,7 +176,8 @@ def _label_in_batches(student: Model, structures: Sequence[Structure]) -> list[A
     labels: dict[int, Any] = {}
     for start in range(0, len(order), BATCH_STRUCTURES):
         chosen = order[start : start + BATCH_STRUCTURES]
-        labels.update(zip(chosen, student.label([structures[k] for k in chosen]), strict=True))
+        known = student.uncertainty is not None
+        labels.update(zip(chosen, student.label([structures[k] for k in chosen], uncertainty=known), strict=True))
     return [labels[k] for k in range(len(structures))]
 
 

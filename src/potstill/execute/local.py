@@ -122,8 +122,9 @@ def run_tasks(
             _wait(busy)
             for worker, job in list(busy.items()):
                 if (result := worker.result()) is not None:
-                    on_done(busy.pop(worker).task, result[0])
+                    del busy[worker]
                     idle.append(worker)
+                    on_done(job.task, result[0])
                 elif (lost := _lost(worker, job)) is not None:
                     worker.kill()
                     del busy[worker]

@@ -15,7 +15,6 @@ import numpy as np
 from potstill.errors import InputError
 from potstill.generate.chemistry import structure_of, unwanted
 from potstill.generate.source import SourceOptions
-from potstill.stats.bonds import lacks_hydrogen
 from potstill.types import Refused, Structure
 
 MAX_EMBEDDING_ATTEMPTS = 50
@@ -55,14 +54,9 @@ def embed(
 
 
 def conformer(smiles: str, source: SourceOptions, rng: np.random.Generator, max_mmff_steps: int) -> Structure | Refused:
-    """:func:`embed`, as a structure; refused where its bonds are as long as if hydrogens were missing."""
+    """:func:`embed`, as a structure."""
     embedded = embed(smiles, source, rng, max_mmff_steps)
-    if isinstance(embedded, Refused):
-        return embedded
-    made = structure_of(*embedded)
-    if lacks_hydrogen(made):
-        return Refused("strained", f"the bonds of {smiles} are so long that its carbons seem to lack hydrogens")
-    return made
+    return embedded if isinstance(embedded, Refused) else structure_of(*embedded)
 
 
 @lru_cache(maxsize=4)

@@ -122,7 +122,7 @@ def correlation(a: Array, b: Array) -> float:
 @lru_cache(maxsize=1)
 def _loaded(options: TeacherOptions) -> Teacher:
     """The teacher of this process, loaded once."""
-    return options.load()
+    return options.open()
 
 
 @contextmanager

@@ -28,4 +28,4 @@ def load_teacher(name: str, **options: Any) -> Teacher:
     """
     from potstill.config import parse_teacher
 
-    return parse_teacher({"name": name, **options}).load()
+    return parse_teacher({"name": name, **options}).open()

@@ -159,14 +159,20 @@ class BatchedTeacher(ABC):
         """Labels of some graphs and their structures; may raise."""
 
 
-def labels_of(structures: Sequence[Structure], energy: Array, forces: Array, stress: Array | None) -> list[Labels]:
-    """Labels of each structure from those of a batch: (S,) eV, (N, 3) eV/Å, (S, 3, 3) eV/Å^3 where there is one."""
+def labels_of(
+    structures: Sequence[Structure], energy: Array, forces: Array, stress: Array | None, **extra: Array
+) -> list[Labels]:
+    """Labels of each structure from those of a batch: (S,) eV, (N, 3) eV/Å, (S, 3, 3) eV/Å^3 where there is one.
+
+    ``extra`` are rows per atom.
+    """
     ptr = np.cumsum([0, *(len(s) for s in structures)])
     return [
         Labels(
             energy=float(energy[k]),
             forces=np.array(forces[ptr[k] : ptr[k + 1]], dtype=np.float64),
             stress=np.array(stress[k], dtype=np.float64) if stress is not None and s.pbc.all() else None,
+            extra={name: np.array(rows[ptr[k] : ptr[k + 1]]) for name, rows in extra.items()},
         )
         for k, s in enumerate(structures)
     ]

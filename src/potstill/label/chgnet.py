@@ -29,7 +29,7 @@ from potstill.label.teacher import (
     weights_at,
 )
 from potstill.registry import borrow
-from potstill.types import Labels, Structure, Teacher
+from potstill.types import PROPERTIES, Labels, Structure, Teacher
 from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 
 SHIPPED = ("0.3.0", "r2scan", "0.2.0")
@@ -70,7 +70,8 @@ class _CHGNet(BatchedTeacher):
         with weights_at(checkpoint, "chgnet", HINT), redirect_stdout(io.StringIO()):
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
             # only the first of them has a bias in its last layer, as CHGNet.load knows and the file does not say
-            self._model = Model.from_dict(saved, mlp_out_bias=name == "0.2.0").to(self._device).eval()
+            model = Model.from_dict(saved, mlp_out_bias=name == "0.2.0")
+        self._model = model.to(self._device).eval().requires_grad_(requires_grad=False)
         self._model.graph_converter.set_isolated_atom_response("error")
         fingerprint = {
             "name": f"chgnet {name if name in SHIPPED else checkpoint.name}",
@@ -78,7 +79,7 @@ class _CHGNet(BatchedTeacher):
             "weights": f"sha256:{sha256_of(checkpoint)}",
             "dtype": "float32",
         }
-        super().__init__(fingerprint, MATERIALS_ELEMENTS, atoms_per_batch)
+        super().__init__(fingerprint, MATERIALS_ELEMENTS, atoms_per_batch, PROPERTIES | {"node_embeddings"})
 
     def _graph(self, structure: Structure) -> Any:
         from pymatgen.core import Structure as Crystal
@@ -89,10 +90,11 @@ class _CHGNet(BatchedTeacher):
         )
 
     def _evaluate(self, graphs: Sequence[Any], structures: Sequence[Structure]) -> list[Labels]:
-        answers = self._model.predict_graph(list(graphs), task="efs", batch_size=len(graphs))
+        answers = self._model.predict_graph(list(graphs), task="efs", return_atom_feas=True, batch_size=len(graphs))
         answers = [answers] if isinstance(answers, dict) else answers
         energy = np.array([float(a["e"]) * len(s) for a, s in zip(answers, structures, strict=True)])  # "e" is per atom
         # its volume has the sign of the determinant, and so has its stress
         handedness = np.sign([np.linalg.det(s.cell) for s in structures])[:, None, None]
         stress = handedness * np.array([a["s"] for a in answers], dtype=np.float64) / GPA_PER_EV_PER_CUBIC_ANGSTROM
-        return labels_of(structures, energy, np.concatenate([a["f"] for a in answers]), stress)
+        forces, features = (np.concatenate([a[key] for a in answers]) for key in ("f", "atom_fea"))
+        return labels_of(structures, energy, forces, stress, node_embeddings=features)

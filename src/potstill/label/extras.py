@@ -7,14 +7,15 @@ further questions was refused: a dataset has an extra for all of its structures 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 import numpy as np
 
 from potstill.types import Array, Labels, Refused, Structure, Teacher
 
-Extra = Literal["local_energies", "hessian_vector_products", "force_disagreement"]
+Extra = Literal["local_energies", "node_embeddings", "hessian_vector_products", "force_disagreement"]
+GIVEN = ("local_energies", "node_embeddings")  # with the labels, by a teacher that has them
 STEP_ANGSTROM = 0.005  # root mean square of a displacement
 Answers = list[Labels | Refused]
 
@@ -41,8 +42,8 @@ def add_extras(
         In the same order.
     """
     found: Answers = list(answers)
-    if "local_energies" not in wanted:
-        found = [_without(a, "local_energies") if isinstance(a, Labels) else a for a in found]
+    unwanted = set(GIVEN) - set(wanted)
+    found = [_without(a, unwanted) if isinstance(a, Labels) else a for a in found]
     if "hessian_vector_products" in wanted:
         found = _each_labelled(structures, found, lambda some, labels: _hessian_vector_products(teacher, some, labels))
     if "force_disagreement" in wanted:
@@ -105,8 +106,9 @@ def _each_labelled(
 
 
 def _complete(labels: Labels, wanted: Sequence[Extra]) -> Labels | Refused:
-    if "local_energies" in wanted and "local_energies" not in labels.extra:
-        return Refused("no_local_energies", "the teacher gives none")
+    for name in GIVEN:
+        if name in wanted and name not in labels.extra:
+            return Refused(f"no_{name}", "the teacher gives none")
     if not all(np.isfinite(rows).all() for rows in labels.extra.values()):
         return Refused("not_finite", f"{' or '.join(labels.extra)} are not finite")
     return labels
@@ -116,8 +118,8 @@ def _with(labels: Labels, **extra: Array) -> Labels:
     return Labels(labels.energy, labels.forces, labels.stress, {**labels.extra, **extra})
 
 
-def _without(labels: Labels, name: str) -> Labels:
-    return Labels(labels.energy, labels.forces, labels.stress, {k: v for k, v in labels.extra.items() if k != name})
+def _without(labels: Labels, names: Collection[str]) -> Labels:
+    return Labels(labels.energy, labels.forces, labels.stress, {k: v for k, v in labels.extra.items() if k not in names})
 
 
 def _first_refusal(what: str, answers: Sequence[Labels | Refused]) -> Refused:

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -66,6 +67,21 @@ class ForceFloor:
     def total(self) -> float:
         """Root of the sum of squares: the error in eV/Å that a perfect conservative student still has."""
         return float(np.sqrt(self.net_force**2 + self.net_torque**2 + self.curl**2))
+
+    def report(self) -> dict[str, Any]:
+        """The figures as ``evaluate.json`` has them."""
+        figures = {
+            name: getattr(self, name) for name in ("total", "net_force", "net_torque", "curl", "curl_error", "forces")
+        }
+        known = {name: value if np.isfinite(value) else None for name, value in figures.items()}
+        return {**known, "structures": self.structures, "sigma_angstrom": self.sigma_angstrom, "unit": "eV/Å"}
+
+    def __str__(self) -> str:
+        return (
+            f"net force {self.net_force:.2g}, net torque {self.net_torque:.2g}, curl {self.curl:.2g} ± {self.curl_error:.1g}"
+            f" over displacements of {self.sigma_angstrom:g} Å, where the forces are {self.forces:.2g} eV/Å "
+            f"(rms, {self.structures} structures)"
+        )
 
 
 def force_floor(

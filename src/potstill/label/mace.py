@@ -1,17 +1,19 @@
 """MACE as a teacher (Batatia et al., NeurIPS 2022): any checkpoint that its package can open, batched.
 
 A MACE checkpoint is a pickled Python object, which can run any code while it is opened; so its file is opened only where
-the config says that it may be. ``mace-torch`` pins an old e3nn that sevenn cannot use: it wants an environment of its own.
+the config says that it may be. ``mace-torch`` pins an old e3nn that sevenn cannot use: it has an environment of its own, in
+whose process it runs where it is not installed here.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,9 +21,10 @@ from pydantic import Field
 from potstill.errors import InputError
 from potstill.label.batching import BatchedTeacher, labels_of, pick_device
 from potstill.label.box import boxed
+from potstill.label.extras import GIVEN
 from potstill.label.teacher import AtomsPerBatch, Device, TeacherOptions, file_of_weights, sha256_of, weights_at
 from potstill.registry import borrow, nearest
-from potstill.types import Labels, Structure, Teacher
+from potstill.types import PROPERTIES, Labels, Structure, Teacher
 
 UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # mace sets it for the whole process when it is imported
 HINT = (
@@ -33,6 +36,8 @@ HINT = (
 class MACE(TeacherOptions):
     """MACE with a checkpoint of one's own or of the foundation models."""
 
+    own_environment: ClassVar[str] = "mace"
+
     name: Literal["mace"] = "mace"
     weights: Annotated[str, Field(description="path of the checkpoint; none comes with the package")] = ""
     allow_pickle: Annotated[
@@ -43,8 +48,12 @@ class MACE(TeacherOptions):
     device: Device = "auto"
     atoms_per_batch: AtomsPerBatch = 128
 
-    def check_weights(self) -> None:
-        self._checkpoint()  # also says that the package is missing: nobody else may import it, see _safe_loading_stays
+    def lives_here(self) -> bool:
+        return importlib.util.find_spec("mace") is not None
+
+    def check(self) -> None:
+        self.interpreter()
+        self._checkpoint()  # nobody else may import the package, see _safe_loading_stays
 
     def load(self) -> Teacher:
         checkpoint = self._checkpoint()
@@ -53,8 +62,6 @@ class MACE(TeacherOptions):
             return _MACE(checkpoint, self)
 
     def _checkpoint(self) -> Path:
-        with _safe_loading_stays():
-            borrow("mace", "mace", "the teacher 'mace'")
         if not self.weights:
             raise InputError(f"the teacher 'mace' needs its weights, which do not come with mace-torch\n  {HINT}")
         path = file_of_weights(self.weights, self.name, HINT)
@@ -91,7 +98,8 @@ class _MACE(BatchedTeacher):
             "weights": f"sha256:{sha256_of(checkpoint)}",
             "dtype": self._dtype,
         }
-        super().__init__(fingerprint, self._table.zs, options.atoms_per_batch)
+        self._scalars = _scalars_of(model)
+        super().__init__(fingerprint, self._table.zs, options.atoms_per_batch, PROPERTIES | set(GIVEN))
 
     def _graph(self, structure: Structure) -> Any:
         if structure.pbc.any():
@@ -110,7 +118,21 @@ class _MACE(BatchedTeacher):
         with self._default_dtype(self._dtype):
             output = self._model(batch.to_dict(), compute_stress=True, training=False)
         energy, forces, stress = (output[k].detach().double().cpu().numpy() for k in ("energy", "forces", "stress"))
-        return labels_of(structures, energy, forces, stress)
+        local, features = (output[k].detach().cpu().numpy() for k in ("node_energy", "node_feats"))
+        scalars = features[:, self._scalars]
+        return labels_of(structures, energy, forces, stress, local_energies=local.astype(float), node_embeddings=scalars)
+
+
+def _scalars_of(model: Any) -> list[int]:
+    """Columns of the node features that do not change when a structure is turned, of all layers."""
+    columns: list[int] = []
+    start = 0
+    for product in model.products:
+        irreps = product.linear.irreps_out
+        for (_, irrep), at in zip(irreps, irreps.slices(), strict=True):
+            columns += range(start + at.start, start + at.stop) if irrep.l == 0 and irrep.p == 1 else ()
+        start += irreps.dim
+    return columns
 
 
 def _pick_head(wanted: str, heads: Sequence[str]) -> str:

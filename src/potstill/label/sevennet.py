@@ -6,7 +6,6 @@ The weights of 7net-0 come inside its package, so that this teacher works offlin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from potstill.label.batching import BatchedTeacher, labels_of, pick_device
+from potstill.label.extras import GIVEN
 from potstill.label.teacher import (
     AtomsPerBatch,
     Device,
@@ -65,7 +65,7 @@ class _SevenNet(BatchedTeacher):
         self._device = pick_device(device)
         with weights_at(checkpoint, "sevennet", HINT):
             loaded = load_checkpoint(str(checkpoint))
-            self._model = loaded.build_model().to(self._device).eval()
+            self._model = loaded.build_model().to(self._device).eval().requires_grad_(requires_grad=False)
         self._model.set_is_batch_data(True)
         self._cutoff = float(loaded.config[_keys.CUTOFF])
         fingerprint = {
@@ -74,7 +74,7 @@ class _SevenNet(BatchedTeacher):
             "weights": f"sha256:{sha256_of(checkpoint)}",
             "dtype": "float32",
         }
-        super().__init__(fingerprint, loaded.config[_keys.TYPE_MAP], atoms_per_batch, PROPERTIES | {"local_energies"})
+        super().__init__(fingerprint, loaded.config[_keys.TYPE_MAP], atoms_per_batch, PROPERTIES | set(GIVEN))
 
     def _evaluate(self, graphs: Sequence[Any], structures: Sequence[Structure]) -> list[Labels]:
         from torch_geometric.data import Batch
@@ -86,9 +86,9 @@ class _SevenNet(BatchedTeacher):
         # SevenNet's order is xx, yy, zz, xy, yz, zx and its sign is the opposite of ASE's
         voigt = -output[key.PRED_STRESS].detach().double().cpu().numpy().reshape(-1, 6)
         local = output[key.ATOMIC_ENERGY].detach().double().cpu().numpy().reshape(-1)
-        labels = labels_of(structures, energy, forces, voigt[:, [[0, 3, 5], [3, 1, 4], [5, 4, 2]]])
-        parts = np.split(local, np.cumsum([len(s) for s in structures])[:-1])
-        return [replace(one, extra={"local_energies": part}) for one, part in zip(labels, parts, strict=True)]
+        stress = voigt[:, [[0, 3, 5], [3, 1, 4], [5, 4, 2]]]
+        hidden = output[key.NODE_FEATURE].detach().cpu().numpy()  # of the last layer, scalars, of which the energy is made
+        return labels_of(structures, energy, forces, stress, local_energies=local, node_embeddings=hidden)
 
     def _graph(self, structure: Structure) -> Any:
         from sevenn.atom_graph_data import AtomGraphData

@@ -305,7 +305,7 @@ def _teacher(options: TeacherOptions) -> Teacher:
 @lru_cache(maxsize=8)  # a teacher and its committee
 def _loaded(kind: type[TeacherOptions], options: str) -> Teacher:
     keep_freed_memory()
-    return kind.model_validate_json(options).load()
+    return kind.model_validate_json(options).open()
 
 
 def _count(part: Path) -> LabelCount:

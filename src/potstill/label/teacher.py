@@ -11,13 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from potstill.errors import InputError
 from potstill.label.batching import label_each, refuse_foreign
+from potstill.registry import borrow, nearest
 from potstill.types import PROPERTIES, Labels, Refused, Structure, Teacher
 
 Device = Annotated[str, Field(description="torch device; auto: a GPU if there is one", pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
@@ -33,10 +34,19 @@ class TeacherOptions(BaseModel, ABC):
     """A teacher as the config states it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    own_environment: ClassVar[str] = ""
+    """Environment of :mod:`potstill.environments` that it moves to where :meth:`lives_here` is False."""
+
+    environment: Annotated[
+        str,
+        Field(
+            description="in whose process it runs: one of 'potstill setup', or the path of an interpreter; here where empty"
+        ),
+    ] = ""
 
     @abstractmethod
     def load(self) -> Teacher:
-        """The model, ready to label (heavy packages are imported here).
+        """The model in this process, ready to label (heavy packages are imported here).
 
         Raises
         ------
@@ -46,8 +56,60 @@ class TeacherOptions(BaseModel, ABC):
             If its weights are not where the options say.
         """
 
+    def open(self) -> Teacher:
+        """The model, ready to label: in this process, or in one of its environment.
+
+        Raises
+        ------
+        MissingExtraError, InputError
+            As :meth:`load`, or if its environment is not there.
+        PotstillError
+            If the process ends while it loads.
+        """
+        from potstill.label.isolated import IsolatedTeacher
+
+        python = self.interpreter()
+        return self.load() if python is None else IsolatedTeacher(self, python)
+
+    def interpreter(self) -> Path | None:
+        """Interpreter of the environment in which it runs; None where that is ours.
+
+        Raises
+        ------
+        InputError
+            If there is none of that name.
+        """
+        from potstill.environments import ENVIRONMENTS, installed
+
+        name = self.environment or ("" if self.lives_here() else self.own_environment)
+        if not name:
+            return None
+        python = installed(name).python if name in ENVIRONMENTS else Path(name).expanduser()
+        if python.is_file():
+            return python.absolute()
+        if name in ENVIRONMENTS:
+            raise InputError(f"{self._who()} needs the environment '{name}'\n  make it with:  potstill setup {name}")
+        raise InputError(
+            f"{self._who()}: no interpreter at {python}, and no environment of that name; {nearest(name, ENVIRONMENTS)}"
+        )
+
+    def lives_here(self) -> bool:
+        """Whether the packages of its own environment are in this one."""
+        return True
+
+    def check(self) -> None:
+        """Raise InputError where its package, environment or weights are not there, without loading them."""
+        if self.interpreter() is None:
+            needed = self.requires()
+            if needed is not None:
+                borrow(*needed, self._who())
+            self.check_weights()
+
+    def _who(self) -> str:
+        return f"the teacher '{getattr(self, 'name', type(self).__name__)}'"
+
     def check_weights(self) -> None:
-        """Raise InputError where the weights are not there, without loading them."""
+        """Raise InputError where the weights are not there, without loading them; called where it runs in this process."""
         return
 
     def requires(self) -> tuple[str, str] | None:

@@ -25,6 +25,7 @@ from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM, MILLI
 
 KEPT = ("parity_forces", "parity_energy", "parity_stress", "nve_energy", "nve_temperature")
 LONGEST_CHART = 40
+SHOWN_FLOOR = 0.05  # of the student's error
 
 
 def write_evaluate_page(evaluation: Evaluation, path: Path) -> None:
@@ -97,6 +98,9 @@ def force_tile(report: dict[str, Any], gate: dict[str, Any] | None) -> dict[str,
     detail = f"{figure(100 * ratio)} % of predicting zero ({figure(forces['zero_baseline_mae'])} eV/Å)" if ratio else ""
     if gate and gate["limit"] is not None:
         detail += f"; the gate is {figure(100 * gate['limit'])} %"
+    floor = (report.get("force_floor") or {}).get("total")
+    if floor is not None and floor > SHOWN_FLOOR * forces["rmse"]:
+        detail += f"; {figure(forces['rmse'])} eV/Å rms, of which {figure(floor)} is the floor of any conservative student"
     return _tile("Force error", f"{figure(forces['mae'])} eV/Å", detail, gate["verdict"] if gate else None)
 
 

@@ -1,6 +1,6 @@
 """The audit as Markdown, ``audit.md``: short enough for a repository, and as honest as the page.
 
-Enters the contents of ``audit.json`` with the dataset and, in a run, its record and mix; leaves one file.
+Enters the contents of ``audit.json`` with the dataset and, in a run, its record; leaves one file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.audit.chemistry import generate_section
+from potstill.audit.process import asked_by_config, mix_of
 from potstill.dataset import Dataset, sealed
 from potstill.generate.mix import Mix
 from potstill.report.audit import sentence
@@ -27,7 +27,6 @@ def write_audit_markdown(
     path: Path,
     *,
     record: Mapping[str, Any] | None = None,
-    mix: Mix | None = None,
 ) -> None:
     """Write the file.
 
@@ -41,15 +40,14 @@ def write_audit_markdown(
         Where it will stand.
     record
         Contents of ``run.json``: machine, versions, times.
-    mix
-        What took the place of sources that could not be used.
     """
+    mix = mix_of(dataset)
     parts = [
         f"# Audit of {_text(report.get('dataset', dataset.path.name))}",
         f"**{BADGES[report['verdict']][1]}.** {_text(sentence(report))}",
         _changed(report.get("changed_gates", {})),
         "## Sources",
-        _stand_ins(report, mix),
+        _stand_ins(mix),
         _sources(report, dataset, mix),
         "## Teacher and rates",
         _bullets(_teacher(dataset)),
@@ -73,10 +71,10 @@ def _changed(gates: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _stand_ins(report: Mapping[str, Any], mix: Mix | None) -> str:
+def _stand_ins(mix: Mix | None) -> str:
     """Which sources are missing, and which gave more than the config asks for."""
     if mix is None or not mix.failed:
-        return _text(report.get("mix", ""))
+        return ""
     reasons = "; ".join(f"{name} ({why.splitlines()[0].rstrip('.')})" for name, why in mix.failed.items())
     return _text(
         f"This is the contingency mix. What the config asks of the following sources could not be had: {reasons}. "
@@ -85,10 +83,7 @@ def _stand_ins(report: Mapping[str, Any], mix: Mix | None) -> str:
 
 
 def _sources(report: Mapping[str, Any], dataset: Dataset, mix: Mix | None) -> str:
-    asked = {
-        str(s.get("label") or s["source"]): int(s.get("count", 0))
-        for s in generate_section(dataset.attributes).get("sources", [])
-    }
+    asked = asked_by_config(dataset)
     lost: dict[str, dict[str, Counter[str]]] = {"generate": {}, "label": {}}
     for r in dataset.refused:
         lost.setdefault(r.stage, {}).setdefault(r.source, Counter())[r.reason] += 1

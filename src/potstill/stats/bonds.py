@@ -31,9 +31,10 @@ LARGEST_DEFICIT = 0.75  # mean missing valence per carbon
 
 @dataclass(frozen=True, slots=True)
 class SmilesFacts:
-    """Hydrogens, net charge and pieces that RDKit's valence model gives a SMILES, and its other atoms in order."""
+    """What RDKit's valence model gives a SMILES: hydrogens, unpaired electrons, net charge, pieces, and its other atoms."""
 
     hydrogens: int
+    unpaired: int
     charge: int
     pieces: int
     heavy: tuple[int, ...]
@@ -108,7 +109,8 @@ def facts_of(smiles: str) -> SmilesFacts | None:
     atoms = list(molecule.GetAtoms())
     heavy = tuple(sorted(a.GetAtomicNum() for a in atoms if a.GetAtomicNum() != HYDROGEN))
     hydrogens = sum(a.GetTotalNumHs() + (a.GetAtomicNum() == HYDROGEN) for a in atoms)
-    return SmilesFacts(hydrogens, Chem.GetFormalCharge(molecule), len(Chem.GetMolFrags(molecule)), heavy)
+    unpaired = sum(a.GetNumRadicalElectrons() for a in atoms)
+    return SmilesFacts(hydrogens, unpaired, Chem.GetFormalCharge(molecule), len(Chem.GetMolFrags(molecule)), heavy)
 
 
 def lacks_hydrogen(structure: Structure) -> bool:
@@ -117,9 +119,13 @@ def lacks_hydrogen(structure: Structure) -> bool:
     A molecule without carbon and without SMILES cannot be judged and passes. A triple bond that is stretched by 0.15 Å looks
     like a double bond that lacks two hydrogens: where there are several geometries of one molecule, judge them together.
     """
-    facts = facts_of(str(structure.generator_metadata.get("smiles", "")))
-    if facts is not None and int((structure.atomic_numbers == HYDROGEN).sum()) < facts.hydrogens:
-        return True
+    smiles = structure.generator_metadata.get("smiles")
+    facts = facts_of(str(smiles)) if smiles else None
+    if facts is not None:
+        if int((structure.atomic_numbers == HYDROGEN).sum()) < facts.hydrogens:
+            return True
+        if not facts.unpaired:
+            return False
     bonds = find_bonds(structure.atomic_numbers, structure.positions)
     return deficit_is_lack(structure.formula, carbon_valence_deficit(structure.atomic_numbers, bonds))
 

@@ -69,7 +69,7 @@ def measure_structure(numbers: Array, positions: Array, cell: Array, pbc: Array,
         **dict.fromkeys(("volume_per_atom", "packing", "vacuum", "cell_ratio", "carbon_deficit"), np.nan),
         **dict.fromkeys(("overbonded", "missing_hydrogens", "foreign_atoms", "charge", "pieces"), 0),
         "neighbors": np.nan,
-        "pair_distances": np.full(count_of_pairs(np.count_nonzero(composition)), np.nan, np.float32),
+        "pair_distances": np.full(count_of_pairs(int(np.count_nonzero(composition))), np.nan, np.float32),
         "fingerprints": np.full(len(np.unique(numbers)) * FINGERPRINT_NEIGHBORS, np.nan, np.float32),
     }
     if not (
@@ -161,6 +161,8 @@ def _chemistry(numbers: Array, positions: Array, metadata: dict[str, Any]) -> Ro
         stated = np.bincount(np.array(facts.heavy, np.int64), minlength=256)
         differ = np.abs(found - stated)
         differ[HYDROGEN] = max(0, int(found[HYDROGEN]) - facts.hydrogens)
+        if not facts.unpaired:  # such a SMILES says more of hydrogens than lengths of bonds do (CO2 has none)
+            row["carbon_deficit"] = np.nan
         row["missing_hydrogens"] = max(0, facts.hydrogens - int(found[HYDROGEN]))
         row["foreign_atoms"] = int(differ.sum())
         row["charge"] = facts.charge

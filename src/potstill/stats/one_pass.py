@@ -84,8 +84,8 @@ def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
 
 def _nothing() -> dict[str, Array]:
     """Columns of a dataset without structures."""
-    floats = ("scaled_distance", "volume_per_atom", "packing", "vacuum", "cell_ratio", "carbon_deficit")
-    floats += ("fingerprints", "neighbors", "pair_distances")
+    geometry = ("scaled_distance", "volume_per_atom", "packing", "vacuum", "cell_ratio", "carbon_deficit")
+    floats = (*geometry, "fingerprints", "neighbors", "pair_distances")
     whole = ("atoms", "overbonded", "missing_hydrogens", "foreign_atoms", "charge", "pieces", "fingerprint_lengths")
     return {
         **{name: np.zeros(0) for name in floats},

@@ -52,7 +52,8 @@ class Statistics:
     molecule, atom_pair
         (S,) bool: not periodic; two atoms of the source ``dimers`` or copies of them.
     carbon_deficit
-        (S,) mean valence that a molecule's carbons lack, by the lengths of their bonds.
+        (S,) mean valence that the carbons of a molecule lack by the lengths of their bonds; NaN where a SMILES
+        without unpaired electrons says how many hydrogens there are.
     overbonded
         (S,) atoms of a molecule with more bonds than their element has.
     missing_hydrogens, foreign_atoms, charge, pieces

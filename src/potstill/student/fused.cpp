@@ -139,6 +139,7 @@ struct Atoms {
     const int64_t *species, *first_edge, *sender;  // [N], [N + 1], [E]
     const float *vectors;                          // [E, 3]
     float *local, *gradient;                       // [N], [E, 3]
+    float *last;                                   // [N, H] what the last weights are multiplied with, or null
 };
 // Where training puts derivatives: pointers as in a model, to what is to be added to, and that of each thread ``stride`` floats on.
 struct Learned {
@@ -663,6 +664,7 @@ struct Run {
             for (int k = 0; k < H; k += LANES) {
                 const vec x = load(h + a * H + k), g = sigmoid(x), w = load(m.last + k);
                 sum += w * x * g;
+                if (in.last) store(in.last + (size_t)order[block.first + a] * H + k, x * g);
                 store(h + a * H + k, weight * w * g * (1.0f + x * (1.0f - g)));
                 if (TRAINING) store(s.silu.data() + a * H + k, weight * x * g);
             }

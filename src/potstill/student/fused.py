@@ -79,6 +79,15 @@ class FusedKernel:
         self._weights.merge(edges.present)
         return edges.energy_gradient(self._library, self._weights)
 
+    def with_last_features(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same, and the (N, hidden) features that local energies are linear in."""
+        edges = _Edges(self._student, vectors, batch)
+        self._weights.merge(edges.present)
+        lanes, hidden = self._library.student_lanes(), self._student.architecture.hidden
+        last = self._student.embedding.weight.new_empty(len(edges.species), -(-hidden // lanes) * lanes)
+        local, gradient = edges.energy_gradient(self._library, self._weights, last)
+        return local, gradient, last[:, :hidden]
+
     def bytes_held(self) -> int:
         """Memory that the calling thread's last and largest calls of any kernel left, for the next one."""
         self._library.student_memory.restype = ctypes.c_int64
@@ -87,6 +96,16 @@ class FusedKernel:
     def __reduce__(self) -> tuple[object, ...]:
         """Copies and pickles are made anew from the student."""
         return FusedKernel, (self._student,)
+
+
+def with_last_features(
+    student: Student, kernel: Kernel | None, vectors: torch.Tensor, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Local energies, their derivative and the last features: at once by the fused kernel, by a second pass of another."""
+    if isinstance(kernel, FusedKernel):
+        return kernel.with_last_features(vectors, batch)
+    local, gradient = kernel(vectors, batch) if kernel else student.differentiate(vectors, batch, training=False)
+    return local, gradient, student.last_features(vectors, batch)
 
 
 class FusedTraining:
@@ -168,10 +187,14 @@ class _Edges:
         self.receiver = batch.edge_index[0]
         self.n_structures = len(batch)
 
-    def energy_gradient(self, library: ctypes.CDLL, weights: FusedWeights) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N,) local energies and the (e, 3) derivative of their sum."""
+    def energy_gradient(
+        self, library: ctypes.CDLL, weights: FusedWeights, last: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N,) local energies and the (e, 3) derivative of their sum; the last features are put where they are wanted."""
         local, gradient = self.vectors.new_empty(len(self.species)), torch.empty_like(self.vectors)
         atoms = _atoms(self.species, self.first, self.sender, self.vectors, local, gradient)
+        if last is not None:
+            atoms.last = last.data_ptr()
         _check(
             library.student_energy_gradient(
                 ctypes.byref(weights.model), ctypes.byref(atoms), ctypes.c_int(torch.get_num_threads())

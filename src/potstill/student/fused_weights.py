@@ -64,7 +64,7 @@ class Atoms(ctypes.Structure):
     _fields_ = [
         ("n_atoms", ctypes.c_int64),
         ("n_edges", ctypes.c_int64),
-        *((n, POINTER) for n in ("species", "first_edge", "sender", "vectors", "local", "gradient")),
+        *((n, POINTER) for n in ("species", "first_edge", "sender", "vectors", "local", "gradient", "last")),
     ]
 
 

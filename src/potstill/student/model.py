@@ -97,17 +97,37 @@ class Student(nn.Module):
         groups
             Atoms by element; not needed where ``experts`` is 1.
         """
-        a = self.architecture
         distance = vectors.square().sum(1).clamp(min=1e-12).sqrt()
+        local = self.scale * self.last(self._last_features(vectors, distance, neighbor, species, groups)).squeeze(-1)
+        charges = self.charges[species]
+        cutoff = self.architecture.cutoff_angstrom
+        return local + 0.5 * zbl_energy(charges[:, None], charges[neighbor], distance, cutoff).sum(1)
+
+    def _last_features(
+        self,
+        vectors: torch.Tensor,
+        distance: torch.Tensor,
+        neighbor: torch.Tensor,
+        species: torch.Tensor,
+        groups: Groups | None,
+    ) -> torch.Tensor:
+        a = self.architecture
         radial = radial_functions(distance, a.cutoff_angstrom, a.radial)
         harmonics = spherical_harmonics(vectors / distance[:, None], a.l_max)
         around = Surroundings(species, neighbor, harmonics[:, :, None] * radial[:, None], groups)
         features, sent = self.embedding(species), None
         for layer in self.layers:
             features, sent = layer(features, sent, around)
-        local = self.scale * self.last(nn.functional.silu(self.readout(features, groups))).squeeze(-1)
-        charges = self.charges[species]
-        return local + 0.5 * zbl_energy(charges[:, None], charges[neighbor], distance, a.cutoff_angstrom).sum(1)
+        return nn.functional.silu(self.readout(features, groups))
+
+    @torch.no_grad()
+    def last_features(self, vectors: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """(N, hidden) features that local energies are linear in, apart from the repulsion, for (e, 3) edge vectors."""
+        padded, neighbor, _ = self.pad(vectors, batch)
+        species = self.species_of[batch.atomic_numbers]
+        groups = ElementGroups.of(species) if self.architecture.experts > 1 else None
+        distance = padded.square().sum(1).clamp(min=1e-12).sqrt()
+        return self._last_features(padded, distance, neighbor, species, groups)
 
     def differentiate(self, vectors: torch.Tensor, batch: Batch, *, training: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """(N,) local energies and the (e, 3) derivative of their sum by the edge vectors, by automatic differentiation."""

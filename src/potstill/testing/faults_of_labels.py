@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -231,7 +231,7 @@ class _Adapter:
     """A teacher whose answers go through a faulty door, now as when the labels were made."""
 
     case: Case
-    factor: float
+    through: Callable[[Structure, Labels], Labels]
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -246,16 +246,28 @@ class _Adapter:
         return self.case.teacher.properties
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
-        answers = self.case.teacher.label(structures)
-        return [self._through(a) if isinstance(a, Labels) else a for a in answers]
+        answers = zip(structures, self.case.teacher.label(structures), strict=True)
+        return [self.through(s, a) if isinstance(a, Labels) else a for s, a in answers]
 
-    def _through(self, a: Labels) -> Labels:
-        return Labels(a.energy, a.forces, None if a.stress is None else self.factor * a.stress)
+
+@fault("conservative_forces", "2 % of the forces over displacements of 0.05 Å")
+def forces_that_are_no_slope(case: Case, rng: Rng) -> Case:
+    mean = float(np.sqrt(np.mean([np.mean(s.labels.forces**2) for s in case.structures if s.labels is not None])))
+    strength = 0.02 * mean / (0.05 * np.sqrt(2 / 3))  # around an axis: 0.05 sqrt(2 n) / sqrt(3 n) of it has no potential
+
+    def around(s: Structure, a: Labels) -> Labels:
+        x, y = (s.positions - s.positions.mean(axis=0))[:, :2].T
+        return Labels(a.energy, a.forces + strength * np.stack([-y, x, 0 * x], axis=1), a.stress)
+
+    return replace(case, teacher=_Adapter(case, around))
 
 
 @fault("gradients", "stress sign or unit wrong in the adapter itself, so that a replay repeats it")
 def adapter_with_the_wrong_sign(case: Case, rng: Rng) -> Case:
-    return replace(each(case, lambda s: scaled(s, stress=-1.0)), teacher=_Adapter(case, -1.0))
+    def turned(s: Structure, a: Labels) -> Labels:
+        return Labels(a.energy, a.forces, None if a.stress is None else -a.stress)
+
+    return replace(each(case, lambda s: scaled(s, stress=-1.0)), teacher=_Adapter(case, turned))
 
 
 def _with(values: Array, at: int, value: float) -> Array:

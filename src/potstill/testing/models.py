@@ -93,6 +93,8 @@ def check_teacher(
     for structure, labels in zip(structures, label(structures), strict=True):
         physics.well_formed(structure, labels)
         require(labels.stress is not None or not (stress and structure.pbc.all()), f"{structure.id}: there is no stress")
+        if "node_embeddings" in teacher.properties:
+            _check_node_embeddings(structure, labels)
         if "local_energies" in teacher.properties:
             _check_local_energies(structure, labels, tolerances)
     physics.untouched(label, structures)
@@ -226,14 +228,24 @@ def _check_properties(teacher: Teacher, stress: bool | None) -> bool:
         require(hasattr(teacher, name), f"{name}: the teacher does not say them; see potstill.types.Teacher")
     properties = teacher.properties
     require(
-        {"energy", "forces"} <= properties <= PROPERTIES | {"local_energies"},
-        f"properties: expected energy, forces and perhaps stress and local_energies, found {sorted(properties)}",
+        {"energy", "forces"} <= properties <= PROPERTIES | {"local_energies", "node_embeddings"},
+        f"properties: expected energy, forces, perhaps stress, local_energies, node_embeddings; found {sorted(properties)}",
     )
     given = "stress" in properties
     require(
         stress in (None, given), f"properties: {sorted(properties)} of a teacher that gives {'a' if stress else 'no'} stress"
     )
     return given
+
+
+def _check_node_embeddings(structure: Structure, labels: Labels) -> None:
+    """Promised embeddings are there: some finite numbers for each atom."""
+    rows = labels.extra.get("node_embeddings")
+    require(
+        rows is not None and rows.ndim == 2 and rows.shape[0] == len(structure) and bool(np.isfinite(rows).all()),
+        f"{structure.id}: node_embeddings: expected finite rows for {len(structure)} atoms, "
+        f"found {None if rows is None else rows.shape}",
+    )
 
 
 def _check_local_energies(structure: Structure, labels: Labels, tolerances: Tolerances) -> None:

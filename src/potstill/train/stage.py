@@ -24,11 +24,13 @@ from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, save_student
 from potstill.student.fused import FusedTraining, kernel_of
 from potstill.student.model import Student
+from potstill.student.uncertainty import save_uncertainty
 from potstill.train.batches import Batches
 from potstill.train.data import LabelledStructures, Loader
 from potstill.train.losses import extras_needed
 from potstill.train.module import Distillation
 from potstill.train.references import compositions, fit_reference_energies, mean_local_energies
+from potstill.train.uncertainty import fit_uncertainty
 from potstill.types import Array
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ def train(
     student, config
         Sections ``student`` and ``train``.
     folder
-        ``student/`` of the run: receives ``weights.safetensors``, ``config.json`` and ``checkpoints/``.
+        ``student/`` of the run: receives ``weights.safetensors``, ``config.json``, ``uncertainty.safetensors`` and
+        ``checkpoints/``.
     seed
         Of the initial weights and the order of batches.
     on_epoch
@@ -79,7 +82,11 @@ def train(
     weights = source_weights(dataset, config)
     averaged = train_records(training, watching, student, config, folder, seed=seed, on_epoch=on_epoch, weights=weights)
     domain = Domain.of(training, averaged.architecture.cutoff_angstrom).as_dict()
-    save_student(averaged, folder, {**(provenance or {}), "epochs": config.epochs, "domain": domain})
+    facts = {**(provenance or {}), "epochs": config.epochs, "domain": domain}
+    if config.uncertainty:
+        uncertainty, facts["uncertainty"] = fit_uncertainty(averaged, training, watching, backend=config.backend, seed=seed)
+        save_uncertainty(uncertainty, folder)
+    save_student(averaged, folder, facts)
     return folder
 
 

@@ -1,0 +1,136 @@
+"""Which of the generated structures are worth a label: ``structures/structures.h5`` in, ``structures/selected.h5`` out.
+
+Each structure becomes a vector: its composition, and over its atoms the mean and the spread of smooth radial densities,
+plain and weighted by the radius and the atomic number of the neighbours. Structures are then taken one after the other,
+each the farthest from all that were taken before, so that the taken ones cover what there is. Nothing is asked of
+the teacher, and the same pool, options and seed give the same choice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from potstill.dataset import Dataset, merge
+from potstill.generate.geometry import covalent_radii
+from potstill.neighbors import find_neighbors
+from potstill.types import Array
+
+CUTOFF_ANGSTROM = 5.0
+SHELLS = 10
+POOL_AT_ONCE = 20_000  # the search grows with the square of a pool; a larger one is shuffled and divided
+COMPOSITION = 3.0  # weight of a composition beside the radial densities
+
+
+class SelectOptions(BaseModel):
+    """Section ``label.select``: how many of the generated structures are labelled, and which."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: Annotated[int | None, Field(gt=0, description="structures to label")] = None
+    fraction: Annotated[
+        float | None, Field(gt=0, le=1, description="share of the structures to label, instead of a count")
+    ] = None
+    by: Annotated[
+        Literal["farthest", "random"],
+        Field(description="farthest: those that cover all the others; random: any"),
+    ] = "farthest"
+
+    @model_validator(mode="after")
+    def _one_size(self) -> SelectOptions:
+        if (self.count is None) == (self.fraction is None):
+            raise ValueError("give 'count' or 'fraction', one of the two")
+        return self
+
+    def wanted(self, total: int) -> int:
+        """How many of so many."""
+        return min(total, self.count or max(1, round((self.fraction or 0.0) * total)))
+
+
+def write_selected(structures: Path, target: Path, options: SelectOptions, *, seed: int) -> Path:
+    """Seal the chosen structures in the order of the pool, with the refusals of the pool; a file that is there is kept.
+
+    Parameters
+    ----------
+    structures
+        The pool.
+    target
+        File to make.
+    options
+        Section ``label.select``.
+    seed
+        Of the first structure, or of all by ``random``.
+    """
+    if not target.exists():
+        pool = Dataset(structures)
+        chosen = choose(pool, options, seed=seed)
+        left = Counter(np.delete(pool.sources, chosen).tolist())
+        merge([structures], target, attributes={"not_selected": dict(left)}, chosen=[chosen])
+    return target
+
+
+def choose(pool: Dataset, options: SelectOptions, *, seed: int) -> Array:
+    """(k,) indices of a pool, ascending."""
+    rng = np.random.default_rng(seed)
+    wanted = options.wanted(len(pool))
+    order = rng.permutation(len(pool))
+    if options.by == "random":
+        return np.sort(order[:wanted])
+    rows = fingerprints(pool)
+    parts = np.array_split(order, -(-len(pool) // POOL_AT_ONCE))
+    ends = np.round(np.cumsum([0, *map(len, parts)]) * wanted / len(pool)).astype(int)
+    shares = np.diff(ends)
+    return np.sort(np.concatenate([part[farthest(rows[part], n)] for part, n in zip(parts, shares, strict=True)]))
+
+
+def farthest(rows: Array, wanted: int) -> Array:
+    """(wanted,) indices of vectors (S, d): the first, then always the one whose nearest taken one is farthest away.
+
+    Gonzalez, "Clustering to minimize the maximum intercluster distance", Theor. Comput. Sci. 38, 293 (1985).
+    """
+    taken = np.zeros(wanted, dtype=np.int64)
+    rows = np.ascontiguousarray(rows, dtype=np.float32)
+    squares = (rows**2).sum(axis=1)
+    nearest = np.full(len(rows), np.inf, dtype=np.float32)
+    for k in range(1, wanted):
+        last = taken[k - 1]
+        np.minimum(nearest, squares + squares[last] - 2.0 * (rows @ rows[last]), out=nearest)
+        nearest[last] = -np.inf
+        taken[k] = int(nearest.argmax())
+    return taken
+
+
+def fingerprints(pool: Dataset) -> Array:
+    """(S, d) float32 vectors, each column of spread 1; rotation, order of atoms and choice of cell do not matter."""
+    numbers, positions = pool.column("atoms/atomic_numbers"), pool.column("atoms/positions")
+    cell, pbc = pool.column("structures/cell"), pool.column("structures/pbc")
+    present = np.unique(numbers)
+    rows = np.zeros((len(pool), 6 * SHELLS + len(present)), dtype=np.float32)
+    for k, (a, b) in enumerate(zip(pool.ptr[:-1].tolist(), pool.ptr[1:].tolist(), strict=True)):
+        density = densities(numbers[a:b], positions[a:b], cell[k], pbc[k])
+        rows[k, : 3 * SHELLS], rows[k, 3 * SHELLS : 6 * SHELLS] = density.mean(axis=0), density.std(axis=0)
+        rows[k, 6 * SHELLS :] = (numbers[a:b, None] == present).mean(axis=0)
+    spread = rows.std(axis=0)
+    rows /= np.where(spread > 0, spread, 1.0)
+    rows[:, : 6 * SHELLS] /= np.sqrt(6 * SHELLS)
+    rows[:, 6 * SHELLS :] *= COMPOSITION / np.sqrt(len(present))
+    return rows
+
+
+def densities(numbers: Array, positions: Array, cell: Array, pbc: Array) -> Array:
+    """(n, 3 * SHELLS) neighbours of each atom in smooth shells: their number, their radii, roots of their atomic numbers."""
+    near = find_neighbors(positions, cell, pbc, CUTOFF_ANGSTROM)
+    receiver, sender = near.edge_index
+    radii = covalent_radii()
+    centres = np.linspace(0.6, CUTOFF_ANGSTROM - 0.4, SHELLS)
+    width = centres[1] - centres[0]
+    inside = 0.5 * (1.0 + np.cos(np.pi * near.distance / CUTOFF_ANGSTROM))
+    shell = inside[:, None] * np.exp(-0.5 * ((near.distance[:, None] - centres) / width) ** 2)
+    weights = np.stack([np.ones(len(sender)), radii[numbers[sender]], np.sqrt(numbers[sender])])
+    found = np.zeros((len(numbers), 3, SHELLS))
+    np.add.at(found, receiver, weights.T[:, :, None] * shell[:, None])
+    return found.reshape(len(numbers), -1)

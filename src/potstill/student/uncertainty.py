@@ -1,0 +1,138 @@
+"""What error a student expects of its own forces: the last features of each atom in, eV/Å and a flag out.
+
+Two things are told from the features that the local energies are linear in. How far an atom is from those that were trained
+on, as a linear model with these features would have it (last-layer prediction rigidity: Bigi, Chong, Ceriotti and Grasselli,
+"A prediction rigidity formalism for low-cost uncertainties in trained neural networks", Mach. Learn.: Sci. Technol. 5,
+045018 (2024)), and how large errors were among atoms of the kind. Both together are scaled to the errors of families that
+were not trained on. One small matrix product per atom, so that it can go along with every step of molecular dynamics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from potstill.dataset import sealed
+from potstill.errors import InputError
+from potstill.types import Array
+
+FILE = "uncertainty.safetensors"
+LARGEST_LOG = 20.0  # e^20 eV/Å: whatever is beyond is as strange as anything
+BINS = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Uncertainty:
+    """Expected errors: ``exp(a noise + b log(distance) + c)`` of H last features f.
+
+    Parameters
+    ----------
+    factor
+        (H, H) inverse Cholesky factor of the features' covariance over the training atoms: distance = |factor f|.
+    noise
+        (H + 1,) weights and constant of the linear model of the logarithm of training errors.
+    noise_range
+        (2,) what that model is cut to: beyond what it has seen, only the distance speaks.
+    coefficients
+        (3,) a, b and c.
+    threshold
+        () eV/Å, above which an atom is flagged.
+    """
+
+    factor: torch.Tensor
+    noise: torch.Tensor
+    noise_range: torch.Tensor
+    coefficients: torch.Tensor
+    threshold: torch.Tensor
+
+    def expected_errors(self, features: torch.Tensor) -> torch.Tensor:
+        """(N,) expected length of the force's error in eV/Å."""
+        a, b, c = self.coefficients.unbind()
+        return (a * self.log_noise(features) + b * self.log_distance(features) + c).clamp(max=LARGEST_LOG).exp()
+
+    def log_distance(self, features: torch.Tensor) -> torch.Tensor:
+        """(N,) logarithm of how far atoms are from those that were trained on, whose root mean square is sqrt(H)."""
+        return (features @ self.factor.T).norm(dim=1).clamp(min=1e-12).log()
+
+    def log_noise(self, features: torch.Tensor) -> torch.Tensor:
+        """(N,) logarithm of the error that atoms of the kind had in training."""
+        lowest, highest = self.noise_range.unbind()
+        return (features @ self.noise[:-1] + self.noise[-1]).clamp(lowest, highest)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Uncertainty:
+        """Copy on another device and in another precision."""
+        return Uncertainty(**{field.name: getattr(self, field.name).to(device, dtype) for field in fields(self)})
+
+
+def save_uncertainty(uncertainty: Uncertainty, folder: Path) -> None:
+    """Write ``uncertainty.safetensors`` beside a student's weights."""
+    tensors = {field.name: getattr(uncertainty, field.name).contiguous() for field in fields(uncertainty)}
+    with sealed(folder / FILE) as temporary:
+        save_file(tensors, temporary)
+
+
+def read_uncertainty(folder: Path, hidden: int) -> Uncertainty | None:
+    """What stands in a student's folder; None where nothing does.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or of a student with other than H ``hidden`` features.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        found = Uncertainty(**load_file(path))
+    except (SafetensorError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged, or of another version: {error}\n  the student works without that file"
+        ) from error
+    if found.factor.shape != (hidden, hidden) or found.noise.shape != (hidden + 1,):
+        raise InputError(f"{path} is of another student: it has {len(found.factor)} features, not {hidden}")
+    return found
+
+
+def auroc(score: Array, positive: Array) -> float | None:
+    """Chance that a positive has a higher score than one that is not; None where there are no two sides.
+
+    >>> auroc(np.array([0.1, 0.2, 0.9]), np.array([False, False, True]))
+    1.0
+    """
+    from scipy.stats import rankdata
+
+    ahead, behind = int(positive.sum()), int((~positive).sum())
+    if ahead == 0 or behind == 0:
+        return None
+    ranks = rankdata(score)[positive].sum()
+    return float((ranks - ahead * (ahead + 1) / 2) / (ahead * behind))
+
+
+def judge(expected: Array, error: Array, threshold: float) -> dict[str, Any]:
+    """How well (N,) expected errors tell of (N,) true ones, both in eV/Å.
+
+    ``auroc`` is for finding the tenth of the atoms with the largest error; ``bins`` are fifths of the atoms by expectation.
+    """
+    from scipy.stats import spearmanr
+
+    flagged = expected > threshold
+    order = np.array_split(np.argsort(expected, kind="stable"), min(BINS, len(expected)))
+    varied = len(error) > 2 and np.ptp(expected) > 0 and np.ptp(error) > 0
+    return {
+        "atoms": len(error),
+        "auroc": auroc(expected, error > np.quantile(error, 0.9)),
+        "spearman": float(spearmanr(expected, error)[0]) if varied else None,
+        "mean_error": float(error.mean()),
+        "threshold": threshold,
+        "flagged": float(flagged.mean()),
+        "mean_error_flagged": float(error[flagged].mean()) if flagged.any() else None,
+        "mean_error_not_flagged": float(error[~flagged].mean()) if not flagged.all() else None,
+        "bins": [{"expected": float(expected[k].mean()), "error": float(error[k].mean())} for k in order],
+        "unit": "eV/Å",
+    }

@@ -1,0 +1,116 @@
+"""After the training: a student and its data in, its :class:`~potstill.student.uncertainty.Uncertainty` out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from potstill.dataset.records import Source
+from potstill.student.config import Backend
+from potstill.student.fused import FusedKernel, kernel_of, with_last_features
+from potstill.student.model import Kernel, Student
+from potstill.student.uncertainty import Uncertainty, judge
+from potstill.train.data import LabelledStructures
+from potstill.types import Array, Batch
+
+MOST_STRUCTURES = 10_000  # that are looked at: some hundred thousand atoms settle a matrix of a few hundred features
+BATCH = 64
+REGULARISATION = 1e-5  # of the covariance and of the linear model, in mean squares of a feature
+SMALLEST_ERROR = 0.05  # in mean errors: atoms that symmetry holds in place have no error at all
+NOISE_RANGE = (0.01, 0.99)  # quantiles over the training atoms
+FLAGGED = 0.05  # share of the atoms of families not trained on
+
+
+def fit_uncertainty(
+    student: Student, training: Source, watching: Source, *, backend: Backend = "auto", seed: int = 0
+) -> tuple[Uncertainty, dict[str, Any]]:
+    """Fit to the training errors, scale to those of families that were not trained on.
+
+    Parameters
+    ----------
+    student
+        Trained.
+    training, watching
+        What it was trained on, and the families beside; where these are none, errors of the training, which are smaller,
+        have to do.
+    backend
+        What computes.
+    seed
+        Of the choice among very many structures.
+
+    Returns
+    -------
+    Uncertainty, dict
+        And how well it tells of true errors, of ``"valid"`` or ``"train"``.
+    """
+    kernel = kernel_of(student, backend, FusedKernel)
+    features, errors = last_features_and_errors(student, training, kernel, seed)
+    mean_square = features.square().mean()
+    covariance = features.T @ features / len(features)
+    covariance.diagonal().add_(REGULARISATION * mean_square)
+    factor = torch.linalg.inv(torch.linalg.cholesky(covariance))
+    smallest = SMALLEST_ERROR * errors.mean().clamp(min=1e-9)
+    noise = _ridge(features, (errors + smallest).log(), REGULARISATION * mean_square)
+    told = features @ noise[:-1] + noise[-1]
+    quantiles = np.quantile(told.numpy(), NOISE_RANGE)
+    draft = Uncertainty(factor, noise, torch.from_numpy(quantiles), torch.tensor([1.0, 1.0, 0.0]).double(), torch.zeros(()))
+    judged = "valid" if len(watching) else "train"
+    if judged == "valid":
+        features, errors = last_features_and_errors(student, watching, kernel, seed)
+    coefficients = _scaled(draft, features, errors, smallest)
+    scaled = Uncertainty(factor, noise, draft.noise_range, coefficients, torch.zeros(()))
+    expected = scaled.expected_errors(features)
+    threshold = torch.tensor(np.quantile(expected.numpy(), 1 - FLAGGED))
+    found = Uncertainty(factor, noise, draft.noise_range, coefficients, threshold)
+    report = judge(expected.numpy(), errors.numpy(), float(threshold))
+    return found.to("cpu", torch.float32), {"of": judged, **report}
+
+
+def last_features_and_errors(
+    student: Student, source: Source, kernel: Kernel | None, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, H) float64 features of every atom, and (N,) lengths of the force's error in eV/Å."""
+    data = LabelledStructures(source, student.architecture.cutoff_angstrom)
+    chosen: Array = np.arange(len(data))
+    if len(data) > MOST_STRUCTURES:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, MOST_STRUCTURES, replace=False))
+    features, errors = [], []
+    device = student.embedding.weight.device
+    for start in range(0, len(chosen), BATCH):
+        batch = data[chosen[start : start + BATCH]].to(device)
+
+        def keep(vectors: torch.Tensor, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            local, gradient, found = with_last_features(student, kernel, vectors, inputs)
+            features.append(found.double().cpu())
+            return local, gradient
+
+        predicted = student.predict(batch.inputs, kernel=keep)
+        errors.append((predicted.forces - batch.forces).norm(dim=1).double().cpu())
+    return torch.cat(features), torch.cat(errors)
+
+
+def _ridge(features: torch.Tensor, wanted: torch.Tensor, regularisation: torch.Tensor) -> torch.Tensor:
+    """(H + 1,) weights and constant of least squares."""
+    centre = features.mean(0)
+    centred = features - centre
+    matrix = centred.T @ centred / len(features)
+    matrix.diagonal().add_(regularisation)
+    weights = torch.linalg.solve(matrix, centred.T @ (wanted - wanted.mean()) / len(features))
+    return torch.cat([weights, (wanted.mean() - centre @ weights)[None]])
+
+
+def _scaled(draft: Uncertainty, features: torch.Tensor, errors: torch.Tensor, smallest: torch.Tensor) -> torch.Tensor:
+    """(3,) a, b, c: b is 1, as the formula has it, for what is not strange cannot teach how much strangeness counts.
+
+    a is that of least squares for the logarithm, and c makes means agree.
+    """
+    noise, distance = draft.log_noise(features), draft.log_distance(features)
+    wanted = (errors + smallest).log() - distance
+    spread = noise.var(correction=0).clamp(min=1e-12)
+    a = (((noise - noise.mean()) * (wanted - wanted.mean())).mean() / spread).clamp(0.0, 1.0)
+    raw = a * noise + distance
+    c = errors.mean().clamp(min=1e-9).log() - torch.logsumexp(raw, 0) + math.log(len(raw))
+    return torch.stack([a, torch.ones_like(a), c])

@@ -1,0 +1,202 @@
+"""Expected errors: what they are made of, that they tell of true errors, and that atoms unlike all others are found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk, fcc111
+from ase.io import read, write
+from ase.io.trajectory import Trajectory
+
+from potstill.config import TrainConfig
+from potstill.dataset import Dataset, Records, merge, write_part
+from potstill.deploy import load_student
+from potstill.errors import InputError
+from potstill.evaluate.errors import Comparison
+from potstill.label.classical import EMT, LennardJones
+from potstill.label.teacher import TeacherOptions
+from potstill.student.config import StudentConfig
+from potstill.student.fused import FusedKernel
+from potstill.student.uncertainty import FILE, auroc, judge, read_uncertainty, save_uncertainty
+from potstill.testing import all_structures, copper, random_student, rattled
+from potstill.testing.models import in_elements
+from potstill.train.stage import train
+from potstill.train.uncertainty import fit_uncertainty, last_features_and_errors
+from potstill.types import Structure
+
+LJ = LennardJones(sigma_angstrom=1.2)
+ELEMENTS = [1, 6, 8, 14, 29]
+SIZES = {
+    "nano": {"tier": "nano"},
+    "odd sizes": {"features": 11, "channels": 5, "vectors": 3, "products": 7, "hidden": 21, "experts": 3, "radial": 5},
+}
+
+
+def labelled(teacher: TeacherOptions, structures: list[Structure]) -> list[Structure]:
+    answers = teacher.load().label(structures)
+    return [s.with_(labels=a) for s, a in zip(structures, answers, strict=True)]
+
+
+def supercell() -> Structure:
+    return Structure.from_ase(bulk("Cu", "fcc", a=3.61).repeat((2, 2, 2)))
+
+
+def slab_of_copper() -> Structure:
+    return Structure.from_ase(fcc111("Cu", (2, 2, 3), vacuum=6.0, periodic=True))
+
+
+def rattles(rattle: float, seeds: range) -> list[Structure]:
+    makes = (copper, supercell, slab_of_copper)
+    return labelled(
+        EMT(), [rattled(make(), k, rattle).with_(id=f"{make.__name__}-{k}-{rattle}") for k in seeds for make in makes]
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Iterator[Path]:
+    """A student of rattles of 0.05 Å."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("potstill.train.stage.available_cores", lambda: 1)
+        yield _trained(tmp_path_factory)
+
+
+def _trained(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("run")
+    structures = rattles(0.05, range(10))
+    write_part(path / "part.h5", structures, labelled=True)
+    splits = (np.arange(len(structures)) >= 24).astype(np.uint8)
+    merge([path / "part.h5"], path / "d.h5", attributes={}, splits=splits)
+    student = StudentConfig(
+        cutoff_angstrom=3.5, layers=2, features=16, channels=8, vectors=4, products=8, radial=4, hidden=32
+    )
+    config = TrainConfig(epochs=40, batch_structures=8, learning_rate=1e-2, ema_decay=0.9)
+    return train(Dataset(path / "d.h5"), student, config, path / "student", seed=1)
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_the_kernel_gives_the_last_features_of_pytorch(sizes):
+    student = random_student(ELEMENTS, backend="torch", **sizes).model
+    structures = [in_elements(rattled(s), ELEMENTS) for s in all_structures()]
+    records = Records.of(labelled(LJ, structures))
+    features, errors = last_features_and_errors(student, records, None, 0)
+    fused, also = last_features_and_errors(student, records, FusedKernel(student), 0)
+    assert features.shape[1] == student.architecture.hidden
+    torch.testing.assert_close(fused, features, rtol=0, atol=1e-5)
+    torch.testing.assert_close(also, errors, rtol=1e-3, atol=1e-3)
+
+
+def test_expected_errors_are_those_of_the_formula():
+    student = random_student(ELEMENTS, backend="torch").model
+    records = Records.of(labelled(LJ, [in_elements(rattled(s), ELEMENTS) for s in all_structures()]))
+    found, report = fit_uncertainty(student, records, Records.of([]))
+    features, errors = last_features_and_errors(student, records, None, 0)
+    covariance = (features.T @ features / len(features)).numpy()
+    covariance += 1e-5 * float(features.square().mean()) * np.eye(len(covariance))
+    distance = np.sqrt(np.einsum("ni,ij,nj->n", features.numpy(), np.linalg.inv(covariance), features.numpy()))
+    np.testing.assert_allclose(found.log_distance(features.float()).exp(), distance, rtol=2e-2)
+    expected = found.expected_errors(features.float())
+    assert float(expected.mean()) == pytest.approx(float(errors.mean()), rel=1e-2)  # scaled to it
+    assert report["of"] == "train"
+    assert report["flagged"] == pytest.approx(0.05, abs=0.02)
+
+
+def test_what_is_expected_tells_of_true_errors(folder):
+    student = load_student(folder)
+    fresh = rattles(0.05, range(30, 36)) + rattles(0.25, range(30, 36))
+    comparison = Comparison(fresh, student.label(fresh, uncertainty=True))
+    figures = judge(*comparison.expectations(), float(student.uncertainty.threshold))
+    assert figures["auroc"] > 0.7
+    assert figures["spearman"] > 0.4
+    assert figures["mean_error_flagged"] > 2 * figures["mean_error_not_flagged"]
+
+
+def test_strange_atoms_are_expected_to_be_wrong_and_flagged(folder):
+    student = load_student(folder)
+    known, strange = (rattles(rattle, range(40, 44)) for rattle in (0.05, 0.5))
+    near, far = (
+        np.concatenate([labels.extra["uncertainty"] for labels in student.label(some, uncertainty=True)])
+        for some in (known, strange)
+    )
+    assert auroc(np.concatenate([near, far]), np.arange(len(near) + len(far)) >= len(near)) > 0.8
+    threshold = float(student.uncertainty.threshold)
+    assert (far > threshold).mean() > 3 * (near > threshold).mean()
+
+
+def test_an_atom_pushed_into_another_is_beyond_all_bounds(folder):
+    student = load_student(folder)
+    crystal = copper()
+    positions = crystal.positions.copy()
+    positions[1] = positions[0] + [0.9, 0.0, 0.0]
+    (before,), (after,) = (student.label([s], uncertainty=True) for s in (crystal, crystal.with_(positions=positions)))
+    assert after.extra["uncertainty"][:2].min() > 3 * before.extra["uncertainty"].max()
+
+
+class TestCalculator:
+    def test_has_the_expected_errors_and_flags(self, folder):
+        student = load_student(folder)
+        (strange,) = rattles(0.5, range(50, 51))[:1]
+        atoms = strange.to_ase()
+        atoms.calc = student.calculator()
+        atoms.get_forces()
+        (labels,) = student.label([strange], uncertainty=True)
+        np.testing.assert_allclose(atoms.calc.results["uncertainty"], labels.extra["uncertainty"], rtol=1e-3)
+        assert atoms.calc.uncertain.tolist() == (labels.extra["uncertainty"] > float(student.uncertainty.threshold)).tolist()
+        assert atoms.calc.uncertain.any()
+
+    def test_frames_can_be_written(self, folder, tmp_path):
+        atoms = copper().to_ase()
+        atoms.calc = load_student(folder).calculator()
+        atoms.get_forces()
+        with Trajectory(tmp_path / "md.traj", "w", atoms) as file:
+            file.write()
+        write(tmp_path / "md.extxyz", atoms)
+        for name in ("md.traj", "md.extxyz"):
+            np.testing.assert_allclose(read(tmp_path / name).get_forces(), atoms.get_forces(), atol=1e-6)
+
+    def test_without_one_there_is_none(self):
+        student = random_student([29])
+        atoms = copper().to_ase()
+        atoms.calc = student.calculator()
+        atoms.get_forces()
+        assert "uncertainty" not in atoms.calc.results
+        assert not atoms.calc.uncertain.any()
+        with pytest.raises(InputError, match="knows no uncertainty"):
+            student.label([copper()], uncertainty=True)
+
+
+class TestFile:
+    def test_what_is_written_is_read(self, folder, tmp_path):
+        known = load_student(folder).uncertainty
+        save_uncertainty(known, tmp_path)
+        again = read_uncertainty(tmp_path, 32)
+        features = torch.randn(5, 32, generator=torch.Generator().manual_seed(1))
+        assert torch.equal(again.expected_errors(features), known.expected_errors(features))
+        assert read_uncertainty(tmp_path / "elsewhere", 32) is None
+
+    def test_a_damaged_one_is_refused(self, folder, tmp_path):
+        (tmp_path / FILE).write_bytes((folder / FILE).read_bytes()[:100])
+        with pytest.raises(InputError, match="damaged"):
+            read_uncertainty(tmp_path, 32)
+
+    def test_that_of_another_student_is_refused(self, folder):
+        with pytest.raises(InputError, match="of another student: it has 32 features, not 16"):
+            read_uncertainty(folder, 16)
+
+    def test_how_good_it_is_stands_in_the_students_config(self, folder):
+        stated = load_student(folder).config["uncertainty"]
+        assert stated["of"] == "valid"
+        assert stated["threshold"] == pytest.approx(float(load_student(folder).uncertainty.threshold))
+
+
+def test_auroc_counts_pairs():
+    rng = np.random.default_rng(1)
+    score, positive = rng.integers(0, 9, 60).astype(float), rng.random(60) < 0.3
+    pairs = [(a > b) + 0.5 * (a == b) for a in score[positive] for b in score[~positive]]
+    assert auroc(score, positive) == pytest.approx(np.mean(pairs))
+    assert auroc(score, np.ones(60, bool)) is None
