@@ -4,6 +4,7 @@ Run by ``make test-engines``; an engine that is not installed is skipped. ``copp
 """
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,11 +62,14 @@ def organic(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["molecule", "crystal"])
+@pytest.fixture(params=["molecule", "cluster", "crystal"])
 def system(request, organic) -> tuple[Path, Structure, np.ndarray]:
     """Student, start, velocities in ASE's units."""
     if request.param == "molecule":
         student, structure = organic, ethanol()  # whose atoms part: collisions would enlarge rounding errors
+    elif request.param == "cluster":  # not periodic, and held together by forces that were learnt
+        cut = Structure.from_ase(copper().to_ase() * (2, 2, 2))
+        student, structure = COPPER, rattled(cut.with_(pbc=np.zeros(3, bool), cell=np.zeros((3, 3))))
     else:  # sheared, so that engines turn it; repeated, and with atoms that cross the faces of the cell
         crystal = copper()
         shear = np.array([[1.0, 0.0, 0.0], [0.03, 1.0, 0.0], [-0.02, 0.04, 1.0]])
@@ -444,3 +448,20 @@ def test_exported_script_runs(engine, make, organic, tmp_path):
     text = (moved / "md.out").read_text(encoding="utf-8") if engine == "ipi" else done.stdout
     assert any(line.split()[:1] == ["200"] or line.startswith("step   200") or line.split()[:1] == ["2.00000000e+02"]
                for line in text.splitlines())  # fmt: skip
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="there is no C++ compiler")
+def test_pt2_is_the_student_and_its_script_runs(organic, tmp_path):
+    from potstill.deploy.pt2 import load_compiled
+
+    start = rattled(ethanol())
+    (folder,) = deploy(organic, tmp_path / "deploy", ("pt2",), start)
+    assert (folder / "student.pt2").stat().st_size > 0
+    (found,) = load_compiled(folder / "student", folder / "student.pt2").label([start])
+    (expected,) = load_student(organic, backend="torch").label([start])
+    assert found.energy == pytest.approx(expected.energy, abs=1e-4)
+    assert np.allclose(found.forces, expected.forces, atol=1e-4)
+    command = [sys.executable, str(folder / "run_pt2.py"), "20"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "step    20" in done.stdout

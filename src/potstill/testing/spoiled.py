@@ -215,9 +215,9 @@ def not_extensive(answer: Answer, atoms: Any, _good: Any) -> None:
     answer["energy"] += 1e-3 * len(atoms) ** 2
 
 
-@spoiled("energy is 1 eV per atom of gold too high, all derivatives are right", "energy_error")
+@spoiled("energy is 2 eV per atom of gold too high, all derivatives are right", "energy_error", "vacancies")
 def shifted_energy(answer: Answer, atoms: Any, _good: Any) -> None:
-    answer["energy"] += 1.0 * (atoms.numbers == GOLD).sum()
+    answer["energy"] += 2.0 * (atoms.numbers == GOLD).sum()
 
 
 @spoiled(
