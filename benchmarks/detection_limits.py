@@ -1,6 +1,6 @@
 """How small a fault the audit still sees, on real labels: for each kind of fault the smallest size that is always caught.
 
-Run:  nice -n 19 python benchmarks/detection_limits.py DATASET [--structures 300] [--trials 3] [--teacher sevennet]
+Run:  nice -n 19 python benchmarks/detection_limits.py DATASET [--structures 300] [--trials 3] [--all-sources]
 
 DATASET is a labelled dataset that is known to be good. Whole families are drawn from it, so that structures keep their
 siblings, and of its largest sources only, as a small draw of many sources knows no spreads; the gates of elements are open,
@@ -314,13 +314,13 @@ class Bench:
         return {f["check"] for f in report["findings"] if f["verdict"] not in ("GO", "WARN")}
 
 
-def draw(dataset: Dataset, count: int, rng: Rng) -> Structures:
-    """Whole families of the largest sources until there are enough structures."""
+def draw(dataset: Dataset, count: int, rng: Rng, *, fewest: int) -> Structures:
+    """Whole families, of sources that have so many in the draw, until there are enough structures."""
     sources = dataset.sources.tolist()
     kept, total = set(), 0
     for name, held in Counter(sources).most_common():
         total += held
-        if count * held / total < FEWEST_OF_A_SOURCE:
+        if count * held / total < fewest:
             break
         kept.add(name)
     rows: dict[str, list[int]] = {}
@@ -366,20 +366,24 @@ def main() -> None:
     parser.add_argument("--structures", type=int, default=300)
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--teacher", default="sevennet", help="that made the labels, for structures that are moved")
+    parser.add_argument("--all-sources", action="store_true", help="also those with few structures in the draw")
     options = parser.parse_args()
     dataset = open_file(options.dataset)
-    clean = draw(dataset, options.structures, np.random.default_rng(1))
+    fewest = 0 if options.all_sources else FEWEST_OF_A_SOURCE
+    clean = draw(dataset, options.structures, np.random.default_rng(1), fewest=fewest)
     recorded = json.loads(dataset.attributes["teacher"])
     attributes = {"teacher": recorded, "label_seconds": 1.0, "workers": 1}
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(clean, attributes, Remembering(clean, recorded, options.teacher), Path(scratch))
         print(f"{len(clean)} structures; the clean draw is refused by: {', '.join(sorted(bench.alarms)) or 'nothing'}")
         about = {"structures": len(clean), "teacher": recorded["name"], "refused_when_clean": sorted(bench.alarms)}
+        about["draw"] = "all sources" if options.all_sources else "largest sources"
         rows = []
         for ladder in LADDERS:
             rows.append({**climb(bench, ladder, options.trials), **about})
             print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
-    print(write_results("detection_limits", rows))
+            path = write_results("detection_limits", rows)
+    print(path)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ SHARES: list[tuple[float, dict[str, Any]]] = [
     (0.01, {"source": "mutants", "max_atoms": 24}),
     (0.01, {"source": "molecules", "max_atoms": 24}),
     (0.02, {"source": "crystals", "max_atoms": 12}),
-    (0.69, {"source": "perturb", "max_atoms": 30, "rattle_angstrom": [0.02, 0.1], "max_strain": 0.05}),
+    (0.69, {"source": "perturb", "max_atoms": 30, "rattle_angstrom": [0.02, 0.08], "max_strain": 0.05}),
 ]
 
 
@@ -60,7 +60,7 @@ def config(structures: int, workers: int, execute: dict[str, Any]) -> dict[str, 
             "teacher": {"name": "lennard-jones", "sigma_angstrom": 0.9},
             "structures_per_task": 200 if structures >= 20_000 else 20,
         },
-        "audit": {"min_structures_per_element": 1} if structures < 20_000 else {},
+        "audit": {"min_structures_per_element": 1, "max_fragmented_fraction": 0.1} if structures < 20_000 else {},
     }
 
 

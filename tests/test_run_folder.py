@@ -40,7 +40,7 @@ def test_workers_and_where_they_run_may_change(tmp_path):
     run.begin("workers: 1\nexecute: {backend: parsl}\nseed: 5\n", 5, resume=True)
     assert "parsl" in run.config.read_text()
     assert run.stage("label")["state"] == "done"
-    with pytest.raises(RunFolderError, match="in seed"):
+    with pytest.raises(RunFolderError, match="in execute, seed"):
         run.begin("workers: 1\nseed: 6\n", 6, resume=True)
 
 

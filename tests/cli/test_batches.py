@@ -7,7 +7,11 @@ import json
 import pytest
 import yaml
 
+from potstill.config import dump_config, load_config
 from potstill.dataset import open_dataset
+from potstill.errors import OutOfTimeError
+from potstill.pipeline import Pipeline
+from potstill.progress import Progress
 from potstill.run_folder import RunFolder
 
 SOURCES = [
@@ -83,3 +87,21 @@ def test_other_gates_judge_the_same_labels_again(potstill, config, tmp_path):
     assert "labelled so far" in outcome.err
     assert {path: path.stat().st_mtime_ns for path in parts} == parts
     assert ids(run) == ids(run / "batches" / "01")
+
+
+def test_a_time_limit_while_labelling_leaves_what_is_labelled(write_config, tmp_path):
+    config = load_config(write_config(label={"structures_per_task": 4}))
+    run = RunFolder(tmp_path / "run")
+    run.begin(dump_config(config), config.seed, resume=False)
+    pipeline = Pipeline(config, run, Progress())
+    pipeline.stage("generate")
+    pipeline.until = 0.0
+    with pytest.raises(OutOfTimeError, match="--resume"):
+        pipeline.all_stages()
+    assert run.stage("label")["state"] == "stopped"
+    some = ids(run.path)
+    assert 0 < len(some) < 46
+    pipeline.until = None
+    pipeline.stage("label")
+    assert len(ids(run.path)) == 46
+    assert set(some) < set(ids(run.path))

@@ -59,10 +59,10 @@ def test_the_same_answers_as_in_this_process(emt):
         if isinstance(near, Refused):
             assert near == far
             continue
-        assert near.energy == far.energy
-        assert np.array_equal(near.forces, far.forces)
+        assert near.energy == pytest.approx(far.energy, abs=1e-12)
+        np.testing.assert_allclose(near.forces, far.forces, atol=1e-12)
         assert (near.stress is None) == (far.stress is None)
-        assert near.stress is None or np.array_equal(near.stress, far.stress)
+        assert near.stress is None or np.allclose(near.stress, far.stress, atol=1e-12)
     assert emt.label([]) == []
 
 
@@ -72,7 +72,7 @@ def test_a_process_that_was_killed_is_started_again(emt):
     os.killpg(process, signal.SIGKILL)
     (after,) = emt.label([copper()])
     assert group_of(emt) != process
-    assert after.energy == before.energy
+    assert after.energy == pytest.approx(before.energy, abs=1e-12)  # a used calculator of ASE rounds otherwise
 
 
 def test_it_ends_with_its_parent_and_with_its_teacher(interpreter):
@@ -149,12 +149,16 @@ def test_a_frame_that_is_cut_short_or_no_frame():
     message, arrays = receive(io.BytesIO(whole))
     assert message == {"a": 1}
     assert arrays["b"].tolist() == [0, 1, 2]
-    for cut in (0, 7, 8, len(whole) - 1):
+    for cut in (0, 15, 16, len(whole) - 1):
         with pytest.raises(EOFError):
             receive(io.BytesIO(whole[:cut]))
     with pytest.raises(BrokenFrameError):
-        receive(io.BytesIO((5).to_bytes(8, "big") + b"hello"))
-    with pytest.raises(ValueError, match="Object arrays"):
+        receive(io.BytesIO((5).to_bytes(8, "big") + (0).to_bytes(8, "big") + b"hello"))
+    with pytest.raises(BrokenFrameError, match="bytes long"):
+        receive(io.BytesIO(b"Loading the model, please wait"))
+    with pytest.raises(BrokenFrameError):
+        receive(io.BytesIO(whole.replace(b"<i8", b"|O8")))
+    with pytest.raises(ValueError, match="evil: not made of numbers"):
         send(io.BytesIO(), {}, {"evil": np.array([object()])})
 
 

@@ -1,13 +1,13 @@
 """What potstill and a teacher in a process of its own say to each other: frames of named arrays, over pipes.
 
-A frame is its length in eight bytes and an npz archive, in which one entry is a message as JSON. Nothing in it can run code.
+A frame is two lengths of eight bytes, a header as JSON (a message, and name, type and shape of each array) and the bytes of
+the arrays. Nothing in it can run code.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import IO, Any
@@ -16,7 +16,8 @@ import numpy as np
 
 from potstill.types import Array, Labels, Refused, Structure
 
-MESSAGE = "message"
+LARGEST_BYTES = 1 << 36  # more is text that was printed into the pipe
+NUMBERS = "biufc"  # kinds of NumPy types: bool, integers, floats, complex
 
 
 class BrokenFrameError(Exception):
@@ -24,15 +25,21 @@ class BrokenFrameError(Exception):
 
 
 def send(stream: IO[bytes], message: Mapping[str, Any], arrays: Mapping[str, Array] | None = None) -> None:
-    """Write a frame; arrays of objects are refused by NumPy."""
-    text = np.frombuffer(json.dumps(message).encode(), dtype=np.uint8)
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
-        for name, array in {MESSAGE: text, **(arrays or {})}.items():
-            with file.open(f"{name}.npy", "w") as entry:
-                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
-    content = archive.getvalue()
-    stream.write(len(content).to_bytes(8, "big") + content)
+    """Write a frame.
+
+    Raises
+    ------
+    ValueError
+        If an array is not made of numbers.
+    """
+    contents = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
+    strange = [name for name, array in contents.items() if array.dtype.kind not in NUMBERS]
+    if strange:
+        raise ValueError(f"{', '.join(strange)}: not made of numbers")
+    table = [(name, array.dtype.str, np.shape((arrays or {})[name])) for name, array in contents.items()]
+    header = json.dumps({"message": message, "arrays": table}).encode()
+    body = b"".join(array.tobytes() for array in contents.values())
+    stream.write(b"".join((len(header).to_bytes(8, "big"), len(body).to_bytes(8, "big"), header, body)))
     stream.flush()
 
 
@@ -46,13 +53,23 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Array]]:
     BrokenFrameError
         If what comes is no frame.
     """
-    length = _exactly(stream, 8)
-    content = _exactly(stream, int.from_bytes(length, "big"))
+    sizes = _exactly(stream, 16)
+    lengths = [int.from_bytes(part, "big") for part in (sizes[:8], sizes[8:])]
+    if max(lengths) > LARGEST_BYTES:
+        raise BrokenFrameError(f"it would be {max(lengths)} bytes long")
+    header, body = (_exactly(stream, length) for length in lengths)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        return dict(json.loads(arrays.pop(MESSAGE).tobytes())), arrays
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        content = json.loads(header)
+        arrays, at = {}, 0
+        for name, kind, shape in content["arrays"]:
+            dtype = np.dtype(kind)
+            if dtype.kind not in NUMBERS:
+                raise BrokenFrameError(f"{name} of type {dtype}")
+            count = math.prod(shape)
+            arrays[name] = np.frombuffer(body, dtype, count, at).reshape(shape).copy()
+            at += count * dtype.itemsize
+        return dict(content["message"]), arrays
+    except (ValueError, KeyError, TypeError) as error:
         raise BrokenFrameError(f"{type(error).__name__}: {error}") from error
 
 
@@ -96,7 +113,7 @@ def pack_answers(answers: Sequence[Any]) -> tuple[list[list[str] | None], dict[s
         given |= {} if answer.stress is None else {"stress": answer.stress}
         given |= {f"extra.{name}": rows for name, rows in dict(answer.extra).items()}
         named = {f"{k}.{name}": np.asarray(value) for name, value in given.items()}
-        strange = [name for name, array in named.items() if array.dtype.kind not in "biufc"]
+        strange = [name for name, array in named.items() if array.dtype.kind not in NUMBERS]
         words.append(["wrong_type", f"{strange[0].split('.', 1)[1]} is not made of numbers"] if strange else None)
         arrays.update({} if strange else named)
     return words, arrays

@@ -90,7 +90,7 @@ def _sources(report: Mapping[str, Any], dataset: Dataset, mix: Mix | None) -> st
     names = [*asked, *(name for name in report["sources"] if name not in asked)]
     made = {name: report["sources"].get(name, {}).get("structures", 0) for name in names}
     total = max(1, sum(made.values()))
-    rows = []
+    rows: list[Sequence[str]] = []
     for name in names:
         wanted = [_count(asked.get(name))]
         if mix is not None and mix.failed:

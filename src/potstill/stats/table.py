@@ -16,7 +16,7 @@ import numpy as np
 from potstill.dataset.seal import sealed
 from potstill.types import MAX_ATOMIC_NUMBER, Array
 
-VERSION = 2  # of what is measured: statistics of another version are collected again
+VERSION = 3  # of what is measured: statistics of another version are collected again
 TEXT = ("ids", "sources", "families", "formulas")
 
 
