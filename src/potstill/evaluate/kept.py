@@ -78,7 +78,7 @@ def read_evaluation(report: Path, data: Path, structures: Sequence[Structure]) -
             Labels(float(e), f, None if np.isnan(s).all() else s)
             for e, f, s in zip(arrays["energy"], np.split(arrays["forces"], ends[:-1]), stress, strict=True)
         ]
-        runs = []
+        runs: list[Trajectory] = []
         while f"run{len(runs)}_facts" in arrays:
             name = f"run{len(runs)}_"
             final = Structure(*(arrays[name + field] for field in ("atomic_numbers", "positions", "cell", "pbc")))

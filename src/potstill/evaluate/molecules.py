@@ -39,7 +39,7 @@ def vibrations(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
     modes = np.arange(1, len(mine) + 1)
     figures = [{"lowest, 1/cm": f[0], "highest, 1/cm": f[-1]} for f in (mine, theirs)]
     curve = Curve("mode", "wave number, 1/cm", modes, mine, theirs)
-    return [Row("vibrations", measured, *figures, curves={"vibrations": curve})]
+    return [Row("vibrations", measured, figures[0], figures[1], curves={"vibrations": curve})]
 
 
 def torsions(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
@@ -96,10 +96,9 @@ def dimers(candidate: Any, reference: Any, elements: Sequence[int], most: int) -
         turns = [_turns(f) for f in (my_force, their_force)]
         mine_turns, their_turns = mine_turns + turns[0], their_turns + turns[1]
         names += [name] * (turns[0] > turns[1] + 1)
-    excess = max(0, len(names))
     figures = [{"wells and barriers": float(n)} for n in (mine_turns, their_turns)]
     why = f"{len(curves)} pairs" + (f"; bumpy: {', '.join(names)}" if names else "")
-    return [Row("dimers", excess, *figures, curves=curves, why=why)]
+    return [Row("dimers", len(names), figures[0], figures[1], curves=curves, why=why)]
 
 
 def pulled(calculator: Any, numbers: Sequence[int], distance: Array) -> tuple[Array, Array]:
@@ -164,7 +163,8 @@ def _clashes(atoms: Any, turned: Sequence[int]) -> bool:
     radii = covalent_radii()[atoms.numbers]
     scaled = atoms.get_all_distances() / (radii[:, None] + radii[None])
     far = ~(graph | (graph @ graph) | (graph @ graph @ graph))
-    return bool((scaled[np.ix_(turned, still)][far[np.ix_(turned, still)]] < CLASH).any())
+    places = np.ix_(np.asarray(turned), still)
+    return bool((scaled[places][far[places]] < CLASH).any())
 
 
 def _frequencies(atoms: Any) -> Array:

@@ -48,7 +48,7 @@ def _compared(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
         for k in range(bands[0].shape[1])
     }
     figures = [_figures(p, f) for p, f in zip((mine, theirs), frequencies, strict=True)]
-    return [Row("phonons", measured, *figures, curves=curves, why=f"{count} displacements")]
+    return [Row("phonons", measured, figures[0], figures[1], curves=curves, why=f"{count} displacements")]
 
 
 def _phonopy(crystal: Any, repeats: list[int], calculator: Any) -> tuple[Any, int]:

@@ -125,7 +125,8 @@ def fused_pairs(candidate: Any, reference: Any, elements: Sequence[int]) -> list
 
     Those that the reference does not drive apart either are named and not counted.
     """
-    counted, shared = [], []
+    counted: list[str] = []
+    shared: list[str] = []
     for pair in combinations_with_replacement(sorted({int(z) for z in elements}), 2):
         distance = np.array(FUSED) * float(covalent_radii()[list(pair)].sum())
         if not (pulled(candidate, pair, distance)[1] > 0).all():

@@ -67,7 +67,7 @@ def vacancies(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
             energies[f"{symbol}, eV"] = left - whole * len(hollow) / len(large)
         found.append(energies)
     gap = max(abs(found[0][name] - found[1][name]) for name in found[0])
-    return [Row("vacancies", gap, *found, why=f"supercell of {len(large)} atoms, not relaxed")]
+    return [Row("vacancies", gap, found[0], found[1], why=f"supercell of {len(large)} atoms, not relaxed")]
 
 
 def surfaces(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
@@ -96,7 +96,7 @@ def surfaces(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
         )
     (mine, theirs) = (np.array(list(f.values())) for f in found)
     measured = 100 * float(np.abs(mine - theirs).max() / max(np.abs(theirs).max(), 1e-12))
-    return [Row("surfaces", measured, *found, why="not relaxed; the largest gap over the largest energy")]
+    return [Row("surfaces", measured, found[0], found[1], why="not relaxed; the largest gap over the largest energy")]
 
 
 def relaxed_crystal(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
