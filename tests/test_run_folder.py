@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from potstill.config import Config, dump_config
 from potstill.errors import RunFolderError
 from potstill.run_folder import STAGES, RunFolder
 
@@ -110,3 +111,14 @@ def test_metrics_are_lines(tmp_path):
     lines = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
     assert [line["stage"] for line in lines] == ["label", "train"]
     assert all("time" in line for line in lines)
+
+
+def test_a_run_of_a_version_that_knew_fewer_options(tmp_path):
+    text = dump_config(Config.model_validate({"generate": {"sources": [{"source": "crystals", "count": 3}]}}))
+    run = RunFolder(tmp_path)
+    run.begin(text.replace("  max_stress_ev_per_cubic_angstrom: 1.0\n", ""), 1, resume=False)
+    run.begin(text, 1, resume=True)
+    with pytest.raises(RunFolderError, match="differs from this config in label"):
+        run.begin(
+            text.replace("max_stress_ev_per_cubic_angstrom: 1.0", "max_stress_ev_per_cubic_angstrom: 2.0"), 1, resume=True
+        )

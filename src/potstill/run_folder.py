@@ -23,7 +23,7 @@ import yaml
 
 import potstill
 from potstill.dataset.seal import sealed
-from potstill.errors import RunFolderError
+from potstill.errors import InputError, RunFolderError
 from potstill.generate.mix import MIX_FILE, Mix, read_mix
 
 STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")
@@ -117,7 +117,7 @@ class RunFolder:
 
     def others_than(self, config_text: str) -> bool:
         """Whether its config asks for other structures or labels than this one."""
-        return not differences(self.config.read_text(encoding="utf-8"), config_text) <= MAY_CHANGE
+        return not differences(self._completed_config(), config_text) <= MAY_CHANGE
 
     @cached_property
     def _run_json(self) -> Path:
@@ -179,7 +179,7 @@ class RunFolder:
             )
 
     def _must_hold(self, config_text: str, *, resume: bool) -> None:
-        other = differences(self.config.read_text(encoding="utf-8"), config_text)
+        other = differences(self._completed_config(), config_text)
         open_batches = self.stages == BATCHED_STAGES and self.stage("batches")["state"] != "done"
         may_change = BATCH_MAY_CHANGE if open_batches else MAY_CHANGE
         if not other <= may_change:
@@ -197,6 +197,15 @@ class RunFolder:
                 temporary.write_text(config_text, encoding="utf-8")
         if "audit" in other and self.stage("audit")["state"] == "done":  # judged by other gates
             self.set_stage("audit", "waiting", self.stage("audit")["seconds"])
+
+    def _completed_config(self) -> str:
+        """The run's config with the options that have been added since it began, at their defaults."""
+        from potstill.config import dump_config, load_config
+
+        try:
+            return dump_config(load_config(self.config))
+        except InputError:
+            return self.config.read_text(encoding="utf-8")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -58,7 +58,7 @@ def _phonopy(crystal: Any, repeats: list[int], calculator: Any) -> tuple[Any, in
     cell = PhonopyAtoms(symbols=list(crystal.symbols), positions=crystal.positions, cell=np.array(crystal.cell))
     phonon = Phonopy(cell, np.diag(repeats), primitive_matrix="P", symprec=SYMMETRY_ANGSTROM, log_level=0)
     phonon.generate_displacements(distance=DISPLACEMENT_ANGSTROM)
-    displaced = phonon.supercells_with_displacements
+    displaced = phonon.supercells_with_displacements or []
     if len(displaced) > MOST_DISPLACEMENTS:
         return None, len(displaced)
     phonon.forces = [_forces(supercell, calculator) for supercell in displaced]

@@ -113,7 +113,7 @@ class ProgramSource(SourceOptions):
         recipe, place = ENVIRONMENTS[self.environment], installed(self.environment)
         mend = f"\n  make it with:  potstill setup {self.environment}"
         if not self.interpreter.is_file():
-            return f"the source '{self.name}' has no environment: no interpreter at {self.interpreter}{mend}"
+            return f"the source '{self.name}' has no environment\n  no interpreter at {self.interpreter}{mend}"
         if self.repository is None and place.repository is None:
             return f"the source '{self.name}' has no source code of {self.environment}{mend}"
         lacking = recipe.lacking_files(self.checkout)
