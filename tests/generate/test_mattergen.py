@@ -176,10 +176,10 @@ def test_two_runs_on_one_machine_follow_each_other(make, mattergen_checkout):
 
 def test_the_plan_times_one_batch(make, mattergen_checkout):
     generate_config = GenerateConfig(sources=(make(min_atoms=4),), door=DoorOptions(min_scaled_distance=0.1))
-    structures, seconds = plan._probe_generate(Config(generate=generate_config), workers=1)
+    structures, cost = plan._probe_generate(Config(generate=generate_config), workers=1)
     assert len(structures) == 4
     assert [call["batch_size"] for call in mattergen_checkout.calls] == [4]
-    assert seconds > 0
+    assert cost.seconds > 0
 
 
 def test_the_run_goes_on_and_keeps_the_logs(make, tmp_path):
