@@ -51,6 +51,7 @@ from potstill.label.sevennet import SevenNet
 from potstill.label.teacher import TeacherOptions
 from potstill.label.xtb import XTB
 from potstill.registry import nearest, plugins
+from potstill.rounds.options import RoundsConfig
 from potstill.student.config import Backend, StudentConfig
 
 SOURCES: dict[str, type[SourceOptions]] = {
@@ -443,8 +444,18 @@ class Config(Section):
     audit: AuditConfig = AuditConfig()
     student: StudentConfig = StudentConfig()
     train: TrainConfig = TrainConfig()
+    rounds: Annotated[
+        RoundsConfig | None,
+        Field(description="what the student learns of its own dynamics, after the training"),
+    ] = None
     evaluate: EvaluateConfig = EvaluateConfig()
     deploy: DeployConfig = DeployConfig()
+
+    @model_validator(mode="after")
+    def _rounds_by_uncertainty(self) -> Config:
+        if self.rounds is not None and not self.train.uncertainty:
+            raise ValueError("rounds choose frames by what errors the student expects: set train.uncertainty to true")
+        return self
 
     @model_validator(mode="after")
     def _learn_what_is_stored(self) -> Config:

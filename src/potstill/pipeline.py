@@ -336,6 +336,33 @@ class Pipeline:
                 },
             )
 
+        if self.config.rounds is not None:
+            self._rounds()
+
+    def _rounds(self) -> None:
+        from potstill.rounds.stage import run_rounds
+
+        def report(number: int, epoch: int, errors: dict[str, float]) -> None:
+            self.run.log_metrics(stage="rounds", round=number, epoch=epoch, **errors)
+
+        backend = self.config.execute.start(self.run.rounds / "execute", self.config.workers)
+        try:
+            judged = run_rounds(
+                self.config,
+                self.run.dataset,
+                self.run.student,
+                self.run.rounds,
+                backend=backend,
+                on_step=self.progress.note,
+                on_epoch=report,
+            )
+        finally:
+            backend.close()
+        for row in judged:
+            self.run.log_metrics(stage="rounds", event="judged", **{k: row[k] for k in ("round", "passed", "forces")})
+        if not judged[-1]["passed"]:
+            log.warning("the student did not pass its gate in %d rounds: see %s", len(judged), self.run.rounds)
+
     def _evaluate(self, seconds: Callable[[], float]) -> None:
         from potstill.deploy.student import load_student
         from potstill.evaluate.kept import write_evaluation

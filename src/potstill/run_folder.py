@@ -74,6 +74,11 @@ class RunFolder:
         return self.path / "student"
 
     @property
+    def rounds(self) -> Path:
+        """One folder for each round of the student's own dynamics."""
+        return self.path / "rounds"
+
+    @property
     def deploy(self) -> Path:
         """Exports."""
         return self.path / "deploy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 import warnings
@@ -52,6 +53,7 @@ def train(
     seed: int,
     on_epoch: Callable[[int, EpochReport], None] = lambda epoch, report: None,
     provenance: dict[str, Any] | None = None,
+    start: Student | None = None,
 ) -> Path:
     """Train a student on the training families of a dataset.
 
@@ -70,6 +72,8 @@ def train(
         Called with the epoch's number and its errors.
     provenance
         Facts written into ``config.json`` beside the architecture.
+    start
+        Student to go on from, with its elements and reference energies, instead of random weights.
 
     Returns
     -------
@@ -80,7 +84,9 @@ def train(
     if not len(training):
         raise InputError("the training part of the split is empty: raise the number of structures")
     weights = source_weights(dataset, config)
-    averaged = train_records(training, watching, student, config, folder, seed=seed, on_epoch=on_epoch, weights=weights)
+    averaged = train_records(
+        training, watching, student, config, folder, seed=seed, on_epoch=on_epoch, weights=weights, start=start
+    )
     domain = Domain.of(training, averaged.architecture.cutoff_angstrom).as_dict()
     facts = {**(provenance or {}), "epochs": config.epochs, "domain": domain}
     if config.uncertainty:
@@ -100,6 +106,7 @@ def train_records(
     seed: int,
     on_epoch: Callable[[int, EpochReport], None] = lambda epoch, report: None,
     weights: Array | None = None,
+    start: Student | None = None,
 ) -> Student:
     """Train on records, with checkpoints below ``folder``; the averaged student comes back.
 
@@ -107,18 +114,12 @@ def train_records(
     """
     keep_freed_memory()
     torch.set_num_threads(available_cores())
-    elements, amounts, energy = compositions(training)
-    architecture = StudentArchitecture(**student.model_dump(), atomic_numbers=tuple(elements))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Student(architecture)
-    refuse_outside(student, count_parameters(model))
     needed = extras_needed(config)
     refuse_missing(training, needed)
-    references = fit_reference_energies(amounts, energy)
-    if "local_energies" in needed:
-        references = mean_local_energies(training, elements)
-    model.reference_energies.copy_(torch.from_numpy(references))
+    model = (
+        _initial(training, student, local_energies="local_energies" in needed, seed=seed) if start is None else _again(start)
+    )
+    architecture = model.architecture
     extra = [name for names in needed.values() for name in names]
     data = LabelledStructures(training, architecture.cutoff_angstrom, weights=weights, extra=extra)
     batches = Batches(
@@ -132,6 +133,23 @@ def train_records(
     others = LabelledStructures(watching, architecture.cutoff_angstrom, extra=extra)
     _fit(module, Loader(data, batches), Loader(others, Batches(others.sizes, VALIDATION_BATCH)), config, folder, on_epoch)
     return module.averaged
+
+
+def _initial(training: Source, student: StudentConfig, *, local_energies: bool, seed: int) -> Student:
+    """A student with random weights and reference energies."""
+    elements, amounts, energy = compositions(training)
+    architecture = StudentArchitecture(**student.model_dump(), atomic_numbers=tuple(elements))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Student(architecture)
+    refuse_outside(student, count_parameters(model))
+    references = mean_local_energies(training, elements) if local_energies else fit_reference_energies(amounts, energy)
+    model.reference_energies.copy_(torch.from_numpy(references))
+    return model
+
+
+def _again(start: Student) -> Student:
+    return copy.deepcopy(start).train().requires_grad_(requires_grad=True)
 
 
 def source_weights(dataset: Dataset, config: TrainConfig) -> Array | None:

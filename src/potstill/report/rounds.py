@@ -1,0 +1,71 @@
+"""The page ``round.html``: what a student met in its own dynamics, and how wrong it was there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from potstill.dataset import Dataset
+from potstill.report import plots
+from potstill.report.page import figure, write_page
+from potstill.report.pictures import picture
+
+MOST_PICTURES = 6
+
+
+def write_round_page(reports: Sequence[dict[str, Any]], new: Dataset, path: Path) -> None:
+    """Write the page of the last of some rounds.
+
+    Parameters
+    ----------
+    reports
+        Contents of each ``round.json`` up to this one.
+    new
+        The labelled frames of this one.
+    path
+        File to make.
+    """
+    last = reports[-1]
+    points = [(float(r["round"]), r["forces"]["mae"]) for r in reports if r["forces"]["mae"] is not None]
+    curve = {"regular frames": ([x for x, _ in points], [y for _, y in points])} if len(points) > 1 else {}
+    worst = sorted(new, key=lambda s: -float(s.generator_metadata["expected_error"]))[:MOST_PICTURES]
+    ended = Counter(t["ended"] for t in last["trajectories"])
+    write_page(
+        path,
+        "round.html",
+        title=f"Round {last['round']}",
+        state=("GO", "PASSED") if last["passed"] else ("NO_GO", "NOT YET"),
+        sentence=_sentence(last),
+        tiles=[_tile(name, row) for name, row in last["by_reason"].items()] + [_known(last)],
+        ended=", ".join(f"{n} {name.replace('_', ' ')}" for name, n in ended.items()),
+        trajectories=last["trajectories"],
+        refused=last["refused"],
+        curve=plots.lines(curve, "round", "Force MAE, eV/Å") if curve else None,
+        pictures=[picture(s, f"expected error {s.generator_metadata['expected_error']:.2f} eV/Å") for s in worst],
+    )
+
+
+def _sentence(report: dict[str, Any]) -> str:
+    mae, limit = report["forces"]["mae"], report["forces"]["limit"]
+    where = f"{figure(mae)} eV/Å on frames at regular times, the gate is {figure(limit)}"
+    broken = report["broken_trajectories"]
+    return f"Force MAE {where}; {broken} of {len(report['trajectories'])} trajectories broke off."
+
+
+def _tile(name: str, row: dict[str, Any]) -> dict[str, Any]:
+    detail = f"force MAE on {row['frames']} frames that the teacher labelled"
+    return {
+        "name": f"{name.capitalize()} frames",
+        "value": f"{figure(row['mae'])} eV/Å",
+        "detail": detail,
+        "state": None,
+        "word": None,
+    }
+
+
+def _known(report: dict[str, Any]) -> dict[str, Any]:
+    told = report.get("uncertainty", {})
+    detail = f"area under the ROC curve for the worst tenth of {told.get('atoms', 0)} atoms"
+    return {"name": "Expected errors", "value": figure(told.get("auroc")), "detail": detail, "state": None, "word": None}
