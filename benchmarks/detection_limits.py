@@ -7,8 +7,8 @@ siblings, and of its largest sources only, as a small draw of many sources knows
 and all others are the defaults. A fault of some size is injected with different random numbers, and is caught where a check
 says NO_GO that does not say so of the clean draw. The smallest size of a ladder that is caught in every trial is found by
 bisection. Structures that are as they were are "labelled again" from memory, for the teacher repeats itself to 1e-5 eV/Å;
-moved ones are labelled by the teacher. The checks of gradients, which ask the teacher many times, are left out,
-and so are those of surroundings, rates and amounts, which no fault here touches.
+moved ones are labelled by the teacher. The checks of gradients, which ask the teacher many times, are left
+out, and so are those of surroundings, rates and amounts, which no fault here touches.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from potstill.label import load_teacher
 from potstill.testing.faults import config_asking_for, relabelled
 from potstill.types import Labels, Refused, Structure, Teacher
 
-LEFT_OUT = {"gradients", "conservative_forces", "structural_entropy", "source_novelty", "throughput", "shares", "refusals", "size_cv"}
+ASKING_MUCH = {"gradients", "conservative_forces"}
+LEFT_OUT = {*ASKING_MUCH, "structural_entropy", "source_novelty", "throughput", "shares", "refusals", "size_cv"}
 JUDGED = [check for check in CHECKS if check.__name__ not in LEFT_OUT]
 GATES = AuditConfig(min_element_entropy_bits=0.0, min_element_coverage=1, min_structures_per_element=1)
 FEWEST_OF_A_SOURCE = 40  # in the draw; of fewer than 20 the audit knows no spread
