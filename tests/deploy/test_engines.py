@@ -62,14 +62,11 @@ def organic(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["molecule", "cluster", "crystal"])
+@pytest.fixture(params=["molecule", "crystal"])
 def system(request, organic) -> tuple[Path, Structure, np.ndarray]:
     """Student, start, velocities in ASE's units."""
     if request.param == "molecule":
         student, structure = organic, ethanol()  # whose atoms part: collisions would enlarge rounding errors
-    elif request.param == "cluster":  # not periodic, and held together by forces that were learnt
-        cut = Structure.from_ase(copper().to_ase() * (2, 2, 2))
-        student, structure = COPPER, rattled(cut.with_(pbc=np.zeros(3, bool), cell=np.zeros((3, 3))))
     else:  # sheared, so that engines turn it; repeated, and with atoms that cross the faces of the cell
         crystal = copper()
         shear = np.array([[1.0, 0.0, 0.0], [0.03, 1.0, 0.0], [-0.02, 0.04, 1.0]])
