@@ -16,7 +16,7 @@ from potstill.audit.outliers import GAUSS, energy_residuals, robust_scores
 from potstill.generate.door import NEAR_DUPLICATE_ANGSTROM
 from potstill.types import Array, Finding
 
-FEWEST_FOR_SCORES = 20  # structures of a source: of fewer, the spread is not known
+FEWEST_FOR_SCORES = 40  # structures of a source: of fewer, the spread is not known, and that of all is taken
 FEWEST_FOR_SLOPE = 20  # pairs of siblings
 WORK_NOISE_EV_PER_ATOM = 2e-3  # of energies and positions in float32
 
@@ -83,9 +83,9 @@ def energy_outliers(evidence: Evidence) -> Finding:
         return not_run("energy_outliers", "robust deviations", "the structures have no energies")
     residual = energy_residuals(evidence.stats)
     scores = np.abs(robust_scores(evidence.stats, residual, floor=0.05, fewest=FEWEST_FOR_SCORES))
-    judged = int((~np.isnan(scores)).sum())
     why = (
-        f"{judged} structures of sources with {FEWEST_FOR_SCORES} or more; median deviation {_middle(residual):.3f} eV/atom"
+        f"against the spread of the source, or of all where it has fewer than {FEWEST_FOR_SCORES} structures; "
+        f"median deviation {_middle(residual):.3f} eV/atom"
     )
     return at_most(
         "energy_outliers", largest(scores), limit, "robust deviations", why, largest_first(evidence.stats, scores)

@@ -46,13 +46,15 @@ def reference_energies(stats: Statistics) -> dict[int, float]:
 
 
 def robust_scores(stats: Statistics, values: Array, *, floor: float, fewest: int) -> Array:
-    """(S,) distance from the median of the source over its spread, at least ``floor``; NaN for sources with too few."""
+    """(S,) distance from the median of the source over its spread, at least ``floor``; of all where it has too few."""
     scores = np.full(len(values), np.nan)
+    known = ~np.isnan(values)
     for name in stats.elements:
         rows = stats.of_source(name)
-        rows = rows[~np.isnan(values[rows])]
-        if len(rows) >= fewest:
-            middle = np.median(values[rows])
-            spread = max(GAUSS * float(np.median(np.abs(values[rows] - middle))), floor)
+        rows = rows[known[rows]]
+        if len(rows):
+            kind = values[rows] if len(rows) >= fewest else values[known]
+            middle = np.median(kind)
+            spread = max(GAUSS * float(np.median(np.abs(kind - middle))), floor)
             scores[rows] = (values[rows] - middle) / spread
     return scores
