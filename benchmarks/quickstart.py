@@ -48,15 +48,12 @@ def _resident(tree: psutil.Process) -> int:
     return total
 
 
-def collect_rows(run: Path, exit_code: int, seconds: float, peak_bytes: float) -> list[dict[str, Any]]:
-    """The figures of a finished run."""
+def figures_of(run: Path) -> list[dict[str, Any]]:
+    """What a finished run reports of itself."""
     audit, evaluate, record = (
         json.loads((run / name).read_text(encoding="utf-8")) for name in ("audit.json", "evaluate.json", "run.json")
     )
     rows: list[dict[str, Any]] = [
-        {"what": "exit code", "value": exit_code, "unit": ""},
-        {"what": "wall time", "value": round(seconds, 1), "unit": "s"},
-        {"what": "peak memory", "value": round(peak_bytes / 1e9, 2), "unit": "GB"},
         {"what": "structures", "value": audit["structures"], "unit": ""},
         {"what": "labelled", "value": audit["labelled"], "unit": ""},
         {"what": "audit", "value": audit["verdict"], "unit": ""},
@@ -86,6 +83,16 @@ def collect_rows(run: Path, exit_code: int, seconds: float, peak_bytes: float) -
         )
     rows += [{"what": f"NVE {row['kind']}", **row} for row in evaluate["nve"]]
     rows += [{"what": "speed", **row} for row in evaluate["speed"]]
+    rows += [
+        {
+            "what": f"evaluate {f['check']}",
+            "verdict": f["verdict"],
+            "value": f["measured"],
+            "limit": f["limit"],
+            "unit": f["unit"],
+        }
+        for f in evaluate["findings"]
+    ]
     return rows
 
 
@@ -99,7 +106,12 @@ def main() -> int:
         if exit_code not in (0, 3) or not (run / "evaluate.json").exists():
             print(f"the run ended with exit code {exit_code}; nothing was written")
             return 1
-        print(write_results("quickstart", collect_rows(run, exit_code, seconds, peak)))
+        watched = [
+            {"what": "exit code", "value": exit_code, "unit": ""},
+            {"what": "wall time", "value": round(seconds, 1), "unit": "s"},
+            {"what": "peak memory", "value": round(peak / 1e9, 2), "unit": "GB"},
+        ]
+        print(write_results("quickstart", watched + figures_of(run)))
     return 0
 
 
