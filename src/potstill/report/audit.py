@@ -77,11 +77,15 @@ def sentence(report: Mapping[str, Any]) -> str:
 
     >>> sentence({"verdict": "NO_GO", "labelled": 7, "findings": [{"check": "size_cv", "verdict": "NO_GO"}]})
     '1 of 1 checks did not pass: size cv. Nothing should be trained on this data yet.'
+    >>> sentence({"verdict": "GO", "labelled": 7, "findings": [{"check": "stand_ins", "verdict": "WARN"}]})
+    'All 1 checks passed on 7 labelled structures, 1 of them with a warning: stand ins.'
     """
     findings = report["findings"]
     failed = [readable(f["check"]) for f in findings if f["verdict"] not in ("GO", "WARN")]
     if report["verdict"] == "GO":
-        return f"All {len(findings)} checks passed on {report['labelled']:,} labelled structures."
+        warnings = [readable(f["check"]) for f in findings if f["verdict"] == "WARN"]
+        told = f", {len(warnings)} of them with a warning: {', '.join(warnings)}" if warnings else ""
+        return f"All {len(findings)} checks passed on {report['labelled']:,} labelled structures{told}."
     if not findings:
         return "No check was made, so nothing is known of this data."
     return (
