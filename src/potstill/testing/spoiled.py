@@ -184,7 +184,6 @@ def not_conservative(answer: Answer, atoms: Any, _good: Any) -> None:
     "force_error_element",
     "force_slope",
     "fused_pairs",
-    "nve_crystal",
     "nve_molecule",
     "phonons",
     "softening",
