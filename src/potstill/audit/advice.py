@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from potstill.audit.evidence import Evidence
+from potstill.audit.process import asked_of
 from potstill.types import Finding, Verdict
 
 MARGIN = 1.05  # of a limit that has to be met with a little to spare
@@ -198,7 +199,7 @@ def _fewer_refusals(trouble: _Trouble) -> tuple[str, Change]:
 
 def _more_asked(trouble: _Trouble) -> tuple[str, Change]:
     made = Counter(trouble.evidence.stats.sources)
-    asked = {_name(s): int(s["count"]) for s in trouble.config.get("generate", {}).get("sources", []) if s.get("count")}
+    asked = {name: count for name, count in asked_of(trouble.evidence.dataset).items() if count}
     least = min(asked, key=lambda name: made[name] / asked[name])
     missing = (asked[least] - made[least]) / max(1, sum(asked.values()) - asked[least])
     others = {name: 1.0 + missing for name in asked if name != least}

@@ -13,7 +13,7 @@ from potstill.types import Array, Finding
 
 
 def hydrogens(evidence: Evidence) -> Finding:
-    """Share of molecules that lack hydrogens, judged from SMILES where known and from bond lengths everywhere.
+    """Share of molecules that lack hydrogens, by their SMILES; by bond lengths where none is known or it has radicals.
 
     Bond lengths are judged over all geometries of one family and composition, because displacements stretch them. Two atoms
     of the source ``dimers`` are no molecule, and their metadata says so.

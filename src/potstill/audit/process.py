@@ -55,8 +55,7 @@ def refusals(evidence: Evidence) -> Finding:
 
 def shares(evidence: Evidence) -> Finding:
     """Smallest share, over the sources of the config, of structures there are to those asked for."""
-    mix = mix_of(evidence.dataset)
-    asked = dict(mix.counts) if mix else asked_by_config(evidence.dataset)
+    mix, asked = mix_of(evidence.dataset), asked_of(evidence.dataset)
     if not asked:
         return not_run("shares", "fraction", "the file does not say how many structures its sources were asked for")
     left = json.loads(evidence.dataset.attributes.get("not_selected") or "{}")
@@ -82,6 +81,12 @@ def mix_of(dataset: Dataset) -> Mix | None:
         return Mix(**json.loads(written)) if written else None
     except (ValueError, TypeError):
         return None
+
+
+def asked_of(dataset: Dataset) -> dict[str, int]:
+    """Structures that were asked of each source: by the mix that was taken, else by the config."""
+    mix = mix_of(dataset)
+    return dict(mix.counts) if mix else asked_by_config(dataset)
 
 
 def asked_by_config(dataset: Dataset) -> dict[str, int]:
