@@ -15,7 +15,7 @@ from pydantic import Field
 
 from potstill.errors import StructureError
 from potstill.generate.parents import child_of
-from potstill.generate.trajectories import TrajectoryError, TrajectoryOptions, correlation
+from potstill.generate.trajectories import TrajectoryError, TrajectoryOptions, correlation, langevin
 from potstill.label.teacher_calculator import TeacherCalculator
 from potstill.types import Array, Refused, Structure, Teacher
 
@@ -50,7 +50,6 @@ class MD(TrajectoryOptions):
     ) -> Iterator[Structure | Refused]:
         from ase import units
         from ase.calculators.calculator import CalculationFailed
-        from ase.md.langevin import Langevin
 
         start = repeat_crystal(parent, self.min_crystal_atoms, self.max_atoms)
         kelvin = float(rng.choice(self.temperatures_kelvin))
@@ -58,9 +57,9 @@ class MD(TrajectoryOptions):
         atoms.calc = TeacherCalculator(teacher)
         spread = np.sqrt(units.kB * kelvin * atoms.get_masses())
         atoms.set_momenta(spread[:, None] * rng.standard_normal((len(atoms), 3)))
-        timestep = self.timestep_fs / (2 if 1 in start.atomic_numbers else 1)
-        friction = self.friction_per_ps / (1000 * units.fs)
-        dynamics = Langevin(atoms, timestep * units.fs, temperature_K=kelvin, friction=friction, fixcm=False, rng=rng)
+        dynamics, timestep = langevin(
+            atoms, kelvin, timestep_fs=self.timestep_fs, friction_per_ps=self.friction_per_ps, rng=rng
+        )
         kept: Array | None = None
         since = 0.0
         elapsed = 0.0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -111,6 +111,18 @@ class TrajectoryOptions(DerivedOptions, ABC):
         return (
             f"atoms {pair} at {scaled:.2f} of the sum of their covalent radii" if scaled < self.min_scaled_distance else ""
         )
+
+
+def langevin(
+    atoms: Any, kelvin: float, *, timestep_fs: float, friction_per_ps: float, rng: np.random.Generator
+) -> tuple[Any, float]:
+    """ASE's Langevin dynamics of ``Atoms`` with a calculator, and its time step in fs: half of the given with hydrogen."""
+    from ase import units
+    from ase.md.langevin import Langevin
+
+    timestep = timestep_fs / (2 if 1 in atoms.numbers else 1)
+    friction = friction_per_ps / (1000 * units.fs)
+    return Langevin(atoms, timestep * units.fs, temperature_K=kelvin, friction=friction, fixcm=False, rng=rng), timestep
 
 
 def correlation(a: Array, b: Array) -> float:

@@ -17,6 +17,7 @@ from potstill.deploy.student import DeployedStudent
 from potstill.evaluate.dynamics import draw_velocities
 from potstill.generate.geometry import smallest_scaled_distance
 from potstill.generate.md import EXPLODED, repeat_crystal
+from potstill.generate.trajectories import langevin
 from potstill.rounds.options import RoundsConfig
 from potstill.types import Array, Structure
 
@@ -96,16 +97,13 @@ def travel(
     student: DeployedStudent, start: Structure, kelvin: float, options: RoundsConfig, number: int, rng: np.random.Generator
 ) -> tuple[list[Candidate], Journey]:
     """Candidates of one trajectory, and what became of it."""
-    from ase import units
-    from ase.md.langevin import Langevin
-
     parent = repeat_crystal(start, options.min_crystal_atoms, options.max_atoms).with_(labels=None)
     atoms: Any = parent.to_ase()
     atoms.calc = student.calculator()
     draw_velocities(atoms, kelvin, rng)
-    timestep = options.timestep_fs / (2 if 1 in parent.atomic_numbers else 1)
-    friction = options.friction_per_ps / (1000 * units.fs)
-    dynamics = Langevin(atoms, timestep * units.fs, temperature_K=kelvin, friction=friction, fixcm=False, rng=rng)
+    dynamics, timestep = langevin(
+        atoms, kelvin, timestep_fs=options.timestep_fs, friction_per_ps=options.friction_per_ps, rng=rng
+    )
     every = max(1, round(options.interval_fs / timestep))
     found: list[Candidate] = []
     elapsed, ended = 0.0, "finished"
