@@ -36,7 +36,7 @@ from potstill.generate.molecules import Molecules
 from potstill.generate.mutants import Mutants
 from potstill.generate.perturb import Perturb
 from potstill.generate.prototypes import Prototypes
-from potstill.generate.source import SourceOptions
+from potstill.generate.source import Families, SourceOptions
 from potstill.generate.surfaces import Surfaces
 from potstill.generate.torsions import Torsions
 from potstill.generate.trees import Trees
@@ -126,6 +126,13 @@ class GenerateConfig(Section):
     sources: Annotated[tuple[AnySource, ...], Field(min_length=1, description="sources, in order")]
     door: Annotated[DoorOptions, Field(description="geometry that is refused before labelling")] = DoorOptions()
 
+    families: Annotated[
+        Families,
+        Field(
+            description="what is held out as a whole: all structures of one composition with their copies; or structure: "
+            "each by itself, for one system, where there is nothing else to hold out"
+        ),
+    ] = "composition"
     contingency: Annotated[
         Contingency, Field(description="the mix without a generative source that is missing or fails; see --fallback")
     ] = Contingency()

@@ -29,7 +29,7 @@ from potstill.dataset import Records
 from potstill.errors import PotstillError
 from potstill.execute import available_cores
 from potstill.execute.options import Parsl
-from potstill.generate.mix import Mix, SourceFailedError, as_asked, without_missing
+from potstill.generate.mix import Mix, SourceFailedError, as_asked, with_what_there_is, without_missing
 from potstill.generate.source import SourceOptions
 from potstill.registry import borrow
 from potstill.types import Labels, Refused, Structure
@@ -91,7 +91,7 @@ def missing_pieces(config: Config) -> list[str]:
 
 def _mix_here(config: Config) -> tuple[Mix, list[SourceOptions]]:
     """The mix that this machine can make, and its sources."""
-    sources = config.generate.resolved_sources()
+    sources = with_what_there_is(config.generate.resolved_sources())
     mix = without_missing(sources, config.generate.contingency, as_asked(sources))
     return mix, mix.apply(sources)
 

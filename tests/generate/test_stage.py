@@ -11,6 +11,7 @@ from potstill.config import GenerateConfig
 from potstill.dataset import open_dataset
 from potstill.errors import PotstillError
 from potstill.generate.files import Files
+from potstill.generate.mix import MIX_FILE, Mix, read_mix
 from potstill.generate.perturb import Perturb
 from potstill.generate.stage import generate
 
@@ -48,7 +49,8 @@ def test_names_counts_and_refusals(config, tmp_path):
     counts, _ = run(config, tmp_path)
     dataset = open_dataset(tmp_path / "structures.h5")
     files, perturb, more = counts
-    assert (files.name, files.wanted, files.accepted) == ("files", 10, 3)
+    assert (files.name, files.wanted, files.accepted) == ("files", 6, 3)  # the file holds six
+    assert read_mix(tmp_path / MIX_FILE) == Mix({"files": 6, "perturb": 70, "more": 3})
     assert files.refused == {"duplicate": 1, "near_duplicate": 1, "too_close": 1}
     assert (perturb.accepted, more.accepted) == (70, 3)
     assert len(set(dataset.ids)) == len(dataset) == 76
@@ -59,6 +61,14 @@ def test_names_counts_and_refusals(config, tmp_path):
     assert sorted(r.id for r in refused) == ["files-000002", "files-000003", "files-000005"]
     assert {r.stage for r in dataset.refused} == {"generate"}
     assert set(dataset.families) == {"Cu", "Al", "Ni"}
+
+
+def test_families_are_compositions_or_single_structures(config, tmp_path):
+    run(config, tmp_path / "one")
+    run(config.model_copy(update={"families": "structure"}), tmp_path / "two")
+    one, two = (open_dataset(tmp_path / name / "structures.h5") for name in ("one", "two"))
+    assert set(one.families) == {one[k].formula for k in range(3)}
+    assert list(two.families) == list(two.ids) == list(one.ids)
 
 
 def test_positions_are_stored_as_they_will_be_labelled(config, tmp_path):
@@ -84,7 +94,7 @@ def test_it_goes_on_with_what_is_there(config, tmp_path):
 def test_a_shortfall_is_logged(config, tmp_path, caplog):
     run(config, tmp_path)
     (line,) = [r.getMessage() for r in caplog.records if "gave" in r.getMessage()]
-    assert line.startswith("source files gave 3 of 10 structures: ")
+    assert line.startswith("source files gave 3 of 6 structures: ")
     assert "1 near_duplicate" in line
 
 

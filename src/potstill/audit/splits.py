@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from potstill.audit.chemistry import generate_section
 from potstill.audit.duplicates import near_pairs
 from potstill.audit.evidence import Evidence, at_most, not_run
 from potstill.dataset.schema import PARTS
@@ -20,6 +21,8 @@ def split_leakage(evidence: Evidence) -> Finding:
     sides[family, parts] = True
     leaked = np.flatnonzero(sides.sum(axis=1) > 1)
     why = "structures: " + ", ".join(f"{name} {int((parts == k).sum())}" for k, name in enumerate(PARTS))
+    if generate_section(evidence.dataset.attributes).get("families") == "structure":
+        why += "; each structure is a family by itself, so that copies of what is held out are trained on"
     worst = [evidence.stats.ids[int(np.flatnonzero(family == f)[0])] for f in leaked[:8]]
     return at_most("split_leakage", len(leaked), 0, "families", why, worst)
 

@@ -26,7 +26,7 @@ LONGEST_DETAIL = 300
 
 
 class Files(SourceOptions):
-    """Structures from the user's own files, every frame of them."""
+    """Structures from the user's own files, every frame of them; ``count`` at most."""
 
     kind: ClassVar[Kind] = "own"
 

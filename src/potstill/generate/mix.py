@@ -81,6 +81,21 @@ class SourceFailedError(PotstillError):
         super().__init__("\n".join([*faults, f"take the contingency mix instead with --fallback: {instead.amounts()}"]))
 
 
+def with_what_there_is(sources: Sequence[SourceOptions]) -> list[SourceOptions]:
+    """The sources, with the user's own files asked for no more structures than they hold.
+
+    Raises
+    ------
+    InputError
+        If the files of a source hold none that can be read.
+    """
+    return [_no_more_than(source, source.available()) if source.kind == "own" else source for source in sources]
+
+
+def _no_more_than(source: SourceOptions, available: int | None) -> SourceOptions:
+    return source if available is None else source.model_copy(update={"count": min(source.count, available)})
+
+
 def as_asked(sources: Sequence[SourceOptions]) -> Mix:
     """The counts of the config."""
     return Mix({source.name: source.count for source in sources})

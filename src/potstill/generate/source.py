@@ -20,6 +20,7 @@ from potstill.types import Refused, Structure
 
 CANDIDATES_PER_TASK = 32
 Kind = Literal["traditional", "generative", "benchmark", "own"]
+Families = Literal["composition", "structure"]
 
 
 class SourceOptions(BaseModel, ABC):

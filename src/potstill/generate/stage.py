@@ -32,11 +32,12 @@ from potstill.generate.mix import (
     contingency,
     read_mix,
     too_few,
+    with_what_there_is,
     without_missing,
 )
 from potstill.generate.parents import open_parents
 from potstill.generate.program import logs_in
-from potstill.generate.source import SourceOptions
+from potstill.generate.source import Families, SourceOptions
 from potstill.types import Array, Refused, Structure
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class GenerateTask:
     door: DoorOptions
     path: Path
     parents: Path | None = None
+    families: Families = "composition"
 
 
 @dataclass(slots=True)
@@ -116,7 +118,8 @@ def generate(
     PotstillError
         If no source gave a single structure.
     """
-    sources = config.resolved_sources(teacher)
+    asked = config.resolved_sources(teacher)
+    sources = with_what_there_is(asked)
     for earlier in config.after:
         if not (earlier / "structures" / "structures.h5").exists():
             raise InputError(f"generate.after: {earlier} is no run folder with structures; do its stage 'generate' first")
@@ -127,6 +130,7 @@ def generate(
     while True:
         if mix.failed:
             log.warning("%s", mix.sentence())
+        if mix != as_asked(asked):
             with sealed(folder / MIX_FILE) as temporary:
                 temporary.write_text(as_json(mix), encoding="utf-8")
         chosen = mix.apply(sources)
@@ -256,6 +260,7 @@ class _Attempt:
                     door=self._config.door,
                     path=self._folder / "parts" / f"{stem}-{k:08d}-{min(k + size, stop):08d}.h5",
                     parents=parents,
+                    families=self._config.families,
                 )
                 for k in range(start, stop, size)
             ]
@@ -284,7 +289,7 @@ def make_candidates(task: GenerateTask) -> int:
             detail = _with_file(screened.detail, proposal)
             refused.append(Refused(screened.reason, detail, id=name, source=task.source.name, stage="generate"))
         else:
-            family = screened.family or screened.formula
+            family = name if task.families == "structure" else screened.family or screened.formula
             positions = screened.positions.astype(np.float32)  # what is stored is what will be labelled
             accepted.append(screened.with_(id=name, source=task.source.name, family=family, positions=positions))
     write_part(task.path, accepted, refused)
