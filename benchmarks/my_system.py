@@ -36,7 +36,7 @@ from potstill.generate.geometry import smallest_scaled_distance
 from potstill.generate.liquids import Liquids
 from potstill.generate.melts import Melts
 from potstill.generate.trajectories import langevin
-from potstill.label.sevennet import SevenNetOptions
+from potstill.label.sevennet import SevenNet
 from potstill.types import Structure
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "src" / "potstill" / "templates" / "my_system.yaml"
@@ -133,7 +133,7 @@ def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
         closest = min(closest, smallest_scaled_distance(frames[-1])[0])
     seconds = perf_counter() - started
     settled = frames[round(1000 * SETTLING_PS / BETWEEN_FRAMES_FS) :]
-    teacher = SevenNetOptions(weights="7net-0").open()
+    teacher = SevenNet(weights="7net-0").open()
     forces, sizes, energies = [], [], []
     for start in range(0, len(settled), LABELS_AT_ONCE):
         some = [f.with_(labels=None) for f in settled[start : start + LABELS_AT_ONCE]]
