@@ -1,9 +1,11 @@
 import json
 
+import numpy as np
 import pytest
 
 from potstill.evaluate.stage import Evaluation
 from potstill.report.evaluate import kept_figures, write_evaluate_page
+from potstill.student.uncertainty import judge
 
 
 def test_page(kit, tmp_path):
@@ -16,6 +18,17 @@ def test_page(kit, tmp_path):
     assert "20×" in page.text
     assert kit.EVIL in page.text
     assert set(kept_figures(tmp_path / "figures")) >= {"parity_forces", "parity_energy", "parity_stress", "nve_energy"}
+
+
+def test_what_it_expects_of_its_errors_is_drawn(kit, tmp_path):
+    evaluation = kit.make_evaluation([kit.molecule(0), kit.crystal(0)])
+    rng = np.random.default_rng(0)
+    expected = rng.uniform(0.01, 1.0, 200)
+    evaluation.report["uncertainty"] = judge(expected, expected * rng.lognormal(0.0, 0.5, 200), 0.9)
+    write_evaluate_page(evaluation, tmp_path / "e.html")
+    page = kit.read_page(tmp_path / "e.html")
+    assert f"{100 * evaluation.report['uncertainty']['auroc_large']:.3g} % of cases" in page.text
+    assert "Mean error of a force" in (tmp_path / "e.html").read_text(encoding="utf-8")
 
 
 def test_missed_gate_comes_first(kit, tmp_path):

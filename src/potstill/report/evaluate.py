@@ -183,6 +183,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Markup | None]:
         "by_element": plots.paired_bars(
             list(elements), *_force_errors(elements.values()), error_names, "mean absolute force error, eV/Å", compact=True
         ),
+        "calibration": _calibration(report.get("uncertainty")),
         "by_force": plots.paired_bars(
             [_range(row) for row in report.get("per_force", [])],
             *_force_errors({"forces": row} for row in report.get("per_force", [])),
@@ -229,6 +230,16 @@ def _speed_figures(rows: list[dict[str, Any]]) -> dict[str, Markup | None]:
             series("memory_bytes", 1e-6), "atoms", "Memory of a call, MB", logarithmic=True, logarithmic_x=True
         ),
     }
+
+
+def _calibration(told: dict[str, Any] | None) -> Markup | None:
+    """True errors of the forces against those that the student expects, in tenths of the atoms."""
+    if told is None:
+        return None
+    expected, found = ([row[name] for row in told["bins"]] for name in ("expected", "error"))
+    ends = [min(expected), max(expected)]
+    series = {"found": (expected, found), "as expected": (ends, ends)}
+    return plots.lines(series, "expected, eV/Å", "Mean error of a force, eV/Å", logarithmic=True, logarithmic_x=True)
 
 
 def _name(trajectory: Trajectory) -> str:

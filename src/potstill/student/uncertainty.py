@@ -24,7 +24,8 @@ from potstill.types import Array
 
 FILE = "uncertainty.safetensors"
 LARGEST_LOG = 20.0  # e^20 eV/Å: whatever is beyond is as strange as anything
-BINS = 5
+BINS = 10
+LARGE = 3.0  # times the median error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +118,8 @@ def auroc(score: Array, positive: Array) -> float | None:
 def judge(expected: Array, error: Array, threshold: float) -> dict[str, Any]:
     """How well (N,) expected errors tell of (N,) true ones, both in eV/Å.
 
-    ``auroc`` is for finding the tenth of the atoms with the largest error; ``bins`` are fifths of the atoms by expectation.
+    ``auroc`` is for finding the tenth of the atoms with the largest error, ``auroc_large`` for finding errors above three times
+    the median; ``bins`` are tenths of the atoms by expectation.
     """
     from scipy.stats import spearmanr
 
@@ -127,6 +129,7 @@ def judge(expected: Array, error: Array, threshold: float) -> dict[str, Any]:
     return {
         "atoms": len(error),
         "auroc": auroc(expected, error > np.quantile(error, 0.9)),
+        "auroc_large": auroc(expected, error > LARGE * np.median(error)),
         "spearman": float(spearmanr(expected, error)[0]) if varied else None,
         "mean_error": float(error.mean()),
         "threshold": threshold,
