@@ -12,6 +12,7 @@ import torch
 from ase.build import bulk, fcc111
 from ase.io import read, write
 from ase.io.trajectory import Trajectory
+from safetensors.torch import load_file, save_file
 
 from potstill.config import TrainConfig
 from potstill.dataset import Dataset, Records, merge, write_part
@@ -22,11 +23,11 @@ from potstill.label.classical import EMT, LennardJones
 from potstill.label.teacher import TeacherOptions
 from potstill.student.config import StudentConfig
 from potstill.student.fused import FusedKernel
-from potstill.student.uncertainty import FILE, auroc, judge, read_uncertainty, save_uncertainty
+from potstill.student.uncertainty import FILE, Uncertainty, auroc, judge, read_uncertainty, save_uncertainty
 from potstill.testing import all_structures, copper, random_student, rattled
 from potstill.testing.models import in_elements
 from potstill.train.stage import train
-from potstill.train.uncertainty import fit_uncertainty, last_features_and_errors
+from potstill.train.uncertainty import _curve, fit_uncertainty, last_features_and_errors
 from potstill.types import Structure
 
 LJ = LennardJones(sigma_angstrom=1.2)
@@ -114,6 +115,45 @@ def test_what_is_expected_tells_of_true_errors(folder):
     assert figures["auroc"] > 0.7
     assert figures["spearman"] > 0.4
     assert figures["mean_error_flagged"] > 2 * figures["mean_error_not_flagged"]
+
+
+def test_tenths_of_the_atoms_have_the_errors_that_are_expected():
+    rng = np.random.default_rng(1)
+    score = torch.from_numpy(rng.normal(-2.0, 1.0, 4000))
+    true = (1.5 * score.clamp(max=-2.0) - 1.0).exp()  # steeper than the score, then flat
+    errors = true * torch.from_numpy(rng.lognormal(0.0, 0.5, 4000))
+    curve = _curve(score[::2], errors[::2])
+    expected = through(curve, score[1::2])
+    report = judge(expected.numpy(), errors[1::2].numpy(), 1.0)
+    for row in report["bins"]:
+        assert row["expected"] == pytest.approx(row["error"], rel=0.25)
+
+
+def test_beyond_the_curve_expectations_go_on():
+    curve = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, -2.0, 0.5]])
+    expected = through(curve, torch.tensor([-3.0, -1.0, -0.5, 0.5, 1.0, 4.0])).log()
+    torch.testing.assert_close(expected, torch.tensor([-4.0, -2.0, -2.0, -0.75, 0.5, 3.5]))
+
+
+def test_few_atoms_or_equal_scores_have_no_curve():
+    assert _curve(torch.randn(50).double(), torch.rand(50).double()).shape == (2, 0)
+    assert _curve(torch.ones(500).double(), torch.rand(500).double()).shape == (2, 0)
+
+
+def test_a_file_from_before_the_curve_opens(folder, tmp_path):
+    kept = load_file(folder / FILE)
+    curve = kept.pop("curve")
+    assert curve.shape[0] == 2
+    save_file(kept, tmp_path / FILE)
+    assert read_uncertainty(tmp_path, len(kept["factor"])).curve.shape == (2, 0)
+
+
+def through(curve: torch.Tensor, score: torch.Tensor) -> torch.Tensor:
+    """Expected errors of atoms with these scores: one feature, which is the logarithm of the training error."""
+    line = torch.tensor([1.0, 0.0], dtype=score.dtype)
+    ends = torch.tensor([-100.0, 100.0], dtype=score.dtype)
+    one, a = torch.eye(1, dtype=score.dtype), torch.tensor([1.0, 0.0, 0.0], dtype=score.dtype)
+    return Uncertainty(one, line, ends, a, torch.zeros(()), curve).expected_errors(score[:, None])
 
 
 def test_strange_atoms_are_expected_to_be_wrong_and_flagged(folder):

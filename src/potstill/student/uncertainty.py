@@ -9,7 +9,7 @@ were not trained on. One small matrix product per atom, so that it can go along 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ LARGE = 3.0  # times the median error
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Uncertainty:
-    """Expected errors: ``exp(a noise + b log(distance) + c)`` of H last features f.
+    """Expected errors of H last features f: ``exp(curve(a noise + b log(distance) + c))``.
 
     Parameters
     ----------
@@ -44,6 +44,9 @@ class Uncertainty:
         (3,) a, b and c.
     threshold
         () eV/Å, above which an atom is flagged.
+    curve
+        (2, k) ascending logarithms as they come out and as errors were found to be, straight between these and of slope 1
+        beyond; k is 0 where there were too few errors to tell.
     """
 
     factor: torch.Tensor
@@ -51,11 +54,25 @@ class Uncertainty:
     noise_range: torch.Tensor
     coefficients: torch.Tensor
     threshold: torch.Tensor
+    curve: torch.Tensor = field(default_factory=lambda: torch.zeros(2, 0))
 
     def expected_errors(self, features: torch.Tensor) -> torch.Tensor:
         """(N,) expected length of the force's error in eV/Å."""
+        return self._along_curve(self.log_score(features)).clamp(max=LARGEST_LOG).exp()
+
+    def log_score(self, features: torch.Tensor) -> torch.Tensor:
+        """(N,) logarithm of what is expected before the curve."""
         a, b, c = self.coefficients.unbind()
-        return (a * self.log_noise(features) + b * self.log_distance(features) + c).clamp(max=LARGEST_LOG).exp()
+        return a * self.log_noise(features) + b * self.log_distance(features) + c
+
+    def _along_curve(self, score: torch.Tensor) -> torch.Tensor:
+        x, y = self.curve
+        if len(x) == 0:
+            return score
+        within = score.clamp(x[0], x[-1])
+        right = torch.searchsorted(x, within.contiguous()).clamp(1, len(x) - 1)
+        slope = (y[right] - y[right - 1]) / (x[right] - x[right - 1])
+        return y[right - 1] + slope * (within - x[right - 1]) + (score - within)
 
     def log_distance(self, features: torch.Tensor) -> torch.Tensor:
         """(N,) logarithm of how far atoms are from those that were trained on, whose root mean square is sqrt(H)."""
@@ -118,8 +135,8 @@ def auroc(score: Array, positive: Array) -> float | None:
 def judge(expected: Array, error: Array, threshold: float) -> dict[str, Any]:
     """How well (N,) expected errors tell of (N,) true ones, both in eV/Å.
 
-    ``auroc`` is for finding the tenth of the atoms with the largest error, ``auroc_large`` for finding errors above three times
-    the median; ``bins`` are tenths of the atoms by expectation.
+    ``auroc`` is for finding the tenth of the atoms with the largest error, ``auroc_large`` for finding errors above three
+    times the median; ``bins`` are tenths of the atoms by expectation.
     """
     from scipy.stats import spearmanr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ BATCH = 64
 REGULARISATION = 1e-5  # of the covariance and of the linear model, in mean squares of a feature
 SMALLEST_ERROR = 0.05  # in mean errors: atoms that symmetry holds in place have no error at all
 NOISE_RANGE = (0.01, 0.99)  # quantiles over the training atoms
+CURVE_POINTS, CURVE_ATOMS = 10, 20  # of what was expected against what was found; atoms at each point at least
+SMALLEST_STEP = 1e-3  # in the logarithm of what is expected
 FLAGGED = 0.05  # share of the atoms of families not trained on
 
 
@@ -61,11 +64,11 @@ def fit_uncertainty(
     if judged == "valid":
         features, errors = last_features_and_errors(student, watching, kernel, seed)
     coefficients = _scaled(draft, features, errors, smallest)
-    scaled = Uncertainty(factor, noise, draft.noise_range, coefficients, torch.zeros(()))
-    expected = scaled.expected_errors(features)
-    threshold = torch.tensor(np.quantile(expected.numpy(), 1 - FLAGGED))
-    found = Uncertainty(factor, noise, draft.noise_range, coefficients, threshold)
-    report = judge(expected.numpy(), errors.numpy(), float(threshold))
+    scaled = replace(draft, coefficients=coefficients)
+    curved = replace(scaled, curve=_curve(scaled.log_score(features), errors))
+    expected = curved.expected_errors(features)
+    found = replace(curved, threshold=torch.tensor(np.quantile(expected.numpy(), 1 - FLAGGED)))
+    report = judge(expected.numpy(), errors.numpy(), float(found.threshold))
     return found.to("cpu", torch.float32), {"of": judged, **report}
 
 
@@ -100,6 +103,20 @@ def _ridge(features: torch.Tensor, wanted: torch.Tensor, regularisation: torch.T
     matrix.diagonal().add_(regularisation)
     weights = torch.linalg.solve(matrix, centred.T @ (wanted - wanted.mean()) / len(features))
     return torch.cat([weights, (wanted.mean() - centre @ weights)[None]])
+
+
+def _curve(score: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
+    """(2, k) logarithms of mean expectations, and of mean errors that never fall, of k equal parts of the atoms by score."""
+    from scipy.optimize import isotonic_regression
+
+    parts = [k.tolist() for k in np.array_split(np.argsort(score.numpy(), kind="stable"), CURVE_POINTS)]
+    if len(parts[-1]) < CURVE_ATOMS:
+        return torch.zeros(2, 0, dtype=score.dtype)
+    x = torch.stack([score[part].logsumexp(0) - math.log(len(part)) for part in parts])
+    if (x.diff() < SMALLEST_STEP).any():
+        return torch.zeros(2, 0, dtype=score.dtype)
+    found = [max(float(errors[part].mean()), 1e-9) for part in parts]
+    return torch.stack([x, torch.from_numpy(isotonic_regression(np.log(found)).x)])
 
 
 def _scaled(draft: Uncertainty, features: torch.Tensor, errors: torch.Tensor, smallest: torch.Tensor) -> torch.Tensor:
