@@ -403,7 +403,7 @@ class EvaluateConfig(Section):
     max_stress_error_ratio: Annotated[float, Field(gt=0, description="largest stress MAE over that of predicting zero")] = (
         0.5
     )
-    physics_crystals: Annotated[int, Field(ge=0, description="held-out crystals put through the physics checks")] = 1
+    physics_crystals: Annotated[int, Field(ge=0, description="held-out crystals put through the physics checks")] = 2
     physics_molecules: Annotated[int, Field(ge=0, description="held-out molecules put through them")] = 1
     physics_pairs: Annotated[int, Field(ge=0, description="pairs of elements whose atoms are pulled apart by both")] = 10
     physics_ps: Annotated[float, Field(ge=0, description="length of the dynamics that the teacher runs too")] = 0.15

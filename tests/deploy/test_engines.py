@@ -62,11 +62,14 @@ def organic(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["molecule", "crystal"])
+@pytest.fixture(params=["molecule", "cluster", "crystal"])
 def system(request, organic) -> tuple[Path, Structure, np.ndarray]:
     """Student, start, velocities in ASE's units."""
     if request.param == "molecule":
         student, structure = organic, ethanol()  # whose atoms part: collisions would enlarge rounding errors
+    elif request.param == "cluster":  # not periodic, and held together by forces that were learnt
+        cut = Structure.from_ase(copper().to_ase() * (2, 2, 2))
+        student, structure = COPPER, rattled(cut.with_(pbc=np.zeros(3, bool), cell=np.zeros((3, 3))))
     else:  # sheared, so that engines turn it; repeated, and with atoms that cross the faces of the cell
         crystal = copper()
         shear = np.array([[1.0, 0.0, 0.0], [0.03, 1.0, 0.0], [-0.02, 0.04, 1.0]])
@@ -192,6 +195,7 @@ def start_ipi(folder, structure, tmp_path, dynamics, monkeypatch, dtype="float64
 
 
 def run_ipi(folder, structure, velocities, tmp_path, monkeypatch):
+    from ipi.utils.softexit import softexit
     from ipi.utils.units import unit_to_user
 
     from potstill.deploy.engine import in_periodic_box
@@ -209,6 +213,7 @@ def run_ipi(folder, structure, velocities, tmp_path, monkeypatch):
         energy = unit_to_user("energy", "electronvolt", float(inside.forces.pot))
         forces = unit_to_user("force", "ev/ang", np.array(inside.forces.f[0])).reshape(-1, 3)
         found.append((energy, forces @ rotation.T))
+    assert not softexit.triggered, "a signal has stopped i-PI, which stands still from then on and says no more"
     return found
 
 

@@ -45,17 +45,56 @@ def test_stress_of_the_wrong_sign_is_told():
     assert good.measured < GATES["stress_slope"].limit
 
 
+class Field(Calculator):
+    """Forces that are a function of each atom's place."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, forces):
+        super().__init__()
+        self.field, self.asked = forces, 0
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        self.asked += 1
+        self.results = {"energy": 0.0, "forces": self.field(*atoms.positions.T)}
+
+
 def test_work_along_a_loop_is_that_of_the_vortex():
-    class Vortex(Calculator):
-        implemented_properties = ("energy", "forces")
-
-        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
-            super().calculate(atoms, properties, system_changes)
-            x, y, _ = atoms.positions.T
-            self.results = {"energy": 0.0, "forces": np.stack([-y, x, 0 * x], axis=1)}
-
-    (row,) = sanity.closed_loop(Vortex(), MOLECULE.copy())
+    vortex = Field(lambda x, y, _: np.stack([-y, x, 0 * x], axis=1))
+    (row,) = sanity.closed_loop(vortex, MOLECULE.copy())
     assert row.measured > 10 * GATES["closed_loop"].limit
+    rng = np.random.default_rng(0)
+    u, v = rng.normal(size=(2, len(MOLECULE), 3)) * sanity.LOOP_ANGSTROM
+    area = np.pi * np.sum(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])  # of the loop, seen along the axis of the vortex
+    assert row.candidate["work along the loop, eV"] == pytest.approx(2 * area, rel=1e-6)
+
+
+def test_steps_along_a_loop_are_as_fine_as_the_forces_want():
+    """A potential that is steep: few points give it work that is not there."""
+    wave = 60.0
+    steep = Field(lambda x, y, z: np.sin(wave * np.stack([x, y, z], axis=1)))
+    smooth = Field(lambda x, y, z: np.sin(np.stack([x, y, z], axis=1)))
+    (row,) = sanity.closed_loop(steep, MOLECULE.copy())
+    assert row.measured < 0.1 * GATES["closed_loop"].limit
+    assert steep.asked > 48
+    sanity.closed_loop(smooth, MOLECULE.copy())
+    assert smooth.asked == 48
+
+
+def test_rounding_is_no_work_where_forces_vanish_by_symmetry():
+    primitive, rng = bulk("Cu"), np.random.default_rng(0)
+    rounding = Field(lambda x, y, z: 1e-6 * rng.normal(size=(len(x), 3)))
+    (row,) = sanity.closed_loop(rounding, primitive)
+    assert row.measured < 0.2 * GATES["closed_loop"].limit
+    (row,) = sanity.closed_loop(random_student([29]).calculator(), primitive)
+    assert row.measured < 0.2 * GATES["closed_loop"].limit
+
+
+def test_forces_that_never_settle_do_not_pass():
+    (row,) = sanity.closed_loop(spoiled("noisy"), CRYSTAL.copy())
+    assert row.measured > 5 * GATES["closed_loop"].limit
+    assert "not settled" in row.why
 
 
 def test_kink_is_found_where_it_is():

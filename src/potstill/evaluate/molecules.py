@@ -133,6 +133,13 @@ def rotatable_bonds(molecule: Any) -> list[tuple[tuple[int, int, int, int], list
     return sorted(found, key=lambda bond: -min(len(bond[1]), len(molecule) - len(bond[1])))
 
 
+def in_one_piece(molecule: Any) -> bool:
+    """Whether bonds lead from every atom to every other."""
+    from scipy.sparse.csgraph import connected_components
+
+    return int(connected_components(_bonds(molecule), directed=False)[0]) == 1
+
+
 def _bonds(molecule: Any) -> Array:
     radii = covalent_radii()[molecule.numbers]
     near = molecule.get_all_distances() < BONDED * (radii[:, None] + radii[None])

@@ -31,6 +31,21 @@ def phonons(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
         return _compared(candidate, reference, crystal)
 
 
+def lowest_frequency(calculator: Any, crystal: Any, most_displacements: int) -> float | None:
+    """Lowest frequency on the mesh in THz, imaginary ones as negative.
+
+    Not a number where it takes more displacements than those, None without phonopy.
+    """
+    try:
+        borrow("phonopy", "phonons", "phonons")
+    except PotstillError:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        phonon, _ = _phonopy(crystal, _repeats(crystal), calculator, most_displacements)
+        return float("nan") if phonon is None else float(_on_mesh(phonon).min())
+
+
 def _compared(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
     repeats = _repeats(crystal)
     (mine, count), (theirs, _) = (_phonopy(crystal, repeats, c) for c in (candidate, reference))
@@ -51,7 +66,7 @@ def _compared(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
     return [Row("phonons", measured, figures[0], figures[1], curves=curves, why=f"{count} displacements")]
 
 
-def _phonopy(crystal: Any, repeats: list[int], calculator: Any) -> tuple[Any, int]:
+def _phonopy(crystal: Any, repeats: list[int], calculator: Any, most: int = MOST_DISPLACEMENTS) -> tuple[Any, int]:
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
@@ -59,7 +74,7 @@ def _phonopy(crystal: Any, repeats: list[int], calculator: Any) -> tuple[Any, in
     phonon = Phonopy(cell, np.diag(repeats), primitive_matrix="P", symprec=SYMMETRY_ANGSTROM, log_level=0)
     phonon.generate_displacements(distance=DISPLACEMENT_ANGSTROM)
     displaced = phonon.supercells_with_displacements or []
-    if len(displaced) > MOST_DISPLACEMENTS:
+    if len(displaced) > most:
         return None, len(displaced)
     phonon.forces = [_forces(supercell, calculator) for supercell in displaced]
     phonon.produce_force_constants()

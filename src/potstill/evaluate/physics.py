@@ -1,7 +1,7 @@
-"""The suite of physics checks: which systems, which checks on each, and what they find.
+"""The suite of physics checks: which checks on each system, and what they find.
 
-Enters two ASE calculators and some held-out structures, leaves rows of ``evaluate.json``. The systems are small crystals and
-molecules near equilibrium, relaxed by the reference first; what fails is a row that did not run, which is not a pass.
+Enters two ASE calculators and some held-out structures, leaves rows of ``evaluate.json``. What fails is a row that did not
+run, which is not a pass. The systems are chosen in :mod:`potstill.evaluate.systems`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from potstill.evaluate import liquid, molecules, phonons, sanity, solids
 from potstill.evaluate.dynamics import enlarge
 from potstill.evaluate.gates import GATES
-from potstill.evaluate.measured import Row, of
+from potstill.evaluate.measured import Row
+from potstill.evaluate.systems import choose
 from potstill.types import Structure
 
 if TYPE_CHECKING:
@@ -48,10 +47,6 @@ OF_MOLECULES: tuple[tuple[Beside, tuple[str, ...]], ...] = (
     (molecules.torsions, ("torsions",)),
     (molecules.relaxed_molecule, ("relaxed_positions",)),
 )
-CALM = 0.25  # share of the structures, by their largest force, that are near equilibrium
-TRIES = 3  # structures that are relaxed for each that is wanted
-SETTLED_EV_PER_ANGSTROM = 0.1
-MOST_RELAXATION_STEPS = 200
 
 
 def measure(
@@ -87,13 +82,14 @@ def measure(
         rows.extend(replace(row, system=system) for row in _attempt(checks, check))
 
     for periodic, wanted in ((True, config.physics_crystals), (False, config.physics_molecules)):
-        systems, missing = _systems(reference, structures, wanted, periodic=periodic, on_step=on_step)
+        systems, missing = choose(reference, structures, wanted, periodic=periodic, on_step=on_step)
         rows.append(Row("systems", missing, system="crystals" if periodic else "molecules"))
         for name, atoms in systems:
+            several = atoms.repeat(2) if len(atoms) == 1 else atoms  # in whose cell atoms can move against each other
             for alone, checks in ALONE:
-                run(name, checks, lambda f=alone, a=atoms: f(candidate, a))  # type: ignore[misc]
+                run(name, checks, lambda f=alone, a=several: f(candidate, a))  # type: ignore[misc]
             if periodic:
-                run(name, ("stress_slope",), lambda a=atoms: sanity.stress_slope(candidate, a))  # type: ignore[misc]
+                run(name, ("stress_slope",), lambda a=several: sanity.stress_slope(candidate, a))  # type: ignore[misc]
             for beside, checks in OF_CRYSTALS if periodic else OF_MOLECULES:
                 run(name, checks, lambda f=beside, a=atoms: f(candidate, reference, a))  # type: ignore[misc]
             _move(run, name, atoms, candidate, reference, config, seed)
@@ -136,52 +132,6 @@ def _attempt(checks: tuple[str, ...], check: Callable[[], list[Row]]) -> list[Ro
     if unknown:
         raise KeyError(f"no gate for {', '.join(sorted(unknown))}")
     return found
-
-
-def _systems(
-    reference: Any,
-    structures: Sequence[Structure],
-    wanted: int,
-    *,
-    periodic: bool,
-    on_step: Callable[[str], None],
-) -> tuple[list[tuple[str, Any]], int]:
-    """Names and ASE ``Atoms`` at minima of the reference, of different families; and how many more were to be had."""
-    found: list[tuple[str, Any]] = []
-    tried = candidates(structures, periodic=periodic)[: TRIES * wanted]
-    for structure in tried:
-        if len(found) == wanted:
-            break
-        name = f"{structure.id} ({structure.formula})"
-        on_step(f"relaxation of {name}")
-        try:
-            atoms = solids.relax(structure.to_ase(), reference, cell=periodic, steps=MOST_RELAXATION_STEPS)
-            force = float(np.abs(of(atoms, reference).get_forces()).max())
-        except Exception as error:  # noqa: BLE001 - the next structure may do
-            log.info("%s was not relaxed: %s", name, error)
-            continue
-        if force < SETTLED_EV_PER_ANGSTROM:
-            found.append((name, atoms))
-    return found, max(0, min(wanted, len(tried)) - len(found))
-
-
-def candidates(structures: Sequence[Structure], *, periodic: bool) -> list[Structure]:
-    """Structures to choose systems from: small and near equilibrium, one of each family, the calmest first.
-
-    Molecules with a bond to turn come before others.
-    """
-    largest = molecules.MOST_ATOMS_VIBRATED
-    kind = [s for s in structures if s.labels is not None and len(s) <= largest and (len(s) > 1 or periodic)]
-    kind = [s for s in kind if (s.pbc.all() if periodic else not s.pbc.any())]
-    if not kind:
-        return []
-    force = {s.id: float(np.abs(s.labels.forces).max()) for s in kind if s.labels is not None}
-    calm = np.quantile(list(force.values()), CALM)
-    order = sorted((s for s in kind if force[s.id] <= calm), key=lambda s: (force[s.id], s.id))
-    if not periodic:
-        order.sort(key=lambda s: not molecules.rotatable_bonds(s.to_ase()))
-    seen: set[str] = set()
-    return [s for s in order if not (s.family in seen or seen.add(s.family))]  # type: ignore[func-returns-value]
 
 
 def _common_elements(structures: Sequence[Structure]) -> list[int]:
