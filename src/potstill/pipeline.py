@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -25,7 +25,7 @@ from potstill.dataset import open_file
 from potstill.errors import InputError, OutOfTimeError, PotstillError
 from potstill.execute import Backend
 from potstill.generate.mix import as_json
-from potstill.progress import Progress
+from potstill.progress import Counter, Progress
 from potstill.registry import nearest
 from potstill.run_folder import STAGES, RunFolder
 from potstill.status import told
@@ -342,7 +342,17 @@ class Pipeline:
     def _rounds(self) -> None:
         from potstill.rounds.stage import run_rounds
 
+        shown = ExitStack()  # the counter of the epochs of one round, while there is one
+        counters: dict[int, Counter] = {}
+
+        def step(text: str) -> None:
+            shown.close()
+            self.progress.note(text)
+
         def report(number: int, epoch: int, errors: dict[str, float]) -> None:
+            if number not in counters and self.config.rounds is not None:
+                counters[number] = shown.enter_context(self.progress.counts(self.config.rounds.epochs, "epochs"))
+            counters[number].set(epoch, errors)
             self.run.log_metrics(stage="rounds", round=number, epoch=epoch, **errors)
 
         backend = self.config.execute.start(self.run.rounds / "execute", self.config.workers)
@@ -353,10 +363,11 @@ class Pipeline:
                 self.run.student,
                 self.run.rounds,
                 backend=backend,
-                on_step=self.progress.note,
+                on_step=step,
                 on_epoch=report,
             )
         finally:
+            shown.close()
             backend.close()
         for row in judged:
             self.run.log_metrics(stage="rounds", event="judged", **{k: row[k] for k in ("round", "passed", "forces")})

@@ -34,6 +34,30 @@ CONTRACT = (
 )
 
 
+def test_a_run_with_rounds_shows_them_and_keeps_the_last_student(potstill, write_config, tmp_path):
+    rounds = {
+        "max_rounds": 1,
+        "max_force_error_ev_per_angstrom": 1e-9,
+        "frames": 4,
+        "trajectories": 1,
+        "length_ps": 0.05,
+        "interval_fs": 5.0,
+        "epochs": 2,
+    }
+    run = tmp_path / "run"
+    result = potstill("run", write_config(rounds=rounds), "--out", run, "--yes", "--last", "train")
+    assert result.code == 0, result.err
+    told = [line.strip() for line in result.err.splitlines()]
+    assert "round 1: 4 frames for the teacher" in told
+    assert any(line.startswith("2/2 epochs") for line in told[told.index("round 1: 4 frames for the teacher") :])
+    assert "did not pass its gate in 1 rounds" in result.err
+    last = (run / "rounds" / "01" / "student" / "weights.safetensors").read_bytes()
+    assert (run / "student" / "weights.safetensors").read_bytes() == last
+    assert (run / "rounds" / "01" / "round.html").exists()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows if row["stage"] == "rounds" and "epoch" in row] == [1, 2]
+
+
 def test_a_whole_run_leaves_every_file_of_the_contract(potstill, write_config, tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "potstill", "run", str(write_config()), "--out", str(run), "--yes"]
