@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from potstill.errors import InputError
 from potstill.execute.options import Local, Parsl
@@ -302,6 +312,13 @@ class AuditConfig(Section):
 Loss = Literal["energy", "forces", "stress", "local_energies", "hessian"]
 
 
+def _rate_or_auto(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError(f"found {value!r}; it is a number above 0, or auto") from None
+
+
 class TrainConfig(Section):
     """Section ``train``: how the student learns."""
 
@@ -310,7 +327,11 @@ class TrainConfig(Section):
     batch_atoms: Annotated[
         int | None, Field(gt=0, description="atoms in one step at most; a structure with more has a step for itself")
     ] = None
-    learning_rate: Annotated[float, Field(gt=0, description="highest learning rate (AdamW)")] = 2e-3
+    learning_rate: Annotated[
+        Annotated[float, Field(gt=0)] | Literal["auto"],
+        Field(description="highest learning rate (AdamW); auto: by a range test before the training"),
+        WrapValidator(_rate_or_auto),
+    ] = 2e-3
     warmup_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the steps before the cosine decay")] = 0.03
     weight_decay: Annotated[float, Field(ge=0, description="of AdamW")] = 1e-3
     energy_weight: Annotated[float, Field(ge=0, description="of the error of the energy per atom in eV")] = 1.0

@@ -30,6 +30,7 @@ from potstill.rounds.visit import visit
 from potstill.student.files import read_student
 from potstill.student.uncertainty import FILE as UNCERTAINTY
 from potstill.student.uncertainty import judge
+from potstill.train.rate import known_rate
 from potstill.train.stage import train
 from potstill.types import Array, Labels, Structure
 
@@ -77,9 +78,10 @@ def run_rounds(
     if config.rounds is None:
         return []
     parts, judged, latest = [dataset], [], student
+    rate = known_rate(config.train, student)
     for number in range(1, config.rounds.max_rounds + 1):
         here = folder / f"{number:02d}"
-        one = _Round(config, config.rounds, number, here, parts[0], latest, on_step)
+        one = _Round(config, config.rounds, number, here, parts[0], latest, rate, on_step)
         report = one.judged(one.labelled(one.visited(), backend))
         judged.append(report)
         write_round_page(judged, open_file(here / "new.h5"), here / "round.html")
@@ -102,10 +104,12 @@ class _Round:
         folder: Path,
         first: Path,
         student: Path,
+        rate: float,
         on_step: Callable[[str], None],
     ) -> None:
         self.config, self.options, self.number, self.folder = config, options, number, folder
         self.first, self.student = open_file(first), student
+        self._rate = rate  # of the training before the rounds
         self._on_step = on_step
 
     def _say(self, what: str) -> None:
@@ -184,7 +188,7 @@ class _Round:
         if not (target / "config.json").exists():
             grown = open_file(path)
             self._say(f"training on {len(grown.split('train'))} structures")
-            rate = self.options.learning_rate or 0.5 * self.config.train.learning_rate
+            rate = self.options.learning_rate or 0.5 * self._rate
             again = self.config.train.model_copy(update={"epochs": self.options.epochs, "learning_rate": rate})
             before, facts = read_student(self.student)
             told: dict[str, Any] = {name: facts[name] for name in ("teacher", "potstill") if name in facts}

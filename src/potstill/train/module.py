@@ -36,7 +36,7 @@ class Distillation(lightning.LightningModule):
     student
         With its reference energies set.
     config
-        Section ``train``.
+        Section ``train``, with a number for a learning rate.
     total_steps
         Optimiser steps of the whole training, which the cosine decay ends at.
     """
@@ -61,7 +61,18 @@ class Distillation(lightning.LightningModule):
         self._watching = kernel_of(self.averaged, self.config.backend, FusedKernel)
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> torch.Tensor:
-        """Weighted losses of one batch."""
+        """Weighted losses of one batch, whose means over the epoch are told."""
+        loss, errors = self._losses(batch)
+        for name, value in {"loss": loss, **{f"train_{name}": error for name, error in errors.items()}}.items():
+            self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch.energy))  # mean over the epoch
+        return loss
+
+    def weighted_loss(self, batch: LabelledBatch) -> torch.Tensor:
+        """What a step is taken by; once :meth:`on_train_start` was called, it needs no trainer."""
+        return self._losses(batch)[0]
+
+    def _losses(self, batch: LabelledBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The weighted loss, and by name the losses and errors behind it."""
         predicted = self.student.predict(batch.inputs, training=True, kernel=self._learning)
         of_elements = None if self._element_weights is None else self._element_weights.to(batch.forces.device)
         losses = mean_losses(predicted, batch, self.config, of_elements)
@@ -80,9 +91,7 @@ class Distillation(lightning.LightningModule):
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         with torch.no_grad():
             errors = {**losses, **mean_errors(predicted, batch)}
-        for name, value in {"loss": loss, **{f"train_{name}": error for name, error in errors.items()}}.items():
-            self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch.energy))  # mean over the epoch
-        return loss
+        return loss, errors
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
         """Errors of the averaged weights on families that are not trained on."""
@@ -117,13 +126,7 @@ class Distillation(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay over all steps."""
-        optimizer = torch.optim.AdamW(
-            self.student.parameters(),
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
-            betas=ADAM_BETAS,
-            fused=True,
-        )
+        optimizer = optimizer_of(self.student, float(self.config.learning_rate), self.config.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -132,3 +135,8 @@ class Distillation(lightning.LightningModule):
         progress = step / max(self.total_steps, 1)
         warmup = min((step + 1) / max(self.config.warmup_fraction * self.total_steps, 1.0), 1.0)
         return warmup * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) + FINAL_RATE)
+
+
+def optimizer_of(student: Student, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW on all weights of a student."""
+    return torch.optim.AdamW(student.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=ADAM_BETAS, fused=True)

@@ -30,6 +30,7 @@ from potstill.train.batches import Batches
 from potstill.train.data import LabelledStructures, Loader
 from potstill.train.losses import extras_needed
 from potstill.train.module import Distillation
+from potstill.train.rate import settled_rate
 from potstill.train.references import compositions, fit_reference_energies, mean_local_energies
 from potstill.train.uncertainty import fit_uncertainty
 from potstill.types import Array
@@ -64,8 +65,8 @@ def train(
     student, config
         Sections ``student`` and ``train``.
     folder
-        ``student/`` of the run: receives ``weights.safetensors``, ``config.json``, ``uncertainty.safetensors`` and
-        ``checkpoints/``.
+        ``student/`` of the run: receives ``weights.safetensors``, ``config.json``, ``uncertainty.safetensors``,
+        ``checkpoints/`` and, for the learning rate ``auto``, ``learning_rate.json``.
     seed
         Of the initial weights and the order of batches.
     on_epoch
@@ -129,6 +130,7 @@ def train_records(
         neighbors=None if kernel_of(model, config.backend, FusedTraining) else data.edges_per_atom,
         seed=seed,
     )
+    config = config.model_copy(update={"learning_rate": settled_rate(model, config, data, folder, seed=seed)})
     module = Distillation(model, config, total_steps=config.epochs * len(batches))
     others = LabelledStructures(watching, architecture.cutoff_angstrom, extra=extra)
     _fit(module, Loader(data, batches), Loader(others, Batches(others.sizes, VALIDATION_BATCH)), config, folder, on_epoch)
