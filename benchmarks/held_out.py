@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -45,7 +44,6 @@ def fit(training: Records, student: StudentConfig, config: TrainConfig, held_out
     Structures with elements that were not trained on are left out; ``held_out`` says how many were not.
     """
     warnings.simplefilter("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     started = perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         fitted = train_records(training, Records.of([]), student, config, Path(scratch), seed=seed)

@@ -393,8 +393,6 @@ def _logging(folder: Path) -> Iterator[None]:
     terminal.setFormatter(logging.Formatter("  %(levelname)s: %(message)s"))
     terminal.setLevel(logging.WARNING)
     root.setLevel(logging.INFO)
-    for name in ("lightning.pytorch", "lightning.fabric"):  # their notes on devices are no news to the user
-        logging.getLogger(name).setLevel(logging.WARNING)
     handlers = (file, terminal)
     for handler in handlers:
         root.addHandler(handler)

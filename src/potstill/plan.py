@@ -6,7 +6,6 @@ a run folder. A scatter is the standard error that the spread within the probe g
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import sys
@@ -303,7 +302,6 @@ def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         short = config.train.model_copy(update={"epochs": 1})
         first, none = records.gather(np.arange(size)), records.gather(np.arange(0))
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # of the probe, nobody needs to know the devices
         train_records(first, none, config.student, short, Path(folder), seed=0)
         started = time.perf_counter()
         train_records(records, none, config.student, short, Path(folder) / "timed", seed=0)

@@ -51,6 +51,7 @@ def test_a_run_with_rounds_shows_them_and_keeps_the_last_student(potstill, write
     assert "round 1: 4 frames for the teacher" in told
     assert any(line.startswith("2/2 epochs") for line in told[told.index("round 1: 4 frames for the teacher") :])
     assert "did not pass its gate in 1 rounds" in result.err
+    assert "GPU available" not in result.err
     last = (run / "rounds" / "01" / "student" / "weights.safetensors").read_bytes()
     assert (run / "student" / "weights.safetensors").read_bytes() == last
     assert (run / "rounds" / "01" / "round.html").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import ase.io
@@ -50,7 +49,6 @@ def config_of(folder: Path, **rounds) -> Config:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> tuple[Path, Config]:
     """A dataset and a trained student."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     folder = tmp_path_factory.mktemp("run")
     config = config_of(folder, max_rounds=2, max_force_error_ev_per_angstrom=1e-4)
     with pytest.MonkeyPatch.context() as patched:

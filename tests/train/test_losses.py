@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from dataclasses import replace
 
 import numpy as np
@@ -38,11 +37,6 @@ from potstill.types import Labels, Structure
 LJ = LennardJones(sigma_angstrom=1.2)
 ELEMENTS = [1, 6, 8, 11, 17, 29]
 HESSIAN = ("hessian_directions", "hessian_products")
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="module")

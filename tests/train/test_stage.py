@@ -1,7 +1,6 @@
 """Training: it learns, it is repeatable, and a killed run ends with the weights of one that was not."""
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -26,11 +25,6 @@ from potstill.train.losses import mean_errors
 from potstill.train.module import Distillation
 from potstill.train.stage import train, train_records
 from potstill.types import Structure
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
 def same_weights(a: Student, b: Student) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,7 +60,6 @@ def rattles(rattle: float, seeds: range) -> list[Structure]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Iterator[Path]:
     """A student of rattles of 0.05 Å."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("potstill.train.stage.available_cores", lambda: 1)
         yield _trained(tmp_path_factory)

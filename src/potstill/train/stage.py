@@ -6,7 +6,8 @@ import copy
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,21 @@ def refuse_missing(training: Source, needed: Mapping[Loss, Sequence[str]]) -> No
             )
 
 
+@contextmanager
+def _only_warnings_of_lightning() -> Iterator[None]:
+    """Its notes on devices and on its other products are no news to the user."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@_only_warnings_of_lightning()
 def _fit(
     module: Distillation,
     training: Loader,
