@@ -46,12 +46,12 @@ LABELS_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What a user brings, and the temperatures in K: of the rounds, and of the trajectory that judges."""
+    """What a user brings, temperatures in K of the rounds and of the trajectory that judges, changes of ``perturb``."""
 
     structures: Callable[[], list[Atoms]]
     rounds_kelvin: tuple[float, ...]
     kelvin: float
-    changes: dict[str, dict[str, Any]]
+    rattle: dict[str, Any]
 
 
 def silicon() -> list[Atoms]:
@@ -86,7 +86,7 @@ def _drawn(source: Any, smallest: int) -> list[Atoms]:
 SYSTEMS = {
     "silicon": System(silicon, (300.0, 600.0, 1000.0), 600.0, {}),
     "molten_salt": System(molten_salt, (1200.0, 1500.0), 1200.0, {}),
-    "water": System(water, (300.0, 400.0), 330.0, {}),
+    "water": System(water, (300.0, 400.0), 330.0, {"rattle_angstrom": [0.01, 0.1]}),
 }
 
 
@@ -95,8 +95,7 @@ def config_of(system: System, structures: int) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
     config["generate"]["sources"][0]["count"] = structures
     config["rounds"]["temperatures_kelvin"] = list(system.rounds_kelvin)
-    for section, changes in system.changes.items():
-        config[section].update(changes)
+    config["generate"]["sources"][1].update(system.rattle)
     return config
 
 
