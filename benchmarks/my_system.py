@@ -86,7 +86,7 @@ def _drawn(source: Any, smallest: int) -> list[Atoms]:
 SYSTEMS = {
     "silicon": System(silicon, (300.0, 600.0, 1000.0), 600.0, {}),
     "molten_salt": System(molten_salt, (1200.0, 1500.0), 1200.0, {}),
-    "water": System(water, (300.0, 400.0), 330.0, {"rattle_angstrom": [0.01, 0.1]}),
+    "water": System(water, (300.0, 400.0), 330.0, {"rattle_angstrom": [0.01, 0.05]}),
 }
 
 
