@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from potstill.config import parse_config
-from potstill.plan import Cost, print_batches, probe
+from potstill.plan import Cost, _rounds, print_batches, probe
 
 CONFIG = {
     "batches": [1, 2, 1],
@@ -41,7 +41,7 @@ def costs(gpus: float) -> list[Cost]:
 def test_batches_have_their_shares_of_gpu_hours_and_money():
     text = printed(costs(gpus=2.0), 3.0)
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
-    assert [row[:2] for row in rows] == [["01", "100"], ["02", "200"], ["03", "100"], ["then", "train, evaluate, deploy"]]
+    assert [row[:2] for row in rows] == [["01", "100"], ["02", "200"], ["03", "100"], ["then", "train"]]
     assert [row[3] for row in rows] == ["4.00 ± 0.40", "8.00 ± 0.80", "4.00 ± 0.40", "0.00 ± 0.00"]
     assert [row[5] for row in rows] == ["12.00 ± 1.20", "24.00 ± 2.40", "12.00 ± 1.20", "0.00 ± 0.00"]
     assert [row[4] for row in rows] == ["3.0 MB", "6.0 MB", "3.0 MB", "0.0 MB"]
@@ -52,6 +52,19 @@ def test_without_a_gpu_no_hours_of_it_are_made_up():
     text = printed(costs(gpus=0.0), 3.0)
     assert "no GPU here" in text
     assert "0.00" not in text
+
+
+def test_rounds_cost_labels_and_training_on_ever_more():
+    config = parse_config(
+        {
+            "generate": {"sources": [{"source": "crystals", "count": 100}]},
+            "dataset": {"test_fraction": 0.2},
+            "rounds": {"max_rounds": 2, "frames": 10, "epochs": 3},
+        }
+    )
+    (cost,) = _rounds(config, 0.5, 0.25, 100, 4.0)
+    assert cost.seconds == pytest.approx(4 * (0.5 * 20 + 0.25 * 3 * (90 + 100)))
+    assert _rounds(config.model_copy(update={"rounds": None}), 0.5, 0.25, 100, 4.0) == []
 
 
 def test_the_probe_measures_a_scatter():

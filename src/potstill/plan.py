@@ -39,7 +39,7 @@ PROBE_LABELS = 24
 PROBE_STEPS = 3
 PROBE_GROUPS = 3
 BATCH_STAGES = ("generate", "label", "audit")
-AFTERWARDS = ("train", "evaluate", "deploy")
+AFTERWARDS = ("train", "rounds", "evaluate", "deploy")
 LONG_RUN_SECONDS = 3600.0
 BYTES_PER_ATOM = 1 + 12 + 12
 BYTES_PER_STRUCTURE = 8 + 72 + 3 + 8 + 36 + 1 + 250
@@ -105,7 +105,8 @@ def probe(config: Config) -> list[Cost]:
     label_seconds = atom_seconds * atoms / workers
     disk = total * BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM
     memory = _resident_bytes()
-    training = _probe_train(config, labelled) * atoms * (1 - config.dataset.test_fraction) * config.train.epochs
+    learning = _probe_train(config, labelled)
+    training = learning * atoms * (1 - config.dataset.test_fraction) * config.train.epochs
     evaluating = 10.0 * atom_seconds * atoms / total * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
     return [
         replace(generating, what=f"{total} structures", disk_bytes=disk, memory_bytes=memory * workers),
@@ -120,9 +121,24 @@ def probe(config: Config) -> list[Cost]:
         ),
         Cost("audit", f"{max(8, round(total * config.audit.replay_fraction))} labels again", 0.003 * total, 1e6, memory),
         Cost("train", f"{config.train.epochs} epochs", training, 2e7, memory + 4 * disk),
+        *_rounds(config, atom_seconds / workers, learning, total, atoms / total),
         Cost("evaluate", f"{config.evaluate.nve_ps:g} ps of dynamics each", evaluating, 2e6, memory),
         Cost("deploy", ", ".join(config.deploy.formats), 1.0, 5e6, memory),
     ]
+
+
+def _rounds(config: Config, labelling: float, learning: float, structures: int, atoms: float) -> list[Cost]:
+    """As many rounds as there may be: seconds of labelling an atom, of training on it; structures and their mean size.
+
+    The student's own dynamics are left out: they are short beside the two.
+    """
+    if config.rounds is None:
+        return []
+    rounds, frames = config.rounds.max_rounds, config.rounds.frames
+    grown = sum(structures * (1 - config.dataset.test_fraction) + k * frames for k in range(1, rounds + 1))
+    seconds = atoms * (labelling * rounds * frames + learning * grown * config.rounds.epochs)
+    disk = rounds * (structures + 0.5 * rounds * frames) * (BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM)
+    return [Cost("rounds", f"{rounds} at most, {frames} labels in each", seconds, disk, _resident_bytes())]
 
 
 def print_plan(costs: Sequence[Cost], console: Console) -> None:
@@ -168,7 +184,12 @@ def print_batches(config: Config, costs: Sequence[Cost], console: Console, gpu_p
     for number, batch in enumerate(batch_configs(config) if config.batches else [config], 1):
         count = sum(source.count for source in batch.generate.sources)
         row(f"{number:02d}", f"{count:,}", data, count / total)
-    row("then", ", ".join(AFTERWARDS), [cost for cost in costs if cost.stage in AFTERWARDS], 1.0)
+    row(
+        "then",
+        ", ".join(c.stage for c in costs if c.stage in AFTERWARDS),
+        [cost for cost in costs if cost.stage in AFTERWARDS],
+        1.0,
+    )
     console.print(table)
 
 
