@@ -332,6 +332,22 @@ class TrainConfig(Section):
         Field(description="highest learning rate (AdamW); auto: by a range test before the training"),
         WrapValidator(_rate_or_auto),
     ] = 2e-3
+    processes: Annotated[
+        int,
+        Field(
+            gt=0,
+            description="that train together on this machine, each on its part of every batch: as many as there are GPUs; "
+            "on a CPU threads do as well",
+        ),
+    ] = 1
+    patience_epochs: Annotated[
+        int | None,
+        Field(
+            gt=0,
+            description="epochs without a smaller force error on 'valid' that end the training; the best student is kept. "
+            "All epochs are done, and the last student is kept, where null",
+        ),
+    ] = None
     warmup_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the steps before the cosine decay")] = 0.03
     weight_decay: Annotated[float, Field(ge=0, description="of AdamW")] = 1e-3
     energy_weight: Annotated[float, Field(ge=0, description="of the error of the energy per atom in eV")] = 1.0

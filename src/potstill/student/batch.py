@@ -71,9 +71,9 @@ def join(
     """
     sizes = np.diff(ptr)
     counts = [e.edge_index.shape[1] for e in edges]
-    index = np.concatenate([e.edge_index for e in edges], axis=1, dtype=np.int64)
+    index = np.concatenate([np.zeros((2, 0), np.int64), *(e.edge_index for e in edges)], axis=1, dtype=np.int64)
     index += np.repeat(ptr[:-1], counts)
-    shift = np.concatenate([e.edge_shift for e in edges])
+    shift = np.concatenate([np.zeros((0, 3), np.int8), *(e.edge_shift for e in edges)])
     return Batch(
         atomic_numbers=torch.from_numpy(atomic_numbers.astype(np.int64)),
         positions=torch.from_numpy(positions).to(dtype),

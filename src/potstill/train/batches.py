@@ -32,7 +32,7 @@ class Batches:
     seed
         With the number of the epoch it gives the order.
     rank, ranks
-        Which of how many processes this is; all have the same number of batches, and no structure comes twice.
+        Which of how many processes this is; each has its part of every batch, and the batches are those of one process.
     """
 
     NEIGHBOR_CLASSES = 8
@@ -58,19 +58,16 @@ class Batches:
         self._classes = [(members, _least_batches(sizes[members], batch_structures, limit)) for members in classes]
         self._classes.append((alone, len(alone)))
         self._sizes = sizes
-        missing = -sum(count for _, count in self._classes) % ranks
-        members, count = self._classes[0]
-        self._classes[0] = (members, count + missing)  # the number of batches is a multiple of the ranks
 
     def __len__(self) -> int:
-        return sum(count for _, count in self._classes) // self._ranks
+        return sum(count for _, count in self._classes)
 
     def of_epoch(self, epoch: int) -> Iterator[Array]:
-        """Indices of each batch of this rank; empty where there are more ranks than structures."""
+        """Indices of this rank's part of each batch; empty where a batch has fewer structures than there are ranks."""
         rng = np.random.default_rng([self._seed, epoch])
         dealt = [batch for members, count in self._classes for batch in self._deal(members, count, rng)]
         order = rng.permutation(len(dealt))
-        return (dealt[k] for k in order[self._rank :: self._ranks])
+        return (dealt[k][self._rank :: self._ranks] for k in order)  # a batch goes from large to small
 
     def _deal(self, members: Array, count: int, rng: np.random.Generator) -> list[Array]:
         if count == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import lightning
@@ -13,6 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from potstill.config import TrainConfig
 from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
 from potstill.student.model import Kernel, Prediction, Student
+from potstill.train import together
 from potstill.train.data import LabelledBatch
 from potstill.train.losses import (
     extras_needed,
@@ -62,17 +64,29 @@ class Distillation(lightning.LightningModule):
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> torch.Tensor:
         """Weighted losses of one batch, whose means over the epoch are told."""
-        loss, errors = self._losses(batch)
-        for name, value in {"loss": loss, **{f"train_{name}": error for name, error in errors.items()}}.items():
-            self.log(name, value, on_step=False, on_epoch=True, batch_size=len(batch.energy))  # mean over the epoch
+        loss, errors, structures = self._losses(batch)
+        told = {"loss": loss, **{f"train_{name}": error for name, error in errors.items()}}
+        self._tell(told, structures, on_step=False, on_epoch=True)  # mean over the epoch
         return loss
 
-    def weighted_loss(self, batch: LabelledBatch) -> torch.Tensor:
-        """What a step is taken by; once :meth:`on_train_start` was called, it needs no trainer."""
-        return self._losses(batch)[0]
+    def _tell(self, errors: Mapping[str, torch.Tensor], structures: int, **how: Any) -> None:
+        for name, value in errors.items():
+            self.log(name, value, batch_size=structures, sync_dist=together.processes() > 1, **how)
 
-    def _losses(self, batch: LabelledBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The weighted loss, and by name the losses and errors behind it."""
+    def weighted_loss(self, batch: LabelledBatch) -> torch.Tensor:
+        """What a step is taken by; once :meth:`on_train_start` was called, it needs no trainer and no other process."""
+        return self._losses(batch, alone=True)[0]
+
+    def _losses(self, batch: LabelledBatch, *, alone: bool = False) -> tuple[torch.Tensor, dict[str, torch.Tensor], int]:
+        """The weighted loss, by name the losses and errors behind it, and of how many structures they are.
+
+        Of several processes each has its share of them: their means over the processes are those of the whole batch.
+        """
+        chosen = self._in_turn(len(batch.energy)).to(batch.forces.device)
+        share = self._share(batch, chosen, alone=alone or together.processes() == 1)
+        if not len(batch.energy):
+            nothing = 0.0 * torch.stack([p.sum() for p in self.student.parameters()]).sum()  # in step with the others
+            return nothing, dict.fromkeys(share.of, nothing.detach()), share.structures
         predicted = self.student.predict(batch.inputs, training=True, kernel=self._learning)
         of_elements = None if self._element_weights is None else self._element_weights.to(batch.forces.device)
         losses = mean_losses(predicted, batch, self.config, of_elements)
@@ -82,28 +96,40 @@ class Distillation(lightning.LightningModule):
             losses["hessian"] = hessian_loss(
                 self.student,
                 batch,
-                self._in_turn(len(batch.energy)).to(batch.forces.device),
+                chosen,
                 training=True,
                 kernel=self._learning,
                 element_weights=of_elements,
             )
         weights = weights_at(self.global_step / max(self.total_steps, 1), self.config)
-        loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+        loss = torch.stack([weights[name] * share.of[name] * value for name, value in losses.items()]).sum()
         with torch.no_grad():
-            errors = {**losses, **mean_errors(predicted, batch)}
-        return loss, errors
+            errors = {name: share.of[name] * e for name, e in {**losses, **mean_errors(predicted, batch)}.items()}
+        return loss, errors, share.structures
+
+    def _share(self, batch: LabelledBatch, chosen: torch.Tensor, *, alone: bool) -> together.Share:
+        """What this process has of a batch: structures, atoms, crystals with a stress, atoms whose Hessian is looked at."""
+        if alone:
+            return together.Share(dict.fromkeys(("energy", "forces", "stress", *self.needed), 1.0), len(batch.energy))
+        atoms = batch.inputs.ptr.diff()
+        counts = {"energy": len(atoms), "forces": len(batch.forces), "stress": int(batch.has_stress.sum())}
+        extra = {"local_energies": len(batch.forces), "hessian": int(atoms[chosen].sum())}
+        return together.share({**counts, **{name: extra[name] for name in self.needed}}, batch.forces.device)
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
         """Errors of the averaged weights on families that are not trained on."""
+        every = torch.arange(len(batch.energy), device=batch.forces.device)
+        share = self._share(batch, every, alone=together.processes() == 1)
+        if not len(every):
+            self._tell({f"valid_{name}": batch.forces.new_zeros(()) for name in share.of}, share.structures)
+            return
         predicted = self.averaged.predict(batch.inputs, kernel=self._watching)
         errors = mean_errors(predicted, batch)
         if "local_energies" in self.needed:
             errors["local_energies"] = self._local_energy_loss(self.averaged, predicted, batch, None)
         if "hessian" in self.needed:
-            every = torch.arange(len(batch.energy), device=batch.forces.device)
             errors["hessian"] = hessian_loss(self.averaged, batch, every, training=False, kernel=self._watching)
-        for name, value in errors.items():
-            self.log(f"valid_{name}", value, batch_size=len(batch.energy), prog_bar=name == "forces")
+        self._tell({f"valid_{name}": share.of[name] * value for name, value in errors.items()}, share.structures)
 
     def _local_energy_loss(
         self, student: Student, predicted: Prediction, batch: LabelledBatch, of_elements: torch.Tensor | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,10 +28,12 @@ from potstill.student.files import count_parameters, save_student
 from potstill.student.fused import FusedTraining, kernel_of
 from potstill.student.model import Student
 from potstill.student.uncertainty import save_uncertainty
+from potstill.train import together
 from potstill.train.batches import Batches
 from potstill.train.data import LabelledStructures, Loader
 from potstill.train.losses import extras_needed
 from potstill.train.module import Distillation
+from potstill.train.patience import Patience
 from potstill.train.rate import settled_rate
 from potstill.train.references import compositions, fit_reference_energies, mean_local_energies
 from potstill.train.uncertainty import fit_uncertainty
@@ -85,17 +88,41 @@ def train(
     training, watching = dataset.select("train"), dataset.select("valid")
     if not len(training):
         raise InputError("the training part of the split is empty: raise the number of structures")
+    if config.patience_epochs and not len(watching):
+        raise InputError(
+            "train.patience_epochs needs families to watch, and none is in 'valid': raise dataset.valid_fraction"
+        )
     weights = source_weights(dataset, config)
-    averaged = train_records(
-        training, watching, student, config, folder, seed=seed, on_epoch=on_epoch, weights=weights, start=start
-    )
+    with together.together(config.processes, _job(dataset, student, config, folder, seed, start), folder / "checkpoints"):
+        averaged, learnt = _trained(
+            training, watching, student, config, folder, seed=seed, on_epoch=on_epoch, weights=weights, start=start
+        )
+    if together.rank() > 0:
+        return folder
     domain = Domain.of(training, averaged.architecture.cutoff_angstrom).as_dict()
-    facts = {**(provenance or {}), "epochs": config.epochs, "domain": domain}
+    facts = {**(provenance or {}), **learnt, "domain": domain}
     if config.uncertainty:
         uncertainty, facts["uncertainty"] = fit_uncertainty(averaged, training, watching, backend=config.backend, seed=seed)
         save_uncertainty(uncertainty, folder)
     save_student(averaged, folder, facts)
     return folder
+
+
+def _job(
+    dataset: Dataset, student: StudentConfig, config: TrainConfig, folder: Path, seed: int, start: Student | None
+) -> dict[str, Any]:
+    """What the others are told that train along, as JSON; they all see the folder."""
+    first = folder / "checkpoints" / "start"
+    if start is not None and config.processes > 1 and together.processes() == 1:
+        save_student(start, first, {})
+    return {
+        "dataset": str(dataset.path.resolve()),
+        "student": student.model_dump(mode="json"),
+        "train": config.model_dump(mode="json"),
+        "folder": str(folder.resolve()),
+        "seed": seed,
+        "start": str(first.resolve()) if start is not None else "",
+    }
 
 
 def train_records(
@@ -114,8 +141,26 @@ def train_records(
 
     ``weights`` (S,) are those of the losses of each structure that is trained on.
     """
+    return _trained(training, watching, student, config, folder, seed=seed, on_epoch=on_epoch, weights=weights, start=start)[
+        0
+    ]
+
+
+def _trained(
+    training: Source,
+    watching: Source,
+    student: StudentConfig,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    seed: int,
+    on_epoch: Callable[[int, EpochReport], None],
+    weights: Array | None,
+    start: Student | None,
+) -> tuple[Student, dict[str, Any]]:
+    """The averaged student, and what is to be said of its training."""
     keep_freed_memory()
-    torch.set_num_threads(available_cores())
+    torch.set_num_threads(max(1, available_cores() // together.processes()))
     needed = extras_needed(config)
     refuse_missing(training, needed)
     model = (
@@ -130,12 +175,16 @@ def train_records(
         batch_atoms=config.batch_atoms,
         neighbors=None if kernel_of(model, config.backend, FusedTraining) else data.edges_per_atom,
         seed=seed,
+        rank=together.rank(),
+        ranks=together.processes(),
     )
-    config = config.model_copy(update={"learning_rate": settled_rate(model, config, data, folder, seed=seed)})
+    rate = settled_rate(model, config, data, folder, seed=seed) if together.rank() == 0 else 0.0
+    config = config.model_copy(update={"learning_rate": together.of_first(rate)})
     module = Distillation(model, config, total_steps=config.epochs * len(batches))
     others = LabelledStructures(watching, architecture.cutoff_angstrom, extra=extra)
-    _fit(module, Loader(data, batches), Loader(others, Batches(others.sizes, VALIDATION_BATCH)), config, folder, on_epoch)
-    return module.averaged
+    parts = Batches(others.sizes, VALIDATION_BATCH, rank=together.rank(), ranks=together.processes())
+    watched = Loader(others, parts)
+    return module.averaged, _fit(module, Loader(data, batches), watched, config, folder, on_epoch)
 
 
 def _initial(training: Source, student: StudentConfig, *, local_energies: bool, seed: int) -> Student:
@@ -205,43 +254,67 @@ def _fit(
     config: TrainConfig,
     folder: Path,
     on_epoch: Callable[[int, EpochReport], None],
-) -> None:
+) -> dict[str, Any]:
     last = folder / "checkpoints" / "last.ckpt"
+    watched_every = max(1, config.epochs // 20)
+    patience = None
+    if config.patience_epochs and len(watching):
+        patience = Patience(module.averaged, config.patience_epochs)
+        watched_every = max(1, min(watched_every, config.patience_epochs // 4))
+    checkpoints = _Checkpoints(on_epoch, training, last, config.checkpoint_minutes, patience)
     trainer = lightning.Trainer(
         max_epochs=config.epochs,
         accelerator="auto",
-        devices=1,
+        **together.devices(),
         gradient_clip_val=config.clip_gradient,
-        callbacks=[_Checkpoints(on_epoch, training, last, config.checkpoint_minutes)],
+        callbacks=[checkpoints] if patience is None else [patience, checkpoints],
         enable_checkpointing=False,  # done by _Checkpoints, with a rename within one folder
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         inference_mode=False,  # forces are gradients, also while watching
-        check_val_every_n_epoch=max(1, config.epochs // 20),
+        check_val_every_n_epoch=watched_every,
         default_root_dir=folder,
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")  # a small dataset has no families to watch
         # Lightning 2.6 asks torch 2.13 in a way that the latter deprecates
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated.*", FutureWarning)
-        trainer.fit(
-            module,
-            train_dataloaders=training,
-            val_dataloaders=watching if len(watching) else None,
-            ckpt_path=last if last.exists() else None,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(
+                module,
+                train_dataloaders=training,
+                val_dataloaders=watching if len(watching) else None,
+                ckpt_path=last if last.exists() else None,
+                weights_only=True,
+            )
+        except SystemExit as stop:
+            if stop.code == 1 and trainer.interrupted:  # what Lightning makes of Ctrl-C, which it ignores from then on
+                signal.signal(signal.SIGINT, on_interrupt)
+                raise KeyboardInterrupt from None
+            raise
+    facts: dict[str, Any] = {"epochs": trainer.current_epoch}
+    if patience is not None:
+        patience.restore_best()
+        facts["patience"] = patience.report()
+    return facts
 
 
 class _Checkpoints(Callback):
     """Seals a checkpoint now and then and at the end of each epoch, then tells the caller the epoch's errors."""
 
-    def __init__(self, on_epoch: Callable[[int, EpochReport], None], training: Loader, last: Path, minutes: float) -> None:
+    def __init__(
+        self,
+        on_epoch: Callable[[int, EpochReport], None],
+        training: Loader,
+        last: Path,
+        minutes: float,
+        patience: Patience | None,
+    ) -> None:
         self._on_epoch = on_epoch
+        self._patience = patience
         self._training = training
         self._last = last
         self._seconds = 60.0 * minutes
@@ -253,15 +326,21 @@ class _Checkpoints(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if time.monotonic() - self._saved >= self._seconds and batch_idx + 1 < len(self._training):
+        due = time.monotonic() - self._saved >= self._seconds
+        if together.of_first(due) and batch_idx + 1 < len(self._training):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._save(trainer)
         report = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if self._patience is not None:
+            report |= self._patience.report()
         self._on_epoch(trainer.current_epoch + 1, report)
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        with sealed(self._last) as temporary:
-            trainer.save_checkpoint(temporary, weights_only=False)
+        if together.rank() > 0:
+            trainer.save_checkpoint(self._last, weights_only=False)  # which the first process writes, and all wait for
+        else:
+            with sealed(self._last) as temporary:
+                trainer.save_checkpoint(temporary, weights_only=False)
         self._saved = time.monotonic()

@@ -1,0 +1,42 @@
+"""A process that trains along: ``python -m potstill.train.helper PORT RANK PROCESSES``, started by the first of them.
+
+It reads the dataset itself, computes its part of each step, and writes nothing. It ends with the first process.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from pathlib import Path
+
+from torch import distributed
+
+from potstill.execute.guard import end_with_parent
+
+
+def main() -> None:
+    """Train along, and end."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    from potstill.config import TrainConfig
+    from potstill.dataset import open_file
+    from potstill.student.config import StudentConfig
+    from potstill.student.files import read_student
+    from potstill.train.stage import train
+    from potstill.train.together import join
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    job = join(*map(int, sys.argv[1:4]))
+    train(
+        open_file(Path(job["dataset"])),
+        StudentConfig.model_validate(job["student"]),
+        TrainConfig.model_validate(job["train"]),
+        Path(job["folder"]),
+        seed=job["seed"],
+        start=read_student(Path(job["start"]))[0] if job["start"] else None,
+    )
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

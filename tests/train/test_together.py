@@ -1,0 +1,103 @@
+"""Processes that train together: the student of one process, exact after a stop, no process left or waited for."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from potstill.config import TrainConfig
+from potstill.dataset import Dataset, merge, write_part
+from potstill.deploy import load_student
+from potstill.errors import PotstillError
+from potstill.student.config import StudentConfig
+from potstill.train.stage import train
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
+@pytest.fixture
+def dataset(labelled, tmp_path) -> Dataset:
+    write_part(tmp_path / "part.h5", labelled, labelled=True)
+    splits = np.array([0] * (len(labelled) - 4) + [1, 1, 1, 2], np.uint8)
+    merge([tmp_path / "part.h5"], tmp_path / "dataset.h5", attributes={"seed": 1}, splits=splits)
+    return Dataset(tmp_path / "dataset.h5")
+
+
+@pytest.fixture
+def two() -> TrainConfig:
+    """Batches of one to three structures: the second process has nothing to do where there is one."""
+    return TrainConfig(epochs=2, batch_structures=3, batch_atoms=12, learning_rate=1e-3, processes=2)
+
+
+def trained(dataset: Dataset, tiny: StudentConfig, config: TrainConfig, folder: Path, on_epoch=None) -> list[dict]:
+    reports: list[dict] = []
+
+    def report(epoch: int, errors: dict[str, float]) -> None:
+        reports.append(errors)
+        if on_epoch is not None:
+            on_epoch(epoch)
+
+    train(dataset, tiny, config, folder, seed=1, on_epoch=report)
+    return reports
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_student(folder).model.state_dict()
+
+
+def left() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "potstill.train.helper" in child.cmdline()]
+
+
+def test_two_processes_learn_what_one_learns(dataset, tiny, two, tmp_path):
+    together = trained(dataset, tiny, two, tmp_path / "two")
+    alone = trained(dataset, tiny, two.model_copy(update={"processes": 1}), tmp_path / "one")
+    a, b = weights(tmp_path / "two"), weights(tmp_path / "one")
+    for name, tensor in a.items():
+        torch.testing.assert_close(tensor, b[name], rtol=1e-3, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+    for one, other in zip(alone, together, strict=True):
+        assert one.keys() == other.keys()
+        assert all(other[name] == pytest.approx(one[name], rel=1e-3, abs=1e-6) for name in one)
+    assert {p.name for p in (tmp_path / "two").iterdir()} == {p.name for p in (tmp_path / "one").iterdir()}
+    assert [p.name for p in (tmp_path / "two" / "checkpoints").iterdir()] == ["last.ckpt"]
+    told = json.loads((tmp_path / "two" / "config.json").read_text(encoding="utf-8"))
+    assert told["epochs"] == two.epochs
+    assert left() == []
+
+
+class StopError(Exception):
+    """Stands for whatever stops a run."""
+
+
+@pytest.mark.slow
+def test_stopped_and_resumed_two_processes_end_with_the_same_weights(dataset, tiny, two, tmp_path):
+    config = two.model_copy(update={"learning_rate": "auto", "checkpoint_minutes": 0.0, "patience_epochs": 5})
+
+    def stop(_: int) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        trained(dataset, tiny, config, tmp_path / "cut", stop)
+    assert left() == []
+    trained(dataset, tiny, config, tmp_path / "cut")
+    trained(dataset, tiny, config, tmp_path / "whole")
+    a, b = weights(tmp_path / "cut"), weights(tmp_path / "whole")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.slow
+def test_the_first_does_not_wait_for_a_dead_process(dataset, tiny, two, tmp_path):
+    def kill(_: int) -> None:
+        for child in left():
+            child.kill()
+
+    with pytest.raises(PotstillError, match="a process that trained along has ended"):
+        trained(dataset, tiny, two, tmp_path / "student", kill)
+    assert left() == []
