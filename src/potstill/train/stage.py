@@ -141,9 +141,10 @@ def train_records(
 
     ``weights`` (S,) are those of the losses of each structure that is trained on.
     """
-    return _trained(training, watching, student, config, folder, seed=seed, on_epoch=on_epoch, weights=weights, start=start)[
-        0
-    ]
+    averaged, _ = _trained(
+        training, watching, student, config, folder, seed=seed, on_epoch=on_epoch, weights=weights, start=start
+    )
+    return averaged
 
 
 def _trained(
