@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,6 +50,7 @@ def test_a_run_with_rounds_shows_them_and_keeps_the_last_student(potstill, write
     assert result.code == 0, result.err
     told = [line.strip() for line in result.err.splitlines()]
     assert "round 1: 4 frames for the teacher" in told
+    assert any(re.fullmatch(r"round 1: files-\d+ at \d+ K, 0.05 ps: finished", line) for line in told), told
     assert any(line.startswith("2/2 epochs") for line in told[told.index("round 1: 4 frames for the teacher") :])
     assert "did not pass its gate in 1 rounds" in result.err
     assert "GPU available" not in result.err

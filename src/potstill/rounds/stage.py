@@ -26,7 +26,7 @@ from potstill.errors import DatasetError, InputError
 from potstill.label.stage import label
 from potstill.report.rounds import write_round_page
 from potstill.rounds.options import RoundsConfig
-from potstill.rounds.visit import visit
+from potstill.rounds.visit import Journey, visit
 from potstill.student.files import read_student
 from potstill.student.uncertainty import FILE as UNCERTAINTY
 from potstill.student.uncertainty import judge
@@ -115,6 +115,9 @@ class _Round:
     def _say(self, what: str) -> None:
         self._on_step(f"round {self.number}: {what}")
 
+    def _tell(self, journey: Journey) -> None:
+        self._say(f"{journey.start} at {journey.temperature_kelvin:g} K, {journey.length_ps:.3g} ps: {journey.ended}")
+
     def visited(self) -> Path:
         """Frames of the student's own dynamics."""
         path = self.folder / "visited.h5"
@@ -122,7 +125,9 @@ class _Round:
             starts = starting_structures(self.first, self.options.start_from)
             self._say(f"{self.options.trajectories} trajectories of {self.options.length_ps:g} ps by the student")
             student = load_student(self.student)
-            frames, journeys = visit(student, starts, self.options, number=self.number, seed=self.config.seed)
+            frames, journeys = visit(
+                student, starts, self.options, number=self.number, seed=self.config.seed, on_journey=self._tell
+            )
             write_part(path, frames, attributes={"journeys": journeys})
         return path
 

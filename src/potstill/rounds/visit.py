@@ -7,7 +7,7 @@ trajectory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,7 +49,13 @@ class Candidate:
 
 
 def visit(
-    student: DeployedStudent, starts: Sequence[Structure], options: RoundsConfig, *, number: int, seed: int
+    student: DeployedStudent,
+    starts: Sequence[Structure],
+    options: RoundsConfig,
+    *,
+    number: int,
+    seed: int,
+    on_journey: Callable[[Journey], None] = lambda journey: None,
 ) -> tuple[list[Structure], list[dict[str, Any]]]:
     """Frames to label, each with its ``reason`` in its metadata, and one row for each trajectory.
 
@@ -63,6 +69,8 @@ def visit(
         Section ``rounds``.
     number, seed
         The round, from 1, and the seed of the run.
+    on_journey
+        Told what became of each trajectory.
     """
     order = np.random.default_rng([seed, number]).permutation(len(starts))
     candidates: list[Candidate] = []
@@ -73,6 +81,7 @@ def visit(
         found, journey = travel(student, start, kelvin, options, k, np.random.default_rng([seed, number, k]))
         candidates += found
         journeys.append(asdict(journey))
+        on_journey(journey)
     reasons = choose(candidates, options)
     frames = [
         candidates[k].frame.with_(
