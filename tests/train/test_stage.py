@@ -83,6 +83,16 @@ def test_a_finished_training_is_not_done_again(labelled, tiny, short, tmp_path):
     assert same_weights(whole, again)
 
 
+def test_ctrl_c_stays_what_it_is(labelled, tiny, short, tmp_path):
+    def interrupt(_: int, __: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train_structures(labelled, [], tiny, short, tmp_path, seed=1, on_epoch=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

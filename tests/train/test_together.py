@@ -77,6 +77,7 @@ class StopError(Exception):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_stopped_and_resumed_two_processes_end_with_the_same_weights(dataset, tiny, two, tmp_path):
     config = two.model_copy(update={"learning_rate": "auto", "checkpoint_minutes": 0.0, "patience_epochs": 5})
 
@@ -93,6 +94,7 @@ def test_stopped_and_resumed_two_processes_end_with_the_same_weights(dataset, ti
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_first_does_not_wait_for_a_dead_process(dataset, tiny, two, tmp_path):
     def kill(_: int) -> None:
         for child in left():

@@ -135,8 +135,9 @@ def together(count: int, job: Mapping[str, Any], folder: Path) -> Iterator[None]
             distributed.init_process_group(backend(), store=store, rank=0, world_size=count, timeout=PATIENCE)
             yield
             distributed.destroy_process_group()
-            for other in others:
-                other.wait(SECONDS_TO_END)
+            with suppress(subprocess.TimeoutExpired):  # all is done; who is slow to end is killed
+                for other in others:
+                    other.wait(SECONDS_TO_END)
         except Exception as error:
             if any(other.poll() not in (None, 0) for other in others):  # its end broke the line of the first
                 said.seek(0)

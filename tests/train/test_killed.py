@@ -1,0 +1,94 @@
+"""Ten times ``kill -9`` at random moments of a training: the student is that of a training that nobody disturbed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from potstill.config import TrainConfig
+from potstill.dataset import Dataset, merge, write_part
+from potstill.deploy import load_student
+from potstill.student.config import StudentConfig
+from potstill.train.stage import train
+from potstill.types import Structure
+
+KILLS = 10
+TRAINING = """
+import sys
+from pathlib import Path
+from potstill.config import TrainConfig
+from potstill.dataset import open_dataset
+from potstill.student.config import StudentConfig
+from potstill.train import stage
+
+stage.available_cores = lambda: 1
+student, config = StudentConfig.model_validate_json(sys.argv[3]), TrainConfig.model_validate_json(sys.argv[4])
+stage.train(open_dataset(sys.argv[1]), student, config, Path(sys.argv[2]), seed=1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_killed_ten_times_it_ends_with_the_same_student(labelled, tiny, tmp_path):
+    """Each time some random while after the next checkpoint, and twice before there is another."""
+    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
+    config = TrainConfig(
+        epochs=60, batch_structures=2, learning_rate="auto", checkpoint_minutes=0.0, patience_epochs=60, ema_decay=0.99
+    )
+    path, folder = dataset_of(labelled, tmp_path), tmp_path / "killed"
+    started = time.monotonic()
+    train(Dataset(path), tiny, config, tmp_path / "whole", seed=1)
+    whole = time.monotonic() - started
+    steps = []
+    for k in range(KILLS):
+        process = begin(path, folder, tiny, config)
+        if k in (0, 5):
+            time.sleep(rng.uniform(0.0, 4.0))
+        else:
+            wait_for_another_checkpoint(folder, process)
+            time.sleep(rng.uniform(0.0, whole / (2 * KILLS)))
+        process.send_signal(signal.SIGKILL)
+        _, err = process.communicate()
+        assert process.returncode == -signal.SIGKILL, err.decode()
+        steps.append(step_reached(folder))
+    print(f"steps {steps}")  # noqa: T201 - shown when the test fails
+    assert steps == sorted(steps)
+    assert len(set(steps)) >= KILLS - 2
+    process = begin(path, folder, tiny, config)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err.decode()
+    for name in ("weights.safetensors", "uncertainty.safetensors", "config.json", "learning_rate.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert load_student(folder).config["patience"]["best_epoch"] > 1
+
+
+def dataset_of(labelled: list[Structure], folder: Path) -> Path:
+    write_part(folder / "part.h5", labelled, labelled=True)
+    splits = np.array([0] * (len(labelled) - 4) + [1, 1, 2, 2], np.uint8)
+    merge([folder / "part.h5"], folder / "dataset.h5", attributes={"seed": 1}, splits=splits)
+    return folder / "dataset.h5"
+
+
+def begin(dataset: Path, folder: Path, student: StudentConfig, config: TrainConfig) -> subprocess.Popen:
+    command = [sys.executable, "-c", TRAINING, dataset, folder, student.model_dump_json(), config.model_dump_json()]
+    return subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for_another_checkpoint(folder: Path, process: subprocess.Popen) -> None:
+    last = folder / "checkpoints" / "last.ckpt"
+    before = last.stat().st_mtime_ns if last.exists() else 0
+    while process.poll() is None and not (last.exists() and last.stat().st_mtime_ns > before):
+        time.sleep(0.005)
+
+
+def step_reached(folder: Path) -> int:
+    last = folder / "checkpoints" / "last.ckpt"
+    return int(torch.load(last, weights_only=True)["global_step"]) if last.exists() else 0
