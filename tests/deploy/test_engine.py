@@ -1,13 +1,18 @@
 """What engines share: atoms wrapped by an engine are followed, cells are turned and reduced without a change of physics."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
 
 from potstill.deploy.engine import Stepper, in_periodic_box, lower_triangular
 from potstill.deploy.student import DeployedStudent
-from potstill.errors import PotstillError
-from potstill.testing import all_structures, random_student, rattled, triclinic
+from potstill.deploy.watch import LOOK_EVERY
+from potstill.errors import InputError, PotstillError
+from potstill.student.domain import Domain
+from potstill.testing import all_structures, random_student, rattled, triclinic, water
+from potstill.types import Structure
 
 NUMBERS = [1, 6, 8, 11, 12, 14, 17, 18, 29]
 
@@ -48,6 +53,27 @@ def test_numbers_that_are_none_stop_the_engine():
     broken.model.scale.mul_(float("nan"))
     with pytest.raises(PotstillError, match="stopped"):
         Stepper(broken)(structure.atomic_numbers, structure.positions, structure.cell, structure.pbc)
+
+
+def test_an_element_outside_stops_the_engine_by_its_name(student):
+    gold = Structure(np.array([79]), np.zeros((1, 3)))
+    with pytest.raises(InputError, match="not trained on Au"):
+        Stepper(student)(gold.atomic_numbers, gold.positions, gold.cell, gold.pbc)
+
+
+def test_what_lies_far_outside_is_said_once_also_where_it_comes_later(caplog):
+    student = random_student([1, 8])
+    student.domain = Domain({"H-O": 0.9, "H-H": 1.4}, most_neighbors=4)
+    start = water()
+    step = Stepper(student)
+    with caplog.at_level(logging.WARNING, logger="potstill"):
+        for k in range(2 * LOOK_EVERY + 1):
+            if k == LOOK_EVERY:
+                assert caplog.text == ""
+            squeezed = start.positions * (1.0 if k < LOOK_EVERY else 0.7)
+            step(start.atomic_numbers, squeezed, start.cell, start.pbc)
+    assert caplog.text.count("far outside what the student was trained on: H-O") == 1
+    assert caplog.text.count("far outside what the student was trained on: H-H") == 1
 
 
 @pytest.mark.parametrize("structure", all_structures(), ids=lambda s: s.id)

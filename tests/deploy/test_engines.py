@@ -63,8 +63,8 @@ def organic(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(params=["molecule", "cluster", "crystal"])
-def system(request, organic) -> tuple[Path, Structure, np.ndarray]:
-    """Student, start, velocities in ASE's units."""
+def system(request, organic, tmp_path) -> tuple[Path, Structure, np.ndarray]:
+    """Student as it was exported once for all engines, start, velocities in ASE's units."""
     if request.param == "molecule":
         student, structure = organic, ethanol()  # whose atoms part: collisions would enlarge rounding errors
     elif request.param == "cluster":  # not periodic, and held together by forces that were learnt
@@ -77,9 +77,10 @@ def system(request, organic) -> tuple[Path, Structure, np.ndarray]:
         student, structure = COPPER, rattled(Structure.from_ase(crystal.to_ase() * (2, 2, 2)))
         turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
         structure = structure.with_(positions=structure.positions @ turn, cell=structure.cell @ turn)
+    (exported,) = deploy(student, tmp_path / "exported", ("ase",), structure)
     atoms = structure.to_ase()
     MaxwellBoltzmannDistribution(atoms, temperature_K=KELVIN, rng=np.random.default_rng(1))
-    return student, structure, atoms.get_velocities()
+    return exported / "student", structure, atoms.get_velocities()
 
 
 def run_ase(calculator, structure, velocities):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
 from potstill.deploy.student import DeployedStudent
+from potstill.deploy.watch import Watch
 from potstill.neighbors import VerletList
 from potstill.types import Array, Structure
 
-log = logging.getLogger(__name__)
-LOOK_EVERY = 100  # calls between looks for what lies outside the training data
 INPUTS = ("positions", "numbers", "cell", "pbc")
 
 
@@ -39,8 +37,7 @@ class StudentCalculator(Calculator):
         super().__init__()  # type: ignore[no-untyped-call]
         self.student = student
         self.neighbors = VerletList(student.cutoff_angstrom)
-        self._calls = 0
-        self._warned: set[str] = set()
+        self._watch = Watch(student)
 
     @property
     def uncertain(self) -> Array:
@@ -62,19 +59,10 @@ class StudentCalculator(Calculator):
         neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
         known = self.student.uncertainty is not None
         (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=known)
-        if self._calls % LOOK_EVERY == 0 or "numbers" in system_changes:
-            self._warn(self.student.foreign(structure, neighbors))
-        self._calls += 1
+        self._watch(structure, neighbors, new="numbers" in system_changes)
         if labels.stress is None and "stress" in properties:
             raise PropertyNotImplementedError("stress needs a structure that is periodic in three directions")
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces, **labels.extra}
         if labels.stress is not None:
             s = labels.stress
             self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])
-
-    def _warn(self, reasons: list[str]) -> None:
-        for reason in reasons:
-            kind = reason.split(" ", 1)[0]  # the pair, not its distance now
-            if kind not in self._warned:
-                self._warned.add(kind)
-                log.warning("far outside what the student was trained on: %s", reason)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from potstill.deploy.student import DeployedStudent
+from potstill.deploy.watch import Watch
 from potstill.errors import PotstillError
 from potstill.neighbors import VerletList
 from potstill.types import Array, Labels, Structure
@@ -27,6 +28,7 @@ class Stepper:
     def __init__(self, student: DeployedStudent) -> None:
         self.student = student
         self.neighbors = VerletList(student.cutoff_angstrom)
+        self._watch = Watch(student)
         self._positions = np.zeros((0, 3))
         self._lattice = np.zeros((3, 3))
         self._inverse = np.zeros((3, 3))
@@ -42,6 +44,7 @@ class Stepper:
         structure = Structure(atomic_numbers, self._followed(positions, cell, pbc), cell, pbc)
         neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
         (labels,) = self.student.label([structure], neighbors=[neighbors])
+        self._watch(structure, neighbors)
         if not (np.isfinite(labels.energy) and np.isfinite(labels.forces).all()):
             raise PotstillError(f"the student gave {structure.formula} an energy of {labels.energy} eV: stopped")
         return labels

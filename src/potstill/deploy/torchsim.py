@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from potstill.deploy.student import DeployedStudent
+from potstill.deploy.watch import Watch
 from potstill.neighbors import VerletList
 from potstill.registry import borrow
 from potstill.types import Structure
@@ -38,6 +39,7 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         self._device, self._dtype = torch.device(student.device), dtype
         self._compute_stress = self._compute_forces = True
         self._neighbors: list[VerletList] = []
+        self._watches: list[Watch] = []
 
     def forward(self, state: SimState | dict[str, Any], **_: Any) -> dict[str, torch.Tensor]:
         """Energy (s,), forces (n, 3) and stress (s, 3, 3); the stress of systems that are not periodic is zero."""
@@ -46,8 +48,11 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         structures = _structures(state)
         while len(self._neighbors) < len(structures):
             self._neighbors.append(VerletList(self.student.cutoff_angstrom))
+            self._watches.append(Watch(self.student))
         found = [search(s.positions, s.cell, s.pbc) for search, s in zip(self._neighbors, structures, strict=False)]
         labels = self.student.label(structures, neighbors=found)
+        for watch, structure, neighbors in zip(self._watches, structures, found, strict=False):
+            watch(structure, neighbors)
         stress = np.stack([np.zeros((3, 3)) if x.stress is None else x.stress for x in labels])
         answers = {
             "energy": np.array([x.energy for x in labels]),
