@@ -1,6 +1,7 @@
 """One exported student in every engine: the same trajectory, the same pressure, the same volume as in ASE's loop.
 
-Run by ``make test-engines``; an engine that is not installed is skipped. ``copper_student`` is a tiny student of EMT copper.
+Run by ``make test-engines``; an engine that is not installed is skipped. ``copper_student`` is a tiny student of EMT copper,
+``ethanol_student`` one of 7net-0's ethanol.
 """
 
 import importlib.util
@@ -21,6 +22,7 @@ from ase.md.verlet import VelocityVerlet
 from potstill.deploy import load_student
 from potstill.deploy.engine import lower_triangular
 from potstill.deploy.stage import deploy
+from potstill.evaluate.molecules import rotatable_bonds
 from potstill.student.files import save_student
 from potstill.testing import copper, ethanol, random_student, rattled, slab, triclinic, water, wire
 from potstill.types import Structure
@@ -35,7 +37,7 @@ STEPS, STEP_FS, KELVIN = 200, 0.5, 300.0
 ENERGY_EV_PER_ATOM, FORCE_EV_PER_ANGSTROM = 1e-6, 1e-5
 NPT_STEPS, NPT_STEP_FS, PRESSURE_GPA = 1500, 2.0, 5.0
 VOLUME_NOISE = 0.01  # of the volume: the mean of 2 ps of 32 atoms; a virial of the wrong sign is 10 % off
-COPPER = Path(__file__).parent / "copper_student"
+COPPER, ETHANOL = (Path(__file__).parent / f"{name}_student" for name in ("copper", "ethanol"))
 
 
 def needs(*packages: str):
@@ -63,11 +65,11 @@ def organic(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(params=["molecule", "cluster", "crystal"])
-def system(request, organic, tmp_path) -> tuple[Path, Structure, np.ndarray]:
+def system(request, tmp_path) -> tuple[Path, Structure, np.ndarray]:
     """Student as it was exported once for all engines, start, velocities in ASE's units."""
     if request.param == "molecule":
-        student, structure = organic, ethanol()  # whose atoms part: collisions would enlarge rounding errors
-    elif request.param == "cluster":  # not periodic, and held together by forces that were learnt
+        student, structure = ETHANOL, ethanol()  # at rest: constants of engines differ in last digits, which stiff bonds enlarge
+    elif request.param == "cluster":
         cut = Structure.from_ase(copper().to_ase() * (2, 2, 2))
         student, structure = COPPER, rattled(cut.with_(pbc=np.zeros(3, bool), cell=np.zeros((3, 3))))
     else:  # sheared, so that engines turn it; repeated, and with atoms that cross the faces of the cell
@@ -218,6 +220,17 @@ def run_ipi(folder, structure, velocities, tmp_path, monkeypatch):
     return found
 
 
+def test_the_molecule_of_the_trajectories_holds_together_by_what_was_learnt():
+    atoms = ethanol().to_ase()
+    MaxwellBoltzmannDistribution(atoms, temperature_K=KELVIN, rng=np.random.default_rng(1))
+    bonds, before = rotatable_bonds(atoms), atoms.get_all_distances()
+    atoms.calc = load_student(ETHANOL).calculator()
+    VelocityVerlet(atoms, timestep=STEP_FS * units.fs).run(STEPS)
+    near = (before > 0) & (before < 1.7)
+    assert len(bonds) == len(rotatable_bonds(atoms)) == 2
+    assert np.allclose(atoms.get_all_distances()[near], before[near], rtol=0.25)
+
+
 @pytest.mark.parametrize("engine", EVERY)
 def test_trajectory_is_that_of_ase(engine, system, tmp_path, monkeypatch):
     folder, structure, velocities = system
@@ -227,8 +240,8 @@ def test_trajectory_is_that_of_ase(engine, system, tmp_path, monkeypatch):
     assert len(found) == len(expected) == STEPS + 1
     energy = np.array([x[0] for x in found]) - [x[0] for x in expected]
     forces = np.array([x[1] for x in found]) - [x[1] for x in expected]
-    assert np.ptp([x[0] for x in expected]) > 0.01  # it moves
-    assert np.abs([x[1] for x in expected]).max() > 0.1
+    assert np.ptp([x[0] for x in expected]) > 0.1  # it moves, and feels it
+    assert np.abs([x[1] for x in expected]).max() > 1.0
     assert np.abs(energy).max() / len(structure) < ENERGY_EV_PER_ATOM
     assert np.abs(forces).max() < FORCE_EV_PER_ANGSTROM
 
