@@ -68,7 +68,7 @@ def organic(tmp_path_factory) -> Path:
 def system(request, tmp_path) -> tuple[Path, Structure, np.ndarray]:
     """Student as it was exported once for all engines, start, velocities in ASE's units."""
     if request.param == "molecule":
-        student, structure = ETHANOL, ethanol()  # at rest: constants of engines differ in last digits, which stiff bonds enlarge
+        student, structure = ETHANOL, ethanol()  # at rest: constants of engines differ a little, which stiff bonds enlarge
     elif request.param == "cluster":
         cut = Structure.from_ase(copper().to_ase() * (2, 2, 2))
         student, structure = COPPER, rattled(cut.with_(pbc=np.zeros(3, bool), cell=np.zeros((3, 3))))
