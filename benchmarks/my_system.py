@@ -30,6 +30,7 @@ from ase import Atoms
 from ase.build import bulk
 from common import write_results
 
+from potstill.dataset import open_file
 from potstill.deploy import load_student
 from potstill.evaluate.dynamics import draw_velocities
 from potstill.generate.geometry import smallest_scaled_distance
@@ -182,8 +183,6 @@ def main() -> None:
 
 
 def _labels(run_folder: Path) -> list[int]:
-    from potstill.dataset import open_file
-
     return [len(open_file(path)) for path in [run_folder / "dataset.h5", *run_folder.glob("rounds/*/new.h5")]]
 
 

@@ -337,9 +337,9 @@ class Pipeline:
             )
 
         if self.config.rounds is not None:
-            self._rounds()
+            self._rounds(self.config.rounds.epochs)
 
-    def _rounds(self) -> None:
+    def _rounds(self, epochs: int) -> None:
         from potstill.rounds.stage import run_rounds
 
         shown = ExitStack()  # the counter of the epochs of one round, while there is one
@@ -350,8 +350,8 @@ class Pipeline:
             self.progress.note(text)
 
         def report(number: int, epoch: int, errors: dict[str, float]) -> None:
-            if number not in counters and self.config.rounds is not None:
-                counters[number] = shown.enter_context(self.progress.counts(self.config.rounds.epochs, "epochs"))
+            if number not in counters:
+                counters[number] = shown.enter_context(self.progress.counts(epochs, "epochs"))
             counters[number].set(epoch, errors)
             self.run.log_metrics(stage="rounds", round=number, epoch=epoch, **errors)
 

@@ -5,7 +5,6 @@ It reads the dataset itself, computes its part of each step, and writes nothing.
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from pathlib import Path
@@ -25,7 +24,6 @@ def main() -> None:
     from potstill.train.stage import train
     from potstill.train.together import join
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     job = join(*map(int, sys.argv[1:4]))
     train(
         open_file(Path(job["dataset"])),
