@@ -309,7 +309,7 @@ class AuditConfig(Section):
     min_share_of_asked: Annotated[float, Field(ge=0, le=1, description="labelled / asked for, of each source")] = 0.8
 
 
-Loss = Literal["energy", "forces", "stress", "local_energies", "hessian"]
+Loss = Literal["energy", "forces", "stress", "local_energies", "node_embeddings", "hessian"]
 
 
 def _rate_or_auto(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -356,6 +356,14 @@ class TrainConfig(Section):
     local_energies_weight: Annotated[
         float, Field(ge=0, description="of the error of each atom's energy in eV, where label.extra has local_energies")
     ] = 0.0
+    node_embeddings_weight: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="of the error of the teacher's features of each atom, in units of their spread, where label.extra "
+            "has node_embeddings",
+        ),
+    ] = 0.0
     hessian_weight: Annotated[
         float,
         Field(
@@ -381,7 +389,10 @@ class TrainConfig(Section):
     ] = {}
     late_weights: Annotated[
         dict[Loss, Annotated[float, Field(ge=0)]],
-        Field(description="weights of energy, forces, stress, local_energies and hessian at the end, as in {energy: 20}"),
+        Field(
+            description="weights of energy, forces, stress, local_energies, node_embeddings and hessian at the end, "
+            "as in {energy: 20}"
+        ),
     ] = {}
     late_from: Annotated[
         float, Field(ge=0, lt=1, description="share of the training after which weights move to late_weights")

@@ -22,7 +22,9 @@ from potstill.student.model import Student
 from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, water
 from potstill.train import losses
 from potstill.train.data import LabelledBatch, LabelledStructures
+from potstill.train.hints import hints_for
 from potstill.train.losses import (
+    embeddings_loss,
     hessian_loss,
     hessian_vector_products,
     local_energy_loss,
@@ -31,6 +33,7 @@ from potstill.train.losses import (
     weights_at,
     weights_by_atomic_number,
 )
+from potstill.train.module import Distillation
 from potstill.train.stage import source_weights, train_records
 from potstill.types import Labels, Structure
 
@@ -53,7 +56,9 @@ def _with_local(labels: Labels, structure: Structure) -> Labels:
     """Shares of the energy by a rule that depends on the surroundings: the closer the neighbours, the larger the share."""
     atoms = structure.to_ase()
     close = (1.0 / (atoms.get_all_distances(mic=True) + 10.0 * np.eye(len(atoms))) ** 6).sum(1)
-    return replace(labels, extra={**labels.extra, "local_energies": labels.energy * close / close.sum()})
+    seen = np.stack([np.log(close), structure.atomic_numbers / 10.0, np.ones(len(atoms))], axis=1)  # the last says nothing
+    local = labels.energy * close / close.sum()
+    return replace(labels, extra={**labels.extra, "local_energies": local, "node_embeddings": seen})
 
 
 def batch_of(structures, extra=(), weights=None) -> LabelledBatch:
@@ -133,7 +138,8 @@ class TestWeights:
         assert weights_at(0.6, config)["energy"] == 1.0
         assert weights_at(0.8, config)["energy"] == pytest.approx(11.0)
         assert weights_at(1.0, config) == {
-            "energy": 21.0, "forces": 1.0, "stress": 10.0, "local_energies": 0.0, "hessian": 0.0
+            "energy": 21.0, "forces": 1.0, "stress": 10.0, "local_energies": 0.0, "node_embeddings": 0.0,
+            "hessian": 0.0
         }  # fmt: skip
 
     def test_of_the_dataset_follow_its_sources(self, known, tmp_path):
@@ -221,7 +227,7 @@ def test_local_energies_are_compared_with_references(known):
     assert float(found) == pytest.approx((error * (batch.inputs.atomic_numbers.numpy() != 8)).mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize(("loss", "weight"), [("hessian", 1.0), ("local_energies", 10.0)])
+@pytest.mark.parametrize(("loss", "weight"), [("hessian", 1.0), ("local_energies", 10.0), ("node_embeddings", 3e3)])
 def test_training_by_a_loss_lowers_it(known, tiny, tmp_path, loss, weight):
     shared = {"epochs": 60, "batch_structures": 12, "learning_rate": 2e-2, "ema_decay": 0.9, "hessian_fraction": 0.5}
     watched = {}
@@ -237,8 +243,46 @@ def test_training_by_a_loss_lowers_it(known, tiny, tmp_path, loss, weight):
     assert watched["with"][-1] < 0.8 * watched["without"][-1]
 
 
+class TestHints:
+    def test_a_map_is_judged_in_units_of_the_spread(self, known):
+        records = Records.of(known)
+        hints, model = hints_for(records, 16, seed=1), student(hidden=16)
+        batch = batch_of(known, ["node_embeddings"])
+        with torch.no_grad():
+            hints.head.weight.zero_()
+            hints.head.bias.zero_()
+        rows = records.extra["node_embeddings"]
+        spread = rows.std(axis=0)
+        expected = np.abs((rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1.0)).mean(axis=1)
+        weights = weights_by_atomic_number({"O": 0.0})
+        found = embeddings_loss(model, hints, batch, weights).detach()
+        assert float(found) == pytest.approx((expected * (records.atomic_numbers != 8)).mean(), rel=1e-4)
+
+    @pytest.mark.parametrize("backend", ["torch", "fused"])
+    def test_its_gradient_reaches_the_features_and_the_map(self, known, backend):
+        hints = hints_for(Records.of(known), 16, seed=1)
+        config = TrainConfig(
+            node_embeddings_weight=1.0, energy_weight=0.0, forces_weight=0.0, stress_weight=0.0, backend=backend
+        )
+        module = Distillation(student(hidden=16), config, total_steps=10, hints=hints)
+        module.on_train_start()
+        module.weighted_loss(batch_of(known, ["node_embeddings"])).backward()
+        before = {name: p for name, p in module.student.named_parameters() if not name.startswith("last.")}
+        assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in before.values())
+        assert all(bool(p.grad.abs().sum() > 0) for p in hints.parameters())
+
+    def test_the_map_learns_with_the_student_and_goes_on_after_a_stop(self, known, tiny, tmp_path):
+        config = TrainConfig(epochs=3, batch_structures=4, node_embeddings_weight=1.0)
+        assert_resumes(known, tiny, tmp_path, config)
+
+
 def test_resumed_training_by_hessians_ends_with_the_same_weights(known, tiny, tmp_path):
     config = TrainConfig(epochs=3, batch_structures=4, hessian_weight=1.0, late_weights={"energy": 9.0}, late_from=0.2)
+    assert_resumes(known, tiny, tmp_path, config)
+
+
+def assert_resumes(known, tiny, tmp_path, config) -> None:
+    """Training stopped after its first epoch and taken up again ends with the weights of one that was not."""
     records = Records.of(known)
 
     class StopError(Exception):

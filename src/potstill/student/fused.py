@@ -105,7 +105,8 @@ def with_last_features(
     if isinstance(kernel, FusedKernel):
         return kernel.with_last_features(vectors, batch)
     local, gradient = kernel(vectors, batch) if kernel else student.differentiate(vectors, batch, training=False)
-    return local, gradient, student.last_features(vectors, batch)
+    with torch.no_grad():
+        return local, gradient, student.last_features(vectors, batch)
 
 
 class FusedTraining:

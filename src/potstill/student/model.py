@@ -49,6 +49,13 @@ class Prediction:
     local_energies: torch.Tensor
 
 
+def edge_vectors(batch: Batch) -> torch.Tensor:
+    """(e, 3) from each edge's receiver to its sender in Å."""
+    receiver, sender = batch.edge_index
+    shift = (batch.edge_shift[:, None, :] @ batch.cell[batch.structure[receiver]]).squeeze(1)
+    return batch.positions[sender] + shift - batch.positions[receiver]
+
+
 class Student(nn.Module):
     """Energy, conservative forces and stress of atoms.
 
@@ -120,7 +127,6 @@ class Student(nn.Module):
             features, sent = layer(features, sent, around)
         return nn.functional.silu(self.readout(features, groups))
 
-    @torch.no_grad()
     def last_features(self, vectors: torch.Tensor, batch: Batch) -> torch.Tensor:
         """(N, hidden) features that local energies are linear in, apart from the repulsion, for (e, 3) edge vectors."""
         padded, neighbor, _ = self.pad(vectors, batch)
@@ -169,8 +175,7 @@ class Student(nn.Module):
             where None.
         """
         receiver, sender = batch.edge_index
-        shift = (batch.edge_shift[:, None, :] @ batch.cell[batch.structure[receiver]]).squeeze(1)
-        vectors = batch.positions[sender] + shift - batch.positions[receiver]
+        vectors = edge_vectors(batch)
         if kernel is None:
             local, gradient = self.differentiate(vectors, batch, training=training)
         else:

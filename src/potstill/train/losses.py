@@ -8,14 +8,16 @@ import torch
 
 from potstill.config import Loss, TrainConfig
 from potstill.student.batch import some_of
-from potstill.student.model import N_ATOMIC_NUMBERS, Kernel, Prediction, Student
+from potstill.student.model import N_ATOMIC_NUMBERS, Kernel, Prediction, Student, edge_vectors
 from potstill.train.data import LabelledBatch
+from potstill.train.hints import EMBEDDINGS, Hints
 from potstill.types import Batch
 
 STEP_ANGSTROM = 0.005  # root mean square of a displacement: that of the teacher's products, so that both mean the same
 DIRECTIONS, PRODUCTS = "hessian_directions", "hessian_products"
 EXTRAS_OF: dict[Loss, tuple[str, ...]] = {  # by the loss that needs them
     "local_energies": ("local_energies",),
+    "node_embeddings": (EMBEDDINGS,),
     "hessian": (DIRECTIONS, PRODUCTS),
 }
 
@@ -92,6 +94,15 @@ def local_energy_loss(
     return _per_atom((prediction.local_energies - wanted).abs(), batch.inputs, batch.weight, of_atom)
 
 
+def embeddings_loss(
+    student: Student, hints: Hints, batch: LabelledBatch, element_weights: torch.Tensor | None
+) -> torch.Tensor:
+    """Mean absolute error of the teacher's features as ``hints`` finds them in the student's, in units of their spread."""
+    features = student.last_features(edge_vectors(batch.inputs), batch.inputs)
+    of_atom = None if element_weights is None else element_weights[batch.inputs.atomic_numbers]
+    return _per_atom(hints(features, batch.extra[EMBEDDINGS]), batch.inputs, batch.weight, of_atom)
+
+
 def hessian_loss(
     student: Student,
     batch: LabelledBatch,
@@ -153,6 +164,7 @@ def weights_at(progress: float, config: TrainConfig) -> dict[str, float]:
         "forces": config.forces_weight,
         "stress": config.stress_weight,
         "local_energies": config.local_energies_weight,
+        "node_embeddings": config.node_embeddings_weight,
         "hessian": config.hessian_weight,
     }
     return {name: weight + gone * (config.late_weights.get(name, weight) - weight) for name, weight in first.items()}

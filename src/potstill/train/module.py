@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 import torch
+from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from potstill.config import TrainConfig
@@ -16,7 +17,9 @@ from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
 from potstill.student.model import Kernel, Prediction, Student
 from potstill.train import together
 from potstill.train.data import LabelledBatch
+from potstill.train.hints import Hints
 from potstill.train.losses import (
+    embeddings_loss,
     extras_needed,
     hessian_loss,
     local_energy_loss,
@@ -41,14 +44,17 @@ class Distillation(lightning.LightningModule):
         Section ``train``, with a number for a learning rate.
     total_steps
         Optimiser steps of the whole training, which the cosine decay ends at.
+    hints
+        Learns along with the student, where ``node_embeddings`` have a weight.
     """
 
-    def __init__(self, student: Student, config: TrainConfig, total_steps: int) -> None:
+    def __init__(self, student: Student, config: TrainConfig, total_steps: int, hints: Hints | None = None) -> None:
         super().__init__()
         self.student = student
         self.averaged = copy.deepcopy(student).requires_grad_(requires_grad=False)
         self.config = config
         self.total_steps = total_steps
+        self.hints = hints
         self.needed = extras_needed(config)
         self._element_weights = weights_by_atomic_number(config.element_weights)
         self._learning: Kernel | None = None
@@ -85,13 +91,15 @@ class Distillation(lightning.LightningModule):
         chosen = self._in_turn(len(batch.energy)).to(batch.forces.device)
         share = self._share(batch, chosen, alone=alone or together.processes() == 1)
         if not len(batch.energy):
-            nothing = 0.0 * torch.stack([p.sum() for p in self.student.parameters()]).sum()  # in step with the others
+            nothing = 0.0 * torch.stack([p.sum() for p in self.learnt()]).sum()  # in step with the others
             return nothing, dict.fromkeys(share.of, nothing.detach()), share.structures
         predicted = self.student.predict(batch.inputs, training=True, kernel=self._learning)
         of_elements = None if self._element_weights is None else self._element_weights.to(batch.forces.device)
         losses = mean_losses(predicted, batch, self.config, of_elements)
         if "local_energies" in self.needed:
             losses["local_energies"] = self._local_energy_loss(self.student, predicted, batch, of_elements)
+        if self.hints is not None:
+            losses["node_embeddings"] = embeddings_loss(self.student, self.hints, batch, of_elements)
         if "hessian" in self.needed:
             losses["hessian"] = hessian_loss(
                 self.student,
@@ -113,7 +121,8 @@ class Distillation(lightning.LightningModule):
             return together.Share(dict.fromkeys(("energy", "forces", "stress", *self.needed), 1.0), len(batch.energy))
         atoms = batch.inputs.ptr.diff()
         counts = {"energy": len(atoms), "forces": len(batch.forces), "stress": int(batch.has_stress.sum())}
-        extra = {"local_energies": len(batch.forces), "hessian": int(atoms[chosen].sum())}
+        every = len(batch.forces)
+        extra = {"local_energies": every, "node_embeddings": every, "hessian": int(atoms[chosen].sum())}
         return together.share({**counts, **{name: extra[name] for name in self.needed}}, batch.forces.device)
 
     def validation_step(self, batch: LabelledBatch, batch_idx: int) -> None:
@@ -127,6 +136,8 @@ class Distillation(lightning.LightningModule):
         errors = mean_errors(predicted, batch)
         if "local_energies" in self.needed:
             errors["local_energies"] = self._local_energy_loss(self.averaged, predicted, batch, None)
+        if self.hints is not None:
+            errors["node_embeddings"] = embeddings_loss(self.averaged, self.hints, batch, None)
         if "hessian" in self.needed:
             errors["hessian"] = hessian_loss(self.averaged, batch, every, training=False, kernel=self._watching)
         self._tell({f"valid_{name}": share.of[name] * value for name, value in errors.items()}, share.structures)
@@ -150,9 +161,13 @@ class Distillation(lightning.LightningModule):
             average = get_ema_multi_avg_fn(decay)
             average(list(self.averaged.parameters()), list(self.student.parameters()), 0)
 
+    def learnt(self) -> list[nn.Parameter]:
+        """All weights that steps change: the student's, and those of the hints."""
+        return [p for p in self.parameters() if p.requires_grad]
+
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay over all steps."""
-        optimizer = optimizer_of(self.student, float(self.config.learning_rate), self.config.weight_decay)
+        optimizer = optimizer_of(self.learnt(), float(self.config.learning_rate), self.config.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -163,6 +178,6 @@ class Distillation(lightning.LightningModule):
         return warmup * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) + FINAL_RATE)
 
 
-def optimizer_of(student: Student, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW on all weights of a student."""
-    return torch.optim.AdamW(student.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=ADAM_BETAS, fused=True)
+def optimizer_of(weights: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW as the training uses it."""
+    return torch.optim.AdamW(weights, lr=learning_rate, weight_decay=weight_decay, betas=ADAM_BETAS, fused=True)

@@ -26,6 +26,7 @@ from potstill.errors import InputError
 from potstill.student.model import Student
 from potstill.train.batches import Batches
 from potstill.train.data import LabelledBatch, LabelledStructures
+from potstill.train.hints import Hints
 from potstill.train.module import Distillation, optimizer_of
 from potstill.types import Array
 
@@ -60,10 +61,12 @@ class RateTest:
     smoothed: tuple[float, ...]
 
 
-def settled_rate(student: Student, config: TrainConfig, data: LabelledStructures, folder: Path, *, seed: int) -> float:
+def settled_rate(
+    student: Student, config: TrainConfig, data: LabelledStructures, folder: Path, *, seed: int, hints: Hints | None = None
+) -> float:
     """The rate of a config; for ``auto`` that of ``learning_rate.json`` in the folder, which is made where there is none."""
     if config.learning_rate == "auto" and not (folder / FILE).exists():
-        test = find_learning_rate(student, config, data, seed=seed)
+        test = find_learning_rate(student, config, data, seed=seed, hints=hints)
         log.info("learning rate %.2g, by a range test of %d steps", test.learning_rate, len(test.rates))
         with sealed(folder / FILE) as temporary:
             temporary.write_text(json.dumps(asdict(test)), encoding="utf-8")
@@ -85,7 +88,9 @@ def known_rate(config: TrainConfig, folder: Path) -> float:
     return float(json.loads((folder / FILE).read_text(encoding="utf-8"))["learning_rate"])
 
 
-def find_learning_rate(student: Student, config: TrainConfig, data: LabelledStructures, *, seed: int) -> RateTest:
+def find_learning_rate(
+    student: Student, config: TrainConfig, data: LabelledStructures, *, seed: int, hints: Hints | None = None
+) -> RateTest:
     """Range test on a copy of the student, which stays as it is.
 
     Parameters
@@ -98,12 +103,17 @@ def find_learning_rate(student: Student, config: TrainConfig, data: LabelledStru
         What it will be trained on.
     seed
         Of the order of batches.
+    hints
+        As the training will start with; they stay as they are.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    test, untouched = (Distillation(copy.deepcopy(student), config, total_steps=STEPS).to(device) for _ in range(2))
+    test, untouched = (
+        Distillation(copy.deepcopy(student), config, total_steps=STEPS, hints=copy.deepcopy(hints)).to(device)
+        for _ in range(2)
+    )
     test.on_train_start()
     untouched.on_train_start()
-    optimizer = optimizer_of(test.student, LOWEST, config.weight_decay)
+    optimizer = optimizer_of(test.learnt(), LOWEST, config.weight_decay)
     rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), []
     batches = Batches(data.sizes, config.batch_structures, batch_atoms=config.batch_atoms, seed=seed)
     for rate, made in zip(rates, _endless(data, batches), strict=False):
@@ -115,7 +125,7 @@ def find_learning_rate(student: Student, config: TrainConfig, data: LabelledStru
         optimizer.param_groups[0]["lr"] = float(rate)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(test.student.parameters(), config.clip_gradient)
+        torch.nn.utils.clip_grad_norm_(test.learnt(), config.clip_gradient)
         optimizer.step()
     return read_curve(rates[: len(losses)], losses)
 

@@ -31,6 +31,7 @@ from potstill.student.uncertainty import save_uncertainty
 from potstill.train import together
 from potstill.train.batches import Batches
 from potstill.train.data import LabelledStructures, Loader
+from potstill.train.hints import hints_for
 from potstill.train.losses import extras_needed
 from potstill.train.module import Distillation
 from potstill.train.patience import Patience
@@ -179,9 +180,10 @@ def _trained(
         rank=together.rank(),
         ranks=together.processes(),
     )
-    rate = settled_rate(model, config, data, folder, seed=seed) if together.rank() == 0 else 0.0
+    hints = hints_for(training, architecture.hidden, seed=seed) if "node_embeddings" in needed else None
+    rate = settled_rate(model, config, data, folder, seed=seed, hints=hints) if together.rank() == 0 else 0.0
     config = config.model_copy(update={"learning_rate": together.of_first(rate)})
-    module = Distillation(model, config, total_steps=config.epochs * len(batches))
+    module = Distillation(model, config, total_steps=config.epochs * len(batches), hints=hints)
     others = LabelledStructures(watching, architecture.cutoff_angstrom, extra=extra)
     parts = Batches(others.sizes, VALIDATION_BATCH, rank=together.rank(), ranks=together.processes())
     watched = Loader(others, parts)
