@@ -336,9 +336,12 @@ class TrainConfig(Section):
         int,
         Field(
             gt=0,
-            description="that train together on this machine, each on its part of every batch: as many as there are GPUs; "
+            description="that train together on a machine, each on its part of every batch: as many as there are GPUs; "
             "on a CPU threads do as well",
         ),
+    ] = 1
+    nodes: Annotated[
+        int, Field(gt=0, description="of a SLURM job that train together, each with so many processes, which srun starts")
     ] = 1
     patience_epochs: Annotated[
         int | None,
@@ -514,7 +517,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _learn_what_is_stored(self) -> Config:
-        stored: dict[Loss, Extra] = {"local_energies": "local_energies", "hessian": "hessian_vector_products"}
+        stored: dict[Loss, Extra] = {
+            "local_energies": "local_energies",
+            "node_embeddings": "node_embeddings",
+            "hessian": "hessian_vector_products",
+        }
         for loss, extra in stored.items():
             if self.train.wants(loss) and extra not in self.label.extra:
                 raise ValueError(f"train.{loss}_weight needs '{extra}' among label.extra: the teacher is asked for it there")

@@ -310,6 +310,8 @@ def test_a_config_that_does_not_store_what_it_learns_is_refused():
     generate = {"sources": [{"source": "benchmark", "count": 1}]}
     with pytest.raises(InputError, match=r"train\.hessian_weight needs 'hessian_vector_products' among label\.extra"):
         parse_config({"generate": generate, "train": {"late_weights": {"hessian": 1.0}}})
+    with pytest.raises(InputError, match=r"train\.node_embeddings_weight needs 'node_embeddings' among label\.extra"):
+        parse_config({"generate": generate, "train": {"node_embeddings_weight": 1.0}})
     with pytest.raises(InputError, match="not a chemical symbol: Xx"):
         parse_config({"generate": generate, "train": {"element_weights": {"Xx": 1.0}}})
     parse_config({"generate": generate, "train": {"hessian_weight": 1.0}, "label": {"extra": ["hessian_vector_products"]}})

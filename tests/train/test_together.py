@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from potstill.config import TrainConfig
 from potstill.dataset import Dataset, merge, write_part
 from potstill.deploy import load_student
-from potstill.errors import PotstillError
+from potstill.errors import InputError, PotstillError
 from potstill.student.config import StudentConfig
 from potstill.train.stage import train
 
@@ -70,6 +71,37 @@ def test_two_processes_learn_what_one_learns(dataset, tiny, two, tmp_path):
     told = json.loads((tmp_path / "two" / "config.json").read_text(encoding="utf-8"))
     assert told["epochs"] == two.epochs
     assert left() == []
+
+
+SRUN = """#!/bin/sh
+echo "$@" >> {log}
+while [ "${{1#--}}" != "$1" ]; do shift; done
+exec "$@"
+"""
+
+
+def test_another_node_trains_along_by_srun(dataset, tiny, two, tmp_path, monkeypatch):
+    """An ``srun`` that starts the process here, as that of a job would on its second node."""
+    (tmp_path / "bin").mkdir()
+    srun = tmp_path / "bin" / "srun"
+    srun.write_text(SRUN.format(log=tmp_path / "srun.log"), encoding="utf-8")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    monkeypatch.setenv("SLURMD_NODENAME", "localhost")
+    nodes = trained(dataset, tiny, two.model_copy(update={"processes": 1, "nodes": 2}), tmp_path / "two")
+    alone = trained(dataset, tiny, two.model_copy(update={"processes": 1}), tmp_path / "one")
+    assert nodes[-1]["train_forces"] == pytest.approx(alone[-1]["train_forces"], rel=1e-3)
+    (started,) = (tmp_path / "srun.log").read_text(encoding="utf-8").splitlines()
+    assert started.startswith("--overlap --nodes=1 --ntasks=1 --relative=1 ")
+    assert "potstill.train.helper localhost" in started
+    assert left() == []
+
+
+def test_more_nodes_than_the_job_has_are_refused(dataset, tiny, two, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "1")
+    with pytest.raises(InputError, match=r"train\.nodes is 2, but .*\n  submit it with  sbatch --nodes=2"):
+        trained(dataset, tiny, two.model_copy(update={"nodes": 2}), tmp_path / "student")
 
 
 class StopError(Exception):

@@ -1,4 +1,4 @@
-"""A process that trains along: ``python -m potstill.train.helper PORT RANK PROCESSES``, started by the first of them.
+"""A process that trains along: ``python -m potstill.train.helper HOST PORT RANK PROCESSES``, started by the first of them.
 
 It reads the dataset itself, computes its part of each step, and writes nothing. It ends with the first process.
 """
@@ -24,7 +24,7 @@ def main() -> None:
     from potstill.train.stage import train
     from potstill.train.together import join
 
-    job = join(*map(int, sys.argv[1:4]))
+    job = join(sys.argv[1], *map(int, sys.argv[2:5]))
     train(
         open_file(Path(job["dataset"])),
         StudentConfig.model_validate(job["student"]),

@@ -94,7 +94,7 @@ def train(
             "train.patience_epochs needs families to watch, and none is in 'valid': raise dataset.valid_fraction"
         )
     weights = source_weights(dataset, config)
-    with together.together(config.processes, _job(dataset, student, config, folder, seed, start), folder / "checkpoints"):
+    with together.together(config, _job(dataset, student, config, folder, seed, start), folder / "checkpoints"):
         averaged, learnt = _trained(
             training, watching, student, config, folder, seed=seed, on_epoch=on_epoch, weights=weights, start=start
         )
@@ -114,7 +114,7 @@ def _job(
 ) -> dict[str, Any]:
     """What the others are told that train along, as JSON; they all see the folder."""
     first = folder / "checkpoints" / "start"
-    if start is not None and config.processes > 1 and together.processes() == 1:
+    if start is not None and config.processes * config.nodes > 1 and together.processes() == 1:
         save_student(start, first, {})
     return {
         "dataset": str(dataset.path.resolve()),
@@ -162,7 +162,7 @@ def _trained(
 ) -> tuple[Student, dict[str, Any]]:
     """The averaged student, and what is to be said of its training."""
     keep_freed_memory()
-    torch.set_num_threads(max(1, available_cores() // together.processes()))
+    torch.set_num_threads(max(1, available_cores() // config.processes))
     needed = extras_needed(config)
     refuse_missing(training, needed)
     model = (
@@ -265,25 +265,26 @@ def _fit(
         patience = Patience(module.averaged, config.patience_epochs)
         watched_every = max(1, min(watched_every, config.patience_epochs // 4))
     checkpoints = _Checkpoints(on_epoch, training, last, config.checkpoint_minutes, patience)
-    trainer = lightning.Trainer(
-        max_epochs=config.epochs,
-        accelerator="auto",
-        **together.devices(),
-        gradient_clip_val=config.clip_gradient,
-        callbacks=[checkpoints] if patience is None else [patience, checkpoints],
-        enable_checkpointing=False,  # done by _Checkpoints, with a rename within one folder
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        inference_mode=False,  # forces are gradients, also while watching
-        check_val_every_n_epoch=watched_every,
-        default_root_dir=folder,
-    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")  # a small dataset has no families to watch
         # Lightning 2.6 asks torch 2.13 in a way that the latter deprecates
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated.*", FutureWarning)
+        warnings.filterwarnings("ignore", ".*`srun` command is available.*")  # which starts the other nodes, not the first
+        trainer = lightning.Trainer(
+            max_epochs=config.epochs,
+            accelerator="auto",
+            **together.devices(config),
+            gradient_clip_val=config.clip_gradient,
+            callbacks=[checkpoints] if patience is None else [patience, checkpoints],
+            enable_checkpointing=False,  # done by _Checkpoints, with a rename within one folder
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            inference_mode=False,  # forces are gradients, also while watching
+            check_val_every_n_epoch=watched_every,
+            default_root_dir=folder,
+        )
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(

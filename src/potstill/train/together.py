@@ -1,12 +1,16 @@
 """Processes that train one student: each has its part of every batch, and gradients are those of the whole batch.
 
-The process that the user started has rank 0: it starts the others (:mod:`potstill.train.helper`), tells of errors, and alone
-writes. They find each other through a store that it offers on a port of this machine, and end with it.
+The process that the user started has rank 0: it starts the others (:mod:`potstill.train.helper`), on other nodes of a SLURM
+job by ``srun``, tells of errors, and alone writes. They find each other through a store that it offers on a port of its
+machine, and end with it.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +28,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from potstill.errors import PotstillError
+from potstill.config import TrainConfig
+from potstill.errors import InputError, PotstillError
 
 HOST = "127.0.0.1"
 PATIENCE = timedelta(hours=12)  # one may wait so long for the others: while the first looks for a learning rate, say
@@ -71,8 +76,7 @@ def of_first(value: float) -> float:
     """What the first process says, in all."""
     if processes() == 1:
         return value
-    device = torch.device("cuda", rank()) if backend() == "nccl" else torch.device("cpu")
-    told = torch.tensor([value], dtype=torch.float64, device=device)
+    told = torch.tensor([value], dtype=torch.float64, device="cuda" if backend() == "nccl" else "cpu")
     distributed.broadcast(told, 0)
     return float(told)
 
@@ -82,57 +86,66 @@ def backend() -> str:
     return "nccl" if torch.cuda.is_available() else "gloo"
 
 
-def devices() -> dict[str, Any]:
+def devices(config: TrainConfig) -> dict[str, Any]:
     """What Lightning's trainer is to be told of the devices."""
     if processes() == 1:
         return {"devices": 1}
-    return {"devices": processes(), "strategy": _Together(), "use_distributed_sampler": False}
+    strategy = _Together(_Place(config.processes))
+    return {"devices": config.processes, "num_nodes": config.nodes, "strategy": strategy, "use_distributed_sampler": False}
 
 
 class _Place(LightningEnvironment):
     """Where this process stands, as Lightning asks for it."""
+
+    def __init__(self, on_each_node: int) -> None:
+        super().__init__()
+        self._on_each_node = on_each_node
 
     @property
     def creates_processes_externally(self) -> bool:
         return True
 
     def local_rank(self) -> int:
-        return rank()
+        return rank() % self._on_each_node
 
     def node_rank(self) -> int:
-        return 0
+        return rank() // self._on_each_node
 
 
 class _Together(DDPStrategy):
     """Starts no process and leaves Ctrl-C alone: the processes are there already."""
 
-    def __init__(self) -> None:
-        super().__init__(cluster_environment=_Place(), process_group_backend=backend())
+    def __init__(self, place: _Place) -> None:
+        super().__init__(cluster_environment=place, process_group_backend=backend())
 
     def _configure_launcher(self) -> None:
         self._launcher = None
 
 
 @contextmanager
-def together(count: int, job: Mapping[str, Any], folder: Path) -> Iterator[None]:
-    """Train with so many processes within; ``job`` is what the others are told, as JSON.
+def together(config: TrainConfig, job: Mapping[str, Any], folder: Path) -> Iterator[None]:
+    """Train with the processes of a config within; ``job`` is what the others are told, as JSON.
 
     Raises
     ------
+    InputError
+        If there are not as many nodes.
     PotstillError
         If one of the others ended.
     """
+    count = config.processes * config.nodes
     if count == 1 or distributed.is_initialized():
         yield
         return
-    store = TCPStore(HOST, 0, count, is_master=True, wait_for_workers=False, timeout=PATIENCE)
+    host = _host(config.nodes)
+    store = TCPStore(host, 0, count, is_master=True, wait_for_workers=False, timeout=PATIENCE)
     store.set(JOB, json.dumps(dict(job)))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as said:
-        others = [_start(store.port, k, count, said) for k in range(1, count)]
+        others = [_start(k // config.processes, (host, store.port, k, count), said) for k in range(1, count)]
         try:
             _wait_for(others, store)
-            distributed.init_process_group(backend(), store=store, rank=0, world_size=count, timeout=PATIENCE)
+            _meet(store, 0, count, config.processes)
             yield
             distributed.destroy_process_group()
             with suppress(subprocess.TimeoutExpired):  # all is done; who is slow to end is killed
@@ -156,8 +169,21 @@ def together(count: int, job: Mapping[str, Any], folder: Path) -> Iterator[None]
                     distributed.destroy_process_group()
 
 
-def _start(port: int, number: int, count: int, said: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "potstill.train.helper", str(port), str(number), str(count)]
+def _host(nodes: int) -> str:
+    """Name by which the others find this machine."""
+    if nodes == 1:
+        return HOST
+    if shutil.which("srun") is None or int(os.environ.get("SLURM_JOB_NUM_NODES", "0")) < nodes:
+        raise InputError(
+            f"train.nodes is {nodes}, but this is no SLURM job of so many nodes\n"
+            f"  submit it with  sbatch --nodes={nodes} --ntasks-per-node=1  or set train.nodes to 1"
+        )
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def _start(node: int, arguments: tuple[str, int, int, int], said: Any) -> subprocess.Popen[bytes]:
+    elsewhere = ["srun", "--overlap", "--nodes=1", "--ntasks=1", f"--relative={node}"] if node else []
+    command = [*elsewhere, sys.executable, "-m", "potstill.train.helper", *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
 
 
@@ -169,10 +195,16 @@ def _wait_for(others: Sequence[subprocess.Popen[bytes]], store: TCPStore) -> Non
         time.sleep(0.05)
 
 
-def join(port: int, number: int, count: int) -> dict[str, Any]:
+def join(host: str, port: int, number: int, count: int) -> dict[str, Any]:
     """Become one of the processes; what the first tells comes back."""
-    store = TCPStore(HOST, port, count, is_master=False, timeout=PATIENCE)
+    store = TCPStore(host, port, count, is_master=False, timeout=PATIENCE)
     job: dict[str, Any] = json.loads(store.get(JOB))
     store.set(f"{JOB}-{number}", "here")
-    distributed.init_process_group(backend(), store=store, rank=number, world_size=count, timeout=PATIENCE)
+    _meet(store, number, count, job["train"]["processes"])
     return job
+
+
+def _meet(store: TCPStore, number: int, count: int, on_each_node: int) -> None:
+    if backend() == "nccl":
+        torch.cuda.set_device(number % on_each_node)
+    distributed.init_process_group(backend(), store=store, rank=number, world_size=count, timeout=PATIENCE)
