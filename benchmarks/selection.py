@@ -19,15 +19,25 @@ import numpy as np
 from common import write_results
 from held_out import fit, held_out_of, training_part
 
+from potstill.committee import disagreement
 from potstill.config import TrainConfig
 from potstill.dataset import Dataset
 from potstill.dataset.combine import write_subset
-from potstill.label.select import SelectOptions, choose
+from potstill.label.select import SelectOptions, choose, with_disputed, write_first
 from potstill.student.config import StudentConfig
+from potstill.types import Array
+
+
+def by_committee(pool: Dataset, options: SelectOptions, cutoff_angstrom: float, scratch: Path, seed: int) -> Array:
+    """What a run chooses by ``committee``, from a pool that has its labels already."""
+    folder = scratch / f"committee-{seed}"
+    first = write_first(pool.path, folder / "first.h5", options, seed=seed, at_once=1)
+    apart = disagreement([first], pool, folder, cutoff_angstrom=cutoff_angstrom, seed=seed)
+    return with_disputed(pool.ids, Dataset(first).ids, apart, options.wanted(len(pool)))
 
 
 def main() -> None:
-    """Three students for each seed."""
+    """Four students for each seed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--pool", type=int, default=4000)
@@ -47,10 +57,14 @@ def main() -> None:
             ways = {
                 "all": np.arange(len(pool)),
                 "random half": choose(pool, SelectOptions(count=half, by="random"), seed=seed),
-                "farthest half": choose(pool, SelectOptions(count=half), seed=seed),
+                "farthest half": choose(pool, SelectOptions(count=half, by="farthest"), seed=seed),
+                "committee half": by_committee(
+                    pool, SelectOptions(count=half), student.cutoff_angstrom, Path(scratch), seed
+                ),
             }
             for way, chosen in ways.items():
-                config = TrainConfig(epochs=round(options.epochs * len(pool) / len(chosen)), uncertainty=False)
+                epochs = round(options.epochs * len(pool) / len(chosen))
+                config = TrainConfig(epochs=epochs, energy_weight=5.0, weight_decay=0.1, uncertainty=False)
                 found = fit(pool.gather(chosen), student, config, held_out, seed=seed)
                 rows.append({"tier": options.tier, "labelled": way, "seed": seed, **found})
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
@@ -232,13 +233,46 @@ class Pipeline:
         )
 
     def _label(self, seconds: Callable[[], float]) -> None:
-        from potstill.label.select import write_selected
-        from potstill.label.stage import assemble, label
+        self.run.log_metrics(stage="label", event="begun", workers=self.backend.workers)
+        try:
+            self._select()
+            parts = self._ask_teacher(self.run.to_label)
+        except OutOfTimeError:
+            if some := sorted(self.run.labelled_parts.glob("*.h5")):
+                self._assemble(some, seconds(), partial=True)
+            raise
+        self._assemble(parts, seconds(), partial=False)
+        self._note_teacher()
 
-        if self.config.label.select is not None:
-            write_selected(self.run.structures, self.run.selected, self.config.label.select, seed=self.config.seed)
-        total = len(open_file(self.run.to_label))
-        with self.progress.counts(total, "structures") as bar:
+    def _select(self) -> None:
+        from potstill.committee import disagreement
+        from potstill.label.select import write_first, write_selected
+
+        select, run, seed = self.config.label.select, self.run, self.config.seed
+        if select is None or run.selected.exists():
+            return
+        if select.by != "committee":
+            write_selected(run.structures, run.selected, select, seed=seed)
+            return
+        at_once = self.config.label.structures_per_task
+        first = write_first(run.structures, run.first, select, seed=seed, at_once=at_once)
+        apart = disagreement(
+            self._ask_teacher(first),
+            open_file(run.structures),
+            run.committee,
+            cutoff_angstrom=self.config.student.cutoff_angstrom,
+            seed=seed,
+            on_step=self.progress.note,
+            on_epoch=self.stop_in_time,
+        )
+        write_selected(run.structures, run.selected, select, seed=seed, first=first, disagreement=apart)
+        shutil.rmtree(run.committee)
+
+    def _ask_teacher(self, structures: Path) -> list[Path]:
+        """Labelled parts of a file; those that are there are kept."""
+        from potstill.label.stage import label
+
+        with self.progress.counts(len(open_file(structures)), "structures") as bar:
 
             def advance(count: Any) -> None:
                 bar.advance(count.labelled, count.refused)
@@ -254,41 +288,28 @@ class Pipeline:
                 self.run.log_metrics(stage="label", **figures)
                 self.stop_in_time()
 
-            self.run.log_metrics(stage="label", event="begun", workers=self.backend.workers)
+            return label(self.config.label, structures, self.run.labelled_parts, backend=self.backend, on_progress=advance)
 
-            def write(parts: Sequence[Path], *, partial: bool) -> None:
-                self.backend.close()
-                assemble(
-                    parts,
-                    self.run.to_label,
-                    self.run.dataset,
-                    split=self.config.dataset,
-                    seed=self.config.seed,
-                    attributes={
-                        "config": self.run.config.read_text(encoding="utf-8"),
-                        "potstill": __version__,
-                        "label_seconds": seconds(),
-                        "mix": as_json(mix) if (mix := self.run.mix()) else "",
-                        "not_selected": open_file(self.run.to_label).attributes.get("not_selected", "{}"),
-                        "workers": self.backend.workers,
-                    },
-                    partial=partial,
-                )
+    def _assemble(self, parts: Sequence[Path], label_seconds: float, *, partial: bool) -> None:
+        from potstill.label.stage import assemble
 
-            try:
-                parts = label(
-                    self.config.label,
-                    self.run.to_label,
-                    self.run.labelled_parts,
-                    backend=self.backend,
-                    on_progress=advance,
-                )
-            except OutOfTimeError:
-                if some := sorted(self.run.labelled_parts.glob("*.h5")):
-                    write(some, partial=True)
-                raise
-        write(parts, partial=False)
-        self._note_teacher()
+        self.backend.close()
+        assemble(
+            parts,
+            self.run.to_label,
+            self.run.dataset,
+            split=self.config.dataset,
+            seed=self.config.seed,
+            attributes={
+                "config": self.run.config.read_text(encoding="utf-8"),
+                "potstill": __version__,
+                "label_seconds": label_seconds,
+                "mix": as_json(mix) if (mix := self.run.mix()) else "",
+                "not_selected": open_file(self.run.to_label).attributes.get("not_selected", "{}"),
+                "workers": self.backend.workers,
+            },
+            partial=partial,
+        )
 
     def _note_teacher(self) -> None:
         fingerprint = json.loads(open_file(self.run.dataset).attributes["teacher"])

@@ -54,14 +54,24 @@ class RunFolder:
         return self.path / "structures" / "selected.h5"
 
     @property
+    def first(self) -> Path:
+        """Those that a committee learns from before it selects the others."""
+        return self.path / "structures" / "first.h5"
+
+    @property
     def to_label(self) -> Path:
         """What the teacher is asked for: the selected structures where there are any, else all."""
-        return self.selected if self.selected.exists() else self.structures
+        return next((path for path in (self.selected, self.first) if path.exists()), self.structures)
 
     @property
     def labelled_parts(self) -> Path:
         """Sealed parts of the labelling."""
         return self.path / "label"
+
+    @property
+    def committee(self) -> Path:
+        """Checkpoints of the students that select."""
+        return self.path / "label" / "committee"
 
     @property
     def dataset(self) -> Path:

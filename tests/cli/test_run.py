@@ -35,6 +35,23 @@ CONTRACT = (
 )
 
 
+def test_a_committee_selects_and_its_first_structures_are_labelled_once(potstill, write_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("potstill.committee.LOOKED_AT", 40)
+    run = tmp_path / "run"
+    config = write_config(label={"select": {"count": 30}})
+    result = potstill("run", config, "--out", run, "--yes", "--last", "label")
+    assert result.code == 0, result.err
+    assert "committee: student 2 of 2 learns 8 structures" in result.err
+    first, selected = (open_dataset(run / "structures" / f"{name}.h5") for name in ("first", "selected"))
+    assert len(first) == 8
+    assert selected.ids[:8].tolist() == first.ids.tolist()
+    assert open_dataset(run / "dataset.h5").ids.tolist() == selected.ids.tolist()
+    assert not (run / "label" / "committee").exists()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    asked = [row["labelled"] for row in rows if row["stage"] == "label" and "worker" in row]
+    assert sum(asked) == 30
+
+
 def test_a_run_with_rounds_shows_them_and_keeps_the_last_student(potstill, write_config, tmp_path):
     rounds = {
         "max_rounds": 1,

@@ -12,7 +12,7 @@ from potstill.config import LabelConfig, SplitConfig, parse_config
 from potstill.dataset import Dataset, write_part
 from potstill.errors import InputError
 from potstill.label.classical import LennardJones
-from potstill.label.select import SelectOptions, choose, densities, farthest, fingerprints, write_selected
+from potstill.label.select import SelectOptions, choose, densities, farthest, fingerprints, write_first, write_selected
 from potstill.label.stage import assemble, label
 from potstill.testing import all_structures, copper, ethanol, rattled, rocksalt, water
 from potstill.types import Refused, Structure
@@ -37,9 +37,10 @@ def test_the_farthest_are_taken_in_turn():
 
 
 def test_what_differs_is_chosen_before_copies(pool):
-    chosen = choose(pool, SelectOptions(count=5), seed=3)
+    options = SelectOptions(count=5, by="farthest")
+    chosen = choose(pool, options, seed=3)
     assert {"water", "ethanol", "rocksalt", "dense"} <= set(pool.ids[chosen])
-    assert np.array_equal(chosen, choose(pool, SelectOptions(count=5), seed=3))
+    assert np.array_equal(chosen, choose(pool, options, seed=3))
 
 
 def test_a_fingerprint_is_that_of_the_structure_however_it_is_given():
@@ -67,7 +68,7 @@ def test_fingerprints_are_finite_for_every_kind_of_structure(tmp_path):
 
 def test_a_large_pool_is_divided(pool, monkeypatch):
     monkeypatch.setattr("potstill.label.select.POOL_AT_ONCE", 10)
-    chosen = choose(pool, SelectOptions(fraction=0.5), seed=1)
+    chosen = choose(pool, SelectOptions(fraction=0.5, by="farthest"), seed=1)
     assert len(chosen) == len(set(chosen.tolist())) == 22
 
 
@@ -79,9 +80,10 @@ def test_random_ones_depend_on_the_seed(pool):
 
 def test_the_selected_are_labelled_and_the_refusals_kept(pool, tmp_path):
     target = tmp_path / "selected.h5"
-    write_selected(pool.path, target, SelectOptions(fraction=0.25), seed=1)
+    options = SelectOptions(fraction=0.25, by="farthest")
+    write_selected(pool.path, target, options, seed=1)
     before = target.stat().st_mtime_ns
-    write_selected(pool.path, target, SelectOptions(fraction=0.25), seed=1)
+    write_selected(pool.path, target, options, seed=1)
     assert target.stat().st_mtime_ns == before
     selected = Dataset(target)
     assert len(selected) == 11
@@ -91,6 +93,27 @@ def test_the_selected_are_labelled_and_the_refusals_kept(pool, tmp_path):
     parts = label(config, target, tmp_path / "label", workers=1)
     assemble(parts, target, tmp_path / "d.h5", split=SplitConfig(), seed=1, attributes={})
     assert Dataset(tmp_path / "d.h5").ids.tolist() == selected.ids.tolist()
+
+
+def test_a_committee_learns_from_whole_tasks_and_the_disputed_follow_them(pool, tmp_path):
+    options = SelectOptions(count=20, first_fraction=0.45)
+    first = write_first(pool.path, tmp_path / "first.h5", options, seed=1, at_once=4)
+    assert len(Dataset(first)) == 8
+    apart = np.arange(44, dtype=float)
+    apart[3] = np.inf
+    target = write_selected(pool.path, tmp_path / "selected.h5", options, seed=1, first=first, disagreement=apart)
+    ids, known = Dataset(target).ids.tolist(), Dataset(first).ids.tolist()
+    assert ids[:8] == known
+    rest = [name for name in pool.ids.tolist() if name not in known]
+    most = rest[-12:] if pool.ids[3] in known else [pool.ids[3], *rest[-11:]]
+    assert ids[8:] == most
+    assert sum(json.loads(Dataset(target).attributes["not_selected"]).values()) == 24
+
+
+@pytest.mark.parametrize(("at_once", "expected"), [(1, 6), (4, 8), (32, 20)])
+def test_there_are_never_more_first_ones_than_wanted(pool, tmp_path, at_once, expected):
+    first = write_first(pool.path, tmp_path / "first.h5", SelectOptions(count=20), seed=1, at_once=at_once)
+    assert len(Dataset(first)) == expected
 
 
 @pytest.mark.parametrize("select", [{}, {"count": 3, "fraction": 0.5}])

@@ -1,9 +1,12 @@
 """Which of the generated structures are worth a label: ``structures/structures.h5`` in, ``structures/selected.h5`` out.
 
-Each structure becomes a vector: its composition, and over its atoms the mean and the spread of smooth radial densities,
-plain and weighted by the radius and the atomic number of the neighbours. Structures are then taken one after the other,
-each the farthest from all that were taken before, so that the taken ones cover what there is. Nothing is asked of
-the teacher, and the same pool, options and seed give the same choice.
+By ``committee`` a part is drawn at random and labelled first, and the rest are those on which small students that learnt
+from it disagree most (:mod:`potstill.committee`).
+
+By ``farthest`` each structure becomes a vector: its composition, and over its atoms the mean and the spread of smooth radial
+densities, plain and weighted by the radius and the atomic number of the neighbours. Structures are then taken one after the
+other, each the farthest from all that were taken before, so that the taken ones cover what there is. Nothing is asked of
+the teacher.
 """
 
 from __future__ import annotations
@@ -36,9 +39,15 @@ class SelectOptions(BaseModel):
         float | None, Field(gt=0, le=1, description="share of the structures to label, instead of a count")
     ] = None
     by: Annotated[
-        Literal["farthest", "random"],
-        Field(description="farthest: those that cover all the others; random: any"),
-    ] = "farthest"
+        Literal["committee", "farthest", "random"],
+        Field(
+            description="committee: some at random, then those on which students that learnt from these disagree; "
+            "farthest: those that cover all the others; random: any"
+        ),
+    ] = "committee"
+    first_fraction: Annotated[
+        float, Field(gt=0, lt=1, description="share of them that is drawn at random for the committee to learn from")
+    ] = 0.3
 
     @model_validator(mode="after")
     def _one_size(self) -> SelectOptions:
@@ -51,7 +60,28 @@ class SelectOptions(BaseModel):
         return min(total, self.count or max(1, round((self.fraction or 0.0) * total)))
 
 
-def write_selected(structures: Path, target: Path, options: SelectOptions, *, seed: int) -> Path:
+def write_first(structures: Path, target: Path, options: SelectOptions, *, seed: int, at_once: int) -> Path:
+    """Seal the structures that a committee learns from; a file that is there is kept.
+
+    Their number is a multiple of ``at_once``, the structures of one task, so that their labels serve later on.
+    """
+    if not target.exists():
+        pool = Dataset(structures)
+        wanted = options.wanted(len(pool))
+        some = min(wanted, at_once * max(1, round(options.first_fraction * wanted / at_once)))
+        _seal(pool, target, np.sort(np.random.default_rng(seed).permutation(len(pool))[:some]))
+    return target
+
+
+def write_selected(
+    structures: Path,
+    target: Path,
+    options: SelectOptions,
+    *,
+    seed: int,
+    first: Path | None = None,
+    disagreement: Array | None = None,
+) -> Path:
     """Seal the chosen structures in the order of the pool, with the refusals of the pool; a file that is there is kept.
 
     Parameters
@@ -64,17 +94,35 @@ def write_selected(structures: Path, target: Path, options: SelectOptions, *, se
         Section ``label.select``.
     seed
         Of the first structure, or of all by ``random``.
+    first, disagreement
+        By ``committee``: what it learnt from, which stands first in the file, and (S,) how far it is apart on the pool.
     """
     if not target.exists():
         pool = Dataset(structures)
-        chosen = choose(pool, options, seed=seed)
-        left = Counter(np.delete(pool.sources, chosen).tolist())
-        merge([structures], target, attributes={"not_selected": dict(left)}, chosen=[chosen])
+        if first is None or disagreement is None:
+            chosen = choose(pool, options, seed=seed)
+        else:
+            chosen = with_disputed(pool.ids, Dataset(first).ids, disagreement, options.wanted(len(pool)))
+        _seal(pool, target, chosen)
     return target
 
 
+def _seal(pool: Dataset, target: Path, chosen: Array) -> None:
+    left = Counter(np.delete(pool.sources, chosen).tolist())
+    merge([pool.path], target, attributes={"not_selected": dict(left)}, chosen=[chosen])
+
+
+def with_disputed(ids: Array, first: Array, disagreement: Array, wanted: int) -> Array:
+    """(wanted,) indices of a pool: the first ones as they stand, then those of the largest disagreement, ascending."""
+    place = {name: k for k, name in enumerate(ids.tolist())}
+    taken = np.array([place[name] for name in first.tolist()], dtype=np.int64)
+    free = np.setdiff1d(np.arange(len(ids)), taken)
+    order = np.argsort(-disagreement[free], kind="stable")
+    return np.concatenate([taken, np.sort(free[order[: wanted - len(taken)]])])
+
+
 def choose(pool: Dataset, options: SelectOptions, *, seed: int) -> Array:
-    """(k,) indices of a pool, ascending."""
+    """(k,) indices of a pool, ascending, by ``farthest`` or ``random``."""
     rng = np.random.default_rng(seed)
     wanted = options.wanted(len(pool))
     order = rng.permutation(len(pool))
