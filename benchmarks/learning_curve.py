@@ -1,10 +1,11 @@
 """The error of the general student by the number of labels.
 
-    python benchmarks/learning_curve.py DATASET [--counts 1000 2000 5000 10000] [--tier base] [--epochs 25] [--seeds 1]
+    python benchmarks/learning_curve.py DATASET [--counts 1000 2000 5000 10000] [--seeds 1] [--keep FOLDER]
 
-DATASET is a labelled and split ``dataset.h5``, as of ``benchmarks/medium_10k.py``. Structures are drawn at random from
-``train``; the largest count is all of it. All students take as many steps as that one, and are held against ``valid`` and
-``test``. Results in ``results/learning_curve.json``.
+DATASET is a labelled and split ``dataset.h5``, as of ``benchmarks/medium_10k.py``. The student and its training are those of
+``configs/medium_10k.yaml``. Structures are drawn at random from ``train``; the largest count is all of it. All students take
+as many steps as that one, and are held against ``valid`` and ``test``. Results in ``results/learning_curve.json``; counts
+that are not measured again stay. ``--draw`` draws them and ``results/painn.json`` into ``docs/images/learning_curve.png``.
 """
 
 from __future__ import annotations
@@ -13,41 +14,78 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
-from common import write_results
+from common import RESULTS, write_results
 from held_out import fit, held_out_of, training_part
 
-from potstill.config import TrainConfig
+from potstill.config import load_config
 from potstill.dataset import Dataset
 from potstill.label.select import SelectOptions, choose
-from potstill.student.config import StudentConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG, PICTURE = ROOT / "configs" / "medium_10k.yaml", ROOT / "docs" / "images" / "learning_curve.png"
 
 
 def main() -> None:
-    """One student for each number of labels and seed."""
+    """Measure, draw, or both."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument("dataset", type=Path, nargs="?")
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 2000, 5000, 10_000])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--epochs", type=int, default=25, help="of the largest number of labels")
-    parser.add_argument("--tier", default="base")
+    parser.add_argument("--keep", type=Path, help="folder for the students")
+    parser.add_argument("--draw", action="store_true", help="draw what was measured")
     options = parser.parse_args()
-    dataset = Dataset(options.dataset)
-    held_out, student = held_out_of(dataset), StudentConfig(tier=options.tier)
-    rows: list[dict[str, Any]] = []
+    if options.dataset is not None:
+        measure(options)
+    if options.draw:
+        draw()
+
+
+def measure(options: argparse.Namespace) -> None:
+    """One student for each number of labels and seed."""
+    dataset, config = Dataset(options.dataset), load_config(CONFIG)
+    held_out = held_out_of(dataset)
     with training_part(dataset) as training:
-        largest = min(max(options.counts), len(training))
         for wanted, seed in [(c, s) for c in options.counts for s in options.seeds]:
             count = min(wanted, len(training))
-            config = TrainConfig(epochs=max(1, round(options.epochs * largest / count)), uncertainty=False)
-            chosen = choose(training, SelectOptions(count=count, by="random"), seed=seed)
-            rows.append(
-                {"tier": options.tier, "seed": seed, **fit(training.gather(chosen), student, config, held_out, seed=seed)}
+            train = config.train.model_copy(
+                update={"epochs": round(config.train.epochs * len(training) / count), "uncertainty": False}
             )
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-            path = write_results("learning_curve", rows)
+            chosen = choose(training, SelectOptions(count=count, by="random"), seed=seed)
+            keep = options.keep and options.keep / f"{wanted}-{seed}"
+            row = {"seed": seed, **fit(training.gather(chosen), config.student, train, held_out, seed=seed, keep=keep)}
+            print(json.dumps(row), file=sys.stderr, flush=True)
+            path = write_results("learning_curve", [row], keep=("labels", "seed"))
     print(path)
+
+
+def draw() -> None:
+    """Errors of forces and energies against the number of labels, both axes logarithmic."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows, (painn,) = (json.loads((RESULTS / f"{name}.json").read_text())["rows"] for name in ("learning_curve", "painn"))
+    rows.sort(key=lambda row: row["labels"])
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+    for axes, column, factor, title in (
+        (panels[0], "of_mean_force", 100, "force error, % of the mean force"),
+        (panels[1], "energy_mev_per_atom", 1, "energy error, meV/atom"),
+    ):
+        labels = [row["labels"] for row in rows]
+        axes.plot(labels, [factor * row[column] for row in rows], "o-", label="student")
+        axes.plot([painn["labels"]], [factor * painn[column]], "s", color="tab:orange", label="PaiNN, the same time")
+        axes.set(xscale="log", yscale="log", xlabel="labels", title=title)
+        axes.set_xticks(labels, [f"{n:,}" for n in labels])
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_formatter(mpl.ticker.NullFormatter())
+        axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=range(1, 10)))
+        axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:.0f}"))
+        axes.grid(visible=True, which="both", alpha=0.25)
+    panels[0].legend(fontsize=8)
+    figure.suptitle("Held-out families", fontsize=10)
+    figure.savefig(PICTURE, dpi=150)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from schnetpack.representation import PaiNN
 
 CUTOFF_ANGSTROM = 5.0
 BATCH, RATE, WARM_UP, DECAY = 16, 5e-4, 0.03, 0.995
-ENERGY_WEIGHT, FORCES_WEIGHT = 1.0, 10.0
+ENERGY_WEIGHT, FORCES_WEIGHT = 5.0, 10.0
 TRAIN = 0
 Arrays = dict[str, Any]
 
