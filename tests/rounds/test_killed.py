@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import signal
 import subprocess
@@ -90,7 +89,6 @@ def prepared(folder: Path) -> Config:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_killed_after_each_file_the_rounds_end_the_same(tmp_path, monkeypatch):
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     monkeypatch.setattr("potstill.train.stage.available_cores", lambda: 1)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()

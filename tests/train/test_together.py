@@ -1,7 +1,6 @@
 """Processes that train together: the student of one process, exact after a stop, no process left or waited for."""
 
 import json
-import logging
 import os
 from pathlib import Path
 
@@ -16,11 +15,6 @@ from potstill.deploy import load_student
 from potstill.errors import InputError, PotstillError
 from potstill.student.config import StudentConfig
 from potstill.train.stage import train
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
 @pytest.fixture
