@@ -4,7 +4,7 @@ PYTHON ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null 
 VENV := .venv
 ENGINES_VENV := .venv-engines
 BIN := $(VENV)/bin
-CONFIG := configs/quickstart.yaml
+CONFIG := src/potstill/templates/quickstart.yaml
 RUN := runs/quickstart
 
 .DEFAULT_GOAL := help
@@ -35,12 +35,11 @@ lint: $(VENV)/.installed-lint ## ruff and mypy
 docs: $(VENV)/.installed-docs ## the documentation, into site/
 	$(BIN)/mkdocs build --strict
 
-# Those on a labelled dataset are given it by hand; `engines` and `painn` have environments of their own.
-ON_A_DATASET := $(shell grep -ls '"dataset", type=Path' benchmarks/*.py)
-BENCHMARKS := $(filter-out $(ON_A_DATASET) benchmarks/engines.py,$(sort $(wildcard benchmarks/*.py)))
+# Others are started by hand: runs/ takes hours, labelled/ needs a labelled dataset, engines/ an environment of its own.
+BENCHMARKS := $(sort $(foreach d,student teachers data,$(wildcard benchmarks/$(d)/*.py)))
 
 bench: $(VENV)/.installed-all ## the benchmarks that need no dataset, one after the other; results in benchmarks/results/
-	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in $(BENCHMARKS:.py=); do echo "== $$script"; $(BIN)/python -m $$(echo $$script | tr / .); done
 
 # A stamp per extra: installed again when pyproject.toml or constraints.txt is newer.
 # The extra `all` comes with each of them, for the optional packages are tested and type-checked too.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 import torch
 from ase.build import bulk, molecule
 
+from potstill.core.types import Labels, Refused, Structure, Teacher
 from potstill.dataset import merge, split_by_family, write_part
 from potstill.generate.perturb import Perturb
-from potstill.label import load_teacher
+from potstill.teacher import load_teacher
 from potstill.testing.faults import config_asking_for
-from potstill.types import Labels, Structure, Teacher
 
+pytest_plugins = ("pages_kit",)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # worker processes of the tests share the cores
 
 CRYSTALS = (("Cu", "fcc", 3.6), ("Al", "fcc", 4.05), ("Ni", "fcc", 3.52), ("Ag", "fcc", 4.09))
@@ -93,3 +95,31 @@ def build(tmp_path: Path, lj: Teacher) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def structures(tmp_path: Path, labelled: list[Structure]) -> Path:
+    """A file of 36 unlabelled structures and one refusal."""
+    refused = [Refused("too_close", id="x", source="organic", stage="generate")]
+    write_part(tmp_path / "p.h5", [s.with_(labels=None) for s in labelled], refused)
+    merge([tmp_path / "p.h5"], tmp_path / "structures.h5", attributes={})
+    return tmp_path / "structures.h5"
+
+
+@pytest.fixture(scope="session")
+def interpreter(tmp_path_factory) -> str:
+    """A script that is an interpreter which also finds the faulty teachers, for a teacher in a process of its own."""
+    path = tmp_path_factory.mktemp("environment") / "python"
+    path.write_text(f'#!/bin/sh\nPYTHONPATH="{Path(__file__).parent}" exec "{sys.executable}" "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def faulty(monkeypatch, tmp_path):
+    """The module of faulty teachers, which workers find as well."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.setenv("POTSTILL_TEST_FOLDER", str(tmp_path))
+    import faulty_teachers
+
+    return faulty_teachers

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from potstill.config import SOURCES, Config, dump_config, load_config, parse_config, parse_teacher
-from potstill.errors import InputError
+from potstill.config import Config, dump_config, load_config, parse_config
+from potstill.core.errors import InputError
+from potstill.generate.options import SOURCES
+from potstill.teacher.choices import parse_teacher
 from potstill.templates import read_template
 
 GOOD = {"generate": {"sources": [{"source": "benchmark", "count": 3}]}}

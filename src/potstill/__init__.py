@@ -10,27 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from potstill.config import Config, load_config
+    from potstill.core.errors import PotstillError
+    from potstill.core.types import Batch, Labels, Refused, Structure
+    from potstill.core.verdict import Finding
     from potstill.dataset import Dataset, open_dataset
     from potstill.deploy import DeployedStudent, load_student
-    from potstill.errors import PotstillError
-    from potstill.label import load_teacher
-    from potstill.types import Batch, Finding, Labels, Refused, Structure
+    from potstill.teacher import load_teacher
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Batch": "potstill.types",
+    "Batch": "potstill.core.types",
     "Config": "potstill.config",
     "Dataset": "potstill.dataset",
     "DeployedStudent": "potstill.deploy",
-    "Finding": "potstill.types",
-    "Labels": "potstill.types",
-    "PotstillError": "potstill.errors",
-    "Refused": "potstill.types",
-    "Structure": "potstill.types",
+    "Finding": "potstill.core.types",
+    "Labels": "potstill.core.types",
+    "PotstillError": "potstill.core.errors",
+    "Refused": "potstill.core.types",
+    "Structure": "potstill.core.types",
     "load_config": "potstill.config",
     "load_student": "potstill.deploy",
-    "load_teacher": "potstill.label",
+    "load_teacher": "potstill.teacher",
     "open_dataset": "potstill.dataset",
 }
 __all__ = [

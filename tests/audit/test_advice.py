@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
+from potstill.audit.options import AuditConfig
 from potstill.audit.stage import audit, write_advice
-from potstill.config import AuditConfig, parse_config
+from potstill.config import parse_config
+from potstill.core.types import Refused
 from potstill.dataset import open_dataset
-from potstill.types import Refused
 
 GATES = {"min_element_entropy_bits": 1.5, "min_element_coverage": 6, "min_size_cv": 0.3, "replay_fraction": 1.0}
 CONFIG = {
@@ -99,7 +100,7 @@ def test_many_refusals_name_source_and_reason(advised, labelled):
     rows, whole = advised(labelled, refused=refused)
     assert rows["teacher_success"]["source"] == "metals"
     assert "force_limit" in rows["teacher_success"]["why"]
-    assert whole["generate"]["door"]["min_scaled_distance"] == 0.85
+    assert whole["generate"]["filter"]["min_scaled_distance"] == 0.85
 
 
 def test_what_no_config_mends_says_what_to_do(advised, labelled):

@@ -12,12 +12,13 @@ import pytest
 from ase.build import make_supercell, molecule
 
 from potstill.audit.checks import CHECKS, wilson_interval
-from potstill.audit.stage import audit, overall_verdict, write_report
-from potstill.config import AuditConfig
+from potstill.audit.options import AuditConfig
+from potstill.audit.stage import audit, write_report
+from potstill.core.types import Labels, Refused, Structure
+from potstill.core.verdict import Finding, Verdict, overall_verdict
 from potstill.dataset import open_dataset
-from potstill.label import load_teacher
 from potstill.stats.bonds import lacks_hydrogen
-from potstill.types import Finding, Labels, Refused, Structure, Verdict
+from potstill.teacher import load_teacher
 
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=1.0)
 STATED = {

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from potstill.audit.checks import CHECKS
+from potstill.audit.options import AuditConfig
 from potstill.audit.stage import audit
-from potstill.config import AuditConfig
+from potstill.core.types import Labels, Structure
 from potstill.dataset import Dataset, merge, split_by_family, write_part
 from potstill.generate.perturb import Perturb
-from potstill.label import load_teacher
+from potstill.teacher import load_teacher
 from potstill.testing.faults import FAULTS, Case, config_asking_for
-from potstill.types import Labels, Structure
 
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=0.05)
 NEEDS_TEACHER = {"label_replay", "gradients", "conservative_forces", "teacher_fingerprint"}

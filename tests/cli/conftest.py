@@ -24,7 +24,7 @@ class Outcome:
 @pytest.fixture
 def potstill(monkeypatch, capsys) -> Callable[..., Outcome]:
     """``potstill("check", path)`` as from a shell: exit code, standard output, standard error."""
-    from potstill.cli import main
+    from potstill.cli.main import main
 
     def call(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["potstill", *map(str, arguments)])

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from potstill.config import dump_config, load_config
+from potstill.core.errors import OutOfTimeError
 from potstill.dataset import open_dataset
-from potstill.errors import OutOfTimeError
-from potstill.pipeline import Pipeline
-from potstill.progress import Progress
-from potstill.run_folder import RunFolder
+from potstill.run.folder import RunFolder
+from potstill.run.pipeline import Pipeline
+from potstill.run.progress import Progress
 
 SOURCES = [
     {"source": "prototypes", "count": 24, "max_atoms": 12},

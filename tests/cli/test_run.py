@@ -36,7 +36,7 @@ CONTRACT = (
 
 
 def test_a_committee_selects_and_its_first_structures_are_labelled_once(potstill, write_config, tmp_path, monkeypatch):
-    monkeypatch.setattr("potstill.committee.LOOKED_AT", 40)
+    monkeypatch.setattr("potstill.active_learning.committee.LOOKED_AT", 40)
     run = tmp_path / "run"
     config = write_config(label={"select": {"count": 30}})
     result = potstill("run", config, "--out", run, "--yes", "--last", "label")
@@ -63,7 +63,7 @@ def test_a_run_with_rounds_shows_them_and_keeps_the_last_student(potstill, write
         "epochs": 2,
     }
     run = tmp_path / "run"
-    result = potstill("run", write_config(rounds=rounds), "--out", run, "--yes", "--last", "train")
+    result = potstill("run", write_config(active_learning=rounds), "--out", run, "--yes", "--last", "train")
     assert result.code == 0, result.err
     told = [line.strip() for line in result.err.splitlines()]
     assert "round 1: 4 frames for the teacher" in told
@@ -71,11 +71,11 @@ def test_a_run_with_rounds_shows_them_and_keeps_the_last_student(potstill, write
     assert any(line.startswith("2/2 epochs") for line in told[told.index("round 1: 4 frames for the teacher") :])
     assert "did not pass its gate in 1 rounds" in result.err
     assert "GPU available" not in result.err
-    last = (run / "rounds" / "01" / "student" / "weights.safetensors").read_bytes()
+    last = (run / "active_learning" / "01" / "student" / "weights.safetensors").read_bytes()
     assert (run / "student" / "weights.safetensors").read_bytes() == last
-    assert (run / "rounds" / "01" / "round.html").exists()
+    assert (run / "active_learning" / "01" / "round.html").exists()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows if row["stage"] == "rounds" and "epoch" in row] == [1, 2]
+    assert [row["epoch"] for row in rows if row["stage"] == "active_learning" and "epoch" in row] == [1, 2]
 
 
 def test_a_whole_run_leaves_every_file_of_the_contract(potstill, write_config, tmp_path):

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from potstill.dataset import open_dataset
-from potstill.run_folder import RunFolder
+from potstill.run.folder import RunFolder
 
-PARSL = {"backend": "parsl", "workers_per_node": 2, "heartbeat_seconds": 1}
+PARSL = {"executor": "parsl", "workers_per_node": 2, "heartbeat_seconds": 1}
 
 
 def content(path: Path) -> object:

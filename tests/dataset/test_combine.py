@@ -6,11 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
+from potstill.core.errors import DatasetError, InputError
+from potstill.core.types import Refused
 from potstill.dataset import Dataset, merge, open_dataset, write_part
 from potstill.dataset.combine import Choice, choose, merge_datasets, write_subset
 from potstill.dataset.schema import ARRAY_COLUMNS, TEXT_COLUMNS
-from potstill.errors import DatasetError, InputError
-from potstill.types import Refused
 
 SPLIT = {"valid_fraction": 0.2, "test_fraction": 0.2, "seed": 1}
 

@@ -14,13 +14,13 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from potstill.core.errors import DatasetError, InputError, MissingExtraError
+from potstill.core.types import Labels, Structure
 from potstill.dataset import merge, open_dataset, write_part
 from potstill.dataset.convert import convert, read_structures
 from potstill.dataset.formats import format_of, hdf5
 from potstill.dataset.formats.extxyz import ROUNDING
-from potstill.errors import DatasetError, InputError, MissingExtraError
 from potstill.testing.structures import all_structures
-from potstill.types import Labels, Structure
 
 FOREIGN = (".extxyz", ".xyz", ".db", ".aselmdb")
 ODD = {

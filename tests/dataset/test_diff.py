@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from potstill.core.errors import DatasetError
+from potstill.core.types import Labels, Refused
 from potstill.dataset import open_dataset
 from potstill.dataset.diff import diff_datasets
-from potstill.errors import DatasetError
-from potstill.types import Labels, Refused
 
 
 @pytest.fixture

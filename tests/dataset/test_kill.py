@@ -14,16 +14,17 @@ import h5py
 import numpy as np
 import pytest
 
-from potstill.dataset import Dataset, merge, sealed, write_part
+from potstill.core.files import sealed
+from potstill.core.types import Labels, Refused, Structure
+from potstill.dataset import Dataset, merge, write_part
 from potstill.dataset.schema import datasets_of
-from potstill.types import Labels, Refused, Structure
 
 WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
 from potstill.dataset import write_part
-from potstill.types import Labels, Structure
+from potstill.core.types import Labels, Structure
 
 folder = Path(sys.argv[1])
 structures = [

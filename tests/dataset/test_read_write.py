@@ -10,11 +10,11 @@ import h5py
 import numpy as np
 import pytest
 
+from potstill.core.errors import DatasetError, InputError
+from potstill.core.types import Labels, Refused, Structure
+from potstill.core.units import UNITS
 from potstill.dataset import Dataset, merge, open_dataset, write_part
 from potstill.dataset.schema import ALIGNMENT_BYTES, ARRAY_COLUMNS
-from potstill.errors import DatasetError, InputError
-from potstill.types import Labels, Refused, Structure
-from potstill.units import UNITS
 
 ODD_METADATA = {
     "smiles": "C[C@@H](N)C(=O)O",

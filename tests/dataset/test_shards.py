@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from potstill.core.errors import DatasetError, InputError
+from potstill.core.types import Labels, Structure
 from potstill.dataset import Dataset, Shards, merge, open_dataset, write_part
-from potstill.errors import DatasetError, InputError
 from potstill.testing import copper, ethanol, rattled, silicon, water
-from potstill.types import Labels, Structure
 
 
 def labelled(structure: Structure, name: str, seed: int) -> Structure:

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from ase.data import chemical_symbols
 
+from potstill.core.errors import DatasetError
+from potstill.core.neighbors import structure_neighbors
+from potstill.core.types import Labels, Refused, Structure
 from potstill.dataset import merge, open_dataset, write_part
 from potstill.dataset import statistics as module
 from potstill.dataset.statistics import dataset_statistics
 from potstill.dataset.tally import Moments
-from potstill.errors import DatasetError
-from potstill.neighbors import structure_neighbors
+from potstill.stats.references import composition_matrix, compositions, fit_reference_energies
 from potstill.testing.structures import all_structures, rattled
-from potstill.train.references import composition_matrix, compositions, fit_reference_energies
-from potstill.types import Labels, Refused, Structure
 
 
 @pytest.fixture

@@ -15,16 +15,16 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from potstill.config import TrainConfig
+from potstill.core.types import Structure
 from potstill.dataset import Records
 from potstill.deploy.student import DeployedStudent
 from potstill.evaluate.molecules import rotatable_bonds
-from potstill.label import load_teacher
-from potstill.student.config import StudentConfig
 from potstill.student.files import save_student
+from potstill.student.options import StudentConfig
+from potstill.teacher import load_teacher
 from potstill.testing.models import TINY
+from potstill.train.options import TrainConfig
 from potstill.train.stage import train_records
-from potstill.types import Structure
 
 MADE, WATCHED = 160, 10
 

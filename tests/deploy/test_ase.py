@@ -22,8 +22,8 @@ from ase.optimize import BFGS, FIRE, LBFGS
 from ase.utils.forcecurve import fit_images
 from ase.vibrations import Vibrations
 
+from potstill.core.errors import InputError
 from potstill.deploy import DeployedStudent, load_student
-from potstill.errors import InputError
 from potstill.testing import copper, ethanol, lone_crystal, random_student, rattled, rocksalt, slab, triclinic, water, wire
 
 ELEMENTS = [1, 6, 8, 11, 12, 17, 18, 29]

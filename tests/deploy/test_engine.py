@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from potstill.core.errors import InputError, PotstillError
+from potstill.core.types import Structure
+from potstill.deploy.domain_warnings import LOOK_EVERY
 from potstill.deploy.engine import Stepper, in_periodic_box, lower_triangular
 from potstill.deploy.student import DeployedStudent
-from potstill.deploy.watch import LOOK_EVERY
-from potstill.errors import InputError, PotstillError
 from potstill.student.domain import Domain
 from potstill.testing import all_structures, random_student, rattled, triclinic, water
-from potstill.types import Structure
 
 NUMBERS = [1, 6, 8, 11, 12, 14, 17, 18, 29]
 

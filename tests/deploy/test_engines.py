@@ -19,13 +19,13 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
+from potstill.core.types import Structure
 from potstill.deploy import load_student
 from potstill.deploy.engine import lower_triangular
 from potstill.deploy.stage import deploy
 from potstill.evaluate.molecules import rotatable_bonds
 from potstill.student.files import save_student
 from potstill.testing import copper, ethanol, random_student, rattled, slab, triclinic, water, wire
-from potstill.types import Structure
 
 pytestmark = [
     pytest.mark.engines,

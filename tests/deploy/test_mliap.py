@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from potstill.core.errors import InputError
+from potstill.core.neighbors import find_neighbors
 from potstill.deploy.mliap import MliapStudent, save_mliap
 from potstill.deploy.student import DeployedStudent
-from potstill.errors import InputError
-from potstill.neighbors import find_neighbors
 from potstill.testing import random_student, rattled, triclinic, water
 from potstill.testing.models import TINY
 

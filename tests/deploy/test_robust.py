@@ -7,10 +7,10 @@ import psutil
 import pytest
 from ase.build import bulk
 
-from potstill.errors import InputError
+from potstill.core.errors import InputError
+from potstill.core.types import Structure
 from potstill.evaluate.sanity import fused_pairs
 from potstill.testing import copper, ethanol, lone_crystal, one_atom, random_student, rattled, rocksalt, water
-from potstill.types import Structure
 
 CALLS, GROWTH_BYTES = 2000, 2e6
 
@@ -91,7 +91,7 @@ def test_a_batch_of_all_kinds_is_each_by_itself(student):
 
 
 def test_memory_does_not_grow():
-    """A leak of one kilobyte in each call would be seen; benchmarks/memory_growth.py makes a million calls."""
+    """A leak of one kilobyte in each call would be seen; benchmarks/student/memory_growth.py makes a million calls."""
     atoms = water().to_ase()
     atoms.calc = random_student([1, 8]).calculator()
     start, rng, process = atoms.get_positions(), np.random.default_rng(0), psutil.Process()

@@ -4,11 +4,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from potstill.cli import app
+from potstill.cli.main import app
+from potstill.core.batch import make_batch
+from potstill.core.errors import InputError
 from potstill.deploy.size import _flops, measure_size
-from potstill.errors import InputError
-from potstill.student.batch import make_batch
-from potstill.student.config import StudentConfig
+from potstill.student.options import StudentConfig
 from potstill.testing import random_student, silicon
 
 SMALL = {"tier": "nano", "features": 16, "channels": 8, "vectors": 4, "products": 8, "hidden": 16}

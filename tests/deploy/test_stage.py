@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from potstill.core.errors import PotstillError
 from potstill.deploy import load_student, stage
 from potstill.deploy.stage import deploy
-from potstill.errors import PotstillError
 from potstill.student.files import save_student
 from potstill.testing import ethanol, random_student, rattled, rocksalt
 

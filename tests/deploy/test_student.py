@@ -6,9 +6,9 @@ import torch
 from ase.calculators.calculator import PropertyNotImplementedError
 
 import potstill
+from potstill.core.errors import InputError
+from potstill.core.neighbors import structure_neighbors
 from potstill.deploy import load_student
-from potstill.errors import InputError
-from potstill.neighbors import structure_neighbors
 from potstill.student.files import save_student
 from potstill.testing import copper, ethanol, one_atom, random_student, rattled, rocksalt, slab, triclinic, water
 

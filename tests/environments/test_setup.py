@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from potstill.core.errors import InputError, PotstillError
 from potstill.environments import ENVIRONMENTS, Environment, Installed, Options, installed, setup, versions_in
 from potstill.environments.setup import commit_of, find_python
-from potstill.errors import InputError, PotstillError
 
 MINOR = "{}.{}".format(*sys.version_info)
 

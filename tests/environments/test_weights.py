@@ -6,9 +6,9 @@ from importlib import resources
 
 import pytest
 
+from potstill.core.errors import InputError
 from potstill.environments import ENVIRONMENTS
 from potstill.environments.weights import mattergen_models, moldiff_models
-from potstill.errors import InputError
 
 
 def write(path, size=1_100_000):

@@ -2,14 +2,14 @@ import pytest
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
-from potstill.config import EvaluateConfig
+from potstill.core.types import Structure
 from potstill.evaluate.model import TeacherModel
+from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.pair import composition_baseline
 from potstill.evaluate.stage import Evaluation, compare
-from potstill.label import load_teacher
-from potstill.label.teacher import AseTeacher
+from potstill.teacher import load_teacher
+from potstill.teacher.options import AseTeacher
 from potstill.testing import rattled
-from potstill.types import Structure
 
 SHORT = EvaluateConfig(
     nve_ps=0.1, stability_ps=0.1, physics_ps=0.04, speed_repeats=1, speed_atoms=0, min_atoms_of_judged_element=5

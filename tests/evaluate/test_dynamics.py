@@ -7,9 +7,10 @@ import pytest
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from potstill.evaluate.dynamics import draw_velocities, enlarge, run_nve
+from potstill.core.dynamics import draw_velocities, enlarge
+from potstill.core.types import Structure
+from potstill.evaluate.dynamics import run_nve
 from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, slab, triclinic, water
-from potstill.types import Structure
 
 
 class Classical:

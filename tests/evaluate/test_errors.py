@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from potstill.core.types import Labels, Structure
 from potstill.evaluate.errors import Comparison, per_element, summary
-from potstill.label import load_teacher
+from potstill.teacher import load_teacher
 from potstill.testing import copper, rattled, rocksalt, water
-from potstill.types import Labels, Structure
 
 
 @pytest.fixture(scope="module")

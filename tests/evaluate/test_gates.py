@@ -2,10 +2,11 @@
 
 import pytest
 
-from potstill.config import EvaluateConfig, parse_config
-from potstill.errors import InputError
+from potstill.config import parse_config
+from potstill.core.errors import InputError
 from potstill.evaluate.gates import GATES, judge
 from potstill.evaluate.measured import Row
+from potstill.evaluate.options import EvaluateConfig
 
 SOME = {"forces": {"mae": 0.1, "zero_baseline_mae": 1.0, "ratio_to_zero_baseline": 0.1}, "per_source": {}, "nve": []}
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from potstill.config import EvaluateConfig
-from potstill.errors import InputError
+from potstill.core.errors import InputError
 from potstill.evaluate.kept import judged_again, read_evaluation, write_evaluation
+from potstill.evaluate.options import EvaluateConfig
 
 
 @pytest.fixture(scope="module")

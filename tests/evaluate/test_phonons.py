@@ -29,7 +29,7 @@ def test_phonons_of_a_softened_crystal():
 
 
 def test_phonons_without_phonopy_did_not_run(monkeypatch):
-    monkeypatch.setattr("potstill.registry.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("potstill.core.registry.importlib.util.find_spec", lambda name: None)
     (row,) = phonons(EMT(), EMT(), bulk("Cu"))
     assert row.measured is None
     assert "phonons" in row.why

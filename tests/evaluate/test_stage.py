@@ -6,15 +6,16 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from potstill.config import EvaluateConfig
+from potstill.core.errors import InputError
+from potstill.core.types import Labels, Structure
+from potstill.core.verdict import Verdict
 from potstill.dataset import Dataset, merge, write_part
-from potstill.errors import InputError
+from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.speed import compare_speed
 from potstill.evaluate.stage import evaluate, judge, pick
-from potstill.label import load_teacher
 from potstill.report.evaluate import force_tile
+from potstill.teacher import load_teacher
 from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, slab, water
-from potstill.types import Labels, Structure, Verdict
 
 ELEMENTS = [1, 6, 8, 11, 17, 29]
 CONFIG = EvaluateConfig()

@@ -7,12 +7,12 @@ import pytest
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
-from potstill.config import EvaluateConfig
+from potstill.core.types import Labels, Structure
 from potstill.evaluate import physics
+from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.systems import candidates, choose
 from potstill.evaluate.systems import log as systems_log
 from potstill.testing import rattled
-from potstill.types import Labels, Structure
 
 
 def labelled(atoms, name: str, force: float = 0.0, energy_per_atom: float = 0.0) -> Structure:

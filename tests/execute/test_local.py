@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from potstill.errors import PotstillError
+from potstill.core.errors import PotstillError
 from potstill.execute import available_cores, expect_within, run_tasks
 
 # Module-level functions of a file that workers can import, as run_tasks asks for.

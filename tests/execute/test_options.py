@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from potstill.config import dump_config, load_config, parse_config
-from potstill.errors import InputError
-from potstill.execute import LocalBackend
+from potstill.core.errors import InputError
+from potstill.execute import LocalExecutor
 from potstill.execute.options import Parsl
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -28,24 +28,24 @@ def test_examples(name, workers, tmp_path):
 
 def test_the_default_is_this_machine(tmp_path):
     config = parse_config({"generate": {"sources": [{"source": "benchmark", "count": 1}]}, "workers": 3})
-    backend = config.execute.start(tmp_path, config.workers)
-    assert isinstance(backend, LocalBackend)
-    assert backend.workers == 3
+    executor = config.execute.start(tmp_path, config.workers)
+    assert isinstance(executor, LocalExecutor)
+    assert executor.workers == 3
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "parsi"}, "execute.backend: unknown name 'parsi'; did you mean 'parsl'"),
-        ({"backend": "parsl", "walltim": "1"}, "execute.walltim: unknown option; did you mean 'walltime'"),
-        ({"backend": "parsl", "walltime": "8h"}, "execute.walltime: found '8h'"),
-        ({"backend": "parsl", "provider": "kubernetes"}, "execute: the provider kubernetes needs an 'image'"),
+        ({"executor": "parsi"}, "execute.executor: unknown name 'parsi'; did you mean 'parsl'"),
+        ({"executor": "parsl", "walltim": "1"}, "execute.walltim: unknown option; did you mean 'walltime'"),
+        ({"executor": "parsl", "walltime": "8h"}, "execute.walltime: found '8h'"),
+        ({"executor": "parsl", "provider": "kubernetes"}, "execute: the provider kubernetes needs an 'image'"),
         (
-            {"backend": "parsl", "accelerators": ["0"], "workers_per_node": 2},
+            {"executor": "parsl", "accelerators": ["0"], "workers_per_node": 2},
             "execute: 2 workers_per_node for 1 accelerators",
         ),
-        ({"backend": "local", "partition": "gpu"}, "execute.partition: unknown option"),
+        ({"executor": "local", "partition": "gpu"}, "execute.partition: unknown option"),
     ],
 )
 def test_faults(options, message):

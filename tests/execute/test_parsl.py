@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("parsl")
 
-from potstill.errors import PotstillError
+from potstill.core.errors import PotstillError
 from potstill.execute.options import Parsl
 
 pytestmark = pytest.mark.slow
@@ -70,15 +70,15 @@ def work(tmp_path: Path, monkeypatch):
 
 
 @pytest.fixture
-def backend(work, tmp_path):  # noqa: ARG001 - workers import its module
-    backend = Parsl(workers_per_node=2, heartbeat_seconds=1).start(tmp_path / "execute", 0)
-    yield backend
-    backend.close()
+def executor(work, tmp_path):  # noqa: ARG001 - workers import its module
+    executor = Parsl(workers_per_node=2, heartbeat_seconds=1).start(tmp_path / "execute", 0)
+    yield executor
+    executor.close()
     until_nothing_belongs_to(tmp_path, 5.0)
 
 
 def belonging_to(folder: Path) -> list[str]:
-    """Commands of living processes that were started for a backend in this folder, and of their children."""
+    """Commands of living processes that were started for a executor in this folder, and of their children."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -98,29 +98,29 @@ def until_nothing_belongs_to(folder: Path, seconds: float = 20.0) -> None:
         time.sleep(0.2)
 
 
-def results_of(backend, function, tasks, **options) -> dict:
+def results_of(executor, function, tasks, **options) -> dict:
     found = {}
 
     def note(task, result):
         assert task not in found
         found[task] = result
 
-    backend.run(function, tasks, on_done=note, **options)
+    executor.run(function, tasks, on_done=note, **options)
     return found
 
 
-def test_results_exceptions_and_lost_tasks(backend, work):
-    found = results_of(backend, work.square, range(40))
+def test_results_exceptions_and_lost_tasks(executor, work):
+    found = results_of(executor, work.square, range(40))
     assert {x: square for x, (square, _) in found.items()} == {x: x * x for x in range(40)}
     assert len({process for _, process in found.values()}) == 2
-    assert backend.workers == 2
-    assert results_of(backend, work.square, []) == {}
+    assert executor.workers == 2
+    assert results_of(executor, work.square, []) == {}
 
     with pytest.raises(ValueError, match="task three"):
-        results_of(backend, work.raises, range(6))
+        results_of(executor, work.raises, range(6))
 
     with pytest.raises(PotstillError, match="worker processes died 3 times"):
-        results_of(backend, work.dies, range(4))
+        results_of(executor, work.dies, range(4))
 
     lost = []
 
@@ -128,7 +128,7 @@ def test_results_exceptions_and_lost_tasks(backend, work):
         lost.append((loss.task, loss.times, loss.doing, loss.timed_out))
         return [10, 11]
 
-    assert set(results_of(backend, work.hangs, [0, 1, 2], on_lost=instead)) == {0, 2, 10, 11}
+    assert set(results_of(executor, work.hangs, [0, 1, 2], on_lost=instead)) == {0, 2, 10, 11}
     assert lost == [(1, 1, "thinking", True)]
 
 
@@ -149,7 +149,7 @@ def manager_of(folder: Path) -> psutil.Process:
 
 
 @pytest.mark.parametrize("victim", ["task's process", "Parsl's worker", "manager", "leash"])
-def test_nothing_is_lost_and_nothing_twice(backend, work, tmp_path, victim):
+def test_nothing_is_lost_and_nothing_twice(executor, work, tmp_path, victim):
     killed = []
 
     def kill() -> None:
@@ -170,7 +170,7 @@ def test_nothing_is_lost_and_nothing_twice(backend, work, tmp_path, victim):
     killer = threading.Thread(target=kill)
     killer.start()
     tasks = [(str(tmp_path), x) for x in range(100)]
-    found = results_of(backend, work.seals, tasks)
+    found = results_of(executor, work.seals, tasks)
     killer.join()
     assert killed
     assert found == {task: task[1] for task in tasks}
@@ -180,22 +180,22 @@ def test_nothing_is_lost_and_nothing_twice(backend, work, tmp_path, victim):
 
 
 def test_each_worker_has_an_accelerator_of_its_own(work, tmp_path):
-    backend = Parsl(accelerators=("0", "1"), heartbeat_seconds=1).start(tmp_path / "execute", 0)
+    executor = Parsl(accelerators=("0", "1"), heartbeat_seconds=1).start(tmp_path / "execute", 0)
     try:
-        assert backend.workers == 2
-        assert set(results_of(backend, work.gpu, range(6)).values()) == {"0", "1"}
+        assert executor.workers == 2
+        assert set(results_of(executor, work.gpu, range(6)).values()) == {"0", "1"}
     finally:
-        backend.close()
+        executor.close()
     until_nothing_belongs_to(tmp_path, 1.0)
 
 
 def test_workers_that_cannot_start_are_told_of(work, tmp_path):
-    backend = Parsl(worker_init="echo no such module >&2; exit 7", heartbeat_seconds=1).start(tmp_path / "execute", 1)
+    executor = Parsl(worker_init="echo no such module >&2; exit 7", heartbeat_seconds=1).start(tmp_path / "execute", 1)
     try:
         with pytest.raises(PotstillError, match=r"(?s)jobs ended before any worker answered.*no such module.*worker_init"):
-            results_of(backend, work.square, range(3))
+            results_of(executor, work.square, range(3))
     finally:
-        backend.close()
+        executor.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -207,8 +207,8 @@ from pathlib import Path
 from potstill.execute.options import Parsl
 if __name__ == "__main__":
     folder = {str(tmp_path)!r}
-    backend = Parsl(workers_per_node=2, heartbeat_seconds=1).start(Path(folder) / "execute", 0)
-    backend.run(module_for_parsl.seals, [(folder, x) for x in range(10_000)], on_done=lambda *_: None)
+    executor = Parsl(workers_per_node=2, heartbeat_seconds=1).start(Path(folder) / "execute", 0)
+    executor.run(module_for_parsl.seals, [(folder, x) for x in range(10_000)], on_done=lambda *_: None)
 """
     (tmp_path / "driver.py").write_text(code)
     driver = subprocess.Popen([sys.executable, str(tmp_path / "driver.py")])

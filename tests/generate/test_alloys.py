@@ -7,10 +7,10 @@ import pytest
 import spglib
 from ase.data import atomic_numbers
 
+from potstill.core.types import Refused, Structure
 from potstill.generate.alloys import Alloys, draw_metals, vegard_edge
 from potstill.generate.elements import metal_volume, metals
 from potstill.testing import check_source
-from potstill.types import Refused, Structure
 
 SPACE_GROUPS = {"L1_2": 221, "B2": 221, "L1_0": 123, "fcc": 225, "bcc": 229, "hcp": 194}
 RATIOS = {"L1_2": [1, 3], "B2": [1, 1], "L1_0": [1, 1]}

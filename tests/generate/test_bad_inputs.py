@@ -16,12 +16,12 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from potstill.config import GenerateConfig
+from potstill.core.errors import InputError, PotstillError
+from potstill.core.types import Refused, Structure
 from potstill.dataset import open_dataset, write_part
-from potstill.errors import InputError, PotstillError
 from potstill.generate.files import Files
+from potstill.generate.options import GenerateConfig
 from potstill.generate.stage import generate
-from potstill.types import Refused, Structure
 
 CIF = """data_salt
 _chemical_formula_sum 'Na4 Cl4'

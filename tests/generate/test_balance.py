@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from potstill.core.types import Structure
 from potstill.generate.balance import Balance
-from potstill.types import Structure
 
 RNG = np.random.default_rng(0)
 CANDIDATES = [

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from potstill.core.types import Refused
 from potstill.generate.chemistry import hydrogens_missing, read_mol_block, with_hydrogens
-from potstill.types import Refused
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 import torch
 from rdkit import Chem
 
-from potstill.errors import InputError
+from potstill.core.errors import InputError
+from potstill.core.types import Structure
 from potstill.generate.chempleter import INSTALL, Chempleter
 from potstill.testing import check_source
-from potstill.types import Structure
 
 needs_chempleter = pytest.mark.skipif(
     find_spec("chempleter") is None or find_spec("selfies") is None, reason="chempleter is not installed"

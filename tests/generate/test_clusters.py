@@ -8,11 +8,11 @@ from ase.build import bulk
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from potstill.core.elements import covalent_radii
+from potstill.core.neighbors import structure_neighbors
+from potstill.core.types import Refused, Structure
 from potstill.generate.clusters import Clusters, particles
-from potstill.generate.geometry import covalent_radii
-from potstill.neighbors import structure_neighbors
 from potstill.testing import check_source
-from potstill.types import Refused, Structure
 
 
 def made(answers) -> list[Structure]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from potstill.core.elements import atomic_numbers_of
+from potstill.core.types import Refused, Structure
 from potstill.generate.defects import Defects, largest_void
-from potstill.registry import atomic_numbers_of
 from potstill.testing import check_source, copper, lone_crystal, rocksalt, silicon, slab, triclinic, water
-from potstill.types import Refused, Structure
 
 
 def made(answers) -> list[Structure]:

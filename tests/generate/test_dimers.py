@@ -7,10 +7,10 @@ from ase.build import molecule
 from ase.data import covalent_radii
 from ase.data.vdw_alvarez import vdw_radii
 
+from potstill.core.types import Refused, Structure
 from potstill.generate.dimers import Dimers
 from potstill.stats.bonds import lacks_hydrogen
 from potstill.testing import check_source
-from potstill.types import Refused, Structure
 
 
 def made(answers) -> list[Structure]:

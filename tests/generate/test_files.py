@@ -12,12 +12,12 @@ import pytest
 from ase.build import bulk, molecule
 from ase.db import connect
 
+from potstill.core.geometry import distance_fingerprint
+from potstill.core.types import Labels, Structure
 from potstill.dataset import write_part
 from potstill.dataset.convert import convert
 from potstill.generate import texts
 from potstill.generate.files import Files
-from potstill.generate.geometry import distance_fingerprint
-from potstill.types import Labels, Structure
 
 METHANE = Structure.from_ase(molecule("CH4"), id="a", source="s", family="mine", generator_metadata={"smiles": "C"})
 

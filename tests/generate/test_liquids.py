@@ -7,9 +7,9 @@ import pytest
 from ase.units import _amu
 from rdkit import Chem
 
+from potstill.core.types import Refused, Structure
 from potstill.generate.liquids import CONTACT_ANGSTROM, Liquids
 from potstill.testing import check_source
-from potstill.types import Refused, Structure
 
 pytest.importorskip("packmol", reason="the extra 'molecules' is not installed")
 

@@ -16,18 +16,19 @@ import numpy as np
 import psutil
 import pytest
 
-from potstill import plan
-from potstill.config import Config, GenerateConfig
+from potstill.config import Config
+from potstill.core.errors import InputError
+from potstill.core.types import Refused, Structure
 from potstill.dataset import open_dataset
-from potstill.errors import InputError
-from potstill.generate.door import DoorOptions
 from potstill.generate.files import Files
+from potstill.generate.filter import FilterOptions
 from potstill.generate.mattergen import MatterGen, read_crystals, visible_devices
 from potstill.generate.mix import SourceFailedError
+from potstill.generate.options import GenerateConfig
 from potstill.generate.perturb import Perturb
 from potstill.generate.stage import generate
+from potstill.run import plan
 from potstill.testing import check_source
-from potstill.types import Refused, Structure
 
 RECORDED = Path(__file__).parent / "data" / "mattergen" / "generated_crystals.extxyz"
 
@@ -175,7 +176,7 @@ def test_two_runs_on_one_machine_follow_each_other(make, mattergen_checkout):
 
 
 def test_the_plan_times_one_batch(make, mattergen_checkout):
-    generate_config = GenerateConfig(sources=(make(min_atoms=4),), door=DoorOptions(min_scaled_distance=0.1))
+    generate_config = GenerateConfig(sources=(make(min_atoms=4),), filter=FilterOptions(min_scaled_distance=0.1))
     structures, cost = plan._probe_generate(Config(generate=generate_config), workers=1)
     assert len(structures) == 4
     assert [call["batch_size"] for call in mattergen_checkout.calls] == [4]
@@ -183,7 +184,7 @@ def test_the_plan_times_one_batch(make, mattergen_checkout):
 
 
 def test_the_run_goes_on_and_keeps_the_logs(make, tmp_path):
-    config = GenerateConfig(sources=(make("fewer", min_atoms=4),), door=DoorOptions(min_scaled_distance=0.1))
+    config = GenerateConfig(sources=(make("fewer", min_atoms=4),), filter=FilterOptions(min_scaled_distance=0.1))
     (count,) = generate(config, tmp_path / "structures", seed=1, workers=2)
     assert count.accepted == 8
     assert count.refused == {"program_gave_fewer": 3}  # batches are made one by one

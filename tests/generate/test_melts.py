@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from pymatgen.core import Element
 
-from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
+from potstill.core.elements import covalent_radii
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.types import Refused, Structure
 from potstill.generate.melts import Melts
 from potstill.testing import check_source
-from potstill.types import Refused, Structure
 
 
 def made(answers) -> list[Structure]:

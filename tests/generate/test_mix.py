@@ -7,19 +7,19 @@ from typing import ClassVar, Literal
 import numpy as np
 import pytest
 
-from potstill.config import GenerateConfig
+from potstill.core.errors import InputError
+from potstill.core.types import Refused, Structure
 from potstill.dataset import open_dataset
-from potstill.errors import InputError
 from potstill.generate.benchmark import Benchmark
 from potstill.generate.crystals import Crystals
-from potstill.generate.door import DoorOptions
 from potstill.generate.files import Files
+from potstill.generate.filter import FilterOptions
 from potstill.generate.mix import Contingency, Mix, SourceFailedError, as_asked, contingency, read_mix, together
 from potstill.generate.molecules import Molecules
+from potstill.generate.options import GenerateConfig
 from potstill.generate.perturb import Perturb
 from potstill.generate.source import Kind, SourceOptions, propose_each
 from potstill.generate.stage import generate
-from potstill.types import Refused, Structure
 
 
 class Dream(SourceOptions):
@@ -116,7 +116,7 @@ class TestContingency:
 def config(*, success=1.0, count=100) -> GenerateConfig:
     asked = (Dream(count=count, success=success), Plain(count=6), Perturb(count=14))
     return GenerateConfig.model_construct(
-        elements=(), sources=asked, door=DoorOptions(), contingency=Contingency(), balance=0.0
+        elements=(), sources=asked, filter=FilterOptions(), contingency=Contingency(), balance=0.0
     )
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from potstill.generate.geometry import smallest_scaled_distance
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.types import Refused, Structure
 from potstill.generate.moldiff import MolDiff, read_molecules
 from potstill.testing import check_source
-from potstill.types import Refused, Structure
 
 RECORDED = Path(__file__).parent / "data" / "moldiff"
 

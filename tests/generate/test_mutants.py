@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from potstill.generate.geometry import smallest_scaled_distance
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.types import Refused, Structure
 from potstill.generate.mutants import Mutants, mutate
 from potstill.testing import check_source
-from potstill.types import Refused, Structure
 
 pytest.importorskip("selfies", reason="the extra 'molecules' is not installed")
 

@@ -11,20 +11,22 @@ from ase import units
 from ase.build import bulk
 from ase.io import write
 
-from potstill.config import GenerateConfig, parse_config
+from potstill.config import parse_config
+from potstill.core.dynamics import repeat_crystal
+from potstill.core.errors import InputError
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.types import Labels, Refused, Structure, Teacher
 from potstill.dataset import Dataset, open_dataset, write_part
-from potstill.errors import InputError
 from potstill.generate.distort import draw_strain, monte_carlo_rattle
-from potstill.generate.geometry import smallest_scaled_distance
-from potstill.generate.md import MD, repeat_crystal
+from potstill.generate.md import MD
+from potstill.generate.options import GenerateConfig
 from potstill.generate.parents import open_parents
 from potstill.generate.perturb import Perturb
 from potstill.generate.stage import generate
 from potstill.generate.trajectories import correlation
 from potstill.generate.trees import Trees
-from potstill.label.classical import EMT, LennardJones
+from potstill.teacher.classical import EMT, LennardJones
 from potstill.testing import all_structures, check_source, copper, water
-from potstill.types import Labels, Refused, Structure, Teacher
 
 COPPER = Structure.from_ase(bulk("Cu", a=3.61, cubic=True) * (2, 2, 2), id="metals-000000", source="metals", family="Cu")
 SOFT = LennardJones(sigma_angstrom=0.9)

@@ -8,10 +8,9 @@ import sys
 
 import pytest
 
-from potstill import doctor
-from potstill.cli import main
+from potstill.cli.main import doctor, main
+from potstill.core.errors import PotstillError
 from potstill.environments import installed
-from potstill.errors import PotstillError
 from potstill.generate.mattergen import MatterGen
 from potstill.generate.moldiff import MolDiff
 from potstill.generate.proof import prove

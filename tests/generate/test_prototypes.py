@@ -9,10 +9,10 @@ import pytest
 import spglib
 from pymatgen.core import Element
 
+from potstill.core.elements import symbols_of
+from potstill.core.types import Refused, Structure
 from potstill.generate.prototypes import Prototypes, aflow_crystals, decorate, prototypes
-from potstill.registry import symbols_of
 from potstill.testing import check_source
-from potstill.types import Refused, Structure
 
 
 def made(answers) -> list[Structure]:

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
-from potstill.errors import InputError
+from potstill.core.errors import InputError
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.types import Refused, Structure
 from potstill.generate.benchmark import Benchmark
 from potstill.generate.crystals import Crystals, draw_composition
 from potstill.generate.files import Files
-from potstill.generate.geometry import smallest_scaled_distance
 from potstill.generate.molecules import Molecules
 from potstill.generate.perturb import Perturb
-from potstill.types import Refused, Structure
 
 ELEMENTS = ("H", "C", "N", "O", "F", "Na", "Mg", "Al", "Si", "S", "Cl", "Ti")
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from potstill.config import GenerateConfig
+from potstill.core.errors import PotstillError
 from potstill.dataset import open_dataset
-from potstill.errors import PotstillError
 from potstill.generate.files import Files
 from potstill.generate.mix import MIX_FILE, Mix, read_mix
+from potstill.generate.options import GenerateConfig
 from potstill.generate.perturb import Perturb
 from potstill.generate.stage import generate
 

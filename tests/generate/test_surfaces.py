@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from ase.build import fcc111
 
-from potstill.generate.geometry import distance_fingerprint, smallest_scaled_distance
+from potstill.core.geometry import distance_fingerprint, smallest_scaled_distance
+from potstill.core.types import Labels, Refused, Structure
 from potstill.generate.surfaces import Surfaces, metal_crystal
-from potstill.label.classical import LennardJones
+from potstill.teacher.classical import LennardJones
 from potstill.testing import check_source
-from potstill.types import Labels, Refused, Structure
 
 
 def made(answers) -> list[Structure]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from potstill.core.types import Refused, Structure
 from potstill.generate.torsions import Torsions
 from potstill.testing import check_source
-from potstill.types import Refused, Structure
 
 
 def made(answers) -> list[Structure]:

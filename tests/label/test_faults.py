@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from potstill.config import LabelConfig, SplitConfig
+from potstill.core.errors import InputError, PotstillError
 from potstill.dataset import Dataset, open_dataset
-from potstill.errors import InputError, PotstillError
-from potstill.label.classical import LennardJones
+from potstill.dataset.options import SplitConfig
+from potstill.label.options import LabelConfig
 from potstill.label.stage import LabelCount, assemble, label
+from potstill.teacher.classical import LennardJones
 
 SOFT = (
     *("NaN energy", "infinite energy", "NaN force", "exploding forces", "one atom too fast", "flat forces"),

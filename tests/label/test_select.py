@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from potstill.config import LabelConfig, SplitConfig, parse_config
+from potstill.config import parse_config
+from potstill.core.errors import InputError
+from potstill.core.types import Refused, Structure
 from potstill.dataset import Dataset, write_part
-from potstill.errors import InputError
-from potstill.label.classical import LennardJones
-from potstill.label.select import SelectOptions, choose, densities, farthest, fingerprints, write_first, write_selected
+from potstill.dataset.options import SplitConfig
+from potstill.label.options import LabelConfig, SelectOptions
+from potstill.label.select import choose, densities, farthest, fingerprints, write_first, write_selected
 from potstill.label.stage import assemble, label
+from potstill.teacher.classical import LennardJones
 from potstill.testing import all_structures, copper, ethanol, rattled, rocksalt, water
-from potstill.types import Refused, Structure
 
 
 @pytest.fixture

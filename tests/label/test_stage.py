@@ -9,14 +9,14 @@ import h5py
 import numpy as np
 import pytest
 
-from potstill.config import SplitConfig
+from potstill.core.errors import DatasetError, PotstillError
+from potstill.core.types import Labels, Refused, Structure, Teacher
 from potstill.dataset import Dataset, open_dataset
-from potstill.errors import DatasetError, PotstillError
-from potstill.label.batching import label_each
-from potstill.label.classical import EMT, LennardJones
+from potstill.dataset.options import SplitConfig
 from potstill.label.stage import LabelTask, ask, assemble, label, label_structures
-from potstill.label.teacher import TeacherOptions
-from potstill.types import Labels, Refused, Structure, Teacher
+from potstill.teacher.batching import label_each
+from potstill.teacher.classical import EMT, LennardJones
+from potstill.teacher.options import TeacherOptions
 
 
 class Faulty:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from potstill.config import LabelConfig
+from potstill.label.options import LabelConfig
 from potstill.label.tasks import range_of, spread, tasks_of
 
 

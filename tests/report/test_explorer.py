@@ -5,13 +5,13 @@ import zlib
 import numpy as np
 import pytest
 
+from potstill.core.types import Structure
 from potstill.report import explorer
 from potstill.report.distributions import Axis, distributions
 from potstill.report.explorer import chosen, script_hash
 from potstill.report.similarity import similarity
 from potstill.report.structure import as_viewed
 from potstill.stats import collect
-from potstill.types import Structure
 
 KINDS = {"u1": np.uint8, "u2": "<u2", "i2": "<i2", "f4": "<f4"}
 

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
+from potstill.core.types import Refused
 from potstill.generate.mix import Mix, as_json
 from potstill.report.markdown import write_audit_markdown
-from potstill.types import Refused
 
 CONFIG = (
     "generate:\n  sources:\n  - {source: mattergen, count: 50}\n  - {source: molecules, count: 6}\n"
@@ -54,7 +54,7 @@ def test_a_run_with_sources_that_stood_in(kit, dataset, tmp_path):
     sources = rows_of(text, "Sources")
     assert sources["mattergen"] | {"asked": "50", "asked after": "0", "got": "0"} == sources["mattergen"]
     assert sources["salts"]["refused in labelling"] == "1 (force limit 1)"
-    assert sources["molecules"]["refused at the door"] == "1 (too close 1)"
+    assert sources["molecules"]["refused by the filter"] == "1 (too close 1)"
     assert sources["molecules"]["share"] == "50.0%"
     assert sources["**all**"]["asked"] == sources["**all**"]["asked after"] == "60"
     assert "mattergen (no environment)" in text

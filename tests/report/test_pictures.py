@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from potstill.core.types import Structure
 from potstill.report.elements import periodic_table, place
 from potstill.report.plots import lines, paired_bars, parity
 from potstill.report.structure import draw_structure
-from potstill.types import Structure
 
 
 def test_molecule_has_atoms_and_bonds(kit):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.errors import InputError
-from potstill.student.batch import make_batch
+from potstill.core.batch import make_batch
+from potstill.core.errors import InputError
+from potstill.core.types import Structure
 from potstill.student.compiled import CompiledKernel, ElementGrid, compile_student
 from potstill.student.layer import ElementGroups
 from potstill.testing import FLOAT32, all_structures, one_atom, random_student, rattled, rocksalt, water
 from potstill.testing.models import in_elements
-from potstill.types import Structure
 
 ELEMENTS = [1, 6, 8, 14]
 SMALL = {"features": 8, "channels": 4, "vectors": 4, "products": 4, "hidden": 8, "radial": 3}

@@ -6,11 +6,11 @@ import logging
 import numpy as np
 import pytest
 
+from potstill.core.neighbors import structure_neighbors
+from potstill.core.types import Labels, Structure
 from potstill.dataset.records import Records
-from potstill.neighbors import structure_neighbors
 from potstill.student.domain import Domain
 from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, water
-from potstill.types import Labels, Structure
 
 CUTOFF = 4.0
 

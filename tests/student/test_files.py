@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.errors import InputError
+from potstill.core.errors import InputError
 from potstill.student.files import count_parameters, read_student, save_student
 from potstill.testing import random_student, rattled, rocksalt
 

@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 import torch
 
+from potstill.core.batch import make_batch
+from potstill.core.errors import PotstillError
+from potstill.core.neighbors import structure_neighbors
+from potstill.core.types import Batch, Structure
 from potstill.deploy.student import DeployedStudent
-from potstill.errors import PotstillError
-from potstill.neighbors import structure_neighbors
 from potstill.student import fused_library
-from potstill.student.batch import make_batch
-from potstill.student.config import SIZES
 from potstill.student.fused import FusedKernel
 from potstill.student.fused_library import KernelError
 from potstill.student.model import Prediction, Student
+from potstill.student.options import SIZES
 from potstill.testing import (
     FLOAT32,
     all_structures,
@@ -40,7 +41,6 @@ from potstill.testing import (
 )
 from potstill.testing.models import check_engine, in_elements
 from potstill.testing.physics import force_is_slope, same, stress_is_slope
-from potstill.types import Batch, Structure
 
 ELEMENTS = [1, 6, 8, 14, 29]
 UNPADDED = {"features": 33, "channels": 17, "vectors": 19, "products": 18, "hidden": 65}  # one vector of floats and a bit
@@ -356,7 +356,7 @@ def test_wrong_input_is_refused_and_does_not_kill_the_process():
         import resource
         from dataclasses import replace
         import torch
-        from potstill.student.batch import make_batch
+        from potstill.core.batch import make_batch
         from potstill.student.fused import FusedKernel
         from potstill.testing import random_student, rattled, water
 

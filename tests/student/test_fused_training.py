@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.config import TrainConfig
-from potstill.neighbors import structure_neighbors
-from potstill.student.batch import make_batch
+from potstill.core.batch import make_batch
+from potstill.core.neighbors import structure_neighbors
+from potstill.core.types import Batch, Structure
 from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
 from potstill.student.fused_library import KernelError
 from potstill.student.model import Prediction, Student
 from potstill.testing import all_structures, one_atom, random_student, rattled, silicon, water
 from potstill.testing.models import in_elements
 from potstill.train.module import Distillation
-from potstill.types import Batch, Structure
+from potstill.train.options import TrainConfig
 
 ELEMENTS = [1, 6, 8, 14, 29]
 UNPADDED = {"features": 33, "channels": 17, "vectors": 19, "products": 18, "hidden": 65}

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from potstill.student.basis import spherical_harmonics
-from potstill.student.config import StudentArchitecture
 from potstill.student.layer import (
     ElementGroups,
     ElementLinear,
@@ -19,6 +18,7 @@ from potstill.student.layer import (
     soft_norm,
     traceless,
 )
+from potstill.student.options import StudentArchitecture
 
 
 def random_rotation(seed: int) -> torch.Tensor:

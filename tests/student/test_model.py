@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.student.batch import make_batch
-from potstill.student.config import SIZES
+from potstill.core.batch import make_batch
+from potstill.core.types import Structure
+from potstill.student.options import SIZES
 from potstill.testing import FLOAT64, check_student, copper, one_atom, random_student, rattled, rocksalt, water
-from potstill.types import Structure
 
 TIERS = ("nano", "small", "base", "large", "xl")
 

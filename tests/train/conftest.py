@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from potstill.config import TrainConfig
-from potstill.label import load_teacher
-from potstill.student.config import StudentConfig
+from potstill.core.types import Structure
+from potstill.student.options import StudentConfig
+from potstill.teacher import load_teacher
 from potstill.testing import copper, ethanol, rattled, rocksalt, water
-from potstill.types import Structure
+from potstill.train.options import TrainConfig
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from potstill.core.batch import make_batch
 from potstill.dataset import Dataset, Records, merge, write_part
-from potstill.student.batch import make_batch
 from potstill.train import data as module
-from potstill.train.batches import Batches
 from potstill.train.data import LabelledStructures, Loader
+from potstill.train.sampler import Batches
 
 
 @pytest.fixture

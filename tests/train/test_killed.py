@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.config import TrainConfig
+from potstill.core.types import Structure
 from potstill.dataset import Dataset, merge, write_part
 from potstill.deploy import load_student
-from potstill.student.config import StudentConfig
+from potstill.student.options import StudentConfig
+from potstill.train.options import TrainConfig
 from potstill.train.stage import train
-from potstill.types import Structure
 
 KILLS = 10
 TRAINING = """
 import sys
 from pathlib import Path
-from potstill.config import TrainConfig
+from potstill.train.options import TrainConfig
 from potstill.dataset import open_dataset
-from potstill.student.config import StudentConfig
+from potstill.student.options import StudentConfig
 from potstill.train import stage
 
 stage.available_cores = lambda: 1

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.config import TrainConfig, parse_config
+from potstill.config import parse_config
+from potstill.core.batch import make_batch, some_of
+from potstill.core.errors import InputError
+from potstill.core.types import Labels, Structure
 from potstill.dataset import Dataset, Records, merge, write_part
-from potstill.errors import InputError
-from potstill.label import extras
-from potstill.label.classical import LennardJones
-from potstill.label.extras import add_extras
-from potstill.student.batch import make_batch, some_of
 from potstill.student.fused import FusedTraining
 from potstill.student.layer import ElementGroups
 from potstill.student.model import Student
+from potstill.teacher import extras
+from potstill.teacher.classical import LennardJones
+from potstill.teacher.extras import add_extras
 from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, water
 from potstill.train import losses
 from potstill.train.data import LabelledBatch, LabelledStructures
@@ -34,8 +35,8 @@ from potstill.train.losses import (
     weights_by_atomic_number,
 )
 from potstill.train.module import Distillation
+from potstill.train.options import TrainConfig
 from potstill.train.stage import source_weights, train_records
-from potstill.types import Labels, Structure
 
 LJ = LennardJones(sigma_angstrom=1.2)
 ELEMENTS = [1, 6, 8, 11, 17, 29]

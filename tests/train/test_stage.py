@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.config import TrainConfig
+from potstill.core.errors import InputError
+from potstill.core.types import Structure
 from potstill.dataset import Dataset, Records, merge, write_part
 from potstill.deploy import load_student
-from potstill.errors import InputError
-from potstill.student.config import StudentArchitecture
 from potstill.student.files import FORMAT_VERSION
 from potstill.student.model import Student
+from potstill.student.options import StudentArchitecture
 from potstill.testing import copper, rattled
 from potstill.train.data import LabelledStructures
 from potstill.train.losses import mean_errors
 from potstill.train.module import Distillation
+from potstill.train.options import TrainConfig
 from potstill.train.stage import train, train_records
-from potstill.types import Structure
 
 
 def same_weights(a: Student, b: Student) -> bool:
@@ -96,9 +96,9 @@ def test_ctrl_c_stays_what_it_is(labelled, tiny, short, tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from potstill.config import TrainConfig
+from potstill.train.options import TrainConfig
 from potstill.dataset import open_dataset
-from potstill.student.config import StudentConfig
+from potstill.student.options import StudentConfig
 from potstill.train import stage
 
 stage.available_cores = lambda: 1

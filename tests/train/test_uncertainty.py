@@ -13,21 +13,21 @@ from ase.io import read, write
 from ase.io.trajectory import Trajectory
 from safetensors.torch import load_file, save_file
 
-from potstill.config import TrainConfig
+from potstill.core.errors import InputError
+from potstill.core.types import Structure
 from potstill.dataset import Dataset, Records, merge, write_part
 from potstill.deploy import load_student
-from potstill.errors import InputError
 from potstill.evaluate.errors import Comparison
-from potstill.label.classical import EMT, LennardJones
-from potstill.label.teacher import TeacherOptions
-from potstill.student.config import StudentConfig
 from potstill.student.fused import FusedKernel
+from potstill.student.options import StudentConfig
 from potstill.student.uncertainty import FILE, Uncertainty, auroc, judge, read_uncertainty, save_uncertainty
+from potstill.teacher.classical import EMT, LennardJones
+from potstill.teacher.options import TeacherOptions
 from potstill.testing import all_structures, copper, random_student, rattled
 from potstill.testing.models import in_elements
+from potstill.train.options import TrainConfig
 from potstill.train.stage import train
 from potstill.train.uncertainty import _curve, fit_uncertainty, last_features_and_errors
-from potstill.types import Structure
 
 LJ = LennardJones(sigma_angstrom=1.2)
 ELEMENTS = [1, 6, 8, 14, 29]

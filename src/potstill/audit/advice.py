@@ -16,7 +16,7 @@ import yaml
 
 from potstill.audit.evidence import Evidence
 from potstill.audit.process import asked_of
-from potstill.types import Finding, Verdict
+from potstill.core.verdict import Finding, Verdict
 
 MARGIN = 1.05  # of a limit that has to be met with a little to spare
 
@@ -166,14 +166,14 @@ def _more_sizes(trouble: _Trouble) -> tuple[str, Change]:
 
 def _higher_door(trouble: _Trouble) -> tuple[str, Change]:
     floor = round(max(0.7, MARGIN * (trouble.finding.limit or 0.0)), 3)
-    why = f"structures of {trouble.source or 'a source'} have atoms that almost touch: keep them out at the door"
-    return why, _generate(trouble.config, {"door": {"min_scaled_distance": floor}}, {})
+    why = f"structures of {trouble.source or 'a source'} have atoms that almost touch: keep them out in the filter"
+    return why, _generate(trouble.config, {"filter": {"min_scaled_distance": floor}}, {})
 
 
 def _lower_door(trouble: _Trouble) -> tuple[str, Change]:
-    why = f"structures of {trouble.source or 'a source'} have more room than the door should allow: lower its limit"
+    why = f"structures of {trouble.source or 'a source'} have more room than the filter should allow: lower its limit"
     limit = round((trouble.finding.limit or 80.0) / MARGIN, 1)
-    return why, _generate(trouble.config, {"door": {"max_volume_per_atom_cubic_angstrom": limit}}, {})
+    return why, _generate(trouble.config, {"filter": {"max_volume_per_atom_cubic_angstrom": limit}}, {})
 
 
 def _refuse_forces(trouble: _Trouble) -> tuple[str, Change]:
@@ -191,8 +191,8 @@ def _fewer_refusals(trouble: _Trouble) -> tuple[str, Change]:
     (reason, count), *_ = Counter(r.reason for r in refused).most_common() or [("nothing", 0)]
     why = f"{count} structures were refused as {reason}, most of them from {trouble.source or 'one source'}"
     if reason == "force_limit":
-        return f"{why}: keep atoms farther apart at the door", _generate(
-            trouble.config, {"door": {"min_scaled_distance": 0.85}}, {}
+        return f"{why}: keep atoms farther apart in the filter", _generate(
+            trouble.config, {"filter": {"min_scaled_distance": 0.85}}, {}
         )
     return f"{why}: ask for fewer of that source", _generate(trouble.config, {}, {trouble.source: 0.5})
 
@@ -261,7 +261,7 @@ _MENDED_BY: dict[str, Mend] = {
 }
 _BY_HAND = {
     "duplicates": "leave out the copies{of} with  potstill dataset subset  and its list of ids",
-    "near_duplicates": "leave out the copies{of}; the door of a run of its own keeps them out",
+    "near_duplicates": "leave out the copies{of}; the filter of a run of its own keeps them out",
     "near_leakage": "leave out the copies on one side of the split",
     "hydrogens": "molecules{of} were read without their hydrogens: add them, with coordinates, and label again",
     "valences": "molecules{of} have atoms with too many bonds: look at how they were read or made",

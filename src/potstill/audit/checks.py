@@ -18,7 +18,7 @@ from potstill.audit.chemistry import (
 )
 from potstill.audit.diversity import element_coverage, element_entropy, size_cv, source_novelty, structural_entropy
 from potstill.audit.duplicates import duplicates, near_duplicates
-from potstill.audit.evidence import Check, Evidence, at_least, at_most, not_run
+from potstill.audit.evidence import Check, Evidence
 from potstill.audit.geometry import cell_shape, distances, packing, vacuum, volume
 from potstill.audit.integrity import integrity, schema
 from potstill.audit.labels import (
@@ -38,6 +38,7 @@ from potstill.audit.labels import (
 from potstill.audit.process import refusals, shares, stand_ins, teacher_success, throughput, wilson_interval
 from potstill.audit.replay import conservative_forces, gradients, label_replay, teacher_fingerprint
 from potstill.audit.splits import near_leakage, split_leakage
+from potstill.core.verdict import at_least, at_most, not_run
 
 __all__ = ["CHECKS", "FAMILIES", "Check", "Evidence", "at_least", "at_most", "not_run", "wilson_interval"]
 

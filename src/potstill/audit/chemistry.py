@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from potstill.audit.evidence import Evidence, at_least, at_most, largest_first, not_run
+from potstill.audit.evidence import Evidence, largest_first
+from potstill.core.types import Array
+from potstill.core.verdict import Finding, at_least, at_most, not_run
 from potstill.stats.bonds import deficit_is_lack
-from potstill.types import Array, Finding
 
 
 def hydrogens(evidence: Evidence) -> Finding:

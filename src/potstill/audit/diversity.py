@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from potstill.audit.environments import entropy_bits, novelty, sample_environments
-from potstill.audit.evidence import Evidence, at_least, warned
-from potstill.types import Finding
+from potstill.audit.atomic_environments import entropy_bits, novelty, sample_environments
+from potstill.audit.evidence import Evidence
+from potstill.core.verdict import Finding, at_least, warned
 
 
 def element_entropy(evidence: Evidence) -> Finding:

@@ -6,10 +6,11 @@ from collections import defaultdict
 
 import numpy as np
 
-from potstill.audit.evidence import Evidence, at_most
-from potstill.generate.door import NEAR_DUPLICATE_ANGSTROM
+from potstill.audit.evidence import Evidence
+from potstill.core.types import Array
+from potstill.core.verdict import Finding, at_most
+from potstill.generate.filter import NEAR_DUPLICATE_ANGSTROM
 from potstill.stats import Statistics
-from potstill.types import Array, Finding
 
 
 def duplicates(evidence: Evidence) -> Finding:

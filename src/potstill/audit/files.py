@@ -6,23 +6,31 @@ What such a file does not say (which teacher, how long, which split) is NOT_RUN,
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from potstill.audit.options import AuditConfig
 from potstill.audit.stage import audit, write_report
-from potstill.config import AuditConfig, read_section
+from potstill.core.errors import InputError
+from potstill.core.section import read_section
 from potstill.dataset import Dataset, open_file
 from potstill.dataset.convert import convert
 from potstill.dataset.formats import hdf5
-from potstill.errors import InputError
-from potstill.label import load_teacher
-from potstill.report.audit import write_audit_page
-from potstill.report.markdown import write_audit_markdown
+from potstill.stats import Statistics
+from potstill.teacher import load_teacher
 
 
-def audit_file(data: Path, folder: Path, teacher: str, gates: AuditConfig | None = None) -> dict[str, Any]:
-    """Judge a file and write ``audit.json``, ``audit.html`` and ``audit.md`` into a folder.
+def audit_file(
+    data: Path,
+    folder: Path,
+    teacher: str,
+    gates: AuditConfig | None = None,
+    *,
+    on_judged: Callable[[dict[str, Any], Statistics, Dataset], None] = lambda report, stats, dataset: None,
+) -> dict[str, Any]:
+    """Judge a file and write ``audit.json`` into a folder.
 
     Parameters
     ----------
@@ -34,6 +42,8 @@ def audit_file(data: Path, folder: Path, teacher: str, gates: AuditConfig | None
         Name of the teacher that repeats some labels; empty for none.
     gates
         The default ones where None.
+    on_judged
+        Receives the report, the statistics and the dataset while the file is open, to write pages.
 
     Raises
     ------
@@ -48,15 +58,22 @@ def audit_file(data: Path, folder: Path, teacher: str, gates: AuditConfig | None
             path = Path(scratch) / "data.h5"
             convert(data, path)
         kept = folder / "audit_data.npz" if path == data else None  # a file of another format states no checksums
-        return _audit(open_file(path), folder, teacher, gates or AuditConfig(), kept)
+        return _audit(open_file(path), folder, teacher, gates or AuditConfig(), kept, on_judged)
 
 
 def read_gates(config: Path) -> AuditConfig:
-    """Gates of the section ``audit`` of a YAML file; see :func:`~potstill.config.read_section`."""
+    """Gates of the section ``audit`` of a YAML file; see :func:`~potstill.core.section.read_section`."""
     return read_section(config, "audit", AuditConfig)
 
 
-def _audit(dataset: Dataset, folder: Path, teacher: str, gates: AuditConfig, kept: Path | None) -> dict[str, Any]:
+def _audit(
+    dataset: Dataset,
+    folder: Path,
+    teacher: str,
+    gates: AuditConfig,
+    kept: Path | None,
+    on_judged: Callable[[dict[str, Any], Statistics, Dataset], None],
+) -> dict[str, Any]:
     if not dataset.labelled:
         raise InputError(
             f"{dataset.path.name}: not every structure has energy and forces\n"
@@ -65,6 +82,5 @@ def _audit(dataset: Dataset, folder: Path, teacher: str, gates: AuditConfig, kep
     ask = cache(lambda: load_teacher(teacher)) if teacher else None
     report, stats = audit(dataset, gates, teacher=ask, kept=kept)
     write_report(report, folder / "audit.json")
-    write_audit_page(report, stats, dataset, folder / "audit.html")
-    write_audit_markdown(report, dataset, folder / "audit.md")
+    on_judged(report, stats, dataset)
     return report

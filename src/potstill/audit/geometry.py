@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from potstill.audit.evidence import WORST, Evidence, at_least, at_most, largest, largest_first
+from potstill.audit.evidence import Evidence, largest, largest_first
+from potstill.core.types import Array
+from potstill.core.verdict import WORST, Finding, at_least, at_most
 from potstill.stats import Statistics
-from potstill.types import Array, Finding
 
 PAIRS_NAMED = 3
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from potstill.audit.evidence import Evidence, at_most
-from potstill.types import Finding
+from potstill.audit.evidence import Evidence
+from potstill.core.verdict import Finding, at_most
 
 
 def integrity(evidence: Evidence) -> Finding:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from potstill.audit.evidence import Evidence, at_most, largest, largest_first, not_run
+from potstill.audit.evidence import Evidence, largest, largest_first
 from potstill.audit.outliers import GAUSS, energy_residuals, robust_scores
-from potstill.generate.door import NEAR_DUPLICATE_ANGSTROM
-from potstill.types import Array, Finding
+from potstill.core.types import Array
+from potstill.core.verdict import Finding, at_most, not_run
+from potstill.generate.filter import NEAR_DUPLICATE_ANGSTROM
 
 FEWEST_FOR_SCORES = 40  # structures of a source: of fewer, the spread is not known, and that of all is taken
 FEWEST_FOR_SLOPE = 20  # pairs of siblings

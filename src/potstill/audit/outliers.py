@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from potstill.core.types import Array
 from potstill.stats import Statistics
-from potstill.types import Array
 
 GAUSS = 1.4826  # median absolute deviation of a normal distribution, in standard deviations
 ROUNDS = 5

@@ -7,10 +7,10 @@ import math
 from collections import Counter
 
 from potstill.audit.chemistry import generate_section
-from potstill.audit.evidence import Evidence, at_least, at_most, not_run, warned
+from potstill.audit.evidence import Evidence
+from potstill.core.verdict import Finding, at_least, at_most, not_run, warned
 from potstill.dataset import Dataset
 from potstill.generate.mix import Mix
-from potstill.types import Finding
 
 REASONS_NAMED = 4
 

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from potstill.audit.evidence import Evidence, at_most, not_run, warned
+from potstill.audit.evidence import Evidence
 from potstill.audit.labels import FEWEST_FOR_SCORES, work_scores
 from potstill.audit.outliers import energy_residuals, robust_scores
-from potstill.label.floor import force_floor
-from potstill.types import Array, Finding, Labels, Structure, Teacher
+from potstill.core.types import Array, Labels, Structure, Teacher
+from potstill.core.verdict import Finding, at_most, not_run, warned
+from potstill.teacher.floor import force_floor
 
 MIN_REPLAYED = 8
 MIN_DIFFERENTIATED = 6

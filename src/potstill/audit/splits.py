@@ -6,9 +6,9 @@ import numpy as np
 
 from potstill.audit.chemistry import generate_section
 from potstill.audit.duplicates import near_pairs
-from potstill.audit.evidence import Evidence, at_most, not_run
+from potstill.audit.evidence import Evidence
+from potstill.core.verdict import Finding, at_most, not_run
 from potstill.dataset.schema import PARTS
-from potstill.types import Finding
 
 
 def split_leakage(evidence: Evidence) -> Finding:

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from potstill.audit.advice import Advice, advise, mended, rows
-from potstill.audit.checks import CHECKS, Check, Evidence, not_run
+from potstill.audit.checks import CHECKS, Check, Evidence
 from potstill.audit.process import mix_of
-from potstill.dataset import Dataset, sealed
+from potstill.core.files import sealed
+from potstill.core.types import Teacher
+from potstill.core.verdict import Finding, changed_gates, not_run, overall_verdict
+from potstill.dataset import Dataset
 from potstill.stats import Statistics, collect, collect_once
-from potstill.types import Finding, Teacher, Verdict
 
 if TYPE_CHECKING:
-    from potstill.config import AuditConfig, EvaluateConfig
+    from potstill.audit.options import AuditConfig
 
 log = logging.getLogger(__name__)
 
@@ -85,22 +87,6 @@ def run_check(check: Check, evidence: Evidence) -> Finding:
     except Exception as error:
         log.exception("the check %s failed", check.__name__)
         return not_run(check.__name__, "", f"the check failed: {type(error).__name__}: {error}")
-
-
-def overall_verdict(findings: Sequence[Finding]) -> Verdict:
-    """GO only where there are findings and each is GO or WARN."""
-    passed = (Verdict.GO, Verdict.WARN)
-    return Verdict.GO if findings and all(f.verdict in passed for f in findings) else Verdict.NO_GO
-
-
-def changed_gates(gates: AuditConfig | EvaluateConfig) -> dict[str, dict[str, Any]]:
-    """Thresholds that differ from the defaults, with both values."""
-    default = type(gates)()
-    return {
-        name: {"default": getattr(default, name), "now": getattr(gates, name)}
-        for name in type(gates).model_fields
-        if getattr(default, name) != getattr(gates, name)
-    }
 
 
 def write_advice(report: dict[str, Any], config: str, path: Path) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from potstill.core.types import Array
 from potstill.dataset.schema import Column, packed
-from potstill.types import Array
 
 GROUP = "blocks"
 BLOCK_STRUCTURES = 1024

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.errors import DatasetError, InputError
+from potstill.core.files import sealed
+from potstill.core.types import Array
 from potstill.dataset.merging import copy, merge
 from potstill.dataset.read import Dataset
 from potstill.dataset.schema import PARTS, TEXT_COLUMNS, open_for_writing
-from potstill.dataset.seal import sealed
 from potstill.dataset.split import split_by_family
 from potstill.dataset.write import Writer, bytes_expected
-from potstill.errors import DatasetError, InputError
-from potstill.types import Array
 
 EXAMPLES = 5
 ADDED_UP = ("label_seconds", "label_worker_seconds")

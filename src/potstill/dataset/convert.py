@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from potstill.core.errors import DatasetError, InputError
+from potstill.core.files import sealed
+from potstill.core.types import Array, Labels, Structure
 from potstill.dataset.formats import Precision, format_of, format_to_write, hdf5
 from potstill.dataset.formats.atoms import read_with_ase, record_of
-from potstill.dataset.seal import sealed
-from potstill.errors import DatasetError, InputError
-from potstill.types import Array, Labels, Structure
 
 REPORT_EVERY = 100  # structures
 

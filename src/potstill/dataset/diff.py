@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from potstill.core.errors import DatasetError
+from potstill.core.types import Array
+from potstill.core.units import UNITS
 from potstill.dataset.blocks import BLOCK_STRUCTURES
 from potstill.dataset.read import Dataset
 from potstill.dataset.records import atoms_of
 from potstill.dataset.schema import TEXT_COLUMNS, Column
-from potstill.errors import DatasetError
-from potstill.types import Array
-from potstill.units import UNITS
 
 FOLLOWS = "checksums"  # from everything else
 SIZE = "number of atoms"

@@ -9,14 +9,14 @@ from typing import Any
 import h5py
 import numpy as np
 
+from potstill.core.errors import DatasetError
+from potstill.core.files import sealed
+from potstill.core.types import Array, Refused
 from potstill.dataset.blocks import BLOCK_STRUCTURES
 from potstill.dataset.read import Dataset
 from potstill.dataset.records import atoms_of
 from potstill.dataset.schema import TEXT_COLUMNS, Column, extra_columns_of, open_for_writing
-from potstill.dataset.seal import sealed
 from potstill.dataset.write import Writer, bytes_expected, refusals_as_text
-from potstill.errors import DatasetError
-from potstill.types import Array, Refused
 
 
 def merge(

@@ -16,6 +16,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from potstill.core.errors import DatasetError, InputError
+from potstill.core.types import Array, Labels, Refused, Structure
+from potstill.core.units import UNITS
 from potstill.dataset.blocks import BLOCK_STRUCTURES, crc_of, faults_of, read_blocks
 from potstill.dataset.records import Records, atoms_of, in_range
 from potstill.dataset.schema import (
@@ -30,9 +33,6 @@ from potstill.dataset.schema import (
     extra_columns_of,
 )
 from potstill.dataset.sequence import StructureSequence
-from potstill.errors import DatasetError, InputError
-from potstill.types import Array, Labels, Refused, Structure
-from potstill.units import UNITS
 
 READ_TEXT_AT_ONCE = 10_000  # structures: opening a small file once is faster than once for each column
 

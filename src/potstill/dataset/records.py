@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from potstill.errors import DatasetError
-from potstill.types import Array, Structure
+from potstill.core.errors import DatasetError
+from potstill.core.types import Array, Structure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +97,7 @@ class Records:
         return Records(ptr=ptr, **per_atom, **{n: getattr(self, n).take(indices, axis=0) for n in rest}, extra=extra)
 
 
-class Source(Protocol):
+class RecordSource(Protocol):
     """Where records are gathered from: :class:`Records`, or a :class:`~potstill.dataset.Selection` of a file."""
 
     def __len__(self) -> int: ...

@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from potstill.types import Array
+from potstill.core.types import Array
 
 SCHEMA_VERSION = 1
 PARTS = ("train", "valid", "test")

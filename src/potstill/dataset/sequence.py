@@ -8,8 +8,8 @@ from typing import overload
 
 import numpy as np
 
+from potstill.core.types import Array, Batch, Structure
 from potstill.dataset.records import Records
-from potstill.types import Array, Batch, Structure
 
 
 class StructureSequence(Sequence[Structure], ABC):
@@ -96,7 +96,7 @@ class StructureSequence(Sequence[Structure], ABC):
 
     def batch(self, indices: Sequence[int], cutoff_angstrom: float = 5.0) -> Batch:
         """A batch with neighbour lists, ready for a student of that cutoff."""
-        from potstill.student.batch import make_batch
+        from potstill.core.batch import make_batch
 
         return make_batch([self[int(k)] for k in indices], cutoff_angstrom)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from potstill.core.errors import DatasetError, InputError
+from potstill.core.types import Array, Refused, Structure
 from potstill.dataset.read import Dataset, open_file
 from potstill.dataset.records import Records, in_range
 from potstill.dataset.sequence import StructureSequence
-from potstill.errors import DatasetError, InputError
-from potstill.types import Array, Refused, Structure
 
 SAME = ("teacher",)  # attributes in which files must agree
 

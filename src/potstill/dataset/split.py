@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from potstill.types import Array
+from potstill.core.types import Array
 
 
 def split_by_family(

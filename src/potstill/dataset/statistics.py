@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.errors import DatasetError
+from potstill.core.types import MAX_ATOMIC_NUMBER, Array
 from potstill.dataset.read import Dataset
 from potstill.dataset.schema import PARTS
 from potstill.dataset.tally import FORCE_EDGES, Moments, Range, Tally, tally
-from potstill.errors import DatasetError
 from potstill.execute import available_cores, run_tasks
-from potstill.types import MAX_ATOMIC_NUMBER, Array
 
 RELATIVE_CUTOFF = 1e-8  # of singular values, as the reference energies of training have it
 ATOMS_PER_WORKER = 500_000  # fewer are done before another process has started

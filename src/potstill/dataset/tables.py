@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 from potstill.dataset.diff import Difference
 from potstill.dataset.statistics import DatasetStatistics, Distribution
-from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 
 CLOSEST_PAIRS = 8
 SHOWN_IDS = 5

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.neighbors import find_pairs
+from potstill.core.types import MAX_ATOMIC_NUMBER, Array
 from potstill.dataset.blocks import BLOCK_STRUCTURES
 from potstill.dataset.read import Dataset
-from potstill.neighbors import find_pairs
-from potstill.types import MAX_ATOMIC_NUMBER, Array
 
 NEIGHBOR_CUTOFF_ANGSTROM = 5.0
 FORCE_EDGES = 10.0 ** np.arange(-4.0, 3.01, 0.25)  # eV/Å; weaker and stronger forces count in the first and last bar

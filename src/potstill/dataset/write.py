@@ -16,6 +16,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from potstill.core.files import sealed
+from potstill.core.types import Array, Labels, Refused, Structure
+from potstill.core.units import UNITS
 from potstill.dataset.blocks import BLOCK_STRUCTURES, GROUP, crc_of
 from potstill.dataset.schema import (
     ARRAY_COLUMNS,
@@ -33,9 +36,6 @@ from potstill.dataset.schema import (
     start_of_checksum,
     text_dtype,
 )
-from potstill.dataset.seal import sealed
-from potstill.types import Array, Labels, Refused, Structure
-from potstill.units import UNITS
 
 BYTES_BESIDE_TEXT = 64  # of a text in HDF5: its place, its length, and what rounds it up
 BYTES_PER_ATOM, BYTES_PER_STRUCTURE = (

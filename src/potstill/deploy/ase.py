@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
+from potstill.core.neighbors import VerletList
+from potstill.core.types import Array, Structure
+from potstill.deploy.domain_warnings import Watch
 from potstill.deploy.student import DeployedStudent
-from potstill.deploy.watch import Watch
-from potstill.neighbors import VerletList
-from potstill.types import Array, Structure
 
 INPUTS = ("positions", "numbers", "cell", "pbc")
 

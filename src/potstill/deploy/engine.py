@@ -1,17 +1,17 @@
 """What the exports for other engines share: a student asked step after step, and a cell as those engines want it.
 
-Enter the arrays of an engine in Å, wrapped into its box or not; leave :class:`~potstill.types.Labels` in eV and Å.
+Enter the arrays of an engine in Å, wrapped into its box or not; leave :class:`~potstill.core.types.Labels` in eV and Å.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from potstill.core.errors import PotstillError
+from potstill.core.neighbors import VerletList
+from potstill.core.types import Array, Labels, Structure
+from potstill.deploy.domain_warnings import Watch
 from potstill.deploy.student import DeployedStudent
-from potstill.deploy.watch import Watch
-from potstill.errors import PotstillError
-from potstill.neighbors import VerletList
-from potstill.types import Array, Labels, Structure
 
 
 class Stepper:
@@ -34,7 +34,7 @@ class Stepper:
         self._inverse = np.zeros((3, 3))
 
     def __call__(self, atomic_numbers: Array, positions: Array, cell: Array, pbc: Array) -> Labels:
-        """Labels of the system now; the arguments are the fields of a :class:`~potstill.types.Structure`.
+        """Labels of the system now; the arguments are the fields of a :class:`~potstill.core.types.Structure`.
 
         Raises
         ------

@@ -12,10 +12,10 @@ import ase.data
 import ase.io
 import numpy as np
 
+from potstill.core.registry import borrow
+from potstill.core.types import Array, Structure
 from potstill.deploy.engine import Stepper, in_periodic_box
 from potstill.deploy.student import load_student
-from potstill.registry import borrow
-from potstill.types import Array, Structure
 
 VACUUM_ANGSTROM = 20.0  # i-PI always has a cell; along axes that are not periodic, the student does not look at it
 

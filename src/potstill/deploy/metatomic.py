@@ -9,8 +9,8 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from potstill.core.registry import borrow
 from potstill.deploy.student import load_student
-from potstill.registry import borrow
 
 
 def export_model(student: Path, path: Path, dtype: str = "float32") -> Path:

@@ -18,8 +18,8 @@ from typing import Any
 import ase.data
 import torch
 
+from potstill.core.errors import InputError
 from potstill.deploy.student import DeployedStudent
-from potstill.errors import InputError
 from potstill.student.basis import radial_functions, slots_by_receiver, spherical_harmonics
 from potstill.student.layer import ElementGroups, Surroundings
 from potstill.student.zbl import zbl_energy

@@ -12,11 +12,11 @@ import ase.data
 import ase.units
 import numpy as np
 
+from potstill.core.errors import InputError
+from potstill.core.registry import borrow
+from potstill.core.types import Array, Structure
 from potstill.deploy.engine import Stepper, in_periodic_box
 from potstill.deploy.student import DeployedStudent
-from potstill.errors import InputError
-from potstill.registry import borrow
-from potstill.types import Array, Structure
 
 NM_ANGSTROM = 10.0
 EV_KJ_PER_MOL = ase.units.mol / ase.units.kJ  # ASE's units are numbers in eV

@@ -16,16 +16,15 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
+from potstill.core.batch import make_batch
+from potstill.core.elements import covalent_radii, symbols_of
+from potstill.core.types import Batch, Structure
 from potstill.deploy.student import DeployedStudent
-from potstill.generate.geometry import covalent_radii
-from potstill.registry import symbols_of
-from potstill.student.batch import make_batch
-from potstill.student.config import StudentArchitecture, StudentConfig, refuse_outside
 from potstill.student.files import count_parameters
 from potstill.student.fused import FusedKernel
 from potstill.student.fused_library import KernelError
 from potstill.student.model import Student
-from potstill.types import Batch, Structure
+from potstill.student.options import StudentArchitecture, StudentConfig, refuse_outside
 
 CELLS = 3  # of diamond along each axis: 216 atoms
 REPEATS = 7

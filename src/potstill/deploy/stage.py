@@ -15,10 +15,10 @@ from pathlib import Path
 import ase.io
 import numpy as np
 
+from potstill.core.errors import PotstillError
+from potstill.core.types import Structure
 from potstill.deploy.student import load_student
-from potstill.errors import PotstillError
 from potstill.student.uncertainty import FILE as UNCERTAINTY
-from potstill.types import Structure
 
 log = logging.getLogger(__name__)
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import torch
 
-from potstill.errors import InputError
-from potstill.neighbors import Neighbors, structure_neighbors
-from potstill.registry import symbols_of
-from potstill.student.batch import make_batch
-from potstill.student.config import Backend
+from potstill.core.batch import make_batch
+from potstill.core.elements import symbols_of
+from potstill.core.errors import InputError
+from potstill.core.neighbors import Neighbors, structure_neighbors
+from potstill.core.types import Batch, Labels, Structure
 from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, read_student
 from potstill.student.fused import FusedKernel, kernel_of, with_last_features
 from potstill.student.model import Kernel, Student
+from potstill.student.options import Backend
 from potstill.student.uncertainty import Uncertainty, read_uncertainty
-from potstill.types import Batch, Labels, Structure
 
 if TYPE_CHECKING:
     from potstill.deploy.ase import StudentCalculator

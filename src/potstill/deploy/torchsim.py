@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from potstill.core.neighbors import VerletList
+from potstill.core.registry import borrow
+from potstill.core.types import Structure
+from potstill.deploy.domain_warnings import Watch
 from potstill.deploy.student import DeployedStudent
-from potstill.deploy.watch import Watch
-from potstill.neighbors import VerletList
-from potstill.registry import borrow
-from potstill.types import Structure
 
 borrow("torch_sim", "engines", "the export to TorchSim")
 

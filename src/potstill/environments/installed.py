@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from potstill.dataset import sealed
-from potstill.errors import InputError
+from potstill.core.errors import InputError
+from potstill.core.files import sealed
 
 RECORD = "environment.json"
 

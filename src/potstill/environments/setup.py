@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from potstill.dataset import sealed
+from potstill.core.errors import InputError, PotstillError
+from potstill.core.files import sealed
 from potstill.environments.catalog import Environment
 from potstill.environments.installed import Installed, installed
-from potstill.errors import InputError, PotstillError
 from potstill.execute.program import Ended, run_program
 
 HOURS = 3600.0

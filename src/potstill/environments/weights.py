@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from potstill.errors import InputError
+from potstill.core.errors import InputError
 
 SMALLEST_BYTES = 1_000_000
 MatterGenModel = Literal[

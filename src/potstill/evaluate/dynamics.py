@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.dynamics import draw_velocities, enlarge
+from potstill.core.types import Array, Structure
 from potstill.evaluate.model import Model
-from potstill.types import Array, Structure
 
 RELAX_STEPS = 200
 RELAX_FMAX = 0.05
-SMALLEST_CRYSTAL = 32
 TIMESTEP_FS = 1.0
 TIMESTEP_WITH_HYDROGEN_FS = 0.5
 RECORDS = 200
@@ -140,26 +140,3 @@ def run_nve(student: Model, structure: Structure, *, length_ps: float, temperatu
         seconds=perf_counter() - started,
         final=Structure.from_ase(atoms, id=structure.id),
     )
-
-
-def draw_velocities(atoms: Any, temperature_kelvin: float, rng: np.random.Generator) -> None:
-    """Maxwell-Boltzmann velocities of ASE ``Atoms``, at rest as a whole and scaled to exactly that temperature."""
-    from ase import units
-    from ase.md.velocitydistribution import Stationary, force_temperature
-
-    spread = np.sqrt(units.kB * temperature_kelvin * atoms.get_masses())
-    atoms.set_momenta(spread[:, None] * rng.standard_normal((len(atoms), 3)))
-    Stationary(atoms, preserve_temperature=False)
-    force_temperature(atoms, temperature_kelvin)
-
-
-def enlarge(structure: Structure, smallest: int = SMALLEST_CRYSTAL) -> Structure:
-    """A crystal repeated along its shortest axis until it has enough atoms; a molecule as it is."""
-    if not structure.pbc.all():
-        return structure
-    atoms = structure.to_ase()
-    while len(atoms) < smallest:
-        repeat = [1, 1, 1]
-        repeat[int(np.argmin(atoms.cell.lengths()))] = 2
-        atoms = atoms.repeat(repeat)
-    return Structure.from_ase(atoms, id=structure.id, source=structure.source, family=structure.family)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from potstill.registry import symbols_of
-from potstill.types import Array, Labels, Structure
+from potstill.core.elements import symbols_of
+from potstill.core.types import Array, Labels, Structure
 
 MAGNITUDES_EV_PER_ANGSTROM = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, np.inf)
 SMALLEST_DIRECTED_FORCE = 0.1  # eV/Å

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from potstill.audit.checks import at_most, not_run
-from potstill.types import Finding
+from potstill.core.verdict import Finding, at_most, not_run
 
 if TYPE_CHECKING:
-    from potstill.config import EvaluateConfig
+    from potstill.evaluate.options import EvaluateConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from potstill.audit.stage import changed_gates
-from potstill.dataset import sealed
-from potstill.errors import InputError
+from potstill.core.errors import InputError
+from potstill.core.files import sealed
+from potstill.core.types import Labels, Structure
+from potstill.core.verdict import changed_gates
 from potstill.evaluate.dynamics import Trajectory
 from potstill.evaluate.errors import Comparison
 from potstill.evaluate.gates import judge
 from potstill.evaluate.stage import Evaluation
-from potstill.types import Labels, Structure
 
 if TYPE_CHECKING:
-    from potstill.config import EvaluateConfig
+    from potstill.evaluate.options import EvaluateConfig
 
 RECORDS = ("time_ps", "total_energy", "temperature")
 

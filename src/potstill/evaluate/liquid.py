@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from potstill.evaluate.dynamics import TIMESTEP_FS, TIMESTEP_WITH_HYDROGEN_FS, draw_velocities
+from potstill.core.dynamics import draw_velocities
+from potstill.core.elements import covalent_radii
+from potstill.core.neighbors import find_neighbors
+from potstill.core.types import Array
+from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
+from potstill.evaluate.dynamics import TIMESTEP_FS, TIMESTEP_WITH_HYDROGEN_FS
 from potstill.evaluate.measured import Curve, Row, of
-from potstill.generate.geometry import covalent_radii
-from potstill.neighbors import find_neighbors
-from potstill.types import Array
-from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 
 FRICTION_PER_FS = 0.02
 AT_REST = 2.0  # half of the kinetic energy goes into the bonds

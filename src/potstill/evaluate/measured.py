@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from potstill.types import Array
+from potstill.core.types import Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from potstill.errors import InputError
-from potstill.label.teacher_calculator import TeacherCalculator
+from potstill.core.errors import InputError
+from potstill.core.types import Labels, Refused, Structure, Teacher
 from potstill.student.uncertainty import Uncertainty
-from potstill.types import Labels, Refused, Structure, Teacher
+from potstill.teacher.calculator import TeacherCalculator
 
 
 class Model(Protocol):

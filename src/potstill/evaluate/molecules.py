@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.elements import covalent_radii, symbols_of
+from potstill.core.types import Array
+from potstill.core.units import MILLI
 from potstill.evaluate.measured import Curve, Row, of
 from potstill.evaluate.solids import relax
-from potstill.generate.geometry import covalent_radii
-from potstill.registry import symbols_of
-from potstill.types import Array
-from potstill.units import MILLI
 
 DISPLACEMENT_ANGSTROM = 0.01
 MOST_ATOMS_VIBRATED = 16

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from potstill.config import EvaluateConfig
+from potstill.core.errors import InputError
+from potstill.core.types import Array, Labels, Structure, Teacher
 from potstill.dataset.convert import read_structures
-from potstill.errors import InputError
 from potstill.evaluate.kept import write_evaluation
 from potstill.evaluate.model import Model, TeacherModel
+from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.stage import Evaluation, compare
-from potstill.label import load_teacher
-from potstill.report.evaluate import write_evaluate_page
-from potstill.train.references import fit_reference_energies
-from potstill.types import Array, Labels, Structure, Teacher
+from potstill.stats.references import fit_reference_energies
+from potstill.teacher import load_teacher
 
 log = logging.getLogger(__name__)
 MOST_STRUCTURES = 1000
@@ -38,7 +37,7 @@ def evaluate_pair(
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
-    """Hold one model against another, and write ``evaluate.json``, ``evaluate.html`` and what they were made from.
+    """Hold one model against another, and write ``evaluate.json`` and what it was made from.
 
     Parameters
     ----------
@@ -81,7 +80,6 @@ def evaluate_pair(
     evaluation.report["models"] = {"candidate": candidate, "reference": reference}
     folder.mkdir(parents=True, exist_ok=True)
     write_evaluation(evaluation, folder / "evaluate.json", folder / "evaluate_data.npz")
-    write_evaluate_page(evaluation, folder / "evaluate.html")
     return evaluation
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from potstill.errors import PotstillError
+from potstill.core.errors import PotstillError
+from potstill.core.registry import borrow
+from potstill.core.types import Array
 from potstill.evaluate.measured import Curve, Row, of
-from potstill.registry import borrow
-from potstill.types import Array
 
 DISPLACEMENT_ANGSTROM = 0.03
 SUPERCELL_ANGSTROM, MOST_ATOMS, MOST_DISPLACEMENTS = 8.0, 96, 60

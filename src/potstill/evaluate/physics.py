@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from potstill.core.dynamics import enlarge
+from potstill.core.types import Structure
 from potstill.evaluate import liquid, molecules, phonons, sanity, solids
-from potstill.evaluate.dynamics import enlarge
 from potstill.evaluate.gates import GATES
 from potstill.evaluate.measured import Row
 from potstill.evaluate.systems import choose
-from potstill.types import Structure
 
 if TYPE_CHECKING:
-    from potstill.config import EvaluateConfig
+    from potstill.evaluate.options import EvaluateConfig
 
 log = logging.getLogger(__name__)
 Alone = Callable[[Any, Any], list[Row]]

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.elements import covalent_radii
+from potstill.core.geometry import random_rotation
+from potstill.core.types import Array
 from potstill.evaluate.measured import Row, of
 from potstill.evaluate.molecules import pulled
-from potstill.generate.geometry import covalent_radii, random_rotation
-from potstill.types import Array
 
 STEP_ANGSTROM, STEP_STRAIN = 1e-2, 2e-3  # of central differences
 RATTLE_ANGSTROM = 0.05  # off the minimum, so that no force vanishes

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM, MILLI
 from potstill.evaluate.measured import Curve, Row, of, relative
-from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM, MILLI
 
 VOLUMES = np.linspace(0.91, 1.09, 9)
 STRAIN = 5e-3

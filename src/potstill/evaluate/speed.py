@@ -12,9 +12,10 @@ from typing import Any
 import psutil
 import torch
 
-from potstill.evaluate.dynamics import TIMESTEP_FS, enlarge
+from potstill.core.dynamics import enlarge
+from potstill.core.types import Structure, Teacher
+from potstill.evaluate.dynamics import TIMESTEP_FS
 from potstill.evaluate.model import Model
-from potstill.types import Structure, Teacher
 
 PATIENCE_S, LOOK_EVERY_S, SECONDS_PER_DAY = 2.0, 2e-3, 86400.0
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from potstill.core.dynamics import enlarge
+from potstill.core.errors import InputError
+from potstill.core.types import Array, Structure, Teacher
 from potstill.dataset import Dataset
 from potstill.deploy.student import DeployedStudent
-from potstill.errors import InputError
-from potstill.evaluate.dynamics import Trajectory, enlarge, run_nve
+from potstill.evaluate.dynamics import Trajectory, run_nve
 from potstill.evaluate.errors import Comparison, by_magnitude, per_element, summary
 from potstill.evaluate.gates import judge
 from potstill.evaluate.model import Model
@@ -20,14 +22,13 @@ from potstill.evaluate.physics import measure
 from potstill.evaluate.speed import compare_speed, speed_by_size
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
-from potstill.label.floor import force_floor
-from potstill.label.teacher_calculator import TeacherCalculator
+from potstill.stats.references import composition_matrix, compositions, fit_reference_energies
 from potstill.student.uncertainty import judge as judge_uncertainty
-from potstill.train.references import composition_matrix, compositions, fit_reference_energies
-from potstill.types import Array, Structure, Teacher
+from potstill.teacher.calculator import TeacherCalculator
+from potstill.teacher.floor import force_floor
 
 if TYPE_CHECKING:
-    from potstill.config import EvaluateConfig
+    from potstill.evaluate.options import EvaluateConfig
 
 BATCH_STRUCTURES = 32
 LARGE_CRYSTAL = 200

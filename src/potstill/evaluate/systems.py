@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.types import Array, Structure
 from potstill.evaluate import molecules, phonons, solids
 from potstill.evaluate.measured import of
-from potstill.types import Array, Structure
 
 log = logging.getLogger(__name__)
 

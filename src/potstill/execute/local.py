@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Generic, TypeVar
 
-from potstill.errors import PotstillError
+from potstill.core.errors import PotstillError
 from potstill.execute.worker import Worker
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Section ``execute`` of the config: which backend, and what it needs to know of a cluster."""
+"""Section ``execute`` of the config: which executor, and what it needs to know of a cluster."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from potstill.execute.backend import Backend, LocalBackend
+from potstill.core.section import Section
+from potstill.execute.executor import Executor, LocalExecutor
 
 WALLTIME = r"^\d{1,3}:\d{2}:\d{2}$"
 
 
-class ExecuteOptions(BaseModel, ABC):
-    """Base of the backends' options."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class ExecuteOptions(Section, ABC):
+    """Base of the executors' options."""
 
     @abstractmethod
-    def start(self, folder: Path, workers: int) -> Backend:
-        """The backend, with its files in ``folder``; ``workers`` is the config's own option."""
+    def start(self, folder: Path, workers: int) -> Executor:
+        """The executor, with its files in ``folder``; ``workers`` is the config's own option."""
 
     def requires(self) -> tuple[str, str] | None:
         """Package and extra that it needs, or None."""
@@ -30,17 +29,17 @@ class ExecuteOptions(BaseModel, ABC):
 class Local(ExecuteOptions):
     """Worker processes on this machine, as many as ``workers`` says."""
 
-    backend: Literal["local"] = "local"
+    executor: Literal["local"] = "local"
 
-    def start(self, folder: Path, workers: int) -> Backend:
+    def start(self, folder: Path, workers: int) -> Executor:
         """See the base class."""
-        return LocalBackend(workers)
+        return LocalExecutor(workers)
 
 
 class Parsl(ExecuteOptions):
     """Workers that Parsl starts: on this machine, one per GPU, or in the jobs of a cluster's scheduler."""
 
-    backend: Literal["parsl"] = "parsl"
+    executor: Literal["parsl"] = "parsl"
     provider: Annotated[
         Literal["local", "slurm", "pbs", "lsf", "gridengine", "kubernetes"], Field(description="who gives the nodes")
     ] = "local"
@@ -86,12 +85,16 @@ class Parsl(ExecuteOptions):
             )
         return self
 
-    def start(self, folder: Path, workers: int) -> Backend:
+    def start(self, folder: Path, workers: int) -> Executor:
         """See the base class."""
-        from potstill.execute.parsl import ParslBackend
+        from potstill.execute.parsl import ParslExecutor
 
-        return ParslBackend(self, folder, workers)
+        return ParslExecutor(self, folder, workers)
 
     def requires(self) -> tuple[str, str] | None:
         """See the base class."""
         return "parsl", "parsl"
+
+
+EXECUTORS: dict[str, type[ExecuteOptions]] = {"local": Local, "parsl": Parsl}
+"""Executors by name."""

@@ -1,7 +1,7 @@
 """Tasks on workers that Parsl starts: on this machine, one per GPU, or in the jobs of a cluster's scheduler.
 
 Parsl finds nodes, carries tasks and notices lost nodes. It remembers nothing of a run: what is done is what is sealed. Its
-processes run on a leash (see :mod:`potstill.execute.leash`), so that none outlives the driver, however that ends.
+processes run on a leash (see :mod:`potstill.execute.parsl_supervisor`), so that none outlives the driver, however that ends.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from potstill.errors import PotstillError
-from potstill.execute.leash import Heartbeat
+from potstill.core.errors import PotstillError
+from potstill.core.registry import borrow
 from potstill.execute.local import Lost, available_cores, try_again
+from potstill.execute.parsl_supervisor import Heartbeat
 from potstill.execute.remote import Answer, perform
-from potstill.registry import borrow
 
 if TYPE_CHECKING:
     from potstill.execute.options import Parsl
@@ -49,7 +49,7 @@ class _Job:
     nodes_lost: int = 0
 
 
-class ParslBackend:
+class ParslExecutor:
     """Workers of Parsl, started with the first task and kept until it is closed.
 
     Parameters
@@ -86,7 +86,7 @@ class ParslBackend:
         isolated: bool = False,  # a task always has a process of its own
         one_at_a_time: bool = False,
     ) -> None:
-        """See :class:`potstill.execute.backend.Backend`.
+        """See :class:`potstill.execute.executor.Executor`.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class ParslBackend:
     def _start(self) -> None:
         if self._kernel is not None:
             return
-        borrow("parsl", "parsl", "the backend 'parsl'")
+        borrow("parsl", "parsl", "the executor 'parsl'")
         from parsl.config import Config
         from parsl.dataflow.dflow import DataFlowKernel
 
@@ -175,7 +175,7 @@ class ParslBackend:
 
         local = self._options.provider == "local"
         python = "python3" if self._options.provider == "kubernetes" else sys.executable
-        leash = [python, "-m", "potstill.execute.leash", str(self._folder / "driver.json")]
+        leash = [python, "-m", "potstill.execute.parsl_supervisor", str(self._folder / "driver.json")]
         return HighThroughputExecutor(
             label="workers",
             address=self._options.address or ("127.0.0.1" if local else address_by_hostname()),

@@ -1,7 +1,7 @@
 """One task in a worker of a cluster: the function and the task in, what became of it out.
 
 The task runs in a process of its own beside Parsl's, which is kept for the tasks to come. A teacher that hangs or ends its
-process is therefore noticed on the node, as the local backend notices it, and Parsl's worker lives on.
+process is therefore noticed on the node, as the local executor notices it, and Parsl's worker lives on.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-from potstill.errors import InputError, PotstillError
+from potstill.core.errors import InputError, PotstillError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 WORKER_VARIABLE = "POTSTILL_WORKER"  # number of a worker process, from 0

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.types import Refused, Structure
 from potstill.generate.elements import PACKINGS, metal_volume, metals
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.types import Refused, Structure
 
 if TYPE_CHECKING:
     import ase

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from potstill.core.types import MAX_ATOMIC_NUMBER, Refused, Structure
 from potstill.generate.source import random_generator
-from potstill.types import MAX_ATOMIC_NUMBER, Refused, Structure
 
 
 class Balance:

@@ -19,9 +19,9 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.types import Refused, Structure
 from potstill.generate.prototypes import aflow_crystals
 from potstill.generate.source import Kind, SourceOptions, propose_each
-from potstill.types import Refused, Structure
 
 ASE_LICENCE = "LGPL-2.1-or-later (ASE)"
 EXCITED = ("CH2_s1A1d",)  # singlet methylene; its ground state is a triplet

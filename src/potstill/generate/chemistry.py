@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from potstill.types import Refused, Structure
+from potstill.core.types import Refused, Structure
 
 RELAX_STEPS = 500
 

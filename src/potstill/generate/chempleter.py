@@ -20,11 +20,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.errors import InputError
+from potstill.core.errors import InputError
+from potstill.core.registry import borrow
+from potstill.core.types import Refused, Structure
 from potstill.generate.conformer import conformer
 from potstill.generate.source import Kind, SourceOptions, propose_each
-from potstill.registry import borrow
-from potstill.types import Refused, Structure
 
 INSTALL = "pip install selfies && pip install --no-deps --ignore-requires-python chempleter==0.1.0b10"
 

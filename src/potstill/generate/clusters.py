@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.elements import atomic_numbers_of
+from potstill.core.types import Array, Refused, Structure, hill_formula
 from potstill.generate.alloys import draw_metals, vegard_edge
 from potstill.generate.crystals import push_apart
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import atomic_numbers_of
-from potstill.types import Array, Refused, Structure, hill_formula
 
 Shape = Literal["icosahedron", "decahedron", "octahedron", "random"]
 FCC_EDGE = 4 ** (1 / 3)  # of a lattice whose atoms have unit volume

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from potstill.errors import InputError
+from potstill.core.errors import InputError
+from potstill.core.types import Refused, Structure
 from potstill.generate.chemistry import structure_of, unwanted
 from potstill.generate.source import SourceOptions
-from potstill.types import Refused, Structure
 
 MAX_EMBEDDING_ATTEMPTS = 50
 

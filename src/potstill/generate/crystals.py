@@ -14,12 +14,13 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.elements import covalent_radii
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.neighbors import structure_neighbors
+from potstill.core.registry import borrow
+from potstill.core.types import Array, Refused, Structure
 from potstill.generate.elements import allowed
-from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.neighbors import structure_neighbors
-from potstill.registry import borrow
-from potstill.types import Array, Refused, Structure
 
 SPACE_GROUPS = (2, 230)
 ATTEMPTS = 40

@@ -12,13 +12,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.elements import atomic_numbers_of, covalent_radii, symbols_of
+from potstill.core.types import Array, Refused, Structure
 from potstill.generate.crystals import push_apart
 from potstill.generate.elements import allowed
-from potstill.generate.geometry import covalent_radii
 from potstill.generate.parents import DerivedOptions
 from potstill.generate.source import propose_each
-from potstill.registry import atomic_numbers_of, symbols_of
-from potstill.types import Array, Refused, Structure
 
 Kind = Literal["vacancy", "interstitial", "antisite", "substitution"]
 SMALLEST_SUPERCELL = 8  # atoms: with fewer, a defect is another crystal

@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.elements import atomic_numbers_of, covalent_radii
+from potstill.core.geometry import random_rotation
+from potstill.core.types import Array, Refused, Structure
 from potstill.generate.benchmark import closed_shell_molecules
 from potstill.generate.elements import allowed
-from potstill.generate.geometry import covalent_radii, random_rotation
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import atomic_numbers_of
-from potstill.types import Array, Refused, Structure
 
 ATTEMPTS = 30
 UNSATURATED = ("CO", "CS")  # carbon with three bonds: no judgement of hydrogens by bond lengths holds for them

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
-from potstill.neighbors import find_pairs
-from potstill.types import Array, Structure
+from potstill.core.elements import covalent_radii
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.neighbors import find_pairs
+from potstill.core.types import Array, Structure
 
 StrainKind = Literal["symmetric", "shear", "volume"]
 SWEEPS = 10

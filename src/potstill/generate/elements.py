@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from potstill.registry import symbols_of
+from potstill.core.elements import symbols_of
 
 UNCOMMON = {"Po", "At", "Rn", "Fr", "Ra"}  # in no large set of reference calculations
 HEAVIEST = 94

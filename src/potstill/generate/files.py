@@ -15,11 +15,12 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.errors import InputError, MissingExtraError
+from potstill.core.errors import InputError, MissingExtraError
+from potstill.core.section import ExistingPath
+from potstill.core.types import Array, Refused, Structure
 from potstill.generate.frames import Frames, open_frames
 from potstill.generate.source import Kind, SourceOptions, propose_each
 from potstill.generate.unusable import UnusableError
-from potstill.types import Array, Refused, Structure
 
 SHOWN_REFUSALS = 5
 LONGEST_DETAIL = 300
@@ -32,7 +33,7 @@ class Files(SourceOptions):
 
     source: Literal["files"] = "files"
     paths: Annotated[
-        tuple[Path, ...],
+        tuple[ExistingPath, ...],
         Field(min_length=1, description="files of any format that ASE or pymatgen reads, folders of them, datasets"),
     ]
     max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 500

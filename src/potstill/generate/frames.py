@@ -16,9 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from potstill.core.types import Structure
 from potstill.generate.texts import TEXT_KINDS, Spans, TextKind, check_poscar
 from potstill.generate.unusable import UnusableError, quiet, structure_from
-from potstill.types import Structure
 
 COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 CHECKS = {"vasp": check_poscar}  # of single structures, by the name of ASE's format

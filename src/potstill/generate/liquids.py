@@ -15,12 +15,12 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.registry import borrow
+from potstill.core.types import Array, Refused, Structure
+from potstill.core.units import G_PER_CUBIC_CM_PER_AMU_PER_CUBIC_ANGSTROM
 from potstill.generate.chemistry import structure_of
 from potstill.generate.conformer import embed
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import borrow
-from potstill.types import Array, Refused, Structure
-from potstill.units import G_PER_CUBIC_CM_PER_AMU_PER_CUBIC_ANGSTROM
 
 SOLVENTS = (
     *("O", "OO", "N", "NN", "C", "CCC", "CCCCCC", "C1CCCCC1", "C=C", "c1ccccc1", "Cc1ccccc1", "c1ccncc1", "O=C=O", "S=C=S"),

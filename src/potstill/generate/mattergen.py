@@ -21,12 +21,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from potstill.core.errors import InputError
+from potstill.core.section import ExistingPath
+from potstill.core.types import Refused, Structure
 from potstill.environments import ENVIRONMENTS, Installed, installed, weights_fault
 from potstill.environments.weights import MATTERGEN_MODELS, MatterGenModel
-from potstill.errors import InputError
 from potstill.execute.program import run_program
 from potstill.generate.program import LAUNCHERS, Chunk, Made, ProgramSource
-from potstill.types import Refused, Structure
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class MatterGen(ProgramSource):
         MatterGenModel, Field(description="released model, as taken by 'potstill setup mattergen'")
     ] = "mattergen_base"
     model_path: Annotated[
-        Path | None, Field(description="folder of another model, with config.yaml and checkpoints/last.ckpt")
+        ExistingPath | None, Field(description="folder of another model, with config.yaml and checkpoints/last.ckpt")
     ] = None
     properties: Annotated[
         dict[str, float | int | str], Field(description="wanted properties, of those that the model was trained for")

@@ -13,14 +13,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.errors import StructureError
+from potstill.core.dynamics import EXPLODED, langevin, repeat_crystal
+from potstill.core.errors import StructureError
+from potstill.core.types import Array, Refused, Structure, Teacher
 from potstill.generate.parents import child_of
-from potstill.generate.trajectories import TrajectoryError, TrajectoryOptions, correlation, langevin
-from potstill.label.teacher_calculator import TeacherCalculator
-from potstill.types import Array, Refused, Structure, Teacher
+from potstill.generate.trajectories import TrajectoryError, TrajectoryOptions, correlation
+from potstill.teacher.calculator import TeacherCalculator
 
 STEPS_PER_LOOK = 5
-EXPLODED = 10.0  # times the temperature of the bath; canonical fluctuations of two atoms reach half of that
 
 
 class MD(TrajectoryOptions):
@@ -90,19 +90,3 @@ class MD(TrajectoryOptions):
             raise TrajectoryError("too_close", f"after {elapsed:g} fs at {kelvin:g} K: {fault}")
         if found > EXPLODED * kelvin:
             raise TrajectoryError("exploded", f"after {elapsed:g} fs: {found:.0f} K in a bath of {kelvin:g} K")
-
-
-def repeat_crystal(structure: Structure, smallest: int, largest: int) -> Structure:
-    """A crystal repeated along its shortest axis while it has fewer atoms than the smallest and stays within the largest.
-
-    It keeps its names; anything but a crystal is left as it is.
-    """
-    repeated = structure
-    while repeated.pbc.all() and len(repeated) < smallest and 2 * len(repeated) <= largest:
-        times = [1, 1, 1]
-        times[int(np.argmin(np.linalg.norm(repeated.cell, axis=1)))] = 2
-        atoms = repeated.to_ase().repeat(times)
-        repeated = repeated.with_(
-            atomic_numbers=atoms.numbers, positions=atoms.positions, cell=np.array(atoms.cell), labels=None
-        )
-    return repeated

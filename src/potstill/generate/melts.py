@@ -12,12 +12,13 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.elements import atomic_numbers_of, covalent_radii
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.registry import borrow
+from potstill.core.types import Refused, Structure
 from potstill.generate.crystals import draw_composition, push_apart
 from potstill.generate.elements import allowed
-from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import atomic_numbers_of, borrow
-from potstill.types import Refused, Structure
 
 ATTEMPTS = 40
 SMALLEST_BOX = 8  # atoms wanted at least

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from potstill.errors import InputError, PotstillError
+from potstill.core.errors import InputError, PotstillError
+from potstill.core.section import Section
 from potstill.generate.source import Kind, SourceOptions
 
 KINDS: tuple[Kind, ...] = ("traditional", "generative", "benchmark")
@@ -23,10 +24,8 @@ JUDGED_AFTER = 64  # candidates
 MIX_FILE = "mix.json"  # in structures/ of a run
 
 
-class Contingency(BaseModel):
+class Contingency(Section):
     """Shares by kind of source once a generative source is missing or fails; taken with ``--fallback`` only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     traditional: Annotated[float, Field(ge=0, le=1, description="share of sources that need no network")] = 0.8
     generative: Annotated[float, Field(ge=0, le=1, description="share of generative sources that work")] = 0.1

@@ -13,11 +13,12 @@ from typing import Annotated, ClassVar, Literal
 import yaml
 from pydantic import Field, model_validator
 
+from potstill.core.section import ExistingPath
+from potstill.core.types import Refused, Structure
 from potstill.environments import ENVIRONMENTS, Installed, installed, weights_fault
 from potstill.execute.program import run_program
 from potstill.generate.chemistry import hydrogens_missing, read_mol_block, structure_of, unwanted, with_hydrogens
 from potstill.generate.program import LAUNCHERS, Chunk, Made, ProgramSource
-from potstill.types import Refused, Structure
 
 CONFIG = "sample.yml"
 
@@ -36,7 +37,7 @@ class MolDiff(ProgramSource):
     model: Annotated[
         Literal["MolDiff", "MolDiff_simple"], Field(description="released model, as taken by 'potstill setup moldiff'")
     ] = "MolDiff"
-    model_path: Annotated[Path | None, Field(description="file of another model's weights")] = None
+    model_path: Annotated[ExistingPath | None, Field(description="file of another model's weights")] = None
     bond_guidance: Annotated[
         float,
         Field(ge=0, description="scale of the guidance by the bond predictor; 0 does without. MolDiff_simple has none"),

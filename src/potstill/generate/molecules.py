@@ -7,16 +7,16 @@ Enters RDKit's list of NCI molecules (or a SMILES file of the user's), leaves co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from potstill.core.registry import borrow
+from potstill.core.section import ExistingPath
+from potstill.core.types import Refused, Structure
 from potstill.generate.conformer import conformer, smiles_lines
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import borrow
-from potstill.types import Refused, Structure
 
 
 class Molecules(SourceOptions):
@@ -26,7 +26,7 @@ class Molecules(SourceOptions):
 
     source: Literal["molecules"] = "molecules"
     smiles_file: Annotated[
-        Path | None, Field(description="one SMILES per line; RDKit's 5,000 NCI molecules where empty")
+        ExistingPath | None, Field(description="one SMILES per line; RDKit's 5,000 NCI molecules where empty")
     ] = None
     max_mmff_steps: Annotated[
         int, Field(ge=0, description="MMFF94 minimiser steps after embedding, drawn from 0 up to this")

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from potstill.core.registry import borrow
+from potstill.core.section import ExistingPath
+from potstill.core.types import Refused, Structure
 from potstill.generate.chemistry import unwanted
 from potstill.generate.conformer import conformer, smiles_lines
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import borrow
-from potstill.types import Refused, Structure
 
 ATTEMPTS = 20
 ORGANIC = frozenset({"H", "B", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I"})
@@ -32,7 +32,7 @@ class Mutants(SourceOptions):
 
     source: Literal["mutants"] = "mutants"
     smiles_file: Annotated[
-        Path | None, Field(description="one SMILES per line to start from; RDKit's 5,000 NCI molecules where empty")
+        ExistingPath | None, Field(description="one SMILES per line to start from; RDKit's 5,000 NCI molecules where empty")
     ] = None
     max_mutations: Annotated[int, Field(ge=1, description="largest number of changed, added or left out symbols")] = 3
     max_mmff_steps: Annotated[

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from potstill.core.types import Array, Refused, Structure
 from potstill.dataset import Dataset
 from potstill.generate.source import SourceOptions
-from potstill.types import Array, Refused, Structure
 
 INHERITED = ("smiles", "atom_pair")  # facts that the audit looks at, and that a displacement does not change
 NO_PARENT = Refused("no_parent", "the sources before it gave nothing to start from")

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.types import Refused, Structure
 from potstill.generate.distort import StrainKind, draw_strain, monte_carlo_rattle
 from potstill.generate.parents import NO_PARENT, DerivedOptions, child_of
 from potstill.generate.source import propose_each
-from potstill.types import Refused, Structure
 
 
 class Perturb(DerivedOptions):

@@ -20,11 +20,12 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from potstill.core.errors import InputError
+from potstill.core.section import ExistingPath
+from potstill.core.types import Refused, Structure
 from potstill.environments import ENVIRONMENTS, Installed, home, installed
-from potstill.errors import InputError
 from potstill.execute.program import Ended
 from potstill.generate.source import Kind, SourceOptions, random_generator
-from potstill.types import Refused, Structure
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +81,10 @@ class ProgramSource(SourceOptions):
     ] = "auto"
     timeout_minutes: Annotated[float, Field(gt=0, description="longest time of one batch; it is ended then")] = 240.0
     python: Annotated[
-        Path | None, Field(description="interpreter of its environment; the one of 'potstill setup' where empty")
+        ExistingPath | None, Field(description="interpreter of its environment; the one of 'potstill setup' where empty")
     ] = None
     repository: Annotated[
-        Path | None, Field(description="checkout of its source code; the one of 'potstill setup' where empty")
+        ExistingPath | None, Field(description="checkout of its source code; the one of 'potstill setup' where empty")
     ] = None
 
     @property

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from potstill.core.errors import PotstillError
+from potstill.core.types import Refused, Structure
 from potstill.environments import home
-from potstill.errors import PotstillError
 from potstill.generate.program import ProgramSource, logs_in
-from potstill.types import Refused, Structure
 
 STRUCTURES = 2
 MOST_BATCHES = 4

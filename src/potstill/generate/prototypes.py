@@ -20,12 +20,12 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.elements import atomic_numbers_of, covalent_radii, symbols_of
+from potstill.core.neighbors import structure_neighbors
+from potstill.core.registry import borrow
+from potstill.core.types import Array, Refused, Structure
 from potstill.generate.elements import allowed
-from potstill.generate.geometry import covalent_radii
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.neighbors import structure_neighbors
-from potstill.registry import atomic_numbers_of, borrow, symbols_of
-from potstill.types import Array, Refused, Structure
 
 ATTEMPTS = 30
 MAX_RADIUS_RATIO = 1.5

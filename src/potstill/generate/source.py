@@ -12,21 +12,21 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from potstill.errors import PotstillError
-from potstill.registry import borrow, symbols_of
-from potstill.types import Refused, Structure
+from potstill.core.elements import symbols_of
+from potstill.core.errors import PotstillError
+from potstill.core.registry import borrow
+from potstill.core.section import Section
+from potstill.core.types import Refused, Structure
 
 CANDIDATES_PER_TASK = 32
 Kind = Literal["traditional", "generative", "benchmark", "own"]
 Families = Literal["composition", "structure"]
 
 
-class SourceOptions(BaseModel, ABC):
+class SourceOptions(Section, ABC):
     """Options common to every source."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: ClassVar[Kind] = "traditional"
     """What it counts as in the contingency mix; structures of the user's ``own`` are no part of it."""

@@ -1,7 +1,7 @@
 """The stage ``generate``: sources in, ``structures/structures.h5`` out.
 
 Candidates are numbered; a task makes a range of them and seals a part file, so the result does not depend on the number
-of workers, and a killed run goes on where it was. The door is walked through in order, by one process: bad geometry and
+of workers, and a killed run goes on where it was. The filter is walked through in order, by one process: bad geometry and
 copies are refused, with reasons, until each source has its count or has no more to give.
 """
 
@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from potstill.dataset import Dataset, merge, sealed, write_part
-from potstill.errors import InputError, PotstillError
-from potstill.execute import Backend, LocalBackend
+from potstill.core.errors import InputError, PotstillError
+from potstill.core.files import sealed
+from potstill.core.types import Array, Refused, Structure
+from potstill.dataset import Dataset, merge, write_part
+from potstill.execute import Executor, LocalExecutor
 from potstill.generate.balance import Balance
-from potstill.generate.door import Door, DoorOptions
 from potstill.generate.files import origin
+from potstill.generate.filter import DuplicateFilter, FilterOptions
 from potstill.generate.mix import (
     MIX_FILE,
     SourceFailedError,
@@ -38,11 +40,10 @@ from potstill.generate.mix import (
 from potstill.generate.parents import open_parents
 from potstill.generate.program import logs_in
 from potstill.generate.source import Families, SourceOptions
-from potstill.types import Array, Refused, Structure
 
 if TYPE_CHECKING:
-    from potstill.config import GenerateConfig
-    from potstill.label.teacher import TeacherOptions
+    from potstill.generate.options import GenerateConfig
+    from potstill.teacher.options import TeacherOptions
 
 log = logging.getLogger(__name__)
 CANDIDATES_PER_ROUND = 8192
@@ -57,7 +58,7 @@ class GenerateTask:
     start: int
     stop: int
     seed: int
-    door: DoorOptions
+    filter: FilterOptions
     path: Path
     parents: Path | None = None
     families: Families = "composition"
@@ -80,7 +81,7 @@ def generate(
     *,
     seed: int,
     workers: int = 0,
-    backend: Backend | None = None,
+    executor: Executor | None = None,
     fallback: bool = False,
     teacher: TeacherOptions | None = None,
     on_progress: Callable[[SourceCount], None] = lambda count: None,
@@ -95,7 +96,7 @@ def generate(
         ``structures/`` of the run; parts that are already there are used.
     seed, workers
         Seed of every random number, and processes to use on this machine, where 0 means every core.
-    backend
+    executor
         Where the tasks run instead.
     fallback
         Whether the contingency mix is taken when a generative source is missing or fails; it is remembered in ``mix.json``.
@@ -137,7 +138,7 @@ def generate(
         missing = [fault for source in chosen if (fault := source.missing()) is not None]
         if missing:
             raise InputError("a source cannot run here:\n" + "\n".join(f"  {fault}" for fault in missing))
-        attempt = _Attempt(config, folder, seed, backend or LocalBackend(workers), on_progress)
+        attempt = _Attempt(config, folder, seed, executor or LocalExecutor(workers), on_progress)
         failure = attempt.make(chosen, take_over=bool(mix.failed))
         if failure is None:
             return attempt.counts
@@ -150,15 +151,15 @@ class _Attempt:
     """The sources of one mix, one after the other."""
 
     def __init__(
-        self, config: GenerateConfig, folder: Path, seed: int, backend: Backend, on_progress: Callable[[SourceCount], None]
+        self, config: GenerateConfig, folder: Path, seed: int, executor: Executor, on_progress: Callable[[SourceCount], None]
     ) -> None:
         self.counts: list[SourceCount] = []
         self._config = config
         self._folder = folder
         self._seed = seed
-        self._backend = backend
+        self._executor = executor
         self._on_progress = on_progress
-        self._door = Door()
+        self._door = DuplicateFilter()
         self._earlier = [run / "structures" for run in config.after]
         for earlier in self._earlier:
             for structure in Dataset(earlier / "structures.h5"):
@@ -189,7 +190,7 @@ class _Attempt:
         return None
 
     def _fill(self, source: SourceOptions, count: SourceCount) -> str | None:
-        """Candidates through the door until the source is full, and the file of those who came in; or why it has failed."""
+        """Filter candidates until the source is full; return why the source failed, or None."""
         parents = self._parents(source) if source.derived else None
         balance = Balance(self._config.balance, self._seed, source.name)
         paths: list[Path] = []
@@ -257,14 +258,14 @@ class _Attempt:
                     start=k,
                     stop=min(k + size, stop),
                     seed=self._seed,
-                    door=self._config.door,
+                    filter=self._config.filter,
                     path=self._folder / "parts" / f"{stem}-{k:08d}-{min(k + size, stop):08d}.h5",
                     parents=parents,
                     families=self._config.families,
                 )
                 for k in range(start, stop, size)
             ]
-            self._backend.run(
+            self._executor.run(
                 make_candidates,
                 [task for task in tasks if not task.path.exists()],
                 on_done=done,
@@ -284,7 +285,7 @@ def make_candidates(task: GenerateTask) -> int:
         proposals = task.source.propose(indices, task.seed, parents)
     for index, proposal in zip(indices, proposals, strict=True):
         name = f"{task.source.name}-{index:06d}"
-        screened = task.door.screen(proposal) if isinstance(proposal, Structure) else proposal
+        screened = task.filter.screen(proposal) if isinstance(proposal, Structure) else proposal
         if isinstance(screened, Refused):
             detail = _with_file(screened.detail, proposal)
             refused.append(Refused(screened.reason, detail, id=name, source=task.source.name, stage="generate"))

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.elements import atomic_numbers_of, covalent_radii
+from potstill.core.geometry import random_rotation
+from potstill.core.registry import borrow
+from potstill.core.types import Array, Refused, Structure, hill_formula
 from potstill.generate.crystals import draw_composition
 from potstill.generate.elements import allowed, metal_packing, metal_volume, metals
-from potstill.generate.geometry import covalent_radii, random_rotation
 from potstill.generate.prototypes import MAX_ELECTRONEGATIVITY_DIFFERENCE, decorate, prototypes
 from potstill.generate.source import SourceOptions, propose_each
-from potstill.registry import atomic_numbers_of, borrow
-from potstill.types import Array, Refused, Structure, hill_formula
 
 if TYPE_CHECKING:
     import ase

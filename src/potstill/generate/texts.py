@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from potstill.core.registry import borrow
+from potstill.core.types import Structure
 from potstill.generate.unusable import UnusableError, structure_from
-from potstill.registry import borrow
-from potstill.types import Structure
 
 Spans = list[tuple[int, int]]
 SHARED_SITE = 1e-3  # of a lattice vector

@@ -7,17 +7,17 @@ angles. All steps of a scan have the same conformer elsewhere, and one family: t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from potstill.core.registry import borrow
+from potstill.core.section import ExistingPath
+from potstill.core.types import Refused, Structure
 from potstill.generate.chemistry import structure_of
 from potstill.generate.conformer import embed, smiles_lines
 from potstill.generate.source import SourceOptions, propose_each, random_generator
-from potstill.registry import borrow
-from potstill.types import Refused, Structure
 
 # not in a ring, no multiple bond, both ends with another neighbour; triple bonds have no dihedral angle
 ROTATABLE = "[!$(*#*)&!D1]-&!@[!$(*#*)&!D1]"
@@ -30,7 +30,7 @@ class Torsions(SourceOptions):
 
     source: Literal["torsions"] = "torsions"
     smiles_file: Annotated[
-        Path | None, Field(description="one SMILES per line; RDKit's 5,000 NCI molecules where empty")
+        ExistingPath | None, Field(description="one SMILES per line; RDKit's 5,000 NCI molecules where empty")
     ] = None
     steps: Annotated[int, Field(ge=2, le=360, description="dihedral angles in a scan, evenly spaced over a full turn")] = 12
     max_mmff_steps: Annotated[

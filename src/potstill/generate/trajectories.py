@@ -12,17 +12,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import Field
 
-from potstill.errors import InputError
-from potstill.generate.geometry import smallest_scaled_distance
+from potstill.core.errors import InputError
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.types import Array, Refused, Structure, Teacher
 from potstill.generate.parents import NO_PARENT, DerivedOptions
 from potstill.generate.source import random_generator
-from potstill.label.teacher import TeacherOptions
-from potstill.types import Array, Refused, Structure, Teacher
+from potstill.teacher.choices import AnyTeacher
+from potstill.teacher.options import TeacherOptions
 
 CANDIDATES_PER_TASK = 8  # a candidate costs many calls of the teacher
 
@@ -35,25 +36,12 @@ class TrajectoryError(Exception):
         self.reason = reason
 
 
-def _parsed(options: object) -> object:
-    """Options of a teacher as a config states them, checked like those of section ``label``."""
-    from potstill.config import parse_teacher  # the config knows all teachers, and imports this module
-
-    if not isinstance(options, dict):
-        return options
-    try:
-        return parse_teacher(options)
-    except InputError as error:
-        raise ValueError(str(error)) from None
-
-
 class TrajectoryOptions(DerivedOptions, ABC):
     """Options of a source whose candidates are frames of trajectories."""
 
     max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 100
     teacher: Annotated[
-        SerializeAsAny[TeacherOptions] | None,
-        BeforeValidator(_parsed),
+        AnyTeacher | None,
         Field(description="model that moves the atoms, with the options of label.teacher; that teacher where empty"),
     ] = None
     frames: Annotated[int, Field(gt=0, description="frames of each trajectory")] = 8
@@ -111,18 +99,6 @@ class TrajectoryOptions(DerivedOptions, ABC):
         return (
             f"atoms {pair} at {scaled:.2f} of the sum of their covalent radii" if scaled < self.min_scaled_distance else ""
         )
-
-
-def langevin(
-    atoms: Any, kelvin: float, *, timestep_fs: float, friction_per_ps: float, rng: np.random.Generator
-) -> tuple[Any, float]:
-    """ASE's Langevin dynamics of ``Atoms`` with a calculator, and its time step in fs: half of the given with hydrogen."""
-    from ase import units
-    from ase.md.langevin import Langevin
-
-    timestep = timestep_fs / (2 if 1 in atoms.numbers else 1)
-    friction = friction_per_ps / (1000 * units.fs)
-    return Langevin(atoms, timestep * units.fs, temperature_K=kelvin, friction=friction, fixcm=False, rng=rng), timestep
 
 
 def correlation(a: Array, b: Array) -> float:

@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.errors import StructureError
+from potstill.core.errors import StructureError
+from potstill.core.types import Refused, Structure, Teacher
 from potstill.generate.distort import draw_strain, monte_carlo_rattle
 from potstill.generate.parents import child_of
 from potstill.generate.trajectories import TrajectoryOptions
-from potstill.label.teacher_calculator import TeacherCalculator
-from potstill.types import Refused, Structure, Teacher
+from potstill.teacher.calculator import TeacherCalculator
 
 LONGEST_STEP_ANGSTROM = 0.1
 STILL_EV_PER_ANGSTROM = 0.01

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from potstill.types import MAX_ATOMIC_NUMBER, SMALLEST_VOLUME, Structure
+from potstill.core.types import MAX_ATOMIC_NUMBER, SMALLEST_VOLUME, Structure
 
 
 class UnusableError(Exception):

@@ -1,7 +1,7 @@
 """Which of the generated structures are worth a label: ``structures/structures.h5`` in, ``structures/selected.h5`` out.
 
 By ``committee`` a part is drawn at random and labelled first, and the rest are those on which small students that learnt
-from it disagree most (:mod:`potstill.committee`).
+from it disagree most (:mod:`potstill.active_learning.committee`).
 
 By ``farthest`` each structure becomes a vector: its composition, and over its atoms the mean and the spread of smooth radial
 densities, plain and weighted by the radius and the atomic number of the neighbours. Structures are then taken one after the
@@ -13,51 +13,19 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from potstill.core.elements import covalent_radii
+from potstill.core.neighbors import find_neighbors
+from potstill.core.types import Array
 from potstill.dataset import Dataset, merge
-from potstill.generate.geometry import covalent_radii
-from potstill.neighbors import find_neighbors
-from potstill.types import Array
+from potstill.label.options import SelectOptions
 
 CUTOFF_ANGSTROM = 5.0
 SHELLS = 10
 POOL_AT_ONCE = 20_000  # the search grows with the square of a pool; a larger one is shuffled and divided
 COMPOSITION = 3.0  # weight of a composition beside the radial densities
-
-
-class SelectOptions(BaseModel):
-    """Section ``label.select``: how many of the generated structures are labelled, and which."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    count: Annotated[int | None, Field(gt=0, description="structures to label")] = None
-    fraction: Annotated[
-        float | None, Field(gt=0, le=1, description="share of the structures to label, instead of a count")
-    ] = None
-    by: Annotated[
-        Literal["committee", "farthest", "random"],
-        Field(
-            description="committee: some at random, then those on which students that learnt from these disagree; "
-            "farthest: those that cover all the others; random: any"
-        ),
-    ] = "committee"
-    first_fraction: Annotated[
-        float, Field(gt=0, lt=1, description="share of them that is drawn at random for the committee to learn from")
-    ] = 0.3
-
-    @model_validator(mode="after")
-    def _one_size(self) -> SelectOptions:
-        if (self.count is None) == (self.fraction is None):
-            raise ValueError("give 'count' or 'fraction', one of the two")
-        return self
-
-    def wanted(self, total: int) -> int:
-        """How many of so many."""
-        return min(total, self.count or max(1, round((self.fraction or 0.0) * total)))
 
 
 def write_first(structures: Path, target: Path, options: SelectOptions, *, seed: int, at_once: int) -> Path:

@@ -2,7 +2,7 @@
 
 A task labels a range of structures with one thread and seals a part file. A part remembers the teacher's fingerprint, and
 parts of two teachers are never merged. What the teacher cannot label, or labels beyond the stated limits, is refused with
-its reason and counted; so is a structure on which it hangs or ends its process (see :mod:`potstill.label.losses`).
+its reason and counted; so is a structure on which it hangs or ends its process (see :mod:`potstill.label.lost_tasks`).
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ import h5py
 import numpy as np
 import psutil
 
+from potstill.core.errors import DatasetError, PotstillError
+from potstill.core.types import Array, Labels, Refused, Structure, Teacher
 from potstill.dataset import Dataset, merge, split_by_family, write_part
-from potstill.errors import DatasetError, PotstillError
-from potstill.execute import Backend, LocalBackend, expect_within
+from potstill.execute import Executor, LocalExecutor, expect_within
 from potstill.execute.memory import keep_freed_memory
-from potstill.label.batching import asking
-from potstill.label.extras import add_extras
-from potstill.label.losses import LABELLING, LOADING, Losses
+from potstill.label.lost_tasks import Losses
 from potstill.label.tasks import LabelTask, range_of, spread, tasks_of
-from potstill.label.teacher import TeacherOptions
-from potstill.types import Array, Labels, Refused, Structure, Teacher
+from potstill.teacher.batching import LABELLING, LOADING, asking
+from potstill.teacher.extras import add_extras
+from potstill.teacher.options import TeacherOptions
 
 if TYPE_CHECKING:
-    from potstill.config import LabelConfig, SplitConfig
+    from potstill.dataset.options import SplitConfig
+    from potstill.label.options import LabelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def label(
     folder: Path,
     *,
     workers: int = 0,
-    backend: Backend | None = None,
+    executor: Executor | None = None,
     on_progress: Callable[[LabelCount], None] = lambda count: None,
 ) -> list[Path]:
     """Label every structure of a file into parts.
@@ -72,7 +73,7 @@ def label(
         Where the parts stand; those that are already there are kept.
     workers
         Processes on this machine, each with one thread; 0 means every core.
-    backend
+    executor
         Where the tasks run instead.
     on_progress
         Called after each finished task, also for those found finished.
@@ -87,7 +88,7 @@ def label(
         if task.path.exists():
             on_progress(_count(task.path))
     losses = Losses(planned)
-    (backend or LocalBackend(workers)).run(
+    (executor or LocalExecutor(workers)).run(
         label_structures,
         spread([task for task in planned if not task.path.exists()]),
         on_done=lambda task, count: on_progress(count),
@@ -149,7 +150,7 @@ def _watched(teacher: Teacher, structures: Sequence[Structure], task: LabelTask)
 def ask(
     teacher: Teacher, structures: Sequence[Structure], max_force: float, max_stress: float = math.inf
 ) -> list[Labels | Refused]:
-    """A teacher's answers, checked at the door: shapes, finite numbers, limits of force and stress.
+    """A teacher's answers, checked in the filter: shapes, finite numbers, limits of force and stress.
 
     Raises
     ------

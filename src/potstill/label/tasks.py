@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from potstill.label.extras import Extra
-from potstill.label.teacher import TeacherOptions
-from potstill.types import Refused
+from potstill.core.types import Refused
+from potstill.teacher.extras import Extra
+from potstill.teacher.options import TeacherOptions
 
 if TYPE_CHECKING:
-    from potstill.config import LabelConfig
+    from potstill.label.options import LabelConfig
 
 GOLDEN = 0.6180339887498949
 

@@ -4,5 +4,5 @@ Every page is one HTML file that works offline: inline CSS and SVG, no script, n
 
     audit.html     :func:`potstill.report.audit.write_audit_page`
     evaluate.html  :func:`potstill.report.evaluate.write_evaluate_page`
-    report.html    :func:`potstill.report.pages.write_run_page`, the one to open first
+    report.html    :func:`potstill.run.pages.write_run_page`, the one to open first
 """

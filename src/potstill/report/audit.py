@@ -14,8 +14,10 @@ from ase.data import chemical_symbols
 from markupsafe import Markup
 
 from potstill.audit.outliers import energy_residuals, reference_energies
+from potstill.core.elements import covalent_radii
+from potstill.core.types import Array
+from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 from potstill.dataset import Dataset
-from potstill.generate.geometry import covalent_radii
 from potstill.report import plots
 from potstill.report.distributions import distributions
 from potstill.report.elements import by_source, periodic_table
@@ -23,8 +25,6 @@ from potstill.report.explorer import explorer, script_hash
 from potstill.report.page import readable, worst_first, write_page
 from potstill.report.pictures import Picture, examples, pointed_at, without
 from potstill.stats import Statistics
-from potstill.types import Array
-from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 
 MOST_PICTURES = 4
 SHOWN_WHEN_GO = ("distances", "force_limits")

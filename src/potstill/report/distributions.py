@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
+from potstill.core.types import Array
 from potstill.report.page import figure
-from potstill.types import Array
 
 BINS = 48
 HEIGHT = 20

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from potstill.dataset import sealed
+from potstill.core.files import sealed
+from potstill.core.types import Array
+from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM, MILLI
 from potstill.evaluate.dynamics import Trajectory
 from potstill.evaluate.errors import Comparison
 from potstill.evaluate.stage import Evaluation
@@ -20,8 +22,6 @@ from potstill.report import plots
 from potstill.report.page import figure, readable, verdict_of, worst_first, write_page
 from potstill.report.physics import physics_figures, physics_table
 from potstill.report.pictures import picture
-from potstill.types import Array
-from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM, MILLI
 
 KEPT = ("parity_forces", "parity_energy", "parity_stress", "nve_energy", "nve_temperature")
 LONGEST_CHART = 40

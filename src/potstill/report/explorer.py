@@ -18,13 +18,13 @@ import numpy as np
 from markupsafe import Markup
 
 from potstill.audit.outliers import energy_residuals
+from potstill.core.types import Array
+from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 from potstill.dataset import Dataset
 from potstill.report.plots import PALETTE
 from potstill.report.similarity import similarity
 from potstill.report.structure import BOND_SCALE, RADIUS_IN_CRYSTAL, RADIUS_IN_MOLECULE, as_viewed, element_colour
 from potstill.stats import Statistics
-from potstill.types import Array
-from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 
 MOST_STRUCTURES = 12_000
 MOST_ATOMS = 240_000  # about 1.3 MB of the page

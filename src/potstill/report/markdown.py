@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from potstill.audit.process import asked_by_config, mix_of
-from potstill.dataset import Dataset, sealed
+from potstill.core.files import sealed
+from potstill.dataset import Dataset
 from potstill.generate.mix import Mix
 from potstill.report.audit import sentence
 from potstill.report.page import BADGES, figure, readable, worst_first
@@ -103,7 +104,7 @@ def _sources(report: Mapping[str, Any], dataset: Dataset, mix: Mix | None) -> st
     sums += [_count(sum(mix.counts.values()))] if mix is not None and mix.failed else []
     door_sum, teacher_sum = (sum((c.total() for c in lost[stage].values()), 0) for stage in ("generate", "label"))
     rows.append(("**all**", *sums, _count(sum(made.values())), "", _count(door_sum), _count(teacher_sum)))
-    return _table((*heads, "refused at the door", "refused in labelling"), rows, "l" + "r" * (len(heads) - 1) + "ll")
+    return _table((*heads, "refused by the filter", "refused in labelling"), rows, "l" + "r" * (len(heads) - 1) + "ll")
 
 
 def _teacher(dataset: Dataset) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 import potstill
-from potstill.dataset import sealed
+from potstill.core.files import sealed
 
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 BADGES = {

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from potstill.core.types import Structure
 from potstill.dataset import Dataset
 from potstill.report.structure import draw_structure
-from potstill.types import Structure
 
 LARGEST_DRAWN = 400
 QUANTILES = {1: (0.5,), 2: (0.5, 0.9), 3: (0.2, 0.5, 0.9)}

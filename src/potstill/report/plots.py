@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from potstill.types import Array
+from potstill.core.types import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from potstill.generate.geometry import FINGERPRINT_NEIGHBORS, covalent_radii
+from potstill.core.elements import covalent_radii
+from potstill.core.geometry import FINGERPRINT_NEIGHBORS
+from potstill.core.types import Array
 from potstill.stats import Statistics
-from potstill.types import Array
 
 OUTERMOST = 0.002  # share of the structures on either side that is drawn at the edge of the map
 

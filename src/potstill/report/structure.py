@@ -1,6 +1,6 @@
 """Pictures of structures: shaded spheres, bonds of molecules and the edges of cells, as SVG without a script.
 
-Enters a :class:`~potstill.types.Structure`, leaves markup. The view is orthographic: molecules lie along their principal
+Enters a ``Structure``, leaves markup. The view is orthographic: molecules lie along their principal
 axes, crystals are turned a little so that all three lattice vectors are seen.
 """
 
@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 from markupsafe import Markup, escape
 
-from potstill.types import Array, Structure
+from potstill.core.types import Array, Structure
 
 BOND_SCALE = 1.2  # of the sum of covalent radii
 RADIUS_IN_MOLECULE, RADIUS_IN_CRYSTAL = 0.45, 0.62  # of the covalent radius

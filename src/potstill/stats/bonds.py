@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from potstill.generate.geometry import covalent_radii
-from potstill.neighbors import find_pairs
-from potstill.types import Array, Structure
+from potstill.core.elements import covalent_radii
+from potstill.core.neighbors import find_pairs
+from potstill.core.types import Array, Structure
 
 CARBON, HYDROGEN = 6, 1
 CARBON_VALENCE = 4.0

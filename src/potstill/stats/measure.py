@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.elements import covalent_radii
+from potstill.core.geometry import FINGERPRINT_NEIGHBORS, FINGERPRINT_START_ANGSTROM
+from potstill.core.neighbors import find_neighbors
+from potstill.core.types import SMALLEST_VOLUME, Array, hill_formula
 from potstill.dataset import Dataset
-from potstill.generate.geometry import FINGERPRINT_NEIGHBORS, FINGERPRINT_START_ANGSTROM, covalent_radii
-from potstill.neighbors import find_neighbors
 from potstill.stats.bonds import HYDROGEN, carbon_valence_deficit, count_overbonded, count_pieces, facts_of, find_bonds
 from potstill.stats.table import count_of_pairs
-from potstill.types import SMALLEST_VOLUME, Array, hill_formula
 
 HASH_BYTES = 16
 NEAR_ANGSTROM = 5.0

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from potstill.core.types import Array
 from potstill.dataset import Dataset
 from potstill.execute import available_cores, run_tasks
 from potstill.stats.measure import Range, measure
 from potstill.stats.siblings import Siblings, compare_siblings, sibling_groups
 from potstill.stats.table import WIDTH, Statistics
-from potstill.types import Array
 
 STRUCTURES_AT_ONCE = 4096
 ONE_PROCESS_BELOW = 8192  # structures: they are measured before another process has started

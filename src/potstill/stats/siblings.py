@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from potstill.core.types import SMALLEST_VOLUME, Array
 from potstill.dataset import Dataset
-from potstill.types import SMALLEST_VOLUME, Array
 
 FARTHEST_ANGSTROM = 0.3  # of any atom: beyond it the third order is no smaller than the second
 LARGEST_STRAIN = 0.04

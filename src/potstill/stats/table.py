@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from potstill.dataset.seal import sealed
-from potstill.types import MAX_ATOMIC_NUMBER, Array
+from potstill.core.files import sealed
+from potstill.core.types import MAX_ATOMIC_NUMBER, Array
 
 VERSION = 3  # of what is measured: statistics of another version are collected again
 TEXT = ("ids", "sources", "families", "formulas")

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from potstill.errors import InputError
+from potstill.core.errors import InputError
+from potstill.core.types import Batch
 from potstill.student.layer import ElementLinear, Groups, Layer
 from potstill.student.model import Student
-from potstill.types import Batch
 
 EXAMPLE_ATOMS, EXAMPLE_SLOTS = 6, 5  # of the batch that is traced; their numbers are left open
 

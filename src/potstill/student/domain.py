@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from potstill.dataset.records import Source
-from potstill.generate.geometry import covalent_radii
-from potstill.neighbors import Neighbors, find_neighbors
-from potstill.registry import symbols_of
-from potstill.types import Array, Structure
+from potstill.core.elements import covalent_radii, symbols_of
+from potstill.core.neighbors import Neighbors, find_neighbors
+from potstill.core.types import Array, Structure
+from potstill.dataset.records import RecordSource
 
 AT_ONCE = 512  # structures
 CLOSER = 0.9  # of the closest distance in the data
@@ -41,7 +40,7 @@ class Domain:
     most_neighbors: int
 
     @classmethod
-    def of(cls, records: Source, cutoff_angstrom: float) -> Domain:
+    def of(cls, records: RecordSource, cutoff_angstrom: float) -> Domain:
         """The domain of training records."""
         closest = np.full((256, 256), np.inf)
         most = 0

@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from potstill.dataset import sealed
-from potstill.errors import InputError
-from potstill.student.config import StudentArchitecture
+from potstill.core.errors import InputError
+from potstill.core.files import sealed
+from potstill.core.units import UNITS
 from potstill.student.model import Student
-from potstill.units import UNITS
+from potstill.student.options import StudentArchitecture
 
 FORMAT_VERSION = 2
 

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from potstill.student.config import Backend
+from potstill.core.types import Batch
 from potstill.student.fused_library import KernelError, load_library
 from potstill.student.fused_weights import Atoms, FusedWeights, Learned
 from potstill.student.model import Kernel, Student
-from potstill.types import Batch
+from potstill.student.options import Backend
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from potstill.errors import PotstillError
+from potstill.core.errors import PotstillError
 
 SOURCE = Path(__file__).with_name("fused.cpp")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-ffp-contract=fast", "-shared", "-fPIC")

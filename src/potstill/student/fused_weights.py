@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from potstill.generate.geometry import covalent_radii
+from potstill.core.elements import covalent_radii
 from potstill.student.layer import LARGEST_INVARIANTS, ElementLinear, Layer
 from potstill.student.model import Student
 

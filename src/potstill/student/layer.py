@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from potstill.student.config import StudentArchitecture
+from potstill.student.options import StudentArchitecture
 
 NEIGHBORS_AT_START = 8.0  # effective number of neighbours that the initial weights are scaled for
 LARGEST_INVARIANTS = 10.0  # root mean square that the inputs of an atom's network cannot exceed; usually it is about 1

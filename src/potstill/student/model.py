@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from potstill.core.types import Batch
 from potstill.student.basis import radial_functions, slots_by_receiver, spherical_harmonics
-from potstill.student.config import StudentArchitecture
 from potstill.student.layer import ElementGroups, ElementLinear, Groups, Layer, Surroundings
+from potstill.student.options import StudentArchitecture
 from potstill.student.zbl import zbl_energy
-from potstill.types import Batch
 
 N_ATOMIC_NUMBERS = 119
 

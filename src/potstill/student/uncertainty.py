@@ -18,9 +18,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from potstill.dataset import sealed
-from potstill.errors import InputError
-from potstill.types import Array
+from potstill.core.errors import InputError
+from potstill.core.files import sealed
+from potstill.core.types import Array
 
 FILE = "uncertainty.safetensors"
 LARGEST_LOG = 20.0  # e^20 eV/Å: whatever is beyond is as strange as anything

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import torch
 
-from potstill.generate.geometry import covalent_radii
+from potstill.core.elements import covalent_radii
+from potstill.core.units import BOHR_ANGSTROM, COULOMB_EV_ANGSTROM
 from potstill.student.basis import cutoff_envelope
-from potstill.units import BOHR_ANGSTROM, COULOMB_EV_ANGSTROM
 
 AMPLITUDES = (0.18175, 0.50986, 0.28022, 0.02817)
 DECAYS = (3.1998, 0.94229, 0.4029, 0.20162)

@@ -14,17 +14,18 @@ import numpy as np
 from pydantic import BaseModel
 
 from potstill.audit.checks import Check, Evidence
+from potstill.audit.options import AuditConfig
 from potstill.audit.stage import run_check
-from potstill.config import AuditConfig
+from potstill.core.elements import symbols_of
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.types import Labels, Refused, Source, Structure
+from potstill.core.verdict import Finding, Verdict
 from potstill.dataset import Dataset, merge, write_part
-from potstill.generate.geometry import smallest_scaled_distance
-from potstill.label.classical import LennardJones
-from potstill.registry import symbols_of
 from potstill.stats import collect
+from potstill.teacher.classical import LennardJones
 from potstill.testing.faults import config_asking_for
 from potstill.testing.physics import require
 from potstill.testing.structures import all_structures, rattled
-from potstill.types import Finding, Labels, Refused, Source, Structure, Verdict
 
 FUSED = 0.3  # of the sum of covalent radii: closer atoms are a fault of the source, not a matter of taste
 

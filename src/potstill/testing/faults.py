@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from potstill.registry import symbols_of
-from potstill.types import Array, Labels, Refused, Structure, Teacher
+from potstill.core.elements import symbols_of
+from potstill.core.types import Array, Labels, Refused, Structure, Teacher
 
 Rng = np.random.Generator
 

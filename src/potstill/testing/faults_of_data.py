@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from potstill.generate.geometry import random_rotation
+from potstill.core.geometry import random_rotation
+from potstill.core.types import Array, Labels, Refused, Structure
 from potstill.generate.mix import Mix, as_json
 from potstill.testing.faults import (
     Case,
@@ -21,7 +22,6 @@ from potstill.testing.faults import (
     one,
     pick,
 )
-from potstill.types import Array, Labels, Refused, Structure
 
 
 def without(structure: Structure, keep: Array) -> Structure:

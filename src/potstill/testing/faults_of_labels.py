@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from potstill.core.types import Array, Labels, Refused, Structure
+from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 from potstill.testing.faults import Case, Rng, each, fault, is_crystal, is_molecule, one, pick, relabelled
-from potstill.types import Array, Labels, Refused, Structure
-from potstill.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 
 KCAL_PER_MOL = 0.0433641  # eV
 HARTREE = 27.211386  # eV
@@ -228,7 +228,7 @@ def teacher_without_weights(case: Case, rng: Rng) -> Case:
 
 @dataclass(frozen=True)
 class _Adapter:
-    """A teacher whose answers go through a faulty door, now as when the labels were made."""
+    """A teacher whose answers go through a faulty filter, now as when the labels were made."""
 
     case: Case
     through: Callable[[Structure, Labels], Labels]

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from potstill.core.elements import covalent_radii, symbols_of
+from potstill.core.errors import InputError
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.types import MAX_ATOMIC_NUMBER, PROPERTIES, Labels, Refused, Structure, Teacher
 from potstill.deploy.student import DeployedStudent
-from potstill.errors import InputError
-from potstill.generate.geometry import covalent_radii, smallest_scaled_distance
-from potstill.registry import symbols_of
-from potstill.student.config import Backend, StudentArchitecture
 from potstill.student.files import read_student, save_student
 from potstill.student.model import Student
+from potstill.student.options import Backend, StudentArchitecture
 from potstill.testing import physics
 from potstill.testing.physics import CUTOFF_STEP_ANGSTROM, FLOAT32, FLOAT64, Label, Tolerances, at_most, require
 from potstill.testing.structures import all_structures, rattled
-from potstill.types import MAX_ATOMIC_NUMBER, PROPERTIES, Labels, Refused, Structure, Teacher
 
 TEACHER_FORCE_COMPONENTS = 12  # of each structure that are held against a central difference
 SCALED_DISTANCE = 0.95  # of the closest atoms in the structures that a student is tested with
@@ -64,7 +64,7 @@ def check_teacher(
         Of elements that it knows, at least one of them periodic in three directions unless ``stress`` is False.
     conservative
         False for a teacher that predicts forces by themselves: forces and stress are not held against the energy then.
-        What is lost by that is measured by :func:`potstill.label.floor.force_floor`.
+        What is lost by that is measured by :func:`potstill.teacher.floor.force_floor`.
     equivariant
         False for a model that has learnt rotations instead of knowing them: labels of a turned structure are not compared.
     stress
@@ -124,7 +124,7 @@ def random_student(
     backend
         See :class:`~potstill.deploy.student.DeployedStudent`.
     sizes
-        Options of :class:`~potstill.student.config.StudentConfig`.
+        Options of :class:`~potstill.student.options.StudentConfig`.
     """
     start: dict[str, Any] = {} if "tier" in sizes else TINY
     architecture = StudentArchitecture(**{**start, **sizes}, atomic_numbers=tuple(atomic_numbers))
@@ -225,7 +225,7 @@ def _check_fingerprint(teacher: Teacher) -> None:
 def _check_properties(teacher: Teacher, stress: bool | None) -> bool:
     """Whether the teacher says that it gives stress, which must be what the caller says."""
     for name in ("elements", "properties"):
-        require(hasattr(teacher, name), f"{name}: the teacher does not say them; see potstill.types.Teacher")
+        require(hasattr(teacher, name), f"{name}: the teacher does not say them; see potstill.core.types.Teacher")
     properties = teacher.properties
     require(
         {"energy", "forces"} <= properties <= PROPERTIES | {"local_energies", "node_embeddings"},

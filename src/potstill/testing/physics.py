@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from potstill.types import Array, Labels, Structure
+from potstill.core.types import Array, Labels, Structure
 
 Label = Callable[[Sequence[Structure]], Sequence[Labels]]
 

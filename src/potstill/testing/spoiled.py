@@ -19,8 +19,8 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress as to_voigt
 from ase.stress import voigt_6_to_full_3x3_stress as to_tensor
 
-from potstill.neighbors import find_neighbors
-from potstill.types import Array
+from potstill.core.neighbors import find_neighbors
+from potstill.core.types import Array
 
 Answer = dict[str, Any]
 Spoil = Callable[[Answer, Any, Any], None]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ase.build import bulk, fcc111, molecule
 
-from potstill.types import Structure
+from potstill.core.types import Structure
 
 ALL_AXES = (True, True, True)
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from potstill.dataset.records import Records, Source
+from potstill.core.batch import join
+from potstill.core.neighbors import Edges, find_neighbors
+from potstill.core.types import Array, Batch
+from potstill.dataset.records import Records, RecordSource
 from potstill.execute import available_cores
-from potstill.neighbors import Edges, find_neighbors
-from potstill.student.batch import join
-from potstill.train.batches import Batches
-from potstill.types import Array, Batch
+from potstill.train.sampler import Batches
 
 BATCHES_AHEAD = 4
 STRUCTURES_AT_ONCE = 256  # while neighbour lists are first made
@@ -91,7 +91,7 @@ class LabelledStructures:
 
     def __init__(
         self,
-        source: Source,
+        source: RecordSource,
         cutoff_angstrom: float,
         *,
         weights: Array | None = None,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from potstill.dataset import Source
+from potstill.dataset import RecordSource
 
 EMBEDDINGS = "node_embeddings"
 STRUCTURES_AT_ONCE = 4096
@@ -41,7 +41,7 @@ class Hints(nn.Module):
         return (self.head(features) - (embeddings - self.mean) / self.spread).abs().mean(dim=1)
 
 
-def hints_for(training: Source, width: int, *, seed: int) -> Hints:
+def hints_for(training: RecordSource, width: int, *, seed: int) -> Hints:
     """A map with random weights, and the spread of what the records hold."""
     count, total, squares = 0, np.zeros(()), np.zeros(())
     for start in range(0, len(training), STRUCTURES_AT_ONCE):

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import torch
 
-from potstill.config import Loss, TrainConfig
-from potstill.student.batch import some_of
+from potstill.core.batch import some_of
+from potstill.core.types import Batch
 from potstill.student.model import N_ATOMIC_NUMBERS, Kernel, Prediction, Student, edge_vectors
 from potstill.train.data import LabelledBatch
 from potstill.train.hints import EMBEDDINGS, Hints
-from potstill.types import Batch
+from potstill.train.options import Loss, TrainConfig
 
 STEP_ANGSTROM = 0.005  # root mean square of a displacement: that of the teacher's products, so that both mean the same
 DIRECTIONS, PRODUCTS = "hessian_directions", "hessian_products"

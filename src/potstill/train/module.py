@@ -12,10 +12,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from potstill.config import TrainConfig
 from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
 from potstill.student.model import Kernel, Prediction, Student
-from potstill.train import together
+from potstill.train import distributed as together
 from potstill.train.data import LabelledBatch
 from potstill.train.hints import Hints
 from potstill.train.losses import (
@@ -28,6 +27,7 @@ from potstill.train.losses import (
     weights_at,
     weights_by_atomic_number,
 )
+from potstill.train.options import TrainConfig
 
 ADAM_BETAS = (0.9, 0.99)
 FINAL_RATE = 1e-3  # of the highest learning rate

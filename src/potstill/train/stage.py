@@ -17,32 +17,33 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from potstill.dataset import Dataset, Source, sealed
-from potstill.errors import InputError
+from potstill.core.errors import InputError
+from potstill.core.files import sealed
+from potstill.core.registry import nearest
+from potstill.core.types import Array
+from potstill.dataset import Dataset, RecordSource
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
-from potstill.registry import nearest
-from potstill.student.config import StudentArchitecture, refuse_outside
+from potstill.stats.references import compositions, fit_reference_energies, mean_local_energies
 from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, save_student
 from potstill.student.fused import FusedTraining, kernel_of
 from potstill.student.model import Student
+from potstill.student.options import StudentArchitecture, refuse_outside
 from potstill.student.uncertainty import save_uncertainty
-from potstill.train import together
-from potstill.train.batches import Batches
+from potstill.train import distributed as together
 from potstill.train.data import LabelledStructures, Loader
+from potstill.train.early_stopping import Patience
 from potstill.train.hints import hints_for
+from potstill.train.learning_rate import settled_rate
 from potstill.train.losses import extras_needed
 from potstill.train.module import Distillation
-from potstill.train.patience import Patience
-from potstill.train.rate import settled_rate
-from potstill.train.references import compositions, fit_reference_energies, mean_local_energies
+from potstill.train.sampler import Batches
 from potstill.train.uncertainty import fit_uncertainty
-from potstill.types import Array
 
 if TYPE_CHECKING:
-    from potstill.config import Loss, TrainConfig
-    from potstill.student.config import StudentConfig
+    from potstill.student.options import StudentConfig
+    from potstill.train.options import Loss, TrainConfig
 
 log = logging.getLogger(__name__)
 VALIDATION_BATCH = 32
@@ -127,8 +128,8 @@ def _job(
 
 
 def train_records(
-    training: Source,
-    watching: Source,
+    training: RecordSource,
+    watching: RecordSource,
     student: StudentConfig,
     config: TrainConfig,
     folder: Path,
@@ -149,8 +150,8 @@ def train_records(
 
 
 def _trained(
-    training: Source,
-    watching: Source,
+    training: RecordSource,
+    watching: RecordSource,
     student: StudentConfig,
     config: TrainConfig,
     folder: Path,
@@ -190,7 +191,7 @@ def _trained(
     return module.averaged, _fit(module, Loader(data, batches), watched, config, folder, on_epoch)
 
 
-def _initial(training: Source, student: StudentConfig, *, local_energies: bool, seed: int) -> Student:
+def _initial(training: RecordSource, student: StudentConfig, *, local_energies: bool, seed: int) -> Student:
     """A student with random weights and reference energies."""
     elements, amounts, energy = compositions(training)
     architecture = StudentArchitecture(**student.model_dump(), atomic_numbers=tuple(elements))
@@ -223,7 +224,7 @@ def source_weights(dataset: Dataset, config: TrainConfig) -> Array | None:
     return np.array([config.source_weights.get(name, 1.0) for name in dataset.sources[dataset.split("train")]])
 
 
-def refuse_missing(training: Source, needed: Mapping[Loss, Sequence[str]]) -> None:
+def refuse_missing(training: RecordSource, needed: Mapping[Loss, Sequence[str]]) -> None:
     """Raise where a loss has a weight and the records hold nothing that it can be held against."""
     stored = training.gather(np.array([0])).extra
     for loss, names in needed.items():

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from potstill.dataset.records import Source
-from potstill.student.config import Backend
+from potstill.core.types import Array, Batch
+from potstill.dataset.records import RecordSource
 from potstill.student.fused import FusedKernel, kernel_of, with_last_features
 from potstill.student.model import Kernel, Student
+from potstill.student.options import Backend
 from potstill.student.uncertainty import Uncertainty, judge
 from potstill.train.data import LabelledStructures
-from potstill.types import Array, Batch
 
 MOST_STRUCTURES = 10_000  # that are looked at: some hundred thousand atoms settle a matrix of a few hundred features
 BATCH = 64
@@ -28,7 +28,7 @@ FLAGGED = 0.05  # share of the atoms of families not trained on
 
 
 def fit_uncertainty(
-    student: Student, training: Source, watching: Source, *, backend: Backend = "auto", seed: int = 0
+    student: Student, training: RecordSource, watching: RecordSource, *, backend: Backend = "auto", seed: int = 0
 ) -> tuple[Uncertainty, dict[str, Any]]:
     """Fit to the training errors, scale to those of families that were not trained on.
 
@@ -73,7 +73,7 @@ def fit_uncertainty(
 
 
 def last_features_and_errors(
-    student: Student, source: Source, kernel: Kernel | None, seed: int
+    student: Student, source: RecordSource, kernel: Kernel | None, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(N, H) float64 features of every atom, and (N,) lengths of the force's error in eV/Å."""
     data = LabelledStructures(source, student.architecture.cutoff_angstrom)

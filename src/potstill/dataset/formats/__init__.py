@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from potstill.core.errors import InputError
 from potstill.dataset.formats import database, extxyz, hdf5, lmdb
 from potstill.dataset.formats.format import Format, Precision
-from potstill.errors import InputError
 
 FORMATS = (hdf5.FORMAT, extxyz.FORMAT, database.FORMAT, lmdb.FORMAT)
 

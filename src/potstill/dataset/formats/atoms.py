@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.types import Array, Labels, Structure
 from potstill.dataset.formats.format import reading
-from potstill.types import Array, Labels, Structure
 
 
 def record_of(structure: Structure) -> str:

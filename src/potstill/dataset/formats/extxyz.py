@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from potstill.core.errors import InputError
+from potstill.core.types import Structure
 from potstill.dataset.formats.atoms import names_of, record_of, structure_of
 from potstill.dataset.formats.format import Format, Precision, reading
-from potstill.errors import InputError
-from potstill.types import Structure
 
 ROUNDING = 1e-8  # ASE writes positions and forces with eight decimals
 

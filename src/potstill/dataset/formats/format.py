@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from potstill.errors import InputError, PotstillError
-from potstill.types import Structure
+from potstill.core.errors import InputError, PotstillError
+from potstill.core.types import Structure
 
 
 @dataclass(frozen=True, slots=True)

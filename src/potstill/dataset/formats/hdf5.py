@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from potstill.core.errors import InputError
+from potstill.core.types import Structure
 from potstill.dataset.formats.format import Format, Precision
 from potstill.dataset.merging import merge
 from potstill.dataset.read import open_file
 from potstill.dataset.write import write_part
-from potstill.errors import InputError
-from potstill.types import Structure
 
 PART_ATOMS = 100_000  # bounds the memory of a conversion
 

@@ -7,11 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from potstill.core.errors import InputError
+from potstill.core.registry import borrow
+from potstill.core.types import Structure
 from potstill.dataset.formats.format import Format, reading
 from potstill.dataset.formats.rows import BLOCK_ROWS, PRECISION, structure_of_row, write_row
-from potstill.errors import InputError
-from potstill.registry import borrow
-from potstill.types import Structure
 
 
 def read(path: Path) -> Iterator[Structure]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from potstill.core.types import Structure
 from potstill.dataset.formats.atoms import names_of, record_of, structure_of
 from potstill.dataset.formats.format import Precision
-from potstill.types import Structure
 
 PRECISION = Precision(stress=1e-6)  # all numbers are float64; stress is Voigt, the mean of what should be symmetric
 RECORD = "potstill_record"

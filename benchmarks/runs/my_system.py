@@ -1,0 +1,190 @@
+"""A student for one system, three times: a semiconductor, a molten salt, a molecular liquid; judged where it goes itself.
+
+    python -m benchmarks.runs.my_system [--systems silicon molten_salt water] [--folder DIR] [--length-ps 50]
+
+Each starts from ten structures, as a user would bring them, and goes through ``potstill run --last train`` with the template
+``my_system``, its rounds and SevenNet's 7net-0. Then the student moves the atoms for 50 ps at constant volume and
+temperature, and the teacher labels a frame every half picosecond: the errors are those of the student on its own trajectory,
+which nothing was trained on. Wall times are those of the whole run. Results in ``results/my_system.json``; systems that are
+not measured again stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import ase.io
+import numpy as np
+import yaml
+from ase import Atoms
+from ase.build import bulk
+from benchmarks.lib.common import write_results
+
+from potstill.core.dynamics import draw_velocities, langevin
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.types import Structure
+from potstill.dataset import open_file
+from potstill.deploy import load_student
+from potstill.generate.liquids import Liquids
+from potstill.generate.melts import Melts
+from potstill.teacher.sevennet import SevenNet
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "potstill" / "templates" / "my_system.yaml"
+SETTLING_PS, BETWEEN_FRAMES_FS, FRICTION_PER_PS = 2.0, 500.0, 10.0
+LABELS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What a user brings, temperatures in K of the rounds and of the trajectory that judges, changes of ``perturb``."""
+
+    structures: Callable[[], list[Atoms]]
+    rounds_kelvin: tuple[float, ...]
+    kelvin: float
+    rattle: dict[str, Any]
+
+
+def silicon() -> list[Atoms]:
+    """64 atoms of diamond at ten lattice parameters."""
+    return [bulk("Si", "diamond", a=a, cubic=True).repeat(2) for a in np.linspace(5.35, 5.60, 10)]
+
+
+def molten_salt() -> list[Atoms]:
+    """Ten boxes of 64 ions at random, near the density of the melt."""
+    melts = Melts(count=10, elements=("Na", "Cl"), max_atoms=64, packing_fraction=(0.36, 0.40), max_cations=1)
+    return _drawn(melts, 64)
+
+
+def water() -> list[Atoms]:
+    """Ten boxes of about 24 molecules near 1 g/cm^3."""
+    liquids = Liquids(count=10, smiles=("O",), max_atoms=72, density_g_per_cubic_cm=(0.95, 1.02), max_components=1)
+    return _drawn(liquids, 60)
+
+
+def _drawn(source: Any, smallest: int) -> list[Atoms]:
+    """The first ten of a source that are not small."""
+    found: list[Atoms] = []
+    for index in range(1000):
+        (drawn,) = source.propose([index], 1, [])
+        if isinstance(drawn, Structure) and len(drawn) >= smallest:
+            found.append(drawn.to_ase())
+        if len(found) == 10:
+            return found
+    raise RuntimeError(f"{source.source}: only {len(found)} structures of {smallest} atoms and more")
+
+
+SYSTEMS = {
+    "silicon": System(silicon, (300.0, 600.0, 1000.0), 600.0, {}),
+    "molten_salt": System(molten_salt, (1200.0, 1500.0), 1200.0, {}),
+    "water": System(water, (300.0, 400.0), 330.0, {"rattle_angstrom": [0.01, 0.05]}),
+}
+
+
+def config_of(system: System, structures: int) -> dict[str, Any]:
+    """The template with the user's file and temperatures."""
+    config: dict[str, Any] = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
+    config["generate"]["sources"][0]["count"] = structures
+    config["active_learning"]["temperatures_kelvin"] = list(system.rounds_kelvin)
+    config["generate"]["sources"][1].update(system.rattle)
+    return config
+
+
+def run(system: System, folder: Path) -> float:
+    """Wall seconds of the whole run; it goes on where it was."""
+    folder.mkdir(parents=True, exist_ok=True)
+    structures = system.structures()
+    ase.io.write(folder / "my_structures.extxyz", structures)
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(config_of(system, len(structures)), sort_keys=False), encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "potstill", "run", "config.yaml", "--out", "run", "--last", "train", "--yes"]
+    if (folder / "run").exists():
+        command.append("--resume")
+    started = perf_counter()
+    subprocess.run(command, cwd=folder, check=True)
+    return perf_counter() - started
+
+
+def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
+    """Errors of the student on frames of its own trajectory, and whether it held together."""
+    student = load_student(folder / "run" / "student")
+    rng = np.random.default_rng(2026)
+    atoms: Any = ase.io.read(folder / "my_structures.extxyz", index="5")
+    atoms.calc = student.calculator()
+    draw_velocities(atoms, system.kelvin, rng)
+    dynamics, timestep = langevin(atoms, system.kelvin, timestep_fs=1.0, friction_per_ps=FRICTION_PER_PS, rng=rng)
+    frames, temperatures, closest = [], [], np.inf
+    started = perf_counter()
+    for _ in range(round(1000 * length_ps / BETWEEN_FRAMES_FS)):
+        dynamics.run(round(BETWEEN_FRAMES_FS / timestep))
+        frames.append(Structure.from_ase(atoms))
+        temperatures.append(float(atoms.get_temperature()))
+        closest = min(closest, smallest_scaled_distance(frames[-1])[0])
+    seconds = perf_counter() - started
+    settled = frames[round(1000 * SETTLING_PS / BETWEEN_FRAMES_FS) :]
+    teacher = SevenNet(weights="7net-0").open()
+    forces, sizes, energies = [], [], []
+    for start in range(0, len(settled), LABELS_AT_ONCE):
+        some = [f.with_(labels=None) for f in settled[start : start + LABELS_AT_ONCE]]
+        for frame, found, wanted in zip(some, student.label(some), teacher.label(some), strict=True):
+            forces.append(np.abs(found.forces - wanted.forces).mean())
+            sizes.append(np.abs(wanted.forces).mean())
+            energies.append((found.energy - wanted.energy) / len(frame))
+    return {
+        "length_ps": length_ps,
+        "kelvin": system.kelvin,
+        "mean_kelvin": round(float(np.mean(temperatures)), 1),
+        "highest_kelvin": round(max(temperatures), 1),
+        "smallest_scaled_distance": round(float(closest), 3),
+        "finite": bool(np.isfinite(frames[-1].positions).all()),
+        "frames_labelled": len(settled),
+        "force_mae_mev_per_angstrom": round(1e3 * float(np.mean(forces)), 2),
+        "mean_force_component_mev_per_angstrom": round(1e3 * float(np.mean(sizes)), 1),
+        "energy_mae_mev_per_atom": round(1e3 * float(np.mean(np.abs(energies))), 3),
+        "energy_bias_mev_per_atom": round(1e3 * float(np.mean(energies)), 3),
+        "student_ns_per_day": round(length_ps / 1e3 / (seconds / 86400), 2),
+    }
+
+
+def main() -> None:
+    """One row for each system."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
+    parser.add_argument("--folder", type=Path, help="where the runs are kept; one that is there goes on")
+    parser.add_argument("--length-ps", type=float, default=50.0)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in options.systems:
+            folder, system = (options.folder or Path(scratch)) / name, SYSTEMS[name]
+            seconds = run(system, folder)
+            rounds = [
+                json.loads(p.read_text(encoding="utf-8"))
+                for p in sorted((folder / "run").glob("active_learning/*/round.json"))
+            ]
+            row: dict[str, Any] = {"system": name, "wall_seconds": round(seconds, 1)}
+            row["rounds_mev_per_angstrom"] = [round(1e3 * r["forces"]["mae"], 1) for r in rounds if r["forces"]["mae"]]
+            row["labels"] = sum(_labels(folder / "run"))
+            row["atoms"] = len(ase.io.read(folder / "my_structures.extxyz", index="5"))
+            row |= judge(folder, system, options.length_ps)
+            print(json.dumps(row), file=sys.stderr, flush=True)
+            path = write_results("my_system", [row], keep=["system"])
+    print(path)
+
+
+def _labels(run_folder: Path) -> list[int]:
+    return [len(open_file(path)) for path in [run_folder / "dataset.h5", *run_folder.glob("active_learning/*/new.h5")]]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Small students that disagree: some labelled structures and a pool in, how far apart the students are on each out.
+
+Where students that learnt the same from other random weights differ, the labels so far do not tell what the forces are: a
+label is worth most there (query by committee, Seung, Opper and Sompolinsky, COLT (1992)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from potstill.core.errors import InputError
+from potstill.core.types import Array
+from potstill.dataset import Dataset, Records, merge
+from potstill.deploy.student import DeployedStudent
+from potstill.student.options import StudentConfig
+from potstill.train.options import TrainConfig
+from potstill.train.stage import train_records
+
+MEMBERS = 2
+LOOKED_AT = 30_000  # structures that each member is shown in its training, again and again where there are fewer
+BATCH = 32
+
+
+def disagreement(
+    parts: Sequence[Path],
+    pool: Dataset,
+    folder: Path,
+    *,
+    cutoff_angstrom: float,
+    seed: int,
+    on_step: Callable[[str], None] = lambda step: None,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> Array:
+    """(S,) sum over a structure's atoms of the mean distance of the members' forces from their mean, in eV/Å.
+
+    Infinite where a structure has an element that no labelled one has.
+
+    Parameters
+    ----------
+    parts
+        Labelled files.
+    pool
+        S structures, with labels or without.
+    folder
+        Receives the members' checkpoints; a training that was stopped goes on there.
+    cutoff_angstrom
+        Of the members, in Å.
+    seed
+        Of the first member.
+    on_step
+        Told what comes next.
+    on_epoch
+        Called after each epoch.
+
+    Raises
+    ------
+    InputError
+        If no structure has labels.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    merge(parts, folder / "labelled.h5", attributes={})
+    labelled = Dataset(folder / "labelled.h5")
+    if not len(labelled):
+        raise InputError(
+            "the teacher labelled none of the structures that the committee was to learn from\n"
+            "  see why with  potstill status RUN  or choose  label.select.by: random"
+        )
+    epochs = max(1, round(LOOKED_AT / len(labelled)))
+    config = TrainConfig(epochs=epochs, batch_structures=BATCH, energy_weight=5.0, weight_decay=0.1, uncertainty=False)
+    student = StudentConfig(tier="nano", cutoff_angstrom=cutoff_angstrom)
+    members = []
+    for k in range(1, MEMBERS + 1):
+        on_step(f"committee: student {k} of {MEMBERS} learns {len(labelled)} structures")
+        trained = train_records(
+            labelled,
+            Records.of([]),
+            student,
+            config,
+            folder / str(k),
+            seed=seed + k,
+            on_epoch=lambda epoch, report: on_epoch(),
+        )
+        members.append(DeployedStudent(trained, {}))
+    known = set(members[0].model.architecture.atomic_numbers)
+    apart = np.full(len(pool), np.inf)
+    for start in range(0, len(pool), BATCH):
+        structures = pool[start : start + BATCH]
+        asked = [k for k, s in enumerate(structures) if set(s.atomic_numbers.tolist()) <= known]
+        if not asked:
+            continue
+        answers = [member.label([structures[k] for k in asked]) for member in members]
+        for k, *forces in zip(asked, *([a.forces for a in member] for member in answers), strict=True):
+            every = np.stack(forces)
+            apart[start + k] = np.linalg.norm(every - every.mean(axis=0), axis=2).mean(axis=0).sum()
+    return apart

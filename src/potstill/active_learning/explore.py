@@ -1,0 +1,157 @@
+"""Where a student goes by itself: starting structures in, the frames that the teacher shall look at out.
+
+A frame at each interval is a candidate. Some are taken at regular times, whatever they are, so that they judge the student
+on its own dynamics; the others are those that it is most uncertain of, and those where atoms came too close, which end a
+trajectory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from potstill.active_learning.options import ActiveLearningConfig
+from potstill.core.dynamics import EXPLODED, draw_velocities, langevin, repeat_crystal
+from potstill.core.geometry import smallest_scaled_distance
+from potstill.core.types import Array, Structure
+from potstill.deploy.student import DeployedStudent
+
+SOURCE = "active_learning"
+CLOSEST = 0.4  # scaled distance below which a teacher is not asked: 7net-0 and others have holes there
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """One trajectory: where it started, how hot, how far it came and why it ended."""
+
+    start: str
+    atoms: int
+    temperature_kelvin: float
+    length_ps: float
+    ended: str  # "finished", "too_close", "exploded" or "failed"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A frame, with the largest error that is expected of any of its atoms."""
+
+    frame: Structure
+    trajectory: int
+    time_fs: float
+    temperature_kelvin: float
+    expected: float
+    strange: bool = False
+
+
+def visit(
+    student: DeployedStudent,
+    starts: Sequence[Structure],
+    options: ActiveLearningConfig,
+    *,
+    number: int,
+    seed: int,
+    on_journey: Callable[[Journey], None] = lambda journey: None,
+) -> tuple[list[Structure], list[dict[str, Any]]]:
+    """Frames to label, each with its ``reason`` in its metadata, and one row for each trajectory.
+
+    Parameters
+    ----------
+    student
+        Moves the atoms, and says what errors it expects.
+    starts
+        Taken in an order that depends on the seed and the round.
+    options
+        Section ``active_learning``.
+    number, seed
+        The round, from 1, and the seed of the run.
+    on_journey
+        Told what became of each trajectory.
+    """
+    order = np.random.default_rng([seed, number]).permutation(len(starts))
+    candidates: list[Candidate] = []
+    journeys: list[dict[str, Any]] = []
+    for k in range(options.trajectories):
+        start = starts[int(order[k % len(order)])]
+        kelvin = options.temperatures_kelvin[(k + number) % len(options.temperatures_kelvin)]
+        found, journey = travel(student, start, kelvin, options, k, np.random.default_rng([seed, number, k]))
+        candidates += found
+        journeys.append(asdict(journey))
+        on_journey(journey)
+    reasons = choose(candidates, options)
+    frames = [
+        candidates[k].frame.with_(
+            id=f"{SOURCE}-{number:02d}-{k:05d}",
+            source=SOURCE,
+            positions=candidates[k].frame.positions.astype(np.float32),
+            generator_metadata={
+                "round": number,
+                "reason": reason,
+                "trajectory": candidates[k].trajectory,
+                "time_fs": candidates[k].time_fs,
+                "temperature_kelvin": candidates[k].temperature_kelvin,
+                "expected_error": candidates[k].expected,
+            },
+        )
+        for k, reason in sorted(reasons.items())
+    ]
+    return frames, journeys
+
+
+def travel(
+    student: DeployedStudent,
+    start: Structure,
+    kelvin: float,
+    options: ActiveLearningConfig,
+    number: int,
+    rng: np.random.Generator,
+) -> tuple[list[Candidate], Journey]:
+    """Candidates of one trajectory, and what became of it."""
+    parent = repeat_crystal(start, options.min_crystal_atoms, options.max_atoms).with_(labels=None)
+    atoms: Any = parent.to_ase()
+    atoms.calc = student.calculator()
+    draw_velocities(atoms, kelvin, rng)
+    dynamics, timestep = langevin(
+        atoms, kelvin, timestep_fs=options.timestep_fs, friction_per_ps=options.friction_per_ps, rng=rng
+    )
+    every = max(1, round(options.interval_fs / timestep))
+    found: list[Candidate] = []
+    elapsed, ended = 0.0, "finished"
+    while elapsed < 1000 * options.length_ps:
+        dynamics.run(every)
+        elapsed += every * timestep
+        if not np.isfinite(atoms.positions).all():
+            ended = "failed"
+            break
+        frame = parent.with_(positions=_centred(atoms.positions, parent.positions))
+        closest, _ = smallest_scaled_distance(frame)
+        strange = closest < options.min_scaled_distance
+        if closest > CLOSEST:
+            expected = float(atoms.calc.results["uncertainty"].max())
+            found.append(Candidate(frame, number, elapsed, kelvin, expected, strange))
+        if strange or atoms.get_temperature() > EXPLODED * kelvin:
+            ended = "too_close" if strange else "exploded"
+            break
+    return found, Journey(start.id, len(parent), kelvin, elapsed / 1000, ended)
+
+
+def choose(candidates: Sequence[Candidate], options: ActiveLearningConfig) -> dict[int, str]:
+    """Places of the chosen, each with ``regular``, ``strange`` or ``uncertain``."""
+    total = min(options.frames, len(candidates))
+    regular = min(total, max(1, round(options.regular_fraction * total)))
+    calm = [k for k, c in enumerate(candidates) if not c.strange]
+    reasons = {calm[int(k)]: "regular" for k in np.linspace(0, len(calm) - 1, min(regular, len(calm)))}
+    reasons |= {k: "strange" for k, c in list(enumerate(candidates))[::-1] if c.strange}
+    doubtful = sorted((k for k in calm if k not in reasons), key=lambda k: -candidates[k].expected)
+    apart = [k for k in doubtful if k % 2]  # frames beside each other say the same
+    for k in [*apart, *(k for k in doubtful if not k % 2)]:
+        if len(reasons) < total:
+            reasons[k] = "uncertain"
+    return reasons
+
+
+def _centred(positions: Array, before: Array) -> Array:
+    """Positions without the drift of the whole."""
+    return np.asarray(positions - (positions - before).mean(axis=0))

@@ -1,0 +1,291 @@
+"""Active learning after the training: a student and its dataset in, ``active_learning/01/`` … and a better student out.
+
+A round seals, one after the other, and goes on behind the last of them after a kill:
+
+    visited.h5     frames of the student's own dynamics       label/   the teacher's labels of them, in parts
+    new.h5         the labelled frames, on their parents' side of the split
+    round.json     errors of the student on them, and whether it passed       round.html
+    dataset.h5     everything so far                          student/ trained further on it, from the last weights
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from potstill.active_learning.explore import Journey, visit
+from potstill.active_learning.options import ActiveLearningConfig
+from potstill.core.errors import DatasetError, InputError
+from potstill.core.files import sealed
+from potstill.core.types import Array, Labels, Structure
+from potstill.dataset import Dataset, merge, open_file, write_part
+from potstill.deploy.student import DeployedStudent, load_student
+from potstill.label.stage import label
+from potstill.student.files import read_student
+from potstill.student.uncertainty import FILE as UNCERTAINTY
+from potstill.student.uncertainty import judge
+from potstill.train.learning_rate import known_rate
+from potstill.train.stage import train
+
+if TYPE_CHECKING:
+    from potstill.execute import Executor
+    from potstill.label.options import LabelConfig
+    from potstill.student.options import StudentConfig
+    from potstill.train.options import TrainConfig
+
+log = logging.getLogger(__name__)
+BATCH = 32
+INHERITED = ("teacher", "config", "potstill", "mix")  # attributes of the first dataset that hold for the grown ones
+
+
+class Sections(Protocol):
+    """The sections of a config that active learning needs, and the seed of the run."""
+
+    @property
+    def active_learning(self) -> ActiveLearningConfig | None: ...
+    @property
+    def label(self) -> LabelConfig: ...
+    @property
+    def student(self) -> StudentConfig: ...
+    @property
+    def train(self) -> TrainConfig: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def learn_actively(
+    config: Sections,
+    dataset: Path,
+    student: Path,
+    folder: Path,
+    *,
+    executor: Executor,
+    on_step: Callable[[str], None] = lambda step: None,
+    on_epoch: Callable[[int, int, dict[str, float]], None] = lambda number, epoch, errors: None,
+    on_round: Callable[[list[dict[str, Any]], Path], None] = lambda reports, folder: None,
+) -> list[dict[str, Any]]:
+    """Visit, label, judge and train until the student passes, or until there were enough rounds.
+
+    Parameters
+    ----------
+    config
+        Sections of the run's config.
+    dataset, student
+        Of the run; ``student`` receives the last student at the end.
+    folder
+        ``active_learning/`` of the run.
+    executor
+        Where the teacher labels.
+    on_step
+        Told what comes next.
+    on_epoch
+        Called with the round, the epoch and its errors.
+    on_round
+        Called with the reports of all rounds so far and the folder of the last.
+
+    Returns
+    -------
+    list of dict
+        Contents of each ``round.json``.
+    """
+    options = config.active_learning
+    if options is None:
+        return []
+    parts, judged, latest = [dataset], [], student
+    rate = known_rate(config.train, student)
+    for number in range(1, options.max_rounds + 1):
+        here = folder / f"{number:02d}"
+        one = _Round(config, options, number, here, parts[0], latest, rate, on_step)
+        report = one.judged(one.labelled(one.visited(), executor))
+        judged.append(report)
+        on_round(judged, here)
+        if report["passed"]:
+            break
+        parts.append(here / "new.h5")
+        latest = one.trained(parts, lambda epoch, errors, n=number: on_epoch(n, epoch, errors))  # type: ignore[misc]
+    take_over(latest, student)
+    return judged
+
+
+class _Round:
+    """One round; each of its steps is left out where its file is there."""
+
+    def __init__(
+        self,
+        config: Sections,
+        options: ActiveLearningConfig,
+        number: int,
+        folder: Path,
+        first: Path,
+        student: Path,
+        rate: float,
+        on_step: Callable[[str], None],
+    ) -> None:
+        self.config, self.options, self.number, self.folder = config, options, number, folder
+        self.first, self.student = open_file(first), student
+        self._rate = rate  # of the training before the rounds
+        self._on_step = on_step
+
+    def _say(self, what: str) -> None:
+        self._on_step(f"round {self.number}: {what}")
+
+    def _tell(self, journey: Journey) -> None:
+        self._say(f"{journey.start} at {journey.temperature_kelvin:g} K, {journey.length_ps:.3g} ps: {journey.ended}")
+
+    def visited(self) -> Path:
+        """Frames of the student's own dynamics."""
+        path = self.folder / "visited.h5"
+        if not path.exists():
+            starts = starting_structures(self.first, self.options.start_from)
+            self._say(f"{self.options.trajectories} trajectories of {self.options.length_ps:g} ps by the student")
+            student = load_student(self.student)
+            frames, journeys = visit(
+                student, starts, self.options, number=self.number, seed=self.config.seed, on_journey=self._tell
+            )
+            write_part(path, frames, attributes={"journeys": journeys})
+        return path
+
+    def labelled(self, visited: Path, executor: Executor) -> Dataset:
+        """What the teacher says of them."""
+        path = self.folder / "new.h5"
+        if not path.exists():
+            self._say(f"{len(open_file(visited))} frames for the teacher")
+            parts = label(self.config.label, visited, self.folder / "label", executor=executor)
+            self._refuse_other_teacher(parts)
+            sides = dict(zip(self.first.families.tolist(), np.asarray(self.first.splits).tolist(), strict=True))
+            families = [family for part in parts for family in open_file(part).families.tolist()]
+            splits = np.array([sides[family] for family in families], dtype=np.uint8)
+            teacher = self.first.attributes["teacher"]
+            merge(parts, path, attributes={"teacher": teacher, "round": self.number}, splits=splits, refused_before=visited)
+        return open_file(path)
+
+    def judged(self, new: Dataset) -> dict[str, Any]:
+        """``round.json``: errors of the student that went there, by why a frame was taken."""
+        path = self.folder / "round.json"
+        if not path.exists():
+            self._say(f"errors on {len(new)} frames")
+            report = self._judge(new, load_student(self.student))
+            with sealed(path) as temporary:
+                temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def _judge(self, new: Dataset, student: DeployedStudent) -> dict[str, Any]:
+        frames = list(new)
+        expected, error = errors_of(student, frames)
+        reason = np.repeat([s.generator_metadata["reason"] for s in frames], [len(s) for s in frames])
+        by_reason = {
+            str(name): {"frames": n, "mae": float(np.abs(error[reason == name]).mean())}
+            for name, n in sorted(Counter(s.generator_metadata["reason"] for s in frames).items())
+        }
+        journeys = json.loads(open_file(self.folder / "visited.h5").attributes["journeys"])
+        broken = sum(journey["ended"] != "finished" for journey in journeys)
+        limit = self.options.max_force_error_ev_per_angstrom
+        mae = by_reason.get("regular", {}).get("mae")
+        report: dict[str, Any] = {
+            "round": self.number,
+            "passed": mae is not None and mae <= limit and not broken,
+            "forces": {"mae": mae, "limit": limit, "unit": "eV/Å"},
+            "by_reason": by_reason,
+            "broken_trajectories": broken,
+            "trajectories": journeys,
+            "refused": dict(Counter(r.reason for r in new.refused if r.stage == "label")),
+            "parts": {name: len(new.split(name)) for name in ("train", "valid", "test")},
+        }
+        if frames:
+            threshold = 0.0 if student.uncertainty is None else float(student.uncertainty.threshold)
+            report["uncertainty"] = judge(expected, np.linalg.norm(error, axis=1), threshold)
+        return report
+
+    def trained(self, parts: Sequence[Path], on_epoch: Callable[[int, dict[str, float]], None]) -> Path:
+        """The student of before, trained further on all parts."""
+        path, target = self.folder / "dataset.h5", self.folder / "student"
+        if not path.exists():
+            splits = np.concatenate([np.asarray(open_file(part).splits) for part in parts])
+            attributes = {name: v for name, v in self.first.attributes.items() if name in INHERITED}
+            merge(parts, path, attributes={**attributes, "active_learning": self.number}, splits=splits)
+        if not (target / "config.json").exists():
+            grown = open_file(path)
+            self._say(f"training on {len(grown.split('train'))} structures")
+            rate = self.options.learning_rate or 0.5 * self._rate
+            again = self.config.train.model_copy(update={"epochs": self.options.epochs, "learning_rate": rate})
+            before, facts = read_student(self.student)
+            told: dict[str, Any] = {name: facts[name] for name in ("teacher", "potstill") if name in facts}
+            told |= {"dataset": json.loads(grown.attributes["checksums"]), "active_learning": self.number}
+            train(
+                grown,
+                self.config.student,
+                again,
+                target,
+                seed=self.config.seed + self.number,
+                on_epoch=on_epoch,
+                provenance=told,
+                start=before,
+            )
+        return target
+
+    def _refuse_other_teacher(self, parts: Sequence[Path]) -> None:
+        known = json.loads(self.first.attributes["teacher"])
+        for part in parts:
+            found = json.loads(open_file(part).attributes["teacher"])
+            if found != known:
+                raise DatasetError(
+                    f"{part} was labelled by another teacher than the dataset:\n  {found}\n  {known}\n"
+                    f"  remove {part.parent} and run again with --resume and the teacher of the dataset"
+                )
+
+
+def starting_structures(dataset: Dataset, sources: Sequence[str]) -> list[Structure]:
+    """Training structures of these sources; where none is named, of the user's own files, or else of all sources.
+
+    Raises
+    ------
+    InputError
+        If a source is named of which no structure is trained on.
+    """
+    training = dataset.split("train")
+    names = dataset.sources[training].astype(str)
+    own = {s["label"] or s["source"] for s in _sources_of(dataset) if s.get("source") == "files"}
+    wanted = set(sources) or own & set(names.tolist())
+    if unknown := sorted(set(sources) - set(names.tolist())):
+        raise InputError(f"active_learning.start_from: no structure of {', '.join(unknown)} is trained on")
+    rows = training[np.isin(names, sorted(wanted))] if wanted else training
+    return [dataset[int(k)] for k in rows]
+
+
+def _sources_of(dataset: Dataset) -> list[dict[str, Any]]:
+    import yaml
+
+    config = yaml.safe_load(dataset.attributes.get("config") or "{}") or {}
+    return [{"label": "", **source} for source in config.get("generate", {}).get("sources", [])]
+
+
+def errors_of(student: DeployedStudent, frames: Sequence[Structure]) -> tuple[Array, Array]:
+    """(N,) expected errors and (N, 3) errors of the forces, in eV/Å."""
+    known = student.uncertainty is not None
+    expected, errors = [np.zeros(0)], [np.zeros((0, 3))]
+    for start in range(0, len(frames), BATCH):
+        some = frames[start : start + BATCH]
+        for frame, found in zip(some, student.label(some, uncertainty=known), strict=True):
+            labels: Labels | None = frame.labels
+            if labels is not None:
+                errors.append(found.forces - labels.forces)
+                expected.append(found.extra.get("uncertainty", np.zeros(len(frame))))
+    return np.concatenate(expected), np.concatenate(errors)
+
+
+def take_over(latest: Path, student: Path) -> None:
+    """Copy a student's files over those of another, each whole or not at all; ``config.json`` last."""
+    if latest == student:
+        return
+    for name in ("weights.safetensors", UNCERTAINTY, "config.json"):
+        if (latest / name).is_file():
+            with sealed(student / name) as temporary:
+                shutil.copyfile(latest / name, temporary)

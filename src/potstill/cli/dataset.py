@@ -1,0 +1,109 @@
+"""The commands ``potstill dataset info | merge | subset | diff``, on files of schema 1 or run folders that hold one."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from potstill.core.errors import InputError
+
+dataset_app = typer.Typer(
+    name="dataset", help="Look into dataset files, join them, take parts of them.", no_args_is_help=True
+)
+
+DatasetFile = Annotated[Path, typer.Argument(help="dataset.h5 or a run folder.")]
+
+
+class Part(StrEnum):
+    """Sides of the split."""
+
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
+@dataset_app.command()
+def info(
+    data: DatasetFile,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes to use; all cores if not given.")] = None,
+) -> None:
+    """Counts, elements, sizes, energies, forces, stress, distances and neighbours, in one pass."""
+    from rich.console import Console
+
+    from potstill.dataset import open_file
+    from potstill.dataset.statistics import dataset_statistics
+    from potstill.dataset.tables import print_statistics
+
+    stats = dataset_statistics(open_file(data), workers=workers)
+    if as_json:
+        typer.echo(json.dumps(stats.as_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print_statistics(stats, Console())
+
+
+@dataset_app.command()
+def merge(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE... OUT", help="Datasets to join, and the file to write.")],
+    valid_fraction: Annotated[float, typer.Option(help="Share of the families that watch the training.")] = 0.05,
+    test_fraction: Annotated[float, typer.Option(help="Share of the families that are held out.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the new split.")] = 0,
+) -> None:
+    """Join datasets of one teacher; families are divided anew where every file has a split."""
+    from potstill.dataset import open_file
+    from potstill.dataset.combine import merge_datasets
+
+    *sources, target = files
+    if len(sources) < 2:
+        raise InputError("merge takes at least two datasets and the file to write:  potstill dataset merge A.h5 B.h5 OUT.h5")
+    if min(valid_fraction, test_fraction) < 0 or valid_fraction + test_fraction >= 1:
+        raise InputError("valid_fraction and test_fraction must not be negative and must add up to less than 1")
+    paths = [open_file(path).path for path in sources]
+    split = merge_datasets(paths, target, valid_fraction=valid_fraction, test_fraction=test_fraction, seed=seed)
+    typer.echo(f"{len(open_file(target))} structures written to {target}, {split}")
+
+
+@dataset_app.command()
+def subset(
+    data: DatasetFile,
+    target: Annotated[Path, typer.Argument(help="File to write.")],
+    source: Annotated[list[str] | None, typer.Option(help="Only this source; may be given again.")] = None,
+    elements: Annotated[str, typer.Option(help="Only structures of these elements, such as H,C,O.")] = "",
+    max_atoms: Annotated[int | None, typer.Option(min=1, help="Largest number of atoms.")] = None,
+    split: Annotated[Part | None, typer.Option(help="Only this side of the split.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="This many at random.")] = None,
+    first: Annotated[int | None, typer.Option(min=1, help="This many from the start of what is left.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+) -> None:
+    """Write some structures of a dataset as another; all conditions given must hold."""
+    from potstill.core.elements import atomic_numbers_of
+    from potstill.dataset import open_file
+    from potstill.dataset.combine import Choice, choose, write_subset
+
+    dataset = open_file(data)
+    numbers = frozenset(atomic_numbers_of(elements.replace(",", " ").split()))
+    choice = Choice(tuple(source or ()), numbers, max_atoms, split.value if split else None, sample, first, seed)
+    indices = choose(dataset, choice)
+    write_subset(dataset, indices, target)
+    typer.echo(f"{len(indices)} of {len(dataset)} structures written to {target}")
+    if dataset.refused:
+        typer.echo(f"{len(dataset.refused)} refusals stay in {dataset.path}")
+
+
+@dataset_app.command()
+def diff(first: DatasetFile, second: DatasetFile) -> None:
+    """What differs between two datasets, by the ids of their structures; exit 1 where anything does."""
+    from rich.console import Console
+
+    from potstill.dataset import open_file
+    from potstill.dataset.diff import diff_datasets
+    from potstill.dataset.tables import print_difference
+
+    found = diff_datasets(open_file(first), open_file(second))
+    print_difference(found, Console())
+    if found:
+        raise typer.Exit(1)

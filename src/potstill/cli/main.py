@@ -1,0 +1,423 @@
+"""The command line: one command per stage, plus run, plan, status, check, template and doctor.
+
+Heavy modules are imported inside the commands, so that ``potstill --help`` answers at once. Exit codes: 0 done (and GO),
+1 a run or check that failed, 2 bad input or config, 3 NO-GO.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
+
+import typer
+
+from potstill.cli.dataset import dataset_app
+from potstill.cli.evaluate import evaluate
+from potstill.cli.setup import setup
+from potstill.core.errors import InputError, PotstillError
+
+if TYPE_CHECKING:
+    from potstill.config import Config
+    from potstill.dataset import Dataset
+    from potstill.run.pipeline import Pipeline
+    from potstill.stats import Statistics
+
+app = typer.Typer(
+    name="potstill",
+    help="Distil a big, slow machine-learned force field into a small, fast one that can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+student_app = typer.Typer(name="student", help="About the student of a config.", no_args_is_help=True)
+app.add_typer(student_app)
+app.add_typer(dataset_app)
+app.command()(setup)
+app.command()(evaluate)
+
+ConfigFile = Annotated[Path, typer.Argument(help="YAML config; print one with 'potstill template'.")]
+Fallback = Annotated[
+    bool,
+    typer.Option("--fallback", help="Take the contingency mix where a generative source is missing or fails."),
+]
+RunArgument = Annotated[Path, typer.Argument(help="Run folder.")]
+DataArgument = Annotated[Path, typer.Argument(help="Run folder, or a file: .h5, .extxyz, anything that ASE reads.")]
+
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit codes, as of a shell
+
+
+class Template(StrEnum):
+    """Configs that come with potstill."""
+
+    quickstart = "quickstart"
+    medium_10k = "medium_10k"
+    production_120k = "production_120k"
+    my_system = "my_system"
+
+
+def main() -> NoReturn:
+    """Run the command line; the console script and ``python -m potstill``."""
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(standalone_mode=True)
+    except PotstillError as error:
+        _complain(error)
+        sys.exit(error.exit_code)
+    except SystemExit as stop:  # the command line's own after Ctrl-C
+        if stop.code in (INTERRUPTED, TERMINATED):
+            _say("stopped; what was finished is kept, go on with --resume")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    sys.exit(0)
+
+
+class Terminated(SystemExit):
+    """SIGTERM, as a scheduler sends it some seconds before it kills: like Ctrl-C, and the exit code of a shell."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated(TERMINATED)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        from potstill import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def template(name: Annotated[Template, typer.Argument(help="Which config.")] = Template.quickstart) -> None:
+    """Print a commented config."""
+    from potstill.templates import read_template
+
+    typer.echo(read_template(name.value), nl=False)
+
+
+@app.command()
+def check(config: ConfigFile, fallback: Fallback = False) -> None:
+    """Say what is wrong with a config; exit 2 if anything is."""
+    from potstill.run.plan import missing_pieces, settle
+
+    checked = settle(_load(config)) if fallback else _load(config)
+    missing = missing_pieces(checked)
+    if missing:
+        raise InputError(f"{config} is a valid config, but here it cannot run:\n" + "\n".join(f"  {m}" for m in missing))
+    typer.echo(f"{config} is good: {sum(s.count for s in checked.generate.sources)} structures, teacher {_teacher(checked)}")
+
+
+@app.command()
+def plan(
+    config: ConfigFile,
+    fallback: Fallback = False,
+    gpu_price: Annotated[
+        float | None, typer.Option("--gpu-price", min=0.0, help="Price of a GPU hour; the plan then has the cost.")
+    ] = None,
+) -> None:
+    """Counts, time, GPU hours, disk and memory of each stage and batch, from a short measured probe."""
+    from rich.console import Console
+
+    from potstill.run.plan import missing_pieces, print_batches, print_plan, probe, settle
+
+    checked = settle(_load(config)) if fallback else _load(config)
+    missing = missing_pieces(checked)
+    for line in missing:
+        typer.echo(f"missing: {line}")
+    if missing:
+        raise typer.Exit(InputError.exit_code)
+    costs = probe(checked)
+    print_plan(costs, Console())
+    if checked.batches or gpu_price is not None:
+        print_batches(checked, costs, Console(), gpu_price)
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long run.")] = False,
+    fallback: Fallback = False,
+    hours: Annotated[
+        float | None,
+        typer.Option("--hours", min=0.0, help="Stop after this time with a dataset of what is labelled (exit code 124)."),
+    ] = None,
+    last: Annotated[str, typer.Option("--last", help="Stage to end with, such as audit.")] = "deploy",
+) -> None:
+    """All stages in order; with --resume also after a kill."""
+    from potstill.core.errors import OutOfTimeError
+    from potstill.run.plan import ask_before_long_run, missing_pieces, settle
+
+    checked = _load(config)
+    settled = settle(checked) if fallback else checked
+    missing = missing_pieces(settled)
+    if missing:
+        raise InputError("this config cannot run here:\n" + "\n".join(f"  {m}" for m in missing))
+    with _pipeline(checked, out, resume=resume, fallback=fallback, hours=hours) as pipeline:
+        pipeline.require_name(last)
+        if not yes and pipeline.run.stage("train")["state"] == "waiting":
+            ask_before_long_run(settled)
+        try:
+            pipeline.all_stages(last)
+        except OutOfTimeError:
+            if pipeline.run.dataset.exists():
+                _say(f"labelled so far: {pipeline.run.dataset}")
+            raise
+        typer.echo(f"report: {pipeline.run.report}")
+
+
+@app.command()
+def generate(
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option("--out", help="Run folder to make or go on with.")],
+    fallback: Fallback = False,
+) -> None:
+    """Make the structures of a config."""
+    checked = _load(config)
+    if checked.batches:
+        raise InputError(f"{config} works in batches, each of which is generated, labelled and judged: use 'potstill run'")
+    with _pipeline(checked, out, resume=True, fallback=fallback) as pipeline:
+        pipeline.stage("generate")
+        typer.echo(str(pipeline.run.structures))
+
+
+@app.command()
+def label(run: RunArgument) -> None:
+    """Label the structures of a run and write its dataset.h5."""
+    one_stage(run, "label")
+
+
+@app.command()
+def audit(
+    data: DataArgument,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write audit.json, audit.html and audit.md.")] = None,
+    teacher: Annotated[str, typer.Option("--teacher", help="Teacher that repeats labels of a file (sevennet, …).")] = "",
+    gates: Annotated[Path | None, typer.Option("--gates", help="YAML whose section audit has the gates for a file.")] = None,
+) -> None:
+    """GO or NO-GO (exit 3) on a run or on a file of your own."""
+    if data.is_dir():
+        one_stage(data, "audit")
+    else:
+        from potstill.audit.files import audit_file, read_gates
+        from potstill.report.audit import write_audit_page
+        from potstill.report.markdown import write_audit_markdown
+
+        folder = out or data.parent
+
+        def write_pages(report: dict[str, Any], stats: Statistics, dataset: Dataset) -> None:
+            write_audit_page(report, stats, dataset, folder / "audit.html")
+            write_audit_markdown(report, dataset, folder / "audit.md")
+
+        chosen = read_gates(gates) if gates else None
+        report = audit_file(data, folder, teacher, chosen, on_judged=write_pages)
+        for finding in report["findings"]:
+            typer.echo(f"{finding['verdict']:8} {finding['check']}: {finding['why']}")
+        for row in report["advice"]:
+            typer.echo(f"ADVICE   {row['check']}: {row['why']}")
+        typer.echo(f"{report['verdict']}  {folder / 'audit.html'}")
+        if report["verdict"] != "GO":
+            raise typer.Exit(3)
+
+
+@app.command()
+def train(run: RunArgument) -> None:
+    """Train the student of a run whose audit said GO."""
+    one_stage(run, "train")
+
+
+@app.command()
+def deploy(
+    run: RunArgument,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", help="Engine to export for, once or more (default: those of the config)."),
+    ] = None,
+) -> None:
+    """Export the student of a run: ase, lammps, openmm, torchsim, metatomic, ipi, pt2."""
+    one_stage(run, "deploy", formats=_formats(to))
+    for name in to or ():
+        typer.echo(str(run / "deploy" / name))
+
+
+@app.command()
+def status(
+    run: RunArgument,
+    live: Annotated[
+        bool, typer.Option("--live", help="Stay, and show it anew every two seconds, until the run ends.")
+    ] = False,
+) -> None:
+    """What is done, rates, time left, refusals by reason, alerts."""
+    from rich.console import Console
+
+    from potstill.run.status import follow_status, print_status
+
+    (follow_status if live else print_status)(run, Console())
+
+
+@app.command()
+def verify(data: Annotated[Path, typer.Argument(help="dataset.h5 or a run folder.")]) -> None:
+    """Check schema, checksums and counts of a dataset; exit 1 where something is wrong."""
+    from potstill.dataset import open_file
+
+    dataset = open_file(data)
+    faults = dataset.verify()
+    for fault in faults:
+        typer.echo(fault)
+    if faults:
+        raise typer.Exit(1)
+    typer.echo(f"{dataset.path}: {len(dataset)} structures, {int(dataset.ptr[-1])} atoms, every checksum right")
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="File to read.")],
+    target: Annotated[Path, typer.Argument(help="File to write; its ending says the format.")],
+) -> None:
+    """Convert between dataset.h5, extended XYZ, ASE databases (.db) and LMDB (.aselmdb), by the endings."""
+    from potstill.dataset.convert import convert as convert_file
+    from potstill.run.progress import Progress
+
+    with Progress().counts(None, "structures written and compared") as bar:
+        count = convert_file(source, target, bar.advance)
+    typer.echo(f"{count} structures written to {target}")
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed and working; for what is not, the command that mends it."""
+    from rich.console import Console
+
+    from potstill.cli.doctor import examine, print_findings
+
+    findings = examine()
+    print_findings(findings, Console())
+    if not all(finding.works for finding in findings if finding.required):
+        raise typer.Exit(1)
+
+
+@student_app.command()
+def size(config: ConfigFile) -> None:
+    """Parameters, FLOPs per atom, memory and measured speed; exit 2 outside student.parameters_between."""
+    from rich.console import Console
+
+    from potstill.deploy.size import measure_size, print_size
+
+    checked = _load(config)
+    print_size(measure_size(checked.student, checked.generate.elements), checked.student, Console())
+
+
+def _load(path: Path) -> Config:
+    from potstill.config import load_config
+
+    return load_config(path)
+
+
+def _teacher(config: Config) -> str:
+    return str(getattr(config.label.teacher, "name", "?"))
+
+
+def _formats(names: list[str] | None) -> tuple[str, ...]:
+    """Formats of ``--to``, or raise with the nearest name."""
+    from potstill.core.registry import nearest
+    from potstill.deploy.options import DeployFormat
+
+    for name in names or ():
+        if name not in get_args(DeployFormat):
+            raise InputError(f"there is no format '{name}': {nearest(name, get_args(DeployFormat))}")
+    return tuple(names or ())
+
+
+def one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
+    """One stage of a run that is there, done again."""
+    from potstill.run.folder import RunFolder
+
+    run = RunFolder(folder)
+    if not run.config.exists():
+        raise InputError(
+            f"{folder} is no run folder (it holds no config.yaml)\n  start one with:  potstill run CONFIG --out {folder}"
+        )
+    with _pipeline(_load(run.config), folder, resume=True) as pipeline:
+        pipeline.require(name)
+        if name == "train":
+            pipeline.stop_on_no_go()
+        pipeline.formats = formats or pipeline.formats
+        pipeline.stage(name, again=True)
+        if name == "audit":
+            pipeline.stop_on_no_go()
+
+
+@contextmanager
+def _pipeline(
+    config: Config, folder: Path, *, resume: bool, fallback: bool = False, hours: float | None = None
+) -> Iterator[Pipeline]:
+    """A claimed run folder with its logs; a failure leaves its traceback in ``error.log``."""
+    from potstill.config import dump_config
+    from potstill.run.folder import RunFolder
+    from potstill.run.metrics import monitored
+    from potstill.run.pipeline import Pipeline
+    from potstill.run.progress import Progress
+
+    run = RunFolder(folder)
+    with run.locked():
+        run.begin(dump_config(config), config.seed, resume=resume)
+        with _logging(folder), monitored(run, config):
+            until = None if hours is None else time.monotonic() + 3600 * hours
+            pipeline = Pipeline(config, run, Progress(), fallback=fallback, until=until)
+            try:
+                yield pipeline
+            except PotstillError:
+                raise
+            except Exception as error:
+                (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+                raise PotstillError(
+                    f"{type(error).__name__}: {error}\n  the traceback is in {folder / 'error.log'}; "
+                    "what was finished is kept, go on with --resume"
+                ) from error
+            finally:
+                pipeline.close()
+
+
+@contextmanager
+def _logging(folder: Path) -> Iterator[None]:
+    """Log to ``log.txt`` (everything) and to the terminal (warnings)."""
+    root = logging.getLogger("potstill")
+    file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    terminal = logging.StreamHandler()
+    terminal.setFormatter(logging.Formatter("  %(levelname)s: %(message)s"))
+    terminal.setLevel(logging.WARNING)
+    root.setLevel(logging.INFO)
+    handlers = (file, terminal)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _complain(error: PotstillError) -> None:
+    _say(f"potstill: {error}")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

@@ -1,0 +1,47 @@
+"""The command ``potstill setup NAME``: the isolated environment of a source or teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from potstill.core.errors import InputError
+
+
+def setup(
+    name: Annotated[str, typer.Argument(help="What to make an environment for: mattergen, moldiff or mace.")],
+    weights: Annotated[Path | None, typer.Option(help="File or folder of weights to take.")] = None,
+    checkpoint: Annotated[list[str] | None, typer.Option(help="Released model to download; may be given again.")] = None,
+    repository: Annotated[Path | None, typer.Option(help="Checkout to use instead of cloning one.")] = None,
+    python: Annotated[Path | None, typer.Option(help="Interpreter to make the environment with.")] = None,
+    requirements: Annotated[Path | None, typer.Option(help="List of packages instead of the pinned one.")] = None,
+    proof: Annotated[bool, typer.Option(help="Make or label two structures at the end.")] = True,
+) -> None:
+    """Make the isolated environment of a source or teacher; what was done already is skipped."""
+    from potstill.core.registry import nearest
+    from potstill.environments import ENVIRONMENTS, Options
+    from potstill.environments import setup as make
+
+    if name not in ENVIRONMENTS:
+        raise InputError(f"no environment named '{name}'; {nearest(name, ENVIRONMENTS)}")
+    if requirements is not None and not requirements.is_file():
+        raise InputError(f"--requirements: no file at {requirements}")
+    options = Options(weights, tuple(checkpoint or ()), repository, python, requirements)
+    place = make(ENVIRONMENTS[name], options, say=typer.echo, prove=(lambda: _prove(name)) if proof else None)
+    typer.echo(f"{name} is ready in {place.folder}" if place.proved else f"{name} is made, but was never tried")
+
+
+def _prove(name: str) -> list[str]:
+    from potstill.environments import installed
+    from potstill.generate.options import SOURCES
+    from potstill.generate.program import ProgramSource
+    from potstill.generate.proof import prove
+    from potstill.teacher.proof import prove_mace
+
+    if name == "mace":
+        return prove_mace()
+    kind = SOURCES[name]
+    assert issubclass(kind, ProgramSource)  # noqa: S101 - an environment without a source would be a fault of the catalogue
+    return prove(kind.with_weights_of(installed(name)))

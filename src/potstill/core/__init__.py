@@ -1,0 +1,1 @@
+"""Types and rules that every stage stands on; this package imports no other package of potstill."""

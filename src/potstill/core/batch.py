@@ -1,0 +1,114 @@
+"""Structures in, one :class:`~potstill.core.types.Batch` with neighbour lists out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from potstill.core.neighbors import Edges, structure_neighbors
+from potstill.core.types import Array, Batch, Structure
+
+
+def make_batch(
+    structures: Sequence[Structure],
+    cutoff_angstrom: float,
+    *,
+    neighbors: Sequence[Edges] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Batch:
+    """Put structures side by side.
+
+    Parameters
+    ----------
+    structures
+        At least one.
+    cutoff_angstrom
+        Cutoff of the student.
+    neighbors
+        Neighbour lists made earlier with the same cutoff, one per structure; made here where None.
+    dtype
+        Of positions, cell and shifts.
+    """
+    if neighbors is None:
+        neighbors = [structure_neighbors(s, cutoff_angstrom) for s in structures]
+    return join(
+        np.cumsum([0, *map(len, structures)]),
+        np.concatenate([s.atomic_numbers for s in structures]),
+        np.concatenate([s.positions for s in structures]),
+        np.stack([s.cell for s in structures]),
+        np.stack([s.pbc for s in structures]),
+        neighbors,
+        dtype=dtype,
+    )
+
+
+def join(
+    ptr: Array,
+    atomic_numbers: Array,
+    positions: Array,
+    cell: Array,
+    pbc: Array,
+    edges: Sequence[Edges],
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Batch:
+    """A batch of S structures and N atoms from their arrays.
+
+    Parameters
+    ----------
+    ptr
+        (S + 1,) int64 offsets of each structure's atoms.
+    atomic_numbers, positions
+        (N,) and (N, 3) Å.
+    cell, pbc
+        (S, 3, 3) Å and (S, 3).
+    edges
+        Neighbour list of each structure.
+    dtype
+        Of positions, cell and shifts.
+    """
+    sizes = np.diff(ptr)
+    counts = [e.edge_index.shape[1] for e in edges]
+    index = np.concatenate([np.zeros((2, 0), np.int64), *(e.edge_index for e in edges)], axis=1, dtype=np.int64)
+    index += np.repeat(ptr[:-1], counts)
+    shift = np.concatenate([np.zeros((0, 3), np.int8), *(e.edge_shift for e in edges)])
+    return Batch(
+        atomic_numbers=torch.from_numpy(atomic_numbers.astype(np.int64)),
+        positions=torch.from_numpy(positions).to(dtype),
+        cell=torch.from_numpy(cell).to(dtype),
+        ptr=torch.from_numpy(ptr),
+        structure=torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)),
+        edge_index=torch.from_numpy(index),
+        edge_shift=torch.from_numpy(shift).to(dtype),
+        periodic=torch.from_numpy(pbc.all(axis=1)),
+    )
+
+
+def some_of(batch: Batch, chosen: torch.Tensor) -> tuple[Batch, torch.Tensor]:
+    """Some structures of a batch, in the order of the batch, and which of its atoms they have.
+
+    Parameters
+    ----------
+    batch
+        Of S structures.
+    chosen
+        (k,) int64 of them, ascending.
+    """
+    taken = torch.zeros(len(batch), dtype=torch.bool, device=chosen.device).index_fill_(0, chosen, value=True)
+    atoms = taken[batch.structure].nonzero().squeeze(1)
+    edges = taken[batch.structure[batch.edge_index[0]]].nonzero().squeeze(1)
+    place = torch.zeros_like(batch.structure).index_copy_(0, atoms, torch.arange(len(atoms), device=chosen.device))
+    ptr = batch.ptr.new_zeros(len(chosen) + 1)
+    torch.cumsum(batch.ptr.diff()[chosen], 0, out=ptr[1:])
+    return Batch(
+        atomic_numbers=batch.atomic_numbers[atoms],
+        positions=batch.positions[atoms],
+        cell=batch.cell[chosen],
+        ptr=ptr,
+        structure=torch.repeat_interleave(torch.arange(len(chosen), device=chosen.device), ptr.diff()),
+        edge_index=place[batch.edge_index[:, edges]],
+        edge_shift=batch.edge_shift[edges],
+        periodic=batch.periodic[chosen],
+    ), atoms

@@ -1,0 +1,164 @@
+"""A section of the config: frozen options, paths that are relative to the config, and errors that name the option.
+
+A section reads plain data (what YAML holds). Validate it with ``context={"folder": FOLDER}`` to read relative paths from
+that folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
+
+from potstill.core.errors import InputError
+from potstill.core.registry import nearest
+
+AnySection = TypeVar("AnySection", bound="Section")
+Choices = Mapping[str, Mapping[str, type[BaseModel]]]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and an unknown option is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _folder(info: ValidationInfo) -> Path | None:
+    """Return the folder of the config that is validated, or None for data that came from no file."""
+    return info.context.get("folder") if isinstance(info.context, dict) else None
+
+
+def _from_folder(path: Path, info: ValidationInfo) -> Path:
+    folder = _folder(info)
+    return path if folder is None else (folder / path).resolve()
+
+
+def _existing(path: Path, info: ValidationInfo) -> Path:
+    folder = _folder(info)
+    if folder is None:
+        return path
+    absolute = _absolute(folder / path)
+    if not absolute.exists():
+        raise ValueError(f"names {absolute}, which does not exist")
+    return absolute
+
+
+def _name_or_file(value: str, info: ValidationInfo) -> str:
+    folder = _folder(info)
+    if folder is None or not value or not (folder / value).is_file():
+        return value
+    return str(_absolute(folder / value))
+
+
+def _absolute(path: Path) -> Path:
+    """Return the absolute path without following its last link.
+
+    The interpreter of an environment is a link, and it finds its packages by its own place.
+    """
+    return path.parent.resolve() / path.name
+
+
+ConfigPath = Annotated[Path, AfterValidator(_from_folder)]
+"""A path that need not exist yet, relative to the config."""
+
+ExistingPath = Annotated[Path, AfterValidator(_existing)]
+"""A file or folder that must exist, relative to the config."""
+
+NameOrPath = Annotated[str, AfterValidator(_name_or_file)]
+"""A name, or the path of a file relative to the config."""
+
+
+def refuse_unknown_symbols(symbols: Iterable[str]) -> None:
+    """Raise ValueError for a text that is no chemical symbol."""
+    from ase.data import chemical_symbols
+
+    unknown = [s for s in symbols if s not in chemical_symbols[1:]]
+    if unknown:
+        raise ValueError(f"not a chemical symbol: {', '.join(unknown)}")
+
+
+def read_section(path: Path, name: str, section: type[AnySection]) -> AnySection:
+    """Read one section of a YAML file, whatever other sections it has.
+
+    Raises
+    ------
+    InputError
+        If the file or the section is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return section.model_validate(content[name])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"{path} has no section '{name}' that could be read: {error}") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def config_error(title: str, error: ValidationError, root: type[BaseModel], choices: Choices) -> InputError:
+    """Return an InputError with one line for each fault: dotted path, found, expected, the nearest name.
+
+    Parameters
+    ----------
+    title
+        Name of what was read, such as the path of the config.
+    error
+        Raised by pydantic.
+    root
+        The section that was validated.
+    choices
+        For each discriminator (``source``, ``name``, ``executor``), its sections by name.
+    """
+    faults = error.errors(include_url=False)
+    # pydantic reports a list with faulty items once more as too short; the items say enough
+    deeper = [
+        f
+        for f in faults
+        if f["type"] != "too_short" or not any(g["loc"][: len(f["loc"])] == f["loc"] and g != f for g in faults)
+    ]
+    lines = [_explain(fault, root, choices) for fault in deeper]
+    return InputError(f"{title} has {len(lines)} fault{'s' * (len(lines) > 1)}:\n" + "\n".join(f"  {x}" for x in lines))
+
+
+def _explain(fault: Any, root: type[BaseModel], choices: Choices) -> str:
+    """Return one line for one fault of pydantic."""
+    tagged = {name: section for sections in choices.values() for name, section in sections.items()}
+    # pydantic puts the name of the chosen source or teacher between its section and its option
+    location = [p for k, p in enumerate(fault["loc"]) if k == 0 or p not in tagged]
+    where = ".".join(str(part) for part in location) or "(top level)"
+    found = fault["input"]
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"{where}: unknown option; {nearest(str(location[-1]), _options_at(fault['loc'][:-1], root, tagged))}"
+        case "union_tag_invalid":
+            tag, key = fault["ctx"]["tag"], fault["ctx"]["discriminator"].strip("'")
+            return f"{where}.{key}: unknown name '{tag}'; {nearest(tag, choices[key])}"
+        case "union_tag_not_found":
+            key = fault["ctx"]["discriminator"].strip("'")
+            return f"{where}: no '{key}' given; one of {', '.join(choices[key])}"
+        case "missing":
+            return f"{where}: missing; it has no default"
+        case "value_error":
+            return f"{where}: {fault['ctx']['error']}"
+        case _:
+            return f"{where}: found {found!r} ({type(found).__name__}); {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _options_at(location: tuple[Any, ...], root: type[BaseModel], tagged: Mapping[str, type[BaseModel]]) -> list[str]:
+    """Return the names of the options of the section at a location."""
+    model: type[BaseModel] | None = root
+    for part in location:
+        if part in tagged:
+            model = tagged[part]
+        elif model is not None and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation)
+    return list(model.model_fields) if model is not None else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the first pydantic model in an annotation such as ``tuple[A | B, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for m in map(_model_in, get_args(annotation)) if m is not None), None)

@@ -1,0 +1,22 @@
+"""Section ``dataset`` of the config."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from potstill.core.section import Section
+
+
+class SplitConfig(Section):
+    """Section ``dataset``: how families are divided."""
+
+    valid_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the families that watch the training")] = 0.05
+    test_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the families that are held out")] = 0.1
+
+    @model_validator(mode="after")
+    def _leave_some_to_train(self) -> SplitConfig:
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise ValueError("valid_fraction + test_fraction must be below 1: nothing is left to train on")
+        return self

@@ -1,0 +1,68 @@
+"""The one interface behind which work runs: a function and independent tasks in, their results out.
+
+A task seals its own file and returns something small, so that a executor has nothing to keep: what is sealed is done, and
+what is not is done again, by whichever executor comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from potstill.execute.local import Lost, available_cores, run_tasks, try_again
+
+
+class Executor(Protocol):
+    """Where tasks run."""
+
+    @property
+    def workers(self) -> int:
+        """Tasks that run at the same time at most."""
+        ...
+
+    def run(
+        self,
+        function: Callable[[Any], Any],
+        tasks: Sequence[Any],
+        *,
+        on_done: Callable[[Any, Any], None],
+        on_lost: Callable[[Lost[Any]], Sequence[Any]] = try_again,
+        isolated: bool = False,
+        one_at_a_time: bool = False,
+    ) -> None:
+        """Run ``function`` on every task, as :func:`potstill.execute.run_tasks` does; ``one_at_a_time`` holds them apart."""
+        ...
+
+    def close(self) -> None:
+        """End every process that was started; nothing may be run afterwards."""
+        ...
+
+
+class LocalExecutor:
+    """The cores of this machine; with one worker this process itself.
+
+    Parameters
+    ----------
+    workers
+        Processes; 0 means every core.
+    """
+
+    def __init__(self, workers: int = 0) -> None:
+        self.workers = workers or available_cores()
+
+    def run(
+        self,
+        function: Callable[[Any], Any],
+        tasks: Sequence[Any],
+        *,
+        on_done: Callable[[Any, Any], None],
+        on_lost: Callable[[Lost[Any]], Sequence[Any]] = try_again,
+        isolated: bool = False,
+        one_at_a_time: bool = False,
+    ) -> None:
+        """See :class:`Executor`."""
+        workers = 1 if one_at_a_time else self.workers
+        run_tasks(function, tasks, workers=workers, on_done=on_done, on_lost=on_lost, isolated=isolated)
+
+    def close(self) -> None:
+        """Nothing is kept between runs."""

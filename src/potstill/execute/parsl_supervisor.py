@@ -1,0 +1,133 @@
+"""Runs a command for as long as the driver of a run is alive, and ends it with all its children then.
+
+Started in place of Parsl's own processes, on the driver's machine and on every node of a cluster. The driver writes signs of
+life into a file in the run folder (see :class:`Heartbeat`), which every node sees; on its own machine its process is looked
+at as well, so that there a killed driver is noticed within a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+POLL_SECONDS = 0.5
+# In the command's process group: ends it where the leash itself is killed and lets go of the pipe.
+SENTRY = "import os, signal\nwhile os.read(0, 4096): pass\nos.killpg(0, signal.SIGKILL)"
+
+
+class Heartbeat:
+    """Signs of life of this process, in a file, until it is stopped.
+
+    Parameters
+    ----------
+    path
+        The file; replaced as a whole.
+    every_seconds
+        Time between two signs.
+    """
+
+    def __init__(self, path: Path, every_seconds: float) -> None:
+        self._path = path
+        self._every = every_seconds
+        self._beats = 0
+        self._stopped = threading.Event()
+        self.beat()
+        threading.Thread(target=self._go_on, daemon=True).start()
+
+    def beat(self) -> None:
+        """One sign."""
+        self._beats += 1
+        born = psutil.Process().create_time()
+        content = {"host": platform.node(), "process": os.getpid(), "born": born, "every": self._every, "beat": self._beats}
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.replace(self._path)
+
+    def stop(self) -> None:
+        """No more signs, and the file is gone."""
+        self._stopped.set()
+        self._path.unlink(missing_ok=True)
+
+    def _go_on(self) -> None:
+        while not self._stopped.wait(self._every):
+            with suppress(OSError):  # a file system that is away for a while; readers are patient
+                self.beat()
+
+
+class Driver:
+    """The driver as seen from elsewhere, by its file.
+
+    Parameters
+    ----------
+    path
+        Written by a :class:`Heartbeat`.
+    missed
+        Signs that may fail to come.
+    """
+
+    def __init__(self, path: Path, missed: int = 6) -> None:
+        self._path = path
+        self._missed = missed
+        self._last = ""
+        self._heard = time.monotonic()  # this machine's clock: those of two machines may differ
+        self._every = 5.0
+
+    def alive(self) -> bool:
+        """Whether its process is there, or where it is on another machine, whether it gave signs lately."""
+        if not self._path.exists():  # it has stopped; renaming leaves no moment without a file
+            return False
+        with suppress(OSError, ValueError):
+            text = self._path.read_text(encoding="utf-8")
+            content = json.loads(text)
+            if content["host"] == platform.node():
+                return _is_there(content["process"], content["born"])
+            if text != self._last:
+                self._last, self._heard, self._every = text, time.monotonic(), content["every"]
+        return time.monotonic() - self._heard < self._missed * self._every
+
+
+def _is_there(number: int, born: float) -> bool:
+    try:
+        process = psutil.Process(number)
+        return abs(process.create_time() - born) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def main() -> None:
+    """``python -m potstill.execute.parsl_supervisor HEARTBEAT_FILE COMMAND …``."""
+    driver = Driver(Path(sys.argv[1]))
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which says what becomes of others
+    child = subprocess.Popen(sys.argv[2:], process_group=0)
+    sentry = subprocess.Popen([sys.executable, "-I", "-S", "-c", SENTRY], stdin=subprocess.PIPE, process_group=child.pid)
+    code: int | None = None
+    try:
+        while code is None and driver.alive():
+            with suppress(subprocess.TimeoutExpired):
+                code = child.wait(POLL_SECONDS)
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        sentry.wait()
+    sys.exit(1 if code is None else code)
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

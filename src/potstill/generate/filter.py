@@ -1,0 +1,80 @@
+"""The filter: what is refused before any teacher sees it, with its reason."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from potstill.core.geometry import content_hash, distance_fingerprint, smallest_scaled_distance
+from potstill.core.section import Section
+from potstill.core.types import Array, Refused, Structure
+
+NEAR_DUPLICATE_ANGSTROM = 0.005
+
+
+class FilterOptions(Section):
+    """Limits on the geometry of a structure."""
+
+    min_scaled_distance: Annotated[float, Field(gt=0, description="smallest distance over the sum of covalent radii")] = 0.7
+    max_volume_per_atom_cubic_angstrom: Annotated[
+        float, Field(gt=0, description="largest cell volume per atom of a crystal")
+    ] = 80.0
+
+    def screen(self, structure: Structure) -> Structure | Refused:
+        """The structure, or why not."""
+        scaled, pair = smallest_scaled_distance(structure)
+        if scaled < self.min_scaled_distance:
+            return Refused("too_close", f"atoms {pair} at {scaled:.2f} of the sum of their covalent radii")
+        if structure.volume / len(structure) > self.max_volume_per_atom_cubic_angstrom:
+            return Refused("too_empty", f"{structure.volume / len(structure):.0f} Å^3 per atom")
+        return structure
+
+
+class DuplicateFilter:
+    """Remembers who came in, and refuses copies: same content, or same composition and same distances."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, str] = {}
+        self._known: dict[str, _Fingerprints] = {}
+
+    def admit(self, structure: Structure) -> Refused | None:
+        """None where the structure is new; it is remembered then."""
+        content = content_hash(structure)
+        copy_of = self._hashes.get(content)
+        if copy_of is not None:
+            return self._refuse("duplicate", structure, f"the same atoms as {copy_of}")
+        fingerprint = distance_fingerprint(structure)
+        same_composition = self._known.setdefault(structure.formula, _Fingerprints(len(fingerprint)))
+        other = same_composition.near(fingerprint)
+        if other is not None:
+            return self._refuse("near_duplicate", structure, f"the same distances as {other}")
+        self._hashes[content] = structure.id
+        same_composition.add(fingerprint, structure.id)
+        return None
+
+    @staticmethod
+    def _refuse(reason: str, structure: Structure, detail: str) -> Refused:
+        return Refused(reason, detail, id=structure.id, source=structure.source, stage="generate")
+
+
+class _Fingerprints:
+    """Fingerprints of structures of one composition, in one growing array."""
+
+    def __init__(self, length: int) -> None:
+        self._rows = np.zeros((1, length))
+        self._ids: list[str] = []
+
+    def near(self, fingerprint: Array) -> str | None:
+        """Id of a structure with nearly the same fingerprint."""
+        gaps = np.abs(self._rows[: len(self._ids)] - fingerprint).max(axis=1)
+        close = np.flatnonzero(gaps < NEAR_DUPLICATE_ANGSTROM)
+        return self._ids[close[0]] if len(close) else None
+
+    def add(self, fingerprint: Array, name: str) -> None:
+        """Remember one more."""
+        if len(self._ids) == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        self._rows[len(self._ids)] = fingerprint
+        self._ids.append(name)

@@ -1,0 +1,124 @@
+"""Section ``generate`` of the config, and every source by its name."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from potstill.core.registry import nearest, plugins
+from potstill.core.section import ConfigPath, Section, refuse_unknown_symbols
+from potstill.generate.alloys import Alloys
+from potstill.generate.benchmark import Benchmark
+from potstill.generate.chempleter import Chempleter
+from potstill.generate.clusters import Clusters
+from potstill.generate.crystals import Crystals
+from potstill.generate.defects import Defects
+from potstill.generate.dimers import Dimers
+from potstill.generate.files import Files
+from potstill.generate.filter import FilterOptions
+from potstill.generate.liquids import Liquids
+from potstill.generate.mattergen import MatterGen
+from potstill.generate.md import MD
+from potstill.generate.melts import Melts
+from potstill.generate.mix import Contingency
+from potstill.generate.moldiff import MolDiff
+from potstill.generate.molecules import Molecules
+from potstill.generate.mutants import Mutants
+from potstill.generate.perturb import Perturb
+from potstill.generate.prototypes import Prototypes
+from potstill.generate.source import Families, SourceOptions
+from potstill.generate.surfaces import Surfaces
+from potstill.generate.torsions import Torsions
+from potstill.generate.trees import Trees
+from potstill.teacher.options import TeacherOptions
+
+SOURCES: dict[str, type[SourceOptions]] = {
+    "molecules": Molecules,
+    "crystals": Crystals,
+    "benchmark": Benchmark,
+    "prototypes": Prototypes,
+    "alloys": Alloys,
+    "surfaces": Surfaces,
+    "clusters": Clusters,
+    "melts": Melts,
+    "liquids": Liquids,
+    "mutants": Mutants,
+    "chempleter": Chempleter,
+    "torsions": Torsions,
+    "dimers": Dimers,
+    "defects": Defects,
+    "perturb": Perturb,
+    "trees": Trees,
+    "md": MD,
+    "files": Files,
+    "mattergen": MatterGen,
+    "moldiff": MolDiff,
+    **plugins("sources"),
+}
+
+if TYPE_CHECKING:
+    AnySource = SourceOptions
+else:
+    AnySource = Annotated[functools.reduce(operator.or_, SOURCES.values()), Field(discriminator="source")]
+
+
+class GenerateConfig(Section):
+    """Section ``generate``: which structures, from where."""
+
+    elements: Annotated[
+        tuple[str, ...], Field(description="chemical symbols allowed in every source; all that it can make where empty")
+    ] = ()
+    sources: Annotated[tuple[AnySource, ...], Field(min_length=1, description="sources, in order")]
+    filter: Annotated[FilterOptions, Field(description="geometry that is refused before labelling")] = FilterOptions()
+
+    families: Annotated[
+        Families,
+        Field(
+            description="what is held out as a whole: all structures of one composition with their copies; or structure: "
+            "each by itself, for one system, where there is nothing else to hold out"
+        ),
+    ] = "composition"
+    contingency: Annotated[
+        Contingency, Field(description="the mix without a generative source that is missing or fails; see --fallback")
+    ] = Contingency()
+    balance: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of the candidates made of common elements that each source turns away"),
+    ] = 0.0
+    after: Annotated[
+        tuple[ConfigPath, ...],
+        Field(description="folders of earlier runs: candidates go on where theirs ended, and nothing is made twice"),
+    ] = ()
+
+    @field_validator("elements")
+    @classmethod
+    def _known_elements(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        refuse_unknown_symbols(symbols)
+        return symbols
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GenerateConfig:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are named {', '.join(twice)}; give one of them another 'label'")
+        if self.sources[0].derived:
+            raise ValueError(f"the source '{names[0]}' copies earlier sources, so it cannot come first")
+        for k, source in enumerate(self.sources):
+            for parent in getattr(source, "parents", ()):
+                if parent not in names[:k]:
+                    raise ValueError(
+                        f"'{names[k]}' starts from '{parent}', no source before it; {nearest(parent, names[:k])}"
+                    )
+        return self
+
+    def resolved_sources(self, teacher: TeacherOptions | None = None) -> list[SourceOptions]:
+        """Sources with the section's elements, and the teacher of the labels, filled in where they state none."""
+        shared = {"elements": self.elements, "teacher": teacher}
+        return [
+            s.model_copy(update={k: v for k, v in shared.items() if k in type(s).model_fields and not getattr(s, k)})
+            for s in self.sources
+        ]

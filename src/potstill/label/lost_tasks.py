@@ -1,0 +1,75 @@
+"""What becomes of structures whose teacher ended its process, or did not answer in time.
+
+A task that was lost is done once more as it is, for a worker may be killed without any fault of its own, and its labels
+shall be the same to the last bit. If it is lost again, or was killed because it hung, each of its structures becomes a task
+of its own; a structure that is lost by itself twice, or hangs by itself, is refused, and all others have their labels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from potstill.core.errors import PotstillError
+from potstill.core.types import Refused
+from potstill.execute import Lost, try_again
+from potstill.label.tasks import LabelTask, one_by_one
+from potstill.teacher.batching import LABELLING
+
+log = logging.getLogger(__name__)
+
+
+class Losses:
+    """Keeps the tasks in order while lost ones are replaced.
+
+    Parameters
+    ----------
+    planned
+        Every task, in the order of the structures.
+    """
+
+    def __init__(self, planned: Sequence[LabelTask]) -> None:
+        self.planned = list(planned)
+
+    def instead(self, lost: Lost[LabelTask]) -> Sequence[LabelTask]:
+        """The tasks that are to be done in the place of a lost one.
+
+        Raises
+        ------
+        PotstillError
+            If the teacher does not even survive being loaded.
+        """
+        task = lost.task
+        if lost.doing != LABELLING:
+            return _while_not_labelling(lost)
+        if not lost.timed_out and lost.times < 2:
+            return try_again(lost)
+        if task.stop - task.start > 1:
+            log.warning(
+                "the teacher did not survive structures %d to %d (%s); each is labelled by itself now",
+                task.start,
+                task.stop - 1,
+                lost.why,
+            )
+            return self._replace(task, one_by_one(task))
+        reason = "teacher_timeout" if lost.timed_out else "teacher_crashed"
+        detail = f"no answer within {task.timeout_seconds:g} s" if lost.timed_out else f"its process ended: {lost.why}"
+        return self._replace(task, [replace(task, refuse=Refused(reason, detail))])
+
+    def _replace(self, task: LabelTask, others: list[LabelTask]) -> list[LabelTask]:
+        index = self.planned.index(task)
+        self.planned[index : index + 1] = others
+        return others
+
+
+def _while_not_labelling(lost: Lost[LabelTask]) -> Sequence[LabelTask]:
+    """Once more; a teacher that ends every process that loads it ends the run."""
+    try:
+        return try_again(lost)
+    except PotstillError as error:
+        raise PotstillError(
+            f"worker processes died {lost.times} times while {lost.doing} ({lost.why}).\n"
+            "  look at the teacher by itself with:  potstill doctor\n"
+            "  if memory is short, run again with --resume and fewer workers: finished work is kept"
+        ) from error

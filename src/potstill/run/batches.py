@@ -1,0 +1,119 @@
+"""A long run in batches, each of which is a whole run folder as far as its audit, and a point to decide upon.
+
+Enters a config, leaves the config of each batch; enter the finished batches, leaves one ``dataset.h5``. A batch has its
+share of every source. Its candidates go on where those of the batch before it ended, and no structure is in two batches.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from potstill.config import Config, dump_config, load_config
+from potstill.dataset import Dataset
+from potstill.dataset.combine import merge_datasets
+from potstill.generate.mix import as_asked, as_json, together
+from potstill.run.folder import RunFolder
+
+
+def batch_configs(config: Config) -> list[Config]:
+    """The config of each batch, in order, to stand in folders ``01``, ``02``, … beside each other.
+
+    The counts of a source are its shares of the whole, rounded so that they add up to it.
+    """
+    ends = np.cumsum([0, *config.batches]) / sum(config.batches)
+    found = []
+    for k, (start, end) in enumerate(pairwise(ends)):
+        shares = [round(float(end) * s.count) - round(float(start) * s.count) for s in config.generate.sources]
+        sources = tuple(
+            source.model_copy(update={"count": share})
+            for source, share in zip(config.generate.sources, shares, strict=True)
+            if share
+        )
+        earlier = (Path("..") / f"{number:02d}" for number in range(1, k + 1))
+        generate = config.generate.model_copy(update={"sources": sources, "after": (*config.generate.after, *earlier)})
+        found.append(config.model_copy(update={"batches": (), "generate": generate}))
+    return found
+
+
+def claim(run: RunFolder, config: Config) -> Config | None:
+    """Claim the folder of a batch and give the batch's config as the folder has it; None for a batch that has passed.
+
+    A batch that has passed stays as it is, whatever the config says now. One that was begun with other structures or labels
+    in mind is set aside, under another name, and begun anew.
+    """
+    if run.passed():
+        return None
+    text = dump_config(config)
+    if run.config.exists() and run.others_than(text):
+        number = sum(1 for _ in run.path.parent.glob(f"{run.path.name}.aside-*")) + 1
+        run.path.rename(run.path.with_name(f"{run.path.name}.aside-{number}"))
+    run.begin(text, config.seed, resume=True)
+    return load_config(run.config)
+
+
+def join(batches: Sequence[RunFolder], config: Config, path: Path, attributes: Mapping[str, Any]) -> None:
+    """Merge the datasets of the batches and divide their families anew.
+
+    The file says of each source how many structures the batches together were asked for.
+    """
+    asked = Counter[str]()
+    for batch in batches:
+        asked.update({s.name: s.count for s in load_config(batch.config).generate.sources})
+    sources = tuple(s.model_copy(update={"count": asked[s.name]}) for s in config.generate.sources if asked[s.name])
+    whole = config.model_copy(update={"generate": config.generate.model_copy(update={"sources": sources})})
+    found = [Dataset(batch.dataset).attributes for batch in batches]
+    merge_datasets(
+        [batch.dataset for batch in batches],
+        path,
+        valid_fraction=config.dataset.valid_fraction,
+        test_fraction=config.dataset.test_fraction,
+        seed=config.seed,
+        attributes={
+            **attributes,
+            "config": dump_config(whole),
+            "mix": _mixes(batches),
+            "workers": max(int(a["workers"]) for a in found),
+            "merged_from": [batch.path.name for batch in batches],
+        },
+        replace=True,
+    )
+
+
+def _mixes(batches: Sequence[RunFolder]) -> str:
+    """What all batches together took of each source; empty where each followed its config."""
+    mixes = [batch.mix() for batch in batches]
+    if not any(mixes):
+        return ""
+    own = [as_asked(load_config(batch.config).generate.sources) for batch in batches]
+    return as_json(together([mix or asked for mix, asked in zip(mixes, own, strict=True)]))
+
+
+def advice_for_all(batch: RunFolder, config: Config) -> str:
+    """``advice.yaml`` of a batch as a config of the whole run; empty where the batch has none."""
+    path = batch.path / "advice.yaml"
+    if not path.exists():
+        return ""
+    before, advised = (yaml.safe_load(p.read_text(encoding="utf-8")) for p in (batch.config, path))
+    whole = yaml.safe_load(dump_config(config))
+    asked = {_name(source): source["count"] for source in before["generate"]["sources"]}
+    new = {_name(source): source for source in advised["generate"]["sources"]}
+    sources = [
+        {**new[_name(s)], "count": max(1, round(s["count"] * new[_name(s)]["count"] / asked[_name(s)]))}
+        if _name(s) in new
+        else s
+        for s in whole["generate"]["sources"]
+    ]
+    generate = {**advised["generate"], "after": whole["generate"]["after"], "sources": sources}
+    content = {**advised, "batches": whole["batches"], "generate": generate}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _name(source: dict[str, Any]) -> str:
+    return str(source.get("label") or source["source"])

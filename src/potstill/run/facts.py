@@ -1,0 +1,189 @@
+"""What a run folder tells of itself, at any stage: plain facts for the page of the run.
+
+Enters a run folder, leaves dictionaries; a file that is not there yet gives an empty fact.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from potstill.dataset import Dataset, open_file
+from potstill.generate.mix import MIX_FILE, read_mix
+from potstill.report.page import figure
+from potstill.run.folder import RunFolder
+
+FILES = (
+    ("audit.html", "the audit in full"),
+    ("evaluate.html", "the evaluation in full"),
+    ("audit.json", "findings for scripts"),
+    ("audit.md", "the audit for a repository"),
+    ("evaluate.json", "figures for scripts"),
+    ("dataset.h5", "labelled structures"),
+    ("structures/structures.h5", "structures before labelling"),
+    ("student", "weights and config"),
+    ("deploy", "exports"),
+    ("config.yaml", "every option"),
+    ("run.json", "versions, times, machine"),
+    ("metrics.jsonl", "progress, line by line"),
+    ("log.txt", "log"),
+    ("error.log", "errors with their traceback"),
+)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Contents of a JSON file; empty where there is none."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Lines of ``metrics.jsonl``; a line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines() if x.startswith("{") and x.endswith("}")]
+
+
+def open_data(run: RunFolder) -> Dataset | None:
+    """The labelled dataset, else the generated structures, else None."""
+    for path in (run.dataset, run.structures):
+        if path.exists():
+            return open_file(path)
+    return None
+
+
+def asked(run: RunFolder) -> dict[str, int]:
+    """Structures that are wanted of each source, by the contingency mix or by the config."""
+    mix = read_mix(run.structures.parent / MIX_FILE)
+    if mix:
+        return mix.counts
+    config = yaml.safe_load(run.config.read_text(encoding="utf-8")) if run.config.exists() else {}
+    sources = ((config or {}).get("generate") or {}).get("sources") or []
+    return {str(s.get("label") or s.get("source")): int(s.get("count", 0)) for s in sources}
+
+
+def sources(run: RunFolder, data: Dataset | None) -> list[dict[str, Any]]:
+    """Each source with what was asked of it, what it gave, and what was refused by the filter and by the teacher."""
+    wanted = asked(run)
+    held: Counter[str] = Counter(data.sources.tolist() if data is not None else ())
+    refused: dict[str, dict[str, Counter[str]]] = {"generate": {}, "label": {}}
+    for r in data.refused if data is not None else ():
+        refused.setdefault(r.stage, {}).setdefault(r.source, Counter())[r.reason] += 1
+    names = [*wanted, *sorted({*held, *refused["generate"], *refused["label"]} - set(wanted))]
+    rows = []
+    for name in names:
+        door, teacher = (refused[stage].get(name, Counter()) for stage in ("generate", "label"))
+        rows.append(
+            {
+                "name": name,
+                "asked": wanted.get(name),
+                "generated": held[name] + teacher.total() if data is not None else None,
+                "labelled": held[name] if data is not None and data.labelled else None,
+                "filter": door.most_common(),
+                "refused_by_filter": door.total(),
+                "teacher": teacher.most_common(),
+                "refused_by_teacher": teacher.total(),
+            }
+        )
+    return rows
+
+
+def flow(rows: list[dict[str, Any]], data: Dataset | None) -> list[dict[str, Any]]:
+    """Boxes of the figure of the pipeline with the counts that go from one to the next."""
+    wanted = sum(r["asked"] or 0 for r in rows)
+    if data is None:
+        return [{"count": wanted, "name": "structures asked for", "lost": ""}] if wanted else []
+    door, teacher = (sum(r[key] for r in rows) for key in ("refused_by_filter", "refused_by_teacher"))
+    generated = len(data) + teacher
+    boxes = [
+        {"count": generated + door, "name": "candidates", "lost": f"{door:,} refused by the filter"},
+        {"count": generated, "name": "structures", "lost": f"{teacher:,} refused by the teacher" if data.labelled else ""},
+    ]
+    if data.labelled:
+        boxes.append({"count": len(data), "name": "labelled", "lost": ""})
+        parts = split_sizes(data)
+        if parts:
+            text = f"{parts['valid']:,} valid, {parts['test']:,} held out"
+            boxes.append({"count": parts["train"], "name": f"for training; {text}", "lost": ""})
+    return boxes
+
+
+def split_sizes(data: Dataset) -> dict[str, int]:
+    """Structures of each part; empty where the file holds no split."""
+    from potstill.core.errors import DatasetError
+
+    try:
+        return {name: len(data.split(name)) for name in ("train", "valid", "test")}
+    except DatasetError:
+        return {}
+
+
+def elements_by_source(data: Dataset) -> dict[str, dict[int, int]]:
+    """Atoms of each element in each source."""
+    numbers = np.asarray(data.column("atoms/atomic_numbers"))
+    of_atom = np.repeat(data.sources.astype(str), np.diff(data.ptr))
+    found = {}
+    for name in sorted(set(data.sources.tolist())):
+        counts = np.bincount(numbers[of_atom == name], minlength=119)
+        found[name] = {int(z): int(counts[z]) for z in np.flatnonzero(counts)}
+    return found
+
+
+def stage_rows(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any], data: Dataset | None) -> list[Any]:
+    """Each stage: name, state, seconds, and what came of it."""
+    from potstill.core.units import duration
+
+    epochs = [line for line in read_metrics(run.metrics) if line.get("stage") == "train" and "epoch" in line]
+    results = {
+        "generate": f"{_held(data):,} structures" if data is not None else "",
+        "label": f"{len(data):,} labelled" if data is not None and data.labelled else "",
+        "train": f"{epochs[-1]['epoch']} epochs" if epochs else "",
+        "deploy": ", ".join(sorted(p.name for p in run.deploy.iterdir())) if run.deploy.is_dir() else "",
+    }
+    if audit:
+        passed = sum(f["verdict"] in ("GO", "WARN") for f in audit["findings"])
+        results["audit"] = f"{passed} of {len(audit['findings'])} checks passed"
+    if evaluation:
+        results["evaluate"] = f"force error {figure(evaluation['forces']['mae'])} eV/Å"
+    return [
+        {
+            "name": stage,
+            "state": run.stage(stage)["state"],
+            "time": duration(run.stage(stage)["seconds"]) if run.stage(stage)["seconds"] else "",
+            "result": results.get(stage, ""),
+        }
+        for stage in run.stages
+    ]
+
+
+def _held(data: Dataset) -> int:
+    return len(data) + sum(r.stage == "label" for r in data.refused)
+
+
+def links(run: RunFolder) -> list[tuple[str, str, str]]:
+    """Relative address, text and remark of every file that exists."""
+    from potstill.report.page import size
+
+    found = []
+    for name, remark in FILES:
+        path = run.path / name
+        if path.is_dir() and any(path.iterdir()):
+            found.append((f"{name}/", f"{name}/", remark))
+        elif path.is_file() and path.stat().st_size:
+            found.append((name, name, f"{remark}, {size(path.stat().st_size)}"))
+    return found
+
+
+def training_curve(path: Path) -> dict[str, tuple[list[float], list[float]]]:
+    """Epochs and errors of the forces; an epoch that was done again after a resume counts once."""
+    epochs = {m["epoch"]: m for m in read_metrics(path) if m.get("stage") == "train" and "epoch" in m}
+    curves = {}
+    for key, name in (("train_forces", "training"), ("valid_forces", "validation")):
+        points = [(float(e), float(m[key])) for e, m in sorted(epochs.items()) if m.get(key) is not None]
+        if points:
+            curves[name] = ([e for e, _ in points], [y for _, y in points])
+    return curves

@@ -1,0 +1,267 @@
+"""The figures of a run that goes on: counts and rates by source and worker, time left, disk, memory, causes to worry.
+
+Enters a run folder, leaves numbers; :mod:`potstill.run.status` prints them,
+:mod:`potstill.run.metrics` keeps them in files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+
+import psutil
+
+from potstill.audit.options import AuditConfig
+from potstill.config import Config, load_config
+from potstill.run.folder import RunFolder
+
+RECENT_SECONDS = 300.0
+MINUTE = 60.0
+SLOW = 0.5  # of the running median of the rate
+MEDIAN_MINUTES = 5  # before a rate can be called low
+SUCCESS_AFTER = 100  # structures, before a share is a prophecy
+LITTLE_MEMORY = 0.05
+COPIES = 2.5  # of what is labelled: parts, dataset and what else a run keeps
+
+
+@dataclass(slots=True)
+class SourceFigures:
+    """One source: counts, and rates in structures per second."""
+
+    name: str
+    wanted: int
+    accepted: int = 0
+    refused_by_filter: int = 0
+    labelled: int = 0
+    refused_by_teacher: int = 0
+    rate: float = 0.0
+    recent_rate: float = 0.0
+
+
+@dataclass(slots=True)
+class WorkerFigures:
+    """One worker process: ``host:process``, when it last gave a result, structures by it, memory in bytes."""
+
+    name: str
+    seen: datetime
+    structures: int = 0
+    recent_rate: float = 0.0
+    memory_bytes: int = 0
+    alive: bool | None = None
+
+
+@dataclass(slots=True)
+class Figures:
+    """All of a run at one moment; rates in structures per second, None where there is no figure yet.
+
+    Of a run in batches they are those of the ``batch`` that has not passed yet, but for the stages.
+    """
+
+    stages: dict[str, dict[str, Any]]
+    total: int
+    labelled: int = 0
+    refused: int = 0
+    rate: float | None = None
+    recent_rate: float | None = None
+    seconds_left: float | None = None
+    sources: dict[str, SourceFigures] = field(default_factory=dict)
+    workers: list[WorkerFigures] = field(default_factory=list)
+    epoch: dict[str, Any] = field(default_factory=dict)
+    driver_alive: bool = False
+    disk_used_bytes: int = 0
+    disk_free_bytes: int = 0
+    alerts: list[str] = field(default_factory=list)
+    batch: RunFolder | None = None
+
+
+def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figures:
+    """The figures of a run folder now."""
+    now = now or datetime.now(UTC)
+    lines = read_metrics(run)
+    stages = {stage: run.stage(stage) for stage in run.stages}
+    batch = next((b for b in run.batches() if b.config.exists() and not b.passed()), None)
+    if batch is not None:  # all figures are those of the batch in hand
+        figures = look(batch, load_config(batch.config), now=now)
+        return replace(figures, stages=stages, batch=batch)
+    sources = {s.name: SourceFigures(s.name, s.count) for s in config.generate.sources}
+    figures = Figures(stages, sum(s.count for s in config.generate.sources), sources=sources)
+    _generated(figures, lines)
+    _labelled(figures, lines, now)
+    epochs = [line for line in lines if line.get("stage") == "train" and "epoch" in line]
+    figures.epoch = epochs[-1] if epochs else {}
+    figures.driver_alive = driver_alive(run)
+    figures.disk_used_bytes = sum(_size(folder, name) for folder, _, names in os.walk(run.path) for name in names)
+    figures.disk_free_bytes = shutil.disk_usage(run.path).free
+    figures.alerts = list(_alerts(figures, config, lines, now))
+    return figures
+
+
+def read_metrics(run: RunFolder) -> list[dict[str, Any]]:
+    """Lines of ``metrics.jsonl``, without one that is being written or was cut off by a kill."""
+    found = []
+    if run.metrics.exists():
+        for line in run.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+    return found
+
+
+def driver_alive(run: RunFolder) -> bool:
+    """Whether the process that holds the folder is there; that of another machine is believed to be."""
+    lock = run.path / ".lock"
+    text = lock.read_text(encoding="utf-8") if lock.exists() else ""
+    _, _, rest = text.partition("process ")
+    number, _, host = rest.partition(" on ")
+    if not number.isdigit():
+        return False
+    return host != platform.node() or psutil.pid_exists(int(number))
+
+
+def _generated(figures: Figures, lines: Iterable[dict[str, Any]]) -> None:
+    for line in lines:
+        if line.get("stage") != "generate":
+            continue
+        said = {line["source"]: line} if "source" in line else line.get("sources", {})
+        for name, content in said.items():
+            source = figures.sources.setdefault(name, SourceFigures(name, content.get("wanted", 0)))
+            source.wanted = content.get("wanted", source.wanted)
+            source.accepted = content.get("accepted", 0)
+            source.refused_by_filter = sum(content.get("refused", {}).values())
+        for name in figures.sources.keys() - said.keys() if "sources" in line else ():
+            figures.sources[name].wanted = 0  # no part of the contingency mix
+    if _state(figures, "generate") == "done":
+        figures.total = sum(s.accepted for s in figures.sources.values()) or figures.total
+
+
+def _labelled(figures: Figures, lines: Sequence[dict[str, Any]], now: datetime) -> None:
+    """Counts since labelling began or went on the last time, for then everything found is told again."""
+    own = [line for line in lines if line.get("stage") == "label"]
+    begun = max((k for k, line in enumerate(own) if line.get("event") == "begun"), default=0)
+    own = [line for line in own[begun:] if "labelled" in line]
+    fresh = [line for line in own if line.get("event") != "found"]
+    figures.labelled = sum(line["labelled"] for line in own)
+    figures.refused = sum(line["refused"] for line in own)
+    for line in own:
+        for name, (labelled, refused) in line.get("sources", {}).items():
+            source = figures.sources.setdefault(name, SourceFigures(name, 0))
+            source.labelled += labelled
+            source.refused_by_teacher += refused
+    if len(fresh) < 2:
+        return
+    first, last = _time(fresh[0]), _time(fresh[-1])
+    runs_now = _state(figures, "label") == "running" and (now - last).total_seconds() < RECENT_SECONDS
+    end = now if runs_now else last
+    seconds = max((end - first).total_seconds(), 1e-3)
+    recently = [line for line in fresh[1:] if (end - _time(line)).total_seconds() <= RECENT_SECONDS]
+    recent_seconds = min(seconds, RECENT_SECONDS)
+    figures.rate = sum(map(_count, fresh[1:])) / seconds
+    figures.recent_rate = sum(map(_count, recently)) / recent_seconds
+    left = figures.total - figures.labelled - figures.refused
+    figures.seconds_left = left / figures.recent_rate if figures.recent_rate > 0 else None
+    for which, chosen, over in (("rate", fresh[1:], seconds), ("recent_rate", recently, recent_seconds)):
+        counts: Counter[str] = Counter()
+        for line in chosen:
+            counts.update({name: sum(pair) for name, pair in line.get("sources", {}).items()})
+        for name, count in counts.items():
+            setattr(figures.sources[name], which, count / over)
+    figures.workers = _workers(fresh, recently, recent_seconds)
+
+
+def _workers(fresh: Iterable[dict[str, Any]], recently: Sequence[dict[str, Any]], seconds: float) -> list[WorkerFigures]:
+    workers: dict[str, WorkerFigures] = {}
+    for line in fresh:
+        if name := line.get("worker"):
+            worker = workers.setdefault(name, WorkerFigures(name, _time(line)))
+            worker.seen = _time(line)
+            worker.structures += _count(line)
+            worker.memory_bytes = line.get("memory_bytes", 0)
+    for worker in workers.values():
+        worker.recent_rate = sum(_count(line) for line in recently if line.get("worker") == worker.name) / seconds
+        host, _, process = worker.name.rpartition(":")
+        worker.alive = psutil.pid_exists(int(process)) if host == platform.node() else None
+    return sorted(workers.values(), key=lambda worker: worker.name)
+
+
+def _alerts(figures: Figures, config: Config, lines: Sequence[dict[str, Any]], now: datetime) -> Iterable[str]:
+    running = [name for name, entry in figures.stages.items() if entry["state"] == "running"]
+    if running and not figures.driver_alive:
+        yield f"no process works on '{running[0]}' any more; go on with:  potstill run CONFIG --out RUN --resume"
+    if "label" in running:
+        yield from _slow(lines, now)
+    yield from _gates(figures, config.audit)
+    done = figures.labelled + figures.refused
+    if running and done:
+        each = COPIES * figures.disk_used_bytes / done
+        need = each * max(figures.total - done, 0)
+        if figures.disk_free_bytes < need:
+            yield f"disk: {figures.disk_free_bytes / 1e9:.1f} GB free, about {need / 1e9:.1f} GB still needed"
+    memory = psutil.virtual_memory()
+    if running and memory.available < LITTLE_MEMORY * memory.total:
+        yield f"memory: {memory.available / 1e9:.1f} GB of {memory.total / 1e9:.1f} GB left on {platform.node()}"
+
+
+def _slow(lines: Sequence[dict[str, Any]], now: datetime) -> Iterable[str]:
+    """A rate below half of its running median, by whole minutes since labelling went on the last time."""
+    own = [line for line in lines if line.get("stage") == "label"]
+    begun = max((k for k, line in enumerate(own) if line.get("event") == "begun"), default=0)
+    fresh = [line for line in own[begun:] if "labelled" in line and line.get("event") != "found"]
+    if not fresh:
+        return
+    start = _time(fresh[0])
+    minutes = int((now - start).total_seconds() // MINUTE)
+    if minutes < MEDIAN_MINUTES:
+        return
+    sums = Counter[int]()
+    for line in fresh:
+        sums[int((_time(line) - start).total_seconds() // MINUTE)] += _count(line)
+    usual, latest = median(sums[k] for k in range(minutes)), sums[minutes - 1]
+    if usual > 0 and latest < SLOW * usual:
+        yield f"rate: {60 * latest:,} structures/hour in the last minute, usually {60 * usual:,.0f}"
+
+
+def _gates(figures: Figures, gates: AuditConfig) -> Iterable[str]:
+    """Gates of the audit that are lost for good, where even perfect answers to the rest would not do, or in danger."""
+    gate, done = gates.min_teacher_success, figures.labelled + figures.refused
+    if figures.total and (best := 1 - figures.refused / figures.total) < gate:
+        yield f"teacher success: {best:.1%} at best, the audit asks for {gate:.1%}"
+    elif done >= SUCCESS_AFTER and (share := figures.labelled / done) < gate:
+        yield f"teacher success: {share:.1%} so far, the audit asks for {gate:.1%}"
+    slowest = gates.min_structures_per_hour
+    if figures.rate is not None and done >= SUCCESS_AFTER and 3600 * figures.rate < slowest:
+        yield f"throughput: {3600 * figures.rate:,.0f} structures/hour, the audit asks for {slowest:,.0f}"
+    for source in figures.sources.values() if _state(figures, "generate") == "done" else ():
+        if (
+            source.wanted
+            and (best := (source.accepted - source.refused_by_teacher) / source.wanted) < gates.min_share_of_asked
+        ):
+            yield f"share of {source.name}: {best:.1%} at best, the audit asks for {gates.min_share_of_asked:.1%}"
+
+
+def _state(figures: Figures, stage: str) -> str:
+    """Of a stage; empty where the run has no such stage."""
+    return str(figures.stages.get(stage, {}).get("state", ""))
+
+
+def _count(line: dict[str, Any]) -> int:
+    return int(line["labelled"] + line["refused"])
+
+
+def _time(line: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(line["time"])
+
+
+def _size(folder: str, name: str) -> int:
+    try:
+        return os.stat(os.path.join(folder, name)).st_size  # noqa: PTH116, PTH118 - thousands of files
+    except OSError:  # renamed meanwhile
+        return 0

@@ -1,0 +1,335 @@
+"""What a run will cost, from a short measured probe, and what it lacks here.
+
+Enters a config, leaves rows of counts, seconds, GPU time, bytes and memory per stage, and per batch. Nothing is written into
+a run folder. A scatter is the standard error that the spread within the probe gives; the moods of the machine come on top.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from potstill.config import Config
+from potstill.core.errors import PotstillError
+from potstill.core.registry import borrow
+from potstill.core.types import Labels, Refused, Structure
+from potstill.core.units import duration
+from potstill.dataset import Records
+from potstill.execute import available_cores
+from potstill.execute.options import Parsl
+from potstill.generate.mix import Mix, SourceFailedError, as_asked, with_what_there_is, without_missing
+from potstill.generate.source import SourceOptions
+from potstill.run.batches import batch_configs
+
+PROBE_CANDIDATES = 12
+PROBE_LABELS = 24
+PROBE_STEPS = 3
+PROBE_GROUPS = 3
+BATCH_STAGES = ("generate", "label", "audit")
+AFTERWARDS = ("train", "active_learning", "evaluate", "deploy")
+LONG_RUN_SECONDS = 3600.0
+BYTES_PER_ATOM = 1 + 12 + 12
+BYTES_PER_STRUCTURE = 8 + 72 + 3 + 8 + 36 + 1 + 250
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Estimate for one stage; ``scatter`` is the standard error of its seconds, as a share of them."""
+
+    stage: str
+    what: str
+    seconds: float
+    disk_bytes: float
+    memory_bytes: float
+    gpu_seconds: float = 0.0
+    scatter: float = 0.0
+
+
+def settle(config: Config) -> Config:
+    """The config with the counts of the contingency mix where a generative source is missing; else the same."""
+    _, sources = _mix_here(config)
+    return config.model_copy(update={"generate": config.generate.model_copy(update={"sources": tuple(sources)})})
+
+
+def missing_pieces(config: Config) -> list[str]:
+    """What this config needs and this machine lacks, each with the command that mends it."""
+    mix, sources = _mix_here(config)
+    missing = [str(SourceFailedError(mix))] if mix.failed else []
+    missing += [fault for source in sources if (fault := source.missing()) is not None]
+    teachers = (config.label.teacher, *config.label.committee)
+    packages = {
+        f"the executor '{config.execute.executor}'": config.execute.requires(),
+        "train.tensorboard": ("tensorboard", "tensorboard") if config.train.tensorboard else None,
+    }
+    for why, package in packages.items():
+        if package is not None:
+            try:
+                borrow(*package, why)
+            except PotstillError as error:
+                missing.append(str(error))
+    for teacher in teachers:
+        try:
+            teacher.check()
+        except PotstillError as error:
+            missing.append(str(error))
+    return missing
+
+
+def _mix_here(config: Config) -> tuple[Mix, list[SourceOptions]]:
+    """The mix that this machine can make, and its sources."""
+    sources = with_what_there_is(config.generate.resolved_sources())
+    mix = without_missing(sources, config.generate.contingency, as_asked(sources))
+    return mix, mix.apply(sources)
+
+
+def probe(config: Config) -> list[Cost]:
+    """Run a few candidates, labels and training steps, and extrapolate by the counts of the config."""
+    workers = config.workers or available_cores()
+    structures, generating = _probe_generate(config, workers)
+    total = sum(source.count for source in config.generate.sources)
+    sample, atoms, atoms_scatter = _sample(config, structures)
+    atom_seconds, rate_scatter, labelled = _probe_label(config, sample)
+    label_seconds = atom_seconds * atoms / workers
+    disk = total * BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM
+    memory = _resident_bytes()
+    learning = _probe_train(config, labelled)
+    training = learning * atoms * (1 - config.dataset.test_fraction) * config.train.epochs
+    evaluating = 10.0 * atom_seconds * atoms / total * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
+    return [
+        replace(generating, what=f"{total} structures", disk_bytes=disk, memory_bytes=memory * workers),
+        Cost(
+            "label",
+            f"{total} structures",
+            label_seconds,
+            2 * disk,
+            memory * workers,
+            gpu_seconds=label_seconds * _gpus(config),
+            scatter=math.hypot(rate_scatter, atoms_scatter),
+        ),
+        Cost("audit", f"{max(8, round(total * config.audit.replay_fraction))} labels again", 0.003 * total, 1e6, memory),
+        Cost("train", f"{config.train.epochs} epochs", training, 2e7, memory + 4 * disk),
+        *_rounds(config, atom_seconds / workers, learning, total, atoms / total),
+        Cost("evaluate", f"{config.evaluate.nve_ps:g} ps of dynamics each", evaluating, 2e6, memory),
+        Cost("deploy", ", ".join(config.deploy.formats), 1.0, 5e6, memory),
+    ]
+
+
+def _rounds(config: Config, labelling: float, learning: float, structures: int, atoms: float) -> list[Cost]:
+    """As many rounds as there may be: seconds of labelling an atom, of training on it; structures and their mean size.
+
+    The student's own dynamics are left out: they are short beside the two.
+    """
+    if config.active_learning is None:
+        return []
+    rounds, frames = config.active_learning.max_rounds, config.active_learning.frames
+    grown = sum(structures * (1 - config.dataset.test_fraction) + k * frames for k in range(1, rounds + 1))
+    seconds = atoms * (labelling * rounds * frames + learning * grown * config.active_learning.epochs)
+    disk = rounds * (structures + 0.5 * rounds * frames) * (BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM)
+    return [Cost("active_learning", f"{rounds} at most, {frames} labels in each", seconds, disk, _resident_bytes())]
+
+
+def print_plan(costs: Sequence[Cost], console: Console) -> None:
+    """The estimate by stages."""
+    table = Table(title="estimate from a measured probe, good to about a factor of two")
+    for heading in ("stage", "what", "time", "disk", "memory"):
+        table.add_column(heading, justify="left" if heading in ("stage", "what") else "right")
+    for cost in costs:
+        table.add_row(
+            cost.stage,
+            cost.what,
+            _with_scatter(cost.seconds, cost.scatter),
+            f"{cost.disk_bytes / 1e6:,.1f} MB",
+            f"{cost.memory_bytes / 1e9:.1f} GB",
+        )
+    table.add_section()
+    table.add_row(
+        "total", "", duration(sum(c.seconds for c in costs)), f"{sum(c.disk_bytes for c in costs) / 1e6:,.1f} MB", ""
+    )
+    console.print(table)
+
+
+def print_batches(config: Config, costs: Sequence[Cost], console: Console, gpu_price: float | None = None) -> None:
+    """The estimate by batches, each with its structures, time, GPU hours, disk and, where a GPU hour has a price, money."""
+    gpu = any(cost.gpu_seconds for cost in costs)
+    without = "" if gpu else "; no GPU here, so that its hours are not known"
+    table = Table(title=f"batch by batch; ± is the standard error within the probe{without}")
+    for heading in ("batch", "structures", "time", "GPU hours", "disk", "cost"):
+        table.add_column(heading, justify="left" if heading == "batch" else "right")
+
+    def row(name: str, structures: str, part: Sequence[Cost], share: float) -> None:
+        seconds = share * sum(c.seconds for c in part)
+        scatter = share * math.hypot(*(c.seconds * c.scatter for c in part)) / seconds
+        hours = share * sum(c.gpu_seconds for c in part) / 3600
+        error = share * math.hypot(*(c.gpu_seconds * c.scatter for c in part)) / 3600
+        price = f"{hours * gpu_price:,.2f} ± {error * gpu_price:,.2f}" if gpu and gpu_price is not None else ""
+        disk = f"{share * sum(c.disk_bytes for c in part) / 1e6:,.1f} MB"
+        hours_text = f"{hours:,.2f} ± {error:,.2f}" if gpu else ""
+        table.add_row(name, structures, _with_scatter(seconds, scatter), hours_text, disk, price)
+
+    total = sum(source.count for source in config.generate.sources)
+    data = [cost for cost in costs if cost.stage in BATCH_STAGES]
+    for number, batch in enumerate(batch_configs(config) if config.batches else [config], 1):
+        count = sum(source.count for source in batch.generate.sources)
+        row(f"{number:02d}", f"{count:,}", data, count / total)
+    row(
+        "then",
+        ", ".join(c.stage for c in costs if c.stage in AFTERWARDS),
+        [cost for cost in costs if cost.stage in AFTERWARDS],
+        1.0,
+    )
+    console.print(table)
+
+
+def _with_scatter(seconds: float, scatter: float) -> str:
+    return f"{duration(seconds)} ± {100 * scatter:.0f} %" if scatter else duration(seconds)
+
+
+def _gpus(config: Config) -> int:
+    """GPUs that label at the same time; 0 where the teacher runs on none here."""
+    from potstill.teacher.batching import pick_device
+
+    if "cuda" not in str(pick_device(getattr(config.label.teacher, "device", "cpu"))):
+        return 0
+    execute = config.execute
+    if isinstance(execute, Parsl) and execute.accelerators:
+        return len(execute.accelerators) * execute.nodes_per_job * execute.jobs
+    return 1
+
+
+def ask_before_long_run(config: Config) -> None:
+    """Show the estimate and ask, where it exceeds an hour and someone sits at the terminal."""
+    if not sys.stdin.isatty():
+        return
+    costs = probe(config)
+    if sum(cost.seconds for cost in costs) > LONG_RUN_SECONDS:
+        print_plan(costs, Console(stderr=True))
+        if config.batches:
+            print_batches(config, costs, Console(stderr=True))
+        typer.confirm("Start this run?", abort=True)
+
+
+def _probe_generate(config: Config, workers: int) -> tuple[list[Structure], Cost]:
+    """Some accepted structures of every source, and the estimated time of all workers for all of them.
+
+    The scatter is that of the share that is accepted, and of the seconds of a candidate between groups of them; of a program
+    that makes a whole batch only the former.
+    """
+    structures: list[Structure] = []
+    seconds = gpu_seconds = variance = 0.0
+    for source in config.generate.resolved_sources(config.label.teacher):
+        candidates = PROBE_CANDIDATES
+        if source.exclusive:  # a program's whole batch; what its start takes is part of every batch
+            candidates = source.candidates_per_task
+        else:
+            source.propose(range(1), config.seed, structures)  # imports
+        accepted: list[Structure] = []
+        spent: list[float] = []
+        for some in _groups(range(candidates), 1 if source.exclusive else PROBE_GROUPS):
+            started = time.perf_counter()
+            proposals = [p for p in source.propose(some, config.seed, structures) if isinstance(p, Structure)]
+            accepted += [s for s in proposals if isinstance(config.generate.filter.screen(s), Structure)]
+            spent.append(time.perf_counter() - started)
+        needed = _candidates_needed(source, candidates, len(accepted))
+        its_seconds = sum(spent) * needed / candidates / (1 if source.exclusive else workers)
+        share = max(len(accepted), 0.5) / candidates
+        variance += its_seconds**2 * (_standard_error(spent) ** 2 + (1 - share) / (share * candidates))
+        seconds += its_seconds
+        gpu_seconds += its_seconds if source.exclusive and _has_gpu(source) else 0.0
+        structures += [s.with_(source=source.name, family=s.family or s.formula) for s in accepted]
+    if not structures:
+        raise PotstillError("the probe got no structure from any source; look at 'elements' and 'max_atoms'")
+    scatter = math.sqrt(variance) / seconds
+    return structures, Cost("generate", "", seconds, 0.0, 0.0, gpu_seconds=gpu_seconds, scatter=scatter)
+
+
+def _has_gpu(source: SourceOptions) -> bool:
+    from potstill.teacher.batching import pick_device
+
+    return "cuda" in str(pick_device(getattr(source, "device", "cpu")))
+
+
+def _groups(items: Sequence[Any], count: int) -> list[Sequence[Any]]:
+    size = math.ceil(len(items) / count)
+    return [items[k : k + size] for k in range(0, len(items), size)]
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """Of the mean, as a share of it; 0 where one value says nothing of it."""
+    return float(np.std(values, ddof=1) / np.mean(values) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def _candidates_needed(source: SourceOptions, candidates: int, accepted: int) -> float:
+    needed = source.count * candidates / max(accepted, 0.5)
+    available = source.available()
+    return needed if available is None else min(needed, available)
+
+
+def _sample(config: Config, structures: Sequence[Structure]) -> tuple[list[Structure], float, float]:
+    """Structures drawn as often as their sources are asked for, the atoms of the whole run, and the scatter of these."""
+    counts = {source.name: source.count for source in config.generate.sources}
+    probed = Counter(s.source for s in structures)
+    weight = np.array([counts[s.source] / probed[s.source] for s in structures])
+    share = weight / weight.sum()
+    sizes = np.array([len(s) for s in structures], dtype=float)
+    mean = float(share @ sizes)
+    scatter = math.sqrt(float(share @ (sizes - mean) ** 2) * float(share @ share)) / mean
+    atoms = mean * sum(counts.values())
+    chosen = np.random.default_rng(config.seed).choice(len(structures), PROBE_LABELS, p=share)
+    return [structures[k] for k in chosen], atoms, scatter
+
+
+def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, float, list[Structure]]:
+    """Seconds per atom in one thread, as a worker has it, their scatter between groups, and the labelled structures."""
+    import torch
+
+    teacher = config.label.teacher.open()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        teacher.label(sample[:1])
+        answers: list[Labels | Refused] = []
+        rates: list[float] = []
+        for some in _groups(sample, PROBE_GROUPS):
+            started = time.perf_counter()
+            answers += teacher.label(some)
+            rates.append((time.perf_counter() - started) / sum(map(len, some)))
+    finally:
+        torch.set_num_threads(threads)
+    labelled = [s.with_(labels=a) for s, a in zip(sample, answers, strict=True) if isinstance(a, Labels)]
+    return float(np.mean(rates)), _standard_error(rates), labelled
+
+
+def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
+    """Seconds of training for one atom in one epoch."""
+    from potstill.train.stage import train_records
+
+    if not labelled:
+        raise PotstillError("the teacher labelled none of the probed structures")
+    size = config.train.batch_structures
+    records = Records.of([labelled[k % len(labelled)] for k in range(size * PROBE_STEPS)])
+    with tempfile.TemporaryDirectory() as folder:
+        short = config.train.model_copy(update={"epochs": 1, "learning_rate": 1e-3})  # no range test in the timed part
+        first, none = records.gather(np.arange(size)), records.gather(np.arange(0))
+        train_records(first, none, config.student, short, Path(folder), seed=0)
+        started = time.perf_counter()
+        train_records(records, none, config.student, short, Path(folder) / "timed", seed=0)
+        return (time.perf_counter() - started) / int(records.ptr[-1])
+
+
+def _resident_bytes() -> float:
+    import psutil
+
+    return float(psutil.Process(os.getpid()).memory_info().rss)

@@ -1,0 +1,267 @@
+"""What a run folder says of itself, also while another process works on it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from potstill.config import Config, load_config
+from potstill.core.errors import InputError
+from potstill.core.units import duration
+from potstill.dataset import open_file
+from potstill.run.batches import batch_configs
+from potstill.run.figures import Figures, driver_alive, look, read_metrics
+from potstill.run.folder import RunFolder
+
+LIVE_SECONDS = 2.0
+BATCH_STAGES = ("generate", "label", "audit")
+MARKS = {
+    "done": "[green]done[/green]",
+    "running": "[yellow]running[/yellow]",
+    "failed": "[red]failed[/red]",
+    "stopped": "[yellow]stopped[/yellow]",
+}
+
+
+def print_status(folder: Path, console: Console) -> None:
+    """Stages with their progress, sources, workers, refusals by source and reason, and alerts.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no run.
+    """
+    run, config = _open(folder)
+    console.print(_everything(run, config))
+    if run.report.exists():
+        console.print(f"report: {run.report}", highlight=False)
+
+
+def follow_status(folder: Path, console: Console) -> None:
+    """The same, renewed until no process works on the run.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no run.
+    """
+    run, config = _open(folder)
+    with Live(_everything(run, config), console=console, auto_refresh=False) as live:
+        while driver_alive(run):
+            time.sleep(LIVE_SECONDS)
+            live.update(_everything(run, config), refresh=True)
+
+
+def told(run: RunFolder, config: Config, stage: str) -> str:
+    """``": …"`` with what a finished stage has to show, for the log; empty where it has nothing."""
+    text = _progress(run, config, stage, look(run, config))
+    reasons = Counter[str]()
+    for (where, _source, reason), count in _refusals(run).items():
+        if where == stage:
+            reasons[reason] += count
+    if reasons:
+        text += "; refused: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return f": {text}" if text else ""
+
+
+def _open(folder: Path) -> tuple[RunFolder, Config]:
+    run = RunFolder(folder)
+    if not run.config.exists():
+        raise InputError(f"{folder} is no run folder (it holds no config.yaml)")
+    return run, load_config(run.config)
+
+
+def _everything(run: RunFolder, config: Config) -> Group:
+    figures = look(run, config)
+    shown: list[RenderableType] = [_stages(run, config, figures)]
+    if config.batches:
+        shown.append(_batches(run, config))
+    if figures.batch is not None:
+        shown.append(_stages(figures.batch, load_config(figures.batch.config), look(figures.batch, config)))
+    if any(s.accepted or s.labelled for s in figures.sources.values()):
+        shown.append(_sources(figures))
+    inner = figures.batch or run
+    if figures.workers and inner.stage("label")["state"] == "running":
+        shown.append(_workers(figures))
+    if refusals := _refusals(inner):
+        shown.append(_refused(refusals))
+    shown.append(f"disk: {figures.disk_used_bytes / 1e6:,.1f} MB used, {figures.disk_free_bytes / 1e9:,.1f} GB free")
+    shown += [Text(f"ALERT  {alert}", style="bold red") for alert in figures.alerts]
+    return Group(*shown)
+
+
+def _stages(run: RunFolder, config: Config, figures: Figures) -> Table:
+    table = _table(str(run.path), "stage", "state", "time", "progress")
+    for stage, entry in figures.stages.items():
+        state = entry["state"]
+        seconds = duration(entry["seconds"]) if entry["seconds"] else ""
+        table.add_row(stage, MARKS.get(state, state), seconds, _progress(run, config, stage, figures))
+    return table
+
+
+def _batches(run: RunFolder, config: Config) -> Table:
+    """Each batch with what it is asked for, where it is, and its verdict."""
+    table = _table("batches", "batch", "wanted", "stage", "state", "time", "verdict")
+    for number, batch_config in enumerate(batch_configs(config), 1):
+        batch = run.batch(number)
+        begun = [name for name in BATCH_STAGES if batch.stage(name)["state"] != "waiting"]
+        stage = begun[-1] if begun else ""
+        state = batch.stage(stage)["state"] if stage else "waiting"
+        seconds = sum(batch.stage(name)["seconds"] for name in BATCH_STAGES)
+        wanted = sum(s.count for s in batch_config.generate.sources)
+        verdict = _auditing(batch) if stage == "audit" else ""
+        table.add_row(batch.path.name, f"{wanted:,}", stage, MARKS.get(state, state), duration(seconds), verdict)
+    return table
+
+
+def _sources(figures: Figures) -> Table:
+    table = _table("sources", "source", "generated", "wanted", "labelled", "refused", "recently", "overall", "left")
+    for source in figures.sources.values():
+        left = max(source.accepted, source.labelled) - source.labelled - source.refused_by_teacher
+        table.add_row(
+            source.name,
+            str(source.accepted),
+            str(source.wanted),
+            str(source.labelled),
+            f"{source.refused_by_filter} + {source.refused_by_teacher}",
+            _per_hour(source.recent_rate),
+            _per_hour(source.rate),
+            duration(left / source.recent_rate) if left and source.recent_rate else "",
+        )
+    return table
+
+
+def _workers(figures: Figures) -> Table:
+    table = _table("workers", "worker", "alive", "last result", "structures", "recently", "memory")
+    for worker in figures.workers:
+        alive = {True: "yes", False: "no", None: ""}[worker.alive]
+        ago = f"{duration((datetime.now(UTC) - worker.seen).total_seconds())} ago"
+        memory = f"{worker.memory_bytes / 1e9:.1f} GB"
+        table.add_row(worker.name, alive, ago, str(worker.structures), _per_hour(worker.recent_rate), memory)
+    return table
+
+
+def _refused(refusals: Counter[tuple[str, str, str]]) -> Table:
+    table = _table("refused", "stage", "source", "reason", "structures")
+    for (stage, source, reason), count in sorted(refusals.items()):
+        table.add_row(stage, source, reason, str(count))
+    return table
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading)
+    return table
+
+
+def _per_hour(rate: float) -> str:
+    return f"{3600 * rate:,.0f}/hour" if rate else ""
+
+
+def _progress(run: RunFolder, config: Config, stage: str, figures: Figures) -> str:
+    """What a stage has to show; empty where it has nothing yet."""
+    match stage:
+        case "batches" | "generate":
+            return (_passed if stage == "batches" else _generating)(run, config, figures)
+        case "label":
+            return _labelling(run, figures)
+        case "audit":
+            return _auditing(run)
+        case "train":
+            return _training(run, config)
+        case "evaluate":
+            return _evaluating(run)
+        case _:
+            return _deployed(run)
+
+
+def _passed(run: RunFolder, config: Config, _figures: Figures) -> str:
+    return f"{sum(batch.passed() for batch in run.batches())} of {len(config.batches)} batches GO"
+
+
+def _generating(run: RunFolder, config: Config, figures: Figures) -> str:
+    wanted = sum(source.count for source in config.generate.sources)
+    if accepted := sum(source.accepted for source in figures.sources.values()) if not run.structures.exists() else 0:
+        return f"{accepted} of {wanted} structures"
+    if run.structures.exists():
+        return f"{len(open_file(run.structures))} of {wanted} structures"
+    parts = len(list((run.structures.parent / "parts").glob("*.h5")))
+    return f"{parts} parts of candidates" if parts else ""
+
+
+def _auditing(run: RunFolder) -> str:
+    if not run.json("audit").exists():
+        return ""
+    report = _read(run.json("audit"))
+    passed = sum(f["verdict"] == "GO" for f in report["findings"])
+    return f"{report['verdict']}: {passed} of {len(report['findings'])} checks passed"
+
+
+def _evaluating(run: RunFolder) -> str:
+    if not run.json("evaluate").exists():
+        return ""
+    forces = _read(run.json("evaluate"))["forces"]
+    return f"force MAE {forces['mae']:.3f} eV/Å (zero baseline {forces['zero_baseline_mae']:.3f})"
+
+
+def _deployed(run: RunFolder) -> str:
+    return ", ".join(sorted(p.name for p in run.deploy.iterdir())) if run.deploy.exists() else ""
+
+
+def _labelling(run: RunFolder, figures: Figures) -> str:
+    if not run.structures.exists():
+        return ""
+    total = len(open_file(run.to_label))
+    parts = [part.stem.split("-") for part in run.labelled_parts.glob("*.h5")]
+    finished = sum(int(stop) - int(start) for start, stop in parts)
+    text = f"{finished} of {total} structures"
+    if 0 < finished < total and figures.recent_rate and figures.seconds_left is not None:
+        text += f", {_per_hour(figures.recent_rate)}, {duration(figures.seconds_left)} left"
+    return text
+
+
+def _training(run: RunFolder, config: Config) -> str:
+    lines = [line for line in read_metrics(run) if line.get("stage") == "train" and "epoch" in line]
+    if not lines:
+        return ""
+    last = lines[-1]
+    text = f"epoch {last['epoch']} of {config.train.epochs}, force error {last.get('train_forces', float('nan')):.3f} eV/Å"
+    left = config.train.epochs - last["epoch"]
+    if left and len(lines) > 1:
+        per_epoch = _seconds_between(lines[0]["time"], last["time"]) / (len(lines) - 1)
+        text += f", {duration(left * per_epoch)} left"
+    return text
+
+
+def _refusals(run: RunFolder) -> Counter[tuple[str, str, str]]:
+    files = [run.dataset] if run.dataset.exists() else [run.structures, *run.labelled_parts.glob("*.h5")]
+    counts = Counter[tuple[str, str, str]]()
+    for file in files:
+        if file.exists():
+            counts.update(_refusals_in(file, file.stat().st_mtime_ns))
+    return counts
+
+
+@cache
+def _refusals_in(file: Path, _written: int) -> Counter[tuple[str, str, str]]:
+    """Of one sealed file, read once."""
+    return Counter((r.stage, r.source, r.reason) for r in open_file(file).refused)
+
+
+def _seconds_between(start: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))

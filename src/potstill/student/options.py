@@ -1,0 +1,80 @@
+"""What a student is made of: a tier or sizes in the config, sizes and elements in its file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from potstill.core.errors import InputError
+from potstill.core.section import Section
+
+Tier = Literal["nano", "small", "base", "large", "xl"]
+Backend = Literal["auto", "fused", "torch"]
+
+SIZES: dict[str, dict[str, int]] = {
+    "nano": {"features": 96, "channels": 64, "vectors": 32, "products": 32, "hidden": 192, "experts": 1},
+    "small": {"features": 128, "channels": 64, "vectors": 32, "products": 64, "hidden": 256, "experts": 2},
+    "base": {"features": 128, "channels": 64, "vectors": 32, "products": 64, "hidden": 256, "experts": 15},
+    "large": {"features": 192, "channels": 96, "vectors": 32, "products": 96, "hidden": 320, "experts": 16},
+    "xl": {"features": 256, "channels": 128, "vectors": 48, "products": 96, "hidden": 448, "experts": 20},
+}
+
+
+class StudentConfig(Section):
+    """Section ``student`` of the config. A tier sets the sizes; each of them can be set by itself."""
+
+    tier: Annotated[Tier, Field(description="sizes to start from: nano, small, base, large or xl")] = "base"
+    cutoff_angstrom: Annotated[float, Field(gt=2.0, le=8.0, description="radius of an atom's surroundings")] = 5.0
+    layers: Annotated[int, Field(ge=1, le=6, description="rounds of message passing")] = 2
+    l_max: Annotated[int, Field(ge=2, le=3, description="highest order of the spherical harmonics")] = 2
+    radial: Annotated[int, Field(ge=2, le=16, description="radial basis functions")] = 8
+    features: Annotated[int, Field(ge=8, description="scalar features per atom")] = SIZES["base"]["features"]
+    channels: Annotated[int, Field(ge=4, description="scalars that an atom sends to its neighbours")] = SIZES["base"][
+        "channels"
+    ]
+    vectors: Annotated[int, Field(ge=0, description="vectors that an atom sends, from the second layer on")] = SIZES["base"][
+        "vectors"
+    ]
+    products: Annotated[int, Field(ge=4, description="products of densities for each order")] = SIZES["base"]["products"]
+    hidden: Annotated[int, Field(ge=8, description="width of the network per atom")] = SIZES["base"]["hidden"]
+    experts: Annotated[int, Field(ge=1, description="matrices that each element mixes its own network from")] = SIZES[
+        "base"
+    ]["experts"]
+
+    parameters_between: Annotated[
+        tuple[float, float] | None,
+        Field(description="refuse a student whose number of parameters is outside this range, as in [5.0e6, 2.0e7]"),
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_of_tier(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("tier"), str):
+            return {**SIZES.get(given["tier"], {}), **given}
+        return given
+
+
+class StudentArchitecture(StudentConfig):
+    """All that is needed to build a student again."""
+
+    atomic_numbers: Annotated[tuple[int, ...], Field(min_length=1, description="elements it knows, in order")]
+
+
+def refuse_outside(config: StudentConfig, parameters: int) -> None:
+    """Raise where a student has not as many parameters as its config asks for.
+
+    Raises
+    ------
+    InputError
+        With the count, the range and the tiers.
+    """
+    if config.parameters_between is None:
+        return
+    least, most = config.parameters_between
+    if not least <= parameters <= most:
+        raise InputError(
+            f"this student has {parameters / 1e6:.2f} million parameters; student.parameters_between asks for "
+            f"{least / 1e6:g} to {most / 1e6:g} million\n"
+            "  choose another student.tier (nano, small, base, large, xl) or other sizes, or change the range"
+        )

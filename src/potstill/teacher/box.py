@@ -1,0 +1,39 @@
+"""A periodic cell around what is not periodic along every axis, for models that know nothing else.
+
+Enters a structure, leaves one that is periodic along all three axes, whose copies along the added axes are farther apart
+than the model sees: its energy and forces are those of the structure itself. A stress of it would be meaningless.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from potstill.core.types import Array, Structure
+
+
+def boxed(structure: Structure, gap_angstrom: float) -> Structure:
+    """The same atoms with a lattice vector along each axis that had none.
+
+    Parameters
+    ----------
+    structure
+        Returned as it is where all three axes are periodic.
+    gap_angstrom
+        Distance between the outermost atoms of neighbouring copies: more than the cutoff of the model.
+    """
+    if structure.pbc.all():
+        return structure
+    cell = structure.cell.copy()
+    free = [k for k in range(3) if not structure.pbc[k]]
+    for axis, direction in zip(free, _perpendicular(structure.cell[structure.pbc]), strict=True):
+        extent = float(np.ptp(structure.positions @ direction))
+        cell[axis] = (extent + gap_angstrom) * direction
+    return structure.with_(cell=cell, pbc=np.ones(3, bool))
+
+
+def _perpendicular(vectors: Array) -> Array:
+    """(3 - k, 3) unit vectors at right angles to k lattice vectors and to each other."""
+    if len(vectors) == 0:
+        return np.eye(3)
+    _, _, directions = np.linalg.svd(vectors)
+    return directions[len(vectors) :]

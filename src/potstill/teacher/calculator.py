@@ -1,0 +1,44 @@
+"""A teacher as an ASE calculator, for what moves atoms by its forces: dynamics and relaxation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ase.calculators.calculator import CalculationFailed, Calculator, PropertyNotImplementedError, all_changes
+
+from potstill.core.types import Refused, Structure, Teacher
+
+
+class TeacherCalculator(Calculator):
+    """ASE calculator that asks a teacher for one structure at a time.
+
+    ``stress`` (Voigt order, + is tension) is there where the teacher gives it. What the teacher refuses, and answers that
+    are not finite, raise ``CalculationFailed`` with the reason.
+
+    Parameters
+    ----------
+    teacher
+        Loaded.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 - ASE's own interface
+
+    def __init__(self, teacher: Teacher) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.teacher = teacher
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)) -> None:
+        """Compute everything at once."""
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        (answer,) = self.teacher.label([Structure.from_ase(atoms)])
+        if isinstance(answer, Refused):
+            raise CalculationFailed(f"the teacher refused: {answer.reason}: {answer.detail}")
+        if not (np.isfinite(answer.energy) and np.isfinite(answer.forces).all()):
+            raise CalculationFailed("energy or forces are not finite")
+        self.results = {"energy": answer.energy, "free_energy": answer.energy, "forces": np.asarray(answer.forces, float)}
+        if answer.stress is not None:
+            s = np.asarray(answer.stress, float)
+            self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])
+        elif "stress" in properties:
+            raise PropertyNotImplementedError("the teacher gives no stress for this structure")

@@ -1,0 +1,52 @@
+"""Every teacher by its name, and the check of its options."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from potstill.core.registry import plugins
+from potstill.core.section import config_error
+from potstill.teacher.ase import AseCalculator
+from potstill.teacher.chgnet import CHGNet
+from potstill.teacher.classical import EMT, LennardJones
+from potstill.teacher.mace import MACE
+from potstill.teacher.options import TeacherOptions
+from potstill.teacher.orb import OrbV2, OrbV3
+from potstill.teacher.sevennet import SevenNet
+from potstill.teacher.xtb import XTB
+
+TEACHERS: dict[str, type[TeacherOptions]] = {
+    "sevennet": SevenNet,
+    "chgnet": CHGNet,
+    "orb-v2": OrbV2,
+    "orb-v3": OrbV3,
+    "mace": MACE,
+    "xtb": XTB,
+    "ase": AseCalculator,
+    "lennard-jones": LennardJones,
+    "emt": EMT,
+    **plugins("teachers"),
+}
+
+if TYPE_CHECKING:
+    AnyTeacher = TeacherOptions
+else:
+    AnyTeacher = Annotated[functools.reduce(operator.or_, TEACHERS.values()), Field(discriminator="name")]
+
+
+def parse_teacher(data: dict[str, Any]) -> TeacherOptions:
+    """Check the options of a teacher.
+
+    Raises
+    ------
+    InputError
+        With one line for each fault: dotted path, what was found, what was expected, the nearest name.
+    """
+    try:
+        return TypeAdapter[TeacherOptions](AnyTeacher).validate_python(data)
+    except ValidationError as error:
+        raise config_error("teacher", error, TeacherOptions, {"name": TEACHERS}) from None

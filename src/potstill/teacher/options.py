@@ -1,0 +1,251 @@
+"""What a teacher is: options that a config states, ``load()`` that makes the model, ``label`` that asks it.
+
+An outsider's teacher is a subclass of :class:`TeacherOptions` named by an entry point of the group ``potstill.teachers``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from potstill.core.errors import InputError
+from potstill.core.registry import borrow, nearest
+from potstill.core.section import NameOrPath, Section
+from potstill.core.types import PROPERTIES, Labels, Refused, Structure, Teacher
+from potstill.teacher.batching import label_each, refuse_foreign
+
+Device = Annotated[str, Field(description="torch device; auto: a GPU if there is one", pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+AtomsPerBatch = Annotated[
+    int, Field(gt=0, description="atoms in one call of the model; halved by itself where memory is too small")
+]
+
+# of the Materials Project's trajectories, Alexandria and OMat24: without Po, At, Rn, Fr, Ra, and nothing beyond Pu
+MATERIALS_ELEMENTS = frozenset({*range(1, 84), *range(89, 95)})
+
+
+class TeacherOptions(Section, ABC):
+    """A teacher as the config states it."""
+
+    own_environment: ClassVar[str] = ""
+    """Environment of :mod:`potstill.environments` that it moves to where :meth:`lives_here` is False."""
+
+    environment: Annotated[
+        NameOrPath,
+        Field(
+            description="in whose process it runs: one of 'potstill setup', or the path of an interpreter; here where empty"
+        ),
+    ] = ""
+
+    @abstractmethod
+    def load(self) -> Teacher:
+        """The model in this process, ready to label (heavy packages are imported here).
+
+        Raises
+        ------
+        MissingExtraError
+            If its package is not installed.
+        InputError
+            If its weights are not where the options say.
+        """
+
+    def open(self) -> Teacher:
+        """The model, ready to label: in this process, or in one of its environment.
+
+        Raises
+        ------
+        MissingExtraError, InputError
+            As :meth:`load`, or if its environment is not there.
+        PotstillError
+            If the process ends while it loads.
+        """
+        from potstill.teacher.isolated import IsolatedTeacher
+
+        python = self.interpreter()
+        return self.load() if python is None else IsolatedTeacher(self, python)
+
+    def interpreter(self) -> Path | None:
+        """Interpreter of the environment in which it runs; None where that is ours.
+
+        Raises
+        ------
+        InputError
+            If there is none of that name.
+        """
+        from potstill.environments import ENVIRONMENTS, installed
+
+        name = self.environment or ("" if self.lives_here() else self.own_environment)
+        if not name:
+            return None
+        python = installed(name).python if name in ENVIRONMENTS else Path(name).expanduser()
+        if python.is_file():
+            return python.absolute()
+        if name in ENVIRONMENTS:
+            raise InputError(f"{self._who()} needs the environment '{name}'\n  make it with:  potstill setup {name}")
+        raise InputError(
+            f"{self._who()}: no interpreter at {python}, and no environment of that name; {nearest(name, ENVIRONMENTS)}"
+        )
+
+    def lives_here(self) -> bool:
+        """Whether the packages of its own environment are in this one."""
+        return True
+
+    def check(self) -> None:
+        """Raise InputError where its package, environment or weights are not there, without loading them."""
+        if self.interpreter() is None:
+            needed = self.requires()
+            if needed is not None:
+                borrow(*needed, self._who())
+            self.check_weights()
+
+    def _who(self) -> str:
+        return f"the teacher '{getattr(self, 'name', type(self).__name__)}'"
+
+    def check_weights(self) -> None:
+        """Raise InputError where the weights are not there, without loading them; called where it runs in this process."""
+        return
+
+    def requires(self) -> tuple[str, str] | None:
+        """Package and extra that must be installed, or None."""
+        return None
+
+    @classmethod
+    def example(cls) -> TeacherOptions:
+        """Options that are enough to try it with."""
+        return cls()
+
+    @property
+    def conservative(self) -> bool:
+        """Whether forces and stress are the slope of the energy; False where a model predicts them by themselves."""
+        return True
+
+    @property
+    def equivariant(self) -> bool:
+        """Whether rotating a structure rotates its labels and nothing else, by construction of the model."""
+        return True
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def file_of_weights(weights: str, teacher: str, hint: str) -> Path:
+    """The file of weights that an option names.
+
+    Raises
+    ------
+    InputError
+        If there is none, with ``hint`` on where to get one.
+    """
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise InputError(f"no weights of the teacher '{teacher}' at {path}\n  {hint}")
+    return path
+
+
+@contextmanager
+def weights_at(path: Path, teacher: str, hint: str) -> Iterator[None]:
+    """Turn whatever a package raises while it reads weights into an InputError that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        first = str(error).strip().splitlines()[:3]
+        raise InputError(
+            f"the weights of the teacher '{teacher}' cannot be read from {path} ({path.stat().st_size:,} bytes):\n"
+            f"  {type(error).__name__}: {' '.join(line.strip() for line in first)}\n"
+            f"  the file is damaged, cut short, or that of another model; {hint}"
+        ) from error
+
+
+def sha256_of_options(options: Mapping[str, Any]) -> str:
+    """SHA-256 of options as sorted JSON; a text that names a file counts with the content of that file."""
+
+    def content(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): content(value[key]) for key in sorted(value, key=str)}
+        if isinstance(value, list | tuple):
+            return [content(item) for item in value]
+        if isinstance(value, str) and len(value) < 4096 and "\0" not in value and Path(value).expanduser().is_file():
+            return f"sha256:{sha256_of(Path(value).expanduser())}"
+        return value
+
+    return hashlib.sha256(json.dumps(content(options), sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def label_with_ase(calculator: Any, structure: Structure, *, stress: bool = True) -> Labels:
+    """Labels from an ASE calculator; stress only where it is wanted and all three axes are periodic."""
+    atoms = structure.to_ase()
+    atoms.calc = calculator
+    tensor = np.array(atoms.get_stress(voigt=False)) if stress and structure.pbc.all() else None
+    return Labels(float(atoms.get_potential_energy()), np.array(atoms.get_forces()), tensor)
+
+
+class AseTeacher:
+    """Any ASE calculator as a teacher, one structure after the other.
+
+    Parameters
+    ----------
+    make
+        Builds the calculator.
+    fingerprint
+        Name, version, weights and dtype.
+    elements
+        Atomic numbers that it knows; None where it does not say.
+    stress
+        False for a calculator that gives none.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        fingerprint: Mapping[str, str],
+        elements: Collection[int] | None = None,
+        *,
+        stress: bool = True,
+    ) -> None:
+        self._make = make
+        self._calculator = make()
+        self._fingerprint = dict(fingerprint)
+        self._elements = None if elements is None else frozenset(elements)
+        self._stress = stress
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """Name, version, weights and dtype."""
+        return self._fingerprint
+
+    @property
+    def elements(self) -> frozenset[int] | None:
+        """Atomic numbers that it knows; None where it does not say."""
+        return self._elements
+
+    @property
+    def properties(self) -> frozenset[str]:
+        """What it gives."""
+        return PROPERTIES if self._stress else PROPERTIES - {"stress"}
+
+    def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
+        """Labels or a refusal for each structure, in order."""
+        refused = [refuse_foreign(s, self._elements) for s in structures]
+        known = [s for s, foreign in zip(structures, refused, strict=True) if foreign is None]
+        answers = iter(label_each(known, self._ask))
+        return [next(answers) if foreign is None else foreign for foreign in refused]
+
+    def _ask(self, structure: Structure) -> Labels:
+        try:
+            return label_with_ase(self._calculator, structure, stress=self._stress)
+        except Exception:
+            self._calculator = self._make()  # the old one may hold half of this structure, and answer the next with it
+            raise

@@ -1,0 +1,206 @@
+"""Orb as a teacher: orb-v2 (Neumann et al., arXiv:2410.22570) and orb-v3 (Rhodes et al., arXiv:2504.06231), batched.
+
+No weights come with the package ``orb-models``: they are a file that the user fetches once. orb-v2 and the direct models of
+orb-v3 predict forces by themselves, so that some part of them belongs to no potential (see :mod:`potstill.teacher.floor`),
+and
+all of them have learnt rotations instead of knowing them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from potstill.core.errors import InputError
+from potstill.core.registry import borrow
+from potstill.core.section import NameOrPath
+from potstill.core.types import Labels, Structure, Teacher
+from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
+from potstill.teacher.box import boxed
+from potstill.teacher.options import (
+    MATERIALS_ELEMENTS,
+    AtomsPerBatch,
+    Device,
+    TeacherOptions,
+    file_of_weights,
+    sha256_of,
+    weights_at,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["float32-high", "float32-highest", "float64"]
+OLD_HEADS = {"node_head.": "heads.forces.", "graph_head.": "heads.energy.", "stress_head.": "heads.stress."}
+
+
+class _Orb(TeacherOptions):
+    weights: Annotated[NameOrPath, Field(description="path of the checkpoint; it does not come with the package")] = ""
+    precision: Annotated[
+        Precision, Field(description="of matrix products; float32-high uses TF32 on GPUs that have it, as the authors do")
+    ] = "float32-high"
+    compiled: Annotated[bool, Field(description="compile the model first: minutes, worth it on a GPU only")] = False
+    device: Device = "auto"
+    atoms_per_batch: AtomsPerBatch = 256
+
+    def requires(self) -> tuple[str, str] | None:
+        return "orb_models", "orb"
+
+    @property
+    def equivariant(self) -> bool:
+        return False
+
+    def check_weights(self) -> None:
+        self._checkpoint()
+
+    def _checkpoint(self) -> Path:
+        borrow("orb_models", "orb", f"the teacher '{self._title()}'")
+        if not self.weights:
+            raise InputError(
+                f"the teacher '{self._title()}' needs its weights, which do not come with orb-models\n  {self._hint()}"
+            )
+        return file_of_weights(self.weights, self._title(), self._hint())
+
+    def _hint(self) -> str:
+        """Which file to fetch from where, as the installed package knows it."""
+        url = str(inspect.signature(_maker(self._title())).parameters["weights_path"].default)
+        name = url.rsplit("/", 1)[-1]
+        return f"fetch them once with:  curl -LO {url}\n  then give label.teacher.weights: {name} (the path of that file)"
+
+    def _title(self) -> str:
+        return str(getattr(self, "model", ""))
+
+    def load(self) -> Teacher:
+        return _OrbTeacher(self._checkpoint(), self._title(), self._hint(), self)
+
+
+class OrbV2(_Orb):
+    """Orb of the second generation: 25 million parameters, forces predicted directly, 20 neighbours within 6 Å."""
+
+    name: Literal["orb-v2"] = "orb-v2"
+    model: Annotated[
+        Literal["orb-v2", "orb-d3-v2", "orb-d3-sm-v2", "orb-d3-xs-v2", "orb-mptraj-only-v2"],
+        Field(description="which of its models the weights are of; d3: with dispersion"),
+    ] = "orb-v2"
+
+    @property
+    def conservative(self) -> bool:
+        return False
+
+
+class OrbV3(_Orb):
+    """Orb of the third generation, whose forces are the slope of the energy (conservative) or predicted (direct)."""
+
+    name: Literal["orb-v3"] = "orb-v3"
+    model: Annotated[
+        Literal[
+            "orb-v3-conservative-20-omat",
+            "orb-v3-conservative-inf-omat",
+            "orb-v3-direct-20-omat",
+            "orb-v3-direct-inf-omat",
+            "orb-v3-conservative-20-mpa",
+            "orb-v3-conservative-inf-mpa",
+            "orb-v3-direct-20-mpa",
+            "orb-v3-direct-inf-mpa",
+        ],
+        Field(description="which of its models the weights are of; 20 or all neighbours within 6 Å, and the training data"),
+    ] = "orb-v3-conservative-20-omat"
+    atoms_per_batch: AtomsPerBatch = 128
+
+    @property
+    def conservative(self) -> bool:
+        return "conservative" in self.model
+
+
+class _OrbTeacher(BatchedTeacher):
+    def __init__(self, checkpoint: Path, title: str, hint: str, options: _Orb) -> None:
+        import torch
+        from orb_models.forcefield import atomic_system, base
+
+        self._make_graph = atomic_system.ase_atoms_to_atom_graphs
+        self._batch_graphs = base.batch_graphs
+        self._precision = options.precision
+        self._dtype = torch.float64 if options.precision == "float64" else torch.float32
+        self._device = pick_device(options.device)
+        hint = f"check that it is the file of {title}.\n  {hint}"
+        with weights_at(checkpoint, title, hint), self._settings():
+            self._model = _maker(title)(
+                weights_path=str(checkpoint), device=self._device, precision=options.precision, compile=options.compiled
+            )
+            _refuse_untrained_heads(self._model, checkpoint)
+        conservative = hasattr(self._model, "grad_forces_name")
+        self._forces = self._model.grad_forces_name if conservative else "forces"
+        self._stress = self._model.grad_stress_name if conservative else "stress"
+        self._system = self._model.system_config
+        fingerprint = {
+            "name": title,
+            "version": f"orb-models {metadata.version('orb-models')}",
+            "weights": f"sha256:{sha256_of(checkpoint)}",
+            "dtype": options.precision,
+        }
+        super().__init__(fingerprint, MATERIALS_ELEMENTS, options.atoms_per_batch)
+
+    def _graph(self, structure: Structure) -> Any:
+        if not structure.pbc.any():
+            atoms = structure.with_(cell=0.0 * structure.cell).to_ase()  # orb takes any cell for a crystal's
+        else:
+            atoms = boxed(structure, 2.0 * self._system.radius).to_ase()
+        return self._make_graph(
+            atoms,
+            system_config=self._system,
+            device=self._device,
+            output_dtype=self._dtype,
+            graph_construction_dtype=self._dtype,
+        )
+
+    def _evaluate(self, graphs: Sequence[Any], structures: Sequence[Structure]) -> list[Labels]:
+        output = self._model.predict(self._batch_graphs(list(graphs)).to(self._device))
+        energy, forces, voigt = (
+            output[name].detach().double().cpu().numpy() for name in ("energy", self._forces, self._stress)
+        )
+        stress = voigt.reshape(-1, 6)[:, [[0, 5, 4], [5, 1, 3], [4, 3, 2]]]  # xx, yy, zz, yz, xz, xy
+        return labels_of(structures, energy.reshape(-1), forces, stress)
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        """PyTorch's global precision as orb-models sets and expects it, for as long as it works."""
+        import torch
+
+        dtype, products = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+        try:
+            torch.set_default_dtype(self._dtype)
+            if self._precision != "float64":
+                torch.set_float32_matmul_precision(self._precision.removeprefix("float32-"))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Setting global torch default dtype")
+                warnings.filterwarnings("ignore", message="Consider passing 'precision=")
+                yield
+        finally:
+            torch.set_default_dtype(dtype)
+            torch.set_float32_matmul_precision(products)
+
+
+def _maker(title: str) -> Any:
+    from orb_models.forcefield import pretrained
+
+    return pretrained.ORB_PRETRAINED_MODELS[title]
+
+
+def _refuse_untrained_heads(model: torch.nn.Module, checkpoint: Path) -> None:
+    """Raise where the file lacks weights of a head, which orb-models would leave at random."""
+    import torch
+
+    found = set()
+    for key in torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True):
+        old = next((prefix for prefix in OLD_HEADS if key.startswith(prefix)), None)
+        found.add(OLD_HEADS[old] + key.removeprefix(old) if old else key)
+    lacking = sorted(name for name, _ in model.named_parameters() if name.startswith("heads.") and name not in found)
+    if lacking:
+        raise KeyError(f"no weights for {', '.join(lacking[:3])} ({len(lacking)} tensors)")

@@ -1,0 +1,76 @@
+"""A teacher in a process of its own: started by :mod:`potstill.teacher.isolated` with the interpreter of its environment.
+
+Enter on standard input the options of a teacher and then structures, leave on standard output its fingerprint and its
+answers, as frames (see :mod:`potstill.teacher.frames`). The teacher's package prints to standard error. The process ends
+with its parent.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import IO, Any
+
+from potstill.core.errors import InputError
+from potstill.core.types import Refused, Structure, Teacher
+from potstill.execute.worker import stay_with
+from potstill.teacher.batching import asking
+from potstill.teacher.frames import pack_answers, pack_structures, receive, send, unpack_structures
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    stay_with(os.getppid())
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        options, _ = receive(requests)
+        kind = getattr(importlib.import_module(options["module"]), options["kind"])
+        teacher = kind.model_validate_json(options["options"]).load()
+    except Exception as error:  # noqa: BLE001 - the parent raises it
+        send(answers, {"failed": _text(error), "input": isinstance(error, InputError)})
+        return
+    send(answers, _description(teacher))
+    asking.set(lambda count: send(answers, {"asking": count}))
+    while True:
+        try:
+            message, arrays = receive(requests)
+        except EOFError:
+            return
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(int(message["threads"]))
+        _answer(teacher, unpack_structures(message["structures"], arrays), answers)
+
+
+def _answer(teacher: Teacher, structures: Sequence[Structure], stream: IO[bytes]) -> None:
+    before = _contents(structures)
+    try:
+        found: list[Any] = list(teacher.label(structures))
+    except Exception as error:  # noqa: BLE001 - as it would in the parent's own process
+        send(stream, {"failed": _text(error), "input": isinstance(error, InputError)})
+        return
+    if len(found) == len(structures):
+        changed = Refused("input_changed", "the teacher changed the structure that it was asked for")
+        pairs = zip(found, before, _contents(structures), strict=True)
+        found = [answer if was == now else changed for answer, was, now in pairs]
+    words, arrays = pack_answers(found)
+    send(stream, {**_description(teacher), "answers": words}, arrays)
+
+
+def _contents(structures: Sequence[Structure]) -> list[bytes]:
+    return [b"".join(array.tobytes() for array in pack_structures([s]).values()) for s in structures]
+
+
+def _description(teacher: Teacher) -> dict[str, Any]:
+    elements = teacher.elements
+    return {
+        "fingerprint": dict(teacher.fingerprint),
+        "elements": None if elements is None else sorted(elements),
+        "properties": sorted(teacher.properties),
+    }
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,161 @@
+"""A learning rate by a range test: a student and its data in, a rate and the curve that it was read from out.
+
+A copy of the student takes a few hundred steps while the rate rises evenly on a logarithmic scale. What is looked at is the
+loss of each batch over that of the untouched student on the same batch, so that easy and hard batches do not blur the curve.
+The curve falls, has a flat bottom and then rises steeply; the rate taken is the middle of the bottom. The test is that of
+Smith, "Cyclical learning rates for training neural networks", WACV (2017).
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from potstill.core.errors import InputError
+from potstill.core.files import sealed
+from potstill.core.types import Array
+from potstill.student.model import Student
+from potstill.train.data import LabelledBatch, LabelledStructures
+from potstill.train.hints import Hints
+from potstill.train.module import Distillation, optimizer_of
+from potstill.train.options import TrainConfig
+from potstill.train.sampler import Batches
+
+log = logging.getLogger(__name__)
+FILE = "learning_rate.json"
+STEPS = 240
+LOWEST, HIGHEST = 1e-5, 1.0
+BOTTOM = 1.2  # times the lowest loss: what counts as the bottom of the curve
+WINDOW = 0.1  # decades: standard deviation of the Gaussian that smooths the curve
+DIVERGED = 4.0  # times the lowest loss so far, over as many steps as a window has
+
+
+@dataclass(frozen=True, slots=True)
+class RateTest:
+    """What a range test found.
+
+    Parameters
+    ----------
+    learning_rate
+        The rate to train with.
+    rates
+        Of each step that was taken.
+    losses
+        Of each step's batch, over that of the untouched student on the same batch.
+    smoothed
+        The curve through them.
+    """
+
+    learning_rate: float
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+
+
+def settled_rate(
+    student: Student, config: TrainConfig, data: LabelledStructures, folder: Path, *, seed: int, hints: Hints | None = None
+) -> float:
+    """The rate of a config; for ``auto`` that of ``learning_rate.json`` in the folder, which is made where there is none."""
+    if config.learning_rate == "auto" and not (folder / FILE).exists():
+        test = find_learning_rate(student, config, data, seed=seed, hints=hints)
+        log.info("learning rate %.2g, by a range test of %d steps", test.learning_rate, len(test.rates))
+        with sealed(folder / FILE) as temporary:
+            temporary.write_text(json.dumps(asdict(test)), encoding="utf-8")
+    return known_rate(config, folder)
+
+
+def known_rate(config: TrainConfig, folder: Path) -> float:
+    """The rate of a config; for ``auto`` that which a range test left in the folder of the student.
+
+    Raises
+    ------
+    InputError
+        If there was none.
+    """
+    if config.learning_rate != "auto":
+        return config.learning_rate
+    if not (folder / FILE).exists():
+        raise InputError(f"{folder} has no {FILE}: train.learning_rate is auto, and the student there was not trained by it")
+    return float(json.loads((folder / FILE).read_text(encoding="utf-8"))["learning_rate"])
+
+
+def find_learning_rate(
+    student: Student, config: TrainConfig, data: LabelledStructures, *, seed: int, hints: Hints | None = None
+) -> RateTest:
+    """Range test on a copy of the student, which stays as it is.
+
+    Parameters
+    ----------
+    student
+        As the training will start from.
+    config
+        Section ``train``; its learning rate is not looked at.
+    data
+        What it will be trained on.
+    seed
+        Of the order of batches.
+    hints
+        As the training will start with; they stay as they are.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    test, untouched = (
+        Distillation(copy.deepcopy(student), config, total_steps=STEPS, hints=copy.deepcopy(hints)).to(device)
+        for _ in range(2)
+    )
+    test.on_train_start()
+    untouched.on_train_start()
+    optimizer = optimizer_of(test.learnt(), LOWEST, config.weight_decay)
+    rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), []
+    batches = Batches(data.sizes, config.batch_structures, batch_atoms=config.batch_atoms, seed=seed)
+    for rate, made in zip(rates, _endless(data, batches), strict=False):
+        batch = made.to(device)
+        loss = test.weighted_loss(batch)
+        losses.append(float(loss.detach() / untouched.weighted_loss(batch).detach()))
+        if _diverged(losses):
+            break
+        optimizer.param_groups[0]["lr"] = float(rate)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(test.learnt(), config.clip_gradient)
+        optimizer.step()
+    return read_curve(rates[: len(losses)], losses)
+
+
+def read_curve(rates: Array, losses: Sequence[float]) -> RateTest:
+    """The rate that a curve tells, where losses that are not finite end it."""
+    finite = list(itertools.takewhile(math.isfinite, losses))
+    rates = rates[: len(finite)]
+    if not len(rates):
+        return RateTest(LOWEST, (), (), ())
+    decades = np.log10(rates)
+    weights = np.exp(-0.5 * ((decades[:, None] - decades) / WINDOW) ** 2)
+    smoothed = np.exp(weights @ np.log(np.maximum(finite, 1e-12)) / weights.sum(axis=1))
+    lowest = int(smoothed.argmin())
+    above = smoothed > BOTTOM * smoothed[lowest]
+    first = max(np.flatnonzero(above[:lowest]), default=-1) + 1
+    last = lowest + int(np.argmax([*above[lowest:], True])) - 1
+    chosen = math.sqrt(rates[first] * rates[last])
+    return RateTest(chosen, tuple(rates.tolist()), tuple(finite), tuple(smoothed.tolist()))
+
+
+def _diverged(losses: Sequence[float]) -> bool:
+    if not math.isfinite(losses[-1]):
+        return True
+    width = max(1, round(2 * WINDOW * STEPS / math.log10(HIGHEST / LOWEST)))
+    if len(losses) < 2 * width:
+        return False
+    means = np.convolve(losses, np.full(width, 1.0 / width), "valid")
+    return bool(means[-1] > DIVERGED * means.min())
+
+
+def _endless(data: LabelledStructures, batches: Batches) -> Iterator[LabelledBatch]:
+    return (data[indices] for epoch in itertools.count() for indices in batches.of_epoch(epoch))

@@ -1,0 +1,90 @@
+"""Which structures share a batch, and in which order batches come: a pure function of seed and epoch.
+
+Structures are put into strata of like size, as many in each as there are batches, and every batch is dealt one of each
+stratum. So the number of batches is the same in every epoch, all are of nearly the same size, and the largest sizes of the
+strata add up to a bound that no shuffle can exceed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from potstill.core.types import Array
+
+
+class Batches:
+    """Index arrays of an epoch; every structure in one of them.
+
+    Parameters
+    ----------
+    sizes
+        (S,) atoms of each structure.
+    batch_structures
+        Structures in a batch at most.
+    batch_atoms
+        Atoms in a batch at most, or None; a structure with more has a batch for itself.
+    neighbors
+        (S,) mean number of neighbours, for a student that pads to the fullest atom of a batch: structures with like numbers
+        are batched together then. None mixes all.
+    seed
+        With the number of the epoch it gives the order.
+    rank, ranks
+        Which of how many processes this is; each has its part of every batch, and the batches are those of one process.
+    """
+
+    NEIGHBOR_CLASSES = 8
+
+    def __init__(
+        self,
+        sizes: Array,
+        batch_structures: int,
+        *,
+        batch_atoms: int | None = None,
+        neighbors: Array | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self._seed, self._rank, self._ranks = seed, rank, ranks
+        limit = math.inf if batch_atoms is None else batch_atoms
+        alone = np.flatnonzero(sizes > limit)
+        rest = np.flatnonzero(sizes <= limit)
+        classes = [rest]
+        if neighbors is not None and len(rest) > self.NEIGHBOR_CLASSES * batch_structures:
+            classes = np.array_split(rest[np.argsort(neighbors[rest], kind="stable")], self.NEIGHBOR_CLASSES)
+        self._classes = [(members, _least_batches(sizes[members], batch_structures, limit)) for members in classes]
+        self._classes.append((alone, len(alone)))
+        self._sizes = sizes
+
+    def __len__(self) -> int:
+        return sum(count for _, count in self._classes)
+
+    def of_epoch(self, epoch: int) -> Iterator[Array]:
+        """Indices of this rank's part of each batch; empty where a batch has fewer structures than there are ranks."""
+        rng = np.random.default_rng([self._seed, epoch])
+        dealt = [batch for members, count in self._classes for batch in self._deal(members, count, rng)]
+        order = rng.permutation(len(dealt))
+        return (dealt[k][self._rank :: self._ranks] for k in order)  # a batch goes from large to small
+
+    def _deal(self, members: Array, count: int, rng: np.random.Generator) -> list[Array]:
+        if count == 0:
+            return []
+        shuffled = rng.permutation(members)
+        ranked = shuffled[np.argsort(-self._sizes[shuffled], kind="stable")]
+        batch = np.concatenate([rng.permutation(count) for _ in range(0, len(ranked), count)])[: len(ranked)]
+        by_batch = ranked[np.argsort(batch, kind="stable")]
+        return np.split(by_batch, np.cumsum(np.bincount(batch, minlength=count))[:-1])
+
+
+def _least_batches(sizes: Array, batch_structures: int, batch_atoms: float) -> int:
+    """Batches that hold all, within both limits whatever the shuffle."""
+    if len(sizes) == 0:
+        return 0
+    descending = np.sort(sizes)[::-1]
+    count = max(math.ceil(len(sizes) / batch_structures), math.ceil(sizes.sum() / batch_atoms))
+    while descending[::count].sum() > batch_atoms:  # one of each stratum, each the largest
+        count += max(1, count // 64)
+    return count

@@ -1,0 +1,159 @@
+"""Rounds: a student is shown what it meets, goes on where it was killed, and gets better where it goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ase.io
+import pytest
+import torch
+from ase.build import bulk
+
+from potstill.active_learning.explore import Candidate, choose
+from potstill.active_learning.options import ActiveLearningConfig
+from potstill.active_learning.stage import learn_actively, starting_structures
+from potstill.config import Config, parse_config
+from potstill.core.errors import InputError
+from potstill.dataset import Dataset
+from potstill.deploy import load_student
+from potstill.execute import LocalExecutor
+from potstill.generate.stage import generate
+from potstill.label.stage import assemble, label
+from potstill.testing import copper
+from potstill.train.stage import train
+
+SIZES = {"cutoff_angstrom": 4.0, "layers": 1, "features": 16, "channels": 8, "products": 8, "radial": 4, "hidden": 32}
+
+
+def config_of(folder: Path, **rounds) -> Config:
+    ase.io.write(folder / "mine.extxyz", [bulk("Cu", cubic=True), bulk("Cu", cubic=True, a=3.7)])
+    sources = [
+        {"source": "files", "paths": ["mine.extxyz"], "count": 2},
+        {"source": "perturb", "count": 12, "rattle_angstrom": [0.01, 0.05], "max_strain": 0.02},
+    ]
+    asked = {"trajectories": 2, "length_ps": 0.1, "temperatures_kelvin": [600.0], "frames": 8, "epochs": 10, **rounds}
+    return parse_config(
+        {
+            "workers": 1,
+            "generate": {"sources": sources},
+            "label": {"teacher": {"name": "emt"}},
+            "student": SIZES,
+            "train": {"epochs": 20, "batch_structures": 4, "learning_rate": 1e-2, "ema_decay": 0.9},
+            "active_learning": asked,
+        },
+        folder=folder,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[Path, Config]:
+    """A dataset and a trained student."""
+    folder = tmp_path_factory.mktemp("run")
+    config = config_of(folder, max_rounds=2, max_force_error_ev_per_angstrom=1e-4)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("potstill.train.stage.available_cores", lambda: 1)
+        generate(config.generate, folder / "structures", seed=1, workers=1)
+        structures = folder / "structures" / "structures.h5"
+        parts = label(config.label, structures, folder / "label", workers=1)
+        attributes = {"config": json.dumps(config.model_dump(mode="json"))}
+        assemble(parts, structures, folder / "dataset.h5", split=config.dataset, seed=1, attributes=attributes)
+        train(Dataset(folder / "dataset.h5"), config.student, config.train, folder / "student", seed=1)
+        before = load_student(folder / "student")
+        learn_actively(
+            config, folder / "dataset.h5", folder / "student", folder / "active_learning", executor=LocalExecutor(1)
+        )
+    (folder / "before").mkdir()
+    torch.save(before.model.state_dict(), folder / "before" / "weights.pt")
+    return folder, config
+
+
+def test_each_round_leaves_its_files(run):
+    folder, _ = run
+    for number in ("01", "02"):
+        here = folder / "active_learning" / number
+        names = {path.name for path in here.iterdir()}
+        assert {"visited.h5", "new.h5", "round.json", "dataset.h5", "student"} <= names
+        report = json.loads((here / "round.json").read_text(encoding="utf-8"))
+        assert not report["passed"]
+        assert report["forces"]["mae"] > report["forces"]["limit"] == 1e-4
+        assert report["by_reason"]["regular"]["frames"] >= 1
+        assert report["uncertainty"]["atoms"] == int(Dataset(here / "new.h5").ptr[-1])
+
+
+def test_datasets_grow_and_no_family_straddles(run):
+    folder, _ = run
+    first, grown = Dataset(folder / "dataset.h5"), Dataset(folder / "active_learning" / "02" / "dataset.h5")
+    new = [Dataset(folder / "active_learning" / number / "new.h5") for number in ("01", "02")]
+    assert len(grown) == len(first) + sum(map(len, new))
+    assert len(set(grown.ids)) == len(grown)
+    assert grown.attributes["teacher"] == first.attributes["teacher"]
+    sides: dict[str, set[int]] = {}
+    for family, side in zip(grown.families, grown.splits, strict=True):
+        sides.setdefault(family, set()).add(int(side))
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_the_student_of_the_run_is_that_of_the_last_round(run):
+    folder, _ = run
+    last, given = (load_student(path) for path in (folder / "active_learning" / "02" / "student", folder / "student"))
+    before = torch.load(folder / "before" / "weights.pt", weights_only=True)
+    names = list(before)
+    assert all(torch.equal(last.model.state_dict()[n], given.model.state_dict()[n]) for n in names)
+    assert not all(torch.equal(before[n], given.model.state_dict()[n]) for n in names)
+    assert torch.equal(before["reference_energies"], given.model.state_dict()["reference_energies"])
+    assert given.uncertainty is not None
+    assert given.config["active_learning"] == 2
+
+
+def test_finished_rounds_are_not_done_again(run):
+    folder, config = run
+    said: list[str] = []
+    files = ("active_learning/01/visited.h5", "active_learning/02/new.h5", "active_learning/02/student/config.json")
+    times = [(folder / name).stat().st_mtime_ns for name in files]
+    learn_actively(
+        config,
+        folder / "dataset.h5",
+        folder / "student",
+        folder / "active_learning",
+        executor=LocalExecutor(1),
+        on_step=said.append,
+    )
+    assert said == []
+    assert [(folder / name).stat().st_mtime_ns for name in files] == times
+
+
+def test_a_student_that_is_good_enough_passes_at_once(run, tmp_path):
+    folder, _ = run
+    config = config_of(tmp_path, max_rounds=3, max_force_error_ev_per_angstrom=50.0, min_scaled_distance=0.05)
+    (report,) = learn_actively(
+        config, folder / "dataset.h5", folder / "student", tmp_path / "active_learning", executor=LocalExecutor(1)
+    )
+    assert report["passed"] == (report["broken_trajectories"] == 0)
+    assert not (tmp_path / "active_learning" / "01" / "student").exists() or not report["passed"]
+
+
+def test_trajectories_start_from_the_users_own_files(run):
+    folder, _ = run
+    dataset = Dataset(folder / "dataset.h5")
+    assert {s.source for s in starting_structures(dataset, ())} == {"files"}
+    assert {s.source for s in starting_structures(dataset, ("perturb",))} == {"perturb"}
+    with pytest.raises(InputError, match="no structure of elsewhere is trained on"):
+        starting_structures(dataset, ("elsewhere",))
+
+
+def test_frames_are_regular_strange_and_uncertain():
+    expected = [0.1, 0.2, 9.0, 0.3, 0.2, 5.0, 0.1, 0.1, 0.2, 0.1]
+    candidates = [Candidate(copper(), 0, k, 300.0, e, strange=k == 9) for k, e in enumerate(expected)]
+    reasons = choose(candidates, ActiveLearningConfig(frames=6, regular_fraction=1 / 3))
+    assert len(reasons) == 6
+    assert [k for k, reason in reasons.items() if reason == "regular"] == [0, 8]
+    assert reasons[9] == "strange"
+    assert reasons[5] == "uncertain"
+    assert choose([], ActiveLearningConfig()) == {}
+
+
+def test_rounds_need_uncertainty():
+    generate_ = {"sources": [{"source": "benchmark", "count": 1}]}
+    with pytest.raises(InputError, match=r"set train\.uncertainty to true"):
+        parse_config({"generate": generate_, "train": {"uncertainty": False}, "active_learning": {}})

@@ -1,0 +1,61 @@
+"""What the filter lets in, and the reason for what it does not."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase.build import bulk, molecule
+
+from potstill.core.types import Refused, Structure
+from potstill.generate.filter import DuplicateFilter, FilterOptions
+
+COPPER = Structure.from_ase(bulk("Cu", a=3.6, cubic=True), id="copper", source="s")
+
+
+def test_good_geometry_passes_unchanged():
+    for structure in (COPPER, Structure.from_ase(molecule("C6H6")), Structure([2], [[0, 0, 0]])):
+        assert FilterOptions().screen(structure) is structure
+
+
+def test_too_close():
+    squeezed = COPPER.with_(cell=COPPER.cell * 0.5, positions=COPPER.positions * 0.5)
+    refusal = FilterOptions().screen(squeezed)
+    assert isinstance(refusal, Refused)
+    assert refusal.reason == "too_close"
+    assert "0.48" in refusal.detail
+    assert FilterOptions(min_scaled_distance=0.4).screen(squeezed) is squeezed
+
+
+def test_too_empty():
+    blown = COPPER.with_(cell=COPPER.cell * 2, positions=COPPER.positions * 2)
+    refusal = FilterOptions().screen(blown)
+    assert isinstance(refusal, Refused)
+    assert refusal.reason == "too_empty"
+    assert FilterOptions().screen(blown.with_(pbc=[True, True, False])) is not None  # a slab's vacuum is no emptiness
+
+
+def test_copies_are_refused_with_the_name_of_the_first():
+    door = DuplicateFilter()
+    assert door.admit(COPPER) is None
+    again = door.admit(COPPER.with_(id="again"))
+    assert (again.reason, again.id, again.source, again.stage) == ("duplicate", "again", "s", "generate")
+    assert "copper" in again.detail
+    supercell = Structure.from_ase(COPPER.to_ase() * (1, 2, 1), id="super", source="s")
+    assert door.admit(supercell).reason == "near_duplicate"
+    turned = COPPER.with_(cell=COPPER.cell[[1, 2, 0]] + 0.0, positions=COPPER.positions + 0.4, id="moved")
+    assert door.admit(turned).reason == "near_duplicate"
+
+
+def test_near_ones_come_in():
+    door = DuplicateFilter()
+    assert door.admit(COPPER) is None
+    assert door.admit(COPPER.with_(cell=COPPER.cell * 1.01, positions=COPPER.positions * 1.01, id="b")) is None
+    silver = COPPER.with_(atomic_numbers=np.full(4, 47), id="c")
+    assert door.admit(silver) is None
+
+
+def test_the_refused_are_not_remembered_as_admitted():
+    door = DuplicateFilter()
+    door.admit(COPPER)
+    shifted = COPPER.with_(positions=COPPER.positions + 0.2, id="shifted")
+    assert door.admit(shifted).reason == "near_duplicate"
+    assert door.admit(shifted.with_(id="x")).detail.endswith("copper")

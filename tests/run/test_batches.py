@@ -1,0 +1,91 @@
+"""Batches: shares that add up, folders that are claimed, advice for the whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import yaml
+
+from potstill.config import Config, dump_config, load_config, parse_config
+from potstill.core.errors import InputError
+from potstill.run.batches import advice_for_all, batch_configs, claim
+from potstill.run.folder import RunFolder
+
+
+def whole(*counts: int, batches: tuple[int, ...] = (1, 2, 2, 1), **sections) -> Config:
+    names = ("prototypes", "alloys", "clusters")
+    sources = [{"source": name, "count": count} for name, count in zip(names, counts, strict=False)]
+    data = {"batches": list(batches), "generate": {"sources": sources}, "label": {"teacher": {"name": "emt"}}, **sections}
+    return parse_config(data)
+
+
+def finished(run: RunFolder, verdict: str) -> None:
+    run.set_stage("audit", "done", 1.0)
+    run.json("audit").write_text(f'{{"verdict": "{verdict}"}}')
+
+
+@pytest.mark.parametrize("counts", [(600, 60, 6), (7, 1, 2), (1, 1, 1), (119_999, 3, 17)])
+def test_shares_add_up_to_the_counts_of_the_config(counts):
+    config = whole(*counts)
+    asked = Counter()
+    batches = batch_configs(config)
+    for batch in batches:
+        assert batch.batches == ()
+        asked.update({source.name: source.count for source in batch.generate.sources})
+    assert asked == {source.name: source.count for source in config.generate.sources}
+    assert len(batches) == 4
+
+
+def test_sizes_are_those_asked_for():
+    sizes = [sum(s.count for s in b.generate.sources) for b in batch_configs(whole(90_000, 24_000, 6_000))]
+    assert sizes == [20_000, 40_000, 40_000, 20_000]
+    assert [len(b.generate.after) for b in batch_configs(whole(6))] == [0, 1, 2, 3]
+
+
+def test_a_batch_that_passed_stays_and_one_that_did_not_is_begun_anew(tmp_path):
+    config = whole(60)
+    one, two = RunFolder(tmp_path / "01"), RunFolder(tmp_path / "02")
+    first, second, *_ = batch_configs(config)
+    assert claim(one, first).generate.sources[0].count == 10
+    assert claim(two, second).generate.after == (tmp_path.resolve() / "01",)
+    finished(one, "GO")
+    finished(two, "NO_GO")
+    mended = whole(60, label={"teacher": {"name": "lennard-jones"}}, audit={"min_element_coverage": 2})
+    first, second, *_ = batch_configs(mended)
+    assert claim(one, first) is None
+    assert load_config(one.config).label.teacher.name == "emt"
+    assert claim(two, second).label.teacher.name == "lennard-jones"
+    assert two.stage("audit")["state"] == "waiting"
+    assert RunFolder(tmp_path / "02.aside-1").json("audit").exists()
+
+
+def test_other_gates_and_workers_keep_what_was_labelled(tmp_path):
+    run = RunFolder(tmp_path / "01")
+    claim(run, batch_configs(whole(60))[0])
+    finished(run, "NO_GO")
+    run.set_stage("label", "done", 5.0)
+    changed = whole(60, workers=1, execute={"executor": "parsl"}, audit={"min_element_coverage": 2})
+    taken = claim(run, batch_configs(changed)[0])
+    assert (taken.workers, taken.execute.executor, taken.audit.min_element_coverage) == (1, "parsl", 2)
+    assert [run.stage(name)["state"] for name in ("label", "audit")] == ["done", "waiting"]
+
+
+def test_advice_for_a_batch_speaks_of_the_whole(tmp_path):
+    config = whole(60, 30)
+    run = RunFolder(tmp_path / "01")
+    batch = claim(run, batch_configs(config)[0])
+    assert advice_for_all(run, config) == ""
+    advised = yaml.safe_load(dump_config(batch))
+    advised["generate"]["sources"][1]["count"] = 10
+    advised["generate"]["filter"]["min_scaled_distance"] = 0.85
+    (run.path / "advice.yaml").write_text(yaml.safe_dump(advised))
+    mended = parse_config(yaml.safe_load(advice_for_all(run, config)))
+    assert [s.count for s in mended.generate.sources] == [60, 60]
+    assert mended.generate.filter.min_scaled_distance == 0.85
+    assert mended.batches == config.batches
+
+
+def test_sizes_must_be_positive():
+    with pytest.raises(InputError, match="batches"):
+        whole(60, batches=(1, 0))

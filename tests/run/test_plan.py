@@ -1,0 +1,75 @@
+"""The plan: shares of batches, GPU hours and their price, and a scatter that comes from the probe."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from potstill.config import parse_config
+from potstill.run.plan import Cost, _rounds, print_batches, probe
+
+CONFIG = {
+    "batches": [1, 2, 1],
+    "workers": 1,
+    "generate": {
+        "elements": ["Cu", "Al", "Ni"],
+        "sources": [{"source": "prototypes", "count": 300}, {"source": "perturb", "count": 100}],
+    },
+    "label": {"teacher": {"name": "emt"}},
+    "student": {"layers": 1, "features": 8, "channels": 4, "hidden": 8, "cutoff_angstrom": 4.0},
+}
+HOUR = 3600.0
+
+
+def printed(costs: list[Cost], price: float | None) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    print_batches(parse_config(CONFIG), costs, console, price)
+    return console.file.getvalue()
+
+
+def costs(gpus: float) -> list[Cost]:
+    return [
+        Cost("generate", "", 4 * HOUR, 4e6, 0.0, scatter=0.3),
+        Cost("label", "", 8 * HOUR, 8e6, 0.0, gpu_seconds=8 * HOUR * gpus, scatter=0.1),
+        Cost("audit", "", 0.4 * HOUR, 0.0, 0.0),
+        Cost("train", "", 2 * HOUR, 0.0, 0.0),
+    ]
+
+
+def test_batches_have_their_shares_of_gpu_hours_and_money():
+    text = printed(costs(gpus=2.0), 3.0)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
+    assert [row[:2] for row in rows] == [["01", "100"], ["02", "200"], ["03", "100"], ["then", "train"]]
+    assert [row[3] for row in rows] == ["4.00 ± 0.40", "8.00 ± 0.80", "4.00 ± 0.40", "0.00 ± 0.00"]
+    assert [row[5] for row in rows] == ["12.00 ± 1.20", "24.00 ± 2.40", "12.00 ± 1.20", "0.00 ± 0.00"]
+    assert [row[4] for row in rows] == ["3.0 MB", "6.0 MB", "3.0 MB", "0.0 MB"]
+    assert "± 12 %" in rows[0][2]  # sqrt(1.2² + 0.8²) hours of 12.4
+
+
+def test_without_a_gpu_no_hours_of_it_are_made_up():
+    text = printed(costs(gpus=0.0), 3.0)
+    assert "no GPU here" in text
+    assert "0.00" not in text
+
+
+def test_rounds_cost_labels_and_training_on_ever_more():
+    config = parse_config(
+        {
+            "generate": {"sources": [{"source": "crystals", "count": 100}]},
+            "dataset": {"test_fraction": 0.2},
+            "active_learning": {"max_rounds": 2, "frames": 10, "epochs": 3},
+        }
+    )
+    (cost,) = _rounds(config, 0.5, 0.25, 100, 4.0)
+    assert cost.seconds == pytest.approx(4 * (0.5 * 20 + 0.25 * 3 * (90 + 100)))
+    assert _rounds(config.model_copy(update={"active_learning": None}), 0.5, 0.25, 100, 4.0) == []
+
+
+def test_the_probe_measures_a_scatter():
+    found = {cost.stage: cost for cost in probe(parse_config(CONFIG))}
+    assert found["generate"].scatter > 0
+    assert found["label"].scatter > 0
+    assert found["label"].seconds > 0
+    assert found["label"].gpu_seconds == pytest.approx(0.0)

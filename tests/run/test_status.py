@@ -1,0 +1,74 @@
+"""What a run folder says of itself, also half-way."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import yaml
+from rich.console import Console
+
+from potstill.config import parse_config
+from potstill.core.errors import InputError
+from potstill.core.types import Refused
+from potstill.dataset import merge, write_part
+from potstill.run.folder import RunFolder
+from potstill.run.status import print_status
+
+
+@pytest.fixture
+def run(tmp_path, labelled) -> RunFolder:
+    """Generated, and labelled as far as the twentieth structure of thirty-six."""
+    run = RunFolder(tmp_path / "run")
+    config = {"generate": {"sources": [{"source": "benchmark", "count": 36}]}, "label": {"teacher": {"name": "emt"}}}
+    parse_config(config)
+    run.begin(yaml.safe_dump(config), 1, resume=False)
+    write_part(
+        tmp_path / "p.h5", [s.with_(labels=None) for s in labelled], [Refused("too_close", source="s", stage="generate")]
+    )
+    merge([tmp_path / "p.h5"], run.structures, attributes={})
+    run.set_stage("generate", "done", 100.0)
+    run.set_stage("label", "running", 0.0)
+    refused = [Refused("force_limit", id="x", source="s", stage="label")] * 2
+    write_part(run.labelled_parts / "00000000-00000010.h5", labelled[:8], refused, labelled=True)
+    write_part(run.labelled_parts / "00000010-00000020.h5", labelled[10:20], labelled=True)
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    with run.metrics.open("w") as file:
+        for k in range(2):
+            time = (start + timedelta(seconds=36 * k)).isoformat(timespec="milliseconds")
+            line = {"time": time, "stage": "label", "labelled": 10 - 2 * (k == 0), "refused": 2 * (k == 0)}
+            file.write(json.dumps(line) + "\n")
+        file.write('{"time": "2024-01-01T00:0')  # a line that is being written
+    return run
+
+
+def said(run: RunFolder) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    print_status(run.path, console)
+    return console.file.getvalue()
+
+
+def test_half_way(run):
+    text = said(run)
+    assert "36 of 36 structures" in text
+    assert "20 of 36 structures, 1,000/hour, 58 s left" in text
+    assert "running" in text
+    assert text.count("waiting") == 4
+    rows = [line.split("│") for line in text.splitlines() if "force_limit" in line or "too_close" in line]
+    assert sorted((r[1].strip(), r[3].strip(), r[4].strip()) for r in rows) == [
+        ("generate", "too_close", "1"),
+        ("label", "force_limit", "2"),
+    ]
+
+
+def test_before_anything(tmp_path, run):
+    fresh = RunFolder(tmp_path / "fresh")
+    fresh.begin(run.config.read_text(), 1, resume=False)
+    assert said(fresh).count("waiting") == 6
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(InputError, match="is no run folder"):
+        said(RunFolder(tmp_path))
