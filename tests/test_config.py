@@ -147,7 +147,7 @@ class TestFile:
 
     def test_a_missing_structure_file(self, tmp_path: Path):
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(sources({"source": "files", "count": 1, "paths": ["gone.xyz"]})))
-        with pytest.raises(InputError, match=r"'files' names .*gone\.xyz, which does not exist"):
+        with pytest.raises(InputError, match=r"generate\.sources\.0\.paths\.0: names .*gone\.xyz, which does not exist"):
             load_config(tmp_path / "c.yaml")
 
     def test_relative_paths_start_at_the_config(self, tmp_path: Path, monkeypatch):

@@ -24,7 +24,7 @@ _WHERE = {
     "Config": "potstill.config",
     "Dataset": "potstill.dataset",
     "DeployedStudent": "potstill.deploy",
-    "Finding": "potstill.core.types",
+    "Finding": "potstill.core.verdict",
     "Labels": "potstill.core.types",
     "PotstillError": "potstill.core.errors",
     "Refused": "potstill.core.types",

@@ -8,9 +8,9 @@ from typing import Literal
 import pytest
 from rich.console import Console
 
-from potstill import config
-from potstill.cli.main import doctor
+from potstill.cli import doctor
 from potstill.core.registry import borrow
+from potstill.teacher import choices
 from potstill.teacher.ase import AseCalculator
 from potstill.teacher.classical import EMT
 from potstill.teacher.options import TeacherOptions
@@ -33,7 +33,7 @@ class Broken(TeacherOptions):
 @pytest.fixture
 def found(monkeypatch, tmp_path):
     monkeypatch.setenv("POTSTILL_HOME", str(tmp_path))
-    monkeypatch.setattr(config, "TEACHERS", {"emt": EMT, "ase": AseCalculator, "absent": Absent, "broken": Broken})
+    monkeypatch.setattr(choices, "TEACHERS", {"emt": EMT, "ase": AseCalculator, "absent": Absent, "broken": Broken})
     return {c.name: c for c in doctor.examine()}
 
 

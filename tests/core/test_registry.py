@@ -40,17 +40,6 @@ def test_nearest_names():
     assert registry.nearest("qqq", known) == "(known: cutoff_angstrom, features, hidden)"
 
 
-def test_symbols_of():
-    assert registry.symbols_of([8, 1, 1, 17]) == ["H", "O", "Cl"]
-
-
-def test_atomic_numbers_of():
-    assert registry.atomic_numbers_of(["H", "Cl", "H"]) == [1, 17, 1]
-    for nonsense in ("X", "Clx", ""):
-        with pytest.raises(InputError, match=f"no element named '{nonsense}'"):
-            registry.atomic_numbers_of([nonsense])
-
-
 def test_plugins_come_from_entry_points(monkeypatch):
     class Point:
         name = "mine"

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from potstill.cli.main import doctor, main
+from potstill.cli import doctor
+from potstill.cli.main import main
 from potstill.core.errors import PotstillError
 from potstill.environments import installed
 from potstill.generate.mattergen import MatterGen

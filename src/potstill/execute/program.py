@@ -108,9 +108,9 @@ def run_program(
 def _run(
     arguments: Sequence[str], output: int, folder: Path, variables: Mapping[str, str], timeout_seconds: float, log_file: Path
 ) -> tuple[bool, int]:
-    guard = Path(__file__).with_name("guard.py")
+    supervisor = Path(__file__).with_name("supervisor.py")
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(guard), *arguments],
+        [sys.executable, "-I", "-S", str(supervisor), *arguments],
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=subprocess.STDOUT,
