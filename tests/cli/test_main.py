@@ -256,6 +256,7 @@ class TestStages:
         assert answer.code == 3
         assert "NOT_RUN  label_replay" in answer.out
         assert json.loads((tmp_path / "out" / "audit.json").read_text())["verdict"] == "NO_GO"
+        assert {"audit.html", "audit.md"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
     def test_audit_of_no_file(self, potstill, tmp_path):
         assert potstill("audit", tmp_path / "no.h5").code == 2

@@ -140,7 +140,8 @@ def _fit(volumes: Any, energies: Any) -> tuple[float, float]:
     from ase.eos import EquationOfState
 
     try:
-        volume, _, bulk = EquationOfState(volumes, energies, eos="birchmurnaghan").fit(warn=False)
+        with np.errstate(invalid="ignore"):  # trial volumes of the fit may be negative
+            volume, _, bulk = EquationOfState(volumes, energies, eos="birchmurnaghan").fit(warn=False)
     except (ValueError, RuntimeError):
         return float("nan"), float("nan")
     return float(volume), float(bulk) * GPA_PER_EV_PER_CUBIC_ANGSTROM
