@@ -35,7 +35,7 @@ test-newest: $(NEWEST_VENV)/.installed ## the test suite on Python 3.13 with the
 	$(NEWEST_VENV)/bin/python -m pytest
 
 test-oldest: $(OLDEST_VENV)/.installed ## the test suite with the lowest versions that pyproject.toml allows
-	$(OLDEST_VENV)/bin/python -m pytest
+	$(OLDEST_VENV)/bin/python -m pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning # of old packages beside new ones
 
 lint: $(VENV)/.installed-lint ## ruff and mypy
 	$(BIN)/ruff check
