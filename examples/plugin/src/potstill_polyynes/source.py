@@ -23,7 +23,7 @@ class Polyynes(SourceOptions):
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
         """Return one chain or one refusal for each index."""
-        return propose_each(self.name, indices, seed, lambda index, rng: self._chain(index, rng))
+        return propose_each(self.name, indices, seed, self._chain)
 
     def _chain(self, index: int, rng: np.random.Generator) -> Structure | Refused:
         bonds = int(rng.integers(1, self.max_triple_bonds + 1))
