@@ -20,7 +20,7 @@ PARTS = 8  # partial sums of a structure
 SHORT = {"BM": 16, "BN": 32, "BK": 32, "num_warps": 4, "num_stages": 3}  # tiles of products: many, for few atoms
 TALL = {"BM": 64, "BN": 64, "BK": 32, "num_warps": 4, "num_stages": 3}
 TALL_FROM = 2048  # atoms
-EDGES_AT_ONCE, CHANNELS_AT_ONCE, VECTORS_AT_ONCE = 16, 64, 32
+EDGES_AT_ONCE, CHANNELS_AT_ONCE, VECTORS_AT_ONCE = 8, 64, 32
 ATOMS_AT_ONCE, PAIRS_AT_ONCE = 64, 256
 Precision = Literal["ieee", "tf32x3"]
 
