@@ -12,7 +12,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -148,8 +148,8 @@ class BatchedTeacher(ABC):
             )
 
     def _settings(self) -> AbstractContextManager[None]:
-        """What its package wants of the process for as long as it works."""
-        return nullcontext()
+        """What its package wants of the process for as long as it works; products of float32 are float32 unless it says."""
+        return float32_products()
 
     @abstractmethod
     def _graph(self, structure: Structure) -> Any:

@@ -20,6 +20,14 @@ def _near(d, cutoff):
     return (d >= cutoff) == 0  # not a number counts as near, so that it is seen in the answer
 
 
+@triton.jit
+def _envelope(x):
+    """The envelope of :func:`potstill.student.basis.cutoff_envelope` and its slope, in factors without cancellation."""
+    rest = 1.0 - x
+    value = rest * rest * rest * (1.0 + x * (3.0 + x * (6.0 + x * (10.0 + 15.0 * x))))
+    return value, -105.0 * (x * x * rest) * (x * x * rest)
+
+
 @triton.jit(do_not_specialize=["capacity"])
 def geometry(
     sizes, wrapped, first, sender, shift, lattice, structure, species, radius, charge, power,
@@ -71,9 +79,7 @@ def geometry(
         tl.store(edges + 2 * wide + to, uz, keep)
         tl.store(edges + 3 * wide + to, inverse_d, keep)
         t = d / cutoff
-        t4 = t * t * t * t
-        envelope = 1.0 + t4 * t * (-21.0 + t * (35.0 - 15.0 * t))
-        slope = t4 * (-105.0 + t * (210.0 - 105.0 * t))
+        envelope, slope = _envelope(t)
         inverse = 1.0 / (t + 1e-6)
         s1, c1 = tl.sin(3.141592653589793 * t), tl.cos(3.141592653589793 * t)
         sn, cn = s1, c1
@@ -89,10 +95,10 @@ def geometry(
         reach = tl.minimum(r_i + tl.load(radius + z_j), cutoff)
         scale = (p_i + tl.load(power + z_j)) / 0.46853350253351617
         h = d / reach
-        h4 = h * h * h * h
         ends = keep & _near(h, 1.0)
-        bound = tl.where(ends, 1.0 + h4 * h * (-21.0 + h * (35.0 - 15.0 * h)), 0.0)
-        bound_slope = tl.where(ends, h4 * (-105.0 + h * (210.0 - 105.0 * h)), 0.0) / reach
+        bound, bound_slope = _envelope(h)
+        bound = tl.where(ends, bound, 0.0)
+        bound_slope = tl.where(ends, bound_slope, 0.0) / reach
         e1 = 0.18175 * tl.exp(-3.1998 * scale * d)
         e2 = 0.50986 * tl.exp(-0.94229 * scale * d)
         e3 = 0.28022 * tl.exp(-0.4029 * scale * d)
