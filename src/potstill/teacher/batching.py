@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from potstill.core.elements import symbols_of
+from potstill.core.precision import float32_products
 from potstill.core.types import PROPERTIES, Array, Labels, Refused, Structure
 from potstill.execute.worker import WORKER_VARIABLE
 

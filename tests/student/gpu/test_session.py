@@ -62,7 +62,9 @@ def test_auto_falls_back_with_a_reason(monkeypatch, caplog):
 def test_uncertainty_is_that_of_pytorch():
     model = lively(ELEMENTS, **TINY)
     h = model.architecture.hidden
-    known = Uncertainty(torch.eye(h), torch.ones(h + 1), torch.tensor([-9.0, 9.0]), torch.tensor([0.3, 0.7, 0.1]), torch.tensor(1.0))
+    known = Uncertainty(
+        torch.eye(h), torch.ones(h + 1), torch.tensor([-9.0, 9.0]), torch.tensor([0.3, 0.7, 0.1]), torch.tensor(1.0)
+    )
     structures = few()[:2]
     (one, other) = deployed(model, backend="gpu", uncertainty=known).label(structures, uncertainty=True)
     expected = deployed(model, backend="torch", uncertainty=known).label(structures, uncertainty=True)

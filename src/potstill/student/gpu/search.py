@@ -56,7 +56,11 @@ def prepare(
     w1 = tl.load(wraps + 3 * a + 1, valid, 0).to(tl.float64)
     w2 = tl.load(wraps + 3 * a + 2, valid, 0).to(tl.float64)
     here = lattice + s
-    inside_x, inside_y, inside_z = x - _along(w0, w1, w2, here, 0), y - _along(w0, w1, w2, here, 1), z - _along(w0, w1, w2, here, 2)
+    inside_x, inside_y, inside_z = (
+        x - _along(w0, w1, w2, here, 0),
+        y - _along(w0, w1, w2, here, 1),
+        z - _along(w0, w1, w2, here, 2),
+    )
     tl.store(wrapped + 3 * a, inside_x, valid)
     tl.store(wrapped + 3 * a + 1, inside_y, valid)
     tl.store(wrapped + 3 * a + 2, inside_z, valid)
@@ -65,7 +69,11 @@ def prepare(
     tl.store(by_given + 3 * i + 2, inside_z, valid)
     ox, oy = tl.load(known + 3 * a, valid, 0.0), tl.load(known + 3 * a + 1, valid, 0.0)
     oz = tl.load(known + 3 * a + 2, valid, 0.0)
-    f0, f1, f2 = _along(ox, oy, oz, reciprocal + s, 0), _along(ox, oy, oz, reciprocal + s, 1), _along(ox, oy, oz, reciprocal + s, 2)
+    f0, f1, f2 = (
+        _along(ox, oy, oz, reciprocal + s, 0),
+        _along(ox, oy, oz, reciprocal + s, 1),
+        _along(ox, oy, oz, reciprocal + s, 2),
+    )
     ux, uy, uz = x - ox, y - oy, z - oz
     strain = tl.zeros_like(ux)
     for b in tl.static_range(3):
