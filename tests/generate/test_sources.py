@@ -9,7 +9,8 @@ from ase.build import bulk, molecule
 
 from potstill.errors import InputError
 from potstill.generate.benchmark import Benchmark
-from potstill.generate.crystals import Crystals, draw_composition
+from potstill.generate.compositions import draw_composition
+from potstill.generate.crystals import Crystals
 from potstill.generate.files import Files
 from potstill.generate.geometry import smallest_scaled_distance
 from potstill.generate.molecules import Molecules

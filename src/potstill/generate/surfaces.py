@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.generate.crystals import draw_composition
+from potstill.generate.compositions import draw_composition
 from potstill.generate.elements import allowed, metal_packing, metal_volume, metals
 from potstill.generate.geometry import covalent_radii, random_rotation
 from potstill.generate.prototypes import MAX_ELECTRONEGATIVITY_DIFFERENCE, decorate, prototypes
