@@ -75,7 +75,7 @@ def potstill(monkeypatch, capsys):
 
 @pytest.mark.skipif(
     "{}.{}".format(*sys.version_info) not in ENVIRONMENTS["mattergen"].pythons,
-    reason="MatterGen does not run on this Python",
+    reason="no MatterGen on this Python",
 )
 def test_setup_from_the_command_line(potstill, mattergen_checkout, tmp_path, home):
     (tmp_path / "none.txt").write_text("# the stand-in imports the standard library only\n")
