@@ -51,7 +51,7 @@ inline double repulsion(double zi, double zj, double reach, double d, double& sl
         const double term = amplitude[k] * std::exp(-decay[k] * d / length);
         screening += term, derivative -= decay[k] / length * term;
     }
-    const double env = envelope(d / reach, env_slope), factor = 14.399645478425668 * zi * zj / d;
+    const double env = envelope(d / reach, env_slope), factor = 14.3996454784936 * zi * zj / d;
     slope = factor * (env * (derivative - screening / d) + screening * env_slope / reach);
     return factor * screening * env;
 }
