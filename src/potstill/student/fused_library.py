@@ -17,6 +17,7 @@ from pathlib import Path
 from potstill.core.errors import PotstillError
 
 SOURCE = Path(__file__).with_name("fused.cpp")
+HEADERS = Path(__file__).with_name("kernel")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-ffp-contract=fast", "-shared", "-fPIC")
 # the first that compiles; without OpenMP there is one thread
 OPTIONAL_FLAGS = (
@@ -83,12 +84,13 @@ def _compiler() -> list[str]:
 
 
 def _key(compiler: list[str]) -> str:
-    """Changes with the source, the flags, the compiler and the processor, for which it was compiled."""
+    """Changes with the sources, the flags, the compiler and the processor, for which it was compiled."""
     try:
         version = subprocess.run([*compiler, "--version"], capture_output=True, check=False, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KernelError(f"the C++ compiler {shlex.join(compiler)} does not run: {error}") from error
-    parts = (SOURCE.read_bytes(), repr((FLAGS, OPTIONAL_FLAGS, compiler)).encode(), version, _processor().encode())
+    sources = b"".join(path.read_bytes() for path in [SOURCE, *sorted(HEADERS.glob("*.h"))])
+    parts = (sources, repr((FLAGS, OPTIONAL_FLAGS, compiler)).encode(), version, _processor().encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
