@@ -34,7 +34,8 @@ struct PointersSize : public LAMMPS_NS::Pointers {
 };
 template <typename N>
 bool request_full(N* neighbor, LAMMPS_NS::Pair* pair, int instance, long) {
-    char* request = reinterpret_cast<char*>(neighbor->requests[neighbor->request(pair, instance)]);
+    const int place = neighbor->request(pair, instance);  // which may move the array
+    char* request = reinterpret_cast<char*>(neighbor->requests[place]);
     const int untouched[] = {1, 0, 0, 0, 0, 1, 0};  // pair, fix, compute, command, neigh, half, full
     void* const self = pair;
     for (size_t at = sizeof(PointersSize); at < sizeof(PointersSize) + 16; at += sizeof(void*))
