@@ -213,10 +213,15 @@ def audit(
 ) -> None:
     """GO or NO-GO (exit 3) on a run or on a file of your own."""
     if data.is_dir():
+        if gates or out or teacher:
+            raise InputError(
+                f"--gates, --out and --teacher are for a file, and {data} is a run: its config has the gates and the teacher"
+            )
         one_stage(data, "audit")
+        typer.echo(_verdict_line("GO", data))
     else:
         from potstill.audit.files import audit_file, read_gates
-        from potstill.report.audit import write_audit_page
+        from potstill.report.audit import sentence, write_audit_page
         from potstill.report.markdown import write_audit_markdown
 
         folder = out or data.parent
@@ -231,7 +236,8 @@ def audit(
             typer.echo(f"{finding['verdict']:8} {finding['check']}: {finding['why']}")
         for row in report["advice"]:
             typer.echo(f"ADVICE   {row['check']}: {row['why']}")
-        typer.echo(f"{report['verdict']}  {folder / 'audit.html'}")
+        typer.echo(sentence(report))
+        typer.echo(_verdict_line(report["verdict"], folder))
         if report["verdict"] != "GO":
             raise typer.Exit(3)
 
@@ -327,6 +333,12 @@ def _load(path: Path) -> Config:
     from potstill.config import load_config
 
     return load_config(path)
+
+
+def _verdict_line(verdict: str, folder: Path) -> str:
+    """Return the verdict of an audit with its page, and with the config that mends it where there is one."""
+    advice = folder / "advice.yaml"
+    return f"{verdict}  {folder / 'audit.html'}" + (f"  {advice}" if advice.exists() else "")
 
 
 def _teacher(config: Config) -> str:

@@ -15,7 +15,7 @@ import yaml
 
 from potstill.dataset import Dataset, open_file
 from potstill.generate.mix import MIX_FILE, read_mix
-from potstill.report.page import figure
+from potstill.report.page import figure, tally
 from potstill.run.folder import RunFolder
 
 FILES = (
@@ -145,8 +145,8 @@ def stage_rows(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]
         "deploy": ", ".join(sorted(p.name for p in run.deploy.iterdir())) if run.deploy.is_dir() else "",
     }
     if audit:
-        passed = sum(f["verdict"] in ("GO", "WARN") for f in audit["findings"])
-        results["audit"] = f"{passed} of {len(audit['findings'])} checks passed"
+        passed, asked = tally(audit["findings"])
+        results["audit"] = f"{passed} of {asked} checks passed"
     if evaluation:
         results["evaluate"] = f"force error {figure(evaluation['forces']['mae'])} eV/Å"
     return [

@@ -14,7 +14,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
@@ -26,6 +26,7 @@ from potstill.core.errors import InputError, OutOfTimeError, PotstillError
 from potstill.core.registry import nearest
 from potstill.core.types import Teacher
 from potstill.core.units import duration
+from potstill.core.verdict import is_failure
 from potstill.dataset import open_file
 from potstill.execute import Executor
 from potstill.generate.mix import as_json
@@ -33,6 +34,7 @@ from potstill.run.batches import advice_for_all, batch_configs, claim, join
 from potstill.run.folder import STAGES, RunFolder
 from potstill.run.progress import Counter, Progress
 from potstill.run.status import told
+from potstill.teacher.opening import open_teacher
 
 log = logging.getLogger(__name__)
 METRICS_EVERY_SECONDS = 5.0
@@ -70,7 +72,10 @@ class Pipeline:
         self.fallback = fallback
         self.until = until
         self.formats: tuple[str, ...] = config.deploy.formats
-        self.teacher: Callable[[], Teacher] = cache(config.label.teacher.open)
+        timeout = config.label.timeout_seconds_per_structure
+        self.teacher: Callable[[], Teacher] = cache(  # supervised: what ends its process does not end the run
+            partial(open_teacher, config.label.teacher, supervised=True, timeout_seconds_per_structure=timeout)
+        )
         if config.batches:
             (run.path / "batches").mkdir(exist_ok=True)
         self.executor: Executor = config.execute.start(run.path / "execute", config.workers)
@@ -150,9 +155,13 @@ class Pipeline:
         """Raise :class:`NoGoError` where ``audit.json`` does not say GO."""
         report = _read_json(self.run.json("audit"))
         if report["verdict"] != "GO":
-            bad = [f for f in report["findings"] if f["verdict"] not in ("GO", "WARN")]
+            bad = [f for f in report["findings"] if is_failure(f["verdict"])]
             failed = [f"  {f['check']}: {_figure(f)}. {f['why']}" for f in bad]
-            raise NoGoError(f"NO-GO: {len(failed)} check(s) of the audit did not pass\n" + "\n".join(failed))
+            pages = [path for path in (self.run.html("audit"), self.run.path / "advice.yaml") if path.exists()]
+            places = "  ".join(str(path) for path in pages)
+            raise NoGoError(
+                f"NO-GO: {len(failed)} check(s) of the audit did not pass\n" + "\n".join(failed) + f"\nNO_GO  {places}"
+            )
 
     def _batches(self, seconds: Callable[[], float]) -> None:
         configs = batch_configs(self.config)
