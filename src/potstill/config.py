@@ -87,7 +87,7 @@ class Config(Section):
         }
         for loss, extra in stored.items():
             if self.train.wants(loss) and extra not in self.label.extra:
-                raise ValueError(f"train.{loss}_weight needs '{extra}' in label.extra: add it there")
+                raise ValueError(f"train.{loss}_weight needs '{extra}' among label.extra: add it there")
         return self
 
 

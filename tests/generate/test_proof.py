@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 
 from potstill.cli import doctor
 from potstill.cli.main import main
 from potstill.core.errors import PotstillError
-from potstill.environments import installed
+from potstill.environments import ENVIRONMENTS, installed
 from potstill.generate.mattergen import MatterGen
 from potstill.generate.moldiff import MolDiff
 from potstill.generate.proof import prove
@@ -73,7 +74,9 @@ def potstill(monkeypatch, capsys):
     return call
 
 
-def test_setup_from_the_command_line(potstill, mattergen_checkout, tmp_path, home):
+def test_setup_from_the_command_line(potstill, mattergen_checkout, tmp_path, home, monkeypatch):
+    here = "{}.{}".format(*sys.version_info)  # the stand-in runs on any Python, MatterGen on some
+    monkeypatch.setitem(ENVIRONMENTS, "mattergen", replace(ENVIRONMENTS["mattergen"], pythons=(here,)))
     (tmp_path / "none.txt").write_text("# the stand-in imports the standard library only\n")
     shutil.move(mattergen_checkout.weights, tmp_path / "mattergen_base")
     arguments = ["setup", "mattergen", "--python", sys.executable, "--requirements", tmp_path / "none.txt"]
