@@ -33,6 +33,8 @@ from potstill.label.lost_tasks import Losses
 from potstill.label.tasks import LabelTask, range_of, spread, tasks_of
 from potstill.teacher.batching import LABELLING, LOADING, asking
 from potstill.teacher.extras import add_extras
+from potstill.teacher.frames import as_number
+from potstill.teacher.opening import open_teacher
 from potstill.teacher.options import TeacherOptions
 
 if TYPE_CHECKING:
@@ -185,7 +187,7 @@ def _screen(structure: Structure, answer: Any, max_force: float, max_stress: flo
         return answer
     if not isinstance(answer, Labels):
         return Refused("wrong_type", f"expected Labels or Refused, found {type(answer).__name__}")
-    given = {"energy": answer.energy, "forces": answer.forces}
+    given = {"energy": as_number(answer.energy), "forces": answer.forces}
     if answer.stress is not None:
         given["stress"] = answer.stress
     arrays = {name: np.asarray(value) for name, value in given.items()}
@@ -306,7 +308,7 @@ def _teacher(options: TeacherOptions) -> Teacher:
 @lru_cache(maxsize=8)  # a teacher and its committee
 def _loaded(kind: type[TeacherOptions], options: str) -> Teacher:
     keep_freed_memory()
-    return kind.model_validate_json(options).open()
+    return open_teacher(kind.model_validate_json(options))
 
 
 def _count(part: Path) -> LabelCount:
