@@ -18,6 +18,7 @@ from potstill.core.section import read_section
 from potstill.dataset import Dataset, open_file
 from potstill.dataset.convert import convert
 from potstill.dataset.formats import hdf5
+from potstill.dataset.inputs import ReadOptions
 from potstill.stats import Statistics
 from potstill.teacher import load_teacher
 
@@ -56,7 +57,7 @@ def audit_file(
         path = data
         if data.suffix not in hdf5.FORMAT.endings:
             path = Path(scratch) / "data.h5"
-            convert(data, path)
+            convert(data, path, options=ReadOptions(keep_not_finite=True))  # the check 'finite' shall see them
         kept = folder / "audit_data.npz" if path == data else None  # a file of another format states no checksums
         return _audit(open_file(path), folder, teacher, gates or AuditConfig(), kept, on_judged)
 
