@@ -3,16 +3,20 @@
 PYTHON ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || command -v python3)
 VENV := .venv
 ENGINES_VENV := .venv-engines
+NEWEST_VENV := .venv-newest
+OLDEST_VENV := .venv-oldest
+PYTHON_NEWEST ?= python3.13
+PYTHON_OLDEST ?= python3.11
 BIN := $(VENV)/bin
 CONFIG := src/potstill/templates/quickstart.yaml
 RUN := runs/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-engines lint docs bench
+.PHONY: help demo test test-slow test-engines test-newest test-oldest lint docs bench
 .NOTPARALLEL: # two pips must not write into one environment
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed-all ## structures -> labels -> dataset -> audit -> student, then says where the report is
 	$(BIN)/potstill run $(CONFIG) --out $(RUN) --yes $(if $(wildcard $(RUN)),--resume)
@@ -26,6 +30,12 @@ test-slow: $(VENV)/.installed-test ## the slow tests
 
 test-engines: $(ENGINES_VENV)/.installed ## one student in LAMMPS, OpenMM, TorchSim, metatomic, i-PI
 	$(ENGINES_VENV)/bin/python -m pytest -m engines tests/deploy
+
+test-newest: $(NEWEST_VENV)/.installed ## the test suite on Python 3.13 with the newest versions of everything
+	$(NEWEST_VENV)/bin/python -m pytest
+
+test-oldest: $(OLDEST_VENV)/.installed ## the test suite with the lowest versions that pyproject.toml allows
+	$(OLDEST_VENV)/bin/python -m pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning # of old packages beside new ones
 
 lint: $(VENV)/.installed-lint ## ruff and mypy
 	$(BIN)/ruff check
@@ -54,6 +64,18 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 # An environment of their own, for engines pin what other packages do not.
 $(ENGINES_VENV)/.installed: pyproject.toml constraints.txt constraints-engines.txt | $(ENGINES_VENV)/bin/python
 	$(ENGINES_VENV)/bin/python -m pip install --quiet -c constraints.txt -c constraints-engines.txt -e '.[test,engines]'
+	@touch $@
+
+# Without constraints: what a user gets who installs today, and the least that pyproject.toml promises to work with.
+$(NEWEST_VENV)/.installed: pyproject.toml
+	$(PYTHON_NEWEST) -m venv $(NEWEST_VENV)
+	$(NEWEST_VENV)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e '.[all,test]'
+	@touch $@
+
+$(OLDEST_VENV)/.installed: pyproject.toml
+	$(PYTHON_OLDEST) -m venv $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/python -m pip install --quiet uv
+	$(OLDEST_VENV)/bin/python -m uv pip install --quiet --python $(OLDEST_VENV)/bin/python --resolution lowest-direct -e '.[all,test]'
 	@touch $@
 
 $(BIN)/python $(ENGINES_VENV)/bin/python:

@@ -230,7 +230,7 @@ def test_local_energies_are_compared_with_references(known):
 
 @pytest.mark.parametrize(("loss", "weight"), [("hessian", 1.0), ("local_energies", 10.0), ("node_embeddings", 3e3)])
 def test_training_by_a_loss_lowers_it(known, tiny, tmp_path, loss, weight):
-    shared = {"epochs": 60, "batch_structures": 12, "learning_rate": 2e-2, "ema_decay": 0.9, "hessian_fraction": 0.5}
+    shared = {"epochs": 120, "batch_structures": 12, "learning_rate": 2e-2, "ema_decay": 0.9, "hessian_fraction": 0.5}
     watched = {}
     for name, value in (("without", 1e-9), ("with", weight)):  # the first only so that it is watched
         reports = []

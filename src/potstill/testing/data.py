@@ -33,7 +33,7 @@ Missing = Literal["labels", "split", "teacher", "fingerprint", "time", "config"]
 
 
 def check_source(source: Source, *, seed: int = 0, count: int = 8, parents: Sequence[Structure] | None = None) -> None:
-    """Hold a source to what the pipeline relies on.
+    """Check a source for everything that the pipeline relies on.
 
     A pure function of options, index, seed and parents: the same when asked again, alone, backwards or in other groups,
     and after its options went through JSON; one answer per index; refusals with a reason; structures whose geometry is
@@ -84,7 +84,7 @@ def check_source(source: Source, *, seed: int = 0, count: int = 8, parents: Sequ
 
 
 def check_check(check: Check, *, needs: Collection[Missing] = ()) -> None:
-    """Hold an audit check to its contract.
+    """Check that an audit check keeps its contract.
 
     On a whole dataset it gives a Finding with its own name, a measured figure, limit, unit and reason, twice the same.
     Where what it needs is missing it never passes: NOT_RUN, NO_GO, or an exception, which the audit turns into NOT_RUN.
@@ -178,7 +178,7 @@ def _without_nan(finding: Finding) -> tuple[object, ...]:
 
 
 def _evidence(folder: Path, missing: Missing | None) -> Evidence:
-    """Small labelled dataset of molecules and crystals, whole or with something taken away."""
+    """Return a small labelled dataset of molecules and crystals, complete or with one item missing."""
     teacher = LennardJones().load()
     structures = [rattled(s, seed) for s in all_structures() if len(s) > 1 for seed in range(3)]
     answers = teacher.label(structures)

@@ -25,7 +25,7 @@ Rng = np.random.Generator
 
 
 def config_asking_for(structures: Sequence[Structure]) -> str:
-    """Config of a run that asked for these structures, as a dataset file has it: elements, and how many of each source."""
+    """Return the config of a run that asked for these structures, as a dataset file stores it."""
     counts = Counter(s.source for s in structures)
     numbers = sorted({z for s in structures for z in s.atomic_numbers.tolist()})
     sources = [{"source": name, "count": count} for name, count in sorted(counts.items())]
@@ -96,7 +96,7 @@ def fault(check: str, smallest: str) -> Callable[[Callable[[Case, Rng], Case]], 
 
 
 def relabelled(structure: Structure, **changes: Any) -> Structure:
-    """Structure with some labels replaced."""
+    """Return the structure with some labels replaced."""
     old = structure.labels
     if old is None:
         raise ValueError(f"{structure.id} has no labels")
@@ -104,7 +104,7 @@ def relabelled(structure: Structure, **changes: Any) -> Structure:
 
 
 def asked_again(case: Case, structure: Structure) -> Structure:
-    """Structure with the labels that its teacher gives it as it is now."""
+    """Return the structure with the labels of its teacher for its present positions."""
     (answer,) = case.teacher.label([structure.with_(labels=None)])
     if not isinstance(answer, Labels):
         raise ValueError(f"the teacher refuses {structure.id}: {answer}")  # noqa: TRY004 - a fault that cannot be injected
@@ -112,34 +112,34 @@ def asked_again(case: Case, structure: Structure) -> Structure:
 
 
 def each(case: Case, change: Callable[[Structure], Structure]) -> Case:
-    """Every structure changed."""
+    """Return the case with every structure changed."""
     return replace(case, structures=tuple(change(s) for s in case.structures))
 
 
 def one(case: Case, k: int, change: Callable[[Structure], Structure]) -> Case:
-    """One structure changed."""
+    """Return the case with one structure changed."""
     structures = list(case.structures)
     structures[k] = change(structures[k])
     return replace(case, structures=tuple(structures))
 
 
 def pick(case: Case, rng: Rng, wanted: Callable[[Structure], bool]) -> int:
-    """Index of a random structure of a kind."""
+    """Return the index of a random structure of one kind."""
     return int(rng.choice([k for k, s in enumerate(case.structures) if wanted(s)]))
 
 
 def added(case: Case, structure: Structure, *, split: int) -> Case:
-    """One structure more."""
+    """Return the case with one more structure."""
     return replace(case, structures=(*case.structures, structure), splits=np.append(case.splits, split))
 
 
 def is_crystal(structure: Structure) -> bool:
-    """Whether it is periodic in three directions."""
+    """Return whether the structure is periodic along three axes."""
     return bool(structure.pbc.all())
 
 
 def is_molecule(structure: Structure) -> bool:
-    """Whether it is not periodic."""
+    """Return whether the structure is periodic along no axis."""
     return not structure.pbc.any()
 
 

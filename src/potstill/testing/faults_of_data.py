@@ -25,7 +25,7 @@ from potstill.testing.faults import (
 
 
 def without(structure: Structure, keep: Array) -> Structure:
-    """Structure with some atoms left out, and their forces."""
+    """Return the structure without some atoms and their forces."""
     assert structure.labels is not None  # noqa: S101 - for the type checker; a Case has labels
     labels = Labels(structure.labels.energy, structure.labels.forces[keep], structure.labels.stress)
     return replace(
@@ -37,7 +37,7 @@ def without(structure: Structure, keep: Array) -> Structure:
 
 
 def copied(case: Case, k: int, **changes: object) -> Case:
-    """One more structure on the same side of the split: a copy with some changes."""
+    """Add a changed copy of a structure to the same part of the split."""
     original = case.structures[k]
     return added(case, replace(original, id=f"{original.id}-copy", **changes), split=int(case.splits[k]))  # type: ignore[arg-type]
 

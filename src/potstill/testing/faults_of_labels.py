@@ -17,19 +17,19 @@ BOHR = 0.529177  # Å
 
 
 def forces_of(structure: Structure) -> Array:
-    """Copy of a structure's forces."""
+    """Return a copy of a structure's forces, (n, 3) in eV/Å."""
     assert structure.labels is not None  # noqa: S101 - for the type checker; a Case has labels
     return np.array(structure.labels.forces)
 
 
 def energy_of(structure: Structure) -> float:
-    """A structure's energy."""
+    """Return a structure's energy in eV."""
     assert structure.labels is not None  # noqa: S101
     return structure.labels.energy
 
 
 def scaled(structure: Structure, *, energy: float = 1.0, forces: float = 1.0, stress: float = 1.0) -> Structure:
-    """Labels times factors."""
+    """Return the structure with its labels multiplied by factors."""
     assert structure.labels is not None  # noqa: S101
     old = structure.labels.stress
     return relabelled(
@@ -187,7 +187,7 @@ def swapped_energies_of_two(case: Case, rng: Rng) -> Case:
 
 
 @fault("repeated_labels", "one structure")
-def labels_of_the_neighbour(case: Case, rng: Rng) -> Case:
+def labels_of_the_neighbor(case: Case, rng: Rng) -> Case:
     a = pick(case, rng, lambda s: _strong(s) and _has_twin(case, s))
     size, bare = len(case.structures[a]), is_crystal(case.structures[a])
     twins = [k for k, s in enumerate(case.structures) if k != a and len(s) == size and is_crystal(s) == bare]
@@ -228,7 +228,7 @@ def teacher_without_weights(case: Case, rng: Rng) -> Case:
 
 @dataclass(frozen=True)
 class _Adapter:
-    """A teacher whose answers go through a faulty filter, now as when the labels were made."""
+    """A teacher whose answers pass a faulty conversion, today as when the labels were made."""
 
     case: Case
     through: Callable[[Structure, Labels], Labels]

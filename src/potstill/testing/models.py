@@ -50,7 +50,7 @@ def check_teacher(
     stress: bool | None = None,
     tolerances: Tolerances | None = None,
 ) -> None:
-    """Hold a teacher to what the pipeline relies on.
+    """Check a teacher for everything that the pipeline relies on.
 
     As many answers as structures and in their order; the same alone and in a batch; rotation, permutation, translation by
     lattice vectors; forces and stress that are the slope of the energy (+ is tension); input left untouched; a complete
@@ -113,7 +113,7 @@ def check_teacher(
 def random_student(
     atomic_numbers: Sequence[int], *, seed: int = 0, backend: Backend = "auto", **sizes: Any
 ) -> DeployedStudent:
-    """An untrained student, tiny unless a tier or sizes are given.
+    """Return an untrained student, tiny unless a tier or sizes are given.
 
     Parameters
     ----------
@@ -136,10 +136,10 @@ def random_student(
 
 
 def check_student(student: DeployedStudent) -> None:
-    """Hold a student, trained or not, to the physics that does not depend on its weights.
+    """Check the physics of a student that does not depend on its weights.
 
     In float64: forces and stress are the slope of the energy; rotation, reflection, permutation, translation by lattice
-    vectors, supercells; batch equals single and nothing leaks between structures; single atoms, no neighbours; energy and
+    vectors, supercells; batch equals single and nothing leaks between structures; single atoms, no neighbors; energy and
     forces smooth at the cutoff. Then all of that in float32, in PyTorch and on the student's own backend, and float32
     against float64 (:func:`check_engine`). An unknown element is refused by name, and saving and loading changes nothing.
 
@@ -169,7 +169,7 @@ def check_student(student: DeployedStudent) -> None:
 
 
 def check_engine(label: Label, student: DeployedStudent, name: str = "engine") -> None:
-    """Hold another way to a student's labels in float32, such as a compiled kernel or an exported file, to the student.
+    """Compare another path to a student's float32 labels, such as a compiled kernel or an exported file.
 
     Its labels are those of the student in float64 within the tolerances of float32, and all physics of
     :func:`check_student` holds for them by themselves.
@@ -197,7 +197,7 @@ def check_engine(label: Label, student: DeployedStudent, name: str = "engine") -
 
 
 def in_elements(structure: Structure, atomic_numbers: Sequence[int]) -> Structure:
-    """The same arrangement of other elements, taken in turn, and scaled so that the closest atoms touch."""
+    """Return the same arrangement of other elements, scaled so that the closest atoms touch."""
     numbers = np.array([atomic_numbers[k % len(atomic_numbers)] for k in range(len(structure))])
     changed = structure.with_(atomic_numbers=numbers)
     scaled, _ = smallest_scaled_distance(changed)
@@ -223,7 +223,7 @@ def _check_fingerprint(teacher: Teacher) -> None:
 
 
 def _check_properties(teacher: Teacher, stress: bool | None) -> bool:
-    """Whether the teacher says that it gives stress, which must be what the caller says."""
+    """Check that the teacher states stress if and only if the caller expects it."""
     for name in ("elements", "properties"):
         require(hasattr(teacher, name), f"{name}: the teacher does not say them; see potstill.core.types.Teacher")
     properties = teacher.properties
@@ -239,7 +239,7 @@ def _check_properties(teacher: Teacher, stress: bool | None) -> bool:
 
 
 def _check_node_embeddings(structure: Structure, labels: Labels) -> None:
-    """Promised embeddings are there: some finite numbers for each atom."""
+    """Check that promised embeddings are finite numbers for each atom."""
     rows = labels.extra.get("node_embeddings")
     require(
         rows is not None and rows.ndim == 2 and rows.shape[0] == len(structure) and bool(np.isfinite(rows).all()),
@@ -249,7 +249,7 @@ def _check_node_embeddings(structure: Structure, labels: Labels) -> None:
 
 
 def _check_local_energies(structure: Structure, labels: Labels, tolerances: Tolerances) -> None:
-    """One for each atom, and together the energy."""
+    """Check that there is one local energy per atom and that their sum is the energy."""
     local = labels.extra.get("local_energies")
     if local is None or np.shape(local) != (len(structure),):
         raise AssertionError(f"{structure.id}: no local energy of each atom")
@@ -259,7 +259,7 @@ def _check_local_energies(structure: Structure, labels: Labels, tolerances: Tole
 
 
 def _check_elements(teacher: Teacher, structures: Sequence[Structure]) -> None:
-    """The elements of the structures are known; one that is not is refused by name, and its neighbour labelled."""
+    """Check that known elements are labelled and an unknown one is refused by name."""
     elements = teacher.elements
     if elements is None:
         return
@@ -286,7 +286,7 @@ def _copy(student: DeployedStudent, dtype: torch.dtype, backend: Backend = "torc
 
 
 def _structures(student: DeployedStudent) -> list[Structure]:
-    """Every kind of structure, rattled, of the student's elements."""
+    """Return every kind of structure, rattled, of the student's elements."""
     numbers = list(student.model.architecture.atomic_numbers)
     return [in_elements(rattled(s), numbers[k % len(numbers) :] + numbers) for k, s in enumerate(all_structures())]
 
@@ -312,7 +312,7 @@ def _check_physics(label: Label, student: DeployedStudent, tolerances: Tolerance
 
 
 def _check_extensive(label: Label, structure: Structure) -> None:
-    """Three cells have three times the energy of one, to the digits that differences between large cells need."""
+    """Check that three cells have three times the energy of one."""
     repeats = [1, 1, 1]
     repeats[int(np.flatnonzero(structure.pbc)[0])] = 3
     large = Structure.from_ase(structure.to_ase().repeat(repeats), id=structure.id)
@@ -322,7 +322,7 @@ def _check_extensive(label: Label, structure: Structure) -> None:
 
 
 def _check_nothing_leaks(label: Label, structures: Sequence[Structure], tolerances: Tolerances) -> None:
-    """Moving the atoms of one structure changes no label of another in the same batch."""
+    """Check that moving one structure changes no label of another in the batch."""
     for k, structure in enumerate(structures):
         other = structures[(k + 1) % len(structures)]
         before, _ = label([structure, other])
@@ -331,18 +331,18 @@ def _check_nothing_leaks(label: Label, structures: Sequence[Structure], toleranc
 
 
 def _check_far_apart(label: Label, student: DeployedStudent, tolerances: Tolerances) -> None:
-    """Atoms beyond the cutoff of each other are atoms alone, without forces."""
+    """Check that atoms beyond the cutoff of each other have no forces."""
     numbers, distance = student.model.architecture.atomic_numbers, 1.1 * student.model.architecture.cutoff_angstrom
     pair = np.array([numbers[0], numbers[-1]])
     alone = label([Structure(pair[k : k + 1], np.zeros((1, 3)), id="alone") for k in (0, 1)])
     (apart,) = label([Structure(pair, np.array([[0.0, 0.0, 0.0], [0.0, distance, 0.0]]), id="apart")])
-    at_most("two atoms without neighbours: forces", float(np.abs(apart.forces).max()), 0.0, "eV/Å")
+    at_most("two atoms without neighbors: forces", float(np.abs(apart.forces).max()), 0.0, "eV/Å")
     gap = abs(apart.energy - sum(x.energy for x in alone))
-    at_most("two atoms without neighbours: energy against the atoms alone", gap, tolerances.energy, "eV")
+    at_most("two atoms without neighbors: energy against the atoms alone", gap, tolerances.energy, "eV")
 
 
 def _check_cutoff(label: Label, student: DeployedStudent, tolerances: Tolerances) -> None:
-    """An atom that crosses the cutoff of another, alone or bonded, changes neither energy nor forces abruptly."""
+    """Check that energy and forces are continuous where an atom crosses the cutoff of another."""
     numbers, cutoff = student.model.architecture.atomic_numbers, student.model.architecture.cutoff_angstrom
     bond = SCALED_DISTANCE * float(covalent_radii()[numbers[0]] + covalent_radii()[numbers[-1]])
     drift = 2 * CUTOFF_STEP_ANGSTROM * STEEPEST_AT_CUTOFF
@@ -375,7 +375,7 @@ def _check_unknown_element(student: DeployedStudent) -> None:
 
 
 def _check_saved(student: DeployedStudent) -> None:
-    """What is read again is what was written, to the last bit."""
+    """Check that a student read again equals the written one to the last bit."""
     with tempfile.TemporaryDirectory() as folder:
         save_student(student.model, Path(folder), {})
         read, config = read_student(Path(folder))

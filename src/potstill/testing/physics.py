@@ -47,19 +47,19 @@ FLOAT32 = Tolerances(energy=2e-5, forces=2e-4, stress=2e-5, slope=3e-2, step_ang
 
 
 def at_most(what: str, measured: float, limit: float, unit: str) -> None:
-    """Raise AssertionError where ``measured`` exceeds ``limit`` or is not a number."""
+    """Raise AssertionError if ``measured`` exceeds ``limit`` or is not a number."""
     if not measured <= limit:
         raise AssertionError(f"{what}: measured {measured:.3g}, limit {limit:.3g} {unit}")
 
 
 def require(holds: bool, message: str) -> None:
-    """Raise AssertionError with a message where something does not hold."""
+    """Raise AssertionError with a message if a condition does not hold."""
     if not holds:
         raise AssertionError(message)
 
 
 def well_formed(structure: Structure, labels: Labels) -> None:
-    """Right shapes, finite numbers, a symmetric stress where all axes are periodic and none elsewhere."""
+    """Check shapes, finite numbers, and a symmetric stress if and only if all axes are periodic."""
     name, n = structure.id, len(structure)
     forces = np.asarray(labels.forces)
     require(np.ndim(labels.energy) == 0, f"{name}: energy must be one number, found shape {np.shape(labels.energy)}")
@@ -79,7 +79,7 @@ def well_formed(structure: Structure, labels: Labels) -> None:
 
 
 def same(what: str, found: Labels, expected: Labels, tolerances: Tolerances) -> None:
-    """Both labels agree within tolerances."""
+    """Check that two labels agree within tolerances."""
     n = len(expected.forces)
     require(found.forces.shape == expected.forces.shape, f"{what}: forces of {len(found.forces)} atoms, expected {n}")
     scale = max(1.0, abs(expected.energy) / n)
@@ -93,7 +93,7 @@ def same(what: str, found: Labels, expected: Labels, tolerances: Tolerances) -> 
 
 
 def rotation(label: Label, structure: Structure, tolerances: Tolerances, *, mirror: bool = False) -> None:
-    """Turn the structure (and mirror it): energy stays, forces and stress turn along."""
+    """Check that energy is invariant and forces and stress rotate with the structure (and its mirror image)."""
     turn, _ = np.linalg.qr(np.array([[0.3, -0.8, 0.5], [0.9, 0.2, -0.4], [0.1, 0.7, 0.6]]))
     turn = turn * np.sign(np.linalg.det(turn)) * (-1.0 if mirror else 1.0)
     turned = structure.with_(positions=structure.positions @ turn.T, cell=structure.cell @ turn.T)
@@ -104,7 +104,7 @@ def rotation(label: Label, structure: Structure, tolerances: Tolerances, *, mirr
 
 
 def permutation(label: Label, structure: Structure, tolerances: Tolerances) -> None:
-    """List the atoms in another order: forces follow, nothing else changes."""
+    """Check that permuting the atoms permutes the forces and changes nothing else."""
     order = np.random.default_rng(len(structure)).permutation(len(structure))
     shuffled = structure.with_(
         atomic_numbers=structure.atomic_numbers[order], positions=structure.positions[order], labels=None
@@ -114,7 +114,7 @@ def permutation(label: Label, structure: Structure, tolerances: Tolerances) -> N
 
 
 def translation(label: Label, structure: Structure, tolerances: Tolerances) -> None:
-    """Move all atoms together and each by its own lattice vectors: nothing changes."""
+    """Check that translations, and lattice translations of single atoms, change nothing."""
     n = len(structure)
     images = np.random.default_rng(n).integers(-2, 3, (n, 3)) * structure.pbc
     images[0] = structure.pbc
@@ -124,7 +124,7 @@ def translation(label: Label, structure: Structure, tolerances: Tolerances) -> N
 
 
 def supercell(label: Label, structure: Structure, tolerances: Tolerances) -> None:
-    """Repeat a periodic structure: energy grows with it, forces repeat, stress stays."""
+    """Check that a supercell has the energy of its cells, the same forces and the same stress."""
     repeats = [2 if periodic else 1 for periodic in structure.pbc]
     n = int(np.prod(repeats))
     large = Structure.from_ase(structure.to_ase().repeat(repeats), id=structure.id)
@@ -134,7 +134,7 @@ def supercell(label: Label, structure: Structure, tolerances: Tolerances) -> Non
 
 
 def batch_is_single(label: Label, structures: Sequence[Structure], tolerances: Tolerances) -> list[Labels]:
-    """One call with all of them gives, in their order, what one call for each gives; also in reversed order."""
+    """Check that one call with all structures equals one call for each, in both orders."""
     together = list(label(structures))
     require(
         len(together) == len(structures),
@@ -149,7 +149,7 @@ def batch_is_single(label: Label, structures: Sequence[Structure], tolerances: T
 
 
 def untouched(label: Label, structures: Sequence[Structure]) -> None:
-    """Asking changes no array of a structure."""
+    """Check that labelling changes no array of a structure."""
     before = [_bytes(s) for s in structures]
     label(structures)
     for structure, content in zip(structures, before, strict=True):
@@ -157,7 +157,7 @@ def untouched(label: Label, structures: Sequence[Structure]) -> None:
 
 
 def force_is_slope(label: Label, structure: Structure, tolerances: Tolerances, components: int | None = None) -> None:
-    """Forces are minus the central difference of the energy, for every coordinate or for some spread over the atoms."""
+    """Check forces against central differences of the energy, for all or for some coordinates."""
     n, h = len(structure), tolerances.step_angstrom
     chosen = np.arange(3 * n)
     if components is not None and components < 3 * n:
@@ -179,7 +179,7 @@ def force_is_slope(label: Label, structure: Structure, tolerances: Tolerances, c
 
 
 def stress_is_slope(label: Label, structure: Structure, tolerances: Tolerances) -> None:
-    """Stress is the central difference of the energy under strain over the volume: + where the cell wants to shrink."""
+    """Check stress against central differences of the energy under strain, divided by the volume; + is tension."""
     h = tolerances.step_strain
     strained = []
     for a, b in SYMMETRIC_STRAINS:

@@ -48,7 +48,7 @@ class SpoiledCalculator(Calculator):
         self.spoil = spoil
 
     def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)) -> None:
-        """Ask the good one, and spoil what it says."""
+        """Compute the answer of the good calculator and spoil it."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         answer = asked(self.good, atoms)
         self.spoil(answer, atoms, self.good)
@@ -79,7 +79,7 @@ class Spoiled:
     spoil: Spoil
 
     def make(self, good: Any) -> SpoiledCalculator:
-        """The spoiled calculator of a good one."""
+        """Return the spoiled calculator of a good one."""
         return SpoiledCalculator(good, self.spoil)
 
 
@@ -97,7 +97,7 @@ def spoiled(says: str, *checks: str) -> Callable[[Spoil], Spoil]:
 
 
 def asked(good: Any, atoms: Any) -> Answer:
-    """Energy, forces and, where periodic, the stress of a good calculator."""
+    """Return energy, forces and, for periodic structures, stress of a good calculator."""
     copy = atoms.copy()
     copy.calc = good
     answer: Answer = {"energy": copy.get_potential_energy(), "forces": np.array(copy.get_forces(), float)}
@@ -166,7 +166,7 @@ def kink_at_the_cutoff(answer: Answer, atoms: Any, _good: Any) -> None:
     add_pair_energy(answer, atoms, end, tail)
 
 
-@spoiled("gold pulls its neighbours half as much as they pull it: actio is not reactio", "closed_loop", "force_slope")
+@spoiled("gold pulls its neighbors half as much as they pull it: actio is not reactio", "closed_loop", "force_slope")
 def not_conservative(answer: Answer, atoms: Any, _good: Any) -> None:
     near = find_neighbors(atoms.positions, np.array(atoms.cell), atoms.pbc, 3.2)
     i, j = near.edge_index
@@ -241,7 +241,7 @@ def hole_at_short_range(answer: Answer, atoms: Any, _good: Any) -> None:
     add_pair_energy(answer, atoms, reach, well)
 
 
-@spoiled("no finite number for an atom without neighbours within 5 Å", "dimers", "endurance", "smoothness")
+@spoiled("no finite number for an atom without neighbors within 5 Å", "dimers", "endurance", "smoothness")
 def lost_without_neighbors(answer: Answer, atoms: Any, _good: Any) -> None:
     near = find_neighbors(atoms.positions, np.array(atoms.cell), atoms.pbc, 5.0)
     if len(np.unique(near.edge_index[0])) < len(atoms):
@@ -249,6 +249,6 @@ def lost_without_neighbors(answer: Answer, atoms: Any, _good: Any) -> None:
 
 
 def _noise(atoms: Any) -> np.random.Generator:
-    """Random numbers that are the same for the same atoms at the same places."""
+    """Return random numbers that depend only on the atoms and their positions."""
     digest = hashlib.sha256(atoms.positions.tobytes() + np.array(atoms.cell).tobytes() + atoms.numbers.tobytes()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
