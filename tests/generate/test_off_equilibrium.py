@@ -216,6 +216,18 @@ class TestTrees:
 
         assert largest(30) < 0.5 * largest(0)
 
+    def test_the_cell_relaxes_where_asked(self):
+        stretched = COPPER.with_(positions=1.04 * COPPER.positions, cell=1.04 * COPPER.cell)
+        options = {"count": 6, "teacher": EMT(), "frames": 1, "max_relax_steps": 60, "max_strain": 0}
+
+        def largest_stress(*, relax_cell: bool) -> float:
+            answers = EMT().load().label(made(Trees(**options, relax_cell=relax_cell).propose(range(6), 1, [stretched])))
+            return float(np.mean([np.abs(a.stress).max() for a in answers]))
+
+        assert largest_stress(relax_cell=True) < 0.5 * largest_stress(relax_cell=False)
+        (molecule,) = made(Trees(**options, relax_cell=True).propose([0], 1, [water()]))
+        assert not molecule.pbc.any()
+
     def test_no_member_is_below_the_floor(self):
         source = Trees(count=9, teacher=SOFT, frames=8, rattle_angstrom=(0.6, 0.9), min_scaled_distance=0.8)
         answers = source.propose(range(16), 1, [COPPER])

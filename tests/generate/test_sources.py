@@ -11,7 +11,8 @@ from potstill.core.errors import InputError
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Refused, Structure
 from potstill.generate.benchmark import Benchmark
-from potstill.generate.crystals import Crystals, draw_composition
+from potstill.generate.compositions import draw_composition
+from potstill.generate.crystals import Crystals
 from potstill.generate.files import Files
 from potstill.generate.molecules import Molecules
 from potstill.generate.perturb import Perturb

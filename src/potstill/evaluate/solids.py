@@ -6,6 +6,7 @@ geometry, so that each check is about one thing. Only :func:`relaxed_crystal` le
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -138,11 +139,13 @@ def _energies(calculator: Any, crystal: Any) -> Any:
 def _fit(volumes: Any, energies: Any) -> tuple[float, float]:
     """Volume and bulk modulus in GPa; not a number where the curve has no minimum."""
     from ase.eos import EquationOfState
+    from scipy.optimize import OptimizeWarning
 
     try:
-        with np.errstate(invalid="ignore"):  # trial volumes of the fit may be negative
+        with np.errstate(invalid="ignore"), warnings.catch_warnings():  # trial volumes of the fit may be negative
+            warnings.simplefilter("error", OptimizeWarning)  # a curve that does not determine its parameters
             volume, _, bulk = EquationOfState(volumes, energies, eos="birchmurnaghan").fit(warn=False)
-    except (ValueError, RuntimeError):
+    except (ValueError, RuntimeError, OptimizeWarning):
         return float("nan"), float("nan")
     return float(volume), float(bulk) * GPA_PER_EV_PER_CUBIC_ANGSTROM
 

@@ -1,14 +1,14 @@
-"""Crystals: random symmetric crystals of charge-balanced composition.
+"""Crystals: random symmetric crystals of random composition.
 
 Enters the allowed elements, leaves crystals drawn by PyXtal (Fredericks, Parrish, Sayre and Zhu, Comput. Phys. Commun. 261,
-107810 (2021)): a composition that common oxidation states balance, a space group, Wyckoff positions that fit both.
+107810 (2021)): a composition, which common oxidation states balance by default, a space group, Wyckoff positions that fit
+both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import gcd
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.registry import borrow
 from potstill.core.types import Array, Refused, Structure
+from potstill.generate.compositions import Composition, draw_composition
 from potstill.generate.elements import allowed
 from potstill.generate.source import SourceOptions, propose_each
 
@@ -29,13 +30,21 @@ PUSH_FRACTION = 0.3  # of the overlap, for each atom of a pair
 
 
 class Crystals(SourceOptions):
-    """Random symmetric crystals (PyXtal) with charge-balanced compositions."""
+    """Random symmetric crystals (PyXtal), with charge-balanced compositions by default."""
 
     packages: ClassVar[tuple[tuple[str, str], ...]] = (("pyxtal", "crystals"),)
 
     source: Literal["crystals"] = "crystals"
     max_atoms: Annotated[int, Field(gt=0, description="largest primitive cell")] = 16
     max_cations: Annotated[int, Field(ge=1, le=3, description="largest number of different cations")] = 2
+    compositions: Annotated[
+        tuple[Composition, ...],
+        Field(
+            min_length=1,
+            description="drawn with equal probability; ionic: cations and an anion; balanced: any elements whose charges "
+            "cancel; free: any elements, in any amounts",
+        ),
+    ] = ("ionic",)
     volume_factor: Annotated[
         tuple[float, float], Field(description="range of the cell volume relative to PyXtal's estimate from radii")
     ] = (1.0, 1.5)
@@ -56,9 +65,10 @@ class Crystals(SourceOptions):
         _remember_tolerances()
         known = allowed(self.elements)
         for _ in range(ATTEMPTS):
-            composition = draw_composition(known, self.max_cations, rng)
+            kind = self.compositions[int(rng.integers(len(self.compositions)))]
+            composition = draw_composition(known, self.max_cations, rng, kind)
             if composition is None:
-                return Refused("no_composition", f"no charge-balanced composition of {', '.join(self.elements)}")
+                return Refused("no_composition", f"no {kind} composition of {', '.join(self.elements)}")
             symbols, amounts = composition
             largest = self.max_atoms // sum(amounts)
             if largest == 0:
@@ -79,7 +89,7 @@ class Crystals(SourceOptions):
                 random_state=int(rng.integers(2**31 - 1)),
             )
             if crystal.valid:
-                metadata = {"space_group": group.number, "formula_units": units}
+                metadata = {"space_group": group.number, "formula_units": units, "composition": kind}
                 primitive = Structure.from_ase(_primitive(crystal.to_ase()), generator_metadata=metadata)
                 return self._loosen(primitive, float(rng.uniform(*self.shortest_scaled_distance)))
         return Refused("no_crystal", f"no crystal after {ATTEMPTS} compositions and space groups")
@@ -117,54 +127,6 @@ def push_apart(structure: Structure, wanted: float | Array, steps: int = PUSH_ST
         np.add.at(displacement, i, -push)
         structure = structure.with_(positions=structure.positions + displacement)
     return structure
-
-
-def draw_composition(
-    elements: Sequence[str], max_cations: int, rng: np.random.Generator
-) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
-    """Some cations (metals, metalloids) and an anion, in the smallest amounts whose charges cancel.
-
-    One cation is drawn as often as all larger numbers together. Charges are pymatgen's common oxidation states.
-
-    Returns
-    -------
-    symbols, amounts
-        or None where the elements hold no cation or no anion.
-    """
-    cations, anions = _oxidation_states(tuple(elements))
-    if not cations or not anions:
-        return None
-    wanted = 1 if rng.random() < 0.5 else int(rng.integers(1, max_cations + 1))
-    n_cations = min(wanted, len({symbol for symbol, _ in cations}))
-    chosen: dict[str, int] = {}
-    while len(chosen) < n_cations:
-        symbol, state = cations[int(rng.integers(len(cations)))]
-        chosen.setdefault(symbol, state)
-    options = [a for a in anions if a[0] not in chosen]
-    if not options:
-        return None
-    anion, anion_state = options[int(rng.integers(len(options)))]
-    amounts = [int(rng.integers(1, 3)) if n_cations > 1 else 1 for _ in chosen]
-    charge = sum(n * state for n, state in zip(amounts, chosen.values(), strict=True))
-    scale = abs(anion_state) // gcd(charge, abs(anion_state))
-    numbers = [n * scale for n in amounts] + [charge * scale // abs(anion_state)]
-    divisor = gcd(*numbers)
-    return (*chosen, anion), tuple(n // divisor for n in numbers)
-
-
-@lru_cache(maxsize=8)
-def _oxidation_states(elements: tuple[str, ...]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    from pymatgen.core import Element
-
-    cations, anions = [], []
-    for symbol in elements:
-        element = Element(symbol)
-        states = [int(state) for state in element.common_oxidation_states]
-        if element.is_metal or element.is_metalloid:
-            cations += [(symbol, state) for state in states if state > 0]
-        else:
-            anions += [(symbol, state) for state in states if state < 0]
-    return cations, anions
 
 
 def _remember_tolerances() -> None:

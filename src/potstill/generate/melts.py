@@ -1,4 +1,4 @@
-"""Melts: ions at random in a periodic box, of charge-balanced composition.
+"""Melts: atoms at random in a periodic box, ions of charge-balanced composition by default.
 
 Leaves cubic or slightly oblique cells with a whole number of formula units at random places, pushed apart until no two ions
 are closer than a share of their radii; anions keep farther from each other than from cations.
@@ -16,7 +16,8 @@ from potstill.core.elements import atomic_numbers_of, covalent_radii
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.registry import borrow
 from potstill.core.types import Refused, Structure
-from potstill.generate.crystals import draw_composition, push_apart
+from potstill.generate.compositions import Composition, draw_composition
+from potstill.generate.crystals import push_apart
 from potstill.generate.elements import allowed
 from potstill.generate.source import SourceOptions, propose_each
 
@@ -28,13 +29,21 @@ SHAPE = 0.15  # standard deviation of the edges and angles, relative to a cube
 
 
 class Melts(SourceOptions):
-    """Random ionic liquids and glasses: balanced charges, random places, no overlap."""
+    """Random liquids and glasses, ionic by default: random places, no overlap."""
 
     packages: ClassVar[tuple[tuple[str, str], ...]] = (("pymatgen", "crystals"),)
 
     source: Literal["melts"] = "melts"
     max_atoms: Annotated[int, Field(gt=0, description="largest cell")] = 64
     max_cations: Annotated[int, Field(ge=1, le=3, description="largest number of different cations")] = 3
+    compositions: Annotated[
+        tuple[Composition, ...],
+        Field(
+            min_length=1,
+            description="drawn with equal probability; ionic: cations and an anion; balanced: any elements whose charges "
+            "cancel; free: any elements, in any amounts",
+        ),
+    ] = ("ionic",)
     packing_fraction: Annotated[
         tuple[float, float], Field(description="range of the volumes of spheres of covalent radii over that of the cell")
     ] = (0.3, 0.6)
@@ -49,28 +58,29 @@ class Melts(SourceOptions):
     def _melt(self, rng: np.random.Generator) -> Structure | Refused:
         known = allowed(self.elements)
         for _ in range(ATTEMPTS):
-            composition = draw_composition(known, self.max_cations, rng)
+            kind = self.compositions[int(rng.integers(len(self.compositions)))]
+            composition = draw_composition(known, self.max_cations, rng, kind)
             if composition is None:
-                return Refused("no_composition", f"no charge-balanced composition of {', '.join(self.elements)}")
+                return Refused("no_composition", f"no {kind} composition of {', '.join(self.elements)}")
             symbols, amounts = composition
             largest = self.max_atoms // sum(amounts)
             if largest > 0:
                 smallest = min(largest, -(-SMALLEST_BOX // sum(amounts)))
-                return self._pack(symbols, amounts, int(rng.integers(smallest, largest + 1)), rng)
+                return self._pack(symbols, amounts, int(rng.integers(smallest, largest + 1)), kind, rng)
         return Refused("too_many_atoms", f"{ATTEMPTS} formula units had more than {self.max_atoms} atoms")
 
     def _pack(
-        self, symbols: Sequence[str], amounts: Sequence[int], units: int, rng: np.random.Generator
+        self, symbols: Sequence[str], amounts: Sequence[int], units: int, kind: Composition, rng: np.random.Generator
     ) -> Structure | Refused:
         numbers = np.repeat(atomic_numbers_of(symbols), [n * units for n in amounts])
         spheres = 4 / 3 * np.pi * float((covalent_radii()[numbers] ** 3).sum())
         volume = spheres / float(rng.uniform(*self.packing_fraction))
         shape = np.eye(3) + np.tril(rng.normal(0.0, SHAPE, size=(3, 3)).clip(-2 * SHAPE, 2 * SHAPE))
         cell = shape * (volume / abs(np.linalg.det(shape))) ** (1 / 3)
-        metadata = {"ions": dict(zip(symbols, amounts, strict=True)), "formula_units": units}
+        metadata = {"ions": dict(zip(symbols, amounts, strict=True)), "formula_units": units, "composition": kind}
         box = Structure(numbers, rng.random((len(numbers), 3)) @ cell, cell, np.ones(3, bool), generator_metadata=metadata)
         wanted = float(rng.uniform(*self.shortest_scaled_distance))
-        anion = np.array(numbers) == numbers[-1]  # the last of the composition
+        anion = (numbers == numbers[-1]) & (kind != "free")  # the last of a composition with charges
         apart = np.where(anion[:, None] & anion[None], ANION_FACTOR, 1.0) * wanted
         pushed = push_apart(box, apart, PUSH_STEPS)
         scaled, _ = smallest_scaled_distance(pushed)

@@ -17,7 +17,7 @@ from potstill.core.elements import atomic_numbers_of, covalent_radii
 from potstill.core.geometry import random_rotation
 from potstill.core.registry import borrow
 from potstill.core.types import Array, Refused, Structure, hill_formula
-from potstill.generate.crystals import draw_composition
+from potstill.generate.compositions import draw_composition
 from potstill.generate.elements import allowed, metal_packing, metal_volume, metals
 from potstill.generate.prototypes import MAX_ELECTRONEGATIVITY_DIFFERENCE, decorate, prototypes
 from potstill.generate.source import SourceOptions, propose_each

@@ -34,9 +34,10 @@ class Trees(TrajectoryOptions):
     max_strain: Annotated[
         float, Field(ge=0, lt=0.5, description="largest entry of the symmetric strain of a rattle, where periodic")
     ] = 0.03
-    max_relax_steps: Annotated[
-        int, Field(ge=0, description="steps of LBFGS after a rattle, drawn from 0 up to this; the cell stays as it is")
-    ] = 10
+    max_relax_steps: Annotated[int, Field(ge=0, description="steps of LBFGS after a rattle, drawn from 0 up to this")] = 10
+    relax_cell: Annotated[
+        bool, Field(description="whether the cell of a crystal relaxes with its atoms; it stays as it is otherwise")
+    ] = False
 
     def trajectory(
         self, parent: Structure, number: int, teacher: Teacher, rng: np.random.Generator
@@ -62,6 +63,7 @@ class Trees(TrajectoryOptions):
 
     def _relax(self, structure: Structure, teacher: Teacher, steps: int) -> Structure | Refused:
         from ase.calculators.calculator import CalculationFailed
+        from ase.filters import FrechetCellFilter
         from ase.optimize import LBFGS
 
         atoms: Any = structure.to_ase()
@@ -69,8 +71,9 @@ class Trees(TrajectoryOptions):
         try:
             if steps:
                 relaxation: Any = LBFGS  # its types deny that there may be no log
-                relaxation(atoms, logfile=None, maxstep=LONGEST_STEP_ANGSTROM).run(STILL_EV_PER_ANGSTROM, steps)
-            relaxed = structure.with_(positions=atoms.positions)
+                moved: Any = FrechetCellFilter(atoms) if self.relax_cell and structure.pbc.all() else atoms
+                relaxation(moved, logfile=None, maxstep=LONGEST_STEP_ANGSTROM).run(STILL_EV_PER_ANGSTROM, steps)
+            relaxed = structure.with_(positions=atoms.positions, cell=np.array(atoms.cell))
         except (CalculationFailed, StructureError) as error:
             return Refused("relaxation_failed", f"{structure.id}: {error}")
         fault = self.too_close(relaxed)

@@ -214,7 +214,7 @@ def finish(
     to = tl.load(order + a, valid, 0).to(tl.int64)
     energy = tl.load(local + a, valid, 0.0) + last_bias
     column = partial + a
-    for _ in range(0, blocks):
+    for _ in range(blocks):
         energy += tl.load(column, valid, 0.0)
         column += n_rows
     tl.store(locals_ + to, energy, valid)
