@@ -1,15 +1,12 @@
 """Structures in, labels out: buckets that grow, steps that share a search, systems and dynamics on the card."""
 
-import logging
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from ase import units
 from ase.md.verlet import VelocityVerlet
-from gpu_kit import ELEMENTS, SMALL, assert_labels, device, few, in_float64, lively
 
+from gpu_kit import ELEMENTS, SMALL, assert_labels, device, few, in_float64, lively
 from potstill.core.types import Structure
 from potstill.deploy.student import DeployedStudent
 from potstill.student import backends
@@ -19,7 +16,6 @@ from potstill.student.gpu.dynamics import Dynamics
 from potstill.student.gpu.session import GpuStudent
 from potstill.student.gpu.systems import Systems
 from potstill.student.uncertainty import Uncertainty
-from potstill.testing import rattled, water
 
 TINY = {**SMALL, "layers": 1, "radial": 2, "experts": 1}
 
@@ -47,16 +43,19 @@ def test_backend_gpu_labels_and_says_so():
 
 
 def test_auto_falls_back_with_a_reason(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "potstill")
     model = lively([1, 8], **TINY)
 
-    def refuse(student):
+    def refuse(_):
         raise KernelError("no card")
 
     monkeypatch.setattr(backends, "_made", refuse)
     with pytest.raises(KernelError, match="no card"):
         deployed(model, backend="gpu")
     assert deployed(model).backend in {"fused", "torch"}  # a CPU is not asked
-    monkeypatch.setattr(type(model.embedding.weight), "is_cuda", True, raising=False)
+    on_card = SimpleNamespace(embedding=SimpleNamespace(weight=SimpleNamespace(is_cuda=True)))
+    assert backends.gpu_student(on_card, "auto") is None
+    assert "running in PyTorch: no card" in caplog.text
 
 
 def test_uncertainty_is_that_of_pytorch():
