@@ -6,7 +6,6 @@ import copy
 
 import numpy as np
 import torch
-
 import triton
 
 from potstill.core.batch import make_batch

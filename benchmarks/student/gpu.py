@@ -25,6 +25,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from benchmarks.lib.common import RESULTS, write_results
 from benchmarks.lib.systems import aspirin, crystals, rattled, supercell
+
 from potstill.core.types import Structure
 from potstill.deploy.student import DeployedStudent
 from potstill.testing import random_student

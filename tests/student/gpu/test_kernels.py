@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from gpu_kit import ELEMENTS, SMALL, assert_labels, device, few, in_float64, lively
 
+from gpu_kit import ELEMENTS, SMALL, assert_labels, device, few, in_float64, lively
 from potstill.core.types import Structure
 from potstill.student.gpu import launch
 from potstill.student.gpu.session import GpuStudent

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from gpu_kit import assert_labels, in_float64, lively
 
+from gpu_kit import assert_labels, in_float64, lively
 from potstill.core.types import Structure
 from potstill.deploy.student import DeployedStudent
 from potstill.student.options import SIZES

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from gpu_kit import ELEMENTS, SMALL, device, lively
 
+from gpu_kit import ELEMENTS, SMALL, device, lively
 from potstill.core.neighbors import find_neighbors
 from potstill.core.types import Structure
 from potstill.student.gpu.layout import lattices, reciprocals

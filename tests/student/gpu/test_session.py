@@ -1,15 +1,12 @@
 """Structures in, labels out: buckets that grow, steps that share a search, systems and dynamics on the card."""
 
-import logging
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from ase import units
 from ase.md.verlet import VelocityVerlet
-from gpu_kit import ELEMENTS, SMALL, assert_labels, device, few, in_float64, lively
 
+from gpu_kit import ELEMENTS, SMALL, assert_labels, device, few, in_float64, lively
 from potstill.core.types import Structure
 from potstill.deploy.student import DeployedStudent
 from potstill.student import backends
@@ -19,7 +16,6 @@ from potstill.student.gpu.dynamics import Dynamics
 from potstill.student.gpu.session import GpuStudent
 from potstill.student.gpu.systems import Systems
 from potstill.student.uncertainty import Uncertainty
-from potstill.testing import rattled, water
 
 TINY = {**SMALL, "layers": 1, "radial": 2, "experts": 1}
 
