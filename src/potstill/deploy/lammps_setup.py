@@ -151,7 +151,7 @@ def setup_lammps(tree: Path | None, say: Callable[[str], None]) -> None:
     for lammps in known:
         made = compile_for(lammps)
         say(f"{lammps.name} ({lammps.include}): {made}")
-        say(f"  {made} -in in.potstill" if lammps.link else f"  in an input script:  plugin load {made}")
+        say(f"  {made} -in in.potstill   (without the line 'plugin load')" if lammps.link else f"  in an input script:  plugin load {made}")
 
 
 def ready_plugin() -> Path | None:

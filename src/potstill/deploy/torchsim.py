@@ -47,7 +47,7 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         self._systems: tuple[tuple[Any, ...], Systems] | None = None
 
     def forward(self, state: SimState | dict[str, Any], **_: Any) -> dict[str, torch.Tensor]:
-        """Energy (s,), forces (n, 3) and stress (s, 3, 3); the stress of systems that are not periodic is zero."""
+        """Energy (s,), forces (n, 3) and stress (s, 3, 3); the stress of a cell without volume is no number."""
         if isinstance(state, dict):
             state = SimState(**state, masses=torch.ones_like(state["positions"][:, 0]))
         if self.student.gpu is not None:
@@ -60,7 +60,7 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         labels = self.student.label(structures, neighbors=found)
         for watch, structure, neighbors in zip(self._watches, structures, found, strict=False):
             watch(structure, neighbors)
-        stress = np.stack([np.zeros((3, 3)) if x.stress is None else x.stress for x in labels])
+        stress = np.stack([np.full((3, 3), np.nan) if x.stress is None else x.stress for x in labels])
         answers = {
             "energy": np.array([x.energy for x in labels]),
             "forces": np.concatenate([x.forces for x in labels]),
