@@ -108,8 +108,8 @@ class DeployedStudent:
     ) -> list[Labels]:
         """Energy, forces and stress of structures, computed as one batch.
 
-        The stress is there where the cell has a volume, whatever is periodic: of a slab in a cell with vacuum, the virial over
-        the volume of that cell, vacuum included, as ASE and LAMMPS have it.
+        The stress is there where the cell has a volume, whatever is periodic: of a slab in a cell with vacuum, the virial
+        over the volume of that cell, vacuum included, as ASE and LAMMPS have it.
 
         Parameters
         ----------

@@ -42,8 +42,8 @@ class Prediction:
     local_energies
         (N,) eV, without reference energies.
     virial
-        (S, 3, 3) derivative of the energy by the strain in eV, also of structures that are not periodic: the stress times the
-        volume.
+        (S, 3, 3) derivative of the energy by the strain in eV, also of structures that are not periodic: the stress times
+        the volume.
     """
 
     energy: torch.Tensor
