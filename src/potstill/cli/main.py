@@ -121,12 +121,17 @@ def template(name: Annotated[Template, typer.Argument(help="Which config.")] = T
 @app.command()
 def check(config: ConfigFile, fallback: Fallback = False) -> None:
     """Say what is wrong with a config; exit 2 if anything is."""
+    from potstill.run.foresee import contradictions
     from potstill.run.plan import missing_pieces, settle
 
     checked = settle(read_config(config)) if fallback else read_config(config)
     missing = missing_pieces(checked)
     if missing:
         raise InputError(f"{config} is a valid config, but here it cannot run:\n" + "\n".join(f"  {m}" for m in missing))
+    if faults := contradictions(checked):
+        raise InputError(
+            f"{config} is a valid config, but its run would end with NO-GO:\n" + "\n".join(f"  {f}" for f in faults)
+        )
     typer.echo(f"{config} is good: {sum(s.count for s in checked.generate.sources)} structures, teacher {_teacher(checked)}")
 
 
