@@ -1,6 +1,6 @@
 """Tasks on workers that Parsl starts: on this machine, one per GPU, or in the jobs of a cluster's scheduler.
 
-Parsl finds nodes, carries tasks and notices lost nodes. It stores nothing about a run: a task is done when its file is there.
+Parsl finds nodes, carries tasks and notices lost nodes. It stores nothing about a run: a task is done when its file exists.
 Its processes run under a supervisor (:mod:`potstill.execute.parsl_supervisor`), so that none outlives the driver.
 """
 
