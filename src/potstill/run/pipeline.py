@@ -331,11 +331,12 @@ class Pipeline:
         write_audit_markdown(report, dataset, self.run.path / "audit.md", record=self.run.record())
 
     def _train(self, seconds: Callable[[], float]) -> None:
+        from potstill.train.job import TrainJob
         from potstill.train.stage import train
-        from potstill.train.tensorboard import Board
+        from potstill.train.tensorboard import TensorBoardWriter
 
         dataset = open_file(self.run.dataset)
-        board = Board(self.run.path / "tensorboard") if self.config.train.tensorboard else None
+        board = TensorBoardWriter(self.run.path / "tensorboard") if self.config.train.tensorboard else None
         with self.progress.counts(self.config.train.epochs, "epochs") as bar:
 
             def report(epoch: int, errors: dict[str, float]) -> None:
@@ -344,12 +345,9 @@ class Pipeline:
                 if board is not None:
                     board.add(epoch, errors)
 
+            config = self.config
             train(
-                dataset,
-                self.config.student,
-                self.config.train,
-                self.run.student,
-                seed=self.config.seed,
+                TrainJob.on(dataset, config.student, config.train, self.run.student, seed=config.seed),
                 on_epoch=report,
                 provenance={
                     "dataset": json.loads(dataset.attributes["checksums"]),
