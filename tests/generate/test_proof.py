@@ -11,7 +11,7 @@ import pytest
 from potstill.cli import doctor
 from potstill.cli.main import main
 from potstill.core.errors import PotstillError
-from potstill.environments import installed
+from potstill.environments import ENVIRONMENTS, installed
 from potstill.generate.mattergen import MatterGen
 from potstill.generate.moldiff import MolDiff
 from potstill.generate.proof import prove
@@ -73,6 +73,10 @@ def potstill(monkeypatch, capsys):
     return call
 
 
+@pytest.mark.skipif(
+    "{}.{}".format(*sys.version_info) not in ENVIRONMENTS["mattergen"].pythons,
+    reason="no MatterGen on this Python",
+)
 def test_setup_from_the_command_line(potstill, mattergen_checkout, tmp_path, home):
     (tmp_path / "none.txt").write_text("# the stand-in imports the standard library only\n")
     shutil.move(mattergen_checkout.weights, tmp_path / "mattergen_base")

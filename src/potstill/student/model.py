@@ -62,13 +62,6 @@ class Prediction:
     features: torch.Tensor | None = None
 
 
-def edge_vectors(batch: Batch) -> torch.Tensor:
-    """(e, 3) from each edge's receiver to its sender in Å."""
-    receiver, sender = batch.edge_index
-    shift = (batch.edge_shift[:, None, :] @ batch.cell[batch.structure[receiver]]).squeeze(1)
-    return batch.positions[sender] + shift - batch.positions[receiver]
-
-
 class Student(nn.Module):
     """Energy, conservative forces and stress of atoms.
 
@@ -192,7 +185,7 @@ class Student(nn.Module):
             Give the last features too: by the kernel in the same pass where it can, else by a second pass in PyTorch.
         """
         receiver, sender = batch.edge_index
-        vectors = edge_vectors(batch)
+        vectors = batch.edge_vectors
         last = None
         if features and not training and isinstance(kernel, FeatureKernel):
             local, gradient, last = kernel.with_last_features(vectors, batch)

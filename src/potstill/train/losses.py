@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from potstill.core.batch import some_of
+from potstill.core.batch import displaced, some_of
 from potstill.core.errors import InputError
 from potstill.core.types import Batch
 from potstill.dataset.records import RecordSource
@@ -366,15 +366,10 @@ def hessian_vector_products(
     fast, specialized machine learning force fields", ICLR (2025).
     """
     ahead, behind = (
-        student.predict(_moved(batch, sign * directions), training=training, kernel=kernel).forces
+        student.predict(displaced(batch, sign * directions), training=training, kernel=kernel).forces
         for sign in (STEP_ANGSTROM, -STEP_ANGSTROM)
     )
     return (behind - ahead) / (2.0 * STEP_ANGSTROM)
-
-
-def _moved(batch: Batch, by: torch.Tensor) -> Batch:
-    fields = ("atomic_numbers", "cell", "ptr", "structure", "edge_index", "edge_shift", "periodic")
-    return Batch(positions=batch.positions + by, **{name: getattr(batch, name) for name in fields})
 
 
 def weights_by_atomic_number(by_symbol: Mapping[str, float]) -> torch.Tensor | None:

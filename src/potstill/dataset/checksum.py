@@ -1,0 +1,17 @@
+"""One checksum for the content of a dataset file, from the checksums of its blocks."""
+
+from __future__ import annotations
+
+import hashlib
+
+from potstill.core.checksums import sha256_of_text
+from potstill.dataset.read import Dataset
+
+
+def checksum_of(dataset: Dataset) -> str:
+    """Return the checksum of a dataset: of the checksums that it states, or of the whole file where it states none."""
+    stated = dataset.attributes.get("checksums", "")
+    if stated:
+        return sha256_of_text(stated)
+    with dataset.path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
