@@ -316,7 +316,8 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, fl
 
 def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
     """Return the seconds of training for one atom in one epoch."""
-    from potstill.train.stage import train_records
+    from potstill.train.job import TrainJob
+    from potstill.train.stage import train_student
 
     if not labelled:
         raise PotstillError("the teacher labelled none of the probed structures")
@@ -324,10 +325,11 @@ def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
     records = Records.of([labelled[k % len(labelled)] for k in range(size * PROBE_STEPS)])
     with tempfile.TemporaryDirectory() as folder:
         short = config.train.model_copy(update={"epochs": 1, "learning_rate": 1e-3})  # no range test in the timed part
-        first, none = records.gather(np.arange(size)), records.gather(np.arange(0))
-        train_records(first, none, config.student, short, Path(folder), seed=0)
+        first = records.gather(np.arange(size))
+        job = TrainJob(training=first, student=config.student, config=short, folder=Path(folder), seed=0)
+        train_student(job)
         started = time.perf_counter()
-        train_records(records, none, config.student, short, Path(folder) / "timed", seed=0)
+        train_student(replace(job, training=records, folder=Path(folder) / "timed"))
         return (time.perf_counter() - started) / int(records.ptr[-1])
 
 
