@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from potstill.core.checksums import sha256_of_json
 from potstill.core.errors import InputError
 from potstill.core.files import sealed
 from potstill.core.types import Labels, Structure
@@ -91,6 +92,8 @@ def judged_again(evaluation: Evaluation, gates: EvaluateConfig) -> Evaluation:
     """The same figures by other gates; nothing is computed."""
     findings = [asdict(finding) for finding in judge(evaluation.report, gates)]
     report = {**evaluation.report, "findings": findings, "changed_gates": changed_gates(gates)}
+    if "made_from" in report:
+        report["made_from"] = {**report["made_from"], "section": sha256_of_json(gates.model_dump(mode="json"))}
     return Evaluation(report, evaluation.comparison, evaluation.trajectories)
 
 
