@@ -34,8 +34,8 @@ from potstill.dataset.options import SplitConfig
 from potstill.execute.options import Local, Parsl
 from potstill.generate.filter import DuplicateFilter
 from potstill.label.stage import assemble
-from potstill.run.figures import read_metrics
 from potstill.run.folder import RunFolder
+from potstill.run.metrics_file import read_metrics
 from potstill.stats import collect
 from potstill.teacher.choices import parse_teacher
 
@@ -139,7 +139,7 @@ def measure(count: int) -> dict[str, float]:
         run = RunFolder(folder)
         for k in range(METRIC_LINES):
             run.log_metrics(stage="label", labelled=200, refused=0, sources={"grid": [200, 0]}, seconds=1.0, worker=f"n:{k}")
-        seconds, _ = spent(lambda: read_metrics(run))
+        seconds, _ = spent(lambda: read_metrics(run.metrics))
         found |= {
             "metrics_line_seconds": seconds / METRIC_LINES,
             "metrics_line_bytes": run.metrics.stat().st_size / METRIC_LINES,

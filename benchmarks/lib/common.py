@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from potstill.run.folder import machine
+from potstill.run.machine import machine
 
 RESULTS = Path(__file__).parents[1] / "results"
 

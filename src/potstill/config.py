@@ -6,6 +6,7 @@ else; templates and docs are made from them.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.audit.options import AuditConfig
+from potstill.core.deprecation import Renamed
 from potstill.core.errors import InputError
-from potstill.core.section import Choices, Section, config_error
+from potstill.core.section import Choices, Section, config_error, read_yaml
 from potstill.dataset.options import SplitConfig
 from potstill.deploy.options import DeployConfig
 from potstill.evaluate.options import EvaluateConfig
@@ -28,12 +30,12 @@ from potstill.teacher.extras import Extra
 from potstill.train.options import Loss, TrainConfig
 
 CHOICES: Choices = {"source": SOURCES, "name": TEACHERS, "executor": EXECUTORS}
-RENAMED = {
-    ("rounds",): "active_learning",
-    ("generate", "door"): "generate.filter",
-    ("execute", "backend"): "execute.executor",
-}
-"""Options by their old path, and the path that took their place."""
+RENAMED = (
+    Renamed("rounds", "active_learning", since="0.1"),
+    Renamed("generate.door", "generate.filter", since="0.1"),
+    Renamed("execute.backend", "execute.executor", since="0.1"),
+)
+"""Options that have another name now. A config with an old name is refused; the config of a run folder is upgraded."""
 
 
 class Config(Section):
@@ -62,12 +64,10 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _refuse_old_names(cls, data: Any) -> Any:
-        for path, new in RENAMED.items():
-            section = data
-            for key in path[:-1]:
-                section = section.get(key) if isinstance(section, dict) else None
-            if isinstance(section, dict) and path[-1] in section:
-                raise ValueError(f"'{'.'.join(path)}' is called '{new}' now: rename it in the config")
+        for option in RENAMED:
+            section, key = _place(data, option.old)
+            if section is not None and key in section:
+                raise ValueError(f"'{option.old}' is called '{option.new}' since {option.since}: rename it in the config")
         return data
 
     @model_validator(mode="after")
@@ -101,10 +101,7 @@ def load_config(path: Path) -> Config:
     """
     if not path.is_file():
         raise InputError(f"no config at {path}\n  print one with:  potstill template quickstart > {path.name}")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {error}") from error
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise InputError(f"{path} holds no sections; a config starts with 'generate:'")
     return parse_config(data, str(path), path.parent)
@@ -131,6 +128,28 @@ def parse_config(data: dict[str, Any], title: str = "config", folder: Path | Non
         return Config.model_validate(data, context={"folder": folder} if folder else None)
     except ValidationError as error:
         raise config_error(title, error, Config, CHOICES) from None
+
+
+def with_new_names(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the contents of a config with each old name of :data:`RENAMED` replaced by the new one."""
+    found = copy.deepcopy(data)
+    for option in RENAMED:
+        section, key = _place(found, option.old)
+        if section is None or key not in section:
+            continue
+        value = section.pop(key)
+        target, name = _place(found, option.new)
+        if target is not None:
+            target.setdefault(name, value)
+    return found
+
+
+def _place(data: Any, path: str) -> tuple[dict[str, Any] | None, str]:
+    """Return the section that holds an option of a dotted path, or None where there is none, and the option's own name."""
+    *sections, key = path.split(".")
+    for name in sections:
+        data = data.get(name) if isinstance(data, dict) else None
+    return (data if isinstance(data, dict) else None), key
 
 
 def dump_config(config: Config) -> str:

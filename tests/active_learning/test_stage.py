@@ -153,6 +153,24 @@ def test_frames_are_regular_strange_and_uncertain():
     assert choose([], ActiveLearningConfig()) == {}
 
 
+@pytest.mark.parametrize("frames", [1, 4, 7, 40])
+@pytest.mark.parametrize("strange", [0, 6, 12])
+def test_no_more_frames_are_chosen_than_asked_for(frames, strange):
+    """Six trajectories that each end in a strange frame once gave seven frames where four were asked for."""
+    ends = [10 * k - 1 for k in range(1, 7)] + [10 * k for k in range(6)]
+    candidates = [Candidate(copper(), k // 10, k, 300.0, 0.1 * k, strange=k in ends[:strange]) for k in range(60)]
+    reasons = choose(candidates, ActiveLearningConfig(frames=frames, regular_fraction=1 / 3))
+    assert len(reasons) == frames
+    assert list(reasons.values()).count("regular") == max(1, round(frames / 3))
+    if frames == 4 and strange == 6:
+        assert sorted(k for k, reason in reasons.items() if reason == "strange") == [39, 49, 59]  # the least expected
+
+
+def test_strange_frames_alone_are_cut_as_well():
+    candidates = [Candidate(copper(), k, k, 300.0, 0.1 * k, strange=True) for k in range(6)]
+    assert choose(candidates, ActiveLearningConfig(frames=4)) == dict.fromkeys((5, 4, 3, 2), "strange")
+
+
 def test_rounds_need_uncertainty():
     generate_ = {"sources": [{"source": "benchmark", "count": 1}]}
     with pytest.raises(InputError, match=r"set train\.uncertainty to true"):

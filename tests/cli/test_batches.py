@@ -10,6 +10,7 @@ import yaml
 from potstill.config import dump_config, load_config
 from potstill.core.errors import OutOfTimeError
 from potstill.dataset import open_dataset
+from potstill.run.context import Context
 from potstill.run.folder import RunFolder
 from potstill.run.pipeline import Pipeline
 from potstill.run.progress import Progress
@@ -93,15 +94,13 @@ def test_a_time_limit_while_labelling_leaves_what_is_labelled(write_config, tmp_
     config = load_config(write_config(label={"structures_per_task": 4}))
     run = RunFolder(tmp_path / "run")
     run.begin(dump_config(config), config.seed, resume=False)
-    pipeline = Pipeline(config, run, Progress())
-    pipeline.stage("generate")
-    pipeline.until = 0.0
+    Pipeline(Context.start(config, run, Progress())).stage("generate")
+    pipeline = Pipeline(Context.start(config, run, Progress(), until=0.0))
     with pytest.raises(OutOfTimeError, match="--resume"):
         pipeline.all_stages()
     assert run.stage("label")["state"] == "stopped"
     some = ids(run.path)
     assert 0 < len(some) < 46
-    pipeline.until = None
-    pipeline.stage("label")
+    Pipeline(Context.start(config, run, Progress())).stage("label")
     assert len(ids(run.path)) == 46
     assert set(some) < set(ids(run.path))

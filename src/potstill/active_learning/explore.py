@@ -138,18 +138,24 @@ def travel(
 
 
 def choose(candidates: Sequence[Candidate], options: ActiveLearningConfig) -> dict[int, str]:
-    """Places of the chosen, each with ``regular``, ``strange`` or ``uncertain``."""
+    """Return the indices of the chosen candidates, at most ``frames``, each with its reason.
+
+    Frames at regular times come first, because they judge the student. The remaining places go to strange frames, those with
+    the largest expected error first, and then to uncertain frames.
+    """
     total = min(options.frames, len(candidates))
-    regular = min(total, max(1, round(options.regular_fraction * total)))
     calm = [k for k, c in enumerate(candidates) if not c.strange]
-    reasons = {calm[int(k)]: "regular" for k in np.linspace(0, len(calm) - 1, min(regular, len(calm)))}
-    reasons |= {k: "strange" for k, c in list(enumerate(candidates))[::-1] if c.strange}
-    doubtful = sorted((k for k in calm if k not in reasons), key=lambda k: -candidates[k].expected)
-    apart = [k for k in doubtful if k % 2]  # frames beside each other say the same
-    for k in [*apart, *(k for k in doubtful if not k % 2)]:
-        if len(reasons) < total:
-            reasons[k] = "uncertain"
-    return reasons
+    regular = min(total, len(calm), max(1, round(options.regular_fraction * total)))
+    reasons = {calm[int(k)]: "regular" for k in np.linspace(0, len(calm) - 1, regular)}
+
+    def by_error(places: Sequence[int]) -> list[int]:
+        return sorted(places, key=lambda k: -candidates[k].expected)
+
+    strange = by_error([k for k, c in enumerate(candidates) if c.strange])
+    uncertain = by_error([k for k in calm if k not in reasons])
+    apart = sorted(uncertain, key=lambda k: k % 2 == 0)  # stable: every other frame first, since consecutive ones are alike
+    ranked = [*((k, "strange") for k in strange), *((k, "uncertain") for k in apart)]
+    return reasons | dict(ranked[: total - len(reasons)])
 
 
 def _centred(positions: Array, before: Array) -> Array:

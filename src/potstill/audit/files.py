@@ -22,6 +22,7 @@ from potstill.core.types import Teacher
 from potstill.dataset import Dataset, open_file
 from potstill.dataset.convert import convert
 from potstill.dataset.formats import hdf5
+from potstill.dataset.inputs import ReadOptions
 from potstill.stats import Statistics
 from potstill.teacher.choices import parse_teacher
 from potstill.teacher.opening import open_teacher
@@ -63,7 +64,7 @@ def audit_file(
         path = data
         if data.suffix not in hdf5.FORMAT.endings:
             path = Path(scratch) / "data.h5"
-            convert(data, path)
+            convert(data, path, options=ReadOptions(keep_not_finite=True))  # the check 'finite' shall see them
         kept = folder / "audit_data.npz" if path == data else None  # a file of another format states no checksums
         dataset = _labelled(open_file(path), data)
         of_run = bool(config_in(dataset.attributes))

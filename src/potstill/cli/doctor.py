@@ -140,12 +140,16 @@ def _ase_version() -> str:
 
 
 def _lammps_version() -> str:
-    from potstill.deploy.lammps import open_lammps
+    """Each LAMMPS that is here, and whether ``pair_style potstill`` was compiled for it."""
+    from potstill.deploy.lammps_setup import NO_LAMMPS, found_lammps
 
-    engine = open_lammps("-log", "none", "-screen", "none")
-    version = f"lammps {engine.version()}, called through fix external"
-    engine.close()
-    return version
+    known = found_lammps()
+    if not known:
+        raise PotstillError(NO_LAMMPS)
+    if not any(x.place.is_file() for x in known):
+        names = ", ".join(x.name for x in known)
+        raise PotstillError(f"{names} found, pair_style potstill not compiled\n  compile it with:  potstill setup lammps")
+    return "; ".join(f"{x.name}: {x.place if x.place.is_file() else 'pair_style potstill not compiled'}" for x in known)
 
 
 def _openmm_version() -> str:

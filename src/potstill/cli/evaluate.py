@@ -47,7 +47,7 @@ def evaluate(
     elif gates:
         _judge_again(data, gates)
     else:
-        from potstill.cli.main import one_stage
+        from potstill.cli.common import one_stage
 
         one_stage(data, "evaluate")
         _say_verdict(data)

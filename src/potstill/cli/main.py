@@ -6,30 +6,34 @@ Heavy modules are imported inside the commands, so that ``potstill --help`` answ
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
-import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, NoReturn, get_args
 
 import typer
 
+from potstill.cli.audit import audit
+from potstill.cli.common import (
+    ConfigFile,
+    Fallback,
+    RunArgument,
+    names_of_any_encoding,
+    one_stage,
+    open_pipeline,
+    read_config,
+    say,
+)
 from potstill.cli.dataset import dataset_app
 from potstill.cli.evaluate import evaluate
 from potstill.cli.setup import setup
 from potstill.core.errors import InputError, PotstillError
+from potstill.core.files import file_error
 
 if TYPE_CHECKING:
     from potstill.config import Config
-    from potstill.dataset import Dataset
-    from potstill.run.pipeline import Pipeline
-    from potstill.stats import Statistics
 
 app = typer.Typer(
     name="potstill",
@@ -44,18 +48,11 @@ student_app = typer.Typer(name="student", help="About the student of a config.",
 app.add_typer(student_app)
 app.add_typer(dataset_app)
 app.command()(setup)
+app.command()(audit)
 app.command()(evaluate)
 
-ConfigFile = Annotated[Path, typer.Argument(help="YAML config; print one with 'potstill template'.")]
-Fallback = Annotated[
-    bool,
-    typer.Option("--fallback", help="Take the contingency mix where a generative source is missing or fails."),
-]
-RunArgument = Annotated[Path, typer.Argument(help="Run folder.")]
-DataArgument = Annotated[Path, typer.Argument(help="Run folder, or a file: .h5, .extxyz, anything that ASE reads.")]
-
-
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit codes, as of a shell
+STOPS = (signal.SIGTERM, signal.SIGHUP)
+EXIT_CODES = tuple(128 + number for number in (signal.SIGINT, *STOPS))  # as of a shell
 
 
 class Template(StrEnum):
@@ -69,27 +66,37 @@ class Template(StrEnum):
 
 def main() -> NoReturn:
     """Run the command line; the console script and ``python -m potstill``."""
-    before = signal.signal(signal.SIGTERM, _terminate)
+    names_of_any_encoding()
+    before = {number: signal.signal(number, _terminate) for number in STOPS if signal.getsignal(number) != signal.SIG_IGN}
     try:
         app(standalone_mode=True)
     except PotstillError as error:
-        _complain(error)
+        say(f"potstill: {error}")
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        told = file_error(error)
+        say(f"potstill: {told}")
+        sys.exit(told.exit_code)
     except SystemExit as stop:  # the command line's own after Ctrl-C
-        if stop.code in (INTERRUPTED, TERMINATED):
-            _say("stopped; what was finished is kept, go on with --resume")
+        if stop.code in EXIT_CODES:
+            say("stopped; what was finished is kept, go on with --resume")
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     sys.exit(0)
 
 
 class Terminated(SystemExit):
-    """SIGTERM, as a scheduler sends it some seconds before it kills: like Ctrl-C, and the exit code of a shell."""
+    """SIGTERM from a scheduler or SIGHUP from a closed terminal: like Ctrl-C, with the exit code of a shell."""
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated(TERMINATED)
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    for other in STOPS:  # a second signal must not interrupt the end that the first began
+        signal.signal(other, signal.SIG_IGN)
+    raise Terminated(128 + number)
 
 
 @app.callback(invoke_without_command=True)
@@ -116,7 +123,7 @@ def check(config: ConfigFile, fallback: Fallback = False) -> None:
     """Say what is wrong with a config; exit 2 if anything is."""
     from potstill.run.plan import missing_pieces, settle
 
-    checked = settle(_load(config)) if fallback else _load(config)
+    checked = settle(read_config(config)) if fallback else read_config(config)
     missing = missing_pieces(checked)
     if missing:
         raise InputError(f"{config} is a valid config, but here it cannot run:\n" + "\n".join(f"  {m}" for m in missing))
@@ -136,7 +143,7 @@ def plan(
 
     from potstill.run.plan import missing_pieces, print_batches, print_plan, probe, settle
 
-    checked = settle(_load(config)) if fallback else _load(config)
+    checked = settle(read_config(config)) if fallback else read_config(config)
     missing = missing_pieces(checked)
     for line in missing:
         typer.echo(f"missing: {line}")
@@ -165,12 +172,12 @@ def run(
     from potstill.core.errors import OutOfTimeError
     from potstill.run.plan import ask_before_long_run, missing_pieces, settle
 
-    checked = _load(config)
+    checked = read_config(config, out)
     settled = settle(checked) if fallback else checked
     missing = missing_pieces(settled)
     if missing:
         raise InputError("this config cannot run here:\n" + "\n".join(f"  {m}" for m in missing))
-    with _pipeline(checked, out, resume=resume, fallback=fallback, hours=hours) as pipeline:
+    with open_pipeline(checked, out, resume=resume, fallback=fallback, hours=hours) as pipeline:
         pipeline.require_name(last)
         if not yes and pipeline.run.stage("train")["state"] == "waiting":
             ask_before_long_run(settled)
@@ -178,7 +185,7 @@ def run(
             pipeline.all_stages(last)
         except OutOfTimeError:
             if pipeline.run.dataset.exists():
-                _say(f"labelled so far: {pipeline.run.dataset}")
+                say(f"labelled so far: {pipeline.run.dataset}")
             raise
         typer.echo(f"report: {pipeline.run.report}")
 
@@ -190,10 +197,10 @@ def generate(
     fallback: Fallback = False,
 ) -> None:
     """Make the structures of a config."""
-    checked = _load(config)
+    checked = read_config(config, out)
     if checked.batches:
         raise InputError(f"{config} works in batches, each of which is generated, labelled and judged: use 'potstill run'")
-    with _pipeline(checked, out, resume=True, fallback=fallback) as pipeline:
+    with open_pipeline(checked, out, resume=True, fallback=fallback) as pipeline:
         pipeline.stage("generate")
         typer.echo(str(pipeline.run.structures))
 
@@ -202,44 +209,6 @@ def generate(
 def label(run: RunArgument) -> None:
     """Label the structures of a run and write its dataset.h5."""
     one_stage(run, "label")
-
-
-@app.command()
-def audit(
-    data: DataArgument,
-    out: Annotated[Path | None, typer.Option("--out", help="Where to write audit.json, audit.html and audit.md.")] = None,
-    teacher: Annotated[str, typer.Option("--teacher", help="Teacher that repeats labels of a file (sevennet, …).")] = "",
-    gates: Annotated[Path | None, typer.Option("--gates", help="YAML whose section audit has the gates for a file.")] = None,
-) -> None:
-    """GO or NO-GO (exit 3) on a run or on a file of your own."""
-    if data.is_dir():
-        if gates or out or teacher:
-            raise InputError(
-                f"--gates, --out and --teacher are for a file, and {data} is a run: its config has the gates and the teacher"
-            )
-        one_stage(data, "audit")
-        typer.echo(_verdict_line("GO", data))
-    else:
-        from potstill.audit.files import audit_file, read_gates
-        from potstill.report.audit import sentence, write_audit_page
-        from potstill.report.markdown import write_audit_markdown
-
-        folder = out or data.parent
-
-        def write_pages(report: dict[str, Any], stats: Statistics, dataset: Dataset) -> None:
-            write_audit_page(report, stats, dataset, folder / "audit.html")
-            write_audit_markdown(report, dataset, folder / "audit.md")
-
-        chosen = read_gates(gates) if gates else None
-        report = audit_file(data, folder, teacher, chosen, on_judged=write_pages)
-        for finding in report["findings"]:
-            typer.echo(f"{finding['verdict']:8} {finding['check']}: {finding['why']}")
-        for row in report["advice"]:
-            typer.echo(f"ADVICE   {row['check']}: {row['why']}")
-        typer.echo(sentence(report))
-        typer.echo(_verdict_line(report["verdict"], folder))
-        if report["verdict"] != "GO":
-            raise typer.Exit(3)
 
 
 @app.command()
@@ -295,13 +264,25 @@ def verify(data: Annotated[Path, typer.Argument(help="dataset.h5 or a run folder
 def convert(
     source: Annotated[Path, typer.Argument(help="File to read.")],
     target: Annotated[Path, typer.Argument(help="File to write; its ending says the format.")],
+    energy_key: Annotated[str, typer.Option(help="Key of the energy in eV, such as dft_energy.")] = "",
+    forces_key: Annotated[str, typer.Option(help="Key of the forces in eV/Å.")] = "",
+    stress_key: Annotated[str, typer.Option(help="Key of the stress in eV/Å^3, + is tension.")] = "",
+    species: Annotated[
+        list[str] | None, typer.Option(help="Element of a type or atom name, such as 1=Si; may be given again.")
+    ] = None,
+    ignore_charge: Annotated[
+        bool, typer.Option("--ignore-charge", help="Take structures with a stated charge or spin all the same.")
+    ] = False,
 ) -> None:
     """Convert between dataset.h5, extended XYZ, ASE databases (.db) and LMDB (.aselmdb), by the endings."""
     from potstill.dataset.convert import convert as convert_file
+    from potstill.dataset.inputs import ReadOptions
+    from potstill.dataset.inputs.species import parse_species
     from potstill.run.progress import Progress
 
     with Progress().counts(None, "structures written and compared") as bar:
-        count = convert_file(source, target, bar.advance)
+        options = ReadOptions(parse_species(species or ()), energy_key, forces_key, stress_key, ignore_charge)
+        count = convert_file(source, target, bar.advance, options=options)
     typer.echo(f"{count} structures written to {target}")
 
 
@@ -325,20 +306,8 @@ def size(config: ConfigFile) -> None:
 
     from potstill.deploy.size import measure_size, print_size
 
-    checked = _load(config)
+    checked = read_config(config)
     print_size(measure_size(checked.student, checked.generate.elements), checked.student, Console())
-
-
-def _load(path: Path) -> Config:
-    from potstill.config import load_config
-
-    return load_config(path)
-
-
-def _verdict_line(verdict: str, folder: Path) -> str:
-    """Return the verdict of an audit with its page, and with the config that mends it where there is one."""
-    advice = folder / "advice.yaml"
-    return f"{verdict}  {folder / 'audit.html'}" + (f"  {advice}" if advice.exists() else "")
 
 
 def _teacher(config: Config) -> str:
@@ -354,82 +323,3 @@ def _formats(names: list[str] | None) -> tuple[str, ...]:
         if name not in get_args(DeployFormat):
             raise InputError(f"there is no format '{name}': {nearest(name, get_args(DeployFormat))}")
     return tuple(names or ())
-
-
-def one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
-    """One stage of a run that is there, done again."""
-    from potstill.run.folder import RunFolder
-
-    run = RunFolder(folder)
-    if not run.config.exists():
-        raise InputError(
-            f"{folder} is no run folder (it holds no config.yaml)\n  start one with:  potstill run CONFIG --out {folder}"
-        )
-    with _pipeline(_load(run.config), folder, resume=True) as pipeline:
-        pipeline.require(name)
-        if name == "train":
-            pipeline.stop_on_no_go()
-        pipeline.formats = formats or pipeline.formats
-        pipeline.stage(name, again=True)
-        if name == "audit":
-            pipeline.stop_on_no_go()
-
-
-@contextmanager
-def _pipeline(
-    config: Config, folder: Path, *, resume: bool, fallback: bool = False, hours: float | None = None
-) -> Iterator[Pipeline]:
-    """A claimed run folder with its logs; a failure leaves its traceback in ``error.log``."""
-    from potstill.config import dump_config
-    from potstill.run.folder import RunFolder
-    from potstill.run.metrics import monitored
-    from potstill.run.pipeline import Pipeline
-    from potstill.run.progress import Progress
-
-    run = RunFolder(folder)
-    with run.locked():
-        run.begin(dump_config(config), config.seed, resume=resume)
-        with _logging(folder), monitored(run, config):
-            until = None if hours is None else time.monotonic() + 3600 * hours
-            pipeline = Pipeline(config, run, Progress(), fallback=fallback, until=until)
-            try:
-                yield pipeline
-            except PotstillError:
-                raise
-            except Exception as error:
-                (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
-                raise PotstillError(
-                    f"{type(error).__name__}: {error}\n  the traceback is in {folder / 'error.log'}; "
-                    "what was finished is kept, go on with --resume"
-                ) from error
-            finally:
-                pipeline.close()
-
-
-@contextmanager
-def _logging(folder: Path) -> Iterator[None]:
-    """Log to ``log.txt`` (everything) and to the terminal (warnings)."""
-    root = logging.getLogger("potstill")
-    file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    terminal = logging.StreamHandler()
-    terminal.setFormatter(logging.Formatter("  %(levelname)s: %(message)s"))
-    terminal.setLevel(logging.WARNING)
-    root.setLevel(logging.INFO)
-    handlers = (file, terminal)
-    for handler in handlers:
-        root.addHandler(handler)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            root.removeHandler(handler)
-            handler.close()
-
-
-def _complain(error: PotstillError) -> None:
-    _say(f"potstill: {error}")
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)

@@ -1,4 +1,4 @@
-"""The command ``potstill setup NAME``: the isolated environment of a source or teacher."""
+"""The command ``potstill setup NAME``: the isolated environment of a source or teacher, or the plugin for LAMMPS."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from potstill.core.errors import InputError
 
 
 def setup(
-    name: Annotated[str, typer.Argument(help="What to make an environment for: mattergen, moldiff or mace.")],
+    name: Annotated[str, typer.Argument(help="What to set up: mattergen, moldiff, mace or lammps.")],
     weights: Annotated[Path | None, typer.Option(help="File or folder of weights to take.")] = None,
     checkpoint: Annotated[list[str] | None, typer.Option(help="Released model to download; may be given again.")] = None,
     repository: Annotated[Path | None, typer.Option(help="Checkout to use instead of cloning one.")] = None,
     python: Annotated[Path | None, typer.Option(help="Interpreter to make the environment with.")] = None,
     requirements: Annotated[Path | None, typer.Option(help="List of packages instead of the pinned one.")] = None,
+    lammps: Annotated[Path | None, typer.Option(help="Source tree of LAMMPS to compile the plugin for.")] = None,
     proof: Annotated[bool, typer.Option(help="Make or label two structures at the end.")] = True,
 ) -> None:
-    """Make the isolated environment of a source or teacher; what was done already is skipped."""
+    """Make the isolated environment of a source or teacher, or compile the plugin for LAMMPS; what was done is skipped."""
     from potstill.core.registry import nearest
     from potstill.environments import ENVIRONMENTS, Options
     from potstill.environments import setup as make
 
+    if name == "lammps":
+        from potstill.deploy.lammps_setup import setup_lammps
+
+        setup_lammps(lammps, typer.echo)
+        return
     if name not in ENVIRONMENTS:
-        raise InputError(f"no environment named '{name}'; {nearest(name, ENVIRONMENTS)}")
+        raise InputError(f"no environment named '{name}'; {nearest(name, [*ENVIRONMENTS, 'lammps'])}")
     if requirements is not None and not requirements.is_file():
         raise InputError(f"--requirements: no file at {requirements}")
     options = Options(weights, tuple(checkpoint or ()), repository, python, requirements)

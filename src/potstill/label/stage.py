@@ -29,6 +29,7 @@ from potstill.core.types import Array, Labels, Refused, Structure, Teacher
 from potstill.dataset import Dataset, merge, split_by_family, write_part
 from potstill.execute import Executor, LocalExecutor, expect_within
 from potstill.execute.memory import keep_freed_memory
+from potstill.label.asked import asked_of, set_aside_others
 from potstill.label.lost_tasks import Losses
 from potstill.label.tasks import LabelTask, range_of, spread, tasks_of
 from potstill.teacher.batching import LABELLING, LOADING, asking
@@ -85,7 +86,10 @@ def label(
     list of Path
         Parts in the order of the structures.
     """
-    planned = tasks_of(config, structures, folder, total=len(Dataset(structures)))
+    asked = Dataset(structures)
+    folder, structures = folder.absolute(), structures.absolute()  # a teacher may change the current folder of a worker
+    set_aside_others(tasks_of(config, structures, folder, total=len(asked)), asked)
+    planned = tasks_of(config, structures, folder, total=len(asked))
     for task in planned:
         if task.path.exists():
             on_progress(_count(task.path))
@@ -105,7 +109,8 @@ def label_structures(task: LabelTask) -> LabelCount:
     started = time.perf_counter()
     expect_within(None, LOADING)
     teacher = _teacher(task.teacher)
-    structures = Dataset(task.structures)[task.start : task.stop]
+    asked = Dataset(task.structures)
+    structures = asked[task.start : task.stop]
     answers = [task.refuse] * len(structures) if task.refuse else _watched(teacher, structures, task)
     expect_within(None, "writing")
     labelled = [s.with_(labels=a) for s, a in zip(structures, answers, strict=True) if isinstance(a, Labels)]
@@ -120,6 +125,7 @@ def label_structures(task: LabelTask) -> LabelCount:
         "seconds": seconds,
         "max_force": task.max_force,
         "max_stress": task.max_stress,
+        "asked": asked_of(task, asked),
     }
     if task.committee:
         attributes["committee"] = [dict(_teacher(member).fingerprint) for member in task.committee]

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from potstill.config import Config, dump_config, load_config
+from potstill.config import Config, dump_config
+from potstill.core.section import parse_yaml, read_yaml
 from potstill.dataset import Dataset
 from potstill.dataset.combine import merge_datasets
 from potstill.generate.mix import as_asked, as_json, together
 from potstill.run.folder import RunFolder
+from potstill.run.upgrade import read_config
 
 
 def batch_configs(config: Config) -> list[Config]:
@@ -55,7 +57,7 @@ def claim(run: RunFolder, config: Config) -> Config | None:
         number = sum(1 for _ in run.path.parent.glob(f"{run.path.name}.aside-*")) + 1
         run.path.rename(run.path.with_name(f"{run.path.name}.aside-{number}"))
     run.begin(text, config.seed, resume=True)
-    return load_config(run.config)
+    return read_config(run)
 
 
 def join(batches: Sequence[RunFolder], config: Config, path: Path, attributes: Mapping[str, Any]) -> None:
@@ -65,7 +67,7 @@ def join(batches: Sequence[RunFolder], config: Config, path: Path, attributes: M
     """
     asked = Counter[str]()
     for batch in batches:
-        asked.update({s.name: s.count for s in load_config(batch.config).generate.sources})
+        asked.update({s.name: s.count for s in read_config(batch).generate.sources})
     sources = tuple(s.model_copy(update={"count": asked[s.name]}) for s in config.generate.sources if asked[s.name])
     whole = config.model_copy(update={"generate": config.generate.model_copy(update={"sources": sources})})
     found = [Dataset(batch.dataset).attributes for batch in batches]
@@ -91,7 +93,7 @@ def _mixes(batches: Sequence[RunFolder]) -> str:
     mixes = [batch.mix() for batch in batches]
     if not any(mixes):
         return ""
-    own = [as_asked(load_config(batch.config).generate.sources) for batch in batches]
+    own = [as_asked(read_config(batch).generate.sources) for batch in batches]
     return as_json(together([mix or asked for mix, asked in zip(mixes, own, strict=True)]))
 
 
@@ -100,8 +102,8 @@ def advice_for_all(batch: RunFolder, config: Config) -> str:
     path = batch.path / "advice.yaml"
     if not path.exists():
         return ""
-    before, advised = (yaml.safe_load(p.read_text(encoding="utf-8")) for p in (batch.config, path))
-    whole = yaml.safe_load(dump_config(config))
+    before, advised = read_yaml(batch.config), read_yaml(path)
+    whole = parse_yaml(dump_config(config))
     asked = {_name(source): source["count"] for source in before["generate"]["sources"]}
     new = {_name(source): source for source in advised["generate"]["sources"]}
     sources = [

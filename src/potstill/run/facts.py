@@ -5,18 +5,20 @@ Enters a run folder, leaves dictionaries; a file that is not there yet gives an 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from potstill.core.files import read_json
+from potstill.core.section import read_yaml
 from potstill.dataset import Dataset, open_file
 from potstill.generate.mix import MIX_FILE, read_mix
 from potstill.report.page import figure, tally
 from potstill.run.folder import RunFolder
+from potstill.run.made_from import file_fault
+from potstill.run.metrics_file import read_metrics
 
 FILES = (
     ("audit.html", "the audit in full"),
@@ -36,16 +38,11 @@ FILES = (
 )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Contents of a JSON file; empty where there is none."""
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Lines of ``metrics.jsonl``; a line that a kill cut short is left out."""
-    if not path.exists():
-        return []
-    return [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines() if x.startswith("{") and x.endswith("}")]
+def done_report(run: RunFolder, stage: str) -> dict[str, Any]:
+    """Return ``audit.json`` or ``evaluate.json``; empty where the stage is not done, or no longer with what is there."""
+    if run.stage(stage)["state"] != "done" or file_fault(run.path, run.stage(stage)) or not run.json(stage).is_file():
+        return {}
+    return read_json(run.json(stage), f"make it again:  potstill {stage} {run.path}")
 
 
 def open_data(run: RunFolder) -> Dataset | None:
@@ -61,7 +58,7 @@ def asked(run: RunFolder) -> dict[str, int]:
     mix = read_mix(run.structures.parent / MIX_FILE)
     if mix:
         return mix.counts
-    config = yaml.safe_load(run.config.read_text(encoding="utf-8")) if run.config.exists() else {}
+    config = read_yaml(run.config) if run.config.exists() else {}
     sources = ((config or {}).get("generate") or {}).get("sources") or []
     return {str(s.get("label") or s.get("source")): int(s.get("count", 0)) for s in sources}
 

@@ -6,7 +6,6 @@ Enters a run folder, leaves numbers; :mod:`potstill.run.status` prints them,
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -20,8 +19,11 @@ from typing import Any
 import psutil
 
 from potstill.audit.options import AuditConfig
-from potstill.config import Config, load_config
+from potstill.config import Config
 from potstill.run.folder import RunFolder
+from potstill.run.lock import holder
+from potstill.run.metrics_file import read_metrics
+from potstill.run.upgrade import read_config
 
 RECENT_SECONDS = 300.0
 MINUTE = 60.0
@@ -85,11 +87,11 @@ class Figures:
 def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figures:
     """The figures of a run folder now."""
     now = now or datetime.now(UTC)
-    lines = read_metrics(run)
+    lines = read_metrics(run.metrics)
     stages = {stage: run.stage(stage) for stage in run.stages}
     batch = next((b for b in run.batches() if b.config.exists() and not b.passed()), None)
     if batch is not None:  # all figures are those of the batch in hand
-        figures = look(batch, load_config(batch.config), now=now)
+        figures = look(batch, read_config(batch), now=now)
         return replace(figures, stages=stages, batch=batch)
     sources = {s.name: SourceFigures(s.name, s.count) for s in config.generate.sources}
     figures = Figures(stages, sum(s.count for s in config.generate.sources), sources=sources)
@@ -104,23 +106,9 @@ def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figu
     return figures
 
 
-def read_metrics(run: RunFolder) -> list[dict[str, Any]]:
-    """Lines of ``metrics.jsonl``, without one that is being written or was cut off by a kill."""
-    found = []
-    if run.metrics.exists():
-        for line in run.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-    return found
-
-
 def driver_alive(run: RunFolder) -> bool:
     """Whether the process that holds the folder is there; that of another machine is believed to be."""
-    lock = run.path / ".lock"
-    text = lock.read_text(encoding="utf-8") if lock.exists() else ""
-    _, _, rest = text.partition("process ")
+    _, _, rest = holder(run.path).partition("process ")
     number, _, host = rest.partition(" on ")
     if not number.isdigit():
         return False

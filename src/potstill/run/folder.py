@@ -1,30 +1,29 @@
-"""The run folder: where each file of the contract stands, what was done, and who is writing.
-
-``run.json`` is replaced as a whole after every change; a stage is done when it says so there and its file exists.
-"""
+"""The run folder: the place of each file of the contract, the record of what was done, and the claim of a config."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 import potstill
-from potstill.core.errors import InputError, RunFolderError
-from potstill.core.files import sealed
+from potstill.config import dump_config
+from potstill.core.errors import InputError, PotstillError, RunFolderError
+from potstill.core.files import read_json, sealed
+from potstill.core.section import parse_yaml
 from potstill.generate.mix import MIX_FILE, Mix, read_mix
+from potstill.run.lock import locked, refuse_foreign
+from potstill.run.machine import git_hash, machine
+from potstill.run.made_from import file_fault
+from potstill.run.record import FORMAT, read_record, write_record
+from potstill.run.upgrade import read_config, upgrade
 
 STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")
 BATCHED_STAGES = ("batches", "audit", "train", "evaluate", "deploy")
@@ -34,9 +33,12 @@ BATCH_MAY_CHANGE = frozenset({*MAY_CHANGE, "generate", "label"})  # as long as a
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of one run."""
+    """Paths of one run, absolute: a teacher may change the current folder of a process."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(os.path.abspath(self.path)))  # noqa: PTH100 - links stay as they are
 
     @property
     def config(self) -> Path:
@@ -125,46 +127,54 @@ class RunFolder:
         return [RunFolder(path) for path in sorted((self.path / "batches").glob("[0-9][0-9]"))]
 
     def passed(self) -> bool:
-        """Whether its audit is done and says GO."""
-        if self.stage("audit")["state"] != "done":
+        """Return whether its audit is done and says GO, of the dataset that is there."""
+        entry = self.stage("audit")
+        files = (self.json("audit"), self.dataset)
+        if entry["state"] != "done" or file_fault(self.path, entry) or not all(path.is_file() for path in files):
             return False
-        return bool(json.loads(self.json("audit").read_text(encoding="utf-8"))["verdict"] == "GO")
+        return bool(read_json(self.json("audit"), f"judge again:  potstill audit {self.path}")["verdict"] == "GO")
 
     def others_than(self, config_text: str) -> bool:
-        """Whether its config asks for other structures or labels than this one."""
+        """Return whether its config asks for other structures or labels than this one."""
         return not differences(self._completed_config(), config_text) <= MAY_CHANGE
 
-    @cached_property
-    def _run_json(self) -> Path:
+    @property
+    def record_file(self) -> Path:
+        """Stages, versions, machine."""
         return self.path / "run.json"
+
+    @property
+    def format(self) -> int:
+        """Version of its format; that of a folder without a record is the present one."""
+        record = self.record()
+        return int(record.get("format", 1)) if record else FORMAT
 
     def mix(self) -> Mix | None:
         """The sources that were taken where they are not those of the config."""
         return read_mix(self.structures.parent / MIX_FILE)
 
     def record(self) -> dict[str, Any]:
-        """Contents of ``run.json``; empty where there is none."""
-        return json.loads(self._run_json.read_text(encoding="utf-8")) if self._run_json.exists() else {}
+        """Return the contents of ``run.json``; empty where there is none."""
+        return read_record(self.record_file)
 
     def update(self, **changes: Any) -> None:
         """Replace entries of ``run.json``."""
-        content = {**self.record(), **changes}
-        with sealed(self._run_json) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+        write_record(self.record_file, {**self.record(), **changes})
 
-    def set_stage(self, stage: str, state: str, seconds: float) -> None:
-        """Note a stage as ``running``, ``done`` or ``failed``, with its time so far."""
-        stages = {**self.record().get("stages", {}), stage: {"seconds": round(seconds, 3), "state": state}}
-        self.update(stages=stages)
+    def set_stage(self, stage: str, state: str, seconds: float, **facts: Any) -> None:
+        """Note the state of a stage, its time so far, and ``made_from`` and ``files``, which stay where not given."""
+        stages = self.record().get("stages", {})
+        entry = {**stages.get(stage, {}), "seconds": round(seconds, 3), "state": state, **facts}
+        self.update(stages={**stages, stage: entry})
 
     def stage(self, stage: str) -> dict[str, Any]:
-        """State and seconds of a stage; ``waiting`` where it has not begun."""
+        """Return the entry of a stage; ``waiting`` where it has not begun."""
         return dict(self.record().get("stages", {}).get(stage, {"seconds": 0.0, "state": "waiting"}))
 
     def log_metrics(self, **values: Any) -> None:
         """Append a line to ``metrics.jsonl``."""
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **values}, ensure_ascii=False)
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with self.metrics.open("a", encoding="utf-8", errors="replace") as file:
             file.write(line + "\n")
 
     def begin(self, config_text: str, seed: int, *, resume: bool) -> None:
@@ -177,14 +187,15 @@ class RunFolder:
         """
         if self.config.exists():
             self._must_hold(config_text, resume=resume)
-        elif self.path.exists() and not all(p.name.startswith((".lock", ".config.yaml.")) for p in self.path.iterdir()):
-            raise RunFolderError(f"{self.path} holds files that are no run\n  give --out an empty or new folder")
+            upgrade(self)
         else:
+            refuse_foreign(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             with sealed(self.config) as temporary:
                 temporary.write_text(config_text, encoding="utf-8")
-        if not self._run_json.exists():
+        if not self.record_file.exists():
             self.update(
+                format=FORMAT,
                 potstill=potstill.__version__,
                 git=git_hash(),
                 seed=seed,
@@ -214,82 +225,33 @@ class RunFolder:
             self.set_stage("audit", "waiting", self.stage("audit")["seconds"])
 
     def _completed_config(self) -> str:
-        """The run's config with the options that have been added since it began, at their defaults."""
-        from potstill.config import dump_config, load_config
-
+        """Return the run's config with the options that have been added since it began, at their defaults."""
         try:
-            return dump_config(load_config(self.config))
+            return dump_config(read_config(self))
         except InputError:
-            return self.config.read_text(encoding="utf-8")
+            return self.config.read_text(encoding="utf-8", errors="replace")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder; a second process that wants it is refused. The lock ends with its process.
-
-        Raises
-        ------
-        RunFolderError
-            If another process writes to it.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunFolderError(f"{self.path} is in use by another process ({_owner(file)})") from None
-            file.seek(0)
-            file.truncate()
-            file.write(f"process {os.getpid()} on {platform.node()}")
-            file.flush()
-            for leftover in self.path.rglob(".*.tmp"):  # of writers that were killed; nobody else writes here now
-                leftover.unlink(missing_ok=True)
+        """Hold the folder, see :func:`potstill.run.lock.locked`."""
+        with locked(self.path):
             yield
 
 
 def differences(one: str, other: str) -> frozenset[str]:
-    """Sections in which two configs, as text, differ."""
-    first, second = (yaml.safe_load(text) or {} for text in (one, other))
-    return frozenset(name for name in {*first, *second} if first.get(name) != second.get(name))
+    """Return the sections in which two configs, as text, differ.
 
-
-def machine() -> dict[str, Any]:
-    """What the run is done on."""
-    from potstill.execute import available_cores
-
-    versions = {}
-    for name in ("torch", "numpy", "h5py", "ase", "lightning", "sevenn", "rdkit", "pyxtal"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": available_cores(),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
-def git_hash() -> str | None:
-    """Commit of the source tree that runs, or None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    Raises
+    ------
+    PotstillError
+        If one of them is no YAML.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _owner(file: IO[str]) -> str:
-    file.seek(0)
-    return file.read().strip() or "unknown"
+        first, second = (parse_yaml(text) or {} for text in (one, other))
+    except (yaml.YAMLError, ValueError) as error:
+        raise PotstillError(
+            f"the config.yaml of the run folder is damaged ({error})\n  put the run's config there"
+        ) from error
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return frozenset({"everything"})
+    return frozenset(name for name in {*first, *second} if first.get(name) != second.get(name))

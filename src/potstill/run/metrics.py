@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from potstill.config import Config
+from potstill.core.errors import PotstillError
 from potstill.core.files import sealed
 from potstill.run.figures import Figures, look
 from potstill.run.folder import RunFolder
+from potstill.run.record import STATES
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS = 15.0
-STATES = ("waiting", "running", "done", "failed", "stopped")
+NO_REASON_TO_STOP = (OSError, ValueError, KeyError, PotstillError)  # a full disk ends the run where results are written
 
 
 @contextmanager
@@ -25,7 +27,9 @@ def monitored(run: RunFolder, config: Config, every_seconds: float = EVERY_SECON
 
     def watch() -> None:
         while not stop.wait(every_seconds):
-            with suppress(OSError, ValueError, KeyError):  # a full disk must not end the run here, but where it matters
+            with suppress(
+                OSError, ValueError, KeyError, PotstillError
+            ):  # a full disk must not end the run here, but where it matters
                 observe(run, config, said)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -35,7 +39,7 @@ def monitored(run: RunFolder, config: Config, every_seconds: float = EVERY_SECON
     finally:
         stop.set()
         thread.join(timeout=1.0)
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(*NO_REASON_TO_STOP):
             observe(run, config, said)
 
 

@@ -18,11 +18,11 @@ from potstill.report.evaluate import drift_tile, force_tile, kept_figures, speed
 from potstill.report.page import readable, tally, verdict_of, write_page
 from potstill.report.pictures import examples
 from potstill.run.facts import (
+    done_report,
     elements_by_source,
     flow,
     links,
     open_data,
-    read_json,
     sources,
     stage_rows,
     training_curve,
@@ -34,7 +34,7 @@ EACH_SOURCE = 3
 
 def write_run_page(run: RunFolder) -> None:
     """Write ``report.html`` from whatever is in the run folder."""
-    record, audit, evaluation = run.record(), read_json(run.json("audit")), read_json(run.json("evaluate"))
+    record, audit, evaluation = run.record(), done_report(run, "audit"), done_report(run, "evaluate")
     data = open_data(run)
     rows = sources(run, data)
     state, sentence = status(run, audit, evaluation)
@@ -67,7 +67,7 @@ def status(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) ->
     states = {stage: run.stage(stage)["state"] for stage in run.stages}
     failed = [stage for stage, state in states.items() if state == "failed"]
     running = [stage for stage, state in states.items() if state == "running"]
-    waiting = [stage for stage, state in states.items() if state == "waiting"]
+    waiting = [stage for stage, state in states.items() if state in ("waiting", "stale", "stopped")]
     if failed:
         return ("failed", "FAILED"), (
             f"The stage {failed[0]} failed; error.log says why. What was finished before it is kept, "

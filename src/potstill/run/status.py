@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from potstill.config import Config, load_config
-from potstill.core.errors import InputError
+from potstill.config import Config
+from potstill.core.errors import InputError, PotstillError
+from potstill.core.files import read_json
 from potstill.core.units import duration
 from potstill.dataset import open_file
 from potstill.run.batches import batch_configs
-from potstill.run.figures import Figures, driver_alive, look, read_metrics
+from potstill.run.figures import Figures, driver_alive, look
 from potstill.run.folder import RunFolder
+from potstill.run.made_from import why_not_done
+from potstill.run.metrics_file import read_metrics
+from potstill.run.upgrade import read_config
 
 LIVE_SECONDS = 2.0
 BATCH_STAGES = ("generate", "label", "audit")
@@ -30,6 +32,7 @@ MARKS = {
     "running": "[yellow]running[/yellow]",
     "failed": "[red]failed[/red]",
     "stopped": "[yellow]stopped[/yellow]",
+    "stale": "[yellow]stale[/yellow]",
 }
 
 
@@ -78,7 +81,7 @@ def _open(folder: Path) -> tuple[RunFolder, Config]:
     run = RunFolder(folder)
     if not run.config.exists():
         raise InputError(f"{folder} is no run folder (it holds no config.yaml)")
-    return run, load_config(run.config)
+    return run, read_config(run)
 
 
 def _everything(run: RunFolder, config: Config) -> Group:
@@ -87,7 +90,7 @@ def _everything(run: RunFolder, config: Config) -> Group:
     if config.batches:
         shown.append(_batches(run, config))
     if figures.batch is not None:
-        shown.append(_stages(figures.batch, load_config(figures.batch.config), look(figures.batch, config)))
+        shown.append(_stages(figures.batch, read_config(figures.batch), look(figures.batch, config)))
     if any(s.accepted or s.labelled for s in figures.sources.values()):
         shown.append(_sources(figures))
     inner = figures.batch or run
@@ -103,10 +106,21 @@ def _everything(run: RunFolder, config: Config) -> Group:
 def _stages(run: RunFolder, config: Config, figures: Figures) -> Table:
     table = _table(str(run.path), "stage", "state", "time", "progress")
     for stage, entry in figures.stages.items():
-        state = entry["state"]
+        state, shown = _state_now(run, config, stage, figures)
         seconds = duration(entry["seconds"]) if entry["seconds"] else ""
-        table.add_row(stage, MARKS.get(state, state), seconds, _progress(run, config, stage, figures))
+        table.add_row(stage, MARKS.get(state, state), seconds, shown)
     return table
+
+
+def _state_now(run: RunFolder, config: Config, stage: str, figures: Figures) -> tuple[str, str]:
+    """Return the state of a stage, ``stale`` where what it was made from or what it wrote is not there any more, and why."""
+    state = str(run.stage(stage)["state"])
+    try:
+        if state == "done" and (why := why_not_done(run, config, stage)):
+            return "stale", why
+        return state, _progress(run, config, stage, figures)
+    except PotstillError as error:
+        return state, str(error).splitlines()[0]
 
 
 def _batches(run: RunFolder, config: Config) -> Table:
@@ -203,7 +217,7 @@ def _generating(run: RunFolder, config: Config, figures: Figures) -> str:
 def _auditing(run: RunFolder) -> str:
     if not run.json("audit").exists():
         return ""
-    report = _read(run.json("audit"))
+    report = read_json(run.json("audit"), f"judge again:  potstill audit {run.path}")
     passed = sum(f["verdict"] == "GO" for f in report["findings"])
     return f"{report['verdict']}: {passed} of {len(report['findings'])} checks passed"
 
@@ -211,7 +225,7 @@ def _auditing(run: RunFolder) -> str:
 def _evaluating(run: RunFolder) -> str:
     if not run.json("evaluate").exists():
         return ""
-    forces = _read(run.json("evaluate"))["forces"]
+    forces = read_json(run.json("evaluate"), f"evaluate again:  potstill evaluate {run.path}")["forces"]
     return f"force MAE {forces['mae']:.3f} eV/Å (zero baseline {forces['zero_baseline_mae']:.3f})"
 
 
@@ -232,7 +246,7 @@ def _labelling(run: RunFolder, figures: Figures) -> str:
 
 
 def _training(run: RunFolder, config: Config) -> str:
-    lines = [line for line in read_metrics(run) if line.get("stage") == "train" and "epoch" in line]
+    lines = [line for line in read_metrics(run.metrics) if line.get("stage") == "train" and "epoch" in line]
     if not lines:
         return ""
     last = lines[-1]
@@ -261,7 +275,3 @@ def _refusals_in(file: Path, _written: int) -> Counter[tuple[str, str, str]]:
 
 def _seconds_between(start: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -34,7 +34,8 @@ def kernel_of(student: Student, backend: Backend, make: Callable[[Student], Kern
     student
         Where it is, and in its precision.
     backend
-        ``"fused"``, ``"torch"``, or ``"auto"``: the first if it can be had, else the second.
+        ``"fused"``, ``"torch"``, or ``"auto"``: the first if it can be had, else the second. None for ``"gpu"``, whose
+        kernels take structures (:mod:`potstill.student.gpu`).
     make
         :class:`FusedKernel` or :class:`FusedTraining`.
 
@@ -43,7 +44,7 @@ def kernel_of(student: Student, backend: Backend, make: Callable[[Student], Kern
     KernelError
         If the backend is ``"fused"`` and it cannot be had; the message says why.
     """
-    if backend == "torch":
+    if backend in {"torch", "gpu"}:
         return None
     try:
         return make(student)

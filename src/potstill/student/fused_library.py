@@ -17,6 +17,7 @@ from pathlib import Path
 from potstill.core.errors import PotstillError
 
 SOURCE = Path(__file__).with_name("fused.cpp")
+HEADERS = Path(__file__).with_name("kernel")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-ffp-contract=fast", "-shared", "-fPIC")
 # the first that compiles; without OpenMP there is one thread
 OPTIONAL_FLAGS = (
@@ -52,7 +53,7 @@ def load_library() -> ctypes.CDLL:
 def loaded_library() -> ctypes.CDLL | str:
     """The compiled kernel, or why there is none: what failed once in a process is not tried again."""
     try:
-        compiler = _compiler()
+        compiler = compiler_command()
         library = _cache_folder() / f"fused-{_key(compiler)}.so"
         if not _whole(library):
             _compile(compiler, library)
@@ -72,7 +73,7 @@ def _whole(library: Path) -> bool:
         return False
 
 
-def _compiler() -> list[str]:
+def compiler_command() -> list[str]:
     """Command of the compiler, with the options that ``CXX`` may hold."""
     wanted = shlex.split(os.environ.get("CXX", ""))
     for command in [wanted] if wanted else [["c++"], ["g++"], ["clang++"]]:
@@ -83,16 +84,17 @@ def _compiler() -> list[str]:
 
 
 def _key(compiler: list[str]) -> str:
-    """Changes with the source, the flags, the compiler and the processor, for which it was compiled."""
+    """Changes with the sources, the flags, the compiler and the processor, for which it was compiled."""
     try:
         version = subprocess.run([*compiler, "--version"], capture_output=True, check=False, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KernelError(f"the C++ compiler {shlex.join(compiler)} does not run: {error}") from error
-    parts = (SOURCE.read_bytes(), repr((FLAGS, OPTIONAL_FLAGS, compiler)).encode(), version, _processor().encode())
+    sources = b"".join(path.read_bytes() for path in [SOURCE, *sorted(HEADERS.glob("*.h"))])
+    parts = (sources, repr((FLAGS, OPTIONAL_FLAGS, compiler)).encode(), version, processor().encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
-def _processor() -> str:
+def processor() -> str:
     information = Path("/proc/cpuinfo")
     if information.exists():
         wanted = ("model name", "flags", "Features", "CPU part")

@@ -65,6 +65,8 @@ class Atoms(ctypes.Structure):
         ("n_atoms", ctypes.c_int64),
         ("n_edges", ctypes.c_int64),
         *((n, POINTER) for n in ("species", "first_edge", "sender", "vectors", "local", "gradient", "last")),
+        ("n_ghosts", ctypes.c_int64),  # none here: ghosts are for programs that share atoms between processes
+        ("exchange", POINTER),
     ]
 
 

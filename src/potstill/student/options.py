@@ -10,7 +10,7 @@ from potstill.core.errors import InputError
 from potstill.core.section import Section
 
 Tier = Literal["nano", "small", "base", "large", "xl"]
-Backend = Literal["auto", "fused", "torch"]
+Backend = Literal["auto", "fused", "gpu", "torch"]
 
 SIZES: dict[str, dict[str, int]] = {
     "nano": {"features": 96, "channels": 64, "vectors": 32, "products": 32, "hidden": 192, "experts": 1},

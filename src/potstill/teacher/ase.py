@@ -6,11 +6,13 @@ Naming a callable in a config runs the code of that module, as importing it does
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from potstill.core.elements import atomic_numbers_of
 from potstill.core.errors import InputError
@@ -26,11 +28,30 @@ class AseCalculator(TeacherOptions):
     calculator: Annotated[
         str, Field(description="module:callable that gives an ASE calculator", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
     ]
+    folder: Annotated[
+        str,
+        Field(
+            description="folder that the module is looked for in, after installed packages; that of the config by default",
+            validate_default=True,
+        ),
+    ] = ""
     options: Annotated[dict[str, Any], Field(description="keyword arguments of the callable")] = {}  # noqa: RUF012 - pydantic copies
     elements: Annotated[tuple[str, ...], Field(description="chemical symbols that it knows; any where empty")] = ()
     stress: Annotated[bool, Field(description="whether it gives stress for periodic structures")] = True
     direct_forces: Annotated[bool, Field(description="whether its forces are predicted and no slope of the energy")] = False
     precision: Annotated[Literal["float32", "float64"], Field(description="in which it computes")] = "float64"
+
+    @field_validator("folder")
+    @classmethod
+    def _beside_the_config(cls, folder: str, info: ValidationInfo) -> str:
+        config = info.context.get("folder") if isinstance(info.context, dict) else None
+        if config is None:
+            return folder
+        if folder:
+            return str((Path(config) / folder).resolve())
+        top = str(info.data.get("calculator", "")).partition(":")[0].partition(".")[0]
+        beside = Path(config).resolve()
+        return str(beside) if top and any((beside / name).exists() for name in (f"{top}.py", f"{top}/__init__.py")) else ""
 
     @classmethod
     def example(cls) -> AseCalculator:
@@ -66,6 +87,8 @@ class AseCalculator(TeacherOptions):
 
     def _callable(self) -> Callable[..., Any]:
         module, _, attribute = self.calculator.partition(":")
+        if self.folder and self.folder not in sys.path:
+            sys.path.append(self.folder)  # last: a file of the user's never takes the place of an installed module
         try:
             found: Any = importlib.import_module(module)
         except Exception as error:
@@ -90,8 +113,6 @@ def _version(module: str) -> str:
     packages = sorted(set(metadata.packages_distributions().get(top, ())))
     if packages:
         return " ".join(f"{package} {metadata.version(package)}" for package in packages)
-    from pathlib import Path
-
     from potstill.teacher.options import sha256_of
 
     file = getattr(importlib.import_module(module), "__file__", None)

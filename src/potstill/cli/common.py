@@ -1,0 +1,140 @@
+"""What the commands share: reading a config, holding a run folder, logs, and errors as one line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from potstill.core.errors import InputError, PotstillError
+from potstill.core.files import file_error
+
+if TYPE_CHECKING:
+    from potstill.config import Config
+    from potstill.run.pipeline import Pipeline
+
+ConfigFile = Annotated[Path, typer.Argument(help="YAML config; print one with 'potstill template'.")]
+Fallback = Annotated[
+    bool,
+    typer.Option("--fallback", help="Take the contingency mix where a generative source is missing or fails."),
+]
+RunArgument = Annotated[Path, typer.Argument(help="Run folder.")]
+
+
+def read_config(path: Path, folder: Path | None = None) -> Config:
+    """Read a config; that of the run folder ``folder`` itself may be of an earlier format."""
+    from potstill.config import load_config
+
+    if folder is not None:
+        from potstill.run.folder import RunFolder
+        from potstill.run.upgrade import read_config as of_run
+
+        run = RunFolder(folder)
+        if run.config.is_file() and path.exists() and run.config.samefile(path):
+            return of_run(run)
+    return load_config(path)
+
+
+def one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
+    """Do one stage of a run that is there, again where it is done."""
+    from potstill.run.folder import RunFolder
+    from potstill.run.no_go import stop_on_no_go
+
+    run = RunFolder(folder)
+    if not run.config.exists():
+        raise InputError(
+            f"{folder} is no run folder (it holds no config.yaml)\n  start one with:  potstill run CONFIG --out {folder}"
+        )
+    with open_pipeline(read_config(run.config, folder), folder, resume=True, formats=formats) as pipeline:
+        pipeline.require(name)
+        if name == "train":
+            stop_on_no_go(pipeline.run)
+        pipeline.stage(name, again=True)
+        if name == "audit":
+            stop_on_no_go(pipeline.run)
+
+
+@contextmanager
+def open_pipeline(
+    config: Config,
+    folder: Path,
+    *,
+    resume: bool,
+    fallback: bool = False,
+    hours: float | None = None,
+    formats: tuple[str, ...] = (),
+) -> Iterator[Pipeline]:
+    """Hold a run folder with its logs; a failure leaves its traceback in ``error.log``."""
+    from potstill.config import dump_config
+    from potstill.run.context import Context
+    from potstill.run.folder import RunFolder
+    from potstill.run.metrics import monitored
+    from potstill.run.pipeline import Pipeline
+    from potstill.run.progress import Progress
+
+    run = RunFolder(folder)
+    with run.locked():
+        run.begin(dump_config(config), config.seed, resume=resume)
+        with logs_in(run.path), monitored(run, config):
+            until = None if hours is None else time.monotonic() + 3600 * hours
+            pipeline = Pipeline(Context.start(config, run, Progress(), fallback=fallback, until=until, formats=formats))
+            try:
+                yield pipeline
+            except PotstillError:
+                raise
+            except Exception as error:
+                raise _told(error, run.path) from error
+            finally:
+                pipeline.close()
+
+
+@contextmanager
+def logs_in(folder: Path) -> Iterator[None]:
+    """Log to ``log.txt`` (everything) and to the terminal (warnings)."""
+    root = logging.getLogger("potstill")
+    file = logging.FileHandler(folder / "log.txt", encoding="utf-8", errors="backslashreplace")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    terminal = logging.StreamHandler()
+    terminal.setFormatter(logging.Formatter("  %(levelname)s: %(message)s"))
+    terminal.setLevel(logging.WARNING)
+    root.setLevel(logging.INFO)
+    handlers = (file, terminal)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def say(text: str) -> None:
+    """Print a line to standard error."""
+    typer.echo(text, err=True)
+
+
+def names_of_any_encoding() -> None:
+    """Let file names that are no UTF-8 be printed, with their bytes as backslash escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _told(error: Exception, folder: Path) -> PotstillError:
+    """Write the traceback into ``error.log`` and return the error as one line with its remedy."""
+    log_file = folder / "error.log"
+    with suppress(OSError):
+        log_file.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
+    if isinstance(error, OSError):
+        return file_error(error)
+    return PotstillError(
+        f"{type(error).__name__}: {error}\n  the traceback is in {log_file}; what was finished is kept, go on with --resume"
+    )

@@ -1,0 +1,44 @@
+"""PyTorch's precision of float32 products, set for a call and set back after it.
+
+PyTorch has one switch for the whole process, and packages turn it: on a GPU, orb-models changes every product to TF32, which has
+ten bits of mantissa. Whoever computes states its own precision here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+Products = Literal["highest", "high", "medium"]
+
+
+@contextmanager
+def float32_products(precision: Products = "highest") -> Iterator[None]:
+    """Set the precision of float32 products, and set back what was there before.
+
+    Parameters
+    ----------
+    precision
+        ``"highest"``: float32. ``"high"``: TF32 where the device has it. ``"medium"``: bfloat16 where the device has it.
+    """
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    if before == precision:
+        yield
+        return
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def float32_name(precision: Products, device_type: str) -> str:
+    """What products of float32 numbers are computed in, for a teacher's fingerprint: ``float32``, ``tf32`` or ``bfloat16``.
+
+    >>> float32_name("high", "cuda"), float32_name("high", "cpu")
+    ('tf32', 'float32')
+    """
+    return {"high": "tf32", "medium": "bfloat16"}.get(precision, "float32") if device_type == "cuda" else "float32"

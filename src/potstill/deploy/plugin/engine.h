@@ -1,0 +1,61 @@
+// What computes: the kernel in one precision, on atoms of this process and ghosts of others.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "student_file.h"
+
+namespace potstill {
+
+// Rows of numbers of atoms (at the places that ``row`` says) and of ghosts (after those of all atoms).
+struct Rows {
+    void* data;
+    int width;           // numbers in a row
+    bool single;         // float, else double
+    const int64_t* row;  // of each atom
+};
+
+class Communicator {
+   public:
+    virtual void to_ghosts(const Rows& rows) = 0;  // copy
+    virtual void to_owners(const Rows& rows) = 0;  // add
+
+   protected:
+    ~Communicator() = default;
+};
+
+// One step. Atoms are numbered 0 to N - 1, ghosts N to N + G - 1.
+struct Step {
+    int64_t n_atoms = 0, n_ghosts = 0;
+    const int* atom = nullptr;         // [N] its number in x
+    const int64_t* species = nullptr;  // [N + G]; -1 where the student is not asked
+    const int64_t* first_edge = nullptr;  // [N + 1]
+    const int64_t* sender = nullptr;      // [E] atom or ghost, of pairs closer than the cutoff
+    const int* image = nullptr;           // [E] its number in x
+    const double* const* x = nullptr;
+    Communicator* others = nullptr;  // null where every ghost is an image of an atom here
+    int threads = 1;
+    bool virial = false, virial_per_atom = false, uncertainty = false;
+};
+
+struct Answer {
+    std::vector<double> energy;           // [N] eV, reference energies included
+    std::vector<double> forces;           // [N + G, 3] eV/Å
+    std::vector<double> virial_per_atom;  // [N + G, 6] eV: xx, yy, zz, xy, xz, yz, as LAMMPS has it
+    std::vector<double> uncertainty;      // [N] eV/Å
+    double virial[6];                     // eV
+};
+
+class Engine {
+   public:
+    virtual ~Engine() = default;
+    virtual void compute(const Step& step, Answer& answer) = 0;  // throws std::runtime_error
+    virtual double bytes() const = 0;
+};
+
+std::unique_ptr<Engine> single_engine(const StudentFile& file);
+std::unique_ptr<Engine> double_engine(const StudentFile& file);
+
+}  // namespace potstill

@@ -1,0 +1,85 @@
+"""What every stage of a run is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from time import monotonic
+
+from potstill.config import Config
+from potstill.core.errors import OutOfTimeError
+from potstill.core.types import Teacher
+from potstill.execute import Executor
+from potstill.run.folder import RunFolder
+from potstill.run.progress import Progress
+from potstill.teacher.opening import open_teacher
+
+
+@dataclass(frozen=True)
+class Context:
+    """A run and the means to work on it.
+
+    Parameters
+    ----------
+    config
+        Checked config.
+    run
+        Its folder, held by this process.
+    progress
+        Shows what goes on.
+    executor
+        Runs the tasks of ``generate`` and ``label``.
+    teacher
+        Opens the teacher, once.
+    fallback
+        Whether the contingency mix may take the place of a generative source that is missing or fails.
+    until
+        Time limit by :func:`time.monotonic`, or None.
+    formats
+        Formats that ``deploy`` exports; those of the config where empty.
+    seconds
+        Time spent on the stage so far, earlier runs included.
+    """
+
+    config: Config
+    run: RunFolder
+    progress: Progress
+    executor: Executor
+    teacher: Callable[[], Teacher]
+    fallback: bool = False
+    until: float | None = None
+    formats: tuple[str, ...] = ()
+    seconds: Callable[[], float] = lambda: 0.0
+
+    @classmethod
+    def start(
+        cls,
+        config: Config,
+        run: RunFolder,
+        progress: Progress,
+        *,
+        fallback: bool = False,
+        until: float | None = None,
+        formats: tuple[str, ...] = (),
+    ) -> Context:
+        """Start the executor of a config.
+
+        The teacher is opened when it is first needed, in a supervised process: it may end its process, not the run.
+        """
+        if config.batches:
+            (run.path / "batches").mkdir(exist_ok=True)
+        executor = config.execute.start(run.path / "execute", config.workers)
+        timeout = config.label.timeout_seconds_per_structure
+        ask = partial(open_teacher, config.label.teacher, supervised=True, timeout_seconds_per_structure=timeout)
+        return cls(config, run, progress, executor, cache(ask), fallback, until, formats)
+
+    def of_batch(self, config: Config, run: RunFolder) -> Context:
+        """Return the context of a batch of this run, with an executor of its own and the same teacher."""
+        executor = config.execute.start(run.path / "execute", config.workers)
+        return replace(self, config=config, run=run, executor=executor)
+
+    def stop_in_time(self) -> None:
+        """Raise :class:`~potstill.core.errors.OutOfTimeError` at the time limit."""
+        if self.until is not None and monotonic() >= self.until:
+            raise OutOfTimeError

@@ -1,0 +1,133 @@
+"""The lock of a run folder: one process writes to it, and the lock ends with that process.
+
+A folder that is no run folder is refused before anything in it is written or removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import platform
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from potstill.core.errors import PotstillError, RunFolderError
+from potstill.core.files import read_json
+
+log = logging.getLogger(__name__)
+
+LOCK = ".lock"
+HELD_BY = "process "
+FOLDERS = frozenset({"structures", "label", "student", "active_learning", "rounds", "deploy", "batches", "figures"})
+FILES = frozenset(
+    {
+        *("config.yaml", "run.json", "log.txt", "error.log", "metrics.jsonl", "metrics.prom", "advice.yaml", LOCK),
+        *("dataset.h5", "audit.json", "audit.html", "audit.md", "audit_data.npz"),
+        *("evaluate.json", "evaluate.html", "evaluate_data.npz", "report.html", "execute", "tensorboard"),
+    }
+)
+TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")  # names that potstill.core.files.sealed writes under
+ASIDE = re.compile(r"^.+\.aside-\d+(\.h5)?$")
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder, which is made if needed; remove what killed writers left there.
+
+    Raises
+    ------
+    RunFolderError
+        If another process holds it, if it is no run folder and not empty, or if its file system has no locks.
+    """
+    refuse_foreign(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _open_lock(folder / LOCK) as file:
+        _lock(file, folder)
+        file.seek(0)
+        file.truncate()
+        file.write(f"{HELD_BY}{os.getpid()} on {platform.node()}")
+        file.flush()
+        _remove_leftovers(folder)
+        yield
+
+
+def holder(folder: Path) -> str:
+    """Return the text of the lock, ``process N on HOST``; empty where there is none."""
+    try:
+        return (folder / LOCK).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise :class:`RunFolderError` for a folder that holds files and is no run folder; it is left as it is."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder} is no folder\n  give --out an empty or new folder")
+    names = [entry.name for entry in folder.iterdir()]
+    if not names or _has_record(folder):
+        return
+    if LOCK in names and all(n in FILES or n in FOLDERS or TEMPORARY.match(n) or ASIDE.match(n) for n in names):
+        return  # a run whose run.json was not written yet, or was lost
+    raise RunFolderError(f"{folder} holds files that are no run\n  give --out an empty or new folder")
+
+
+def _has_record(folder: Path) -> bool:
+    """Return whether the folder has a config and a ``run.json`` of ours."""
+    if not (folder / "config.yaml").is_file() or not (folder / "run.json").is_file():
+        return False
+    try:
+        return "potstill" in read_json(folder / "run.json", "")
+    except PotstillError:
+        return False
+
+
+def _open_lock(path: Path) -> IO[str]:
+    """Open the lock file for reading and writing, never through a link and never a file of somebody else."""
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise RunFolderError(f"{path} is a symbolic link, expected a file\n  remove the link:  rm {path}") from error
+        raise
+    ours = stat.S_ISREG(os.fstat(number).st_mode) and os.pread(number, len(HELD_BY), 0) in (b"", HELD_BY.encode())
+    if not ours:
+        os.close(number)
+        raise RunFolderError(f"{path} is no lock of potstill\n  move it away, or give --out an empty or new folder")
+    return os.fdopen(number, "r+", encoding="utf-8", errors="replace")
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise RunFolderError(f"{folder} is in use by another process ({file.read().strip() or 'unknown'})") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        if os.environ.get("HDF5_USE_FILE_LOCKING", "").upper() not in ("FALSE", "0", "BEST_EFFORT"):
+            raise RunFolderError(
+                f"{folder} is on a file system without locks ({error.strerror})\n"
+                "  use a folder on another file system; or make sure that one process at a time works on the run, and "
+                "set  export HDF5_USE_FILE_LOCKING=FALSE"
+            ) from error
+        log.warning("%s is on a file system without locks: do not start a second process on it", folder)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of writers that were killed; nobody else writes here now."""
+    for name in (".", *sorted(FOLDERS)):
+        for place, folders, names in os.walk(folder / name):
+            if name == ".":
+                folders.clear()
+            for leftover in filter(TEMPORARY.match, names):
+                (Path(place) / leftover).unlink(missing_ok=True)

@@ -1,0 +1,199 @@
+"""What each stage was made from, and which files it wrote, so that "done" can be compared with what is there now.
+
+``made_from`` of a stage holds the sections of the config that it depends on and the checksums of the files that it started
+from. Sections are stored as they were, not as a checksum: an option that a later version adds changes no stored result.
+``files`` holds a checksum for each file that later stages or users rely on, and ``present`` for files that users may edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from potstill.core.checksums import sha256_of_text
+from potstill.core.contents import sha256_of_file, with_contents
+
+if TYPE_CHECKING:
+    from potstill.config import Config
+    from potstill.run.folder import RunFolder
+
+PRESENT = "present"
+NO_FILE = "none"
+CHECKED_EXPORTS = (".safetensors", ".json", ".pt", ".pt2")
+NO_RESULT = {  # options that change how a stage runs and nothing of what it makes
+    "label": {"timeout_seconds_per_structure"},
+    "train": {"checkpoint_minutes", "tensorboard"},
+}
+
+
+def made_from(run: RunFolder, config: Config, stage: str, formats: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return what a stage would be made from now: JSON data, sections of the config and checksums of files.
+
+    Parameters
+    ----------
+    run, config
+        The run.
+    stage
+        Name of the stage.
+    formats
+        Export formats that the stage ``deploy`` was asked for; those of the config where empty.
+    """
+    found: dict[str, Any]
+    match stage:
+        case "generate":
+            found = {"seed": config.seed, "generate": _generate(run, config)}
+        case "batches":
+            found = {"seed": config.seed, "dataset": _section(config, "dataset")}
+        case "label":
+            found = {
+                "seed": config.seed,
+                "structures.h5": file_checksum(run.structures),
+                "label": _section(config, "label"),
+                "dataset": _section(config, "dataset"),
+            }
+            if config.label.select is not None and config.label.select.by == "committee":
+                found["student"] = {"cutoff_angstrom": config.student.cutoff_angstrom}
+        case "audit":
+            found = {"seed": config.seed, "dataset.h5": file_checksum(run.dataset), "audit": _section(config, "audit")}
+        case "train":
+            sections = {name: _section(config, name) for name in ("student", "train", "active_learning")}
+            found = {"seed": config.seed, "dataset.h5": file_checksum(run.dataset), **sections}
+        case "evaluate":
+            section = _section(config, "evaluate")
+            found = {"dataset.h5": file_checksum(run.dataset), "student": student_checksum(run), "evaluate": section}
+        case _:
+            chosen = sorted(set(formats or config.deploy.formats))
+            found = {"student": student_checksum(run), "deploy": {"formats": chosen}}
+    if stage in ("audit", "evaluate") or (stage == "train" and config.active_learning is not None):
+        found["label"] = {"teacher": _section(config, "label")["teacher"]}
+    return found
+
+
+def files_of(run: RunFolder, stage: str, formats: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the files that a stage wrote, by their path in the run folder, each with its checksum or ``present``."""
+    found = {}
+    for path in _files(run, stage, formats):
+        if path.is_file():
+            checked = path.suffix == ".h5" or (path.suffix in CHECKED_EXPORTS and path.name != "evaluate_data.npz")
+            found[str(path.relative_to(run.path))] = file_checksum(path) if checked else PRESENT
+    return found
+
+
+def missing_files(run: RunFolder, stage: str, formats: tuple[str, ...] = ()) -> list[str]:
+    """Return the files without which a stage cannot be done and that are not there."""
+    needed = [path for path in _files(run, stage, formats) if path.name != "uncertainty.safetensors"]
+    names = [str(path.relative_to(run.path)) for path in needed if path.suffix != ".html" and not path.is_file()]
+    if stage == "deploy":
+        names += [f"deploy/{name}" for name in formats if not (run.deploy / name).is_dir()]
+    return names
+
+
+def changed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the dotted names that differ; an option that one of the two does not have was added or removed, and is none."""
+    return list(_differences(stored, now, ""))
+
+
+def file_fault(folder: Path, entry: Mapping[str, Any]) -> str:
+    """Return what is wrong with the files of a stage, in words; empty where they are those that it wrote."""
+    for name, stated in entry.get("files", {}).items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if stated == PRESENT and not path.stat().st_size:
+            return f"{name} is empty"
+        if stated != PRESENT and file_checksum(path) != stated:
+            return f"{name} is not the file that the stage wrote"
+    return ""
+
+
+def why_not_done(run: RunFolder, config: Config, stage: str, formats: tuple[str, ...] = ()) -> str:
+    """Return why a stage that is noted as done is not done any more, in words; empty where it is."""
+    entry = run.stage(stage)
+    asked = formats or (tuple(entry.get("made_from", {}).get("deploy", {}).get("formats", ())) if stage == "deploy" else ())
+    if missing := missing_files(run, stage, asked):
+        return f"{missing[0]} is missing"
+    if fault := file_fault(run.path, entry):
+        return fault
+    if "made_from" not in entry:  # a run folder of an earlier format
+        return ""
+    now = made_from(run, config, stage)
+    if stage == "deploy" and set(now["deploy"]["formats"]) <= set(entry["made_from"].get("deploy", {}).get("formats", ())):
+        now["deploy"] = entry["made_from"]["deploy"]  # more formats than the config asks for
+    other = changed(entry["made_from"], now)
+    return f"it was made with another {' and another '.join(other[:3])}" if other else ""
+
+
+def student_checksum(run: RunFolder) -> str:
+    """Return one checksum for weights and config of the student."""
+    names = ("weights.safetensors", "config.json", "uncertainty.safetensors")
+    return sha256_of_text(" ".join(file_checksum(run.student / name) for name in names))
+
+
+def file_checksum(path: Path) -> str:
+    """Return the checksum of a file, ``none`` where there is none.
+
+    For HDF5 it is one of the checksums that the file states and of its teacher. A file that was made again with the same
+    content does not differ; a file that was cut short cannot be opened, and differs.
+    """
+    if not path.is_file():
+        return NO_FILE
+    state = path.stat()
+    return _checksum(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _checksum(path: Path, _size: int, _written: int) -> str:
+    if path.suffix == ".h5":
+        try:
+            with h5py.File(path, "r") as file:
+                stated = [str(file.attrs.get(name, "")) for name in ("checksums", "teacher")]
+        except (OSError, ValueError):
+            stated = ["", ""]
+        if stated[0]:
+            return sha256_of_text(" ".join(stated))
+    return sha256_of_file(path)
+
+
+def _files(run: RunFolder, stage: str, formats: tuple[str, ...]) -> list[Path]:
+    match stage:
+        case "generate":
+            return [run.structures]
+        case "label" | "batches":
+            return [run.dataset]
+        case "audit" | "evaluate":
+            return [run.json(stage), run.html(stage)]
+        case "train":
+            return [run.student / name for name in ("weights.safetensors", "config.json", "uncertainty.safetensors")]
+        case _:
+            return sorted(p for name in formats for p in (run.deploy / name).rglob("*") if p.is_file())
+
+
+def _generate(run: RunFolder, config: Config) -> dict[str, Any]:
+    section = _section(config, "generate")
+    sources = config.generate.resolved_sources(config.label.teacher)
+    section["sources"] = [with_contents(source.model_dump(mode="json")) for source in sources]
+    parent = str(run.path.parent)
+    section["after"] = [path.removeprefix(parent) for path in section["after"]]
+    return section
+
+
+def _section(config: Config, name: str) -> Any:
+    """Return a section as JSON data, with the checksums of files in place of their paths, without options of no result."""
+    section = getattr(config, name)
+    return None if section is None else with_contents(section.model_dump(mode="json", exclude=NO_RESULT.get(name)))
+
+
+def _differences(stored: Any, now: Any, path: str) -> Iterator[str]:
+    if isinstance(stored, Mapping) and isinstance(now, Mapping):
+        for key in stored:
+            if key in now:
+                yield from _differences(stored[key], now[key], f"{path}.{key}" if path else key)
+    elif isinstance(stored, list) and isinstance(now, list) and len(stored) == len(now):
+        for k, (one, other) in enumerate(zip(stored, now, strict=True)):
+            yield from _differences(one, other, f"{path}[{k}]")
+    elif stored != now:
+        yield path

@@ -1,0 +1,56 @@
+"""The lines of ``metrics.jsonl``: facts with their time, one a line, appended while a run goes on."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+NUMBERS = ("labelled", "seconds", "memory_bytes", "epoch", "round", "wanted", "made", "accepted")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of ``metrics.jsonl``; empty where there is no file.
+
+    A line that is being written, that a kill cut short or that is damaged is left out.
+    """
+    if not path.is_file():
+        return []
+    found = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if _is_sound(line):
+            found.append(line)
+    return found
+
+
+def _is_sound(line: Any) -> bool:
+    """Return whether a line has the keys and types that readers rely on."""
+    if not isinstance(line, dict) or not isinstance(line.get("stage"), str) or not _is_time(line.get("time")):
+        return False
+    if not all(type(line[key]) in (int, float) for key in NUMBERS if key in line):
+        return False
+    sources = line.get("sources", {})
+    if not isinstance(sources, dict):
+        return False
+    if line["stage"] == "label" and "labelled" in line:
+        return type(line.get("refused")) is int and all(map(_is_pair, sources.values()))
+    if line["stage"] == "generate":
+        said = [line] if "source" in line else sources.values()
+        return all(isinstance(one, dict) and isinstance(one.get("refused", {}), dict) for one in said)
+    return True
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(item) is int for item in value)

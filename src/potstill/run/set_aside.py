@@ -1,0 +1,67 @@
+"""Results that were made from something else: renamed, never deleted, so that a stage begins anew beside them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from potstill.run.folder import RunFolder
+from potstill.run.made_from import files_of
+
+log = logging.getLogger(__name__)
+
+
+def set_aside(run: RunFolder, stage: str, other: Sequence[str]) -> list[Path]:
+    """Rename what a stage left that was made from something else, and return the new names.
+
+    Parameters
+    ----------
+    run
+        The run.
+    stage
+        Stage that is about to begin.
+    other
+        Dotted names that differ from what the partial results were made from, see
+        :func:`potstill.run.made_from.changed`.
+    """
+    names = {name if name.endswith(".h5") else name.partition(".")[0] for name in other}
+    unknown = run.stage(stage)["state"] == "waiting"  # run.json was lost, or somebody put files there
+    moved: list[Path] = []
+    match stage:
+        case "generate" if names or unknown:
+            moved = [run.structures.parent]
+        case "label":
+            if names - {"dataset"}:
+                moved = [run.labelled_parts]  # otherwise each part tells what it was made from
+            if names - {"dataset"} or unknown:
+                moved += [run.selected, run.first]
+            if _is_foreign(run, stage):
+                moved.append(run.dataset)
+        case "batches" if _is_foreign(run, stage):
+            moved = [run.dataset]
+        case "train":
+            if names - {"active_learning", "label"} or unknown:
+                moved = [run.student]
+            if names or unknown:
+                moved.append(run.active_learning)
+    return [_rename(path) for path in moved if path.exists()]
+
+
+def _is_foreign(run: RunFolder, stage: str) -> bool:
+    """Return whether the file that a stage will replace is not the one that it wrote."""
+    entry = run.stage(stage)
+    stated, found = entry.get("files", {}), files_of(run, stage)
+    if not stated:
+        return bool(found) and entry["state"] == "waiting"
+    return any(stated.get(name) != checksum for name, checksum in found.items())
+
+
+def _rename(path: Path) -> Path:
+    stem = path.stem if path.suffix == ".h5" else path.name
+    number = 1
+    while (target := path.with_name(f"{stem}.aside-{number}{path.suffix if path.suffix == '.h5' else ''}")).exists():
+        number += 1
+    path.rename(target)
+    log.warning("%s was made from something else: it is kept as %s", path, target)
+    return target

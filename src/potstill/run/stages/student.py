@@ -1,0 +1,128 @@
+"""The stages that make and judge the student: ``train`` with active learning, ``evaluate`` and ``deploy``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from potstill import __version__
+from potstill.active_learning.options import ActiveLearningConfig
+from potstill.dataset import open_file
+from potstill.run.context import Context
+from potstill.run.no_go import figure_of
+from potstill.run.progress import Counter
+
+log = logging.getLogger(__name__)
+
+
+def run_train(context: Context) -> None:
+    """Make ``student/``, and ``active_learning/`` where the config asks for it."""
+    from potstill.train.stage import train
+    from potstill.train.tensorboard import Board
+
+    run, config = context.run, context.config
+    dataset = open_file(run.dataset)
+    board = Board(run.path / "tensorboard") if config.train.tensorboard else None
+    with context.progress.counts(config.train.epochs, "epochs") as bar:
+
+        def report(epoch: int, errors: dict[str, float]) -> None:
+            bar.set(epoch, errors)
+            run.log_metrics(stage="train", epoch=epoch, **errors)
+            if board is not None:
+                board.add(epoch, errors)
+
+        train(
+            dataset,
+            config.student,
+            config.train,
+            run.student,
+            seed=config.seed,
+            on_epoch=report,
+            provenance={
+                "dataset": json.loads(dataset.attributes["checksums"]),
+                "teacher": json.loads(dataset.attributes["teacher"]),
+                "potstill": __version__,
+            },
+        )
+    if config.active_learning is not None:
+        _learn_actively(context, config.active_learning)
+
+
+def run_evaluate(context: Context) -> None:
+    """Make ``evaluate.json`` and its page."""
+    from potstill.deploy.student import load_student
+    from potstill.evaluate.kept import write_evaluation
+    from potstill.evaluate.stage import evaluate
+    from potstill.report.evaluate import write_evaluate_page
+
+    run = context.run
+    evaluation = evaluate(
+        load_student(run.student),
+        open_file(run.dataset),
+        context.config.evaluate,
+        teacher=context.teacher,
+        seed=context.config.seed,
+        on_step=context.progress.note,
+    )
+    write_evaluation(evaluation, run.json("evaluate"), run.path / "evaluate_data.npz")
+    write_evaluate_page(evaluation, run.html("evaluate"))
+    for finding in evaluation.report["findings"]:
+        if finding["verdict"] != "GO":
+            log.warning("%s: %s: %s. %s", finding["verdict"], finding["check"], figure_of(finding), finding["why"])
+
+
+def run_deploy(context: Context) -> None:
+    """Make ``deploy/``, one folder for each format."""
+    from potstill.deploy.stage import deploy
+    from potstill.evaluate.stage import pick
+
+    run = context.run
+    dataset = open_file(run.dataset)
+    held_out = [dataset[int(k)] for k in dataset.split("test")] or dataset[:16]
+    example = pick(held_out, periodic=False) or pick(held_out, periodic=True) or held_out[0]
+    deploy(run.student, run.deploy, context.formats or context.config.deploy.formats, example)
+
+
+def _learn_actively(context: Context, options: ActiveLearningConfig) -> None:
+    from potstill.active_learning.stage import learn_actively
+    from potstill.report.active_learning import write_round_page
+
+    run, config = context.run, context.config
+    shown = ExitStack()  # the counter of the epochs of one round, while there is one
+    counters: dict[int, Counter] = {}
+
+    def step(text: str) -> None:
+        shown.close()
+        context.progress.note(text)
+
+    def report(number: int, epoch: int, errors: dict[str, float]) -> None:
+        if number not in counters:
+            counters[number] = shown.enter_context(context.progress.counts(options.epochs, "epochs"))
+        counters[number].set(epoch, errors)
+        run.log_metrics(stage="active_learning", round=number, epoch=epoch, **errors)
+
+    def page(reports: list[dict[str, Any]], folder: Path) -> None:
+        write_round_page(reports, open_file(folder / "new.h5"), folder / "round.html")
+
+    executor = config.execute.start(run.active_learning / "execute", config.workers)
+    try:
+        judged = learn_actively(
+            config,
+            run.dataset,
+            run.student,
+            run.active_learning,
+            executor=executor,
+            on_step=step,
+            on_epoch=report,
+            on_round=page,
+        )
+    finally:
+        shown.close()
+        executor.close()
+    for row in judged:
+        run.log_metrics(stage="active_learning", event="judged", **{k: row[k] for k in ("round", "passed", "forces")})
+    if not judged[-1]["passed"]:
+        log.warning("the student did not pass its gate in %d rounds: see %s", len(judged), run.active_learning)

@@ -1,0 +1,49 @@
+"""Which code computes a student's labels: the GPU kernels where the student is on a card, and the reason where they do not."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from potstill.student.fused_library import KernelError
+from potstill.student.model import Student
+from potstill.student.options import Backend
+
+if TYPE_CHECKING:
+    from potstill.student.gpu.session import GpuStudent
+
+log = logging.getLogger(__name__)
+
+
+def gpu_student(student: Student, backend: Backend) -> GpuStudent | None:
+    """The GPU kernels of a student that is in its place and precision, or None for other code.
+
+    Parameters
+    ----------
+    student
+        Where it is.
+    backend
+        ``"gpu"``, or ``"auto"``: the kernels if the student is on a CUDA device and they can be had.
+
+    Raises
+    ------
+    KernelError
+        If the backend is ``"gpu"`` and the kernels cannot be had; the message says why.
+    """
+    if backend not in {"gpu", "auto"} or (backend == "auto" and not student.embedding.weight.is_cuda):
+        return None
+    try:
+        return _made(student)
+    except KernelError as error:
+        if backend == "gpu":
+            raise
+        log.info("running in PyTorch: %s", error)
+        return None
+
+
+def _made(student: Student) -> GpuStudent:
+    try:
+        from potstill.student.gpu.session import GpuStudent
+    except ImportError as error:
+        raise KernelError(f"Triton is not there, which PyTorch for CUDA brings along: {error}") from error
+    return GpuStudent(student)

@@ -1,0 +1,189 @@
+"""Molecular dynamics on the card: NVE or Langevin, any number of systems at once.
+
+The host enqueues a chunk of steps and looks once whether the candidates were enough for all of them. Where they were not, the
+chunk is taken back, candidates are searched, and it is done again: with the same random numbers, since these are a function of
+the step. So no step was ever made with a neighbor missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ase.data
+import ase.units
+import numpy as np
+import torch
+import triton
+
+from potstill.core.errors import PotstillError
+from potstill.core.neighbors import SKIN_ANGSTROM
+from potstill.core.types import Array, Structure
+from potstill.student.gpu import motion
+from potstill.student.gpu.session import GpuStudent
+from potstill.student.gpu.systems import Systems
+
+BLOCK = 128
+LONGEST_CHUNK = 32  # steps between two looks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """Energies of K steps of S systems, in eV.
+
+    Parameters
+    ----------
+    potential, kinetic
+        (K, S).
+    """
+
+    potential: Array
+    kinetic: Array
+
+    def temperature_kelvin(self, atoms: Array) -> Array:
+        """(K, S) of systems of so many atoms, all of whose degrees of freedom count."""
+        return np.asarray(2.0 * self.kinetic / (3.0 * np.asarray(atoms) * ase.units.kB))
+
+
+class Dynamics:
+    """Atoms that move by a student's forces in cells that stay as they are.
+
+    Parameters
+    ----------
+    student
+        On a card.
+    structures
+        Start.
+    timestep_fs
+        Of a step.
+    temperature_kelvin
+        Of the velocities at the start, and of the thermostat.
+    friction_per_fs
+        0 for NVE; Langevin dynamics above.
+    seed
+        Of all random numbers.
+    skin_angstrom
+        Of the search for candidates.
+    """
+
+    def __init__(
+        self,
+        student: GpuStudent,
+        structures: Sequence[Structure],
+        *,
+        timestep_fs: float = 1.0,
+        temperature_kelvin: float = 300.0,
+        friction_per_fs: float = 0.0,
+        seed: int = 0,
+        skin_angstrom: float = SKIN_ANGSTROM,
+    ) -> None:
+        self.systems = Systems(student, structures, skin_angstrom)
+        self.steps, self._chunk, self._too_fast = 0, 4, False
+        device, n = student.device, self.systems.layout.atoms
+        room = self.systems.slot.program.bucket.atoms
+        mass = ase.data.atomic_masses[np.concatenate([s.atomic_numbers for s in structures])]
+        spread = np.sqrt(ase.units.kB * temperature_kelvin / mass)
+        decay = float(np.exp(-friction_per_fs * timestep_fs))
+        start = np.random.default_rng(seed).normal(size=(n, 3)) * spread[:, None]
+
+        def kept(values: Array) -> torch.Tensor:
+            found = torch.zeros((room, *values.shape[1:]), dtype=torch.float64, device=device)
+            found[: len(values)] = torch.from_numpy(values).to(device)
+            return found
+
+        self._velocities, self._inverse_mass = kept(start), kept(1.0 / mass)
+        self._spread = kept(spread * np.sqrt(max(0.0, 1.0 - decay**2)))
+        self._kinetic = torch.zeros(room, dtype=torch.float64, device=device)
+        self._step = torch.tensor([timestep_fs * ase.units.fs], dtype=torch.float64, device=device)
+        self._decay = torch.tensor([decay], dtype=torch.float64, device=device)
+        self._clock = torch.zeros(1, dtype=torch.int64, device=device)
+        self._seed = torch.tensor([seed], dtype=torch.int32, device=device)
+        self._trace = torch.zeros(
+            LONGEST_CHUNK, self.systems.layout.structures, 2, dtype=torch.float64, device=device
+        )
+        self._graph: tuple[object, torch.cuda.CUDAGraph] | None = None
+
+    @property
+    def velocities(self) -> torch.Tensor:
+        """(N, 3) in ASE's unit Å sqrt(amu / eV); may be written to between runs."""
+        return self._velocities[: self.systems.layout.atoms]
+
+    def run(self, steps: int) -> Trace:
+        """Make steps; energies of each of them."""
+        found: list[Array] = []
+        while steps:
+            chunk = min(steps, self._chunk)
+            found.append(self._advance(chunk))
+            steps -= len(found[-1])
+        rows = np.concatenate(found) if found else np.zeros((0, self.systems.layout.structures, 2))
+        return Trace(rows[:, :, 0], rows[:, :, 1])
+
+    def _advance(self, chunk: int) -> Array:
+        """(chunk, S, 2) energies; taken back and repeated after a search where candidates were not enough."""
+        systems = self.systems
+        before = systems.positions.clone(), self._velocities.clone(), systems.forces.clone(), self._clock.clone()
+        searched = False
+        while True:
+            for _ in range(chunk):
+                self._one_step()
+            if not systems.missed():
+                break
+            if searched:
+                chunk = max(1, chunk // 2)  # the skin itself does not last for so many steps
+            positions, velocities, forces, clock = before
+            systems.put(positions)
+            self._velocities.copy_(velocities)
+            self._clock.copy_(clock)
+            systems.search()
+            systems.forces.copy_(forces)  # to the last bit those that the step began with
+            if searched and chunk == 1 and self._too_fast:
+                raise PotstillError("an atom moves by more than half the skin in one step: shorten the step")
+            self._too_fast = searched and chunk == 1
+            searched = True
+        rows = torch.arange(self.steps, self.steps + chunk, device=self._trace.device) % LONGEST_CHUNK
+        self.steps += chunk
+        self._chunk = min(LONGEST_CHUNK, 2 * chunk)
+        return np.asarray(self._trace[rows].cpu().numpy())
+
+    def _one_step(self) -> None:
+        slot = self.systems.slot
+        if not slot.on_card:
+            self._enqueue()
+            return
+        if self._graph is None or self._graph[0] is not slot:
+            self._graph = (slot, self._captured())
+        self._graph[1].replay()
+
+    def _captured(self) -> torch.cuda.CUDAGraph:
+        program = self.systems.slot.program
+        kept = [program.inputs.memory, program.outputs.memory, self._velocities, self._clock, self._trace]
+        before = [tensor.clone() for tensor in kept]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            self._enqueue()  # compiles
+        torch.cuda.current_stream().wait_stream(side)
+        for tensor, values in zip(kept, before, strict=True):
+            tensor.copy_(values)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._enqueue()
+        return graph
+
+    def _enqueue(self) -> None:
+        program = self.systems.slot.program
+        x, y, n = program.inputs, program.outputs, program.bucket.atoms
+        motion.before_forces[(triton.cdiv(3 * n, BLOCK),)](
+            *(x.sizes, self._clock, x.positions, self._velocities, y.forces, self._inverse_mass, self._spread),
+            *(self._step, self._decay, self._seed),
+            BLOCK=BLOCK,
+        )
+        program.evaluate()
+        motion.after_forces[(triton.cdiv(n, BLOCK),)](
+            x.sizes, self._velocities, y.forces, self._inverse_mass, self._kinetic, self._step, BLOCK=BLOCK
+        )
+        motion.record[(program.bucket.structures,)](
+            x.sizes, x.ptr, self._kinetic, y.found, self._trace, self._clock, LONGEST_CHUNK, BLOCK=BLOCK
+        )
+        self._clock.add_(1)

@@ -1,0 +1,439 @@
+"""One evaluation as a sequence of kernel launches, over memory whose size is that of a bucket.
+
+The host states sizes of buckets only. How many atoms, edges and tiles there are stands in the memory of the card, so that a
+captured CUDA graph serves every batch that fits into its bucket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import triton
+
+from potstill.student.gpu import edges, pointwise, products, search
+from potstill.student.gpu.weights import GpuWeights, LayerWeights, Matrices
+from potstill.student.options import StudentArchitecture
+
+PARTS = 8  # partial sums of a structure
+SHORT = {"BM": 16, "BN": 32, "BK": 32, "num_warps": 4, "num_stages": 3}  # tiles of products: many, for few atoms
+TALL = {"BM": 64, "BN": 64, "BK": 32, "num_warps": 4, "num_stages": 3}
+TALL_FROM = 2048  # atoms
+EDGES_AT_ONCE, CHANNELS_AT_ONCE, VECTORS_AT_ONCE = 8, 64, 32
+ATOMS_AT_ONCE, PAIRS_AT_ONCE = 64, 256
+Precision = Literal["ieee", "tf32x3"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Sizes that memory is made for.
+
+    Parameters
+    ----------
+    atoms, edges, structures, elements
+        Largest numbers; ``elements`` are those that can be in one batch.
+    """
+
+    atoms: int
+    edges: int
+    structures: int
+    elements: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of a tile."""
+        return (TALL if self.atoms >= TALL_FROM else SHORT)["BM"]
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of rows of one element each: at most one of an element is not full."""
+        return -(-self.atoms // self.rows) + min(self.elements, self.atoms)
+
+
+class Inputs:
+    """What the host writes for a bucket, in one piece of memory, so that one copy brings it to the card.
+
+    ``positions`` (N, 3) and ``lattice``, ``reciprocal`` (S, 3, 3), in float64, come first: they change from step to step.
+    The rest changes with the atoms: ``order`` and ``place`` (by element -> given, and back), ``structure`` and ``species`` by
+    element, ``ptr`` of the structures in the given order, tiles, and ``sizes``: atoms, structures, tiles.
+
+    Parameters
+    ----------
+    bucket
+        Sizes.
+    device
+        Where.
+    pinned
+        In memory of the host that copies to a card go out of by themselves.
+    """
+
+    def __init__(self, bucket: Bucket, device: torch.device | str, *, pinned: bool = False) -> None:
+        n, s, t = bucket.atoms, bucket.structures, bucket.tiles
+        plan: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+            "positions": (torch.float64, (n, 3)),
+            "lattice": (torch.float64, (s, 3, 3)),
+            "reciprocal": (torch.float64, (s, 3, 3)),
+            "sizes": (torch.int32, (4,)),
+            "ptr": (torch.int32, (s + 1,)),
+            "order": (torch.int32, (n,)),
+            "place": (torch.int32, (n,)),
+            "structure": (torch.int32, (n,)),
+            "species": (torch.int32, (n,)),
+            "tile_first": (torch.int32, (t,)),
+            "tile_count": (torch.int32, (t,)),
+            "tile_species": (torch.int32, (t,)),
+        }
+        self.memory, self._views = _cut(plan, device, pinned=pinned)
+        self.step_bytes = self._views["sizes"].storage_offset() * 4  # of positions and cells
+
+    def __getattr__(self, name: str) -> torch.Tensor:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._views[name]
+
+
+class Outputs:
+    """What the card answers, in one piece of memory: energies and virials of structures, forces and energies of atoms.
+
+    ``found`` (S, 7) float64 eV: energy and the virial xx, yy, zz, yz, xz, xy. ``status`` (2,) int32: flags, and the number of
+    candidates that the search found. ``forces`` (N, 3) eV/Å and ``local`` (N,) eV in float32, in the given order.
+
+    Parameters
+    ----------
+    bucket, device, pinned
+        As of :class:`Inputs`.
+    """
+
+    def __init__(self, bucket: Bucket, device: torch.device | str, *, pinned: bool = False) -> None:
+        plan: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+            "found": (torch.float64, (bucket.structures, 7)),
+            "status": (torch.int32, (2,)),
+            "forces": (torch.float32, (bucket.atoms, 3)),
+            "local": (torch.float32, (bucket.atoms,)),
+        }
+        self.memory, self._views = _cut(plan, device, pinned=pinned)
+
+    def __getattr__(self, name: str) -> torch.Tensor:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._views[name]
+
+
+class Program:
+    """A student over the memory of one bucket.
+
+    Parameters
+    ----------
+    weights
+        Of the student.
+    architecture
+        Its sizes.
+    bucket
+        Largest numbers of atoms, edges and structures.
+    precision
+        Of the products: ``"ieee"`` float32, or ``"tf32x3"``, which adds up three products of TF32 on tensor cores.
+    radius_angstrom
+        Of the search for candidates.
+    """
+
+    def __init__(
+        self,
+        weights: GpuWeights,
+        architecture: StudentArchitecture,
+        bucket: Bucket,
+        precision: Precision = "ieee",
+        radius_angstrom: float | None = None,
+    ) -> None:
+        self.weights, self.a, self.bucket, self.precision = weights, architecture, bucket, precision
+        self.cutoff = architecture.cutoff_angstrom
+        self.radius = self.cutoff if radius_angstrom is None else radius_angstrom
+        device = weights.embedding.device
+        self.inputs, self.outputs = Inputs(bucket, device), Outputs(bucket, device)
+        n, e, a, orders = bucket.atoms, bucket.edges, architecture, architecture.l_max + 1
+        self._orders, self._components = orders, orders**2
+        blocks = -(-a.hidden // self._tile["BN"])
+
+        def floats(*shape: int) -> torch.Tensor:
+            return torch.empty(shape, dtype=torch.float32, device=device)
+
+        def integers(*shape: int) -> torch.Tensor:
+            return torch.zeros(shape, dtype=torch.int32, device=device)
+
+        def doubles(*shape: int) -> torch.Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=device)
+
+        # the list of neighbors
+        self.known, self.old_lattice = doubles(n, 3), doubles(bucket.structures, 3, 3)
+        self.old_reciprocal = doubles(bucket.structures, 3, 3)
+        self.wraps, self.counts, self.first = integers(n, 3), integers(n), integers(n + 1)
+        self.sender, self.shift = integers(e), integers(e)
+        self.wrapped, self.by_given = doubles(n, 3), doubles(n, 3)
+        # edges and atoms
+        self.near, self.last, self.edges = integers(e), integers(n), floats(4 + 2 * a.radial, e)
+        self.local, self.force, self.virial = floats(n), floats(n, 3), floats(n, 6)
+        self.partial = floats(blocks, n)
+        self.features = floats(n, a.hidden)  # what local energies are linear in
+        self.energies, self.virials, self.part_sums = doubles(n), floats(n, 6), doubles(bucket.structures, PARTS, 7)
+        widest = max(_pitch(layer, a) for layer in weights.layers)
+        deepest = max(layer.mix.shape[2] for layer in weights.layers)
+        most = max(len(layer.gain) for layer in weights.layers)
+        pitch = self.pitch = a.features + max((layer.makes for layer in weights.layers), default=0)
+        self.state = [floats(n, pitch) for _ in weights.layers]
+        self.vectors = [floats(n, 3, layer.makes) if layer.makes else floats(1) for layer in weights.layers]
+        self.sent = [weights.first_sent, *(floats(n, a.channels) for _ in weights.layers[1:])]
+        self.parts = [floats(n, _pitch(layer, a)) for layer in weights.layers]
+        self.mixed = [floats(n, self._components, layer.mix.shape[2]) for layer in weights.layers]
+        self.norm = [floats(n) for _ in weights.layers]
+        self.hidden = [floats(n, a.hidden) for _ in weights.layers]
+        self.inputs_of_network, self.active = floats(n, most + a.features), floats(n, a.hidden)
+        self.by_state, self.by_hidden = floats(n, pitch), floats(n, a.hidden)
+        self.by_inputs, self.by_mixed, self.by_parts = floats(n, most), floats(n, self._components * deepest), floats(n, widest)
+        self.by_sent, self.by_vectors = floats(n, a.channels), floats(n, 3 * max(a.vectors, 1))
+
+    @property
+    def _tile(self) -> dict[str, int]:
+        return TALL if self.bucket.atoms >= TALL_FROM else SHORT
+
+    def search(self) -> None:
+        """Find the candidates of every atom and keep where the atoms are."""
+        x, b = self.inputs, self.bucket
+        self.old_lattice.copy_(x.lattice)
+        self.old_reciprocal.copy_(x.reciprocal)
+        self.outputs.status.zero_()
+        grid = (triton.cdiv(b.atoms, ATOMS_AT_ONCE),)
+        search.remember[grid](
+            x.sizes, x.order, x.structure, x.positions, x.lattice, x.reciprocal, self.wraps, self.known, BA=ATOMS_AT_ONCE
+        )
+        self._prepare()
+        for fill in (False, True):
+            search.pairs[(b.atoms,)](
+                *(x.sizes, x.ptr, x.order, x.place, x.structure, self.wrapped, self.by_given, x.lattice, x.reciprocal),
+                *(self.counts, self.first, self.sender, self.shift, self.outputs.status, self.radius, b.edges),
+                FILL=fill,
+                BJ=PAIRS_AT_ONCE,
+                num_warps=4,
+            )
+            if not fill:
+                self._offsets()
+
+    def _offsets(self) -> None:
+        """Where the rows of the list begin: never beyond the memory, and the number that was wanted stands in the status."""
+        torch.cumsum(self.counts, 0, dtype=torch.int32, out=self.first[1:])
+        self.outputs.status[1:2].copy_(self.first[-1:])
+        self.first.clamp_(max=self.bucket.edges)
+
+    def _prepare(self) -> None:
+        x = self.inputs
+        search.prepare[(triton.cdiv(self.bucket.atoms, ATOMS_AT_ONCE),)](
+            *(x.sizes, x.order, x.structure, x.positions, x.lattice, self.wraps, self.known, self.old_lattice),
+            *(self.old_reciprocal, self.wrapped, self.by_given, self.outputs.status, self.radius, self.cutoff),
+            BA=ATOMS_AT_ONCE,
+        )
+
+    def evaluate(self) -> None:
+        """Energies, forces and virials of the positions now, with the candidates of the last search."""
+        w, a, x, b = self.weights, self.a, self.inputs, self.bucket
+        self._prepare()
+        edges.geometry[(b.atoms,)](
+            *(x.sizes, self.wrapped, self.first, self.sender, self.shift, x.lattice, x.structure, x.species),
+            *(w.radius, w.charge, w.power, self.edges, self.near, self.last, self.local, self.force, self.virial),
+            *(b.edges, self.cutoff),
+            B=a.radial,
+            BE=32,
+            num_warps=1,
+        )
+        for t in range(len(w.layers)):
+            self._forward(t)
+        self._readout()
+        for t in reversed(range(len(w.layers))):
+            self._backward(t)
+        pointwise.finish[(triton.cdiv(b.atoms, ATOMS_AT_ONCE),)](
+            *(x.sizes, x.order, x.species, w.references, self.partial, self.local, self.force, self.virial),
+            *(self.energies, self.virials, self.outputs.forces, self.outputs.local),
+            *(len(self.partial), b.atoms, w.last_bias),
+            BA=ATOMS_AT_ONCE,
+        )
+        pointwise.sums[(b.structures, PARTS)](x.sizes, x.ptr, self.energies, self.virials, self.part_sums, PARTS=PARTS, BA=128)
+        torch.sum(self.part_sums, 1, out=self.outputs.found)
+
+    def _forward(self, t: int) -> None:
+        layer, a, x, b = self.weights.layers[t], self.a, self.inputs, self.bucket
+        edges.density[(b.atoms,)](
+            *(x.sizes, self.first, self.last, self.near, self.edges, x.species, self.sent[t], self.vectors[t - 1]),
+            *(layer.radial, layer.vector_radial, layer.gains, self.parts[t], b.edges),
+            **self._edge_sizes(layer, t),
+        )
+        tile = self._tile
+        q = layer.mix.shape[2]
+        products.mixing[(triton.cdiv(b.atoms, tile["BM"]), self._components, triton.cdiv(q, tile["BN"]))](
+            *(x.sizes, self.parts[t], layer.mix, self.mixed[t]),
+            **(tile | {"C": a.channels, "V": layer.receives, "NL": self._orders, "Q": q, "P2": 2 * a.products}),
+            PRECISION=self.precision,
+        )
+        c0 = a.channels + layer.receives
+        pointwise.invariants[(b.atoms,)](
+            *(x.sizes, self.parts[t], self.mixed[t], layer.gain, self.weights.embedding if t == 0 else self.state[t - 1]),
+            *(x.species, self.inputs_of_network, self.norm[t], layer.bound),
+            **self._invariant_sizes(layer),
+            D=a.features,
+            D_PITCH=a.features if t == 0 else self.pitch,
+            FIRST=t == 0,
+            BD=triton.next_power_of_2(a.features),
+        )
+        width = len(layer.gain) + a.features
+        self._network(
+            products.HIDDEN, self.inputs_of_network, width, layer.hidden, self.hidden[t], a.hidden, second=self.active
+        )
+        # the features of before are the last inputs of the network
+        features = self.inputs_of_network.view(-1)[len(layer.gain) :]
+        self._network(
+            *(products.OUT, self.active, a.hidden, layer.out, self.state[t], self.pitch),
+            aid=features, aid_pitch=width, split=a.features, adds=True,
+        )  # fmt: skip
+        if layer.makes:
+            pointwise.make_vectors[(b.atoms,)](
+                *(x.sizes, self.mixed[t], self.state[t].view(-1)[a.features :], self.vectors[t - 1], self.vectors[t]),
+                **self._vector_sizes(layer),
+                ADDS=layer.receives > 0,
+            )
+        if t + 1 < len(self.weights.layers):
+            send = self.weights.layers[t + 1].send
+            self._network(products.PLAIN, self.state[t], self.pitch, send, self.sent[t + 1], a.channels)
+
+    def _readout(self) -> None:
+        w, a = self.weights, self.a
+        self._network(
+            products.READOUT, self.state[-1], self.pitch, w.readout, self.by_hidden, a.hidden, second=self.features
+        )
+        self._network(products.PLAIN, self.by_hidden, a.hidden, w.readout, self.by_state, self.pitch, turned=True)
+
+    def _backward(self, t: int) -> None:
+        layer, a, x, b = self.weights.layers[t], self.a, self.inputs, self.bucket
+        if layer.makes:
+            pointwise.by_vectors_made[(b.atoms,)](
+                *(x.sizes, self.mixed[t], self.state[t].view(-1)[a.features :], self.by_vectors, self.by_mixed),
+                self.by_state.view(-1)[a.features :],
+                **self._vector_sizes(layer),
+            )
+        self._network(
+            *(products.BY_HIDDEN, self.by_state, self.pitch, layer.out, self.by_hidden, a.hidden),
+            aid=self.hidden[t], aid_pitch=a.hidden, turned=True,
+        )  # fmt: skip
+        width = len(layer.gain)
+        self._network(
+            *(products.BY_INPUTS, self.by_hidden, a.hidden, layer.hidden, self.by_inputs, width),
+            aid=self.by_state, aid_pitch=self.pitch, split=width, turned=True, columns=width if t == 0 else None,
+        )  # fmt: skip
+        pointwise.by_invariants[(b.atoms,)](
+            *(x.sizes, self.parts[t], self.mixed[t], layer.gain, self.norm[t], self.by_inputs, self.by_mixed, layer.bound),
+            **self._invariant_sizes(layer),
+        )
+        tile, q, c0 = self._tile, layer.mix.shape[2], a.channels + layer.receives
+        products.by_mixing[(triton.cdiv(b.atoms, tile["BM"]), self._components, triton.cdiv(c0, tile["BN"]))](
+            *(x.sizes, self.by_mixed, layer.mix, self.by_inputs, layer.gains, x.species, self.by_parts),
+            **(tile | {"C": a.channels, "V": layer.receives, "NL": self._orders, "Q": q, "P2": 2 * a.products, "K": width}),
+            PRECISION=self.precision,
+        )
+        edges.edge_backward[(b.atoms,)](
+            *(x.sizes, self.first, self.last, self.near, self.edges, x.species, self.sent[t], self.vectors[t - 1]),
+            *(layer.radial, layer.vector_radial, self.by_parts, self.force, self.virial, self.by_sent, self.by_vectors),
+            b.edges,
+            **self._edge_sizes(layer, t),
+            PASSED=layer.receives > 0 and layer.makes > 0,
+        )
+        if t > 0:
+            self._network(
+                products.PLAIN, self.by_sent, a.channels, layer.send, self.by_state, self.pitch, turned=True, adds=True
+            )
+
+    def _network(
+        self,
+        kind: Any,
+        rows: torch.Tensor,
+        pitch: int,
+        matrices: Matrices,
+        out: torch.Tensor,
+        out_pitch: int,
+        *,
+        second: torch.Tensor | None = None,
+        aid: torch.Tensor | None = None,
+        aid_pitch: int = 0,
+        split: int = 0,
+        turned: bool = False,
+        adds: bool = False,
+        columns: int | None = None,
+    ) -> None:
+        depth, width = (matrices.outputs, matrices.inputs) if turned else (matrices.inputs, matrices.outputs)
+        x, tile = self.inputs, self._tile
+        step, bias_step = matrices.steps
+        grid = (self.bucket.tiles, triton.cdiv(width if columns is None else columns, tile["BN"]))
+        products.network[grid](
+            *(x.tile_first, x.tile_count, x.tile_species, rows, matrices.weight, matrices.bias),
+            *(out if aid is None else aid, out, out if second is None else second, self.weights.last, self.partial),
+            *(self.weights.scale, depth, width, step, bias_step, pitch, out_pitch, aid_pitch, split, self.bucket.atoms),
+            KIND=kind,
+            TURNED=turned,
+            ADDS=adds,
+            PRECISION=self.precision,
+            **tile,
+        )
+
+    def _edge_sizes(self, layer: LayerWeights, t: int) -> dict[str, Any]:
+        a = self.a
+        return {
+            "C": a.channels,
+            "V": layer.receives,
+            "B": a.radial,
+            "NL": self._orders,
+            "FIRST": t == 0,
+            "BC": min(CHANNELS_AT_ONCE, max(16, triton.next_power_of_2(a.channels))),
+            "BV": min(VECTORS_AT_ONCE, max(16, triton.next_power_of_2(max(layer.receives, 1)))),
+            "BE": EDGES_AT_ONCE,
+            "num_warps": 4,
+        }
+
+    def _invariant_sizes(self, layer: LayerWeights) -> dict[str, Any]:
+        a, c0 = self.a, self.a.channels + layer.receives
+        return {
+            "C0": c0,
+            "PITCH": _pitch(layer, a),
+            "NL": self._orders,
+            "P": a.products,
+            "Q": layer.mix.shape[2],
+            "BC": triton.next_power_of_2(c0),
+            "BP": triton.next_power_of_2(a.products),
+            "num_warps": 2,
+        }
+
+    def _vector_sizes(self, layer: LayerWeights) -> dict[str, Any]:
+        return {
+            "NH": self._components,
+            "Q": layer.mix.shape[2],
+            "P2": 2 * self.a.products,
+            "V": layer.makes,
+            "G_PITCH": self.pitch,
+            "BV": triton.next_power_of_2(layer.makes),
+            "num_warps": 1,
+        }
+
+
+def _pitch(layer: LayerWeights, a: StudentArchitecture) -> int:
+    """Numbers of an atom's densities."""
+    return 9 * (a.channels + layer.receives) + ((a.l_max + 1) ** 2 - 9) * a.channels
+
+
+def _cut(
+    plan: dict[str, tuple[torch.dtype, tuple[int, ...]]], device: torch.device | str, *, pinned: bool
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """One piece of zeros, and tensors that are parts of it, each at a multiple of 64 bytes."""
+    starts, end = {}, 0
+    for name, (dtype, shape) in plan.items():
+        starts[name] = end
+        end += -(-torch.Size(shape).numel() * dtype.itemsize // 64) * 64
+    memory = torch.zeros(max(end, 64), dtype=torch.uint8, device=device, pin_memory=pinned)
+    views = {}
+    for name, (dtype, shape) in plan.items():
+        count = torch.Size(shape).numel() * dtype.itemsize
+        views[name] = memory[starts[name] : starts[name] + count].view(dtype).view(shape)
+    return memory, views

@@ -1,0 +1,146 @@
+"""Triton kernels of the neighbor list: candidates within a radius, and whether an old list still holds all neighbors.
+
+Right for cells smaller than the cutoff and for every mix of periodic axes: images along an axis are as many as the distance
+of the lattice planes asks for. A row of the list belongs to the receiver; its candidates stand in the order of the search,
+which is always the same.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+STALE, CROWDED = tl.constexpr(1), tl.constexpr(2)
+
+
+@triton.jit
+def _along(x, y, z, matrix, a: tl.constexpr):
+    """Component a of a row vector times a (3, 3) matrix."""
+    return x * tl.load(matrix + a) + y * tl.load(matrix + 3 + a) + z * tl.load(matrix + 6 + a)
+
+
+@triton.jit
+def remember(sizes, order, structure, positions, lattice, reciprocal, wraps, known, BA: tl.constexpr):
+    """Keep the positions of the search, and by how many lattice vectors each atom lies outside its cell."""
+    a = tl.program_id(0) * BA + tl.arange(0, BA)
+    valid = a < tl.load(sizes)
+    i = tl.load(order + a, valid, 0).to(tl.int64)
+    x = tl.load(positions + 3 * i, valid, 0.0)
+    y, z = tl.load(positions + 3 * i + 1, valid, 0.0), tl.load(positions + 3 * i + 2, valid, 0.0)
+    tl.store(known + 3 * a, x, valid)
+    tl.store(known + 3 * a + 1, y, valid)
+    tl.store(known + 3 * a + 2, z, valid)
+    matrix = reciprocal + 9 * tl.load(structure + a, valid, 0)
+    for k in tl.static_range(3):
+        tl.store(wraps + 3 * a + k, tl.floor(_along(x, y, z, matrix, k)).to(tl.int32), valid)
+
+
+@triton.jit(do_not_specialize=["radius", "cutoff"])
+def prepare(
+    sizes, order, structure, positions, lattice, wraps, known, old_lattice, reciprocal, wrapped, by_given, status,
+    radius, cutoff, BA: tl.constexpr,
+):  # fmt: skip
+    """Positions inside the cell, by element and as given; sets the status STALE where the list may miss a neighbor.
+
+    With F the map from the lattice of the search to the present one and u what an atom moved beyond being carried along by
+    it, an edge that was r is no shorter than s |r| - 2 max |u|; s, the smallest singular value of F, is at least 1 - |F - 1|.
+    """
+    a = tl.program_id(0) * BA + tl.arange(0, BA)
+    valid = a < tl.load(sizes)
+    i = tl.load(order + a, valid, 0).to(tl.int64)
+    s = 9 * tl.load(structure + a, valid, 0)
+    x = tl.load(positions + 3 * i, valid, 0.0)
+    y, z = tl.load(positions + 3 * i + 1, valid, 0.0), tl.load(positions + 3 * i + 2, valid, 0.0)
+    w0 = tl.load(wraps + 3 * a, valid, 0).to(tl.float64)
+    w1 = tl.load(wraps + 3 * a + 1, valid, 0).to(tl.float64)
+    w2 = tl.load(wraps + 3 * a + 2, valid, 0).to(tl.float64)
+    here = lattice + s
+    inside_x, inside_y, inside_z = x - _along(w0, w1, w2, here, 0), y - _along(w0, w1, w2, here, 1), z - _along(w0, w1, w2, here, 2)
+    tl.store(wrapped + 3 * a, inside_x, valid)
+    tl.store(wrapped + 3 * a + 1, inside_y, valid)
+    tl.store(wrapped + 3 * a + 2, inside_z, valid)
+    tl.store(by_given + 3 * i, inside_x, valid)
+    tl.store(by_given + 3 * i + 1, inside_y, valid)
+    tl.store(by_given + 3 * i + 2, inside_z, valid)
+    ox, oy = tl.load(known + 3 * a, valid, 0.0), tl.load(known + 3 * a + 1, valid, 0.0)
+    oz = tl.load(known + 3 * a + 2, valid, 0.0)
+    f0, f1, f2 = _along(ox, oy, oz, reciprocal + s, 0), _along(ox, oy, oz, reciprocal + s, 1), _along(ox, oy, oz, reciprocal + s, 2)
+    ux, uy, uz = x - ox, y - oy, z - oz
+    strain = tl.zeros_like(ux)
+    for b in tl.static_range(3):
+        c0 = tl.load(lattice + s + b) - tl.load(old_lattice + s + b)
+        c1 = tl.load(lattice + s + 3 + b) - tl.load(old_lattice + s + 3 + b)
+        c2 = tl.load(lattice + s + 6 + b) - tl.load(old_lattice + s + 6 + b)
+        carried = f0 * c0 + f1 * c1 + f2 * c2
+        if b == 0:
+            ux -= carried
+        if b == 1:
+            uy -= carried
+        if b == 2:
+            uz -= carried
+        for k in tl.static_range(3):
+            m = tl.load(reciprocal + s + 3 * k) * c0 + tl.load(reciprocal + s + 3 * k + 1) * c1
+            m += tl.load(reciprocal + s + 3 * k + 2) * c2
+            strain += m * m
+    slack = (1.0 - tl.sqrt(strain)) * radius - cutoff
+    outside = valid & ((slack < 0) | (4 * (ux * ux + uy * uy + uz * uz) > slack * slack))
+    tl.atomic_or(status, STALE, mask=tl.max(outside.to(tl.int32), 0) > 0)
+
+
+@triton.jit(do_not_specialize=["radius", "capacity"])
+def pairs(
+    sizes, ptr, order, place, structure, wrapped, by_given, lattice, reciprocal, counts, first, sender, shift, status,
+    radius, capacity, FILL: tl.constexpr, BJ: tl.constexpr,
+):  # fmt: skip
+    """Count the candidates of each atom, or write them with FILL: every atom of the structure, every image in reach."""
+    a = tl.program_id(0)
+    if a >= tl.load(sizes):
+        if not FILL:
+            tl.store(counts + a, 0)
+        return
+    i = tl.load(order + a)
+    s = tl.load(structure + a)
+    lo, hi = tl.load(ptr + s), tl.load(ptr + s + 1)
+    cell, matrix = lattice + 9 * s, reciprocal + 9 * s
+    reach2 = radius * radius
+    i0 = _images(matrix, radius)
+    i1, i2 = _images(matrix + 1, radius), _images(matrix + 2, radius)
+    n0, n1, n2 = 2 * i0 + 1, 2 * i1 + 1, 2 * i2 + 1
+    if (i0 > 512 - 4) | (i1 > 512 - 4) | (i2 > 512 - 4):
+        tl.atomic_or(status, CROWDED)
+    x, y, z = tl.load(wrapped + 3 * a), tl.load(wrapped + 3 * a + 1), tl.load(wrapped + 3 * a + 2)
+    lane = tl.arange(0, BJ)
+    found = 0
+    if FILL:
+        found = tl.load(first + a)
+    images = n0 * n1 * n2
+    for start in range(0, (hi - lo) * images, BJ):
+        number = start + lane  # of an atom and an image
+        j = lo + number // images
+        image = number % images
+        valid = j < hi
+        row = by_given + 3 * j.to(tl.int64)
+        dx, dy, dz = tl.load(row, valid, 0.0) - x, tl.load(row + 1, valid, 0.0) - y, tl.load(row + 2, valid, 0.0) - z
+        s0 = (image // (n1 * n2) - i0).to(tl.float64) - tl.floor(_along(dx, dy, dz, matrix, 0) + 0.5)
+        s1 = ((image // n2) % n1 - i1).to(tl.float64) - tl.floor(_along(dx, dy, dz, matrix, 1) + 0.5)
+        s2 = (image % n2 - i2).to(tl.float64) - tl.floor(_along(dx, dy, dz, matrix, 2) + 0.5)
+        rx, ry, rz = dx + _along(s0, s1, s2, cell, 0), dy + _along(s0, s1, s2, cell, 1), dz + _along(s0, s1, s2, cell, 2)
+        itself = (j == i) & (s0 == 0) & (s1 == 0) & (s2 == 0)
+        near = valid & (rx * rx + ry * ry + rz * rz < reach2) & (itself == 0)
+        chosen = near.to(tl.int32)
+        if FILL:
+            to = found + tl.cumsum(chosen, 0) - 1
+            fits = near & (to < capacity)
+            tl.store(sender + to, tl.load(place + j, fits, 0), fits)
+            packed = (s0.to(tl.int32) + 512) | ((s1.to(tl.int32) + 512) << 10) | ((s2.to(tl.int32) + 512) << 20)
+            tl.store(shift + to, packed, fits)
+        found += tl.sum(chosen, 0)
+    if not FILL:
+        tl.store(counts + a, found)
+
+
+@triton.jit
+def _images(column, radius):
+    """Images on either side along an axis, for atoms no further apart than half a cell: its reciprocal vector is given."""
+    x, y, z = tl.load(column), tl.load(column + 3), tl.load(column + 6)
+    return tl.floor(radius * tl.sqrt(x * x + y * y + z * z) + 0.5).to(tl.int32)

@@ -1,0 +1,337 @@
+"""A student on a card: structures in, labels out; one CUDA graph brings, computes and fetches everything.
+
+Nothing on the way waits for the host: the search for neighbors takes the memory that it was given, says how much it wanted,
+and is repeated with more where that was too little.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import triton
+
+from potstill.core.errors import PotstillError
+from potstill.core.neighbors import SKIN_ANGSTROM
+from potstill.core.types import Array, Labels, Structure
+from potstill.student.fused_library import KernelError
+from potstill.student.gpu.launch import Bucket, Inputs, Outputs, Precision, Program
+from potstill.student.gpu.layout import Layout, lattices, reciprocals, rounded_up
+from potstill.student.gpu.weights import gpu_weights
+from potstill.student.model import Student
+from potstill.student.uncertainty import Uncertainty
+
+STALE, CROWDED = 1, 2  # flags of the status
+CANDIDATES_AT_FIRST = 64  # for each atom; more where a search wants more
+SLOTS = 6  # buckets whose memory and graphs are kept
+VOIGT = [[1, 6, 5], [6, 2, 4], [5, 4, 3]]  # places in a row of energy, xx, yy, zz, yz, xz, xy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """Numbers of S structures and N atoms in the given order, on the host.
+
+    Parameters
+    ----------
+    energy, virial
+        (S,) and (S, 3, 3) eV, float64.
+    forces
+        (N, 3) eV/Å, float32.
+    """
+
+    energy: Array
+    virial: Array
+    forces: Array
+
+
+class Slot:
+    """Memory of one bucket on the card and on the host, and its graphs.
+
+    Parameters
+    ----------
+    program
+        Over the memory of the card.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.on_card = program.inputs.memory.is_cuda
+        self.given = Inputs(program.bucket, "cpu", pinned=self.on_card)
+        self.found = Outputs(program.bucket, "cpu", pinned=self.on_card)
+        self._graphs: dict[str, torch.cuda.CUDAGraph] = {}
+
+    def run(self, what: str) -> None:
+        """Enqueue one of the ways; on a card as a graph, which is captured at its first use.
+
+        ``label``: everything from the host, search, answer to the host. ``step``: positions and cells from the host, the
+        candidates of before, answer to the host. ``search`` and ``evaluate``: on the card alone.
+        """
+        if not self.on_card:
+            self._steps(what)
+            return
+        if what not in self._graphs:
+            self._capture(what)
+        self._graphs[what].replay()
+
+    def wait(self) -> None:
+        """Wait until the answer is there."""
+        if self.on_card:
+            torch.cuda.current_stream(self.program.inputs.memory.device).synchronize()
+
+    def _capture(self, what: str) -> None:
+        device = self.program.inputs.memory.device
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            self._steps(what)  # compiles what is not compiled yet
+        torch.cuda.current_stream(device).wait_stream(side)
+        side.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._steps(what)
+        self._graphs[what] = graph
+
+    def _steps(self, what: str) -> None:
+        program = self.program
+        if what == "label":
+            program.inputs.memory.copy_(self.given.memory, non_blocking=True)
+        elif what == "step":
+            size = self.given.step_bytes
+            program.inputs.memory[:size].copy_(self.given.memory[:size], non_blocking=True)
+        if what in {"label", "search"}:
+            program.search()
+        if what == "step":
+            program.outputs.status[:1].zero_()
+        program.evaluate()
+        if what in {"label", "step"}:
+            self.found.memory.copy_(program.outputs.memory, non_blocking=True)
+
+
+class GpuStudent:
+    """A student for labels on a card, whose weights stay as they are now.
+
+    Parameters
+    ----------
+    student
+        In float32 on a CUDA device; on a CPU only in Triton's interpreter, which is for tests.
+    precision
+        Of products: ``"ieee"`` or ``"tf32x3"``.
+
+    Raises
+    ------
+    KernelError
+        If the student is elsewhere, in another precision, or of sizes that there is no kernel for.
+    """
+
+    def __init__(self, student: Student, precision: Precision = "ieee") -> None:
+        weight = student.embedding.weight
+        interpreted = bool(triton.knobs.runtime.interpret)
+        if weight.dtype != torch.float32 or not (weight.is_cuda or interpreted):
+            raise KernelError(f"the GPU kernels are for float32 on a CUDA device, found {weight.dtype} on {weight.device}")
+        if student.architecture.l_max not in {2, 3}:
+            raise KernelError(f"the GPU kernels are for l_max 2 and 3, found {student.architecture.l_max}")
+        if weight.is_cuda and torch.cuda.get_device_capability(weight.device) < (7, 0):
+            raise KernelError("Triton needs a card of compute capability 7.0 or newer")
+        self.architecture, self.precision = student.architecture, precision
+        self.weights = gpu_weights(student)
+        self.species_of = student.species_of.cpu().numpy()
+        self._slots: OrderedDict[tuple[Bucket, float], Slot] = OrderedDict()
+        self._per_atom = float(CANDIDATES_AT_FIRST)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.weights.embedding.device
+
+    def layout(self, structures: Sequence[Structure]) -> Layout:
+        """Where the atoms of some structures stand."""
+        numbers = np.concatenate([s.atomic_numbers for s in structures])
+        return Layout(numbers, np.array([len(s) for s in structures]), self.species_of)
+
+    def new_slot(self, layout: Layout, radius_angstrom: float, edges: int = 0) -> Slot:
+        """Memory for a layout, with room for so many candidates at least."""
+        return Slot(Program(self.weights, self.architecture, self._bucket(layout, edges), self.precision, radius_angstrom))
+
+    def _bucket(self, layout: Layout, edges: int) -> Bucket:
+        atoms = rounded_up(layout.atoms)
+        wanted = max(edges, int(self._per_atom * atoms))
+        elements = len(self.weights.embedding)
+        return Bucket(atoms, rounded_up(wanted, 1024), rounded_up(layout.structures, 1), elements)
+
+    def _shared_slot(self, layout: Layout, radius: float, edges: int) -> Slot:
+        key = (self._bucket(layout, edges), radius)
+        if key not in self._slots:
+            while len(self._slots) >= SLOTS:
+                self._slots.popitem(last=False)
+            self._slots[key] = self.new_slot(layout, radius, edges)
+        self._slots.move_to_end(key)
+        return self._slots[key]
+
+    def learn(self, layout: Layout, candidates: int) -> None:
+        """Give later batches as much room for each atom as this one wanted, and some more."""
+        self._per_atom = max(self._per_atom, 1.15 * candidates / max(layout.atoms, 1))
+
+    def evaluate(self, layout: Layout, positions: Array, lattice: Array) -> tuple[Answer, Slot]:
+        """Energies, forces and virials of structures, with a search; and the slot that the last features are in.
+
+        Parameters
+        ----------
+        layout
+            Of the structures.
+        positions
+            (N, 3) Å.
+        lattice
+            (S, 3, 3) Å, rows; zero where not periodic.
+        """
+        edges = 0
+        while True:
+            slot = self._shared_slot(layout, self.architecture.cutoff_angstrom, edges)
+            layout.write(slot.given, slot.program.bucket)
+            place(slot, positions, lattice, reciprocals(lattice))
+            slot.run("label")
+            slot.wait()
+            edges = wanted_edges(slot)
+            if edges <= slot.program.bucket.edges:
+                return answer(slot, layout), slot
+            self.learn(layout, edges)
+
+    def label(self, structures: Sequence[Structure], uncertainty: Uncertainty | None = None) -> list[Labels]:
+        """Labels of structures whose elements are known, as one batch.
+
+        Parameters
+        ----------
+        structures
+            At least one.
+        uncertainty
+            Where the expected error of each force is wanted.
+        """
+        layout, lattice = self.layout(structures), lattices(structures)
+        found, slot = self.evaluate(layout, np.concatenate([s.positions for s in structures]), lattice)
+        errors = None if uncertainty is None else expected_errors(slot, layout, uncertainty)
+        return labels_of(structures, layout, found, errors)
+
+    def stepper(self, skin_angstrom: float = SKIN_ANGSTROM) -> GpuStepper:
+        """One system, step after step."""
+        return GpuStepper(self, skin_angstrom)
+
+
+class GpuStepper:
+    """Labels of one system whose atoms move a little from call to call: the candidates of a search serve many calls.
+
+    Parameters
+    ----------
+    student
+        On a card.
+    skin_angstrom
+        By how much the search reaches further than the cutoff.
+
+    Attributes
+    ----------
+    calls, searches
+        How often it was called, and how many of the calls searched.
+    """
+
+    def __init__(self, student: GpuStudent, skin_angstrom: float = SKIN_ANGSTROM) -> None:
+        self.student, self.radius = student, student.architecture.cutoff_angstrom + skin_angstrom
+        self.calls = self.searches = 0
+        self._slot: Slot | None = None
+        self._layout: Layout | None = None
+        self._known: tuple[Array, Array] | None = None  # numbers and pbc of the layout
+        self._lattice = self._reciprocal = np.zeros((1, 3, 3))
+
+    def __call__(self, structure: Structure, uncertainty: Uncertainty | None = None) -> Labels:
+        """Labels now."""
+        self.calls += 1
+        lattice = np.where(structure.pbc[:, None], structure.cell, 0.0)[None]
+        if not np.array_equal(lattice, self._lattice):
+            self._lattice, self._reciprocal = lattice, reciprocals(lattice)
+        known = self._known
+        same = known is not None and np.array_equal(known[0], structure.atomic_numbers)
+        if not same or known is None or not np.array_equal(known[1], structure.pbc):
+            self._known, self._layout = (structure.atomic_numbers, structure.pbc), self.student.layout([structure])
+            self._search(structure)
+        else:
+            slot = self._slot
+            if slot is None:
+                raise PotstillError("a system that was never searched: this is a bug")
+            place(slot, structure.positions, lattice, self._reciprocal)
+            slot.run("step")
+            slot.wait()
+            if int(slot.found.status.numpy()[0]):
+                self._search(structure)
+        slot, layout = self._slot, self._layout
+        if slot is None or layout is None:
+            raise PotstillError("a search left nothing: this is a bug")
+        errors = None if uncertainty is None else expected_errors(slot, layout, uncertainty)
+        return labels_of([structure], layout, answer(slot, layout), errors)[0]
+
+    def _search(self, structure: Structure) -> None:
+        self.searches += 1
+        layout = self._layout
+        if layout is None:
+            raise PotstillError("a system without a layout: this is a bug")
+        edges = 0
+        while True:
+            slot = self._slot
+            if slot is None or edges > slot.program.bucket.edges or layout.atoms > slot.program.bucket.atoms:
+                slot = self._slot = self.student.new_slot(layout, self.radius, edges)
+            layout.write(slot.given, slot.program.bucket)
+            place(slot, structure.positions, self._lattice, self._reciprocal)
+            slot.run("label")
+            slot.wait()
+            edges = wanted_edges(slot)
+            if edges <= slot.program.bucket.edges:
+                return
+
+
+def place(slot: Slot, positions: Array, lattice: Array, reciprocal: Array) -> None:
+    """Write positions and cells for the next run."""
+    slot.given.positions.numpy()[: len(positions)] = positions
+    slot.given.lattice.numpy()[: len(lattice)] = lattice
+    slot.given.reciprocal.numpy()[: len(lattice)] = reciprocal
+
+
+def wanted_edges(slot: Slot) -> int:
+    """Candidates that the last search found, whether or not there was room for them.
+
+    Raises
+    ------
+    PotstillError
+        If a cell is so small that an atom has more than 500 images in a direction within the cutoff.
+    """
+    flags, count = slot.found.status.tolist()
+    if flags & CROWDED:
+        raise PotstillError("a cell is so small that the cutoff reaches more than 500 of its images in one direction")
+    return int(count)
+
+
+def answer(slot: Slot, layout: Layout) -> Answer:
+    """The answer that was fetched."""
+    found = slot.found.found.numpy()[: layout.structures].copy()
+    return Answer(found[:, 0], found[:, VOIGT], slot.found.forces.numpy()[: layout.atoms].copy())
+
+
+def expected_errors(slot: Slot, layout: Layout, uncertainty: Uncertainty) -> Array:
+    """(N,) expected errors in eV/Å in the given order, from the last features of the last run."""
+    errors = uncertainty.expected_errors(slot.program.features[: layout.atoms])
+    return np.asarray(errors.double().cpu().numpy()[layout.place])
+
+
+def labels_of(structures: Sequence[Structure], layout: Layout, found: Answer, errors: Array | None) -> list[Labels]:
+    """Labels of each structure."""
+    forces, ptr = found.forces.astype(np.float64), layout.ptr.tolist()
+    labels = []
+    for k, structure in enumerate(structures):
+        atoms = slice(ptr[k], ptr[k + 1])
+        labels.append(
+            Labels(
+                energy=float(found.energy[k]),
+                forces=forces[atoms],
+                stress=found.virial[k] / structure.volume if structure.pbc.all() else None,
+                extra={} if errors is None else {"uncertainty": errors[atoms]},
+            )
+        )
+    return labels

@@ -1,0 +1,288 @@
+// Edges: from vectors to densities around each atom, and from gradients by densities back to vectors and to what was sent.
+#pragma once
+
+namespace POTSTILL_KERNEL {
+
+// radial functions, harmonics and repulsion of the edges that the block's atoms receive
+template <int NL, bool TRAINING>
+void Run<NL, TRAINING>::geometry(const Block& block) {
+    const real pi = 3.141592653589793, root2 = 1.4142135623730951;
+    for (int64_t a = block.first; a < block.first + block.count; ++a) {
+        const int64_t i = order[a];
+        double local = 0;
+        for (int64_t e = in.first_edge[i]; e < in.first_edge[i + 1]; ++e) {
+            real* g = edges + e * row;
+            const real* r = in.vectors + 3 * e;
+            const int64_t j = in.sender[e];
+            neighbor[e] = (int32_t)(j < (int64_t)N ? place[j] : j);
+            const real d = std::sqrt(std::max(r[0] * r[0] + r[1] * r[1] + r[2] * r[2], real(1e-12))), x = d / m.cutoff;
+            real *u = g + B + NH, slope;
+            for (int k = 0; k < 3; ++k) u[k] = r[k] / d;
+            u[3] = d;
+            const real envelope_root2 = root2 * envelope(x, slope), inverse = real(1) / (x + real(1e-6));
+            const real s1 = std::sin(pi * x), c1 = std::cos(pi * x);
+            u[5] = s1, u[6] = c1;
+            real s = s1, c = c1;
+            for (int n = 0; n < B; ++n) {
+                g[n] = envelope_root2 * s * inverse;
+                const real next = s * c1 + c * s1;
+                c = c * c1 - s * s1, s = next;
+            }
+            harmonics<NL>(u, g + B);
+            const double reach = std::min<double>(m.radius[block.species] + m.radius[in.species[j]], m.cutoff);
+            double push = 0;
+            if (d < reach) local += 0.5 * repulsion(m.charge[block.species], m.charge[in.species[j]], reach, d, push);
+            u[4] = (real)(0.5 * push);
+        }
+        in.local[i] = (real)local;
+    }
+}
+
+// densities of an atom: l = 0 [1, width], l = 1 [3, width], ... at out + (components below l) * n, rows n apart
+template <int NL, bool TRAINING>
+void Run<NL, TRAINING>::density(int t, int64_t a, const real* table, real* parts, int at, int n) const {
+    const int64_t i = order[a];
+    for (int c = 0; c < C; c += LANES) {
+        vec acc[NH] = {};
+        for (int64_t e = in.first_edge[i]; e < in.first_edge[i + 1]; ++e) {
+            const real *g = edges + e * row, *y = g + B;
+            const vec s = load(sent_row(t, e) + c);
+            vec radial[NL] = {};
+            for (int b = 0; b < B; ++b)
+                for (int l = 0; l < NL; ++l) radial[l] += g[b] * load(table + (l * B + b) * C + c);
+            for (int l = 0; l < NL; ++l) {
+                radial[l] *= s;
+                for (int k = l * l; k < (l + 1) * (l + 1); ++k) acc[k] += y[k] * radial[l];
+            }
+        }
+        for (int l = 0; l < NL; ++l)
+            for (int k = 0; k < 2 * l + 1; ++k)
+                store(parts + (size_t)first(t, l) * n + (k * n + at) * width(t, l) + c, acc[l * l + k]);
+    }
+}
+
+template <int NL, bool TRAINING>
+void Run<NL, TRAINING>::vector_density(int t, int64_t a, const real* table, real* parts, int at, int n) const {
+    const int64_t i = order[a];
+    for (int c = 0; c < V; c += LANES) {
+        vec one[3] = {}, zero{}, two[5] = {};
+        for (int64_t e = in.first_edge[i]; e < in.first_edge[i + 1]; ++e) {
+            const real *g = edges + e * row, *y = g + B + 1, *v = vector_row(t, e) + c;
+            vec r[3] = {};
+            for (int b = 0; b < B; ++b)
+                for (int f = 0; f < 3; ++f) r[f] += g[b] * load(table + (f * B + b) * V + c);
+            const vec vx = load(v), vy = load(v + V), vz = load(v + 2 * V);
+            const vec xx = y[0] * vx, yy = y[1] * vy, zz = y[2] * vz;
+            one[0] += r[0] * vx, one[1] += r[0] * vy, one[2] += r[0] * vz;
+            zero += r[1] * (xx + yy + zz);
+            two[0] += r[2] * (y[0] * vy + y[1] * vx), two[1] += r[2] * (y[1] * vz + y[2] * vy);
+            two[2] += r[2] * (THIRD * (real(2) * zz - xx - yy)), two[3] += r[2] * (y[0] * vz + y[2] * vx);
+            two[4] += r[2] * (xx - yy);
+        }
+        const int wide_row = C + V;
+        real* out = parts + C + c + (size_t)at * wide_row;
+        store(out, zero);
+        for (int k = 0; k < 3; ++k) store(out + (size_t)(1 + k) * n * wide_row, one[k]);
+        for (int k = 0; k < 5; ++k) store(out + (size_t)(4 + k) * n * wide_row, two[k]);
+    }
+}
+
+// derivatives of the energy by the harmonics and radial functions of an edge, through layer t alone; gradient is that by the
+// densities of its receiver, own the weights of the receiver's element
+template <int NL, bool TRAINING>
+inline void Run<NL, TRAINING>::edge_terms(int t, int64_t e, const real* gradient, const ElementWeights& own, vec* by_harmonic,
+                                          vec* by_radial) const {
+    const real *da = gradient, *dv = da + NH * C, *table = own.table;
+    const real *g = edges + e * row, *y = g + B, *s_row = sent_row(t, e);
+    for (int c = 0; c < C; c += LANES) {
+        const vec s = load(s_row + c);
+        vec radial[NL] = {}, w[NL] = {};
+        for (int b = 0; b < B; ++b)
+            for (int l = 0; l < NL; ++l) radial[l] += g[b] * load(table + (l * B + b) * C + c);
+        for (int l = 0; l < NL; ++l) {
+            radial[l] *= s;
+            for (int k = l * l; k < (l + 1) * (l + 1); ++k) {
+                const vec d = load(da + k * C + c);
+                by_harmonic[k] += d * radial[l];
+                w[l] += y[k] * d;
+            }
+            w[l] *= s;
+        }
+        for (int b = 0; b < B; ++b)
+            for (int l = 0; l < NL; ++l) by_radial[b] += w[l] * load(table + (l * B + b) * C + c);
+    }
+    if (!m.layer[t].receives) return;
+    const real* v_row = vector_row(t, e);
+    for (int c = 0; c < V; c += LANES) {
+        const vec vx = load(v_row + c), vy = load(v_row + V + c), vz = load(v_row + 2 * V + c);
+        vec r[3] = {}, w[3];
+        for (int b = 0; b < B; ++b)
+            for (int f = 0; f < 3; ++f) r[f] += g[b] * load(own.vector_table + (f * B + b) * V + c);
+        vec turned[3];  // the l = 2 gradient, as a matrix, times the vector
+        matrix_times(dv + c, vx, vy, vz, turned);
+        const vec d0 = load(dv + c), r0 = r[1] * d0;
+        by_harmonic[1] += r0 * vx + r[2] * turned[0];
+        by_harmonic[2] += r0 * vy + r[2] * turned[1];
+        by_harmonic[3] += r0 * vz + r[2] * turned[2];
+        w[0] = load(dv + V + c) * vx + load(dv + 2 * V + c) * vy + load(dv + 3 * V + c) * vz;
+        w[1] = d0 * (y[1] * vx + y[2] * vy + y[3] * vz);
+        w[2] = y[1] * turned[0] + y[2] * turned[1] + y[3] * turned[2];
+        for (int b = 0; b < B; ++b)
+            for (int f = 0; f < 3; ++f) by_radial[b] += w[f] * load(own.vector_table + (f * B + b) * V + c);
+    }
+}
+
+// derivative of the energy by the vectors of the edges that the block's atoms receive, through all layers
+template <int NL, bool TRAINING>
+void Run<NL, TRAINING>::edge_finish(const Block& block, const Scratch& s) const {
+    const real pi = 3.141592653589793, root2 = 1.4142135623730951;
+    for (int64_t a = block.first; a < block.first + block.count; ++a) {
+        const int64_t i = order[a];
+        for (int64_t e = in.first_edge[i]; e < in.first_edge[i + 1]; ++e) {
+            vec by_harmonic[NH] = {}, by_radial[16] = {};
+            for (int t = m.n_layers - 1; t >= 0; --t)
+                edge_terms(t, e, by_densities(t, a, block, s), m.layer[t].element[block.species], by_harmonic, by_radial);
+            const real *u = edges + e * row + B + NH, x = u[3] / m.cutoff, s1 = u[5], c1 = u[6];
+            real slope, sine = s1, cosine = c1, along = u[4], v[NH], turn[3];
+            const real env = envelope(x, slope), inverse = real(1) / (x + real(1e-6));
+            for (int n = 0; n < B; ++n) {
+                const real wave = root2 * sine * inverse;
+                along += total(by_radial[n]) * ((root2 * (n + 1) * pi * cosine - wave) * inverse * env + wave * slope) / m.cutoff;
+                const real next = sine * c1 + cosine * s1;
+                cosine = cosine * c1 - sine * s1, sine = next;
+            }
+            for (int k = 0; k < NH; ++k) v[k] = total(by_harmonic[k]);
+            harmonics_gradient<NL>(u, v, turn);
+            const real radial = turn[0] * u[0] + turn[1] * u[1] + turn[2] * u[2];
+            for (int k = 0; k < 3; ++k) in.gradient[3 * e + k] = along * u[k] + (turn[k] - radial * u[k]) / u[3];
+        }
+    }
+}
+
+// derivatives by the radial weights of an atom's element
+template <int NL, bool TRAINING>
+void Run<NL, TRAINING>::table_gradient(int t, int64_t a, const real* gradient, real* table, real* vector_table) const {
+    const int64_t i = order[a];
+    const real *da = gradient, *dv = da + NH * C;
+    for (int l = 0; l < NL; ++l)
+        for (int c = 0; c < C; c += LANES) {
+            vec acc[16] = {}, d[2 * NL - 1];
+            for (int k = 0; k < 2 * l + 1; ++k) d[k] = load(da + (l * l + k) * C + c);
+            for (int64_t e = in.first_edge[i]; e < in.first_edge[i + 1]; ++e) {
+                const real *g = edges + e * row, *y = g + B + l * l;
+                vec w{};
+                for (int k = 0; k < 2 * l + 1; ++k) w += y[k] * d[k];
+                w *= load(sent_row(t, e) + c);
+                for (int b = 0; b < B; ++b) acc[b] += g[b] * w;
+            }
+            for (int b = 0; b < B; ++b) {
+                real* sum = table + (l * B + b) * C + c;
+                store(sum, load(sum) + acc[b]);
+            }
+        }
+    if (!vector_table) return;
+    for (int c = 0; c < V; c += LANES) {
+        vec acc[3][16] = {};
+        for (int64_t e = in.first_edge[i]; e < in.first_edge[i + 1]; ++e) {
+            const real *g = edges + e * row, *y = g + B + 1, *v = vector_row(t, e) + c;
+            const vec vx = load(v), vy = load(v + V), vz = load(v + 2 * V);
+            vec turned[3];
+            matrix_times(dv + c, vx, vy, vz, turned);
+            const vec w[3] = {load(dv + V + c) * vx + load(dv + 2 * V + c) * vy + load(dv + 3 * V + c) * vz,
+                              load(dv + c) * (y[0] * vx + y[1] * vy + y[2] * vz),
+                              y[0] * turned[0] + y[1] * turned[1] + y[2] * turned[2]};
+            for (int b = 0; b < B; ++b)
+                for (int f = 0; f < 3; ++f) acc[f][b] += g[b] * w[f];
+        }
+        for (int f = 0; f < 3; ++f)
+            for (int b = 0; b < B; ++b) {
+                real* sum = vector_table + (f * B + b) * V + c;
+                store(sum, load(sum) + acc[f][b]);
+            }
+    }
+}
+
+// dv holds the gradient by the densities l = 0 [V], l = 1 [3, V], l = 2 [5, V]
+template <int NL, bool TRAINING>
+inline void Run<NL, TRAINING>::matrix_times(const real* dv, vec vx, vec vy, vec vz, vec* out) const {
+    const vec xy = load(dv + 4 * V), yz = load(dv + 5 * V), z2 = THIRD * load(dv + 6 * V), xz = load(dv + 7 * V), x2y2 = load(dv + 8 * V);
+    out[0] = (x2y2 - z2) * vx + xy * vy + xz * vz;
+    out[1] = xy * vx - (x2y2 + z2) * vy + yz * vz;
+    out[2] = xz * vx + yz * vy + real(2) * z2 * vz;
+}
+
+// derivative by what one atom sent in layer t: [C] and [3, V]. each_edge(f) calls f(edge, row and species of the other end) of
+// the edges that it sent (sign 1), or of their reverses (sign -1): Y_lm(-r) = (-1)^l Y_lm(r)
+template <int NL, bool TRAINING>
+template <typename Edges>
+inline void Run<NL, TRAINING>::sent_gradient(int t, real sign, const Edges& each_edge, real* out, real* out_vectors) const {
+    for (int c = 0; c < C; c += LANES) {
+        vec acc{};
+        each_edge([&](int64_t e, int64_t receiver, int64_t species) {
+            const real *g = edges + e * row, *y = g + B;
+            const real *table = m.layer[t].element[species].table + c, *da = by_densities(t, receiver) + c;
+            for (int l = 0; l < NL; ++l) {
+                vec radial{}, w{};
+                for (int b = 0; b < B; ++b) radial += g[b] * load(table + (l * B + b) * C);
+                for (int k = l * l; k < (l + 1) * (l + 1); ++k) w += y[k] * load(da + k * C);
+                acc += (l % 2 ? sign : real(1)) * radial * w;
+            }
+        });
+        store(out + c, acc);
+    }
+    if (!m.layer[t].receives) return;
+    for (int c = 0; c < V; c += LANES) {
+        vec acc[3] = {};
+        each_edge([&](int64_t e, int64_t receiver, int64_t species) {
+            const real *g = edges + e * row, *y = g + B + 1;
+            const real *table = m.layer[t].element[species].vector_table + c, *dv = by_densities(t, receiver) + NH * C + c;
+            vec r[3] = {}, turned[3];
+            for (int b = 0; b < B; ++b)
+                for (int f = 0; f < 3; ++f) r[f] += g[b] * load(table + (f * B + b) * V);
+            matrix_times(dv, broadcast(y[0]), broadcast(y[1]), broadcast(y[2]), turned);
+            const vec d0 = r[1] * load(dv);
+            for (int k = 0; k < 3; ++k) acc[k] += r[0] * load(dv + (1 + k) * V) + sign * (y[k] * d0 + r[2] * turned[k]);
+        });
+        for (int k = 0; k < 3; ++k) store(out_vectors + k * V + c, acc[k]);
+    }
+}
+
+// derivative by what the block's atoms sent in layer t, through the reverses of the edges they receive; where an edge comes from
+// a ghost, its reverse is received elsewhere, and that part was brought here
+template <int NL, bool TRAINING>
+void Run<NL, TRAINING>::sent_backward(int t, const Block& block, real* out, real* out_vectors) const {
+    for (int64_t a = block.first; a < block.first + block.count; ++a, out += C, out_vectors += 3 * V) {
+        const int64_t j = order[a];
+        auto received = [&](auto&& use) {
+            for (int64_t e = in.first_edge[j]; e < in.first_edge[j + 1]; ++e)
+                if (neighbor[e] < (int64_t)N) use(e, neighbor[e], in.species[in.sender[e]]);
+        };
+        sent_gradient(t, -1, received, out, out_vectors);
+        if (!in.exchange) continue;
+        const real *halo = mem.halo.data() + a * C, *halo_vectors = mem.halo_vectors.data() + a * 3 * V;
+        for (int c = 0; c < C; c += LANES) store(out + c, load(out + c) + load(halo + c));
+        if (m.layer[t].receives)
+            for (int c = 0; c < 3 * V; c += LANES) store(out_vectors + c, load(out_vectors + c) + load(halo_vectors + c));
+    }
+}
+
+// derivatives by what the ghosts sent in layer t, into the rows of the halo; those of atoms are zero
+template <int NL, bool TRAINING>
+void Run<NL, TRAINING>::ghosts_backward(int t) const {
+    real *halo = mem.halo.data(), *halo_vectors = mem.halo_vectors.data();
+#pragma omp for schedule(dynamic, 64)
+    for (size_t a = 0; a < N + G; ++a) {
+        if (a < N) {
+            std::memset(halo + a * C, 0, C * sizeof(real));
+            if (m.layer[t].receives) std::memset(halo_vectors + a * 3 * V, 0, 3 * V * sizeof(real));
+            continue;
+        }
+        auto sent = [&](auto&& use) {
+            for (int64_t k = mem.ghost_start[a - N]; k < mem.ghost_start[a - N + 1]; ++k)
+                use(mem.ghost_edge[k], mem.ghost_receiver[k], in.species[order[mem.ghost_receiver[k]]]);
+        };
+        sent_gradient(t, 1, sent, halo + a * C, halo_vectors + a * 3 * V);
+    }
+}
+
+}  // namespace POTSTILL_KERNEL
