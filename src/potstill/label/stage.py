@@ -30,13 +30,16 @@ from potstill.dataset import Dataset, merge, split_by_family, write_part
 from potstill.execute import Executor, LocalExecutor, expect_within
 from potstill.execute.memory import keep_freed_memory
 from potstill.label.asked import asked_of, set_aside_others
-from potstill.label.lost_tasks import Losses
+from potstill.label.lost_tasks import LostTasks
+from potstill.label.output import output_in
 from potstill.label.tasks import LabelTask, range_of, spread, tasks_of
 from potstill.teacher.batching import LABELLING, LOADING, asking
 from potstill.teacher.extras import add_extras
 from potstill.teacher.frames import as_number
 from potstill.teacher.opening import open_teacher
 from potstill.teacher.options import TeacherOptions
+
+TEACHER_LOG = "teacher.log"  # in the folder of the parts: what teachers print while they load and label
 
 if TYPE_CHECKING:
     from potstill.dataset.options import SplitConfig
@@ -93,25 +96,31 @@ def label(
     for task in planned:
         if task.path.exists():
             on_progress(_count(task.path))
-    losses = Losses(planned)
-    (executor or LocalExecutor(workers)).run(
-        label_structures,
-        spread([task for task in planned if not task.path.exists()]),
-        on_done=lambda task, count: on_progress(count),
-        on_lost=losses.instead,
-        isolated=True,
-    )
-    return [task.path for task in losses.planned]
+    tracked = LostTasks(planned)
+    log = folder / TEACHER_LOG
+    try:
+        (executor or LocalExecutor(workers)).run(
+            label_structures,
+            spread([task for task in planned if not task.path.exists()]),
+            on_done=lambda task, count: on_progress(count),
+            on_lost=tracked.instead,
+            isolated=True,
+        )
+    finally:
+        if log.exists() and log.stat().st_size == 0:
+            log.unlink()
+    return [task.path for task in tracked.planned]
 
 
 def label_structures(task: LabelTask) -> LabelCount:
     """Label and seal the structures of one task (runs in a worker)."""
     started = time.perf_counter()
     expect_within(None, LOADING)
-    teacher = _teacher(task.teacher)
     asked = Dataset(task.structures)
     structures = asked[task.start : task.stop]
-    answers = [task.refuse] * len(structures) if task.refuse else _watched(teacher, structures, task)
+    with output_in(task.path.parent / TEACHER_LOG):
+        teacher = _teacher(task.teacher)
+        answers = [task.refuse] * len(structures) if task.refuse else _watched(teacher, structures, task)
     expect_within(None, "writing")
     labelled = [s.with_(labels=a) for s, a in zip(structures, answers, strict=True) if isinstance(a, Labels)]
     refused = [

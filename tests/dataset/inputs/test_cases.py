@@ -21,6 +21,8 @@ from potstill.dataset.inputs import ReadOptions, UnusableError, open_frames
 from potstill.dataset.inputs.species import parse_species
 from potstill.generate.files import Files
 from potstill.generate.molecules import Molecules
+from potstill.generate.options import GenerateConfig
+from potstill.generate.stage import generate
 
 LATIN1 = os.fsdecode("größe.xyz".encode("latin1"))  # a name that is no UTF-8
 HEADER = 'Lattice="4 0 0 0 4 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3'
@@ -224,7 +226,7 @@ def test_species_of_the_source_and_of_the_command(tmp_path):
         parse_species(["1=Sx"])
 
 
-def test_a_remark_stays_with_the_structure(tmp_path):
+def test_a_remark_stays_with_the_structure(tmp_path, caplog):
     from ase.constraints import FixAtoms
 
     atoms = bulk("Cu")
@@ -232,6 +234,8 @@ def test_a_remark_stays_with_the_structure(tmp_path):
     ase.io.write(tmp_path / "a.traj", atoms)
     (found,) = from_files(tmp_path / "a.traj")
     assert found.generator_metadata["remarks"] == ["constraints (FixAtoms) are not kept"]
+    generate(GenerateConfig(sources=[Files(count=9, paths=(tmp_path / "a.traj",))]), tmp_path / "out", seed=1, workers=1)
+    assert "source files, 1 structures: constraints (FixAtoms) are not kept" in caplog.text
 
 
 def test_a_format_that_nobody_compared_is_said(tmp_path):
