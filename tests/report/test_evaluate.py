@@ -59,7 +59,7 @@ def test_nothing_but_errors(kit, tmp_path):
     evaluation = kit.make_evaluation([kit.molecule(0)])
     evaluation.report.update(nve=[], speed=[], findings=[])
     write_evaluate_page(Evaluation(evaluation.report, evaluation.comparison, []), tmp_path / "e.html")
-    assert "nothing was timed" in kit.read_page(tmp_path / "e.html").text
+    assert "Nothing was timed" in kit.read_page(tmp_path / "e.html").text
     assert "nve_energy" not in kept_figures(tmp_path / "figures")
 
 
