@@ -139,7 +139,7 @@ def elements_per_source(evidence: Evidence) -> Finding:
 
 
 def allowed_elements(attributes: dict[str, Any]) -> dict[str, list[int]]:
-    """Return the atomic numbers that the config written into a file allows, by name of the source; empty where there is none."""
+    """Return the atomic numbers that the config in a file allows, by name of the source."""
     from ase.data import atomic_numbers
 
     generate = generate_section(attributes)

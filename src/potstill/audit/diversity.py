@@ -49,7 +49,7 @@ def size_cv(evidence: Evidence) -> Finding:
     mend="atomic environments are too much alike: other sources, larger displacements, fewer frames of one run",
 )
 def structural_entropy(evidence: Evidence) -> Finding:
-    """Measure the entropy of a sample of atomic environments, over its ceiling: 0 where all are alike, 1 where no two are."""
+    """Measure the entropy of a sample of atomic environments, over its ceiling: 0 if all are alike, 1 if none are."""
     environments = sample_environments(evidence.dataset, np.arange(len(evidence.stats)), evidence.seed)
     ceiling = math.log2(max(2, len(environments)))
     bits = entropy_bits(environments)

@@ -57,6 +57,6 @@ def largest_first(stats: Statistics, values: Array, *, above: float = -np.inf) -
 
 
 def largest(values: Array) -> float:
-    """Return the largest of the values that are not NaN, 0 where there is none: what does not apply to a structure is NaN."""
+    """Return the largest of the values that are not NaN, 0 where there is none: NaN means that it does not apply."""
     values = values[~np.isnan(values)]
     return float(values.max()) if values.size else 0.0

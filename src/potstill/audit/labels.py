@@ -132,7 +132,7 @@ def stress_symmetry(evidence: Evidence) -> Finding:
     mend="label the structures named again, and compare",
 )
 def energy_outliers(evidence: Evidence) -> Finding:
-    """Measure the energy per atom beyond the reference energies of the elements, in robust standard deviations of its source."""
+    """Measure the energy per atom beyond the reference energies, in robust standard deviations of its source."""
     limit = evidence.gates.max_energy_score
     residual = energy_residuals(evidence.stats)
     scores = np.abs(robust_scores(evidence.stats, residual, floor=0.05, fewest=FEWEST_FOR_SCORES))
@@ -153,7 +153,7 @@ def energy_outliers(evidence: Evidence) -> Finding:
     mend="forces{of} do not sum to zero: wrong rows, or a teacher that predicts forces directly",
 )
 def net_force(evidence: Evidence) -> Finding:
-    """Measure the length of the sum of a structure's forces, per atom: zero for any energy that does not change when all atoms move."""
+    """Measure the length of the sum of a structure's forces, per atom: zero if moving all atoms does not change the energy."""
     values, limit = evidence.stats.net_force, evidence.gates.max_net_force_ev_per_angstrom
     why = "the forces on a structure sum to zero, per atom"
     measured = _of_labels(evidence, values)
@@ -171,7 +171,7 @@ def net_force(evidence: Evidence) -> Finding:
     mend="forces{of} turn a molecule: wrong rows, moved atoms, or a teacher that predicts forces directly",
 )
 def net_torque(evidence: Evidence) -> Finding:
-    """Measure the length of the sum of a molecule's torques, per atom: zero for any energy that does not change when it turns."""
+    """Measure the length of the sum of a molecule's torques, per atom: zero if turning it does not change the energy."""
     values, limit = evidence.stats.net_torque, evidence.gates.max_net_torque_ev
     why = f"the forces turn none of {int(evidence.stats.molecule.sum())} structures that are not periodic, per atom"
     return at_most("net_torque", _of_labels(evidence, values), limit, "eV", why, largest_first(evidence.stats, values))
@@ -249,7 +249,7 @@ def energy_work(evidence: Evidence) -> Finding:
     mend="energies or forces are in another unit or of another sign than eV and eV/Å",
 )
 def energy_work_slope(evidence: Evidence) -> Finding:
-    """Fit the slope of the energy differences between siblings on that work, beyond its error: 1 where units and signs agree."""
+    """Fit the slope of energy differences between siblings on that work: 1 where units and signs agree."""
     work, change = evidence.stats.work, evidence.stats.energy_change
     limit = evidence.gates.max_energy_work_slope
     known = np.flatnonzero(np.isfinite(work) & np.isfinite(change))

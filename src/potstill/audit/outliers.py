@@ -46,7 +46,7 @@ def reference_energies(stats: Statistics) -> dict[int, float]:
 
 
 def robust_scores(stats: Statistics, values: Array, *, floor: float, fewest: int) -> Array:
-    """Return (S,) distances from the median of the source over its spread, at least ``floor``; of all where it has too few."""
+    """Return (S,) distances from the median of the source over its spread; from that of all where it has too few."""
     scores = np.full(len(values), np.nan)
     known = ~np.isnan(values)
     for name in stats.elements:

@@ -46,7 +46,7 @@ def throughput(evidence: Evidence) -> Finding:
 
 @check("process", unit="fraction", needs=(RECORD,), gates=("max_refused_fraction",), mend="look at the refusals by reason")
 def refusals(evidence: Evidence) -> Finding:
-    """Find the largest share of a source's candidates that was refused before labelling. It only warns: a strict filter may be meant."""
+    """Find the largest share of a source's candidates that was refused before labelling. It only warns."""
     made = Counter(evidence.stats.sources)
     refused: dict[str, Counter[str]] = {}
     for r in evidence.dataset.refused:
