@@ -153,7 +153,7 @@ def energy_outliers(evidence: Evidence) -> Finding:
     mend="forces{of} do not sum to zero: wrong rows, or a teacher that predicts forces directly",
 )
 def net_force(evidence: Evidence) -> Finding:
-    """Measure the length of the sum of a structure's forces, per atom: zero if moving all atoms does not change the energy."""
+    """Measure the sum of a structure's forces, per atom: zero if moving all atoms does not change the energy."""
     values, limit = evidence.stats.net_force, evidence.gates.max_net_force_ev_per_angstrom
     why = "the forces on a structure sum to zero, per atom"
     measured = _of_labels(evidence, values)
