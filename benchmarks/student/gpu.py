@@ -2,9 +2,9 @@
 
     python -m benchmarks.student.gpu [--seconds 230] [--only NAME ...] [--no-peers]
 
-Energy, forces and stress; lists inside the timer; warm; medians. The result file is written after every row, so that a run that is
-stopped keeps what was measured. Rows that could not be measured say why. On a machine without a card, ``--rehearse`` runs the logic
-with the student's CPU code on tiny systems and writes nothing.
+Energy, forces and stress; lists inside the timer; warm; medians. The result file is written after every row, so that a run
+that is stopped keeps what was measured. Rows that could not be measured say why. On a machine without a card, ``--rehearse``
+runs the logic with the student's CPU code on smaller systems and writes nothing.
 """
 
 from __future__ import annotations
@@ -77,7 +77,12 @@ def timed(call: Callable[[], Any], *, budget: float = 1.0, least: int = 5) -> di
     started = time.perf_counter()
     while len(times) < least or (time.perf_counter() - started < budget and len(times) < 200):
         times.append(synchronized(call))
-    return {"ms": 1e3 * float(np.median(times)), "ms_least": 1e3 * min(times), "first_ms": 1e3 * first, "repeats": len(times)}
+    return {
+        "ms": 1e3 * float(np.median(times)),
+        "ms_least": 1e3 * min(times),
+        "first_ms": 1e3 * first,
+        "repeats": len(times),
+    }
 
 
 def labels(student: DeployedStudent, systems: list[Atoms]) -> Callable[[], Any]:
@@ -183,7 +188,7 @@ def _sevennet() -> Callable[[list[Atoms]], Any]:
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def main() -> None:
+def main() -> None:  # noqa: C901 - one row after the other
     """Measure what the table of the GPU asks for, in the order of what matters."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--seconds", type=float, default=230.0, help="no row begins later")
@@ -214,7 +219,9 @@ def main() -> None:
     if not made:
         sys.exit("the student could not be made: see the row above")
     student = made[0]
-    rows.add("another number of atoms", lambda: {"s": synchronized(lambda: student.label([Structure.from_ase(stretched(64))]))})
+    rows.add(
+        "another number of atoms", lambda: {"s": synchronized(lambda: student.label([Structure.from_ase(stretched(64))]))}
+    )
     for name in ("aspirin", "Si216", "32 crystals"):
         rows.add(f"accuracy: {name}", lambda name=name: accuracy(student, systems[name]))
     for name, atoms in systems.items():
@@ -247,7 +254,10 @@ def phases(student: DeployedStudent, systems: list[Atoms]) -> dict[str, Any]:
 
     lived = Systems(student.gpu, [Structure.from_ase(a) for a in systems])
     lived.evaluate()
-    found: dict[str, Any] = {"evaluate_ms": timed(lived.evaluate)["ms"], "search_ms": timed(lambda: lived.slot.run("search"))["ms"]}
+    found: dict[str, Any] = {
+        "evaluate_ms": timed(lived.evaluate)["ms"],
+        "search_ms": timed(lambda: lived.slot.run("search"))["ms"],
+    }
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         lived.slot.program.evaluate()
         torch.cuda.synchronize()

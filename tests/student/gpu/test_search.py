@@ -38,7 +38,7 @@ def test_structures_side_by_side_do_not_meet():
     assert together == [pairs_of([s])[0] for s in structures]
 
 
-def test_more_candidates_than_room_are_told(monkeypatch):
+def test_more_candidates_than_room_are_told():
     crystal = Structure(np.array([14]), np.zeros((1, 3)), 2.4 * np.eye(3), np.ones(3, bool))
     student = GpuStudent(lively(ELEMENTS, **SMALL).to(device()))
     slot = student.new_slot(student.layout([crystal]), 15.0)

@@ -43,16 +43,19 @@ def test_backend_gpu_labels_and_says_so():
 
 
 def test_auto_falls_back_with_a_reason(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "potstill")
     model = lively([1, 8], **TINY)
 
-    def refuse(student):
+    def refuse(_):
         raise KernelError("no card")
 
     monkeypatch.setattr(backends, "_made", refuse)
     with pytest.raises(KernelError, match="no card"):
         deployed(model, backend="gpu")
     assert deployed(model).backend in {"fused", "torch"}  # a CPU is not asked
-    monkeypatch.setattr(type(model.embedding.weight), "is_cuda", True, raising=False)
+    on_card = SimpleNamespace(embedding=SimpleNamespace(weight=SimpleNamespace(is_cuda=True)))
+    assert backends.gpu_student(on_card, "auto") is None
+    assert "running in PyTorch: no card" in caplog.text
 
 
 def test_uncertainty_is_that_of_pytorch():

@@ -1,7 +1,7 @@
 """Triton kernels over the edges: geometry, densities, and the derivative by positions. One program for each atom.
 
-Atoms stand in the order of their elements. The edges that an atom receives lie side by side, and each edge has its reverse in
-the list. An atom's force needs the edges it receives and the edges it sends; the latter are the reverses of the former, with
+Atoms stand in the order of their elements. The edges that an atom receives lie side by side, and each edge has its reverse
+in the list. An atom's force needs the edges it receives and the edges it sends; the latter are the reverses of the former, with
 ``Y_lm(-r) = (-1)^l Y_lm(r)``. So every program writes to the rows of its own atom only: no atomic additions, and the same
 numbers in every run.
 
@@ -328,12 +328,11 @@ def edge_backward(
                 tl.load(edges + 2 * wide + at, there, 0.0),
             )
             x, y, w = ux[:, None], uy[:, None], uz[:, None]
-            # l = 0
             q, d = _pair(own, other, s_own, s_other, 0, 0, False, c, both, valid)
             along = q * _radial(edges, wide, at, there, radial, c, valid, B, C, 4 + B)
             if not FIRST:
                 to_sent += d * _radial(edges, wide, at, there, radial, c, valid, B, C, 4)
-            # l = 1: u is the sum of Y_k Q_k, (gx, gy, gz) its slope by the unit vector
+            # vectors: the slope by the unit vector is (gx, gy, gz)
             r = 1.7320508075688772 * _radial(edges, wide, at, there, radial + B * C, c, valid, B, C, 4)
             q1, d1 = _pair(own, other, s_own, s_other, 1, C + V, True, c, both, valid)
             q2, d2 = _pair(own, other, s_own, s_other, 2, C + V, True, c, both, valid)
@@ -343,7 +342,6 @@ def edge_backward(
             along += (1.7320508075688772 * slope) * (x * q1 + y * q2 + w * q3)
             if not FIRST:
                 to_sent += r * (x * d1 + y * d2 + w * d3)
-            # l = 2
             r = 3.872983346207417 * _radial(edges, wide, at, there, radial + 2 * B * C, c, valid, B, C, 4)
             slope = 3.872983346207417 * _radial(edges, wide, at, there, radial + 2 * B * C, c, valid, B, C, 4 + B)
             q1, d1 = _pair(own, other, s_own, s_other, 4, C + V, False, c, both, valid)

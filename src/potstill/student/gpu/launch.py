@@ -207,7 +207,7 @@ class Program:
         self.outputs.status.zero_()
         grid = (triton.cdiv(b.atoms, ATOMS_AT_ONCE),)
         search.remember[grid](
-            x.sizes, x.order, x.structure, x.positions, x.lattice, x.reciprocal, self.wraps, self.known, BA=ATOMS_AT_ONCE
+            x.sizes, x.order, x.structure, x.positions, x.reciprocal, self.wraps, self.known, BA=ATOMS_AT_ONCE
         )
         self._prepare()
         for fill in (False, True):
@@ -277,7 +277,6 @@ class Program:
             **(tile | {"C": a.channels, "V": layer.receives, "NL": self._orders, "Q": q, "P2": 2 * a.products}),
             PRECISION=self.precision,
         )
-        c0 = a.channels + layer.receives
         pointwise.invariants[(b.atoms,)](
             *(x.sizes, self.parts[t], self.mixed[t], layer.gain, self.weights.embedding if t == 0 else self.state[t - 1]),
             *(x.species, self.inputs_of_network, self.norm[t], layer.bound),
@@ -353,7 +352,7 @@ class Program:
                 products.PLAIN, self.by_sent, a.channels, layer.send, self.by_state, self.pitch, turned=True, adds=True
             )
 
-    def _network(
+    def _network(  # noqa: PLR0913 - one product of many kinds
         self,
         kind: Any,
         rows: torch.Tensor,

@@ -20,7 +20,7 @@ def _along(x, y, z, matrix, a: tl.constexpr):
 
 
 @triton.jit
-def remember(sizes, order, structure, positions, lattice, reciprocal, wraps, known, BA: tl.constexpr):
+def remember(sizes, order, structure, positions, reciprocal, wraps, known, BA: tl.constexpr):
     """Keep the positions of the search, and by how many lattice vectors each atom lies outside its cell."""
     a = tl.program_id(0) * BA + tl.arange(0, BA)
     valid = a < tl.load(sizes)
@@ -44,7 +44,7 @@ def prepare(
     """Positions inside the cell, by element and as given; sets the status STALE where the list may miss a neighbor.
 
     With F the map from the lattice of the search to the present one and u what an atom moved beyond being carried along by
-    it, an edge that was r is no shorter than s |r| - 2 max |u|; s, the smallest singular value of F, is at least 1 - |F - 1|.
+    it, an edge that was r is no shorter than s |r| - 2 max |u|. The smallest singular value s of F is at least 1 - |F - 1|.
     """
     a = tl.program_id(0) * BA + tl.arange(0, BA)
     valid = a < tl.load(sizes)
