@@ -17,7 +17,7 @@ from potstill.teacher.classical import LennardJones
 
 SOFT = (
     *("NaN energy", "infinite energy", "NaN force", "exploding forces", "one atom too fast", "flat forces"),
-    *("an atom too many", "energy in a list", "no energy", "complex forces", "nothing", "a dictionary", "Voigt stress"),
+    *("an atom too many", "two energies", "no energy", "complex forces", "nothing", "a dictionary", "Voigt stress"),
     *(
         "stress of a molecule",
         "exception",

@@ -17,6 +17,7 @@ from potstill.config import Config
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import read_json
 from potstill.core.units import duration
+from potstill.core.verdict import is_failure, is_pass
 from potstill.dataset import open_file
 from potstill.run.batches import batch_configs
 from potstill.run.figures import Figures, driver_alive, look
@@ -218,8 +219,9 @@ def _auditing(run: RunFolder) -> str:
     if not run.json("audit").exists():
         return ""
     report = read_json(run.json("audit"), f"judge again:  potstill audit {run.path}")
-    passed = sum(f["verdict"] == "GO" for f in report["findings"])
-    return f"{report['verdict']}: {passed} of {len(report['findings'])} checks passed"
+    verdicts = [f["verdict"] for f in report["findings"]]
+    asked = sum(is_pass(v) or is_failure(v) for v in verdicts)
+    return f"{report['verdict']}: {sum(map(is_pass, verdicts))} of {asked} checks that apply passed"
 
 
 def _evaluating(run: RunFolder) -> str:
