@@ -1,9 +1,10 @@
 """Batches: offsets, edges and what one structure knows of another."""
 
 import numpy as np
+import pytest
 import torch
 
-from potstill.core.batch import make_batch
+from potstill.core.batch import displaced, make_batch
 from potstill.core.neighbors import structure_neighbors
 from potstill.testing import all_structures, lone_crystal, one_atom, rocksalt, slab, triclinic, water
 
@@ -26,14 +27,38 @@ def test_edges_stay_within_their_structure_and_are_sorted_by_receiver():
     assert (receiver.diff() >= 0).all()
 
 
-def test_edge_vectors_are_the_distances_of_the_neighbour_list():
-    structures = [triclinic(), slab()]
-    batch = make_batch(structures, CUTOFF, dtype=torch.float64)
+def test_edge_vectors_follow_the_formula():
+    batch = make_batch([triclinic(), slab(), water()], CUTOFF, dtype=torch.float64)
     receiver, sender = batch.edge_index
     shift = (batch.edge_shift[:, None, :] @ batch.cell[batch.structure[receiver]]).squeeze(1)
-    found = (batch.positions[sender] + shift - batch.positions[receiver]).norm(dim=1).numpy()
-    expected = np.concatenate([structure_neighbors(s, CUTOFF).distance for s in structures])
-    assert np.allclose(found, expected, rtol=0, atol=1e-12)
+    expected = batch.positions[sender] + shift - batch.positions[receiver]
+    assert torch.allclose(batch.edge_vectors, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("far", [30.0, 3e3, 1e5])
+@pytest.mark.parametrize("compact", [False, True], ids=["neighbors", "edges of the training data"])
+def test_edge_vectors_in_float32_do_not_know_where_the_origin_is(far, compact):
+    here = [water(), triclinic()]
+    there = [s.with_(positions=s.positions + np.array([far, -2 * far, far])) for s in here]
+    found = [structure_neighbors(s, CUTOFF) for s in here]
+    moved = [n.compact() if compact else structure_neighbors(s, CUTOFF) for n, s in zip(found, there, strict=True)]
+    before, after = (
+        make_batch(structures, CUTOFF, neighbors=lists) for structures, lists in ((here, found), (there, moved))
+    )
+    pairs = [np.lexsort(np.vstack([b.edge_index.numpy(), b.edge_shift.numpy().T])) for b in (before, after)]
+    assert torch.allclose(after.edge_vectors[pairs[1]], before.edge_vectors[pairs[0]], rtol=0, atol=1e-6)
+
+
+def test_displaced_atoms_take_their_edges_with_them():
+    structures = [water(), triclinic()]
+    batch = make_batch(structures, CUTOFF, dtype=torch.float64)
+    by = 0.1 * torch.randn(batch.positions.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    moved = [s.with_(positions=s.positions + by[batch.structure == k].numpy()) for k, s in enumerate(structures)]
+    lists = [structure_neighbors(s, CUTOFF).compact() for s in structures]  # the neighbors stay those of before
+    expected = make_batch(moved, CUTOFF, neighbors=lists, dtype=torch.float64)
+    found = displaced(batch, by)
+    for name in type(batch).__dataclass_fields__:
+        assert torch.allclose(getattr(found, name).double(), getattr(expected, name).double(), rtol=0, atol=1e-12), name
 
 
 def test_neighbours_made_earlier_give_the_same_batch():
@@ -47,14 +72,14 @@ def test_neighbours_made_earlier_give_the_same_batch():
 def test_structures_without_neighbours():
     batch = make_batch([one_atom(), lone_crystal()], CUTOFF)
     assert batch.edge_index.shape == (2, 0)
-    assert batch.edge_shift.shape == (0, 3)
+    assert batch.edge_shift.shape == batch.edge_vectors.shape == (0, 3)
     assert batch.edge_index.dtype == torch.int64
 
 
 def test_dtype_and_to_change_floats_only():
     batch = make_batch([triclinic()], CUTOFF)
     exact = batch.to(dtype=torch.float64)
-    assert batch.positions.dtype == torch.float32
-    assert exact.positions.dtype == exact.cell.dtype == exact.edge_shift.dtype == torch.float64
+    assert batch.positions.dtype == batch.edge_vectors.dtype == torch.float32
+    assert {x.dtype for x in (exact.positions, exact.cell, exact.edge_shift, exact.edge_vectors)} == {torch.float64}
     assert exact.atomic_numbers.dtype == exact.edge_index.dtype == torch.int64
     assert torch.equal(exact.edge_index, batch.edge_index)

@@ -8,6 +8,7 @@ import pytest
 from ase.build import bulk, fcc111, molecule
 from ase.neighborlist import neighbor_list
 
+from potstill.core.errors import StructureError
 from potstill.core.neighbors import VerletList, find_neighbors, find_pairs, structure_neighbors
 from potstill.core.types import Structure
 
@@ -58,6 +59,7 @@ def test_the_formula_of_the_shift(name):
     found = find_neighbors(atoms.positions, np.array(atoms.cell), atoms.pbc, cutoff)
     i, j = found.edge_index
     r = atoms.positions[j] + found.edge_shift @ np.array(atoms.cell) - atoms.positions[i]
+    np.testing.assert_allclose(found.vectors, r, rtol=0, atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(r, axis=1), found.distance, atol=1e-9)
     assert (found.distance < cutoff + 1e-9).all()
     assert (found.distance > 0).all()
@@ -104,8 +106,9 @@ def step(verlet: VerletList, positions, cell, pbc):
     assert (np.diff(found.edge_index[0]) >= 0).all()
     i, j = found.edge_index
     r = arguments[0][j] + found.edge_shift @ arguments[1] - arguments[0][i]
+    np.testing.assert_allclose(found.vectors, r, rtol=0, atol=1e-12)
     np.testing.assert_allclose(found.distance, np.linalg.norm(r, axis=1), rtol=0, atol=1e-9)
-    for name in ("edge_index", "edge_shift", "distance"):
+    for name in ("edge_index", "edge_shift", "distance", "vectors"):
         assert getattr(found, name).dtype == getattr(expected, name).dtype
         assert getattr(found, name).shape == getattr(expected, name).shape
     return found
@@ -211,6 +214,92 @@ def test_verlet_takes_no_heed_of_rows_that_are_not_periodic():
 def test_verlet_refuses_a_negative_skin():
     with pytest.raises(ValueError, match="negative"):
         VerletList(4.0, -0.1)
+
+
+OPEN, SLAB = np.zeros(3, bool), np.array([True, True, False])
+WATER = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+
+
+def pair_of(gap: float, axis: int) -> np.ndarray:
+    """Two molecules, one of them moved along an axis."""
+    return np.vstack([WATER, WATER + gap * np.eye(3)[axis]])
+
+
+TOO_WIDE = {  # each of them ended the process
+    "two molecules": (pair_of(1e12, 0), np.zeros((3, 3)), OPEN),
+    "a molecule above a slab": (pair_of(1e12, 2), np.diag([8.0, 8, 0]), SLAB),
+    "a lattice vector": (WATER, np.diag([8.0, 8, 1e12]), np.ones(3, bool)),
+    "a long thin crystal": (WATER, np.diag([8.0, 8, 1e6]), np.ones(3, bool)),
+    "no digits are left": (WATER + 1e12, np.zeros((3, 3)), OPEN),
+    "no number": (WATER * np.nan, np.zeros((3, 3)), OPEN),
+}
+
+
+@pytest.mark.parametrize("search", [find_neighbors, find_pairs, lambda *of: VerletList(of[3])(*of[:3])])
+@pytest.mark.parametrize("case", TOO_WIDE)
+def test_atoms_that_cannot_be_searched_are_refused(case, search):
+    with pytest.raises(StructureError, match=r"reaches|long and thin"):
+        search(*TOO_WIDE[case], 5.0)
+
+
+def test_a_verlet_list_refuses_an_atom_that_flies_away():
+    verlet = VerletList(5.0)
+    verlet(WATER, np.zeros((3, 3)), OPEN)
+    with pytest.raises(StructureError, match="reaches"):
+        verlet(WATER + np.diag([0.0, 1e12, 0])[:3], np.zeros((3, 3)), OPEN)
+
+
+@pytest.mark.parametrize(
+    "pbc", [OPEN, SLAB, [False, False, True], [True, True, True]], ids=["open", "slab", "wire", "crystal"]
+)
+@pytest.mark.parametrize("far", [0.0, 1e5, -1e8])
+def test_far_from_the_origin_the_pairs_are_the_same(pbc, far):
+    pbc = np.array(pbc)
+    cell = np.where(pbc[:, None], np.diag([8.0, 7.0, 6.0]), 0.0)
+    here, there = (find_neighbors(WATER + x, cell, pbc, 3.0) for x in (0.0, far))
+    assert as_set(*here.edge_index, here.edge_shift) == as_set(*there.edge_index, there.edge_shift)
+    order = [np.lexsort(np.vstack([n.edge_index, n.edge_shift.T])) for n in (here, there)]
+    np.testing.assert_allclose(there.vectors[order[1]], here.vectors[order[0]], rtol=0, atol=1e-7)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("pbc", [OPEN, SLAB, [False, False, True]], ids=["open", "slab", "wire"])
+@pytest.mark.parametrize("gap", [90.0, 110.0, 9e4, 1e8])
+def test_two_molecules_far_apart_are_each_as_alone(pbc, gap):
+    """Of which some took seconds, and some ended the process."""
+    pbc = np.array(pbc)
+    cell = np.where(pbc[:, None], np.array([[8.0, 0, 0], [1.0, 7.0, 0], [0, 0, 6.0]]), 0.0)
+    alone = find_neighbors(WATER, cell, pbc, 4.0)
+    apart = np.zeros(3)
+    apart[np.flatnonzero(~pbc)] = gap
+    both = find_neighbors(np.vstack([WATER, WATER + apart]), cell, pbc, 4.0)
+    count = len(alone.distance)
+    assert len(both.distance) == 2 * count
+    first = as_set(*both.edge_index[:, :count], both.edge_shift[:count])
+    second = as_set(*(both.edge_index[:, count:] - 3), both.edge_shift[count:])
+    assert first == second == as_set(*alone.edge_index, alone.edge_shift)
+    i, j = both.edge_index
+    positions = np.vstack([WATER, WATER + apart])
+    r = positions[j] + both.edge_shift @ cell - positions[i]
+    np.testing.assert_allclose(both.vectors, r, rtol=0, atol=max(1e-10, 1e-15 * gap))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("pbc", [OPEN, SLAB, [True, False, True], [False, False, True]], ids=str)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("gap", [2e3, 1e6])
+def test_atoms_along_a_line_and_in_a_plane(pbc, axis, gap):
+    """Chains of pairs with gaps along one axis and along two."""
+    pbc = np.array(pbc)
+    cell = np.where(pbc[:, None], 9.0 * np.eye(3), 0.0)
+    line = gap * np.arange(4)[:, None] * np.eye(3)[axis] * ~pbc
+    plane = (line[:, None] + (gap * np.arange(4)[:, None] * np.eye(3)[axis - 1] * ~pbc)[None]).reshape(-1, 3)
+    places = np.unique(plane, axis=0)
+    positions = (places[:, None] + np.array([[0.0, 0, 0], [0.7, 0.7, 0.7]])[None]).reshape(-1, 3)
+    found = find_neighbors(positions, cell, pbc, 3.0)
+    own = np.arange(len(positions))
+    assert as_set(*found.edge_index, found.edge_shift) == as_set(own, own ^ 1, np.zeros((len(own), 3)))
+    np.testing.assert_allclose(found.distance, 0.7 * np.sqrt(3), rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -129,3 +129,13 @@ def test_public_names_are_there():
     assert set(potstill.__all__) <= set(dir(potstill))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = potstill.nonsense
+
+
+@pytest.mark.parametrize("moved", ["an atom", "a lattice vector"])
+def test_lengths_that_no_structure_has_are_refused(moved):
+    """As a file in the wrong unit has them; the neighbor search would end the process."""
+    cell = np.diag([5.0, 5.0, 1e12 if moved == "a lattice vector" else 5.0])
+    positions = [[0, 0, 0], [0, 1e12 if moved == "an atom" else 1.0, 0]]
+    with pytest.raises(StructureError, match=rf"{moved} reaches 1e\+12 Å, expected at most 1e\+09 Å; check the unit"):
+        Structure([1, 1], positions, cell, [True, True, True])
+    assert len(Structure([1, 1], [[1e8, 0, 0], [1e8, 1, 0]])) == 2

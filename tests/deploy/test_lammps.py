@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from ase import units
-from ase.constraints import UnitCellFilter
+from ase.filters import UnitCellFilter
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.core.batch import make_batch
+from potstill.core.batch import displaced, make_batch
 from potstill.core.errors import PotstillError
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Batch, Structure
@@ -305,6 +305,7 @@ def test_modes_and_defaults_of_pytorch_do_not_matter():
     strided = replace(
         batch,
         positions=batch.positions.T.contiguous().T.requires_grad_(),
+        edge_vectors=batch.edge_vectors.T.contiguous().T.requires_grad_(),
         edge_index=batch.edge_index.T.contiguous().T,
     )
     assert_equal(model.predict(strided, kernel=FusedKernel(model)), expected)
@@ -323,9 +324,9 @@ def test_modes_and_defaults_of_pytorch_do_not_matter():
 def test_what_is_not_a_number_stays_so():
     model = lively([1, 8])
     batch = batch_of(model, [water(), water()])
-    positions = batch.positions.clone()
-    positions[1, 0] = float("nan")
-    found = model.predict(replace(batch, positions=positions), kernel=FusedKernel(model))
+    by = torch.zeros_like(batch.positions)
+    by[1, 0] = float("nan")
+    found = model.predict(displaced(batch, by), kernel=FusedKernel(model))
     assert found.energy[0].isnan()
     assert found.forces[1].isnan().all()
     assert found.energy[1] == model.predict(batch, kernel=FusedKernel(model)).energy[1]

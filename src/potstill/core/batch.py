@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from potstill.core.neighbors import Edges, structure_neighbors
+from potstill.core.neighbors import Edges, measured_vectors, structure_neighbors
 from potstill.core.types import Array, Batch, Structure
 
 
@@ -27,9 +28,9 @@ def make_batch(
     cutoff_angstrom
         Cutoff of the student.
     neighbors
-        Neighbour lists made earlier with the same cutoff, one per structure; made here where None.
+        Neighbor lists made earlier for these positions with the same cutoff, one per structure; made here where None.
     dtype
-        Of positions, cell and shifts.
+        Precision of positions, cell, shifts and vectors.
     """
     if neighbors is None:
         neighbors = [structure_neighbors(s, cutoff_angstrom) for s in structures]
@@ -65,15 +66,18 @@ def join(
     cell, pbc
         (S, 3, 3) Å and (S, 3).
     edges
-        Neighbour list of each structure.
+        Neighbor list of each structure. :class:`~potstill.core.neighbors.Neighbors` bring their vectors along, those of
+        plain :class:`~potstill.core.neighbors.Edges` are measured here.
     dtype
-        Of positions, cell and shifts.
+        Precision of positions, cell, shifts and vectors.
     """
     sizes = np.diff(ptr)
     counts = [e.edge_index.shape[1] for e in edges]
     index = np.concatenate([np.zeros((2, 0), np.int64), *(e.edge_index for e in edges)], axis=1, dtype=np.int64)
     index += np.repeat(ptr[:-1], counts)
     shift = np.concatenate([np.zeros((0, 3), np.int8), *(e.edge_shift for e in edges)])
+    of_structure = zip(edges, ptr[:-1], ptr[1:], cell, strict=True)
+    vectors = [measured_vectors(e, positions[start:end], rows) for e, start, end, rows in of_structure]
     return Batch(
         atomic_numbers=torch.from_numpy(atomic_numbers.astype(np.int64)),
         positions=torch.from_numpy(positions).to(dtype),
@@ -82,8 +86,15 @@ def join(
         structure=torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)),
         edge_index=torch.from_numpy(index),
         edge_shift=torch.from_numpy(shift).to(dtype),
+        edge_vectors=torch.from_numpy(np.concatenate([np.zeros((0, 3)), *vectors])).to(dtype),
         periodic=torch.from_numpy(pbc.all(axis=1)),
     )
+
+
+def displaced(batch: Batch, by: torch.Tensor) -> Batch:
+    """Return a batch with its atoms moved by (N, 3) Å and the neighbors that it has; the vectors of its edges follow."""
+    receiver, sender = batch.edge_index
+    return replace(batch, positions=batch.positions + by, edge_vectors=batch.edge_vectors + by[sender] - by[receiver])
 
 
 def some_of(batch: Batch, chosen: torch.Tensor) -> tuple[Batch, torch.Tensor]:
@@ -110,5 +121,6 @@ def some_of(batch: Batch, chosen: torch.Tensor) -> tuple[Batch, torch.Tensor]:
         structure=torch.repeat_interleave(torch.arange(len(chosen), device=chosen.device), ptr.diff()),
         edge_index=place[batch.edge_index[:, edges]],
         edge_shift=batch.edge_shift[edges],
+        edge_vectors=batch.edge_vectors[edges],
         periodic=batch.periodic[chosen],
     ), atoms

@@ -1,18 +1,25 @@
-"""Neighbour lists, from positions and cell to directed pairs; one place for the whole project.
+"""Neighbor lists: positions and cell in, directed pairs with their vectors out.
 
-The pair search is vesin's, which is right for cells smaller than the cutoff and for any mix of periodic axes. Where atoms
-move a little from call to call, as in molecular dynamics, :class:`VerletList` searches once and measures many times.
+vesin searches the pairs: it handles cells smaller than the cutoff and any mix of periodic axes. Where atoms move a little
+from call to call, as in molecular dynamics, :class:`VerletList` searches once and measures many times. Vectors are
+differences of positions in float64: a model in float32 does not notice how far the atoms are from the origin.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import vesin
 
-from potstill.core.types import Array, Structure
+from potstill.core.errors import StructureError
+from potstill.core.types import Array, Structure, refuse_far
 
+MOST_CELLS = 1e5  # that vesin makes; with more it takes larger ones, and ends the process where a side has none left
+LONGEST_SIDE = 200.0  # of a box in units of its shortest: fewer than the 300 for which vesin has cells along each side
+WIDE_ANGSTROM = 100.0  # spread along an open axis of a slab or wire from which vesin needs seconds
 SKIN_ANGSTROM = 1.0  # best or near it in dynamics of crystals and molecules; 0.6 Å is a third faster in a small melt
 
 
@@ -49,9 +56,31 @@ class Neighbors(Edges):
     ----------
     distance
         (e,) lengths of r in Å.
+    vectors
+        (e, 3) r in Å, float64.
     """
 
     distance: Array
+    vectors: Array
+
+
+def measured_vectors(edges: Edges, positions: Array, cell: Array) -> Array:
+    """Return the (e, 3) float64 vectors ``r = positions[j] + S @ cell - positions[i]`` in Å of the edges of one structure.
+
+    Parameters
+    ----------
+    edges
+        Of the structure; vectors that they bring along are returned as they are.
+    positions
+        (n, 3) Å.
+    cell
+        (3, 3) Å, rows.
+    """
+    if isinstance(edges, Neighbors):
+        return edges.vectors
+    i, j = edges.edge_index
+    r = np.asarray(positions, dtype=np.float64)
+    return np.asarray(r[j] - r[i] + edges.edge_shift.astype(np.float64) @ np.asarray(cell, dtype=np.float64))
 
 
 def find_neighbors(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: float) -> Neighbors:
@@ -72,24 +101,22 @@ def find_neighbors(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: f
     -------
     Neighbors
         Empty arrays where nothing lies within the cutoff.
+
+    Raises
+    ------
+    StructureError
+        If atoms are too far apart or too far from the origin to be searched.
     """
-    box = _box(cell, pbc)
-    search = vesin.NeighborList(cutoff=cutoff_angstrom, full_list=True)
-    pairs, shift, distance = search.compute(  # views of memory that is the search's own: copied by take()
-        points=np.asarray(positions, dtype=np.float64),
-        box=box,
-        periodic=np.ascontiguousarray(pbc),
-        quantities="PSd",
-        copy=False,
-    )
-    receiver = pairs[:, 0].astype(np.min_scalar_type(len(positions)))  # 8 or 16 bits are sorted without comparisons
-    order = np.argsort(receiver, kind="stable")
-    index = pairs.take(order, axis=0).T.astype(np.int64, order="C")
-    return Neighbors(index, shift.take(order, axis=0).astype(np.int64), distance.take(order))
+    with _search(positions, cell, pbc, cutoff_angstrom, "PSdD", full_list=True) as (pairs, shift, distance, vectors):
+        receiver = pairs[:, 0].astype(np.min_scalar_type(len(positions)))  # 8 or 16 bits are sorted without comparisons
+        order = np.argsort(receiver, kind="stable")
+        index = pairs.take(order, axis=0).T.astype(np.int64, order="C")
+        shifts = shift.take(order, axis=0).astype(np.int64)
+        return Neighbors(index, shifts, distance.take(order), vectors.take(order, axis=0))
 
 
 def find_pairs(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: float) -> tuple[Array, Array]:
-    """Each pair of :func:`find_neighbors` in one direction only and in no order: half the work, where that is enough.
+    """Return each pair of :func:`find_neighbors` in one direction only and in no order: half the work.
 
     An atom near its own periodic images is paired with itself, once for each two opposite images.
 
@@ -97,16 +124,14 @@ def find_pairs(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: float
     -------
     pairs, distance
         (p, 2) indices of atoms, and (p,) Å.
+
+    Raises
+    ------
+    StructureError
+        As :func:`find_neighbors`.
     """
-    search = vesin.NeighborList(cutoff=cutoff_angstrom, full_list=False)
-    pairs, distance = search.compute(
-        points=np.asarray(positions, dtype=np.float64),
-        box=_box(cell, pbc),
-        periodic=np.ascontiguousarray(pbc),
-        quantities="Pd",
-        copy=False,
-    )
-    return pairs.astype(np.int64), distance.copy()
+    with _search(positions, cell, pbc, cutoff_angstrom, "Pd", full_list=False) as (pairs, distance):
+        return pairs.astype(np.int64), distance.copy()
 
 
 def structure_neighbors(structure: Structure, cutoff_angstrom: float) -> Neighbors:
@@ -201,16 +226,79 @@ class _Candidates:
         r = columns.take(self.edge_index[1], axis=1)
         r -= columns.repeat(self.count, axis=1)
         r += np.einsum("ab,ae->be", lattice, self.shift_columns)
-        r *= r
-        squared = r[0] + r[1] + r[2]
+        squared = np.einsum("be,be->e", r, r)
         near = np.flatnonzero(squared < cutoff**2)
-        return Neighbors(self.edge_index.take(near, axis=1), self.edge_shift.take(near, axis=0), np.sqrt(squared.take(near)))
+        vectors = np.ascontiguousarray(r.take(near, axis=1).T)
+        distance = np.sqrt(squared.take(near))
+        return Neighbors(self.edge_index.take(near, axis=1), self.edge_shift.take(near, axis=0), distance, vectors)
 
 
 def _smallest(integers: Array) -> Array:
     if integers.size == 0:
         return integers.astype(np.int8)
     return integers.astype(np.result_type(np.min_scalar_type(integers.min()), np.min_scalar_type(integers.max())))
+
+
+@contextmanager
+def _search(
+    positions: Array, cell: Array, pbc: Array, cutoff: float, quantities: str, *, full_list: bool
+) -> Iterator[list[Array]]:
+    """Give the quantities that vesin found, as views of its memory that end with the context."""
+    points = np.asarray(positions, dtype=np.float64)
+    refuse_far(points, np.asarray(cell)[pbc])
+    box, periodic = _box(cell, pbc), np.ascontiguousarray(pbc, dtype=bool)
+    if not periodic.all() and _is_wide(points, box, periodic, cutoff):
+        points, box = _in_vacuum(points, box, periodic, cutoff)
+        periodic = np.ones(3, dtype=bool)
+    if _lacks_cells(_heights(box), cutoff):
+        raise StructureError(
+            f"a cell of {' x '.join(f'{x:.3g}' for x in _heights(box))} Å is too long and thin for a search with a "
+            f"cutoff of {cutoff:g} Å; repeat it along its short axes, or make the long ones shorter"
+        )
+    search = vesin.NeighborList(cutoff=cutoff, full_list=full_list)
+    yield search.compute(points=points, box=box, periodic=periodic, quantities=quantities, copy=False)
+
+
+def _is_wide(points: Array, box: Array, periodic: Array, cutoff: float) -> bool:
+    """Return whether vesin would be slow, or end the process, for atoms with open axes."""
+    spread = np.ptp(points @ box[~periodic].T, axis=0)  # these rows have length 1
+    if periodic.any():
+        return bool(spread.max() > WIDE_ANGSTROM) or _lacks_cells(_heights(box), cutoff)
+    return _lacks_cells(spread, cutoff)
+
+
+def _heights(box: Array) -> Array:
+    """Return (3,) distances in Å between opposite faces of a box."""
+    return np.asarray(1.0 / np.linalg.norm(np.linalg.inv(box), axis=0))
+
+
+def _lacks_cells(heights: Array, cutoff: float) -> bool:
+    """Return whether vesin would divide a box of these (3,) heights into cells such that a side has none."""
+    count = np.maximum(np.trunc(heights / cutoff), 1.0)
+    if count.prod() <= 0.9 * MOST_CELLS:
+        return False
+    shrunk = count * np.cbrt(MOST_CELLS / count.prod())
+    return bool(shrunk.min() < 1.0 + 1e-6)
+
+
+def _in_vacuum(points: Array, box: Array, periodic: Array, cutoff: float) -> tuple[Array, Array]:
+    """Return points and box of the same pairs with vacuum along the open axes, which are periodic then.
+
+    Gaps along these axes become as narrow as they can be without new pairs.
+    """
+    points, box = points.copy(), box.copy()
+    for axis in np.flatnonzero(~periodic):
+        along = points @ box[axis]
+        order = np.argsort(along)
+        excess = np.maximum(np.diff(along[order], prepend=along.min()) - 2.0 * cutoff, 0.0)
+        moved = np.empty_like(along)
+        moved[order] = np.cumsum(excess) + along.min() - cutoff
+        points -= moved[:, None] * box[axis]
+        box[axis] *= np.ptp(along - moved) + 3.0 * cutoff
+    heights = _heights(box)
+    for axis in np.flatnonzero(~periodic):
+        box[axis] *= max(1.0, heights.max() / LONGEST_SIDE / heights[axis])
+    return points, box
 
 
 def _box(cell: Array, pbc: Array) -> Array:

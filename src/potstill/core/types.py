@@ -34,6 +34,7 @@ Array = NDArray[Any]
 MAX_ATOMIC_NUMBER = 118
 SHORTEST_VECTOR = 1e-3  # Å
 SMALLEST_VOLUME = 1e-3  # Å^3
+FARTHEST_ANGSTROM = 1e9  # a decimetre, where float64 resolves 1e-7 Å
 PROPERTIES = frozenset({"energy", "forces", "stress"})
 
 
@@ -176,7 +177,7 @@ class Batch:
     atomic_numbers
         (N,) int64.
     positions
-        (N, 3) Å.
+        (N, 3) Å; to move atoms, use :func:`potstill.core.batch.displaced`, which moves the edges with them.
     cell
         (S, 3, 3) Å, rows are lattice vectors.
     ptr
@@ -187,6 +188,8 @@ class Batch:
         (2, e) int64, receiver i and sender j.
     edge_shift
         (e, 3), S in lattice vectors: ``r = positions[j] + S @ cell - positions[i]``.
+    edge_vectors
+        (e, 3) r in Å, measured in float64 and rounded once: in float32, differences of these positions would not do.
     periodic
         (S,) bool, whether all three axes are periodic, so that stress is defined.
     """
@@ -198,11 +201,14 @@ class Batch:
     structure: torch.Tensor
     edge_index: torch.Tensor
     edge_shift: torch.Tensor
+    edge_vectors: torch.Tensor
     periodic: torch.Tensor
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Batch:
-        """Copy on another device; ``dtype`` applies to positions, cell and shifts."""
-        floats = {name: getattr(self, name).to(device, dtype) for name in ("positions", "cell", "edge_shift")}
+        """Return a copy on another device; ``dtype`` applies to positions, cell, shifts and vectors."""
+        floats = {
+            name: getattr(self, name).to(device, dtype) for name in ("positions", "cell", "edge_shift", "edge_vectors")
+        }
         rest = ("atomic_numbers", "ptr", "structure", "edge_index", "periodic")
         return Batch(**floats, **{name: getattr(self, name).to(device) for name in rest})
 
@@ -267,10 +273,21 @@ def _refuse_impossible(numbers: Array, positions: Array, cell: Array, pbc: Array
         raise StructureError(f"pbc is {pbc.tolist()} but a periodic lattice vector has no length")
     if pbc.all() and abs(np.linalg.det(cell)) < SMALLEST_VOLUME:
         raise StructureError("the cell of a periodic structure has no volume")
+    refuse_far(positions, cell[pbc])
     if labels is not None and labels.forces.shape != positions.shape:
         raise StructureError(f"forces must have shape {positions.shape}, found {labels.forces.shape}")
     if labels is not None and labels.stress is not None and labels.stress.shape != (3, 3):
         raise StructureError(f"stress must have shape (3, 3), found {labels.stress.shape}")
+
+
+def refuse_far(positions: Array, lattice: Array) -> None:
+    """Raise StructureError for (n, 3) positions or periodic lattice vectors, both in Å, that float64 cannot resolve."""
+    for name, lengths in (("an atom", np.abs(positions)), ("a lattice vector", np.abs(lattice))):
+        farthest = float(lengths.max(initial=0.0))
+        if not farthest <= FARTHEST_ANGSTROM:
+            raise StructureError(
+                f"{name} reaches {farthest:.3g} Å, expected at most {FARTHEST_ANGSTROM:.0e} Å; check the unit"
+            )
 
 
 def hill_formula(atomic_numbers: Array, *, reduced: bool = False) -> str:

@@ -119,6 +119,7 @@ def generate(
     PotstillError
         If no source gave a single structure.
     """
+    folder = folder.absolute()  # a source may change the current folder of a worker
     asked = config.resolved_sources(teacher)
     sources = with_what_there_is(asked)
     for earlier in config.after:

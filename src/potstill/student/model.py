@@ -49,13 +49,6 @@ class Prediction:
     local_energies: torch.Tensor
 
 
-def edge_vectors(batch: Batch) -> torch.Tensor:
-    """(e, 3) from each edge's receiver to its sender in Å."""
-    receiver, sender = batch.edge_index
-    shift = (batch.edge_shift[:, None, :] @ batch.cell[batch.structure[receiver]]).squeeze(1)
-    return batch.positions[sender] + shift - batch.positions[receiver]
-
-
 class Student(nn.Module):
     """Energy, conservative forces and stress of atoms.
 
@@ -175,7 +168,7 @@ class Student(nn.Module):
             where None.
         """
         receiver, sender = batch.edge_index
-        vectors = edge_vectors(batch)
+        vectors = batch.edge_vectors
         if kernel is None:
             local, gradient = self.differentiate(vectors, batch, training=training)
         else:

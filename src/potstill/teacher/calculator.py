@@ -8,6 +8,7 @@ import numpy as np
 from ase.calculators.calculator import CalculationFailed, Calculator, PropertyNotImplementedError, all_changes
 
 from potstill.core.types import Refused, Structure, Teacher
+from potstill.teacher.frames import as_number
 
 
 class TeacherCalculator(Calculator):
@@ -34,9 +35,10 @@ class TeacherCalculator(Calculator):
         (answer,) = self.teacher.label([Structure.from_ase(atoms)])
         if isinstance(answer, Refused):
             raise CalculationFailed(f"the teacher refused: {answer.reason}: {answer.detail}")
-        if not (np.isfinite(answer.energy) and np.isfinite(answer.forces).all()):
+        energy = as_number(answer.energy)
+        if not (np.isfinite(energy) and np.isfinite(answer.forces).all()):
             raise CalculationFailed("energy or forces are not finite")
-        self.results = {"energy": answer.energy, "free_energy": answer.energy, "forces": np.asarray(answer.forces, float)}
+        self.results = {"energy": energy, "free_energy": energy, "forces": np.asarray(answer.forces, float)}
         if answer.stress is not None:
             s = np.asarray(answer.stress, float)
             self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import torch
 
-from potstill.core.batch import some_of
+from potstill.core.batch import displaced, some_of
 from potstill.core.types import Batch
-from potstill.student.model import N_ATOMIC_NUMBERS, Kernel, Prediction, Student, edge_vectors
+from potstill.student.model import N_ATOMIC_NUMBERS, Kernel, Prediction, Student
 from potstill.train.data import LabelledBatch
 from potstill.train.hints import EMBEDDINGS, Hints
 from potstill.train.options import Loss, TrainConfig
@@ -98,7 +98,7 @@ def embeddings_loss(
     student: Student, hints: Hints, batch: LabelledBatch, element_weights: torch.Tensor | None
 ) -> torch.Tensor:
     """Mean absolute error of the teacher's features as ``hints`` finds them in the student's, in units of their spread."""
-    features = student.last_features(edge_vectors(batch.inputs), batch.inputs)
+    features = student.last_features(batch.inputs.edge_vectors, batch.inputs)
     of_atom = None if element_weights is None else element_weights[batch.inputs.atomic_numbers]
     return _per_atom(hints(features, batch.extra[EMBEDDINGS]), batch.inputs, batch.weight, of_atom)
 
@@ -145,15 +145,10 @@ def hessian_vector_products(
     fast, specialized machine learning force fields", ICLR (2025).
     """
     ahead, behind = (
-        student.predict(_moved(batch, sign * directions), training=training, kernel=kernel).forces
+        student.predict(displaced(batch, sign * directions), training=training, kernel=kernel).forces
         for sign in (STEP_ANGSTROM, -STEP_ANGSTROM)
     )
     return (behind - ahead) / (2.0 * STEP_ANGSTROM)
-
-
-def _moved(batch: Batch, by: torch.Tensor) -> Batch:
-    fields = ("atomic_numbers", "cell", "ptr", "structure", "edge_index", "edge_shift", "periodic")
-    return Batch(positions=batch.positions + by, **{name: getattr(batch, name) for name in fields})
 
 
 def weights_at(progress: float, config: TrainConfig) -> dict[str, float]:

@@ -14,7 +14,6 @@ import triton
 import triton.language as tl
 
 
-
 @triton.jit
 def _near(d, cutoff):
     return (d >= cutoff) == 0  # not a number counts as near, so that it is seen in the answer

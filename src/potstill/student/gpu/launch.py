@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 import triton
 
-from potstill.student.options import StudentArchitecture
 from potstill.student.gpu import edges, pointwise, products, search
 from potstill.student.gpu.weights import GpuWeights, LayerWeights, Matrices
+from potstill.student.options import StudentArchitecture
 
 PARTS = 8  # partial sums of a structure
 SHORT = {"BM": 16, "BN": 32, "BK": 32, "num_warps": 4, "num_stages": 3}  # tiles of products: many, for few atoms

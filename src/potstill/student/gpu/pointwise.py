@@ -6,7 +6,6 @@ import triton
 import triton.language as tl
 
 
-
 @triton.jit
 def _turn(at, p, valid, k: tl.constexpr, Q: tl.constexpr, P: tl.constexpr):
     """Left and right mixture of component k."""
@@ -207,7 +206,7 @@ def finish(
     to = tl.load(order + a, valid, 0).to(tl.int64)
     energy = tl.load(local + a, valid, 0.0) + last_bias
     column = partial + a
-    for _ in range(0, blocks):
+    for _ in range(blocks):
         energy += tl.load(column, valid, 0.0)
         column += n_rows
     tl.store(locals_ + to, energy, valid)
