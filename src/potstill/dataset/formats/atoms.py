@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.stress import from_voigt
 from potstill.core.types import Array, Labels, Structure
 from potstill.dataset.formats.format import reading
 
@@ -70,6 +71,4 @@ def _labels(atoms: Any, info: Mapping[str, Any]) -> Labels | None:
 
 
 def _full(stress: Array) -> Array:
-    from ase.stress import voigt_6_to_full_3x3_stress
-
-    return np.array(voigt_6_to_full_3x3_stress(stress) if stress.shape == (6,) else stress.reshape(3, 3))
+    return np.array(from_voigt(stress) if stress.shape == (6,) else stress.reshape(3, 3))
