@@ -24,7 +24,8 @@ from typing import Any
 
 from benchmarks.lib.common import write_results
 
-from potstill.audit.checks import Evidence, duplicates, near_duplicates
+from potstill.audit.checks import Evidence
+from potstill.audit.duplicates import duplicates, near_duplicates
 from potstill.audit.options import AuditConfig
 from potstill.config import Config, parse_config
 from potstill.core.errors import PotstillError

@@ -11,7 +11,7 @@ import yaml
 from potstill.audit.options import AuditConfig
 from potstill.audit.stage import audit, write_advice
 from potstill.config import parse_config
-from potstill.core.types import Refused
+from potstill.core.types import Labels, Refused
 from potstill.dataset import open_dataset
 
 GATES = {"min_element_entropy_bits": 1.5, "min_element_coverage": 6, "min_size_cv": 0.3, "replay_fraction": 1.0}
@@ -52,9 +52,16 @@ def test_a_good_dataset_needs_none(advised, labelled):
 
 
 def test_sizes_too_much_alike(advised, labelled):
-    rows, whole = advised(labelled, gates={**GATES, "min_size_cv": 0.9})
+    rows, whole = advised(labelled, gates={**GATES, "min_size_cv": 0.419})
     assert rows["size_cv"]["change"]
     assert sum(s["count"] for s in whole["generate"]["sources"]) > 36
+    assert whole["audit"]["min_size_cv"] == GATES["min_size_cv"]
+
+
+def test_sizes_that_no_count_of_these_sources_spreads(advised, labelled):
+    _, whole = advised(labelled, gates={**GATES, "min_size_cv": 0.9})
+    assert whole["generate"] == CONFIG["generate"]
+    assert 0.3 < whole["audit"]["min_size_cv"] < 0.5
 
 
 def test_elements_that_are_allowed_and_missing(advised, labelled):
@@ -75,15 +82,28 @@ def test_entropy_beyond_its_ceiling(advised, labelled):
 
 
 def test_forces_beyond_the_limit_are_refused_when_labels_are_made(advised, labelled):
+    forces = labelled[20].labels.forces.copy()
+    forces[0, 0] = 218.0
+    strong = labelled[20].with_(labels=Labels(labelled[20].labels.energy, forces))
+    rows, whole = advised([*labelled[:20], strong, *labelled[21:]])
+    assert rows["force_limits"]["source"] == strong.source
+    assert whole["label"]["max_force_ev_per_angstrom"] == pytest.approx(50.0 / 1.05, abs=0.01)
+
+
+def test_a_limit_that_would_leave_too_few_labels_is_not_proposed(advised, labelled):
     rows, whole = advised(labelled, gates={**GATES, "max_force_ev_per_angstrom": 1.0})
     assert rows["force_limits"]["source"] == "organic"
-    assert whole["label"]["max_force_ev_per_angstrom"] < 1.0
+    assert "label" not in whole
+    assert whole["audit"]["max_force_ev_per_angstrom"] > 1.0
 
 
 def test_stresses_beyond_the_limit_are_refused_when_labels_are_made(advised, labelled):
-    rows, whole = advised(labelled, gates={**GATES, "max_stress_ev_per_cubic_angstrom": 1e-6})
+    k = next(k for k, s in enumerate(labelled) if s.source == "metals")
+    old = labelled[k].labels
+    squeezed = labelled[k].with_(labels=Labels(old.energy, old.forces, -3.1 * np.eye(3)))
+    rows, whole = advised([*labelled[:k], squeezed, *labelled[k + 1 :]])
     assert rows["stress_limits"]["source"] == "metals"
-    assert whole["label"]["max_stress_ev_per_cubic_angstrom"] == 1e-6
+    assert whole["label"]["max_stress_ev_per_cubic_angstrom"] == 3.0
 
 
 def test_a_source_that_gave_too_little(advised, labelled):
@@ -101,6 +121,36 @@ def test_many_refusals_name_source_and_reason(advised, labelled):
     assert rows["teacher_success"]["source"] == "metals"
     assert "force_limit" in rows["teacher_success"]["why"]
     assert whole["generate"]["filter"]["min_scaled_distance"] == 0.85
+
+
+def test_refusals_that_no_count_mends_name_what_the_teacher_says(advised, labelled):
+    both = ["metals", "organic"] * 9
+    refused = [Refused("teacher_error", "no stress", id=f"r{k}", source=s, stage="label") for k, s in enumerate(both)]
+    rows, whole = advised(labelled, refused=refused)
+    assert whole is None
+    assert "the teacher, which says: no stress" in rows["teacher_success"]["why"]
+
+
+def test_fewer_of_a_source_only_as_far_as_that_meets_the_gate(advised, labelled):
+    refused = [Refused("teacher_error", id=f"r{k}", source="metals", stage="label") for k in range(2)]
+    gates = {**GATES, "min_teacher_success": 0.96}
+    rows, whole = advised(labelled, refused=refused, gates=gates)
+    share = count_of(whole, "metals") / 12
+    labelled_then, asked_then = 24 + 12 * share, 24 + 14 * share
+    assert labelled_then / asked_then >= 0.96
+    assert rows["teacher_success"]["source"] == "metals"
+
+
+def test_three_elements_of_a_teacher_that_knows_three_cannot_pass_a_gate_of_nine(advised, labelled, lj):
+    class Three:
+        fingerprint, properties, label, elements = lj.fingerprint, lj.properties, lj.label, frozenset({1, 6, 8})
+
+    config = json.loads(json.dumps(CONFIG))
+    config["generate"]["elements"] = ["H", "C", "O"]
+    few = [s for s in labelled if set(s.atomic_numbers.tolist()) <= {1, 6, 8}]
+    _, whole = advised(few, config=config, teacher=Three, gates={**GATES, "min_element_coverage": 9})
+    assert whole["generate"]["elements"] == ["H", "C", "O"]
+    assert whole["audit"]["min_element_coverage"] == 3
 
 
 def test_what_no_config_mends_says_what_to_do(advised, labelled):

@@ -11,15 +11,23 @@ import numpy as np
 import pytest
 from ase.build import make_supercell, molecule
 
-from potstill.audit.checks import CHECKS, wilson_interval
+from potstill.audit.checks import CHECKS
+from potstill.audit.files import audit_file, read_gates
 from potstill.audit.options import AuditConfig
+from potstill.audit.process import wilson_interval
+from potstill.audit.registry import ENTRIES, check
 from potstill.audit.stage import audit, write_report
+from potstill.core.errors import InputError
 from potstill.core.types import Labels, Refused, Structure
 from potstill.core.verdict import Finding, Verdict, overall_verdict
 from potstill.dataset import open_dataset
+from potstill.dataset.convert import convert
+from potstill.report.audit import sentence
 from potstill.stats.bonds import lacks_hydrogen
 from potstill.teacher import load_teacher
 
+PASSES = ("GO", "DOES_NOT_APPLY")
+OF_SMILES = {"fragments", "composition", "charge_balance"}  # which the molecules of these tests do not state
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=1.0)
 STATED = {
     "teacher_success",
@@ -65,7 +73,7 @@ def changed(structure: Structure, **labels) -> Structure:
 
 def no_go(found) -> set[str]:
     assert found["verdict"] == "NO_GO"
-    return {name for name, f in found.items() if name not in ("verdict", "report") and f["verdict"] != "GO"}
+    return {name for name, f in found.items() if name not in ("verdict", "report") and f["verdict"] not in PASSES}
 
 
 def rotation(seed: int) -> np.ndarray:
@@ -76,12 +84,13 @@ def rotation(seed: int) -> np.ndarray:
 class TestGood:
     def test_a_good_dataset_is_go(self, judge, labelled):
         found = judge(labelled)
-        assert found["verdict"] == "GO", [f for f in found["report"]["findings"] if f["verdict"] != "GO"]
+        assert found["verdict"] == "GO", [f for f in found["report"]["findings"] if f["verdict"] not in PASSES]
         assert set(found) >= STATED
+        assert {f["check"] for f in found["report"]["findings"] if f["verdict"] == "DOES_NOT_APPLY"} == OF_SMILES
         for finding in found["report"]["findings"]:
             assert finding["why"]
-            assert finding["measured"] is not None
-            assert finding["limit"] is not None
+            assert (finding["measured"] is None) == (finding["check"] in OF_SMILES)
+            assert (finding["limit"] is None) == (finding["check"] in OF_SMILES)
 
     def test_counts(self, judge, labelled):
         refused = [Refused("force_limit", id="organic-9", source="organic", stage="label")]
@@ -166,13 +175,16 @@ class TestHydrogens:
         pairs = [s.with_(family=s.formula) for s in pairs if isinstance(s, Structure)]
         copies = [s for s in Perturb(count=1).propose(range(12), 1, pairs) if isinstance(s, Structure)]
         both = [s.with_(id=str(k), labels=Labels(0.0, np.zeros((2, 3)))) for k, s in enumerate([*pairs, *copies])]
-        assert judge(both)["hydrogens"]["verdict"] == "GO"
+        assert judge(both)["hydrogens"]["verdict"] == "DOES_NOT_APPLY"
         nameless = [s.with_(generator_metadata={}) for s in both]
         assert judge(nameless)["hydrogens"]["verdict"] == "NO_GO"
 
     def test_no_molecules_at_all(self, judge, labelled):
         gates = GATES.model_copy(update={"min_element_coverage": 4})
-        assert judge([s for s in labelled if s.pbc.any()], gates=gates)["hydrogens"]["verdict"] == "GO"
+        found = judge([s for s in labelled if s.pbc.any()], gates=gates)
+        for name in ("hydrogens", "valences", "net_torque"):
+            assert found[name]["verdict"] == "DOES_NOT_APPLY"
+            assert found[name]["why"] == "there are no molecules"
 
 
 class TestCopies:
@@ -413,7 +425,7 @@ class TestProvenance:
     def test_an_unknown_teacher(self, build, labelled, lj, key):
         recorded = {k: v for k, v in lj.fingerprint.items() if k != key}
         report, _ = audit(open_dataset(build(labelled, teacher=recorded)), GATES, teacher=lambda: lj)
-        (finding,) = [f for f in report["findings"] if f["verdict"] != "GO"]
+        (finding,) = [f for f in report["findings"] if f["verdict"] not in PASSES]
         assert (finding["check"], finding["verdict"]) == ("teacher_fingerprint", "NOT_RUN")
 
     def test_slow_labelling(self, judge, labelled):
@@ -444,7 +456,7 @@ class TestProvenance:
         whole[offset + 1] ^= 1  # a change far below what any other check can see
         path.write_bytes(whole)
         report, _ = audit(open_dataset(path), GATES, teacher=lambda: lj)
-        assert [f["check"] for f in report["findings"] if f["verdict"] != "GO"] == ["integrity"]
+        assert [f["check"] for f in report["findings"] if f["verdict"] not in PASSES] == ["integrity"]
 
 
 class TestFailClosed:
@@ -454,7 +466,7 @@ class TestFailClosed:
 
         report, _ = audit(open_dataset(build(labelled)), GATES, teacher=lambda: lj, checks=[*CHECKS, broken])
         assert report["verdict"] == "NO_GO"
-        (finding,) = [f for f in report["findings"] if f["verdict"] != "GO"]
+        (finding,) = [f for f in report["findings"] if f["verdict"] not in PASSES]
         assert finding["check"] == "broken"
         assert finding["verdict"] == "NOT_RUN"
         assert "no luck" in finding["why"]
@@ -490,17 +502,126 @@ def test_wilson_interval_of_known_cases():
     assert (low, round(high, 4)) == (0.0, 0.1611)
 
 
-def test_files_of_ones_own(tmp_path: Path, labelled, build):
-    from potstill.audit.files import audit_file
-    from potstill.dataset.convert import convert
+OF_A_RUN = {"teacher_success", "throughput", "refusals", "shares", "stand_ins", "elements_per_source"}
+OF_A_RUN |= {"split_leakage", "near_leakage"}
+OF_A_TEACHER = {"label_replay", "gradients", "conservative_forces"}
 
-    convert(build(labelled), tmp_path / "mine.extxyz")
-    judged = []
-    report = audit_file(tmp_path / "mine.extxyz", tmp_path / "out", "", on_judged=lambda *page: judged.append(page))
-    findings = {f["check"]: f["verdict"] for f in report["findings"]}
-    assert report["verdict"] == "NO_GO"
-    unknown = {"label_replay", "gradients", "split_leakage", "near_leakage", "teacher_fingerprint", "throughput"}
-    unknown |= {"shares", "elements_per_source", "conservative_forces"}
-    assert {name for name, verdict in findings.items() if verdict == "NOT_RUN"} == unknown
-    assert json.loads((tmp_path / "out" / "audit.json").read_text())["verdict"] == "NO_GO"
-    assert [page[0]["verdict"] for page in judged] == ["NO_GO"]  # whoever asked may write pages of it
+
+@pytest.fixture
+def mine(tmp_path: Path, build) -> Callable[[list[Structure]], Path]:
+    """An extended XYZ file of labelled structures."""
+
+    def write(structures: list[Structure]) -> Path:
+        convert(build(structures), tmp_path / "mine.extxyz")
+        return tmp_path / "mine.extxyz"
+
+    return write
+
+
+class TestFilesOfOnesOwn:
+    def test_go_without_a_teacher_says_what_was_not_asked(self, mine, labelled, tmp_path):
+        report = audit_file(mine(labelled), tmp_path / "out", "", GATES)
+        found = {f["check"] for f in report["findings"] if f["verdict"] == "DOES_NOT_APPLY"}
+        assert report["verdict"] == "GO", [f for f in report["findings"] if f["verdict"] not in PASSES]
+        assert found == OF_A_RUN | OF_A_TEACHER | OF_SMILES | {"teacher_fingerprint"}
+        assert "No teacher was named" in sentence(report)
+        assert json.loads((tmp_path / "out" / "audit.json").read_text())["verdict"] == "GO"
+        assert not (tmp_path / "out" / "advice.yaml").exists()
+
+    def test_go_with_the_teacher_that_made_the_labels(self, mine, labelled, tmp_path):
+        path = mine(relabel([s.with_(labels=None) for s in labelled], load_teacher("emt")))
+        report = audit_file(path, tmp_path / "out", "emt", GATES)
+        found = {f["check"] for f in report["findings"] if f["verdict"] == "DOES_NOT_APPLY"}
+        assert report["verdict"] == "GO", [f for f in report["findings"] if f["verdict"] not in PASSES]
+        assert found == OF_A_RUN | OF_SMILES | {"teacher_fingerprint"}
+        assert report["made_from"]["teacher"]["name"] == "emt"
+        assert "No teacher" not in sentence(report)
+
+    def test_no_go_with_another_teacher(self, mine, labelled, tmp_path):
+        report = audit_file(mine(labelled), tmp_path / "out", "emt", GATES)
+        assert "label_replay" in {f["check"] for f in report["findings"] if f["verdict"] == "NO_GO"}
+
+    def test_the_advice_for_a_file_reaches_go(self, mine, labelled, tmp_path):
+        few = [s for s in labelled if s.family in ("H2O", "CH4")]
+        path, out = mine(few), tmp_path / "out"
+        assert audit_file(path, out, "")["verdict"] == "NO_GO"
+        report = audit_file(path, out, "", read_gates(out / "advice.yaml"))
+        assert report["verdict"] == "GO", [f for f in report["findings"] if f["verdict"] not in PASSES]
+
+    def test_the_verdict_of_a_run_is_not_overwritten(self, build, labelled, tmp_path):
+        path = build(labelled)
+        (path.parent / "run.json").write_text("{}")
+        (path.parent / "audit.json").write_text('{"verdict": "NO_GO"}')
+        for folder in (path.parent, tmp_path):
+            with pytest.raises(InputError, match="--out"):
+                audit_file(path, folder, "", GATES)
+        assert json.loads((path.parent / "audit.json").read_text()) == {"verdict": "NO_GO"}
+
+
+class TestNothingToLookAt:
+    def test_few_siblings_have_no_slope(self, judge, labelled):
+        found = judge([s for k, s in enumerate(labelled) if k % 12 < 6][:18])
+        assert found["energy_work_slope"]["verdict"] == "DOES_NOT_APPLY"
+        assert "near siblings" in found["energy_work_slope"]["why"]
+
+    def test_no_siblings(self, judge, labelled):
+        found = judge([next(s for s in labelled if s.family == f) for f in sorted({s.family for s in labelled})])
+        assert found["energy_work"]["verdict"] == "DOES_NOT_APPLY"
+        assert found["energy_work"]["why"].startswith("0 of 12")
+
+    def test_one_source(self, judge, labelled):
+        found = judge([s for s in labelled if s.source == "metals"])
+        assert found["source_novelty"]["verdict"] == "DOES_NOT_APPLY"
+
+    def test_no_stress_by_a_teacher_that_has_none(self, judge, labelled, lj):
+        class Stressless:
+            fingerprint, elements, properties = lj.fingerprint, None, frozenset({"energy", "forces"})
+
+            def label(self, structures):
+                return [Labels(a.energy, a.forces) for a in lj.label(structures)]
+
+        bare = [changed(s, stress=None) for s in labelled]
+        found = judge(bare, teacher=Stressless)
+        assert found["verdict"] == "GO", no_go(found)
+        for name in ("stress_limits", "stress_symmetry", "missing_stress"):
+            assert found[name]["verdict"] == "DOES_NOT_APPLY"
+        assert "12 have no stress" in found["missing_stress"]["why"]
+
+    def test_no_stress_although_the_teacher_gives_it(self, judge, labelled):
+        found = judge([changed(s, stress=None) for s in labelled])
+        assert "missing_stress" in no_go(found)
+        assert found["missing_stress"]["measured"] == 12
+
+    def test_an_empty_dataset_has_one_finding(self, judge):
+        refused = [Refused("teacher_error", "NotImplementedError: stress", id=str(k), stage="label") for k in range(5)]
+        found = judge([], splits=np.zeros(0), refused=refused)
+        assert no_go(found) == {"teacher_success"}
+        assert (
+            "5 of 5 were refused as teacher_error, such as: NotImplementedError: stress" in found["teacher_success"]["why"]
+        )
+        (advice,) = found["report"]["advice"]
+        assert "NotImplementedError: stress" in advice["why"]
+        assert advice["change"] == ""
+
+
+def test_what_it_was_made_from(judge, labelled, lj):
+    one, other = judge(labelled)["report"], judge(labelled[1:])["report"]
+    assert one["made_from"]["teacher"] == dict(lj.fingerprint)
+    assert one["made_from"]["dataset"] != other["made_from"]["dataset"]
+    assert one["made_from"]["gates"] == other["made_from"]["gates"]
+    gates = GATES.model_copy(update={"min_size_cv": 0.2})
+    assert judge(labelled, gates=gates)["report"]["made_from"]["gates"] != one["made_from"]["gates"]
+
+
+def test_every_check_is_registered_with_its_advice_and_gates():
+    limits = {gate for entry in ENTRIES.values() for gate in entry.gates}
+    assert limits == set(AuditConfig.model_fields)
+    assert [check.__name__ for check in CHECKS] == sorted(ENTRIES, key=[c.__name__ for c in CHECKS].index)
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()
+    assert all(f"`{name}`" in page for name in ENTRIES)
+    assert all(f"`{gate}`" in page for gate in limits)
+
+
+def test_a_check_of_no_family_or_gate_is_refused():
+    with pytest.raises(ValueError, match="no family"):
+        check("chemistry", unit="", mend="", gates=("min_luck",))(lambda evidence: evidence)

@@ -37,7 +37,7 @@ def until(condition, seconds: float = 240.0) -> None:
 
 
 def family(process: subprocess.Popen, run: Path) -> list[psutil.Process]:
-    """All that the run has started, those on the leash included, whose parent is another."""
+    """All that the run has started, those under a supervisor included, whose parent is another."""
     found = psutil.Process(process.pid).children(recursive=True)
     for other in psutil.process_iter():
         try:

@@ -138,8 +138,8 @@ def test_parts_of_a_large_file(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("package")
 @pytest.mark.parametrize("ending", [".db", ".aselmdb"])
 def test_more_rows_than_are_held_at_once(tmp_path, monkeypatch, ending):
-    for module in ("database", "lmdb"):
-        monkeypatch.setattr(f"potstill.dataset.formats.{module}.BLOCK_ROWS", 5)
+    for module in ("inputs.rows", "formats.lmdb"):
+        monkeypatch.setattr(f"potstill.dataset.{module}.BLOCK_ROWS", 5)
     structures = every_kind()
     convert(dataset_of(structures, tmp_path / "data.h5"), tmp_path / f"data{ending}")
     assert [s.id for s in read_structures(tmp_path / f"data{ending}")] == [s.id for s in structures]
@@ -229,7 +229,7 @@ def test_what_cannot_be_done_is_said(tmp_path, build, labelled):
 def test_a_file_of_something_else(tmp_path, ending):
     path = tmp_path / f"bad{ending}"
     path.write_text("this is no structure\n" * 1000)
-    with pytest.raises(InputError, match=rf"ASE cannot read .*bad\{ending}|not an HDF5 file"):
+    with pytest.raises(InputError, match=rf"cannot read .*bad\{ending}|not an HDF5 file"):
         convert(path, tmp_path / "b.xyz")
     assert list(tmp_path.iterdir()) == [path]
 

@@ -130,7 +130,7 @@ def test_nothing_to_export_gives_nothing(student, tmp_path):
 
 
 FILES = {
-    "lammps": {"plugin", "student.potstill", "in.potstill", "example.data"},
+    "lammps": {"in.potstill", "example.data", "student.potstill", "plugin"},
     "openmm": {"run_openmm.py"},
     "torchsim": {"run_torchsim.py"},
     "ipi": {"input.xml", "potstill_pes.py", "start.xyz"},

@@ -4,6 +4,7 @@ import pytest
 
 from potstill.config import parse_config
 from potstill.core.errors import InputError
+from potstill.core.verdict import Verdict
 from potstill.evaluate.gates import GATES, judge
 from potstill.evaluate.measured import Row
 from potstill.evaluate.options import EvaluateConfig
@@ -45,11 +46,43 @@ def test_a_limit_of_no_check_is_refused_with_the_nearest():
         parse_config(config)
 
 
-def test_physics_without_figures_did_not_run():
+def judged(kinds: dict[str, bool], *rows: Row, **config) -> dict[str, Verdict]:
+    report = {**SOME, "kinds": kinds, "physics": [row.report() for row in rows]}
+    return {f.check: f.verdict for f in judge(report, EvaluateConfig(**config))}
+
+
+def test_the_list_of_gates_is_what_was_asked_for():
+    found = judged({"crystals": True, "molecules": True})
+    assert {name for name in found if name in GATES} == {*GATES}
+    assert {found[name] for name in GATES} == {"NOT_RUN"}
+    assert not {*GATES} & {
+        *judged({"crystals": True, "molecules": True}, physics_crystals=0, physics_molecules=0, physics_pairs=0)
+    }
+
+
+def test_crystals_do_not_apply_where_the_data_hold_none():
+    found = judged({"crystals": False, "molecules": True}, Row("vibrations", 1.0))
+    assert found["vibrations"] == "GO"
+    assert found["torsions"] == found["force_slope"] == "NOT_RUN"
+    for name in ("bulk_modulus", "phonons", "npt", "pressure", "stress_slope"):
+        assert found[name] == "DOES_NOT_APPLY"
+    assert found["nve_molecule"] == "NOT_RUN"
+
+
+def test_slabs_alone_leave_gates_that_did_not_run():
+    found = judged({"crystals": False, "molecules": False})
+    assert (found["force_slope"], found["bulk_modulus"]) == ("NOT_RUN", "DOES_NOT_APPLY")
+
+
+def test_a_row_that_does_not_apply_is_no_pass_and_no_failure():
+    water = Row("torsions", None, why="no bond can be turned", system="water", applies=False)
+    assert finding(water).verdict == "DOES_NOT_APPLY"
+    assert finding(water, Row("torsions", 1.0)).verdict == "GO"
+
+
+def test_reports_of_earlier_versions_are_judged():
     found = judge({**SOME, "physics": []}, EvaluateConfig())
     assert next(f for f in found if f.check == "physics").verdict == "NOT_RUN"
-    wanted = EvaluateConfig(physics_crystals=0, physics_molecules=0)
-    assert "physics" not in {f.check for f in judge({**SOME, "physics": []}, wanted)}
 
 
 def test_every_gate_says_what_it_measures():

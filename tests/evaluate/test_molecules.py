@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from ase.build import molecule
+from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.mixing import LinearCombinationCalculator
+from ase.calculators.morse import MorsePotential
 
 from potstill.evaluate import molecules
 
@@ -47,8 +49,9 @@ def test_turning_moves_nothing_else():
     assert np.array_equal(ethanol.positions, before)
 
 
-def test_molecule_without_a_bond_to_turn_has_no_row():
-    assert molecules.torsions(EMT(), EMT(), molecule("H2O")) == []
+def test_torsions_do_not_apply_to_a_molecule_without_a_bond_to_turn():
+    (row,) = molecules.torsions(EMT(), EMT(), molecule("H2O"))
+    assert (row.measured, row.applies) == (None, False)
 
 
 def test_relaxed_molecule_of_other_bond_lengths():
@@ -75,3 +78,25 @@ def test_bumpy_dimer_is_named():
     (same,) = molecules.dimers(EMT(), EMT(), [29, 79], 2)
     assert same.measured == 0
     assert len(same.curves) == 2
+
+
+def test_a_pair_without_the_well_of_the_reference_is_counted():
+    bound, repulsive = MorsePotential(epsilon=3.8, r0=2.22, rho0=6.0, rcut1=7.0, rcut2=8.0), Repulsive()
+    (row,) = molecules.dimers(repulsive, bound, [14], 1)
+    assert row.measured == 1
+    assert "no well where the reference has one: Si-Si (3.8 eV)" in row.why
+    (row,) = molecules.dimers(bound, bound, [14], 1)
+    assert row.measured == 0
+
+
+class Repulsive(Calculator):
+    """Exponential repulsion between two atoms."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, *arguments):
+        super().calculate(*arguments)
+        r = self.atoms.get_distance(0, 1, vector=True)
+        energy = 5.0 * np.exp(-np.linalg.norm(r))
+        pull = energy * r / np.linalg.norm(r)
+        self.results = {"energy": energy, "forces": np.array([-pull, pull])}

@@ -48,7 +48,9 @@ def test_a_calculator_beside_itself(structures, tmp_path):
     report = json.loads((tmp_path / "out" / "evaluate.json").read_text())
     assert report["forces"]["mae"] == 0
     assert report["models"] == {"candidate": EMT, "reference": "emt"}
-    assert {f["verdict"] for f in report["findings"]} == {"GO"}
+    found = {f["check"]: f["verdict"] for f in report["findings"]}
+    assert {name for name, verdict in found.items() if verdict != "GO"} == {"force_error_element"}  # 16 atoms are too few
+    assert found["force_error_element"] == "DOES_NOT_APPLY"
     assert len(evaluation.comparison.structures) == 4
 
 

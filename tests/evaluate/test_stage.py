@@ -1,20 +1,26 @@
 """The stage evaluate: gates, choice of systems, speed, and the report as a whole."""
 
 import json
+import time
 from dataclasses import asdict
 
 import numpy as np
 import pytest
+from ase.calculators.calculator import Calculator
 
 from potstill.core.errors import InputError
-from potstill.core.types import Labels, Structure
+from potstill.core.types import Labels, Refused, Structure
 from potstill.core.verdict import Verdict
 from potstill.dataset import Dataset, merge, write_part
+from potstill.evaluate.gates import GATES
 from potstill.evaluate.options import EvaluateConfig
-from potstill.evaluate.speed import compare_speed
+from potstill.evaluate.speed import compare_speed, speed_by_size
 from potstill.evaluate.stage import evaluate, judge, pick
 from potstill.report.evaluate import force_tile
 from potstill.teacher import load_teacher
+from potstill.teacher.classical import LennardJones
+from potstill.teacher.opening import open_teacher
+from potstill.teacher.options import AseTeacher
 from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, slab, water
 
 ELEMENTS = [1, 6, 8, 11, 17, 29]
@@ -117,6 +123,52 @@ class Counting:
         return []
 
 
+def test_no_call_is_timed_on_the_positions_of_another():
+    class Remembering(Counting):
+        def label(self, structures):
+            self.calls += [s.positions.tobytes() for s in structures]
+            return []
+
+    student, teacher = Remembering(), Remembering()
+    compare_speed(student, teacher, [("one", [copper()])], repeats=3)
+    assert student.calls == teacher.calls
+    assert len(set(teacher.calls)) == 4
+
+
+def test_a_cache_of_results_saves_no_time():
+    class Caching(Calculator):
+        implemented_properties = ("energy", "forces", "stress")
+
+        def calculate(self, *arguments):
+            super().calculate(*arguments)
+            time.sleep(0.02)
+            self.results = {"energy": 0.0, "forces": np.zeros((len(self.atoms), 3)), "stress": np.zeros(6)}
+
+    teacher = AseTeacher(Caching, {})
+    (row,) = compare_speed(random_student(ELEMENTS), teacher, [("copper", [copper()])], repeats=3)
+    assert row["teacher_s"] >= 0.02
+    (row,) = speed_by_size(random_student(ELEMENTS), teacher, copper(), atoms=[4], repeats=3)
+    assert row["teacher_s"] >= 0.02
+
+
+def test_a_teacher_that_refuses_is_not_timed():
+    class Refusing(Counting):
+        def label(self, structures):
+            return [Refused("teacher_error", "no")] * len(structures)
+
+    assert compare_speed(random_student(ELEMENTS), Refusing(), [("copper", [copper()])], repeats=1) == []
+    assert speed_by_size(random_student(ELEMENTS), Refusing(), copper(), atoms=[4], repeats=1)[0]["teacher_s"] is None
+
+
+def test_a_teacher_in_a_process_of_its_own_is_timed_there():
+    teacher = open_teacher(LennardJones(), supervised=True)
+    (row,) = compare_speed(random_student(ELEMENTS), teacher, [("copper", [copper()])], repeats=1)
+    assert row["teacher_s"] == teacher.seconds > 0
+    (row,) = speed_by_size(random_student(ELEMENTS), teacher, copper(), atoms=[4], repeats=1)
+    assert row["teacher_s"] > 0
+    teacher.close()
+
+
 def test_compare_speed_gives_both_the_same_calls():
     student, teacher = Counting(), Counting()
     compare_speed(student, teacher, [("two", [copper(), water()])], repeats=3)
@@ -187,10 +239,18 @@ def test_labels_stand_in_the_order_of_the_structures(dataset):
         assert np.allclose(found.forces, alone.forces, atol=1e-4)
 
 
-def test_what_was_not_asked_for_did_not_run(dataset):
+def test_without_a_teacher_every_gate_of_physics_did_not_run(dataset):
     report = evaluate(random_student(ELEMENTS), dataset, EvaluateConfig(nve_ps=0.0), teacher=None, seed=1).report
     assert report["nve"] == report["speed"] == []
-    assert next(f for f in report["findings"] if f["check"] == "nve")["verdict"] == "NOT_RUN"
+    found = {f["check"]: f["verdict"] for f in report["findings"]}
+    assert found["nve"] == "DOES_NOT_APPLY"  # not asked for
+    assert {found[name] for name in GATES} == {"NOT_RUN"}
+
+
+def test_what_was_not_asked_for_is_no_gate(dataset):
+    config = EvaluateConfig(nve_ps=0.0, **NO_PHYSICS)
+    report = evaluate(random_student(ELEMENTS), dataset, config, teacher=None, seed=1).report
+    assert not {f["check"] for f in report["findings"]} & {*GATES}
 
 
 def test_no_held_out_family_is_refused(tmp_path, dataset):

@@ -1,18 +1,19 @@
 """Systems of the physics checks: typical of the data, at stable minima of the reference, of distinct chemistry."""
 
-import logging
-
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
 from potstill.core.types import Labels, Structure
 from potstill.evaluate import physics
+from potstill.evaluate.gates import asked_of, judge
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.systems import candidates, choose
-from potstill.evaluate.systems import log as systems_log
 from potstill.testing import rattled
+
+BARE = {"forces": {"mae": 0.1, "zero_baseline_mae": 1.0, "ratio_to_zero_baseline": 0.1}, "per_source": {}, "nve": []}
 
 
 def labelled(atoms, name: str, force: float = 0.0, energy_per_atom: float = 0.0) -> Structure:
@@ -65,31 +66,75 @@ def test_molecules_in_more_than_one_piece_come_last():
     assert [s.id for s in candidates(made, periodic=False)] == ["H2O", "pair"]
 
 
+def names(systems) -> list[str]:
+    return [name.split()[0] for name, _ in systems]
+
+
 def test_the_second_crystal_is_of_another_chemistry():
     structures = [labelled(_ordered("Cu", "Au"), f"cuau-{k}") for k in range(3)] + [labelled(_ordered("Ni", "Pt"), "nipt")]
-    systems, missing = choose(EMT(), structures, 2, periodic=True)
-    assert [name.split()[0] for name, _ in systems] == ["cuau-0", "nipt"]
-    assert missing == 0
+    choice = choose(EMT(), structures, 2, periodic=True)
+    assert names(choice.systems) == ["cuau-0", "nipt"]
+    assert choice.missing == 0
 
 
-def test_a_crystal_that_is_no_minimum_is_taken_only_where_others_are_missing(caplog):
+def test_a_crystal_that_is_not_stable_in_the_reference_is_no_judge():
     pytest.importorskip("phonopy")
-    caplog.set_level(logging.INFO, systems_log.name)
     unstable = labelled(bulk("Cu", "sc", a=2.4).repeat([1, 1, 2]), "cubic")  # held in place by its symmetry
     stable = labelled(bulk("Cu", cubic=True), "fcc", 0.0, 1.0)
-    systems, missing = choose(EMT(), [unstable, stable], 1, periodic=True)
-    assert ([name.split()[0] for name, _ in systems], missing) == (["fcc"], 0)
-    assert "cubic (Cu): the reference's lowest phonon" in caplog.text
-    systems, missing = choose(EMT(), [unstable], 1, periodic=True)
-    assert ([name.split()[0] for name, _ in systems], missing) == (["cubic"], 0)
+    choice = choose(EMT(), [unstable, stable], 1, periodic=True)
+    assert (names(choice.systems), choice.missing, choice.others) == (["fcc"], 0, [])
+    choice = choose(EMT(), [unstable], 1, periodic=True)
+    assert (choice.systems, choice.missing, names(choice.others)) == ([], 1, ["cubic"])
+    assert "cubic (Cu) is not stable in the reference" in choice.why
 
 
 def test_what_does_not_settle_is_missing():
     (structure,) = ONE_ATOM
     unknown = labelled(bulk("Si"), "silicon")  # which EMT refuses
-    assert choose(EMT(), [unknown], 1, periodic=True) == ([], 1)
-    systems, missing = choose(EMT(), [unknown, rattled(structure).with_(labels=structure.labels)], 1, periodic=True)
-    assert (len(systems), missing) == (1, 0)
+    choice = choose(EMT(), [unknown], 1, periodic=True)
+    assert (choice.systems, choice.missing) == ([], 1)
+    choice = choose(EMT(), [unknown, rattled(structure).with_(labels=structure.labels)], 1, periodic=True)
+    assert (len(choice.systems), choice.missing) == (1, 0)
+
+
+def test_a_large_cell_is_reduced_to_its_primitive_one():
+    pytest.importorskip("spglib")
+    atoms = bulk("Cu", cubic=True).repeat(2)
+    atoms.rattle(0.02, seed=1)
+    choice = choose(EMT(), [labelled(atoms, "large")], 1, periodic=True)
+    assert [(name, len(a)) for name, a in choice.systems] == [("large (Cu)", 1)]
+
+
+def test_crystals_that_dispersion_holds_come_last():
+    oxygen = Atoms("O2", [[0, 0, 0], [0, 0, 1.2]], cell=[3.3, 3.3, 4.2], pbc=True)
+    made = [labelled(oxygen, "oxygen", 0.0, -9.0), labelled(alloy("Cu", "Au"), "cuau")]
+    assert [s.id for s in candidates(made, periodic=True)] == ["cuau", "oxygen"]
+
+
+def test_a_crystal_above_sixteen_atoms_is_put_through_every_gate():
+    pytest.importorskip("spglib")
+    atoms = bulk("Cu", cubic=True).repeat(2)
+    atoms.rattle(0.02, seed=1)
+    config = EvaluateConfig(physics_crystals=1, physics_molecules=0, physics_pairs=0, physics_ps=0.02, stability_ps=0.02)
+    rows = physics.measure(EMT(), EMT(), [labelled(atoms, "large")], config)
+    assert {row.check for row in rows if row.measured is not None} >= set(asked_of("crystals", config)) - {"phonons"}
+
+
+def test_what_is_at_no_minimum_still_serves_checks_that_need_none(monkeypatch):
+    monkeypatch.setattr("potstill.evaluate.systems.MOST_RELAXATION_STEPS", 0)
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    config = EvaluateConfig(physics_crystals=1, physics_molecules=0, physics_pairs=0, physics_ps=0, stability_ps=0)
+    rows = physics.measure(EMT(), EMT(), [labelled(atoms, "hot")], config)
+    found = {row.check: row for row in rows}
+    assert found["systems"].measured == 1
+    assert "hot (Cu) has forces of" in found["systems"].why
+    assert {"force_slope", "stress_slope", "endurance"} < {*found}
+    assert not {"bulk_modulus", "phonons", "relaxed_cell"} & {*found}
+    report = {**BARE, "kinds": {"crystals": True, "molecules": False}, "physics": [row.report() for row in rows]}
+    verdicts = {f.check: f.verdict for f in judge(report, config)}
+    assert verdicts["bulk_modulus"] == verdicts["phonons"] == "NOT_RUN"
+    assert verdicts["force_slope"] == "GO"
 
 
 def test_a_crystal_of_one_atom_is_repeated_where_atoms_must_move(monkeypatch):

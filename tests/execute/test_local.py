@@ -251,3 +251,19 @@ def test_workers_end_with_a_killed_parent(tmp_path):
 
 def test_cores():
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("name", ["struct", "signal", "random"])
+def test_a_file_in_the_current_folder_is_no_module_of_a_worker(tmp_path, monkeypatch, name):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / f"{name}.py").write_text(f"from pathlib import Path\nPath({str(tmp_path)!r}, 'run').touch()\n")
+    (tmp_path / "tasks.py").write_text("import os\n\ndef safe(x):\n    return os.environ.get('PYTHONSAFEPATH', '')\n")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    import tasks
+
+    found = []
+    run_tasks(tasks.safe, [0, 1], workers=2, on_done=lambda _task, result: found.append(result), isolated=True)
+    assert found == ["", ""]  # and programs of a task have the user's own setting
+    assert not (tmp_path / "run").exists()

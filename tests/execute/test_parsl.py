@@ -137,7 +137,7 @@ def named(folder: Path, word: str) -> list[psutil.Process]:
     for process in psutil.process_iter():
         try:
             command = " ".join(process.cmdline())
-            if str(folder) in process.environ().get("PYTHONPATH", "") and word in command and "leash" not in command:
+            if str(folder) in process.environ().get("PYTHONPATH", "") and word in command and "supervisor" not in command:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
@@ -148,14 +148,14 @@ def manager_of(folder: Path) -> psutil.Process:
     return next(p for p in named(folder, "process_worker_pool.py") if "bash" not in p.name())
 
 
-@pytest.mark.parametrize("victim", ["task's process", "Parsl's worker", "manager", "leash"])
+@pytest.mark.parametrize("victim", ["task's process", "Parsl's worker", "manager", "supervisor"])
 def test_nothing_is_lost_and_nothing_twice(executor, work, tmp_path, victim):
     killed = []
 
     def kill() -> None:
         while not (tmp_path / "log").exists():
             time.sleep(0.05)
-        if victim == "leash":
+        if victim == "supervisor":
             process = manager_of(tmp_path).parent()
         else:
             process = manager_of(tmp_path)

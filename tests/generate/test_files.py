@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+from dataclasses import replace
 
 import ase.io
 import numpy as np
@@ -16,7 +17,7 @@ from potstill.core.geometry import distance_fingerprint
 from potstill.core.types import Labels, Structure
 from potstill.dataset import write_part
 from potstill.dataset.convert import convert
-from potstill.generate import texts
+from potstill.dataset.inputs import frames as texts
 from potstill.generate.files import Files
 
 METHANE = Structure.from_ase(molecule("CH4"), id="a", source="s", family="mine", generator_metadata={"smiles": "C"})
@@ -209,10 +210,10 @@ class TestLazy:
         ase.io.write(tmp_path / "a.extxyz", [molecule("CH4")] * 50)
         parsed = []
         kinds = tuple(
-            texts.TextKind(k.endings, k.spans, lambda text, k=k: parsed.append(text) or k.parse(text), k.encoding)
+            replace(k, parse=lambda text, options, k=k: parsed.append(text) or k.parse(text, options))
             for k in texts.TEXT_KINDS
         )
-        monkeypatch.setattr("potstill.generate.frames.TEXT_KINDS", kinds)
+        monkeypatch.setattr("potstill.dataset.inputs.frames.TEXT_KINDS", kinds)
         source = Files(count=9, paths=(tmp_path / "a.extxyz",))
         (frame,) = source.propose([41], 1, ())
         assert frame.generator_metadata["frame"] == 41

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import h5py
 import pytest
 
 from potstill.core.errors import InputError, PotstillError
@@ -150,10 +151,19 @@ def test_a_teacher_that_becomes_another_one(faulty, structures, tmp_path, enviro
         run(config(faulty.Restless(environment=environment)), structures, tmp_path / "label")
 
 
-def test_a_teacher_that_is_exchanged_between_two_starts(structures, tmp_path):
+def test_a_teacher_whose_options_change_between_two_starts_labels_everything_again(structures, tmp_path):
+    folder = tmp_path / "label"
+    label(config(LennardJones(sigma_angstrom=0.9)), structures, folder, workers=1)
+    (folder / "00000012-00000024.h5").unlink()
+    run(config(LennardJones(sigma_angstrom=0.9, epsilon_ev=0.25)), structures, folder)
+    assert len(list(folder.glob("*.aside-1"))) == 2  # the labels of the first teacher are kept
+    assert all("0.25" in Dataset(part).attributes["teacher"] for part in folder.glob("*.h5"))
+
+
+def test_a_teacher_that_is_another_one_under_the_same_options(structures, tmp_path):
     settings = config(LennardJones(sigma_angstrom=0.9))
-    label(settings, structures, tmp_path / "label", workers=1)
-    (tmp_path / "label" / "00000012-00000024.h5").unlink()
-    other = config(LennardJones(sigma_angstrom=0.9, epsilon_ev=0.25))
-    with pytest.raises(PotstillError, match=r"(?s)different teachers.*0\.2.*0\.25"):
-        run(other, structures, tmp_path / "label")
+    first, *_ = label(settings, structures, tmp_path / "label", workers=1)
+    with h5py.File(first, "a") as file:
+        file.attrs["teacher"] = file.attrs["teacher"].replace("lennard", "another lennard")
+    with pytest.raises(PotstillError, match=r"(?s)different teachers.*another lennard"):
+        run(settings, structures, tmp_path / "label")

@@ -224,7 +224,7 @@ def test_answers_are_not_overwritten_by_the_next_call(structures):
     model = lively(ELEMENTS)
     kernel, batch = FusedKernel(model), batch_of(model, structures)
     first = model.predict(batch, kernel=kernel)
-    kept = Prediction(*(getattr(first, name).clone() for name in ("energy", "forces", "stress", "local_energies")))
+    kept = Prediction(*(getattr(first, name).clone() for name in ("energy", "forces", "stress", "local_energies", "virial")))
     model.predict(batch_of(model, structures[::-1]), kernel=kernel)
     assert_equal(first, kept)
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from potstill.config import dump_config, load_config
 from potstill.core.errors import InputError
 from potstill.core.types import Labels, Refused
+from potstill.dataset import open_dataset, write_part
+from potstill.execute import LocalExecutor
+from potstill.execute.options import Parsl
+from potstill.label.stage import label
 from potstill.teacher import load_teacher
 from potstill.teacher.choices import parse_teacher
 from potstill.testing import check_teacher, copper, rattled, slab, water
@@ -75,3 +82,93 @@ def test_names_that_are_no_calculators(calculator, message):
 def test_options_that_it_does_not_take():
     with pytest.raises(InputError, match=r"(?s)cannot be made with the options.*sigmaa.*keyword arguments"):
         load_teacher("ase", calculator="ase.calculators.harmonic:SpringCalculator", options={"sigmaa": 1.0})
+
+
+MINE = """
+from helper_of_mine import STRENGTH
+from ase.calculators.calculator import Calculator, all_changes
+
+
+class Mine(Calculator):
+    implemented_properties = ["energy", "forces"]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        centred = self.atoms.positions - self.atoms.positions.mean(axis=0)
+        print("words of my calculator")
+        self.results = {"energy": STRENGTH * (centred**2).sum() / 2, "forces": -STRENGTH * centred}
+"""
+CONFIG = """
+generate:
+  sources: [{{source: crystals, count: 1}}, {{source: md, count: 1, teacher: {teacher}}}]
+label:
+  teacher: {teacher}
+"""
+
+
+class TestBesideTheConfig:
+    @pytest.fixture
+    def config(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        for name in ("mine_beside", "helper_of_mine"):
+            sys.modules.pop(name, None)
+        folder = tmp_path / "project"
+        folder.mkdir()
+        (folder / "mine_beside.py").write_text(MINE)
+        (folder / "helper_of_mine.py").write_text("STRENGTH = 0.5\n")
+        path = folder / "config.yaml"
+        path.write_text(CONFIG.format(teacher="{name: ase, calculator: 'mine_beside:Mine'}"))
+        return path
+
+    def test_a_module_beside_the_config_is_found(self, config):
+        checked = load_config(config)
+        for options in (checked.label.teacher, checked.generate.sources[1].teacher):
+            assert options.module_folder == config.parent
+            options.check()
+        teacher = checked.label.teacher.load()
+        (answer,) = teacher.label([water()])
+        assert isinstance(answer, Labels)
+        assert "sha256" in teacher.fingerprint["version"]
+
+    def test_also_from_the_config_of_the_run_folder(self, config, tmp_path):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "config.yaml").write_text(dump_config(load_config(config)))
+        again = load_config(tmp_path / "run" / "config.yaml").label.teacher
+        assert again.module_folder == config.parent
+
+    @pytest.mark.parametrize("parsl", [False, True], ids=["local", "Parsl"])
+    def test_workers_find_it(self, config, tmp_path, parsl):
+        if parsl:
+            pytest.importorskip("parsl")
+        options = load_config(config).label
+        write_part(tmp_path / "some.h5", [water().with_(id="a", source="s", family="f")])
+        executor = Parsl(workers_per_node=1).start(tmp_path / "execute", 0) if parsl else LocalExecutor(1)
+        try:
+            (part,) = label(options, tmp_path / "some.h5", tmp_path / "label", executor=executor)
+        finally:
+            if parsl:
+                executor.close()
+        assert open_dataset(part).ids.tolist() == ["a"]
+        assert "words of my calculator" in (tmp_path / "label" / "teacher.log").read_text()
+
+    def test_a_module_that_is_hidden_is_an_error(self, config):
+        (config.parent / "json").mkdir()
+        (config.parent / "json" / "__init__.py").write_text(MINE)
+        config.write_text(CONFIG.format(teacher="{name: ase, calculator: 'json:Mine'}"))
+        with pytest.raises(InputError, match="give your module another name"):
+            load_config(config).label.teacher.check()
+
+    def test_without_the_module_the_error_says_where_to_put_it(self, config):
+        (config.parent / "mine_beside.py").unlink()
+        with pytest.raises(InputError, match="put the module beside the config"):
+            load_config(config).label.teacher.check()
+
+
+def test_paths_of_a_teacher_of_a_source_are_relative_to_the_config(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "mine.pth").write_bytes(b"weights")
+    teacher = "{name: sevennet, weights: weights/mine.pth}"
+    (tmp_path / "config.yaml").write_text(CONFIG.format(teacher=teacher))
+    checked = load_config(tmp_path / "config.yaml")
+    found = [checked.label.teacher.weights, checked.generate.sources[1].teacher.weights]
+    assert found == [str(tmp_path / "weights" / "mine.pth")] * 2

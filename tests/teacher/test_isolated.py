@@ -98,7 +98,7 @@ def test_it_ends_with_its_parent_and_with_its_teacher(interpreter):
     [
         ("missing", InputError, r"(?s)needs the package 'nonexistent_package'"),
         ("truncated", InputError, r"(?s)cannot be read from .*weights\.pt \(7 bytes\).*fetch them again"),
-        ("killed", PotstillError, r"(?s)ended while it loaded it: killed by SIGKILL\n.*interpreter is .*python"),
+        ("killed", PotstillError, r"(?s)ended while it loaded the teacher: killed by SIGKILL\n.*interpreter is .*python"),
     ],
 )
 def test_a_teacher_that_cannot_be_loaded(faulty, tmp_path, interpreter, fault, error, message):

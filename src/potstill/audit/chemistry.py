@@ -5,14 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import yaml
 
+from potstill.audit import mend
+from potstill.audit.asked import generate_section, name_of
 from potstill.audit.evidence import Evidence, largest_first
+from potstill.audit.needs import CONFIG, MOLECULES, SMILES
+from potstill.audit.registry import check
 from potstill.core.types import Array
-from potstill.core.verdict import Finding, at_least, at_most, not_run
+from potstill.core.verdict import Finding, at_least, at_most
 from potstill.stats.bonds import deficit_is_lack
 
 
+@check(
+    "chemistry",
+    unit="fraction",
+    needs=(MOLECULES,),
+    gates=("max_hydrogen_deficit",),
+    mend="molecules{of} were read without their hydrogens: add them, with coordinates, and label again",
+)
 def hydrogens(evidence: Evidence) -> Finding:
     """Share of molecules that lack hydrogens, by their SMILES; by bond lengths where none is known or it has radicals.
 
@@ -26,26 +36,49 @@ def hydrogens(evidence: Evidence) -> Finding:
         kind = (stats.families[k], stats.formulas[k])
         accused[kind] = accused.get(kind, True) and deficit_is_lack(kind[1], float(stats.carbon_deficit[k]))
     lacking = [k for k in molecules if stats.missing_hydrogens[k] > 0 or accused[stats.families[k], stats.formulas[k]]]
-    if not molecules:
-        why = "there are no molecules"
-        return at_most("hydrogens", 0.0, evidence.gates.max_hydrogen_deficit, "fraction", why)
     why = f"{len(lacking)} of {len(molecules)} molecules have fewer hydrogens than their valences ask for"
     limit = evidence.gates.max_hydrogen_deficit
     return at_most("hydrogens", len(lacking) / len(molecules), limit, "fraction", why, [stats.ids[k] for k in lacking])
 
 
+@check(
+    "chemistry",
+    unit="fraction",
+    needs=(MOLECULES,),
+    gates=("max_overbonded_fraction",),
+    mend="molecules{of} have atoms with too many bonds: look at how they were read or made",
+)
 def valences(evidence: Evidence) -> Finding:
     """Share of molecules with an H, C, N, O or F that has more bonds to such atoms than its valence allows."""
     limit = evidence.gates.max_overbonded_fraction
     return _share(evidence, "valences", evidence.stats.overbonded, limit, "molecules have an atom with too many bonds")
 
 
+@check(
+    "chemistry",
+    unit="fraction",
+    needs=(
+        MOLECULES,
+        SMILES,
+    ),
+    gates=("max_fragmented_fraction",),
+    mend="molecules{of} fell apart: smaller displacements, or leave them out",
+)
 def fragments(evidence: Evidence) -> Finding:
     """Share of molecules that lie in more pieces than their SMILES has."""
     limit = evidence.gates.max_fragmented_fraction
     return _share(evidence, "fragments", evidence.stats.pieces, limit, "molecules lie in more pieces than their SMILES has")
 
 
+@check(
+    "chemistry",
+    unit="structures",
+    needs=(
+        MOLECULES,
+        SMILES,
+    ),
+    mend="molecules{of} are not what their SMILES say: look at how they were read",
+)
 def composition(evidence: Evidence) -> Finding:
     """Molecules whose atoms are not those of their SMILES; too few hydrogens are a matter of ``hydrogens``."""
     bad = np.flatnonzero(evidence.stats.foreign_atoms)
@@ -53,6 +86,16 @@ def composition(evidence: Evidence) -> Finding:
     return at_most("composition", len(bad), 0, "structures", "molecules whose atoms are not those of their SMILES", worst)
 
 
+@check(
+    "chemistry",
+    unit="structures",
+    needs=(
+        MOLECULES,
+        SMILES,
+    ),
+    gates=("max_charged",),
+    mend="leave out the ions{of}, or use a teacher that takes charges",
+)
 def charge_balance(evidence: Evidence) -> Finding:
     """Molecules whose SMILES has a net charge: teachers label neutral atoms."""
     charge = np.abs(evidence.stats.charge)
@@ -61,6 +104,7 @@ def charge_balance(evidence: Evidence) -> Finding:
     return at_most("charge_balance", int((charge > 0).sum()), evidence.gates.max_charged, "structures", why, worst)
 
 
+@check("chemistry", unit="structures", gates=("min_structures_per_element",), mend=mend.more_of_the_rarest)
 def element_support(evidence: Evidence) -> Finding:
     """Smallest number of structures that hold an element: one that a handful has is a mistake, or cannot be learnt."""
     from ase.data import chemical_symbols
@@ -76,11 +120,10 @@ def element_support(evidence: Evidence) -> Finding:
     return at_least("element_support", measured, limit, "structures", why, [evidence.stats.ids[k] for k in holding])
 
 
+@check("chemistry", unit="structures", needs=(CONFIG,), mend="a reader misread an element{of}: such a source cannot make it")
 def elements_per_source(evidence: Evidence) -> Finding:
     """Structures with an element that their source was not asked for."""
     allowed = allowed_elements(evidence.dataset.attributes)
-    if not allowed and not generate_section(evidence.dataset.attributes).get("sources"):
-        return not_run("elements_per_source", "structures", "the file does not say which elements its sources may use")
     bad = np.zeros(len(evidence.stats), bool)
     for name in evidence.stats.elements:
         if name in allowed:
@@ -104,16 +147,8 @@ def allowed_elements(attributes: dict[str, Any]) -> dict[str, list[int]]:
     for source in generate.get("sources", []):
         symbols = source.get("elements") or generate.get("elements") or []
         if symbols:
-            found[source.get("label") or source["source"]] = [atomic_numbers[s] for s in symbols if s in atomic_numbers]
+            found[name_of(source)] = [atomic_numbers[s] for s in symbols if s in atomic_numbers]
     return found
-
-
-def generate_section(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Section ``generate`` of the config written into a file; empty where there is none."""
-    try:
-        return dict(yaml.safe_load(attributes.get("config", "") or "{}").get("generate", {}))
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
-        return {}
 
 
 def _share(evidence: Evidence, check: str, count: Array, limit: float, what: str) -> Finding:

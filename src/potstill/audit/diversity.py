@@ -6,11 +6,15 @@ import math
 
 import numpy as np
 
+from potstill.audit import mend
 from potstill.audit.atomic_environments import entropy_bits, novelty, sample_environments
 from potstill.audit.evidence import Evidence
+from potstill.audit.needs import SOURCES
+from potstill.audit.registry import check
 from potstill.core.verdict import Finding, at_least, warned
 
 
+@check("diversity", unit="bits", gates=("min_element_entropy_bits",), mend=mend.more_of_the_rare)
 def element_entropy(evidence: Evidence) -> Finding:
     """Shannon entropy of the elements over atoms; its ceiling is log2 of the number of elements."""
     counts = evidence.stats.element_counts
@@ -18,6 +22,7 @@ def element_entropy(evidence: Evidence) -> Finding:
     return at_least("element_entropy", evidence.stats.entropy_bits(), evidence.gates.min_element_entropy_bits, "bits", why)
 
 
+@check("diversity", unit="elements", gates=("min_element_coverage",), mend=mend.more_elements)
 def element_coverage(evidence: Evidence) -> Finding:
     """Number of different elements."""
     from ase.data import chemical_symbols
@@ -28,6 +33,7 @@ def element_coverage(evidence: Evidence) -> Finding:
     return at_least("element_coverage", len(counts), limit, "elements", f"atoms of each: {why}")
 
 
+@check("diversity", unit="", gates=("min_size_cv",), mend=mend.more_sizes)
 def size_cv(evidence: Evidence) -> Finding:
     """Coefficient of variation of the number of atoms per structure."""
     atoms = evidence.stats.atoms
@@ -36,6 +42,12 @@ def size_cv(evidence: Evidence) -> Finding:
     return at_least("size_cv", evidence.stats.size_cv(), evidence.gates.min_size_cv, "", f"{why}; mean by source: {means}")
 
 
+@check(
+    "diversity",
+    unit="of its ceiling",
+    gates=("min_structural_entropy",),
+    mend="atomic environments are too much alike: other sources, larger displacements, fewer frames of one run",
+)
 def structural_entropy(evidence: Evidence) -> Finding:
     """Entropy of the surroundings of a sample of atoms, over its ceiling: 0 where all are alike, 1 where no two are."""
     surroundings = sample_environments(evidence.dataset, np.arange(len(evidence.stats)), evidence.seed)
@@ -45,12 +57,17 @@ def structural_entropy(evidence: Evidence) -> Finding:
     return at_least("structural_entropy", bits / ceiling, evidence.gates.min_structural_entropy, "of its ceiling", why)
 
 
+@check(
+    "diversity",
+    unit="fraction",
+    needs=(SOURCES,),
+    gates=("min_source_novelty",),
+    mend="look at the source without environments of its own",
+)
 def source_novelty(evidence: Evidence) -> Finding:
     """Smallest share, over the sources, of surroundings that no other source has. A warning, since copies are derived."""
     names = list(evidence.stats.elements)
     limit = evidence.gates.min_source_novelty
-    if len(names) < 2:
-        return at_least("source_novelty", 1.0, limit, "fraction", "there is one source only")
     drawn = {n: sample_environments(evidence.dataset, evidence.stats.of_source(n), evidence.seed) for n in names}
     shares = {}
     for name in names:

@@ -7,12 +7,19 @@ from collections import defaultdict
 import numpy as np
 
 from potstill.audit.evidence import Evidence
+from potstill.audit.registry import check
 from potstill.core.types import Array
 from potstill.core.verdict import Finding, at_most
 from potstill.generate.filter import NEAR_DUPLICATE_ANGSTROM
 from potstill.stats import Statistics
 
 
+@check(
+    "duplicates",
+    unit="structures",
+    gates=("max_duplicates",),
+    mend="leave out the copies{of} with  potstill dataset subset  and its list of ids",
+)
 def duplicates(evidence: Evidence) -> Finding:
     """Structures whose numbers, positions and cell are those of an earlier one, to 1e-4 Å."""
     _, first = np.unique(evidence.stats.hashes, return_index=True)
@@ -22,6 +29,12 @@ def duplicates(evidence: Evidence) -> Finding:
     return at_most("duplicates", len(copies), evidence.gates.max_duplicates, "structures", why, copies)
 
 
+@check(
+    "duplicates",
+    unit="structures",
+    gates=("max_near_duplicates",),
+    mend="leave out the copies{of}; the filter of a run of its own keeps them out",
+)
 def near_duplicates(evidence: Evidence) -> Finding:
     """Structures with the distances of another: seen through rotation, permutation, cell choice and supercell."""
     copies = [evidence.stats.ids[k] for k in np.unique(near_pairs(evidence.stats)[:, 1])]

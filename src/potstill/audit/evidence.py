@@ -22,13 +22,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a check may look at."""
+    """All that a check may look at.
+
+    Parameters
+    ----------
+    dataset, stats
+        The file, and one row per structure of what was measured.
+    gates
+        Section ``audit`` of the config.
+    teacher
+        Gives the teacher that repeats labels; None where none was named.
+    seed
+        Seed of random choices.
+    of_run
+        Whether the file must hold all that a run writes; False for a file of the user's own.
+    """
 
     dataset: Dataset
     stats: Statistics
     gates: AuditConfig
     teacher: Callable[[], Teacher] | None = None
     seed: int = 0
+    of_run: bool = True
 
 
 Check = Callable[[Evidence], Finding]

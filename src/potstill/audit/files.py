@@ -1,6 +1,8 @@
-"""The audit of anyone's file: HDF5 of ours, extended XYZ, or whatever ASE reads.
+"""The audit of a file of the user's own: HDF5 of ours, extended XYZ, or whatever ASE reads.
 
-What such a file does not say (which teacher, how long, which split) is NOT_RUN, so its verdict is GO only with all of it.
+Checks that ask about a run (what was asked for, how long, which split) do not apply to a file that comes from none. Where no
+teacher is named, nor do those that ask a teacher, and the verdict says so. A file that holds the config of a run is held to
+all that a run writes.
 """
 
 from __future__ import annotations
@@ -11,15 +13,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from potstill.audit.asked import config_in
 from potstill.audit.options import AuditConfig
-from potstill.audit.stage import audit, write_report
+from potstill.audit.stage import audit, write_advice, write_report
 from potstill.core.errors import InputError
 from potstill.core.section import read_section
+from potstill.core.types import Teacher
 from potstill.dataset import Dataset, open_file
 from potstill.dataset.convert import convert
 from potstill.dataset.formats import hdf5
+from potstill.dataset.inputs import ReadOptions
 from potstill.stats import Statistics
-from potstill.teacher import load_teacher
+from potstill.teacher.choices import parse_teacher
+from potstill.teacher.opening import open_teacher
 
 
 def audit_file(
@@ -52,13 +58,48 @@ def audit_file(
     """
     if not data.exists():
         raise InputError(f"no file at {data}")
+    refuse_run_folder(folder, "potstill audit")
+    ask = _teacher(teacher) if teacher else None
     with tempfile.TemporaryDirectory() as scratch:
         path = data
         if data.suffix not in hdf5.FORMAT.endings:
             path = Path(scratch) / "data.h5"
-            convert(data, path)
+            convert(data, path, options=ReadOptions(keep_not_finite=True))  # the check 'finite' shall see them
         kept = folder / "audit_data.npz" if path == data else None  # a file of another format states no checksums
-        return _audit(open_file(path), folder, teacher, gates or AuditConfig(), kept, on_judged)
+        dataset = _labelled(open_file(path), data)
+        of_run = bool(config_in(dataset.attributes))
+        report, stats = audit(dataset, gates or AuditConfig(), teacher=ask, kept=kept, of_run=of_run)
+        report["dataset"] = data.name
+        write_report(report, folder / "audit.json")
+        write_advice(report, dataset.attributes.get("config", ""), folder / "advice.yaml")
+        on_judged(report, stats, dataset)
+        return report
+
+
+def refuse_run_folder(folder: Path, command: str) -> None:
+    """Refuse to write the verdict on a file into the folder of a run, where it would replace that of the run.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a run; ``command`` judges that run itself.
+    """
+    if (folder / "run.json").exists() or (folder / "config.yaml").exists():
+        raise InputError(
+            f"{folder} is the folder of a run, whose own verdict would be overwritten\n"
+            f"  judge the run with:  {command} {folder}\n  or name another folder with --out"
+        )
+
+
+def _teacher(name: str) -> Callable[[], Teacher]:
+    """Open a teacher by its name on the first call, in a process of its own."""
+    options = parse_teacher({"name": name})
+
+    @cache
+    def opened() -> Teacher:
+        return open_teacher(options, supervised=True)
+
+    return opened
 
 
 def read_gates(config: Path) -> AuditConfig:
@@ -66,21 +107,17 @@ def read_gates(config: Path) -> AuditConfig:
     return read_section(config, "audit", AuditConfig)
 
 
-def _audit(
-    dataset: Dataset,
-    folder: Path,
-    teacher: str,
-    gates: AuditConfig,
-    kept: Path | None,
-    on_judged: Callable[[dict[str, Any], Statistics, Dataset], None],
-) -> dict[str, Any]:
+def _labelled(dataset: Dataset, data: Path) -> Dataset:
+    """Return a dataset whose structures all have labels.
+
+    Raises
+    ------
+    InputError
+        If one has none.
+    """
     if not dataset.labelled:
         raise InputError(
-            f"{dataset.path.name}: not every structure has energy and forces\n"
+            f"{data.name}: not every structure has energy and forces\n"
             "  extended XYZ needs REF_energy and REF_forces (or energy and forces) in every frame"
         )
-    ask = cache(lambda: load_teacher(teacher)) if teacher else None
-    report, stats = audit(dataset, gates, teacher=ask, kept=kept)
-    write_report(report, folder / "audit.json")
-    on_judged(report, stats, dataset)
-    return report
+    return dataset

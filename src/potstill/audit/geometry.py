@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from potstill.audit import mend
 from potstill.audit.evidence import Evidence, largest, largest_first
+from potstill.audit.needs import CRYSTALS
+from potstill.audit.registry import check
 from potstill.core.types import Array
 from potstill.core.verdict import WORST, Finding, at_least, at_most
 from potstill.stats import Statistics
@@ -12,6 +15,7 @@ from potstill.stats import Statistics
 PAIRS_NAMED = 3
 
 
+@check("geometry", unit="of radii sum", gates=("min_scaled_distance",), mend=mend.higher_filter)
 def distances(evidence: Evidence) -> Finding:
     """Smallest distance over the sum of covalent radii, per structure and pair of elements, periodic images included."""
     scaled = evidence.stats.scaled_distance
@@ -22,7 +26,7 @@ def distances(evidence: Evidence) -> Finding:
     pairs = shortest_of_pairs(evidence.stats)
     if pairs:
         why += "; shortest by pair: " + ", ".join(f"{name} {value:.2f}" for name, value in pairs[:PAIRS_NAMED])
-    worst = [evidence.stats.ids[k] for k in order[:WORST]]
+    worst = [evidence.stats.ids[k] for k in order[: min(WORST, too_close or WORST)]]
     known = scaled[~np.isnan(scaled)]
     smallest = float(known.min()) if known.size else np.nan
     return at_least("distances", min(smallest, 99.0), limit, "of radii sum", why, worst)
@@ -41,23 +45,45 @@ def shortest_of_pairs(stats: Statistics) -> list[tuple[str, float]]:
     )
 
 
+@check("geometry", unit="Å^3/atom", needs=(CRYSTALS,), gates=("max_volume_per_atom_cubic_angstrom",), mend=mend.lower_filter)
 def volume(evidence: Evidence) -> Finding:
     """Largest volume per atom of a structure that is periodic in three directions."""
     limit = evidence.gates.max_volume_per_atom_cubic_angstrom
     return _largest(evidence, "volume", evidence.stats.volume_per_atom, limit, "Å^3/atom", "roomier than that for an atom")
 
 
+@check(
+    "geometry",
+    unit="of the cell",
+    needs=(CRYSTALS,),
+    gates=("max_packing",),
+    mend=mend.cleaner_gate("max_packing", "cells of {source} are compressed"),
+)
 def packing(evidence: Evidence) -> Finding:
     """Largest share of a cell that the covalent spheres of its atoms would fill: elements themselves fill 0.3 to 0.9."""
     return _largest(evidence, "packing", evidence.stats.packing, evidence.gates.max_packing, "of the cell", "fuller")
 
 
+@check(
+    "geometry",
+    unit="Å",
+    needs=(CRYSTALS,),
+    gates=("max_vacuum_angstrom",),
+    mend=mend.cleaner_gate("max_vacuum_angstrom", "structures of {source} are called periodic across a vacuum"),
+)
 def vacuum(evidence: Evidence) -> Finding:
     """Widest layer without atoms in a structure that is called periodic in three directions: its stress means nothing."""
     limit = evidence.gates.max_vacuum_angstrom
     return _largest(evidence, "vacuum", evidence.stats.vacuum, limit, "Å", "with a wider layer without atoms")
 
 
+@check(
+    "geometry",
+    unit="",
+    needs=(CRYSTALS,),
+    gates=("max_cell_ratio",),
+    mend=mend.cleaner_gate("max_cell_ratio", "cells of {source} are flat: reduce them (Niggli)"),
+)
 def cell_shape(evidence: Evidence) -> Finding:
     """Product of the lengths of the lattice vectors over the volume: 1 for right angles, large for flat cells."""
     limit = evidence.gates.max_cell_ratio

@@ -6,9 +6,11 @@ import json
 from collections import Counter
 
 from potstill.audit.evidence import Evidence
+from potstill.audit.registry import check
 from potstill.core.verdict import Finding, at_most
 
 
+@check("integrity", unit="faults", mend="the file is damaged: copy it again, or merge the parts again")
 def integrity(evidence: Evidence) -> Finding:
     """Checksums of every block of the file."""
     faults = evidence.dataset.verify()
@@ -16,6 +18,7 @@ def integrity(evidence: Evidence) -> Finding:
     return at_most("integrity", len(faults), 0, "faults", why)
 
 
+@check("integrity", unit="faults", mend="give each structure an id of its own, a source and a family")
 def schema(evidence: Evidence) -> Finding:
     """Each structure has an id of its own, a source, a family, elements that exist, and metadata that are JSON."""
     stats = evidence.stats

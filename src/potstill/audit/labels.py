@@ -11,10 +11,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from potstill.audit import mend
 from potstill.audit.evidence import Evidence, largest, largest_first
+from potstill.audit.needs import CRYSTALS, LABELS, MOLECULES, STRESS
 from potstill.audit.outliers import GAUSS, energy_residuals, robust_scores
+from potstill.audit.registry import check
 from potstill.core.types import Array
-from potstill.core.verdict import Finding, at_most, not_run
+from potstill.core.verdict import Finding, at_most, does_not_apply
 from potstill.generate.filter import NEAR_DUPLICATE_ANGSTROM
 
 FEWEST_FOR_SCORES = 40  # structures of a source: of fewer, the spread is not known, and that of all is taken
@@ -22,6 +25,12 @@ FEWEST_FOR_SLOPE = 20  # pairs of siblings
 WORK_NOISE_EV_PER_ATOM = 2e-3  # of energies and positions in float32
 
 
+@check(
+    "labels",
+    unit="structures",
+    needs=(LABELS,),
+    mend="leave out the structures{of} that hold NaN or infinity, and look for the cause in the teacher",
+)
 def finite(evidence: Evidence) -> Finding:
     """Every stored number is finite."""
     bad = np.zeros(len(evidence.dataset), bool)
@@ -36,6 +45,16 @@ def finite(evidence: Evidence) -> Finding:
     return at_most("finite", int(bad.sum()), 0, "structures", why, worst)
 
 
+@check(
+    "labels",
+    unit="eV/Å",
+    needs=(LABELS,),
+    gates=(
+        "max_force_ev_per_angstrom",
+        "max_force_per_source",
+    ),
+    mend=mend.refuse_forces,
+)
 def force_limits(evidence: Evidence) -> Finding:
     """Largest force on any atom, as a share of the limit of its source where that has one of its own."""
     values, gates = evidence.stats.largest_force, evidence.gates
@@ -45,9 +64,25 @@ def force_limits(evidence: Evidence) -> Finding:
     if own:
         why += "; forces of sources with a limit of their own are scaled by it"
     ranked = np.where(np.isfinite(scaled), scaled, np.inf)
-    return at_most("force_limits", float(scaled.max()), limit, "eV/Å", why, largest_first(evidence.stats, ranked))
+    above = limit if (ranked > limit).any() else -np.inf
+    worst = largest_first(evidence.stats, ranked, above=above)
+    return at_most("force_limits", float(scaled.max()), limit, "eV/Å", why, worst)
 
 
+@check(
+    "labels",
+    unit="eV/Å^3",
+    needs=(
+        LABELS,
+        CRYSTALS,
+        STRESS,
+    ),
+    gates=(
+        "max_stress_ev_per_cubic_angstrom",
+        "max_stress_per_source",
+    ),
+    mend=mend.refuse_stresses,
+)
 def stress_limits(evidence: Evidence) -> Finding:
     """Largest component of any stress, as a share of the limit of its source where that has one of its own.
 
@@ -65,9 +100,21 @@ def stress_limits(evidence: Evidence) -> Finding:
     if own:
         why += "; stresses of sources with a limit of their own are scaled by it"
     measured = _of_labels(evidence, scaled)
-    return at_most("stress_limits", measured, limit, "eV/Å^3", why, largest_first(evidence.stats, scaled))
+    worst = largest_first(evidence.stats, scaled, above=limit if beyond else -np.inf)
+    return at_most("stress_limits", measured, limit, "eV/Å^3", why, worst)
 
 
+@check(
+    "labels",
+    unit="eV/Å^3",
+    needs=(
+        LABELS,
+        CRYSTALS,
+        STRESS,
+    ),
+    gates=("max_stress_asymmetry_ev_per_cubic_angstrom",),
+    mend="stresses{of} were put together in a wrong order",
+)
 def stress_symmetry(evidence: Evidence) -> Finding:
     """Largest difference between a component of stress and the one across the diagonal."""
     values = evidence.stats.stress_asymmetry
@@ -77,11 +124,16 @@ def stress_symmetry(evidence: Evidence) -> Finding:
     return at_most("stress_symmetry", measured, limit, "eV/Å^3", "stress of atoms without torque is symmetric", worst)
 
 
+@check(
+    "labels",
+    unit="robust deviations",
+    needs=(LABELS,),
+    gates=("max_energy_score",),
+    mend="label the structures named again, and compare",
+)
 def energy_outliers(evidence: Evidence) -> Finding:
     """Energy per atom beyond the reference energies of the elements, in robust standard deviations of its source."""
     limit = evidence.gates.max_energy_score
-    if not evidence.stats.labelled:
-        return not_run("energy_outliers", "robust deviations", "the structures have no energies")
     residual = energy_residuals(evidence.stats)
     scores = np.abs(robust_scores(evidence.stats, residual, floor=0.05, fewest=FEWEST_FOR_SCORES))
     why = (
@@ -93,6 +145,13 @@ def energy_outliers(evidence: Evidence) -> Finding:
     )
 
 
+@check(
+    "labels",
+    unit="eV/Å",
+    needs=(LABELS,),
+    gates=("max_net_force_ev_per_angstrom",),
+    mend="forces{of} do not sum to zero: wrong rows, or a teacher that predicts forces directly",
+)
 def net_force(evidence: Evidence) -> Finding:
     """Length of the sum of a structure's forces, per atom: zero for any energy that does not change when all atoms move."""
     values, limit = evidence.stats.net_force, evidence.gates.max_net_force_ev_per_angstrom
@@ -101,6 +160,16 @@ def net_force(evidence: Evidence) -> Finding:
     return at_most("net_force", measured, limit, "eV/Å", why, largest_first(evidence.stats, values))
 
 
+@check(
+    "labels",
+    unit="eV",
+    needs=(
+        LABELS,
+        MOLECULES,
+    ),
+    gates=("max_net_torque_ev",),
+    mend="forces{of} turn a molecule: wrong rows, moved atoms, or a teacher that predicts forces directly",
+)
 def net_torque(evidence: Evidence) -> Finding:
     """Length of the sum of a molecule's torques, per atom: zero for any energy that does not change when it turns."""
     values, limit = evidence.stats.net_torque, evidence.gates.max_net_torque_ev
@@ -108,6 +177,9 @@ def net_torque(evidence: Evidence) -> Finding:
     return at_most("net_torque", _of_labels(evidence, values), limit, "eV", why, largest_first(evidence.stats, values))
 
 
+@check(
+    "labels", unit="structures", needs=(LABELS,), mend="forces{of} were rounded to 16 bits: export or label them again in 32"
+)
 def precision(evidence: Evidence) -> Finding:
     """Structures whose forces are all numbers that 16 bits can hold: they were rounded."""
     bad = np.flatnonzero(evidence.stats.coarse)
@@ -116,6 +188,7 @@ def precision(evidence: Evidence) -> Finding:
     return at_most("precision", measured, 0, "structures", why, [evidence.stats.ids[k] for k in bad])
 
 
+@check("labels", unit="structures", needs=(LABELS,), mend="structures{of} share the labels of another: label them again")
 def repeated_labels(evidence: Evidence) -> Finding:
     """Structures that have exactly the forces of another one, though other atoms."""
     stats = evidence.stats
@@ -129,39 +202,61 @@ def repeated_labels(evidence: Evidence) -> Finding:
     return at_most("repeated_labels", measured, 0, "structures", why, [stats.ids[k] for k in bad])
 
 
+@check(
+    "labels",
+    unit="structures",
+    needs=(
+        LABELS,
+        CRYSTALS,
+    ),
+    mend="label the structures{of} without stress again",
+)
 def missing_stress(evidence: Evidence) -> Finding:
     """Structures periodic in three directions that have no stress, in a file where others have."""
-    if not evidence.stats.labelled:
-        return not_run("missing_stress", "structures", "the structures have no labels")
-    periodic = ~np.isnan(evidence.stats.volume_per_atom)
+    periodic = evidence.dataset.column("structures/pbc").all(axis=1)
     bare = periodic & ~evidence.dataset.column("structures/has_stress")
     why = f"of {int(periodic.sum())} structures periodic in three directions, {int(bare.sum())} have no stress"
-    mixed = 0 < bare.sum() < periodic.sum()
-    worst = [evidence.stats.ids[k] for k in np.flatnonzero(bare)] if mixed else []
-    return at_most("missing_stress", int(bare.sum()) if mixed else 0, 0, "structures", why, worst)
+    if bare.sum() == periodic.sum() and not _gives_stress(evidence):
+        return does_not_apply("missing_stress", "structures", f"{why}: no student can learn one from them")
+    worst = [evidence.stats.ids[k] for k in np.flatnonzero(bare)]
+    return at_most("missing_stress", int(bare.sum()), 0, "structures", why, worst)
 
 
+@check(
+    "labels",
+    unit="of the bound",
+    needs=(LABELS,),
+    gates=("max_energy_work_ratio",),
+    mend="energies{of} do not fit the forces on the way to a near sibling: label them again",
+)
 def energy_work(evidence: Evidence) -> Finding:
     """Energy difference to the nearest sibling against the work on the way: what is left, over its second-order bound."""
     scores = work_scores(evidence)
     near = int((~np.isnan(scores)).sum())
     why = f"{near} of {len(scores)} structures have a sibling near enough to compare energies with forces and stresses"
+    if not near:
+        return does_not_apply("energy_work", "of the bound", why)
     limit = evidence.gates.max_energy_work_ratio
     measured = _of_labels(evidence, scores)
     return at_most("energy_work", measured, limit, "of the bound", why, largest_first(evidence.stats, scores))
 
 
+@check(
+    "labels",
+    unit="away from 1",
+    needs=(LABELS,),
+    gates=("max_energy_work_slope",),
+    mend="energies or forces are in another unit or of another sign than eV and eV/Å",
+)
 def energy_work_slope(evidence: Evidence) -> Finding:
     """Slope of the energy differences between siblings on that work, beyond its error: 1 where units and signs agree."""
     work, change = evidence.stats.work, evidence.stats.energy_change
     limit = evidence.gates.max_energy_work_slope
     known = np.flatnonzero(np.isfinite(work) & np.isfinite(change))
     found = np.array([_slope(work[k], change[k]) for k in _kinds(evidence, known)])
-    if not evidence.stats.labelled:
-        return not_run("energy_work_slope", "", "the structures have no labels")
     if not len(found):
-        why = f"fewer than {FEWEST_FOR_SLOPE} pairs of siblings, from which no slope can be told"
-        return at_most("energy_work_slope", 0.0, limit, "away from 1", why)
+        why = f"{len(known)} pairs of near siblings: neither molecules nor crystals have the {FEWEST_FOR_SLOPE} of a slope"
+        return does_not_apply("energy_work_slope", "away from 1", why)
     slopes = ", ".join(f"{slope:.3f} ± {error:.3f}" for slope, error in found)
     why = f"slopes of energy on work over {len(known)} pairs of siblings: {slopes}; counted beyond three errors"
     beyond = np.maximum(np.abs(found[:, 0] - 1) - 3 * found[:, 1], 0.0)
@@ -171,6 +266,11 @@ def energy_work_slope(evidence: Evidence) -> Finding:
 def work_scores(evidence: Evidence) -> Array:
     """(S,) gap of energy and work over its bound; NaN without a sibling."""
     return np.asarray(evidence.stats.work_gap / (evidence.stats.work_bound + WORK_NOISE_EV_PER_ATOM))
+
+
+def _gives_stress(evidence: Evidence) -> bool:
+    """Return whether the teacher at hand says that it gives stress; False where none is named."""
+    return evidence.teacher is not None and "stress" in evidence.teacher().properties
 
 
 def _kinds(evidence: Evidence, known: Array) -> list[Array]:

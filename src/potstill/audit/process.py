@@ -6,15 +6,17 @@ import json
 import math
 from collections import Counter
 
-from potstill.audit.chemistry import generate_section
+from potstill.audit import mend
+from potstill.audit.asked import asked_of, mix_of
 from potstill.audit.evidence import Evidence
+from potstill.audit.needs import CONFIG, RECORD, TIME
+from potstill.audit.registry import check
 from potstill.core.verdict import Finding, at_least, at_most, not_run, warned
-from potstill.dataset import Dataset
-from potstill.generate.mix import Mix
 
 REASONS_NAMED = 4
 
 
+@check("process", unit="fraction", needs=(RECORD,), gates=("min_teacher_success",), mend=mend.fewer_refusals)
 def teacher_success(evidence: Evidence) -> Finding:
     """Labelled structures over those the teacher was asked for, with its 95 % confidence interval (Wilson 1927)."""
     refused = [r for r in evidence.dataset.refused if r.stage == "label"]
@@ -27,16 +29,22 @@ def teacher_success(evidence: Evidence) -> Finding:
     return at_least("teacher_success", labelled / asked if asked else 0.0, limit, "fraction", why, [r.id for r in refused])
 
 
+@check(
+    "process",
+    unit="structures/hour",
+    needs=(TIME,),
+    gates=("min_structures_per_hour",),
+    mend="label in larger batches, with more workers or a faster device",
+)
 def throughput(evidence: Evidence) -> Finding:
     """Structures labelled per hour of wall time."""
-    seconds = evidence.dataset.attributes.get("label_seconds")
-    if not seconds:
-        return not_run("throughput", "structures/hour", "the file does not say how long labelling took")
+    seconds = evidence.dataset.attributes["label_seconds"]
     rate = 3600.0 * len(evidence.dataset) / float(seconds)
     why = f"{len(evidence.dataset)} structures in {float(seconds):.0f} s on {evidence.dataset.attributes['workers']} workers"
     return at_least("throughput", rate, evidence.gates.min_structures_per_hour, "structures/hour", why)
 
 
+@check("process", unit="fraction", needs=(RECORD,), gates=("max_refused_fraction",), mend="look at the refusals by reason")
 def refusals(evidence: Evidence) -> Finding:
     """Largest share of a source's candidates that was refused before labelling. A warning: sieves may be fine."""
     made = Counter(evidence.stats.sources)
@@ -53,6 +61,7 @@ def refusals(evidence: Evidence) -> Finding:
     return warned(at_most("refusals", shares.get(worst, 0.0), limit, "fraction", why))
 
 
+@check("process", unit="fraction", needs=(CONFIG,), gates=("min_share_of_asked",), mend=mend.what_sources_can_give)
 def shares(evidence: Evidence) -> Finding:
     """Smallest share, over the sources of the config, of structures there are to those asked for."""
     mix, asked = mix_of(evidence.dataset), asked_of(evidence.dataset)
@@ -67,35 +76,12 @@ def shares(evidence: Evidence) -> Finding:
     return at_least("shares", min(got.values()), evidence.gates.min_share_of_asked, "fraction", why)
 
 
+@check("process", unit="sources", needs=(CONFIG,), mend="install what the missing sources need:  potstill doctor")
 def stand_ins(evidence: Evidence) -> Finding:
     """Sources of the config that could not be used, so that others stood in for them. A warning: it was agreed to."""
     mix = mix_of(evidence.dataset)
     why = mix.sentence() if mix and mix.failed else "every source of the config was used"
     return warned(at_most("stand_ins", len(mix.failed) if mix else 0, 0, "sources", why))
-
-
-def mix_of(dataset: Dataset) -> Mix | None:
-    """The mix of sources that a run settled on, where it is not that of its config."""
-    written = dataset.attributes.get("mix", "")
-    try:
-        return Mix(**json.loads(written)) if written else None
-    except (ValueError, TypeError):
-        return None
-
-
-def asked_of(dataset: Dataset) -> dict[str, int]:
-    """Structures that were asked of each source: by the mix that was taken, else by the config."""
-    mix = mix_of(dataset)
-    return dict(mix.counts) if mix else asked_by_config(dataset)
-
-
-def asked_by_config(dataset: Dataset) -> dict[str, int]:
-    """Structures that the config in a file asks of each source."""
-    return {
-        source.get("label") or source["source"]: int(source["count"])
-        for source in generate_section(dataset.attributes).get("sources", [])
-        if source.get("count")
-    }
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:

@@ -14,9 +14,11 @@ import numpy as np
 
 from potstill.audit.evidence import Evidence
 from potstill.audit.labels import FEWEST_FOR_SCORES, work_scores
+from potstill.audit.needs import LABELS, TEACHER
 from potstill.audit.outliers import energy_residuals, robust_scores
+from potstill.audit.registry import check
 from potstill.core.types import Array, Labels, Structure, Teacher
-from potstill.core.verdict import Finding, at_most, not_run, warned
+from potstill.core.verdict import Finding, at_most, does_not_apply, not_run, warned
 from potstill.teacher.floor import force_floor
 
 MIN_REPLAYED = 8
@@ -27,13 +29,24 @@ STEP_STRAIN = 1e-3
 SLOPE_FLOOR = 1.0  # eV/Å or eV: smaller slopes are not told apart from rounding in float32
 
 
+@check(
+    "labels",
+    unit="eV/Å",
+    needs=(
+        LABELS,
+        TEACHER,
+    ),
+    gates=(
+        "replay_fraction",
+        "max_replay_force_ev_per_angstrom",
+    ),
+    mend="labels were not made by this teacher as it is now: label again, or name the teacher that made them",
+)
 def label_replay(evidence: Evidence) -> Finding:
     """A random share of the structures, and the most suspicious ones, labelled once more: labels must come out the same."""
-    if evidence.teacher is None:
-        return not_run("label_replay", "eV/Å", "no teacher was given; name the one that made the labels")
     drawn, suspects = chosen_at_random(evidence), suspicious(evidence)
     structures = [evidence.dataset[int(k)] for k in np.unique(np.concatenate([drawn, suspects]))]
-    answers = evidence.teacher().label(structures)
+    answers = _teacher(evidence).label(structures)
     gaps = [_label_gap(s, a if isinstance(a, Labels) else None) for s, a in zip(structures, answers, strict=True)]
     order = np.argsort(gaps)[::-1]
     why = (
@@ -45,16 +58,22 @@ def label_replay(evidence: Evidence) -> Finding:
     return at_most("label_replay", np.max(gaps), limit, "eV/Å", why, [structures[k].id for k in order])
 
 
+@check(
+    "labels",
+    unit="of the slope",
+    needs=(
+        LABELS,
+        TEACHER,
+    ),
+    gates=("max_gradient_error",),
+    mend="forces or stresses are not the slope of the energy: a sign or unit in the teacher's adapter, most likely",
+)
 def gradients(evidence: Evidence) -> Finding:
     """Finite differences of the teacher's energy, along the stored forces and stress, against those labels."""
-    if evidence.teacher is None:
-        return not_run("gradients", "of the slope", "no teacher was given; name the one that made the labels")
-    if not evidence.stats.labelled:
-        return not_run("gradients", "of the slope", "the structures have no labels")
     chosen = _with_largest_forces(evidence, chosen_at_random(evidence))
     structures = [evidence.dataset[int(k)] for k in chosen]
     steps = [step for s in structures for step in _steps(s)]
-    energies = _energies(evidence.teacher(), [moved for _, _, pair in steps for moved in pair])
+    energies = _energies(_teacher(evidence), [moved for _, _, pair in steps for moved in pair])
     errors = []
     for k, (name, expected, _) in enumerate(steps):
         found = energies[2 * k + 1] - energies[2 * k]
@@ -67,16 +86,22 @@ def gradients(evidence: Evidence) -> Finding:
     return at_most("gradients", measured, limit, "of the slope", why, list(dict.fromkeys(name for _, name in errors)))
 
 
+@check(
+    "labels",
+    unit="of the forces",
+    needs=(
+        LABELS,
+        TEACHER,
+    ),
+    gates=("max_force_floor_ratio",),
+    mend="no student with an energy can learn that part: take a conservative teacher where it is too much",
+)
 def conservative_forces(evidence: Evidence) -> Finding:
     """What no potential can have of the teacher's forces, and so no student: a warning, since only the user can judge it."""
     unit = "of the forces"
-    if evidence.teacher is None:
-        return not_run("conservative_forces", unit, "no teacher was given; name the one that made the labels")
-    if not evidence.stats.labelled:
-        return not_run("conservative_forces", unit, "the structures have no labels")
     drawn = chosen_at_random(evidence)
     structures = [evidence.dataset[int(k)].with_(labels=None) for k in drawn[:: max(1, len(drawn) // FLOOR_STRUCTURES)]]
-    floor = force_floor(evidence.teacher(), structures[:FLOOR_STRUCTURES], directions=FLOOR_DIRECTIONS, seed=evidence.seed)
+    floor = force_floor(_teacher(evidence), structures[:FLOOR_STRUCTURES], directions=FLOOR_DIRECTIONS, seed=evidence.seed)
     ratio = floor.total / floor.forces if floor.forces else 0.0
     why = (
         f"{floor.total:.2g} eV/Å of the teacher's forces are the slope of no energy, the floor of a student's error: {floor}"
@@ -84,12 +109,14 @@ def conservative_forces(evidence: Evidence) -> Finding:
     return warned(at_most("conservative_forces", ratio, evidence.gates.max_force_floor_ratio, unit, why))
 
 
+@check("labels", unit="other teachers", mend="label everything with one teacher")
 def teacher_fingerprint(evidence: Evidence) -> Finding:
     """One teacher with known weights made all labels, and it is the one at hand."""
     recorded = json.loads(evidence.dataset.attributes.get("teacher", "{}"))
     complete = all(recorded.get(key) for key in ("name", "version", "weights", "dtype"))
     if not complete:
-        return not_run("teacher_fingerprint", "teachers", "the file does not say which teacher made its labels")
+        why = "the file does not say which teacher made its labels"
+        return (not_run if evidence.of_run or recorded else does_not_apply)("teacher_fingerprint", "other teachers", why)
     others = 0
     if evidence.teacher is not None and dict(evidence.teacher().fingerprint) != recorded:
         others = 1
@@ -97,6 +124,13 @@ def teacher_fingerprint(evidence: Evidence) -> Finding:
     if others:
         why = f"labels were made by another teacher than the one at hand: {why}"
     return at_most("teacher_fingerprint", others, 0, "other teachers", why)
+
+
+def _teacher(evidence: Evidence) -> Teacher:
+    """Return the teacher that the needs of the check ask for."""
+    if evidence.teacher is None:
+        raise LookupError("no teacher was named")
+    return evidence.teacher()
 
 
 def chosen_at_random(evidence: Evidence) -> Array:

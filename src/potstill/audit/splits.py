@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from potstill.audit.chemistry import generate_section
+from potstill.audit.asked import generate_section
 from potstill.audit.duplicates import near_pairs
 from potstill.audit.evidence import Evidence
-from potstill.core.verdict import Finding, at_most, not_run
+from potstill.audit.needs import SPLIT
+from potstill.audit.registry import check
+from potstill.core.verdict import Finding, at_most
 from potstill.dataset.schema import PARTS
 
 
+@check("splits", unit="families", needs=(SPLIT,), mend="split by family again; a run does so by its section dataset")
 def split_leakage(evidence: Evidence) -> Finding:
     """Families that stand on more than one side of the split."""
-    parts = evidence.dataset.splits
-    if parts is None:
-        return not_run("split_leakage", "families", f"{evidence.dataset.path} holds no split")
+    parts = np.asarray(evidence.dataset.splits)
     _, family = np.unique(np.array(evidence.stats.families, dtype=object).astype(str), return_inverse=True)
     sides = np.zeros((family.max(initial=-1) + 1, len(PARTS)), bool)
     sides[family, parts] = True
@@ -27,11 +28,10 @@ def split_leakage(evidence: Evidence) -> Finding:
     return at_most("split_leakage", len(leaked), 0, "families", why, worst)
 
 
+@check("splits", unit="structures", needs=(SPLIT,), mend="leave out the copies on one side of the split")
 def near_leakage(evidence: Evidence) -> Finding:
     """Structures with the distances of one on another side of the split."""
-    parts = evidence.dataset.splits
-    if parts is None:
-        return not_run("near_leakage", "structures", f"{evidence.dataset.path} holds no split")
+    parts = np.asarray(evidence.dataset.splits)
     pairs = near_pairs(evidence.stats)
     across = pairs[parts[pairs[:, 0]] != parts[pairs[:, 1]]]
     copies = np.unique(across[:, 1])

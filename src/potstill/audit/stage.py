@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from potstill.audit.advice import Advice, advise, mended, rows
+from potstill.audit.asked import mix_of
 from potstill.audit.checks import CHECKS, Check, Evidence
-from potstill.audit.process import mix_of
+from potstill.core.checksums import sha256_of_json
 from potstill.core.files import sealed
 from potstill.core.types import Teacher
-from potstill.core.verdict import Finding, changed_gates, not_run, overall_verdict
+from potstill.core.verdict import Finding, at_least, changed_gates, does_not_apply, not_run, overall_verdict
 from potstill.dataset import Dataset
+from potstill.dataset.checksum import checksum_of
 from potstill.stats import Statistics, collect, collect_once
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def audit(
     seed: int = 0,
     checks: Sequence[Check] = CHECKS,
     kept: Path | None = None,
+    of_run: bool = True,
 ) -> tuple[dict[str, Any], Statistics]:
     """Judge a dataset.
 
@@ -49,13 +52,16 @@ def audit(
     gates
         Section ``audit`` of the config.
     teacher
-        Loads the teacher for the replay; without it the replay is NOT_RUN and the verdict NO_GO.
+        Gives the teacher that repeats labels; None where none was named.
     seed
         Chooses the replayed structures.
     checks
         All of them unless a test says otherwise.
     kept
         File where the statistics are kept, and read from while the dataset is the same; None to collect them anew.
+    of_run
+        Whether the dataset must hold all that a run writes; False for a file of the user's own, to which checks that ask
+        about a run do not apply.
 
     Returns
     -------
@@ -64,8 +70,8 @@ def audit(
     """
     dataset = Dataset(dataset.path, compare_blocks=False)  # a damaged file gets its verdict, by the check integrity
     stats = collect_once(dataset, kept) if kept else collect(dataset)
-    evidence = Evidence(dataset, stats, gates, teacher, seed)
-    findings = [run_check(check, evidence) for check in checks]
+    evidence = Evidence(dataset, stats, gates, teacher, seed, of_run)
+    findings = [run_check(check, evidence) for check in checks] if len(dataset) else _nothing_to_judge(checks, evidence)
     report = {
         "verdict": str(overall_verdict(findings)),
         "structures": len(dataset) + sum(r.stage == "label" for r in dataset.refused),
@@ -76,6 +82,12 @@ def audit(
         "advice": rows(advise(findings, evidence)),
         "mix": mix.sentence() if (mix := mix_of(dataset)) else "",
         "dataset": str(dataset.path.name),
+        "of_run": of_run,
+        "made_from": {
+            "dataset": checksum_of(dataset),
+            "gates": sha256_of_json(gates.model_dump(mode="json")),
+            "teacher": _fingerprint(teacher),
+        },
     }
     return report, stats
 
@@ -89,14 +101,41 @@ def run_check(check: Check, evidence: Evidence) -> Finding:
         return not_run(check.__name__, "", f"the check failed: {type(error).__name__}: {error}")
 
 
-def write_advice(report: dict[str, Any], config: str, path: Path) -> None:
-    """``advice.yaml``: the config of a run with every change that the advice names; removed where there is none."""
+def _nothing_to_judge(checks: Sequence[Check], evidence: Evidence) -> list[Finding]:
+    """Return the findings on an empty dataset: one that fails and says why, and all others, which do not apply."""
+    refused = evidence.dataset.refused
+    (reason, count), *_ = Counter(r.reason for r in refused).most_common(1) or [("", 0)]
+    detail = next((r.detail for r in refused if r.reason == reason and r.detail), "")
+    why = "the dataset holds no structure"
+    if count:
+        why += f": {count} of {len(refused)} were refused as {reason}" + (f", such as: {detail}" if detail else "")
+    limit = evidence.gates.min_teacher_success
+    empty = at_least("teacher_success", 0.0, limit, "fraction", why, [r.id for r in refused])
+    others = [check.__name__ for check in checks if check.__name__ != empty.check]
+    return [empty, *(does_not_apply(name, "", "the dataset holds no structure") for name in others)]
+
+
+def _fingerprint(teacher: Callable[[], Teacher] | None) -> dict[str, str] | None:
+    """Return the fingerprint of the teacher that repeats labels; None where there is none, or it cannot be opened."""
+    try:
+        return None if teacher is None else dict(teacher().fingerprint)
+    except Exception:  # noqa: BLE001 - the checks that ask the teacher say so
+        return None
+
+
+def write_advice(report: dict[str, Any], config: str, path: Path) -> bool:
+    """Write ``advice.yaml``, the config with every change that the advice names; return whether there is any.
+
+    An ``advice.yaml`` of an earlier audit is removed where no change is named now. For a file of the user's own the config
+    is empty, and what is written is a section ``audit`` for ``--gates``.
+    """
     advice = [Advice(**row) for row in report["advice"]]
     if not any(row.change for row in advice):
         path.unlink(missing_ok=True)
-        return
+        return False
     with sealed(path) as temporary:
-        temporary.write_text(mended(yaml.safe_load(config), advice), encoding="utf-8")
+        temporary.write_text(mended(yaml.safe_load(config) or {}, advice), encoding="utf-8")
+    return True
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:

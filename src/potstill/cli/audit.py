@@ -31,13 +31,14 @@ def audit(
                 f"  judge its file by other gates:  potstill audit {data / 'dataset.h5'} --out FOLDER --gates YAML"
             )
         one_stage(data, "audit")
+        typer.echo(_verdict_line("GO", data))
     else:
         _audit_file(data, out or data.parent, teacher, gates)
 
 
 def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None) -> None:
     from potstill.audit.files import audit_file, read_gates
-    from potstill.report.audit import write_audit_page
+    from potstill.report.audit import sentence, write_audit_page
     from potstill.report.markdown import write_audit_markdown
 
     refuse_run_folder(folder, "audit")
@@ -52,9 +53,16 @@ def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None) -> N
         typer.echo(f"{finding['verdict']:8} {finding['check']}: {finding['why']}")
     for row in report["advice"]:
         typer.echo(f"ADVICE   {row['check']}: {row['why']}")
-    typer.echo(f"{report['verdict']}  {folder / 'audit.html'}")
+    typer.echo(sentence(report))
+    typer.echo(_verdict_line(report["verdict"], folder))
     if report["verdict"] != "GO":
         raise typer.Exit(3)
+
+
+def _verdict_line(verdict: str, folder: Path) -> str:
+    """Return the verdict of an audit with its page, and with the config that mends it where there is one."""
+    advice = folder / "advice.yaml"
+    return f"{verdict}  {folder / 'audit.html'}" + (f"  {advice}" if advice.exists() else "")
 
 
 def refuse_run_folder(folder: Path, stage: str) -> None:

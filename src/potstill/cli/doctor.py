@@ -88,7 +88,9 @@ def _propose(options: type) -> str:
 def _ask(options: type[TeacherOptions]) -> str:
     from ase.build import bulk, molecule
 
-    teacher = options.example().open()
+    from potstill.teacher.opening import open_teacher
+
+    teacher = open_teacher(options.example())
     crystals = "stress" in teacher.properties  # a teacher without stress may know molecules only
     name, atoms = ("copper", bulk("Cu", "fcc", a=3.6)) if crystals else ("water", molecule("H2O"))
     (answer,) = teacher.label([Structure.from_ase(atoms)])

@@ -29,6 +29,7 @@ def evaluate(
     if bool(candidate) != bool(reference):
         raise InputError("--candidate and --reference come together: the model to judge, and the one taken for the truth")
     if candidate:
+        from potstill.audit.files import refuse_run_folder
         from potstill.core.section import read_section
         from potstill.evaluate.options import EvaluateConfig
         from potstill.evaluate.pair import evaluate_pair
@@ -37,6 +38,7 @@ def evaluate(
 
         settings = read_section(gates, "evaluate", EvaluateConfig) if gates else None
         folder = out or data.parent
+        refuse_run_folder(folder, "potstill evaluate")
         evaluation = evaluate_pair(candidate, reference, data, folder, settings, on_step=Progress().note)
         write_evaluate_page(evaluation, folder / "evaluate.html")
         _tell(evaluation, folder)
@@ -48,6 +50,19 @@ def evaluate(
         from potstill.cli.common import one_stage
 
         one_stage(data, "evaluate")
+        _say_verdict(data)
+
+
+def _say_verdict(run: Path) -> None:
+    """Print the verdict on the student of a run, with its page, in one line."""
+    import json
+
+    from potstill.core.verdict import overall
+    from potstill.report.evaluate import sentence
+
+    report = json.loads((run / "evaluate.json").read_text(encoding="utf-8"))
+    typer.echo(sentence(report))
+    typer.echo(f"{overall(f['verdict'] for f in report['findings'])}  {run / 'evaluate.html'}")
 
 
 def _judge_again(folder: Path, gates: Path) -> None:
@@ -73,10 +88,15 @@ def _judge_again(folder: Path, gates: Path) -> None:
 
 
 def _tell(evaluation: Evaluation, folder: Path) -> None:
-    """Every finding, and where the page is; exit 1 where a gate is missed."""
+    """Print every finding, and then the verdict with the page in one line; exit 1 where a gate is not met."""
+    from potstill.core.verdict import overall
+    from potstill.report.evaluate import sentence
+
     findings = evaluation.report["findings"]
     for finding in findings:
         typer.echo(f"{finding['verdict']:8} {finding['check']}: {finding['why']}")
-    typer.echo(str(folder / "evaluate.html"))
-    if any(finding["verdict"] not in ("GO", "WARN") for finding in findings):
+    verdict = overall(finding["verdict"] for finding in findings)
+    typer.echo(sentence(evaluation.report))
+    typer.echo(f"{verdict}  {folder / 'evaluate.html'}")
+    if verdict != "GO":
         raise typer.Exit(1)

@@ -264,13 +264,25 @@ def verify(data: Annotated[Path, typer.Argument(help="dataset.h5 or a run folder
 def convert(
     source: Annotated[Path, typer.Argument(help="File to read.")],
     target: Annotated[Path, typer.Argument(help="File to write; its ending says the format.")],
+    energy_key: Annotated[str, typer.Option(help="Key of the energy in eV, such as dft_energy.")] = "",
+    forces_key: Annotated[str, typer.Option(help="Key of the forces in eV/Å.")] = "",
+    stress_key: Annotated[str, typer.Option(help="Key of the stress in eV/Å^3, + is tension.")] = "",
+    species: Annotated[
+        list[str] | None, typer.Option(help="Element of a type or atom name, such as 1=Si; may be given again.")
+    ] = None,
+    ignore_charge: Annotated[
+        bool, typer.Option("--ignore-charge", help="Take structures with a stated charge or spin all the same.")
+    ] = False,
 ) -> None:
     """Convert between dataset.h5, extended XYZ, ASE databases (.db) and LMDB (.aselmdb), by the endings."""
     from potstill.dataset.convert import convert as convert_file
+    from potstill.dataset.inputs import ReadOptions
+    from potstill.dataset.inputs.species import parse_species
     from potstill.run.progress import Progress
 
     with Progress().counts(None, "structures written and compared") as bar:
-        count = convert_file(source, target, bar.advance)
+        options = ReadOptions(parse_species(species or ()), energy_key, forces_key, stress_key, ignore_charge)
+        count = convert_file(source, target, bar.advance, options=options)
     typer.echo(f"{count} structures written to {target}")
 
 

@@ -41,6 +41,11 @@ def sealed(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def shown(path: Path | str) -> str:
+    """Return a path as text that any file and terminal takes: bytes that are no UTF-8 are replaced."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """Read a JSON object.
 

@@ -1,13 +1,14 @@
-"""A verdict and the finding of one check: a figure with its limit.
+"""Verdicts, and the finding of one check: a figure with its limit.
 
-A figure that is not finite never passes. What could not be measured is NOT_RUN, which is not a pass.
+A figure that is not finite never passes. A figure that could not be measured is NOT_RUN, which is not a pass. A check with
+nothing to look at, by the nature of the data, is DOES_NOT_APPLY: neither a pass nor a failure.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -15,26 +16,30 @@ from pydantic import BaseModel
 
 
 class Verdict(StrEnum):
-    """Outcome of one check. What did not run never counts as passed."""
+    """Outcome of one check. A check that did not run never counts as passed."""
 
     GO = "GO"
     WARN = "WARN"
     NO_GO = "NO_GO"
     NOT_RUN = "NOT_RUN"
+    DOES_NOT_APPLY = "DOES_NOT_APPLY"
+
+
+PASSED = (Verdict.GO, Verdict.WARN)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A number with its limit and unit: the result of one audit check.
+    """The result of one check: a number with its limit and unit.
 
     Parameters
     ----------
     check
         Name of the check.
     verdict
-        GO, WARN, NO_GO or NOT_RUN.
+        GO, WARN, NO_GO, NOT_RUN or DOES_NOT_APPLY.
     measured, limit
-        The figure found and the one it is held against; None where the check did not run.
+        The measured figure and its limit; None where the check did not run or does not apply.
     unit
         Unit of both.
     why
@@ -56,25 +61,30 @@ WORST = 8
 
 
 def at_least(check: str, measured: float, limit: float, unit: str, why: str, worst: Sequence[str] = ()) -> Finding:
-    """GO where measured >= limit; a figure that is not finite never passes."""
+    """Return GO where measured >= limit, else NO_GO; a figure that is not finite never passes."""
     return _finding(check, measured >= limit, measured, limit, unit, why, worst)
 
 
 def at_most(check: str, measured: float, limit: float, unit: str, why: str, worst: Sequence[str] = ()) -> Finding:
-    """GO where measured <= limit; a figure that is not finite never passes."""
+    """Return GO where measured <= limit, else NO_GO; a figure that is not finite never passes."""
     return _finding(check, measured <= limit, measured, limit, unit, why, worst)
 
 
 def warned(finding: Finding) -> Finding:
-    """A matter to look at rather than a fault: WARN instead of NO_GO, where the figure is one."""
+    """Return WARN in the place of NO_GO where there is a figure: only the user can judge it."""
     if finding.verdict != Verdict.NO_GO or finding.measured is None:
         return finding
-    return Finding(finding.check, Verdict.WARN, finding.measured, finding.limit, finding.unit, finding.why, finding.worst)
+    return replace(finding, verdict=Verdict.WARN)
 
 
 def not_run(check: str, unit: str, why: str) -> Finding:
-    """A required check that could not run: never a pass."""
+    """Return NOT_RUN for a required check that could not run: it is no pass."""
     return Finding(check, Verdict.NOT_RUN, None, None, unit, why)
+
+
+def does_not_apply(check: str, unit: str, why: str) -> Finding:
+    """Return DOES_NOT_APPLY for a check that has nothing to look at in such data: neither a pass nor a failure."""
+    return Finding(check, Verdict.DOES_NOT_APPLY, None, None, unit, why)
 
 
 def _finding(check: str, passed: bool, measured: float, limit: float, unit: str, why: str, worst: Sequence[str]) -> Finding:
@@ -84,14 +94,29 @@ def _finding(check: str, passed: bool, measured: float, limit: float, unit: str,
     return Finding(check, verdict, float(measured), float(limit), unit, why, tuple(worst[:WORST]))
 
 
+def is_pass(verdict: str) -> bool:
+    """Return whether a verdict is a pass: GO or WARN."""
+    return verdict in PASSED
+
+
+def is_failure(verdict: str) -> bool:
+    """Return whether a verdict stops a GO: NO_GO, NOT_RUN, and any word that is no verdict."""
+    return verdict not in (*PASSED, Verdict.DOES_NOT_APPLY)
+
+
+def overall(verdicts: Iterable[str]) -> Verdict:
+    """Return GO where at least one verdict is a pass and none is a failure, else NO_GO."""
+    found = list(verdicts)
+    return Verdict.GO if any(map(is_pass, found)) and not any(map(is_failure, found)) else Verdict.NO_GO
+
+
 def overall_verdict(findings: Sequence[Finding]) -> Verdict:
-    """GO only where there are findings and each is GO or WARN."""
-    passed = (Verdict.GO, Verdict.WARN)
-    return Verdict.GO if findings and all(f.verdict in passed for f in findings) else Verdict.NO_GO
+    """Return the verdict over findings, see :func:`overall`."""
+    return overall(finding.verdict for finding in findings)
 
 
 def changed_gates(gates: BaseModel) -> dict[str, dict[str, Any]]:
-    """Thresholds that differ from the defaults, with both values."""
+    """Return the limits that differ from the defaults, with both values."""
     default = type(gates)()
     return {
         name: {"default": getattr(default, name), "now": getattr(gates, name)}

@@ -5,6 +5,7 @@ Structures stream from one file into the other. What was written is read back an
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, zip_longest
@@ -13,25 +14,38 @@ from pathlib import Path
 import numpy as np
 
 from potstill.core.errors import DatasetError, InputError
-from potstill.core.files import sealed
+from potstill.core.files import sealed, shown
 from potstill.core.types import Array, Labels, Structure
-from potstill.dataset.formats import Precision, format_of, format_to_write, hdf5
-from potstill.dataset.formats.atoms import read_with_ase, record_of
+from potstill.dataset.formats import Format, Precision, format_of, format_to_write, hdf5
+from potstill.dataset.formats.atoms import record_of
+from potstill.dataset.formats.format import read_frames, reading
+from potstill.dataset.inputs.frames import open_frames
+from potstill.dataset.inputs.options import DEFAULT, ReadOptions
+from potstill.dataset.inputs.unusable import Frame
 
+log = logging.getLogger(__name__)
 REPORT_EVERY = 100  # structures
 
 
-def convert(source: Path, target: Path, on_progress: Callable[[int], None] = lambda count: None) -> int:
+def convert(
+    source: Path,
+    target: Path,
+    on_progress: Callable[[int], None] = lambda count: None,
+    *,
+    options: ReadOptions = DEFAULT,
+) -> int:
     """Write the structures of one file in the format of another's ending.
 
     Parameters
     ----------
     source
-        Our HDF5, extended XYZ, an ASE database or LMDB, or anything else that ASE reads.
+        Our HDF5, extended XYZ, an ASE database or LMDB, or another format of :mod:`potstill.dataset.inputs`.
     target
         File to make, of one of :data:`potstill.dataset.formats.FORMATS`.
     on_progress
         Called with the number of structures since the last call, while they are written and again while they are compared.
+    options
+        How to read the source: elements of types, keys of labels.
 
     Returns
     -------
@@ -48,7 +62,7 @@ def convert(source: Path, target: Path, on_progress: Callable[[int], None] = lam
     if target.exists():
         raise InputError(f"{target} exists already; give another name or remove it")
     written = format_to_write(target)
-    structures = read_structures(source)
+    structures = read_structures(source, options)
     first = next(structures, None)
     if first is None:
         raise InputError(f"{source} holds no structures")
@@ -57,23 +71,47 @@ def convert(source: Path, target: Path, on_progress: Callable[[int], None] = lam
             shutil.copyfile(source, temporary)  # with its splits, teacher and refusals
         else:
             written.write(_counted(chain([first], structures), on_progress), temporary)
-        return _compare(_counted(read_structures(source), on_progress), written.read(temporary), written.precision)
+        return _compare(_counted(_again(source, options), on_progress), _read_back(written, temporary), written.precision)
 
 
-def read_structures(path: Path) -> Iterator[Structure]:
-    """Stream of a file's structures, with labels where it has them.
-
-    Labels are taken from ``REF_energy``, ``REF_forces`` and ``REF_stress``, else from the file's own calculator results.
+def read_structures(path: Path, options: ReadOptions = DEFAULT) -> Iterator[Structure]:
+    """Yield a file's structures, with labels where it has them, and log what the file states and they lack.
 
     Raises
     ------
     InputError
-        If there is no such file, or it cannot be read.
+        If there is no such file, or one of its frames gives no structure; file and frame are named.
     """
+    remarks: dict[str, list[int]] = {}
+    for k, frame in enumerate(_frames(path, options)):
+        for remark in frame.remarks:
+            remarks.setdefault(remark, []).append(k)
+        yield frame.structure
+    for remark, where in remarks.items():
+        others = f" and {len(where) - 1} more" if len(where) > 1 else ""
+        log.warning("%s, frame %d%s: %s", shown(path), where[0], others, remark)
+
+
+def _again(path: Path, options: ReadOptions) -> Iterator[Structure]:
+    """Yield the structures a second time, without a word."""
+    return (frame.structure for frame in _frames(path, options))
+
+
+def _read_back(written: Format, path: Path) -> Iterator[Structure]:
+    """Yield what was written, whatever it holds."""
+    return (frame.structure for frame in written.read(path, ReadOptions(ignore_charge=True, keep_not_finite=True)))
+
+
+def _frames(path: Path, options: ReadOptions) -> Iterator[Frame]:
     if not path.exists():
-        raise InputError(f"no file at {path}")
+        raise InputError(f"no file at {shown(path)}")
     found = format_of(path)
-    return found.read(path) if found else read_with_ase(path)
+    if found is not None:
+        yield from found.read(path, options)
+        return
+    with reading(path):
+        frames = open_frames(path, options)
+    yield from read_frames(path, frames)
 
 
 def _counted(structures: Iterable[Structure], on_progress: Callable[[int], None]) -> Iterator[Structure]:
@@ -84,7 +122,7 @@ def _counted(structures: Iterable[Structure], on_progress: Callable[[int], None]
 
 
 def _compare(meant: Iterable[Structure], found: Iterable[Structure], precision: Precision) -> int:
-    """Number of structures, when all of them are the same to the precision of the format."""
+    """Return the number of structures, when all of them are the same to the precision of the format."""
     count = 0
     for a, b in zip_longest(meant, found):
         if a is None or b is None:
@@ -96,7 +134,7 @@ def _compare(meant: Iterable[Structure], found: Iterable[Structure], precision: 
 
 
 def _difference(a: Structure, b: Structure, precision: Precision) -> str:
-    """Name of the first field that differs by more than it may; empty when none does."""
+    """Return the name of the first field that differs by more than it may; empty when none does."""
     if record_of(a) != record_of(b):
         return "id, source, family or generator_metadata"
     for name in ("atomic_numbers", "cell", "pbc"):
@@ -110,7 +148,7 @@ def _difference(a: Structure, b: Structure, precision: Precision) -> str:
 
 
 def _difference_of_labels(a: Labels, b: Labels, precision: Precision) -> str:
-    if a.energy != b.energy:
+    if a.energy != b.energy and not (np.isnan(a.energy) and np.isnan(b.energy)):
         return "energy"
     if not _near(a.forces, b.forces, precision.absolute, precision.relative):
         return "forces"
@@ -120,4 +158,6 @@ def _difference_of_labels(a: Labels, b: Labels, precision: Precision) -> str:
 
 
 def _near(a: Array, b: Array, absolute: float, relative: float) -> bool:
-    return bool((np.abs(a - b) <= absolute + relative * np.abs(a)).all())
+    with np.errstate(invalid="ignore"):
+        near = np.abs(a - b) <= absolute + relative * np.abs(a)
+    return bool((near | (a == b) | (np.isnan(a) & np.isnan(b))).all())

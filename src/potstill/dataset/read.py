@@ -66,6 +66,11 @@ class Dataset(StructureSequence):
             with h5py.File(self.path, "r") as file:
                 self._read(file)
         except (OSError, ValueError) as error:  # ValueError: a text is no UTF-8, or rows end beyond the file
+            if "unable to lock file" in str(error):
+                raise InputError(
+                    f"{self.path} is on a file system without locks, or another process writes to it: {error}\n"
+                    "  where no other process writes to it:  export HDF5_USE_FILE_LOCKING=FALSE"
+                ) from error
             raise DatasetError(f"{self.path} is damaged (cut short or overwritten): {error}") from error
         self._validate()
 

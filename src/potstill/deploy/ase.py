@@ -20,8 +20,8 @@ INPUTS = ("positions", "numbers", "cell", "pbc")
 class StudentCalculator(Calculator):
     """Drop-in ASE calculator: set ``atoms.calc`` and everything else stays as it was.
 
-    ``stress`` (Voigt order xx, yy, zz, yz, xz, xy in eV/Å^3, + is tension) is there for structures that are periodic in
-    three directions. Atoms that move a little between calls share the search for neighbours.
+    ``stress`` (Voigt order xx, yy, zz, yz, xz, xy in eV/Å^3, + is tension) is there where the cell has a volume, which is
+    that of the whole cell, vacuum included. Atoms that move a little between calls share the search for neighbours.
 
     ``results["uncertainty"]`` (n,) is the expected length of each force's error in eV/Å, where the student has learnt it.
     Structures far outside the training data are warned of in the log ``potstill``, each pair of elements once: looked at in
@@ -89,7 +89,7 @@ class StudentCalculator(Calculator):
             (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=known)
         self._watch(structure, neighbors, new="numbers" in system_changes)
         if labels.stress is None and "stress" in properties:
-            raise PropertyNotImplementedError("stress needs a structure that is periodic in three directions")
+            raise PropertyNotImplementedError("stress needs a cell with a volume: give every axis a length")
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces, **labels.extra}
         if labels.stress is not None:
             self.results["stress"] = to_voigt(labels.stress)

@@ -14,7 +14,7 @@ from potstill.core.elements import symbols_of
 from potstill.core.errors import InputError
 from potstill.core.neighbors import Neighbors, structure_neighbors
 from potstill.core.precision import float32_products
-from potstill.core.types import Batch, Labels, Structure
+from potstill.core.types import Array, Batch, Labels, Structure
 from potstill.student.backends import gpu_student
 from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, read_student
@@ -110,6 +110,9 @@ class DeployedStudent:
     ) -> list[Labels]:
         """Energy, forces and stress of structures, computed as one batch.
 
+        The stress is there where the cell has a volume, whatever is periodic: of a slab in a cell with vacuum, the virial over
+        the volume of that cell, vacuum included, as ASE and LAMMPS have it.
+
         Parameters
         ----------
         structures
@@ -149,13 +152,13 @@ class DeployedStudent:
         errors = expected[0].double().cpu().numpy() if expected else None
         energy = predicted.energy.tolist()
         forces = predicted.forces.double().cpu().numpy()
-        stress = predicted.stress.double().cpu().numpy()
+        virial = predicted.virial.double().cpu().numpy()
         ptr = batch.ptr.cpu().numpy()
         return [
             Labels(
                 energy=energy[k],
                 forces=forces[ptr[k] : ptr[k + 1]],
-                stress=stress[k] if s.pbc.all() else None,
+                stress=_stress(virial[k], s),
                 extra={} if errors is None else {"uncertainty": errors[ptr[k] : ptr[k + 1]]},
             )
             for k, s in enumerate(structures)
@@ -186,6 +189,11 @@ class DeployedStudent:
         from potstill.deploy.ase import StudentCalculator
 
         return StudentCalculator(self)
+
+
+def _stress(virial: Array, structure: Structure) -> Array | None:
+    volume = float(abs(np.linalg.det(structure.cell)))
+    return virial / volume if volume > 0 else None
 
 
 def load_student(

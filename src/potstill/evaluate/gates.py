@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from potstill.core.verdict import Finding, at_most, not_run
+from potstill.core.verdict import Finding, at_most, does_not_apply, not_run
 
 if TYPE_CHECKING:
     from potstill.evaluate.options import EvaluateConfig
@@ -36,7 +36,7 @@ class Gate:
 
 _OF_LARGEST = "of the largest force, or of 1 eV/Å"
 GATES: dict[str, Gate] = {
-    "systems": Gate(0, "systems", "systems wanted for the checks of physics that none of those tried could be relaxed to"),
+    "systems": Gate(0, "systems", "systems wanted for the physics checks that could not be had"),
     "force_slope": Gate(0.03, _OF_LARGEST, "forces against central differences of the energy"),
     "stress_slope": Gate(0.03, "of the largest, or of 1 eV", "stress times volume against differences under strain"),
     "closed_loop": Gate(2e-3, "of the work on the way", "work along a closed loop through all coordinates"),
@@ -56,7 +56,9 @@ GATES: dict[str, Gate] = {
     "phonons": Gate(10, "%", "mean gap of the frequencies on a mesh over their mean"),
     "vibrations": Gate(10, "%", "mean gap of a molecule's frequencies over their mean"),
     "torsions": Gate(43, "meV", "energies along rigid turns about bonds, root mean square"),
-    "dimers": Gate(0, "pairs", "pairs of atoms whose force changes sign more than once more than the reference's"),
+    "dimers": Gate(
+        0, "pairs", "pairs of atoms whose force changes sign more often than the reference's, or that lack its well of 1 eV"
+    ),
     "relaxed_cell": Gate(5, "%", "largest gap of volume and cell lengths after relaxation by each"),
     "relaxed_positions": Gate(0.1, "Å", "distance of atoms after relaxation by each, root mean square"),
     "rdf": Gate(0.05, "Å", "Wasserstein distance of pair distances in dynamics, less that of two runs"),
@@ -68,8 +70,32 @@ GATES: dict[str, Gate] = {
 }
 
 
+OF_ANY = ("force_slope", "closed_loop", "invariance", "extensivity", "locality", "endurance")
+OF_CRYSTALS = (
+    *("stress_slope", "equilibrium_volume", "bulk_modulus", "elastic_constants", "vacancies", "surfaces"),
+    *("relaxed_cell", "relaxed_positions", "phonons"),
+)
+OF_MOLECULES = ("vibrations", "torsions", "relaxed_positions")
+OF_PAIRS = ("smoothness", "fused_pairs", "dimers")
+KINDS = ("crystals", "molecules")
+
+
+def asked_of(kind: str, config: EvaluateConfig) -> tuple[str, ...]:
+    """Return the physics checks that a config asks of crystals or of molecules, whether they can be had or not."""
+    crystals = kind == "crystals"
+    if not (config.physics_crystals if crystals else config.physics_molecules):
+        return ()
+    motion = ("rdf", "adf", "vdos", *(("pressure",) if crystals else ())) if config.physics_ps else ()
+    stability = ("nvt", *(("npt",) if crystals else ())) if config.stability_ps else ()
+    return ("systems", *OF_ANY, *(OF_CRYSTALS if crystals else OF_MOLECULES), *motion, *stability)
+
+
 def judge(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
-    """Gates on the figures of ``evaluate.json``; can be asked again with other limits."""
+    """Return a finding for each gate on the figures of ``evaluate.json``; other limits can be judged at any later time.
+
+    Which gates there are follows from the config. One whose figure could not be had is NOT_RUN; one with nothing to look at
+    in such data does not apply.
+    """
     findings = [
         _force_gate("force_error", report["forces"], config.max_force_error_ratio, "all held-out families"),
         *_error_gates(report, config),
@@ -77,20 +103,66 @@ def judge(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
     for name, figures in report["per_source"].items():
         limit = config.max_force_error_ratio_per_source
         findings.append(_force_gate(f"force_error_{name}", figures["forces"], limit, f"held-out families of {name}"))
-    findings += _element_gate(report, config)
+    return [*findings, *_element_gate(report, config), *_nve_gates(report, config), *_physics_gates(report, config)]
+
+
+def _nve_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
+    """Drift of the total energy, of a crystal and of a molecule where the data have them."""
+    found = []
     for row in report["nve"]:
         drift = row["drift_mev_per_atom"] if row["finite"] else float("inf")
         why = f"{row['kind']} {row['system']}, {row['atoms']} atoms, {row['steps']} steps of {row['timestep_fs']} fs"
-        findings.append(at_most(f"nve_{row['kind']}", drift, config.max_nve_drift_mev_per_atom, "meV/atom", why))
-    if not report["nve"]:
-        findings.append(not_run("nve", "meV/atom", "no constant-energy run was asked for, or no structure to run"))
-    if "physics" in report and not report["physics"] and (config.physics_crystals or config.physics_molecules):
-        findings.append(not_run("physics", "", "the teacher was not at hand, or no held-out structure is small enough"))
-    return findings + [_physics_gate(rows, config) for rows in _by_check(report.get("physics", []))]
+        found.append(at_most(f"nve_{row['kind']}", drift, config.max_nve_drift_mev_per_atom, "meV/atom", why))
+    if not found and not config.nve_ps:
+        return [does_not_apply("nve", "meV/atom", "no constant-energy run was asked for: nve_ps is 0")]
+    had = {row["kind"] for row in report["nve"]}
+    for kind in KINDS:
+        name = kind.removesuffix("s")
+        if name not in had and report.get("kinds", {}).get(kind):
+            found.append(
+                not_run(f"nve_{name}", "meV/atom", f"no held-out structure to start from, although there are {kind}")
+            )
+    return found or [not_run("nve", "meV/atom", "no held-out structure of two atoms or more to start from")]
+
+
+def _physics_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
+    """One finding for each physics check that was asked for or has a figure, in the order of the gates."""
+    rows = _by_check(report.get("physics", []))
+    findings = {check: _physics_gate(of_check, config) for check, of_check in rows.items()}
+    if "kinds" in report:
+        for check, finding in _without_figure(report, config).items():
+            findings.setdefault(check, finding)
+    elif "physics" in report and not rows and (config.physics_crystals or config.physics_molecules):
+        return [not_run("physics", "", "the teacher was not at hand, or no held-out structure was small enough")]
+    return [findings[name] for name in GATES if name in findings]
+
+
+def _without_figure(report: Mapping[str, Any], config: EvaluateConfig) -> dict[str, Finding]:
+    """Findings of all checks that were asked for, as they stand where a check has no figure at all."""
+    found: dict[str, Finding] = {}
+    kinds = report["kinds"]
+    teacher = report.get("teacher_asked", True)
+    for kind in sorted(KINDS, key=lambda kind: not kinds.get(kind)):  # what the data have decides first
+        for name in asked_of(kind, config):
+            unit = GATES[name].unit
+            if not teacher:
+                finding = not_run(name, unit, "no teacher was at hand")
+            elif kinds.get(kind):
+                finding = not_run(name, unit, f"no held-out one of the {kind} could be used; see systems")
+            elif name in OF_ANY and not any(kinds.get(other) for other in KINDS):
+                finding = not_run(name, unit, "the data hold neither molecules nor structures periodic in three directions")
+            else:
+                finding = does_not_apply(name, unit, f"the data hold no {kind}")
+            found.setdefault(name, finding)
+    for name in OF_PAIRS if config.physics_pairs else ():
+        found[name] = not_run(
+            name, GATES[name].unit, "no pair of atoms was looked at" if teacher else "no teacher was at hand"
+        )
+    return found
 
 
 def _error_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
-    """Softening, direction of forces, energy and stress; of reports that have them."""
+    """Softening, direction of forces, energy and stress; reports of earlier versions may lack some."""
     found = []
     forces, energy, stress = report["forces"], report.get("energy", {}), report.get("stress", {})
     if forces.get("slope") is not None:
@@ -110,7 +182,24 @@ def _error_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Find
         why = f"{stress['mae']:.2e} eV/Å^3 against {stress['zero_baseline_mae']:.2e} of predicting zero"
         ratio = stress["mae"] / stress["zero_baseline_mae"]
         found.append(at_most("stress_error", ratio, config.max_stress_error_ratio, "of zero baseline", why))
-    return found
+    return found + _errors_without_figure(report, {finding.check for finding in found})
+
+
+def _errors_without_figure(report: Mapping[str, Any], had: set[str]) -> list[Finding]:
+    """Findings of the gates on errors that have no figure."""
+    if "kinds" not in report:  # written by an earlier version
+        return []
+    reasons = {
+        "softening": ("distance of the slope from 1", "every force of the teacher is zero"),
+        "force_direction": ("1 - cosine", "no force of the teacher is large enough to have a direction"),
+        "energy_error": ("of composition baseline", "the composition alone gives every energy: there is nothing to learn"),
+        "stress_error": ("of zero baseline", "every stress of the teacher is zero"),
+    }
+    found = [not_run(name, *reason) for name, reason in reasons.items() if name not in had]
+    if report.get("stress"):
+        return found
+    why = "no held-out structure has a stress by the teacher and by the student"
+    return [does_not_apply(f.check, f.unit, why) if f.check == "stress_error" else f for f in found]
 
 
 def _element_gate(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
@@ -121,7 +210,9 @@ def _element_gate(report: Mapping[str, Any], config: EvaluateConfig) -> list[Fin
         if figures["forces"]["zero_baseline_mae"] > 0 and figures["atoms"] >= config.min_atoms_of_judged_element
     }
     if not ratios:
-        return []
+        least = config.min_atoms_of_judged_element
+        why = f"no element has {least} held-out atoms with forces, see min_atoms_of_judged_element"
+        return [does_not_apply("force_error_element", "of zero baseline", why)] if "kinds" in report else []
     worst = max(ratios, key=lambda symbol: ratios[symbol])
     why = f"worst of {len(ratios)} elements with enough atoms: {worst}"
     return [at_most("force_error_element", ratios[worst], config.max_force_error_ratio_per_element, "of zero baseline", why)]
@@ -132,20 +223,23 @@ def _physics_gate(rows: list[Mapping[str, Any]], config: EvaluateConfig) -> Find
     check = rows[0]["check"]
     gate = GATES[check]
     limit = config.limits.get(check, gate.limit)
-    for row in rows:
+    apply = [row for row in rows if row.get("applies", True)]
+    if not apply:
+        return does_not_apply(check, gate.unit, "; ".join(f"{row['system']}: {row['why']}" for row in rows))
+    for row in apply:
         if not row["ran"]:
             return not_run(check, gate.unit, f"{row['system']}: {row['why']}")
-    worst = max(rows, key=lambda row: float("inf") if row["measured"] is None else row["measured"])
+    worst = max(apply, key=lambda row: float("inf") if row["measured"] is None else row["measured"])
     measured = float("inf") if worst["measured"] is None else worst["measured"]
     why = "; ".join(x for x in (gate.says, worst["system"], worst["why"]) if x)
     return at_most(check, measured, limit, gate.unit, why)
 
 
-def _by_check(rows: list[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+def _by_check(rows: list[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         found.setdefault(row["check"], []).append(row)
-    return [found[name] for name in GATES if name in found]
+    return found
 
 
 def _force_gate(check: str, forces: Mapping[str, Any], limit: float, where: str) -> Finding:

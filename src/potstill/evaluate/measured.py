@@ -51,6 +51,8 @@ class Row:
         Said of it beside the system: why it did not run, or where the figure is from.
     system
         Filled in by the suite.
+    applies
+        False where the check has nothing to look at in such a system, by its nature.
     """
 
     check: str
@@ -60,6 +62,7 @@ class Row:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     why: str = ""
     system: str = ""
+    applies: bool = True
 
     def report(self) -> dict[str, Any]:
         """As ``evaluate.json`` has it."""
@@ -75,6 +78,7 @@ class Row:
             "check": self.check,
             "system": self.system,
             "ran": self.measured is not None,
+            "applies": self.applies,
             "measured": None if self.measured is None else float(self.measured),
             "candidate": {name: float(value) for name, value in self.candidate.items()},
             "reference": {name: float(value) for name, value in self.reference.items()},

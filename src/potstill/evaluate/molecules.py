@@ -20,12 +20,13 @@ from potstill.evaluate.measured import Curve, Row, of
 from potstill.evaluate.solids import relax
 
 DISPLACEMENT_ANGSTROM = 0.01
-MOST_ATOMS_VIBRATED = 16
+MOST_ATOMS_VIBRATED = 40  # six calls for each
 RIGID_MODES = 6
 BONDED = 1.25  # times the sum of covalent radii
 TURNS_DEGREES = np.arange(0.0, 360.0, 20.0)
 CLASH = 1.5  # times the sum of covalent radii: atoms that come closer than bonds ever let them
 MOST_BONDS_TURNED = 2
+DEEP_WELL_EV, LEAST_OF_WELL = 1.0, 0.1  # a bond of the reference, and the share of it that the candidate must have
 PULLED = np.linspace(0.7, 2.5, 25)  # distances over the sum of covalent radii
 
 
@@ -44,11 +45,11 @@ def vibrations(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
 def torsions(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
     """Parts of the molecule turned about a bond, all else rigid: root mean square gap of the energies along the turn.
 
-    Angles at which atoms clash are left out; they are no conformations. No row where there is no bond to turn.
+    Angles at which atoms clash are left out; they are no conformations. A molecule without a bond to turn has no figure.
     """
     bonds = rotatable_bonds(molecule)[:MOST_BONDS_TURNED]
     if not bonds:
-        return []
+        return [Row("torsions", None, why="no bond can be turned", applies=False)]
     curves, gaps = {}, []
     for dihedral, turned in bonds:
         atoms, angles, energies = molecule.copy(), [], []
@@ -81,11 +82,13 @@ def relaxed_molecule(candidate: Any, reference: Any, molecule: Any) -> list[Row]
 
 
 def dimers(candidate: Any, reference: Any, elements: Sequence[int], most: int) -> list[Row]:
-    """Pairs of atoms pulled apart, drawn for both; the gate is on forces that change sign more often than the reference's.
+    """Pull pairs of atoms apart with both, and count the pairs whose curve has another form than the reference's.
 
-    Atoms alone in vacuum are far from what most data holds, so that the depths of the wells are shown and not judged.
+    Such a pair has forces that change sign more often, or no well where the reference has a deep one. Atoms alone in vacuum
+    are far from most data, so that the depth of a well is shown and not judged.
     """
     curves, mine_turns, their_turns, names = {}, 0, 0, []
+    unbound: list[str] = []
     for pair in list(combinations_with_replacement(sorted({int(z) for z in elements}), 2))[:most]:
         distance = PULLED * float(covalent_radii()[list(pair)].sum())
         (mine, my_force), (theirs, their_force) = (pulled(c, pair, distance) for c in (candidate, reference))
@@ -95,9 +98,13 @@ def dimers(candidate: Any, reference: Any, elements: Sequence[int], most: int) -
         turns = [_turns(f) for f in (my_force, their_force)]
         mine_turns, their_turns = mine_turns + turns[0], their_turns + turns[1]
         names += [name] * (turns[0] > turns[1] + 1)
+        depths = [-float(np.min(e)) for e in shown]
+        unbound += [f"{name} ({depths[1]:.1f} eV)"] * (depths[1] > DEEP_WELL_EV and depths[0] < LEAST_OF_WELL * depths[1])
     figures = [{"wells and barriers": float(n)} for n in (mine_turns, their_turns)]
     why = f"{len(curves)} pairs" + (f"; bumpy: {', '.join(names)}" if names else "")
-    return [Row("dimers", len(names), figures[0], figures[1], curves=curves, why=why)]
+    why += f"; no well where the reference has one: {', '.join(unbound)}" if unbound else ""
+    bad = {*names, *(text.split(" ")[0] for text in unbound)}
+    return [Row("dimers", len(bad), figures[0], figures[1], curves=curves, why=why)]
 
 
 def pulled(calculator: Any, numbers: Sequence[int], distance: Array) -> tuple[Array, Array]:

@@ -21,7 +21,8 @@ from potstill.evaluate.model import Model, TeacherModel
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.stage import Evaluation, compare
 from potstill.stats.references import fit_reference_energies
-from potstill.teacher import load_teacher
+from potstill.teacher.choices import parse_teacher
+from potstill.teacher.opening import open_teacher
 
 log = logging.getLogger(__name__)
 MOST_STRUCTURES = 1000
@@ -96,7 +97,8 @@ def load_model(name: str) -> Model:
         from potstill.deploy.student import load_student
 
         return load_student(name)
-    return TeacherModel(load_teacher("ase", calculator=name) if ":" in name else load_teacher(name))
+    options = {"name": "ase", "calculator": name} if ":" in name else {"name": name}
+    return TeacherModel(open_teacher(parse_teacher(options), supervised=True))
 
 
 def _labelled(teacher: Teacher, path: Path) -> list[Structure]:

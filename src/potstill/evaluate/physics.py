@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from potstill.core.dynamics import enlarge
 from potstill.core.types import Structure
+from potstill.deploy import domain_warnings
 from potstill.evaluate import liquid, molecules, phonons, sanity, solids
 from potstill.evaluate.gates import GATES
 from potstill.evaluate.measured import Row
@@ -73,8 +75,29 @@ def measure(
     on_step
         Told what comes next.
     """
-    if not (config.physics_crystals or config.physics_molecules or config.physics_pairs):
-        return []
+    with _no_domain_warnings():
+        return _measured(candidate, reference, structures, config, seed, on_step)
+
+
+@contextmanager
+def _no_domain_warnings() -> Iterator[None]:
+    """Mute the student's warnings on atoms far from its training data: the checks make such atoms on purpose."""
+    before = domain_warnings.log.level
+    domain_warnings.log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        domain_warnings.log.setLevel(before)
+
+
+def _measured(
+    candidate: Any,
+    reference: Any,
+    structures: Sequence[Structure],
+    config: EvaluateConfig,
+    seed: int,
+    on_step: Callable[[str], None],
+) -> list[Row]:
     rows: list[Row] = []
 
     def run(system: str, checks: tuple[str, ...], check: Callable[[], list[Row]]) -> None:
@@ -82,15 +105,17 @@ def measure(
         rows.extend(replace(row, system=system) for row in _attempt(checks, check))
 
     for periodic, wanted in ((True, config.physics_crystals), (False, config.physics_molecules)):
-        systems, missing = choose(reference, structures, wanted, periodic=periodic, on_step=on_step)
-        rows.append(Row("systems", missing, system="crystals" if periodic else "molecules"))
-        for name, atoms in systems:
+        choice = choose(reference, structures, wanted, periodic=periodic, on_step=on_step)
+        if not wanted or not choice.tried:
+            continue
+        rows.append(Row("systems", choice.missing, system="crystals" if periodic else "molecules", why=choice.why))
+        for name, atoms in [*choice.systems, *choice.others]:
             several = atoms.repeat(2) if len(atoms) == 1 else atoms  # in whose cell atoms can move against each other
             for alone, checks in ALONE:
                 run(name, checks, lambda f=alone, a=several: f(candidate, a))  # type: ignore[misc]
             if periodic:
                 run(name, ("stress_slope",), lambda a=several: sanity.stress_slope(candidate, a))  # type: ignore[misc]
-            for beside, checks in OF_CRYSTALS if periodic else OF_MOLECULES:
+            for beside, checks in (OF_CRYSTALS if periodic else OF_MOLECULES) if name not in choice.names_of_others else ():
                 run(name, checks, lambda f=beside, a=atoms: f(candidate, reference, a))  # type: ignore[misc]
             _move(run, name, atoms, candidate, reference, config, seed)
     _pairs(run, _common_elements(structures), candidate, reference, config)

@@ -1,7 +1,11 @@
-"""Student against teacher on the clock: the same structures, batch, threads, neighbour lists inside, in turn, warm."""
+"""The time of student and teacher for the same structures: in turn, warm, with neighbor lists, threads and batch alike.
+
+No call is timed twice on the same positions: a calculator that keeps its last result would answer from memory.
+"""
 
 from __future__ import annotations
 
+import logging
 import statistics
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -9,21 +13,32 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 
 from potstill.core.dynamics import enlarge
-from potstill.core.types import Structure, Teacher
+from potstill.core.errors import InputError
+from potstill.core.types import Refused, Structure, Teacher
 from potstill.evaluate.dynamics import TIMESTEP_FS
 from potstill.evaluate.model import Model
+from potstill.teacher.isolated import IsolatedTeacher
 
+log = logging.getLogger(__name__)
 PATIENCE_S, LOOK_EVERY_S, SECONDS_PER_DAY = 2.0, 2e-3, 86400.0
+STEP_ANGSTROM = 1e-3  # of the atoms between two calls, as in a step of dynamics
+
+
+class NotTimedError(Exception):
+    """A model refused a structure, so that its time says nothing."""
 
 
 def compare_speed(
     student: Model, teacher: Teacher, systems: Sequence[tuple[str, Sequence[Structure]]], *, repeats: int
 ) -> list[dict[str, Any]]:
-    """Median time of energy, forces and stress of each system, student and teacher called in turn.
+    """Return the median time of energy, forces and stress of each system, student and teacher called in turn.
+
+    A system that one of them refuses has no row.
 
     Parameters
     ----------
@@ -34,19 +49,23 @@ def compare_speed(
     repeats
         Timed calls of each, after one that is not counted.
     """
-    return [_compare(student, teacher, name, structures, repeats) for name, structures in systems]
+    rows = []
+    for name, structures in systems:
+        try:
+            rows.append(_compare(student, teacher, name, structures, repeats))
+        except NotTimedError as error:
+            log.warning("%s is not timed: %s", name, error)
+    return rows
 
 
 def _compare(student: Model, teacher: Teacher, name: str, structures: Sequence[Structure], repeats: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {"student": [], "teacher": []}
     for repeat in range(repeats + 1):
+        moved = _moved(structures, repeat)
         for who, model in (("student", student), ("teacher", teacher)):
-            started = perf_counter()
-            model.label(structures)
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            seconds = _seconds(model, moved)
             if repeat:
-                times[who].append(perf_counter() - started)
+                times[who].append(seconds)
     medians = {who: statistics.median(values) for who, values in times.items()}
     return {
         "system": name,
@@ -63,10 +82,10 @@ def _compare(student: Model, teacher: Teacher, name: str, structures: Sequence[S
 def speed_by_size(
     student: Model, teacher: Teacher, crystal: Structure, *, atoms: Sequence[int], repeats: int
 ) -> list[dict[str, Any]]:
-    """Steps per second, nanoseconds per day and memory of one crystal repeated to more and more atoms.
+    """Return steps per second, nanoseconds per day and memory of one crystal repeated to more and more atoms.
 
-    Times are taken in turn, memory in a pass of its own before: the growth of this process over what it was before the first
-    size. A model that took longer than :data:`PATIENCE_S` for a call is not asked for larger cells.
+    Times are taken in turn. Memory is measured in a pass of its own before: the growth of the process of the model since
+    before the first size. A model that took longer than :data:`PATIENCE_S` for a call is not asked for larger cells.
 
     Parameters
     ----------
@@ -75,7 +94,7 @@ def speed_by_size(
     crystal
         Periodic in three directions.
     atoms
-        At least as many atoms each, ascending.
+        Smallest number of atoms of each size, ascending.
     repeats
         Timed calls of each.
     """
@@ -84,10 +103,11 @@ def speed_by_size(
     rows = []
     for k, cell in enumerate(cells):
         times: dict[str, list[float]] = {"student": [], "teacher": []}
-        for _ in range(repeats):
+        for repeat in range(repeats):
+            moved = _moved([cell], repeat + 1)
             for who, model in (("student", student), ("teacher", teacher)):
                 if k < len(memory[who]):
-                    times[who].append(_seconds(model, cell))
+                    times[who].append(_seconds(model, moved))
         row: dict[str, Any] = {"system": crystal.id, "atoms": len(cell), "threads": torch.get_num_threads()}
         for who, values in times.items():
             seconds = statistics.median(values) if values else None
@@ -101,36 +121,77 @@ def speed_by_size(
     return rows
 
 
-def _seconds(model: Model | Teacher, structure: Structure) -> float:
+def _moved(structures: Sequence[Structure], call: int) -> list[Structure]:
+    """Return the structures with positions that no other call has."""
+    rng = np.random.default_rng(call)
+    steps = [rng.normal(0.0, STEP_ANGSTROM, s.positions.shape) for s in structures]
+    return [s.with_(positions=s.positions + step, labels=None) for s, step in zip(structures, steps, strict=True)]
+
+
+def _seconds(model: Model | Teacher, structures: Sequence[Structure]) -> float:
+    """Return the time of one call; of a teacher in a process of its own, by the clock there.
+
+    Raises
+    ------
+    NotTimedError
+        If the model refuses a structure.
+    """
     started = perf_counter()
-    model.label([structure])
+    try:
+        answers = model.label(structures)
+    except InputError as error:
+        raise NotTimedError(str(error)) from error
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return perf_counter() - started
+    seconds = perf_counter() - started
+    refused = next((a for a in answers if isinstance(a, Refused)), None)
+    if refused is not None:
+        raise NotTimedError(f"{refused.reason}: {refused.detail}")
+    remote = _in_its_own_process(model)
+    return remote.seconds if remote is not None else seconds
+
+
+def _in_its_own_process(model: Model | Teacher) -> IsolatedTeacher | None:
+    """Return the teacher behind a model that runs in another process; None where the model runs in this one."""
+    teacher = getattr(model, "teacher", model)
+    return teacher if isinstance(teacher, IsolatedTeacher) else None
 
 
 def _memory(model: Model | Teacher, cells: Sequence[Structure]) -> list[int]:
-    """Growth of this process, or of the memory of the GPU, up to each size; it ends where a call takes too long."""
-    process, grown = psutil.Process(), [0]
-    start = process.memory_info().rss
-    for cell in cells:
-        with _watched(process) as peak:
-            seconds = _seconds(model, cell)
-        used = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak() - start
-        grown.append(max(grown[-1], int(used)))
-        if seconds > PATIENCE_S:
-            break
+    """Return the growth of the model's process, or the memory of the GPU, up to each size; it ends where a call is slow."""
+    remote, grown = _in_its_own_process(model), [0]
+    try:
+        process = psutil.Process(None if remote is None else remote.process)
+        start = process.memory_info().rss
+        for cell in cells:
+            with _watched(process) as peak:
+                seconds = _seconds(model, _moved([cell], 0))
+            on_device = _device_bytes(remote)
+            grown.append(max(grown[-1], on_device or int(peak() - start)))
+            if seconds > PATIENCE_S:
+                break
+    except (NotTimedError, psutil.NoSuchProcess) as error:
+        log.warning("sizes beyond %d atoms are not timed: %s", len(cells[len(grown) - 2]) if len(grown) > 1 else 0, error)
     return grown[1:]
+
+
+def _device_bytes(remote: IsolatedTeacher | None) -> int:
+    if remote is not None:
+        return remote.device_bytes
+    return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else 0
 
 
 @contextmanager
 def _watched(process: psutil.Process) -> Iterator[Callable[[], int]]:
-    """The largest resident memory while the block runs, looked at every two milliseconds by a thread."""
+    """Give the largest resident memory while the block runs; a thread measures it every two milliseconds."""
     seen, done = [process.memory_info().rss], threading.Event()
 
     def look() -> None:
         while not done.wait(LOOK_EVERY_S):
-            seen.append(process.memory_info().rss)
+            try:
+                seen.append(process.memory_info().rss)
+            except psutil.NoSuchProcess:
+                return
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

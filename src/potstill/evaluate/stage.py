@@ -82,6 +82,10 @@ def evaluate(
         raise InputError("the test part of the split is empty: raise dataset.test_fraction or the number of structures")
     baseline = _composition_baseline(dataset)
     evaluation = compare(student, held_out, baseline, config, teacher=teacher, seed=seed, on_step=on_step)
+    kinds = _kinds(dataset.column("structures/pbc"))
+    if kinds != evaluation.report["kinds"]:  # a kind that is only trained on is not held out, and must be missed
+        evaluation.report["kinds"] = kinds
+        evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, config)]
     evaluation.report["student"] = {"parameters": student.parameters, **student.model.architecture.model_dump(mode="json")}
     return evaluation
 
@@ -114,6 +118,8 @@ def compare(
     on_step("errors on held-out families")
     comparison = Comparison(structures, _label_in_batches(student, structures))
     report: dict[str, Any] = summary(comparison, baseline)
+    report["kinds"] = _kinds(np.array([s.pbc for s in structures]))
+    report["teacher_asked"] = teacher is not None
     report["per_source"] = {
         name: summary(comparison.subset(rows), baseline[rows])
         for name in sorted(set(comparison.sources))
@@ -148,6 +154,11 @@ def compare(
             report["speed_by_size"] = speed_by_size(student, teacher(), crystals[0], atoms=sizes, repeats=repeats)
     report["findings"] = [asdict(finding) for finding in judge(report, config)]
     return Evaluation(report, comparison, trajectories)
+
+
+def _kinds(pbc: Array) -> dict[str, bool]:
+    """Return whether structures of each kind are among those with these (S, 3) periodic directions."""
+    return {"crystals": bool(pbc.all(axis=1).any()), "molecules": bool((~pbc.any(axis=1)).any())}
 
 
 def _force_floor(teacher: Teacher, structures: Sequence[Structure], seed: int) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,40 @@ TRIES = 5  # structures that are relaxed for each that is wanted
 SETTLED_EV_PER_ANGSTROM = 0.1
 MOST_RELAXATION_STEPS = 200
 LOWEST_THZ = -0.5  # of the reference's phonons: below, the crystal is no minimum; imaginary frequencies count as negative
+SMALL_ATOMS = 16  # larger structures are tried after these
+SYMMETRY_ANGSTROM = 0.1  # of atoms that were relaxed from a snapshot
+HELD_BY_DISPERSION = frozenset({1, 2, 7, 8, 9, 10, 17, 18, 35, 36, 53, 54})  # crystals of such molecules or atoms alone
 MOST_DISPLACEMENTS = 12  # to find that out; crystals of less symmetry come after the others
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Systems of one kind.
+
+    Parameters
+    ----------
+    systems
+        Names and ASE ``Atoms`` at stable minima of the reference.
+    others
+        As many as are lacking of those that did not settle or are not stable. They serve checks that need no minimum.
+    missing
+        Systems that were wanted and could not be had.
+    tried
+        Structures that were looked at.
+    why
+        What became of those that were tried and not taken.
+    """
+
+    systems: list[tuple[str, Any]]
+    others: list[tuple[str, Any]]
+    missing: int
+    tried: int
+    why: str
+
+    @property
+    def names_of_others(self) -> set[str]:
+        """Names of the systems that are at no stable minimum."""
+        return {name for name, _ in self.others}
 
 
 def choose(
@@ -34,11 +68,12 @@ def choose(
     *,
     periodic: bool,
     on_step: Callable[[str], None] = lambda step: None,
-) -> tuple[list[tuple[str, Any]], int]:
+) -> Choice:
     """Relax candidates by the reference until as many as are wanted have settled.
 
-    Those that share elements with one that was chosen come after those that do not. A crystal that the reference's phonons
-    do not call stable is taken only where there are too few others.
+    A crystal is reduced to its primitive cell where spglib is installed. Candidates that share elements with one that was
+    chosen come after the others. A crystal that the reference's phonons call unstable is no judge and is not taken; one
+    whose stability is not known is taken where there are too few others.
 
     Parameters
     ----------
@@ -47,78 +82,114 @@ def choose(
     structures
         Labelled by it.
     wanted
-        Systems.
+        Number of systems.
     periodic
-        Crystals, or molecules.
+        Whether crystals are wanted, else molecules.
     on_step
-        Told what comes next.
-
-    Returns
-    -------
-    systems, missing
-        Names and ASE ``Atoms``; and how many more were to be had.
+        Called with a text before each relaxation.
     """
     found: list[tuple[str, Any]] = []
-    doubtful: list[tuple[str, Any]] = []
+    unknown: list[tuple[str, Any]] = []
+    others: list[tuple[str, Any]] = []
+    reasons: list[str] = []
     left = candidates(structures, periodic=periodic)
     tries = min(TRIES * wanted, len(left))
     for _ in range(tries):
         if len(found) == wanted:
             break
         taken = {int(z) for _, atoms in found for z in atoms.numbers}
-        structure = min(left, key=lambda s: (_dull(s), len(taken & set(s.atomic_numbers.tolist()))))  # the first of them
+        structure = min(left, key=lambda s: (*_order(s), len(taken & set(s.atomic_numbers.tolist()))))  # the first of them
         left.remove(structure)
         name = f"{structure.id} ({structure.formula})"
         on_step(f"relaxation of {name}")
         try:
-            atoms = solids.relax(structure.to_ase(), reference, cell=periodic, steps=MOST_RELAXATION_STEPS)
-            force = float(np.abs(of(atoms, reference).get_forces()).max())
-            if not force < SETTLED_EV_PER_ANGSTROM:
-                continue
-            lowest = phonons.lowest_frequency(reference, atoms, MOST_DISPLACEMENTS) if periodic else None
+            atoms, force = _settled(reference, structure, periodic=periodic)
+            settled = force < SETTLED_EV_PER_ANGSTROM
+            lowest = phonons.lowest_frequency(reference, atoms, MOST_DISPLACEMENTS) if periodic and settled else None
         except Exception as error:  # noqa: BLE001 - the next structure may do
             log.info("%s was not relaxed: %s", name, error)
+            reasons.append(f"{name}: {error}")
             continue
-        if lowest is None or lowest >= LOWEST_THZ:
+        if not settled:
+            reasons.append(f"{name} has forces of {force:.2f} eV/Å after {MOST_RELAXATION_STEPS} steps")
+            others.append((name, atoms))
+        elif lowest is None or lowest >= LOWEST_THZ:  # a molecule, or no phonopy to ask
             found.append((name, atoms))
+        elif np.isnan(lowest):
+            unknown.append((name, atoms))
         else:
             log.info("%s: the reference's lowest phonon is at %.1f THz, others are looked for", name, lowest)
-            doubtful.append((name, atoms))
-    found += doubtful[: wanted - len(found)]
-    return found, max(0, min(wanted, tries) - len(found))
+            reasons.append(f"{name} is not stable in the reference, with a mode at {lowest:.1f} THz")
+            others.append((name, atoms))
+    found += unknown[: wanted - len(found)]
+    missing = max(0, min(wanted, max(tries, 1)) - len(found)) if tries else 0
+    return Choice(found, others[:missing], missing, tries, "; ".join(reasons) if missing else "")
+
+
+def _settled(reference: Any, structure: Structure, *, periodic: bool) -> tuple[Any, float]:
+    """Return the relaxed atoms, crystals in their primitive cell, and the largest component of a force that is left."""
+    atoms = solids.relax(structure.to_ase(), reference, cell=periodic, steps=MOST_RELAXATION_STEPS)
+    smaller = primitive(atoms) if periodic else atoms
+    if len(smaller) < len(atoms):
+        atoms = solids.relax(smaller, reference, cell=True, steps=MOST_RELAXATION_STEPS)
+    return atoms, float(np.abs(of(atoms, reference).get_forces()).max())
+
+
+def primitive(atoms: Any) -> Any:
+    """Return a crystal in its primitive cell, where spglib is installed and finds a smaller one; else as it is."""
+    from ase import Atoms
+
+    try:
+        import spglib
+    except ImportError:
+        return atoms
+    cell = (atoms.cell.tolist(), atoms.get_scaled_positions().tolist(), atoms.numbers.tolist())
+    try:
+        reduced = spglib.find_primitive(cell, symprec=SYMMETRY_ANGSTROM)
+    except Exception:  # noqa: BLE001 - whatever it does with a strange cell: the cell as it is will do
+        reduced = None
+    if reduced is None or len(reduced[2]) >= len(atoms):
+        return atoms
+    return Atoms(reduced[2], cell=reduced[0], scaled_positions=reduced[1], pbc=True)
 
 
 def candidates(structures: Sequence[Structure], *, periodic: bool) -> list[Structure]:
     """Structures to choose systems from, the most representative first, one of each family.
 
-    They are small and near equilibrium. Crystals with one atom in the cell, whose forces vanish by symmetry, come after
-    others; molecules with a bond to turn come first, and those in more than one piece last. Then come the ordinary ones: no
-    element among theirs is rarer than the rarest of half the structures, they are compounds where most are, and they are
-    bound better than half. Among these, those that are bound best come first, by their energy per atom less what their
-    composition makes of it.
+    They are near equilibrium, and small ones come before large ones. Crystals with one atom in the cell, whose forces
+    vanish by symmetry, and those that dispersion alone holds come after the others. Molecules with a bond to turn come
+    first, and those in more than one piece last. Then come the ordinary ones: no element among theirs is rarer than the
+    rarest of half the structures, they are compounds where most are, and they are bound better than half. Among these,
+    those that are bound best come first, by their energy per atom less what their composition makes of it.
     """
-    largest = molecules.MOST_ATOMS_VIBRATED
     kind = [s for s in structures if s.labels is not None and (s.pbc.all() if periodic else not s.pbc.any())]
-    small = [k for k, s in enumerate(kind) if len(s) <= largest and (len(s) > 1 or periodic)]
-    if not small:
+    several = [k for k, s in enumerate(kind) if len(s) > 1 or periodic]
+    if not several:
         return []
     force = np.array([float(np.abs(s.labels.forces).max()) for s in kind if s.labels is not None])
-    calm = [k for k in small if force[k] <= np.quantile(force[small], CALM)]
+    small = [k for k in several if len(kind[k]) <= SMALL_ATOMS]
+    large = [k for k in several if len(kind[k]) > SMALL_ATOMS]
+    calm = [k for some in (small, large) if some for k in some if force[k] <= np.quantile(force[some], CALM)]
     bound = _bound(kind)
     ordinary = _ordinary(kind) & (bound <= np.median(bound))
 
-    def place(k: int) -> tuple[int, bool, float, str]:
-        return _dull(kind[k]), not ordinary[k], round(float(bound[k]), 6), kind[k].id
+    def place(k: int) -> tuple[bool, int, bool, float, str]:
+        return *_order(kind[k]), not ordinary[k], round(float(bound[k]), 6), kind[k].id
 
     seen: set[str] = set()
     order = [kind[k] for k in sorted(calm, key=place)]
     return [s for s in order if not (s.family in seen or seen.add(s.family))]  # type: ignore[func-returns-value]
 
 
+def _order(structure: Structure) -> tuple[bool, int]:
+    """Return small before large, and what all checks can look at before what only some can."""
+    return len(structure) > SMALL_ATOMS, _dull(structure)
+
+
 def _dull(structure: Structure) -> int:
     """0 where all checks have something to find."""
     if structure.pbc.all():
-        return int(len(structure) == 1)
+        return 2 if HELD_BY_DISPERSION.issuperset(structure.atomic_numbers.tolist()) else int(len(structure) == 1)
     atoms = structure.to_ase()
     return 2 if not molecules.in_one_piece(atoms) else int(not molecules.rotatable_bonds(atoms))
 

@@ -1,7 +1,7 @@
 """Tasks on workers that Parsl starts: on this machine, one per GPU, or in the jobs of a cluster's scheduler.
 
 Parsl finds nodes, carries tasks and notices lost nodes. It remembers nothing of a run: what is done is what is sealed. Its
-processes run on a leash (see :mod:`potstill.execute.parsl_supervisor`), so that none outlives the driver, however that ends.
+processes run under a supervisor (:mod:`potstill.execute.parsl_supervisor`), so that none outlives the driver.
 """
 
 from __future__ import annotations
@@ -175,13 +175,14 @@ class ParslExecutor:
 
         local = self._options.provider == "local"
         python = "python3" if self._options.provider == "kubernetes" else sys.executable
-        leash = [python, "-m", "potstill.execute.parsl_supervisor", str(self._folder / "driver.json")]
+        # -P keeps the current folder off the path of modules
+        supervisor = [python, "-P", "-m", "potstill.execute.parsl_supervisor", str(self._folder / "driver.json")]
         return HighThroughputExecutor(
             label="workers",
             address=self._options.address or ("127.0.0.1" if local else address_by_hostname()),
             provider=provider(self._options),
-            launch_cmd=f"{shlex.join(leash)} {executor.DEFAULT_LAUNCH_CMD}",
-            interchange_launch_cmd=[sys.executable, *leash[1:], sys.executable, interchange.__file__],
+            launch_cmd=f"{shlex.join(supervisor)} {executor.DEFAULT_LAUNCH_CMD}",
+            interchange_launch_cmd=[sys.executable, *supervisor[1:], sys.executable, interchange.__file__],
             max_workers_per_node=self._per_node,
             cores_per_worker=1e-3,  # the number of workers is stated, and not a matter of cores
             available_accelerators=list(self._options.accelerators),

@@ -22,7 +22,7 @@ from types import FrameType
 import psutil
 
 POLL_SECONDS = 0.5
-# In the command's process group: ends it where the leash itself is killed and lets go of the pipe.
+# Runs in the command's process group, and ends the group when the supervisor itself is killed and the pipe closes.
 SENTRY = "import os, signal\nwhile os.read(0, 4096): pass\nos.killpg(0, signal.SIGKILL)"
 
 
@@ -110,7 +110,8 @@ def main() -> None:
     driver = Driver(Path(sys.argv[1]))
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which says what becomes of others
-    child = subprocess.Popen(sys.argv[2:], process_group=0)
+    variables = {**os.environ, "PYTHONSAFEPATH": "1"}  # a struct.py in the current folder is no module of Parsl's
+    child = subprocess.Popen(sys.argv[2:], process_group=0, env=variables)
     sentry = subprocess.Popen([sys.executable, "-I", "-S", "-c", SENTRY], stdin=subprocess.PIPE, process_group=child.pid)
     code: int | None = None
     try:

@@ -23,6 +23,7 @@ from typing import Any
 from potstill.core.errors import InputError, PotstillError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+SAFE_PATH = "PYTHONSAFEPATH"  # keeps the current folder, and a file there such as struct.py, off the path of modules
 WORKER_VARIABLE = "POTSTILL_WORKER"  # number of a worker process, from 0
 
 _parent: Connection | None = None  # in a worker: its line to the parent
@@ -59,8 +60,9 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.number = number
         self.line, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, function, os.getpid(), number))
-        with _one_thread():
+        safe = os.environ.get(SAFE_PATH)
+        self._process = context.Process(target=_work, args=(theirs, function, os.getpid(), number, safe))
+        with _environment():
             self._process.start()
         theirs.close()
         self.doing = "starting"
@@ -122,9 +124,12 @@ class Worker:
         self.line.close()
 
 
-def _work(line: Connection, function: Callable[[Any], Any], parent: int, number: int) -> None:
+def _work(line: Connection, function: Callable[[Any], Any], parent: int, number: int, safe: str | None) -> None:
     global _parent  # noqa: PLW0603 - one line per process
     _parent = line
+    os.environ.pop(SAFE_PATH, None)  # programs that a task starts have the user's own setting
+    if safe is not None:
+        os.environ[SAFE_PATH] = safe
     os.environ[WORKER_VARIABLE] = str(number)
     stay_with(parent)
     if "torch" in sys.modules:
@@ -168,10 +173,11 @@ def _exit_with_parent(parent: int) -> None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Environment of a process that is to use one thread, for as long as it takes to start one."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+def _environment() -> Iterator[None]:
+    """Set the environment of a process that is started: one thread, and no module from the folder it happens to start in."""
+    wanted = {**dict.fromkeys(THREAD_VARIABLES, "1"), SAFE_PATH: "1"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ import numpy as np
 
 from potstill.core.errors import InputError
 from potstill.core.types import Refused, Structure
-from potstill.generate.chemistry import structure_of, unwanted
+from potstill.dataset.inputs.chemistry import structure_of, unwanted
 from potstill.generate.source import SourceOptions
 
 MAX_EMBEDDING_ATTEMPTS = 50
@@ -68,7 +68,9 @@ def smiles_lines(path: Path | None) -> tuple[str, ...]:
         path = Path(RDConfig.RDDataDir) / "NCI" / "first_5K.smi"
     if not path.is_file():
         raise InputError(f"no SMILES file at {path}")
-    lines = tuple(line.split()[0] for line in path.read_text().splitlines() if line.strip())
+    lines = tuple(
+        line.split()[0] for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+    )
     if not lines:
         raise InputError(f"the SMILES file {path} is empty")
     return lines

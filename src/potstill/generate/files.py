@@ -10,17 +10,17 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from potstill.core.errors import InputError, MissingExtraError
-from potstill.core.section import ExistingPath
+from potstill.core.files import shown
+from potstill.core.section import ExistingPath, refuse_unknown_symbols
 from potstill.core.types import Array, Refused, Structure
-from potstill.generate.frames import Frames, open_frames
+from potstill.dataset.inputs import Frames, ReadOptions, UnusableError, open_frames
 from potstill.generate.source import Kind, SourceOptions, propose_each
-from potstill.generate.unusable import UnusableError
 
 SHOWN_REFUSALS = 5
 LONGEST_DETAIL = 300
@@ -37,9 +37,32 @@ class Files(SourceOptions):
         Field(min_length=1, description="files of any format that ASE or pymatgen reads, folders of them, datasets"),
     ]
     max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 500
+    species: Annotated[
+        dict[str, str],
+        Field(description="chemical symbol of each type or atom name, for files that name no elements: {1: Si, OW: O}"),
+    ] = {}  # noqa: RUF012 - pydantic copies
+    ignore_charge: Annotated[
+        bool, Field(description="whether structures with a stated charge or unpaired electrons are taken as neutral ones")
+    ] = False
+
+    @field_validator("species", mode="before")
+    @classmethod
+    def _types_as_text(cls, species: Any) -> Any:
+        return {str(key): value for key, value in species.items()} if isinstance(species, dict) else species
+
+    @field_validator("species")
+    @classmethod
+    def _known_species(cls, species: dict[str, str]) -> dict[str, str]:
+        refuse_unknown_symbols(species.values())
+        return species
+
+    @property
+    def reading(self) -> ReadOptions:
+        """How the files are read."""
+        return ReadOptions(species=tuple(self.species.items()), ignore_charge=self.ignore_charge, labels=False)
 
     def available(self) -> int | None:
-        catalogue = _catalogue(self.paths)
+        catalogue = _catalogue(self.paths, self.reading)
         if not any(isinstance(frame, Structure) for frame in catalogue):
             first = (frame for frame in islice(catalogue, SHOWN_REFUSALS) if isinstance(frame, Refused))
             refusals = [f"  {refusal.reason}: {refusal.detail}" for refusal in first]
@@ -48,7 +71,7 @@ class Files(SourceOptions):
         return len(catalogue)
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
-        catalogue = _catalogue(self.paths)
+        catalogue = _catalogue(self.paths, self.reading)
 
         def make(index: int, _rng: np.random.Generator) -> Structure | Refused:
             frame = catalogue[index]
@@ -69,12 +92,14 @@ class Catalogue(Sequence[Structure | Refused]):
     Parameters
     ----------
     found
-        Name and path of each file, or the refusal of what is none.
+        Name and path of each file, or the refusal of an entry that is none.
+    options
+        How they are read.
     """
 
-    def __init__(self, found: Iterator[tuple[str, Path] | Refused]) -> None:
+    def __init__(self, found: Iterator[tuple[str, Path] | Refused], options: ReadOptions) -> None:
         self._files: list[tuple[str, Frames] | Refused] = [
-            entry if isinstance(entry, Refused) else _open(*entry) for entry in found
+            entry if isinstance(entry, Refused) else _open(*entry, options) for entry in found
         ]
         lengths = [1 if isinstance(file, Refused) else len(file[1]) for file in self._files]
         self._start: Array = np.cumsum([0, *lengths])
@@ -90,55 +115,60 @@ class Catalogue(Sequence[Structure | Refused]):
 
 
 @lru_cache(maxsize=4)
-def _catalogue(paths: tuple[Path, ...]) -> Catalogue:
+def _catalogue(paths: tuple[Path, ...], options: ReadOptions) -> Catalogue:
     for path in paths:
         if not path.exists():
-            raise InputError(f"no structure file or folder at {path}")
-    return Catalogue(entry for path in paths for entry in _files_at(path))
+            raise InputError(f"no structure file or folder at {shown(path)}")
+    return Catalogue((entry for path in paths for entry in _files_at(path)), options)
 
 
 def _files_at(path: Path) -> Iterator[tuple[str, Path] | Refused]:
     """A file, or the files of a folder and of its folders, by name; hidden ones are left out, links are not followed."""
     if not path.is_dir():
-        yield path.name, path
+        yield shown(path.name), path
         return
     refused: list[Refused] = []
 
     def unreadable(error: OSError) -> None:
-        refused.append(Refused("unreadable", f"{error.filename}: {error.strerror}"))
+        refused.append(Refused("unreadable", f"{shown(error.filename)}: {error.strerror}"))
 
     for root, folders, names in os.walk(path, onerror=unreadable):
         here = Path(root)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = sorted(name for name in names if not name.startswith("."))
         if not folders and not visible:
-            yield Refused("empty_folder", f"{path.name / here.relative_to(path)}: the folder is empty")
+            yield Refused("empty_folder", f"{shown(path.name / here.relative_to(path))}: the folder is empty")
         for name in visible:
-            yield str((here / name).relative_to(path)), here / name
+            yield shown((here / name).relative_to(path)), here / name
         for name in folders:
             if (here / name).is_symlink():
-                yield Refused("link_to_folder", f"{(here / name).relative_to(path)}: links to folders are not followed")
+                yield Refused(
+                    "link_to_folder", f"{shown((here / name).relative_to(path))}: links to folders are not followed"
+                )
     yield from refused
 
 
-def _open(name: str, path: Path) -> tuple[str, Frames] | Refused:
+def _open(name: str, path: Path, options: ReadOptions) -> tuple[str, Frames] | Refused:
     try:
-        return name, open_frames(path)
+        return name, open_frames(path, options)
     except Exception as error:  # noqa: BLE001 - a foreign reader may raise anything; one file must not stop a run
         return _refusal(name, error)
 
 
 def _frame(name: str, frames: Frames, k: int) -> Structure | Refused:
     try:
-        structure = frames.frame(k)
+        frame = frames.frame(k)
     except Exception as error:  # noqa: BLE001 - the same for a frame
         return _refusal(f"{name}, frame {k}", error)
-    return structure.with_(generator_metadata={**structure.generator_metadata, "file": name, "frame": k})
+    metadata = {**frame.structure.generator_metadata, "file": name, "frame": k}
+    if frame.remarks:
+        metadata["remarks"] = list(frame.remarks)
+    return frame.structure.with_(id="", source="", labels=None, generator_metadata=metadata)
 
 
 def _refusal(name: str, error: Exception) -> Refused:
     if isinstance(error, UnusableError):
-        return Refused(error.reason, f"{name}: {error}")
+        return Refused(error.reason, f"{name}: {shown(str(error))}")
     reason = "missing_package" if isinstance(error, MissingExtraError) else "unreadable"
-    detail = " ".join(f"{type(error).__name__}: {error}".split())
+    detail = shown(" ".join(f"{type(error).__name__}: {error}".split()))
     return Refused(reason, f"{name}: {detail[:LONGEST_DETAIL]}")

@@ -18,7 +18,7 @@ from pydantic import Field
 from potstill.core.registry import borrow
 from potstill.core.types import Array, Refused, Structure
 from potstill.core.units import G_PER_CUBIC_CM_PER_AMU_PER_CUBIC_ANGSTROM
-from potstill.generate.chemistry import structure_of
+from potstill.dataset.inputs.chemistry import structure_of
 from potstill.generate.conformer import embed
 from potstill.generate.source import SourceOptions, propose_each
 

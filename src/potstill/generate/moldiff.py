@@ -15,9 +15,9 @@ from pydantic import Field, model_validator
 
 from potstill.core.section import ExistingPath
 from potstill.core.types import Refused, Structure
+from potstill.dataset.inputs.chemistry import hydrogens_missing, read_mol_block, structure_of, unwanted, with_hydrogens
 from potstill.environments import ENVIRONMENTS, Installed, installed, weights_fault
 from potstill.execute.program import run_program
-from potstill.generate.chemistry import hydrogens_missing, read_mol_block, structure_of, unwanted, with_hydrogens
 from potstill.generate.program import LAUNCHERS, Chunk, Made, ProgramSource
 
 CONFIG = "sample.yml"

@@ -17,7 +17,7 @@ from pydantic import Field
 from potstill.core.registry import borrow
 from potstill.core.section import ExistingPath
 from potstill.core.types import Refused, Structure
-from potstill.generate.chemistry import unwanted
+from potstill.dataset.inputs.chemistry import unwanted
 from potstill.generate.conformer import conformer, smiles_lines
 from potstill.generate.source import SourceOptions, propose_each
 

@@ -119,6 +119,7 @@ def generate(
     PotstillError
         If no source gave a single structure.
     """
+    folder = folder.absolute()  # a source may change the current folder of a worker
     asked = config.resolved_sources(teacher)
     sources = with_what_there_is(asked)
     for earlier in config.after:
@@ -196,6 +197,7 @@ class _Attempt:
         paths: list[Path] = []
         taken: list[Array] = []
         refused: list[Refused] = []
+        remarks: Counter[str] = Counter()
         first = stop = max((_candidates(folder / f"{source.name}.h5") for folder in self._earlier), default=0)
         for task in self._tasks_until_full(source, parents, count, first):
             stop = task.stop
@@ -209,6 +211,7 @@ class _Attempt:
                 if refusal is None:
                     balance.add(structure)
                     chosen.append(k)
+                    remarks.update(structure.generator_metadata.get("remarks", ()))
                     count.accepted += 1
                 else:
                     refusals.append(replace(refusal, detail=_with_file(refusal.detail, structure)))
@@ -220,6 +223,8 @@ class _Attempt:
             if why is not None:
                 return f"{why} ({_reasons(count)})"
         self._on_progress(count)
+        for remark, structures in remarks.most_common():
+            log.warning("source %s, %d structures: %s", source.name, structures, remark)
         path = self._folder / f"{source.name}.h5"
         merge(paths, path, attributes={"source": source.name, "candidates": stop}, chosen=taken, refused=refused)
         self._files.append(path)

@@ -15,7 +15,7 @@ from pydantic import Field
 from potstill.core.registry import borrow
 from potstill.core.section import ExistingPath
 from potstill.core.types import Refused, Structure
-from potstill.generate.chemistry import structure_of
+from potstill.dataset.inputs.chemistry import structure_of
 from potstill.generate.conformer import embed, smiles_lines
 from potstill.generate.source import SourceOptions, propose_each, random_generator
 

@@ -23,6 +23,7 @@ from potstill.core.types import Array, Refused, Structure, Teacher
 from potstill.generate.parents import NO_PARENT, DerivedOptions
 from potstill.generate.source import random_generator
 from potstill.teacher.choices import AnyTeacher
+from potstill.teacher.opening import open_teacher
 from potstill.teacher.options import TeacherOptions
 
 CANDIDATES_PER_TASK = 8  # a candidate costs many calls of the teacher
@@ -110,7 +111,7 @@ def correlation(a: Array, b: Array) -> float:
 @lru_cache(maxsize=1)
 def _loaded(options: TeacherOptions) -> Teacher:
     """The teacher of this process, loaded once."""
-    return options.open()
+    return open_teacher(options)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What becomes of structures whose teacher ended its process, or did not answer in time.
+"""Replace tasks that were lost because the teacher ended its process, or did not answer in time.
 
 A task that was lost is done once more as it is, for a worker may be killed without any fault of its own, and its labels
 shall be the same to the last bit. If it is lost again, or was killed because it hung, each of its structures becomes a task
@@ -20,8 +20,8 @@ from potstill.teacher.batching import LABELLING
 log = logging.getLogger(__name__)
 
 
-class Losses:
-    """Keeps the tasks in order while lost ones are replaced.
+class LostTasks:
+    """All tasks in order, while lost ones are replaced.
 
     Parameters
     ----------
@@ -33,12 +33,12 @@ class Losses:
         self.planned = list(planned)
 
     def instead(self, lost: Lost[LabelTask]) -> Sequence[LabelTask]:
-        """The tasks that are to be done in the place of a lost one.
+        """Return the tasks to do in the place of a lost one.
 
         Raises
         ------
         PotstillError
-            If the teacher does not even survive being loaded.
+            If every process that loads the teacher ends.
         """
         task = lost.task
         if lost.doing != LABELLING:
@@ -47,7 +47,7 @@ class Losses:
             return try_again(lost)
         if task.stop - task.start > 1:
             log.warning(
-                "the teacher did not survive structures %d to %d (%s); each is labelled by itself now",
+                "the process of the teacher ended with structures %d to %d (%s); each is now labelled by itself",
                 task.start,
                 task.stop - 1,
                 lost.why,
@@ -64,7 +64,7 @@ class Losses:
 
 
 def _while_not_labelling(lost: Lost[LabelTask]) -> Sequence[LabelTask]:
-    """Once more; a teacher that ends every process that loads it ends the run."""
+    """Return the task once more; a teacher that ends every process that loads it ends the run."""
     try:
         return try_again(lost)
     except PotstillError as error:

@@ -29,11 +29,17 @@ from potstill.core.types import Array, Labels, Refused, Structure, Teacher
 from potstill.dataset import Dataset, merge, split_by_family, write_part
 from potstill.execute import Executor, LocalExecutor, expect_within
 from potstill.execute.memory import keep_freed_memory
-from potstill.label.lost_tasks import Losses
+from potstill.label.asked import asked_of, set_aside_others
+from potstill.label.lost_tasks import LostTasks
+from potstill.label.output import output_in
 from potstill.label.tasks import LabelTask, range_of, spread, tasks_of
 from potstill.teacher.batching import LABELLING, LOADING, asking
 from potstill.teacher.extras import add_extras
+from potstill.teacher.frames import as_number
+from potstill.teacher.opening import open_teacher
 from potstill.teacher.options import TeacherOptions
+
+TEACHER_LOG = "teacher.log"  # in the folder of the parts: what teachers print while they load and label
 
 if TYPE_CHECKING:
     from potstill.dataset.options import SplitConfig
@@ -83,28 +89,38 @@ def label(
     list of Path
         Parts in the order of the structures.
     """
-    planned = tasks_of(config, structures, folder, total=len(Dataset(structures)))
+    asked = Dataset(structures)
+    folder, structures = folder.absolute(), structures.absolute()  # a teacher may change the current folder of a worker
+    set_aside_others(tasks_of(config, structures, folder, total=len(asked)), asked)
+    planned = tasks_of(config, structures, folder, total=len(asked))
     for task in planned:
         if task.path.exists():
             on_progress(_count(task.path))
-    losses = Losses(planned)
-    (executor or LocalExecutor(workers)).run(
-        label_structures,
-        spread([task for task in planned if not task.path.exists()]),
-        on_done=lambda task, count: on_progress(count),
-        on_lost=losses.instead,
-        isolated=True,
-    )
-    return [task.path for task in losses.planned]
+    tracked = LostTasks(planned)
+    log = folder / TEACHER_LOG
+    try:
+        (executor or LocalExecutor(workers)).run(
+            label_structures,
+            spread([task for task in planned if not task.path.exists()]),
+            on_done=lambda task, count: on_progress(count),
+            on_lost=tracked.instead,
+            isolated=True,
+        )
+    finally:
+        if log.exists() and log.stat().st_size == 0:
+            log.unlink()
+    return [task.path for task in tracked.planned]
 
 
 def label_structures(task: LabelTask) -> LabelCount:
     """Label and seal the structures of one task (runs in a worker)."""
     started = time.perf_counter()
     expect_within(None, LOADING)
-    teacher = _teacher(task.teacher)
-    structures = Dataset(task.structures)[task.start : task.stop]
-    answers = [task.refuse] * len(structures) if task.refuse else _watched(teacher, structures, task)
+    asked = Dataset(task.structures)
+    structures = asked[task.start : task.stop]
+    with output_in(task.path.parent / TEACHER_LOG):
+        teacher = _teacher(task.teacher)
+        answers = [task.refuse] * len(structures) if task.refuse else _watched(teacher, structures, task)
     expect_within(None, "writing")
     labelled = [s.with_(labels=a) for s, a in zip(structures, answers, strict=True) if isinstance(a, Labels)]
     refused = [
@@ -118,6 +134,7 @@ def label_structures(task: LabelTask) -> LabelCount:
         "seconds": seconds,
         "max_force": task.max_force,
         "max_stress": task.max_stress,
+        "asked": asked_of(task, asked),
     }
     if task.committee:
         attributes["committee"] = [dict(_teacher(member).fingerprint) for member in task.committee]
@@ -185,7 +202,7 @@ def _screen(structure: Structure, answer: Any, max_force: float, max_stress: flo
         return answer
     if not isinstance(answer, Labels):
         return Refused("wrong_type", f"expected Labels or Refused, found {type(answer).__name__}")
-    given = {"energy": answer.energy, "forces": answer.forces}
+    given = {"energy": as_number(answer.energy), "forces": answer.forces}
     if answer.stress is not None:
         given["stress"] = answer.stress
     arrays = {name: np.asarray(value) for name, value in given.items()}
@@ -306,7 +323,7 @@ def _teacher(options: TeacherOptions) -> Teacher:
 @lru_cache(maxsize=8)  # a teacher and its committee
 def _loaded(kind: type[TeacherOptions], options: str) -> Teacher:
     keep_freed_memory()
-    return kind.model_validate_json(options).open()
+    return open_teacher(kind.model_validate_json(options))
 
 
 def _count(part: Path) -> LabelCount:

@@ -17,12 +17,13 @@ from potstill.audit.outliers import energy_residuals, reference_energies
 from potstill.core.elements import covalent_radii
 from potstill.core.types import Array
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
+from potstill.core.verdict import is_failure
 from potstill.dataset import Dataset
 from potstill.report import plots
 from potstill.report.distributions import distributions
 from potstill.report.elements import by_source, periodic_table
 from potstill.report.explorer import explorer, script_hash
-from potstill.report.page import readable, worst_first, write_page
+from potstill.report.page import readable, tally, worst_first, write_page
 from potstill.report.pictures import Picture, examples, pointed_at, without
 from potstill.stats import Statistics
 
@@ -73,25 +74,37 @@ def write_audit_page(report: dict[str, Any], stats: Statistics, dataset: Dataset
 
 
 def sentence(report: Mapping[str, Any]) -> str:
-    """The verdict in one plain sentence.
+    """Return the verdict in plain sentences, with what it does not cover.
 
     >>> sentence({"verdict": "NO_GO", "labelled": 7, "findings": [{"check": "size_cv", "verdict": "NO_GO"}]})
-    '1 of 1 checks did not pass: size cv. Nothing should be trained on this data yet.'
-    >>> sentence({"verdict": "GO", "labelled": 7, "findings": [{"check": "stand_ins", "verdict": "WARN"}]})
-    'All 1 checks passed on 7 labelled structures, 1 of them with a warning: stand ins.'
+    '1 of 1 checks that apply did not pass: size cv. Nothing should be trained on this data yet.'
+    >>> findings = [{"check": "stand_ins", "verdict": "WARN"}, {"check": "label_replay", "verdict": "DOES_NOT_APPLY"}]
+    >>> sentence({"verdict": "GO", "labelled": 7, "findings": findings, "made_from": {"teacher": None}})
+    'All 1 checks that apply passed on 7 labelled structures, 1 of them with a warning: stand ins. 1 other does not apply. \
+No teacher was named, so no label was repeated.'
     """
     findings = report["findings"]
-    failed = [readable(f["check"]) for f in findings if f["verdict"] not in ("GO", "WARN")]
+    if not findings:
+        return "No check was made, so nothing is known about this data."
+    _, asked = tally(findings)
+    failed = [readable(f["check"]) for f in findings if is_failure(f["verdict"])]
     if report["verdict"] == "GO":
         warnings = [readable(f["check"]) for f in findings if f["verdict"] == "WARN"]
         told = f", {len(warnings)} of them with a warning: {', '.join(warnings)}" if warnings else ""
-        return f"All {len(findings)} checks passed on {report['labelled']:,} labelled structures{told}."
-    if not findings:
-        return "No check was made, so nothing is known of this data."
+        said = f"All {asked} checks that apply passed on {report['labelled']:,} labelled structures{told}."
+        return said + _not_asked(report, len(findings) - asked)
     return (
-        f"{len(failed)} of {len(findings)} checks did not pass: {', '.join(failed)}. "
+        f"{len(failed)} of {asked} checks that apply did not pass: {', '.join(failed)}. "
         "Nothing should be trained on this data yet."
-    )
+    ) + _not_asked(report, len(findings) - asked)
+
+
+def _not_asked(report: Mapping[str, Any], others: int) -> str:
+    """Return sentences on what the verdict does not cover; empty where it covers all."""
+    text = f" {others} other{'s do' if others > 1 else ' does'} not apply." if others else ""
+    if "made_from" in report and report["made_from"]["teacher"] is None and report["labelled"]:
+        text += " No teacher was named, so no label was repeated."
+    return text
 
 
 def _worst(

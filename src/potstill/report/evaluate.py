@@ -15,11 +15,12 @@ from markupsafe import Markup
 from potstill.core.files import sealed
 from potstill.core.types import Array
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM, MILLI
+from potstill.core.verdict import Verdict
 from potstill.evaluate.dynamics import Trajectory
 from potstill.evaluate.errors import Comparison
 from potstill.evaluate.stage import Evaluation
 from potstill.report import plots
-from potstill.report.page import figure, readable, verdict_of, worst_first, write_page
+from potstill.report.page import figure, readable, tally, verdict_of, worst_first, write_page
 from potstill.report.physics import physics_figures, physics_table
 from potstill.report.pictures import picture
 
@@ -64,15 +65,22 @@ def keep_figure(path: Path, svg: Markup | None) -> None:
 
 
 def sentence(report: dict[str, Any]) -> str:
-    """What the gates say, in one plain sentence."""
+    """Return the verdict of the gates in plain sentences, with what it does not cover."""
     findings = report.get("findings", [])
-    failed = [readable(f["check"]) for f in findings if f["verdict"] not in ("GO", "WARN")]
-    held_out = f"{report['structures']:,} structures of families that the training has not seen"
+    held_out = f"{report['structures']:,} structures"
+    held_out += "" if "models" in report else " of families that the training has not seen"
     if not findings:
         return f"Compared on {held_out}; no gate was asked for."
-    if failed:
-        return f"{len(failed)} of {len(findings)} gates are not met: {', '.join(failed)}. Compared on {held_out}."
-    return f"All {len(findings)} gates are met on {held_out}."
+    by_verdict = {verdict: [readable(f["check"]) for f in findings if f["verdict"] == verdict] for verdict in Verdict}
+    others = by_verdict[Verdict.DOES_NOT_APPLY]
+    left_out = f" {len(others)} do{'' if len(others) > 1 else 'es'} not apply: {', '.join(others)}." if others else ""
+    _, asked = tally(findings)
+    missed, not_run = by_verdict[Verdict.NO_GO], by_verdict[Verdict.NOT_RUN]
+    if not missed and not not_run:
+        return f"All {asked} gates that apply are met on {held_out}.{left_out}"
+    said = [f"{len(missed)} of {asked} gates are not met: {', '.join(missed)}."] if missed else []
+    said += [f"{len(not_run)} of {asked} gates could not be judged: {', '.join(not_run)}."] if not_run else []
+    return f"{' '.join(said)} Compared on {held_out}.{left_out}"
 
 
 def tiles(report: dict[str, Any]) -> list[dict[str, Any]]:

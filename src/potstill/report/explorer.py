@@ -20,6 +20,7 @@ from markupsafe import Markup
 from potstill.audit.outliers import energy_residuals
 from potstill.core.types import Array
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
+from potstill.core.verdict import is_failure
 from potstill.dataset import Dataset
 from potstill.report.plots import PALETTE
 from potstill.report.similarity import similarity
@@ -138,7 +139,7 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
 def _pointed_at(findings: Sequence[Mapping[str, Any]], stats: Statistics) -> dict[str, list[int]]:
     """Rows of the structures that checks name, of those first that did not pass."""
     where = {name: k for k, name in enumerate(stats.ids)}
-    order = sorted(findings, key=lambda f: f["verdict"] in ("GO", "WARN"))
+    order = sorted(findings, key=lambda f: not is_failure(f["verdict"]))
     return {f["check"]: found for f in order if (found := [where[name] for name in f["worst"] if name in where])}
 
 

@@ -5,16 +5,16 @@ Enters the contents of ``audit.json`` with the dataset and, in a run, its record
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.audit.process import asked_by_config, mix_of
+from potstill.audit.asked import asked_by_config, mix_of
 from potstill.core.files import sealed
 from potstill.dataset import Dataset
+from potstill.dataset.checksum import checksum_of
 from potstill.generate.mix import Mix
 from potstill.report.audit import sentence
 from potstill.report.page import BADGES, figure, readable, worst_first
@@ -149,8 +149,7 @@ def _machine(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _checksum(dataset: Dataset) -> str:
-    text = dataset.attributes.get("checksums", "")
-    return f"`{hashlib.sha256(text.encode()).hexdigest()[:16]}`" if text else "unknown"
+    return f"`{checksum_of(dataset).removeprefix('sha256:')[:16]}`"
 
 
 def _reasons(reasons: Counter[str]) -> str:

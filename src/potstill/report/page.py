@@ -6,7 +6,7 @@ Enters the name of a template and its facts, leaves one HTML file.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 import potstill
 from potstill.core.files import sealed
+from potstill.core.verdict import is_failure, is_pass, overall
 
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 BADGES = {
@@ -24,6 +25,7 @@ BADGES = {
     "WARN": ("warn", "WARNING"),
     "NO_GO": ("no-go", "NO-GO"),
     "NOT_RUN": ("not-run", "NOT RUN"),
+    "DOES_NOT_APPLY": ("idle", "DOES NOT APPLY"),
     "done": ("go", "done"),
     "running": ("warn", "running"),
     "failed": ("no-go", "failed"),
@@ -111,12 +113,18 @@ def badge(state: str, text: str | None = None) -> Markup:
     return Markup('<span class="badge {}">{}</span>').format(kind, text or word)
 
 
-def verdict_of(findings: list[Mapping[str, Any]]) -> str:
-    """GO where there are findings and each is GO or WARN."""
-    return "GO" if findings and all(f["verdict"] in ("GO", "WARN") for f in findings) else "NO_GO"
+def verdict_of(findings: Sequence[Mapping[str, Any]]) -> str:
+    """Return the verdict over findings: GO where at least one passed and none failed."""
+    return str(overall(f["verdict"] for f in findings))
+
+
+def tally(findings: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Return how many checks passed, and how many there are without those that do not apply."""
+    verdicts = [f["verdict"] for f in findings]
+    return sum(map(is_pass, verdicts)), sum(is_pass(v) or is_failure(v) for v in verdicts)
 
 
 def worst_first(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Findings with those that did not pass first, else in their order."""
-    order = ("NO_GO", "NOT_RUN", "WARN", "GO")
+    """Return findings with failures first and those that do not apply last, else in their order."""
+    order = ("NO_GO", "NOT_RUN", "WARN", "GO", "DOES_NOT_APPLY")
     return sorted(findings, key=lambda f: order.index(f["verdict"]) if f["verdict"] in order else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from time import monotonic
 
 from potstill.config import Config
@@ -13,6 +13,7 @@ from potstill.core.types import Teacher
 from potstill.execute import Executor
 from potstill.run.folder import RunFolder
 from potstill.run.progress import Progress
+from potstill.teacher.opening import open_teacher
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,16 @@ class Context:
         until: float | None = None,
         formats: tuple[str, ...] = (),
     ) -> Context:
-        """Start the executor of a config; the teacher is opened when it is first asked for."""
+        """Start the executor of a config.
+
+        The teacher is opened when it is first needed, in a supervised process: it may end its process, not the run.
+        """
         if config.batches:
             (run.path / "batches").mkdir(exist_ok=True)
         executor = config.execute.start(run.path / "execute", config.workers)
-        return cls(config, run, progress, executor, cache(config.label.teacher.open), fallback, until, formats)
+        timeout = config.label.timeout_seconds_per_structure
+        ask = partial(open_teacher, config.label.teacher, supervised=True, timeout_seconds_per_structure=timeout)
+        return cls(config, run, progress, executor, cache(ask), fallback, until, formats)
 
     def of_batch(self, config: Config, run: RunFolder) -> Context:
         """Return the context of a batch of this run, with an executor of its own and the same teacher."""

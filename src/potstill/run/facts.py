@@ -15,7 +15,7 @@ from potstill.core.files import read_json
 from potstill.core.section import read_yaml
 from potstill.dataset import Dataset, open_file
 from potstill.generate.mix import MIX_FILE, read_mix
-from potstill.report.page import figure
+from potstill.report.page import figure, tally
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import file_fault
 from potstill.run.metrics_file import read_metrics
@@ -142,8 +142,8 @@ def stage_rows(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]
         "deploy": ", ".join(sorted(p.name for p in run.deploy.iterdir())) if run.deploy.is_dir() else "",
     }
     if audit:
-        passed = sum(f["verdict"] in ("GO", "WARN") for f in audit["findings"])
-        results["audit"] = f"{passed} of {len(audit['findings'])} checks passed"
+        passed, asked = tally(audit["findings"])
+        results["audit"] = f"{passed} of {asked} checks passed"
     if evaluation:
         results["evaluate"] = f"force error {figure(evaluation['forces']['mae'])} eV/Å"
     return [

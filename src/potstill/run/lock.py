@@ -98,11 +98,11 @@ def _open_lock(path: Path) -> IO[str]:
         if error.errno == errno.ELOOP:
             raise RunFolderError(f"{path} is a symbolic link, expected a file\n  remove the link:  rm {path}") from error
         raise
-    file = os.fdopen(number, "r+", encoding="utf-8", errors="replace")
-    if not stat.S_ISREG(os.fstat(number).st_mode) or file.read(len(HELD_BY)) not in ("", HELD_BY):
-        file.close()
+    ours = stat.S_ISREG(os.fstat(number).st_mode) and os.pread(number, len(HELD_BY), 0) in (b"", HELD_BY.encode())
+    if not ours:
+        os.close(number)
         raise RunFolderError(f"{path} is no lock of potstill\n  move it away, or give --out an empty or new folder")
-    return file
+    return os.fdopen(number, "r+", encoding="utf-8", errors="replace")
 
 
 def _lock(file: IO[str], folder: Path) -> None:

@@ -7,7 +7,6 @@ from. Sections are stored as they were, not as a checksum: an option that a late
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from potstill.core.checksums import sha256_of_text
+from potstill.core.contents import sha256_of_file, with_contents
 
 if TYPE_CHECKING:
     from potstill.config import Config
@@ -155,8 +155,7 @@ def _checksum(path: Path, _size: int, _written: int) -> str:
             stated = ["", ""]
         if stated[0]:
             return sha256_of_text(" ".join(stated))
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    return sha256_of_file(path)
 
 
 def _files(run: RunFolder, stage: str, formats: tuple[str, ...]) -> list[Path]:
@@ -176,7 +175,7 @@ def _files(run: RunFolder, stage: str, formats: tuple[str, ...]) -> list[Path]:
 def _generate(run: RunFolder, config: Config) -> dict[str, Any]:
     section = _section(config, "generate")
     sources = config.generate.resolved_sources(config.label.teacher)
-    section["sources"] = [_with_contents(source.model_dump(mode="json")) for source in sources]
+    section["sources"] = [with_contents(source.model_dump(mode="json")) for source in sources]
     parent = str(run.path.parent)
     section["after"] = [path.removeprefix(parent) for path in section["after"]]
     return section
@@ -185,17 +184,7 @@ def _generate(run: RunFolder, config: Config) -> dict[str, Any]:
 def _section(config: Config, name: str) -> Any:
     """Return a section as JSON data, with the checksums of files in place of their paths, without options of no result."""
     section = getattr(config, name)
-    return None if section is None else _with_contents(section.model_dump(mode="json", exclude=NO_RESULT.get(name)))
-
-
-def _with_contents(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_contents(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_contents(item) for item in value]
-    if isinstance(value, str) and value.startswith("/") and Path(value).is_file():
-        return file_checksum(Path(value))
-    return value
+    return None if section is None else with_contents(section.model_dump(mode="json", exclude=NO_RESULT.get(name)))
 
 
 def _differences(stored: Any, now: Any, path: str) -> Iterator[str]:

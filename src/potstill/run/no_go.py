@@ -6,6 +6,7 @@ from typing import Any
 
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json
+from potstill.core.verdict import is_failure
 from potstill.run.folder import RunFolder
 
 
@@ -19,9 +20,11 @@ def stop_on_no_go(run: RunFolder) -> None:
     """Raise :class:`NoGoError` where ``audit.json`` does not say GO."""
     report = read_json(run.json("audit"), f"judge again:  potstill audit {run.path}")
     if report["verdict"] != "GO":
-        bad = [f for f in report["findings"] if f["verdict"] not in ("GO", "WARN")]
+        bad = [f for f in report["findings"] if is_failure(f["verdict"])]
         failed = [f"  {f['check']}: {figure_of(f)}. {f['why']}" for f in bad]
-        raise NoGoError(f"NO-GO: {len(failed)} check(s) of the audit did not pass\n" + "\n".join(failed))
+        places = "  ".join(str(path) for path in (run.html("audit"), run.path / "advice.yaml") if path.exists())
+        lines = [f"NO-GO: {len(failed)} check(s) of the audit did not pass", *failed, f"NO_GO  {places}"]
+        raise NoGoError("\n".join(lines))
 
 
 def figure_of(finding: dict[str, Any]) -> str:

@@ -9,12 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from potstill.core.verdict import is_failure
 from potstill.dataset import Dataset
 from potstill.report import plots
 from potstill.report.audit import sentence as audit_sentence
 from potstill.report.elements import by_source, periodic_table
 from potstill.report.evaluate import drift_tile, force_tile, kept_figures, speed_tile
-from potstill.report.page import readable, verdict_of, write_page
+from potstill.report.page import readable, tally, verdict_of, write_page
 from potstill.report.pictures import examples
 from potstill.run.facts import (
     done_report,
@@ -46,7 +47,7 @@ def write_run_page(run: RunFolder) -> None:
         state=state,
         mix=mix.sentence() if (mix := run.mix()) else "",
         sentence=sentence,
-        failed=[f for f in audit.get("findings", []) if f["verdict"] not in ("GO", "WARN")],
+        failed=[f for f in audit.get("findings", []) if is_failure(f["verdict"])],
         changed_gates=audit.get("changed_gates", {}),
         tiles=_tiles(audit, evaluation),
         stages=stage_rows(run, audit, evaluation, data),
@@ -82,10 +83,10 @@ def status(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) ->
         return ("idle", "IN PROGRESS"), f"{before}Next: {waiting[0]}."
     findings = evaluation.get("findings", [])
     if findings and verdict_of(findings) != "GO":
-        missed = [readable(f["check"]) for f in findings if f["verdict"] not in ("GO", "WARN")]
+        missed = [readable(f["check"]) for f in findings if is_failure(f["verdict"])]
         return ("NO_GO", "GATES MISSED"), (
             f"All stages are done and the data is GO, but the student does not meet "
-            f"{len(missed)} of {len(findings)} gates: {', '.join(missed)}."
+            f"{len(missed)} of {tally(findings)[1]} gates: {', '.join(missed)}."
         )
     return ("GO", "GO"), "All stages are done: the data passed its audit and the student meets its gates."
 
@@ -94,9 +95,9 @@ def _tiles(audit: dict[str, Any], evaluation: dict[str, Any]) -> list[dict[str, 
     """Four figures at a glance; what is not known yet says so."""
     found = []
     if audit:
-        passed = sum(f["verdict"] in ("GO", "WARN") for f in audit["findings"])
+        passed, asked = tally(audit["findings"])
         word = "GO" if audit["verdict"] == "GO" else "NO-GO"
-        detail = f"{passed} of {len(audit['findings'])} checks passed on {audit['labelled']:,} labelled structures"
+        detail = f"{passed} of {asked} checks passed on {audit['labelled']:,} labelled structures"
         found.append({"name": "Data", "value": word, "detail": detail, "state": audit["verdict"], "word": None})
     else:
         found.append(_unknown("Data", "not audited yet"))

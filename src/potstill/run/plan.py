@@ -295,7 +295,9 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, fl
     """Seconds per atom in one thread, as a worker has it, their scatter between groups, and the labelled structures."""
     import torch
 
-    teacher = config.label.teacher.open()
+    from potstill.teacher.opening import open_teacher
+
+    teacher = open_teacher(config.label.teacher, supervised=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

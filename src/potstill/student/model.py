@@ -41,12 +41,16 @@ class Prediction:
         (S, 3, 3) eV/Å^3, + is tension; zero where ``batch.periodic`` is False.
     local_energies
         (N,) eV, without reference energies.
+    virial
+        (S, 3, 3) derivative of the energy by the strain in eV, also of structures that are not periodic: the stress times the
+        volume.
     """
 
     energy: torch.Tensor
     forces: torch.Tensor
     stress: torch.Tensor
     local_energies: torch.Tensor
+    virial: torch.Tensor
 
 
 class Student(nn.Module):
@@ -179,15 +183,16 @@ class Student(nn.Module):
         virial = virial.index_add(
             0, batch.structure[receiver], (vectors[:, :, None] * gradient[:, None, :]).flatten(1)
         ).view(n_structures, 3, 3)
+        virial = (virial + virial.transpose(1, 2)) / 2
         volume = torch.linalg.det(batch.cell.double()).abs().to(virial.dtype)
         stress = torch.where(
             batch.periodic[:, None, None], virial / torch.where(batch.periodic, volume, 1.0)[:, None, None], 0.0
         )
-        stress = (stress + stress.transpose(1, 2)) / 2
         references = self.reference_energies[self.species_of[batch.atomic_numbers]]
         energy = torch.zeros(n_structures, dtype=torch.float64, device=vectors.device).index_add(
             0, batch.structure, local.double() + references
         )
         if not training:
-            local, energy, forces, stress = local.detach(), energy.detach(), forces.detach(), stress.detach()
-        return Prediction(energy, forces, stress, local)
+            local, energy, forces = local.detach(), energy.detach(), forces.detach()
+            stress, virial = stress.detach(), virial.detach()
+        return Prediction(energy, forces, stress, local, virial)

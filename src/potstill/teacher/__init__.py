@@ -27,5 +27,6 @@ def load_teacher(name: str, **options: Any) -> Teacher:
         If its package is not installed.
     """
     from potstill.teacher.choices import parse_teacher
+    from potstill.teacher.opening import open_teacher
 
-    return parse_teacher({"name": name, **options}).open()
+    return open_teacher(parse_teacher({"name": name, **options}))

@@ -9,6 +9,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, PropertyNo
 
 from potstill.core.stress import to_voigt
 from potstill.core.types import Refused, Structure, Teacher
+from potstill.teacher.frames import as_number
 
 
 class TeacherCalculator(Calculator):
@@ -35,9 +36,10 @@ class TeacherCalculator(Calculator):
         (answer,) = self.teacher.label([Structure.from_ase(atoms)])
         if isinstance(answer, Refused):
             raise CalculationFailed(f"the teacher refused: {answer.reason}: {answer.detail}")
-        if not (np.isfinite(answer.energy) and np.isfinite(answer.forces).all()):
+        energy = as_number(answer.energy)
+        if not (np.isfinite(energy) and np.isfinite(answer.forces).all()):
             raise CalculationFailed("energy or forces are not finite")
-        self.results = {"energy": answer.energy, "free_energy": answer.energy, "forces": np.asarray(answer.forces, float)}
+        self.results = {"energy": energy, "free_energy": energy, "forces": np.asarray(answer.forces, float)}
         if answer.stress is not None:
             self.results["stress"] = to_voigt(answer.stress)
         elif "stress" in properties:

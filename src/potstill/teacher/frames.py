@@ -129,13 +129,19 @@ def unpack_answers(words: Sequence[Sequence[str] | None], arrays: Mapping[str, A
 
 
 def _labels(arrays: dict[str, Array]) -> Labels:
-    energy: Any = arrays.pop("energy", np.array(np.nan))  # of a wrong shape perhaps, which is for the filter to say
+    energy: Any = arrays.pop("energy", np.array(np.nan))  # of a wrong shape perhaps, which the filter says
     return Labels(
-        energy=energy.item() if energy.shape == () else energy,
+        energy=as_number(energy) if energy.shape in ((), (1,)) else energy,
         forces=arrays.pop("forces", np.empty(0)),
         stress=arrays.pop("stress", None),
         extra={name.removeprefix("extra."): array for name, array in arrays.items()},
     )
+
+
+def as_number(energy: Any) -> Any:
+    """Return an energy that some packages give as an array of one value as a number; anything else as it is."""
+    array = np.asarray(energy)
+    return array.reshape(()).item() if array.shape in ((), (1,)) else energy
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:

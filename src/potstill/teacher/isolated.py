@@ -1,17 +1,21 @@
-"""A teacher whose packages cannot live beside ours: in its own environment, in a process that is kept running.
+"""A teacher in a process of its own: because its packages need another environment, or because it may end its process.
 
-Enters a teacher's options with an interpreter, leaves a teacher as any other. The process loads the model once and is asked
-over pipes. If it ends, it is started again and asked once more, then for each structure by itself, and the structure that
-ends it twice is refused. It is a process group of its own, which ends with its parent however that is ended.
+Enters a teacher's options, leaves a teacher as any other. The process loads the model once and is asked over pipes. If it
+ends, it is started again and asked once more, then for each structure by itself, and the structure that ends it twice is
+refused. A process that gives no answer in time is ended. Its output goes to the log. It is a process group of its own, which
+ends with its parent however the parent is ended.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -29,9 +33,17 @@ from potstill.teacher.frames import BrokenFrameError, names_of, pack_structures,
 if TYPE_CHECKING:
     from potstill.teacher.options import TeacherOptions
 
+log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parents[1]
+# With this interpreter: the paths of the parent, but modules of the current folder never hide those of Python.
+START_HERE = """\
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from potstill.teacher.serve import main
+main()
+"""
 # Only potstill itself is found in its folder: what stands beside it belongs to another environment.
-START = """\
+START_THERE = """\
 import importlib.util, sys
 sys.path[:] = [place for place in sys.path if place]
 place = sys.argv[1]
@@ -42,22 +54,37 @@ from potstill.teacher.serve import main
 main()
 """
 TAIL_BYTES = 4096
+LOGGED_BYTES = 65_536  # of the output of one call; a teacher that prints without end does not fill the log
 PATIENCE_SECONDS = 5.0  # for a process that has closed its pipe and is about to end
 
 
 class EndedError(Exception):
-    """The process ended without an answer; the text says how."""
+    """The process ended without an answer; the text says how.
+
+    Parameters
+    ----------
+    how
+        Exit code or signal, with the last line of its output.
+    timed_out
+        Whether it was ended because no answer came in time.
+    """
+
+    def __init__(self, how: str, *, timed_out: bool = False) -> None:
+        super().__init__(how)
+        self.timed_out = timed_out
 
 
 class IsolatedTeacher:
-    """A teacher in a process of another interpreter.
+    """A teacher in a process of its own.
 
     Parameters
     ----------
     options
-        Of the teacher; its class must be importable there.
+        Options of the teacher; their class must be importable in its process.
     python
-        The interpreter of its environment.
+        Interpreter of its environment; this one, with the same paths and variables, where None.
+    timeout_seconds_per_structure
+        Time that it may take for each structure; no limit where None.
 
     Raises
     ------
@@ -67,10 +94,14 @@ class IsolatedTeacher:
         If its process ends while it loads.
     """
 
-    def __init__(self, options: TeacherOptions, python: Path) -> None:
+    def __init__(
+        self, options: TeacherOptions, python: Path | None = None, *, timeout_seconds_per_structure: float | None = None
+    ) -> None:
         self._options, self._python = options, python
+        self._timeout = timeout_seconds_per_structure
         self._process = _Process(python)
         self._described: dict[str, Any] = {}
+        self._cost = (0.0, 0)
         self._load()
 
     @property
@@ -89,22 +120,41 @@ class IsolatedTeacher:
         """What it gives."""
         return frozenset(self._described["properties"])
 
+    @property
+    def seconds(self) -> float:
+        """Time of the last call by the clock of its process, without the way there and back."""
+        return self._cost[0]
+
+    @property
+    def device_bytes(self) -> int:
+        """Largest memory of the GPU that its process has used; 0 without one."""
+        return self._cost[1]
+
+    @property
+    def process(self) -> int:
+        """Number of its process."""
+        return self._process.number
+
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
-        """Labels or a refusal for each structure, in order."""
+        """Return labels or a refusal for each structure, in order."""
         if not structures:
             return []
-        how = ""
+        ended = EndedError("")
         for _ in range(2):  # it may be killed without any fault of its own
             try:
                 return self._ask(structures)
             except EndedError as error:
-                how = str(error)
-        if len(structures) == 1:
-            return [Refused("teacher_crashed", f"its process ended: {how}")]
-        return [answer for structure in structures for answer in self.label([structure])]
+                ended = error
+                if ended.timed_out:
+                    break
+        if len(structures) > 1:
+            return [answer for structure in structures for answer in self.label([structure])]
+        if ended.timed_out:
+            return [Refused("teacher_timeout", f"no answer within {self._timeout:g} s")]
+        return [Refused("teacher_crashed", f"its process ended: {ended}")]
 
     def close(self) -> None:
-        """End its process; it is started again when it is asked for more."""
+        """End its process; it is started again with the next question."""
         self._process.end()
 
     def _ask(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
@@ -113,11 +163,12 @@ class IsolatedTeacher:
             self._load()
         asking.get()(len(structures))
         self._process.tell({"threads": _threads(), "structures": names_of(structures)}, pack_structures(structures))
-        message, arrays = self._hear()
+        message, arrays = self._hear(len(structures))
         while "asking" in message:
             asking.get()(message["asking"])
-            message, arrays = self._hear()
+            message, arrays = self._hear(message["asking"])
         self._described = {name: message[name] for name in self._described}
+        self._cost = (float(message.get("seconds", 0.0)), int(message.get("device_bytes", 0)))
         return unpack_answers(message["answers"], arrays)
 
     def _load(self) -> None:
@@ -129,28 +180,32 @@ class IsolatedTeacher:
             self._described, _ = self._hear()
         except EndedError as error:
             raise PotstillError(
-                f"the process of the teacher ended while it loaded it: {error}\n  its interpreter is {self._python}"
+                f"the process of the teacher ended while it loaded the teacher: {error}\n"
+                f"  its interpreter is {self._python or sys.executable}"
             ) from error
 
-    def _hear(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        message, arrays = self._process.hear()
+    def _hear(self, structures: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the next message; ``structures`` is how many it is about, by which a time limit counts."""
+        seconds = None if structures is None or self._timeout is None else structures * self._timeout
+        message, arrays = self._process.hear(seconds)
+        self._process.log_output()
         if "failed" in message:
-            raise (InputError if message["input"] else PotstillError)(f"{message['failed']}\n  (in {self._python})")
+            where = f"\n  (in {self._python})" if self._python else ""
+            raise (InputError if message["input"] else PotstillError)(f"{message['failed']}{where}")
         return message, arrays
 
 
 class _Process:
-    def __init__(self, python: Path) -> None:
-        variables = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
-        variables |= {"PYTHONNOUSERSITE": "1", "HF_HUB_OFFLINE": "1"}
-        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process lives
+    def __init__(self, python: Path | None) -> None:
+        self._printed = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - as long as the process; it appends while we read
+        self._logged = 0
         try:
             self._process = subprocess.Popen(
-                [str(python), "-c", START, str(PACKAGE)],
+                _command(python),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._printed,
-                env=variables,
+                env=_variables(python),
                 process_group=0,
             )
         except OSError as error:
@@ -165,17 +220,48 @@ class _Process:
     def alive(self) -> bool:
         return self._end.alive and self._process.poll() is None
 
+    @property
+    def number(self) -> int:
+        return self._process.pid
+
     def tell(self, message: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> None:
         try:
             send(_pipe(self._process.stdin), message, arrays)
         except OSError:
             raise EndedError(self._how()) from None
 
-    def hear(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def hear(self, seconds: float | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the next frame; a process that sends none within some seconds is killed."""
+        late = threading.Event()
+
+        def kill() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds, kill) if seconds is not None else None
+        if timer is not None:
+            timer.daemon = True
+            timer.start()
         try:
             return receive(_pipe(self._process.stdout))
         except (EOFError, OSError, BrokenFrameError):
-            raise EndedError(self._how()) from None
+            raise EndedError(self._how(), timed_out=late.is_set()) from None
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def log_output(self) -> None:
+        """Write to the log what its process has printed since the last time."""
+        size = self._printed.seek(0, os.SEEK_END)
+        if size <= self._logged:
+            return
+        self._printed.seek(max(self._logged, size - LOGGED_BYTES))
+        text = self._printed.read(size - self._printed.tell()).decode("utf-8", errors="replace")
+        self._printed.seek(0, os.SEEK_END)
+        self._logged = size
+        for line in text.splitlines():
+            if line.strip():
+                log.info("the teacher printed: %s", line.rstrip())
 
     def end(self) -> None:
         self._end()
@@ -184,6 +270,7 @@ class _Process:
         """How it ended, with the last line that it printed."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(PATIENCE_SECONDS)
+        self.log_output()
         self._printed.seek(0, os.SEEK_END)
         self._printed.seek(max(0, self._printed.tell() - TAIL_BYTES))
         lines = self._printed.read().decode("utf-8", errors="replace").split("\n")
@@ -193,6 +280,22 @@ class _Process:
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         return f"exit code {code}: {last}" if last else f"exit code {code}"
+
+
+def _command(python: Path | None) -> list[str]:
+    if python is None:
+        here = {"", ".", str(Path.cwd())}
+        paths = sorted((str(place) for place in sys.path), key=lambda place: place in here)
+        return [sys.executable, "-P", "-c", START_HERE, json.dumps(paths)]
+    return [str(python), "-c", START_THERE, str(PACKAGE)]
+
+
+def _variables(python: Path | None) -> dict[str, str]:
+    """Return the environment variables of the process; another interpreter does not have Python's own."""
+    if python is None:
+        return dict(os.environ)
+    kept = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
+    return kept | {"PYTHONNOUSERSITE": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def _end(process: subprocess.Popen[bytes], sentry: subprocess.Popen[bytes], printed: IO[bytes]) -> None:

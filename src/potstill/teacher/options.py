@@ -21,6 +21,7 @@ from potstill.core.registry import borrow, nearest
 from potstill.core.section import NameOrPath, Section
 from potstill.core.types import PROPERTIES, Labels, Refused, Structure, Teacher
 from potstill.teacher.batching import label_each, refuse_foreign
+from potstill.teacher.frames import as_number
 
 Device = Annotated[str, Field(description="torch device; auto: a GPU if there is one", pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 AtomsPerBatch = Annotated[
@@ -57,7 +58,7 @@ class TeacherOptions(Section, ABC):
         """
 
     def open(self) -> Teacher:
-        """The model, ready to label: in this process, or in one of its environment.
+        """Open the teacher as :func:`~potstill.teacher.opening.open_teacher` does.
 
         Raises
         ------
@@ -66,10 +67,9 @@ class TeacherOptions(Section, ABC):
         PotstillError
             If the process ends while it loads.
         """
-        from potstill.teacher.isolated import IsolatedTeacher
+        from potstill.teacher.opening import open_teacher
 
-        python = self.interpreter()
-        return self.load() if python is None else IsolatedTeacher(self, python)
+        return open_teacher(self)
 
     def interpreter(self) -> Path | None:
         """Interpreter of the environment in which it runs; None where that is ours.
@@ -189,7 +189,7 @@ def label_with_ase(calculator: Any, structure: Structure, *, stress: bool = True
     atoms = structure.to_ase()
     atoms.calc = calculator
     tensor = np.array(atoms.get_stress(voigt=False)) if stress and structure.pbc.all() else None
-    return Labels(float(atoms.get_potential_energy()), np.array(atoms.get_forces()), tensor)
+    return Labels(as_number(atoms.get_potential_energy()), np.array(atoms.get_forces()), tensor)
 
 
 class AseTeacher:
@@ -204,7 +204,7 @@ class AseTeacher:
     elements
         Atomic numbers that it knows; None where it does not say.
     stress
-        False for a calculator that gives none.
+        False for a calculator that gives none; one whose ``implemented_properties`` lack it is not asked either.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ class AseTeacher:
         self._calculator = make()
         self._fingerprint = dict(fingerprint)
         self._elements = None if elements is None else frozenset(elements)
-        self._stress = stress
+        self._stress = stress and _may_give_stress(self._calculator)
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -249,3 +249,9 @@ class AseTeacher:
         except Exception:
             self._calculator = self._make()  # the old one may hold half of this structure, and answer the next with it
             raise
+
+
+def _may_give_stress(calculator: Any) -> bool:
+    """Return whether a calculator states stress among its properties, or states none at all."""
+    stated = getattr(calculator, "implemented_properties", None)
+    return not stated or "stress" in stated

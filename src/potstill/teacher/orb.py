@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from potstill.core.errors import InputError
+from potstill.core.precision import float32_name
 from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
 from potstill.core.stress import from_voigt
@@ -45,8 +46,8 @@ OLD_HEADS = {"node_head.": "heads.forces.", "graph_head.": "heads.energy.", "str
 class _Orb(TeacherOptions):
     weights: Annotated[NameOrPath, Field(description="path of the checkpoint; it does not come with the package")] = ""
     precision: Annotated[
-        Precision, Field(description="of matrix products; float32-high uses TF32 on GPUs that have it, as the authors do")
-    ] = "float32-high"
+        Precision, Field(description="of matrix products; float32-high: TF32 on GPUs that have it, as the authors use it")
+    ] = "float32-highest"
     compiled: Annotated[bool, Field(description="compile the model first: minutes, worth it on a GPU only")] = False
     device: Device = "auto"
     atoms_per_batch: AtomsPerBatch = 256
@@ -144,7 +145,7 @@ class _OrbTeacher(BatchedTeacher):
             "name": title,
             "version": f"orb-models {metadata.version('orb-models')}",
             "weights": f"sha256:{sha256_of(checkpoint)}",
-            "dtype": options.precision,
+            "dtype": _dtype_name(options.precision, self._device.type),
         }
         super().__init__(fingerprint, MATERIALS_ELEMENTS, options.atoms_per_batch)
 
@@ -186,6 +187,13 @@ class _OrbTeacher(BatchedTeacher):
         finally:
             torch.set_default_dtype(dtype)
             torch.set_float32_matmul_precision(products)
+
+
+def _dtype_name(precision: Precision, device_type: str) -> str:
+    """What labels are computed in: ``float64``, ``float32``, or ``tf32`` where the card has it."""
+    if precision == "float64":
+        return precision
+    return float32_name("high" if precision == "float32-high" else "highest", device_type)
 
 
 def _maker(title: str) -> Any:

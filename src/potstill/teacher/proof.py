@@ -12,6 +12,7 @@ from potstill.core.types import Labels, Structure
 from potstill.environments import installed
 from potstill.execute.program import run_program
 from potstill.teacher.mace import MACE
+from potstill.teacher.opening import open_teacher
 
 RANDOM_MACE = """\
 import sys, numpy, torch
@@ -46,7 +47,7 @@ def prove_mace() -> list[str]:
         ended = run_program([place.python, "-c", RANDOM_MACE, weights], log, timeout_seconds=TIMEOUT_SECONDS)
         if not weights.is_file():
             raise PotstillError(f"mace made no model ({ended.how}): {ended.last_line}\n  all of its output is in {log}")
-        teacher = MACE(weights=str(weights), allow_pickle=True, device="cpu", environment="mace").open()
+        teacher = open_teacher(MACE(weights=str(weights), allow_pickle=True, device="cpu", environment="mace"))
         answers = teacher.label([copper, hydrogen])
     refused = [answer for answer in answers if not isinstance(answer, Labels)]
     if refused:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import IO, Any
 
@@ -46,8 +47,11 @@ def main() -> None:
 
 def _answer(teacher: Teacher, structures: Sequence[Structure], stream: IO[bytes]) -> None:
     before = _contents(structures)
+    started = time.perf_counter()
     try:
         found: list[Any] = list(teacher.label(structures))
+        cost = {"seconds": 0.0, "device_bytes": _device_bytes()}  # first: it waits for the GPU
+        cost["seconds"] = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 - as it would in the parent's own process
         send(stream, {"failed": _text(error), "input": isinstance(error, InputError)})
         return
@@ -56,7 +60,16 @@ def _answer(teacher: Teacher, structures: Sequence[Structure], stream: IO[bytes]
         pairs = zip(found, before, _contents(structures), strict=True)
         found = [answer if was == now else changed for answer, was, now in pairs]
     words, arrays = pack_answers(found)
-    send(stream, {**_description(teacher), "answers": words}, arrays)
+    send(stream, {**_description(teacher), **cost, "answers": words}, arrays)
+
+
+def _device_bytes() -> int:
+    """Return the largest memory of the GPU that this process has used, once the GPU is done; 0 without one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return 0
+    torch.cuda.synchronize()
+    return int(torch.cuda.max_memory_allocated())
 
 
 def _contents(structures: Sequence[Structure]) -> list[bytes]:

@@ -7,35 +7,31 @@ what a person reads.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from potstill.core.errors import InputError
 from potstill.core.types import Structure
-from potstill.dataset.formats.atoms import names_of, record_of, structure_of
-from potstill.dataset.formats.format import Format, Precision, reading
+from potstill.dataset.formats.atoms import names_of, record_of
+from potstill.dataset.formats.format import Format, Precision, read_frames, reading
+from potstill.dataset.inputs.frames import XYZ, TextFrames
+from potstill.dataset.inputs.options import DEFAULT, ReadOptions
+from potstill.dataset.inputs.unusable import Frame
 
 ROUNDING = 1e-8  # ASE writes positions and forces with eight decimals
 
 
-def read(path: Path) -> Iterator[Structure]:
-    """Structures of a file, labelled by its REF_ keys or by its plain ``energy``, ``forces`` and ``stress``."""
-    from ase.io.extxyz import read_xyz
-
-    with reading(path), path.open(encoding="utf-8") as file:
-        whole = _ends_with_a_line(path)
-        for k, atoms in enumerate(read_xyz(file, index=slice(None))):
-            text = atoms.info.get("record_hex")
-            if text is not None and not whole:
-                raise InputError(f"{path} was cut short: its last line has no end")
-            record = None if text is None else bytes.fromhex(str(text)[1:]).decode()
-            yield structure_of(atoms, path, k, atoms.info, record)
+def read(path: Path, options: ReadOptions = DEFAULT) -> Iterator[Frame]:
+    """Yield the frames of a file."""
+    if path.stat().st_size == 0:
+        return
+    with reading(path):
+        frames = TextFrames(path, XYZ, options)
+    yield from read_frames(path, frames)
 
 
 def write(structures: Iterable[Structure], path: Path) -> None:
-    """One frame for each structure."""
+    """Write one frame for each structure."""
     from ase.io.extxyz import write_xyz
 
     with path.open("w", encoding="utf-8") as file:
@@ -58,11 +54,5 @@ def _frame(structure: Structure) -> Any:
 
 
 def _harmless(text: str) -> bool:
-    """Whether ASE's parser finds the end of a value; what stands before it may be garbled, the record has it right."""
+    """Return whether ASE's parser finds the end of a value; the record has the value itself."""
     return text.isprintable() and not text.endswith(("=", "\\"))
-
-
-def _ends_with_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 1), os.SEEK_SET)
-        return file.read() in (b"", b"\n")

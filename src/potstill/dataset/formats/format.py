@@ -1,14 +1,18 @@
-"""What every format states of itself: how it is read and written, and what it keeps."""
+"""A format of files: how it is read and written, and which numbers it keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from potstill.core.errors import InputError, PotstillError
+from potstill.core.files import shown
 from potstill.core.types import Structure
+from potstill.dataset.inputs.frames import Frames
+from potstill.dataset.inputs.options import ReadOptions
+from potstill.dataset.inputs.unusable import Frame, UnusableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Format:
     endings
         Of the file's name, with their dot.
     read
-        Stream of a file's structures, in order.
+        Stream of a file's frames, in order.
     write
         Writes a stream of structures, of which there is at least one, to a path where nothing stands.
     precision
@@ -49,17 +53,50 @@ class Format:
     """
 
     endings: tuple[str, ...]
-    read: Callable[[Path], Iterator[Structure]]
+    read: Callable[[Path, ReadOptions], Iterator[Frame]]
     write: Callable[[Iterable[Structure], Path], None]
     precision: Precision
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn whatever a foreign reader raises into an error that names the file."""
+def reading(path: Path, k: int | None = None) -> Iterator[None]:
+    """Turn any exception of a reader into an InputError that names the file, and the frame where it is known."""
+    where = shown(path) if k is None else f"{shown(path)}, frame {k}"
     try:
         yield
     except PotstillError:
         raise
+    except UnusableError as error:
+        raise InputError(f"cannot read {where}: {error.reason}: {error}") from error
     except Exception as error:
-        raise InputError(f"ASE cannot read {path}: {type(error).__name__}: {error}") from error
+        raise InputError(f"cannot read {where}: {type(error).__name__}: {error}") from error
+
+
+def read_frames(path: Path, frames: Frames) -> Iterator[Frame]:
+    """Yield all frames of a file, each with a name.
+
+    Raises
+    ------
+    InputError
+        If a frame gives no structure.
+    """
+    for k in range(len(frames)):
+        with reading(path, k):
+            frame = frames.frame(k)
+        yield named(frame, path, k)
+
+
+def named(frame: Frame, path: Path, k: int) -> Frame:
+    """Return a frame whose structure has id, source and family, from the name of the file where it states none."""
+    structure = frame.structure
+    if frame.ours:
+        return frame
+    return replace(
+        frame,
+        structure=structure.with_(
+            id=structure.id or f"{shown(path.stem)}-{k:06d}",
+            source=structure.source or shown(path.stem),
+            family=structure.family or structure.formula,
+            generator_metadata={**structure.generator_metadata, "file": shown(path.name)},
+        ),
+    )

@@ -9,6 +9,8 @@ from pathlib import Path
 from potstill.core.errors import InputError
 from potstill.core.types import Structure
 from potstill.dataset.formats.format import Format, Precision
+from potstill.dataset.inputs.options import DEFAULT, ReadOptions
+from potstill.dataset.inputs.unusable import Frame
 from potstill.dataset.merging import merge
 from potstill.dataset.read import open_file
 from potstill.dataset.write import write_part
@@ -16,13 +18,13 @@ from potstill.dataset.write import write_part
 PART_ATOMS = 100_000  # bounds the memory of a conversion
 
 
-def read(path: Path) -> Iterator[Structure]:
-    """Structures of a dataset file."""
-    return iter(open_file(path))
+def read(path: Path, options: ReadOptions = DEFAULT) -> Iterator[Frame]:  # noqa: ARG001 - no option applies
+    """Yield the structures of a dataset file."""
+    return (Frame(structure, ours=True) for structure in open_file(path))
 
 
 def write(structures: Iterable[Structure], path: Path) -> None:
-    """One dataset file; labelled when every structure is."""
+    """Write one dataset file; labelled when every structure is."""
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         parts: list[Path] = []
         labelled = None

@@ -98,9 +98,7 @@ class Dynamics:
         self._decay = torch.tensor([decay], dtype=torch.float64, device=device)
         self._clock = torch.zeros(1, dtype=torch.int64, device=device)
         self._seed = torch.tensor([seed], dtype=torch.int32, device=device)
-        self._trace = torch.zeros(
-            LONGEST_CHUNK, self.systems.layout.structures, 2, dtype=torch.float64, device=device
-        )
+        self._trace = torch.zeros(LONGEST_CHUNK, self.systems.layout.structures, 2, dtype=torch.float64, device=device)
         self._graph: tuple[object, torch.cuda.CUDAGraph] | None = None
 
     @property

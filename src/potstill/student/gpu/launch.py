@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 import triton
 
-from potstill.student.options import StudentArchitecture
 from potstill.student.gpu import edges, pointwise, products, search
 from potstill.student.gpu.weights import GpuWeights, LayerWeights, Matrices
+from potstill.student.options import StudentArchitecture
 
 PARTS = 8  # partial sums of a structure
 SHORT = {"BM": 16, "BN": 32, "BK": 32, "num_warps": 4, "num_stages": 3}  # tiles of products: many, for few atoms
@@ -188,7 +188,11 @@ class Program:
         self.hidden = [floats(n, a.hidden) for _ in weights.layers]
         self.inputs_of_network, self.active = floats(n, most + a.features), floats(n, a.hidden)
         self.by_state, self.by_hidden = floats(n, pitch), floats(n, a.hidden)
-        self.by_inputs, self.by_mixed, self.by_parts = floats(n, most), floats(n, self._components * deepest), floats(n, widest)
+        self.by_inputs, self.by_mixed, self.by_parts = (
+            floats(n, most),
+            floats(n, self._components * deepest),
+            floats(n, widest),
+        )
         self.by_sent, self.by_vectors = floats(n, a.channels), floats(n, 3 * max(a.vectors, 1))
 
     @property
@@ -254,7 +258,9 @@ class Program:
             *(len(self.partial), b.atoms, w.last_bias),
             BA=ATOMS_AT_ONCE,
         )
-        pointwise.sums[(b.structures, PARTS)](x.sizes, x.ptr, self.energies, self.virials, self.part_sums, PARTS=PARTS, BA=128)
+        pointwise.sums[(b.structures, PARTS)](
+            x.sizes, x.ptr, self.energies, self.virials, self.part_sums, PARTS=PARTS, BA=128
+        )
         torch.sum(self.part_sums, 1, out=self.outputs.found)
 
     def _forward(self, t: int) -> None:

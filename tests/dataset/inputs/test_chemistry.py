@@ -9,7 +9,7 @@ import pytest
 from rdkit import Chem
 
 from potstill.core.types import Refused
-from potstill.generate.chemistry import hydrogens_missing, read_mol_block, with_hydrogens
+from potstill.dataset.inputs.chemistry import hydrogens_missing, read_mol_block, with_hydrogens
 
 
 @pytest.mark.parametrize(

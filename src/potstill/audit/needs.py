@@ -1,0 +1,90 @@
+"""What checks look at, and whether data without it are incomplete or of another kind.
+
+Data of a run must hold all that a run writes. A file of the user's own has no run, no split and perhaps no teacher: checks
+that ask about these do not apply to it.
+"""
+
+from __future__ import annotations
+
+from potstill.audit.asked import config_in
+from potstill.audit.evidence import Evidence
+from potstill.audit.registry import Need
+
+NAME_THE_TEACHER = "name the teacher that made the labels:  potstill audit FILE --teacher NAME"
+
+
+def _always(_: Evidence) -> bool:
+    return True
+
+
+def _never(_: Evidence) -> bool:
+    return False
+
+
+def _of_no_run(evidence: Evidence) -> bool:
+    return not evidence.of_run
+
+
+def _no_labels(evidence: Evidence) -> str:
+    return "" if evidence.stats.labelled else "the structures have no labels"
+
+
+def _no_teacher(evidence: Evidence) -> str:
+    return "" if evidence.teacher else "no teacher was named, so nothing was asked of one; name the one that made the labels"
+
+
+def _no_record(evidence: Evidence) -> str:
+    if evidence.of_run or evidence.dataset.refused:
+        return ""
+    return "the file is not that of a run: it does not say what was asked for or refused"
+
+
+def _no_config(evidence: Evidence) -> str:
+    sources = config_in(evidence.dataset.attributes).get("generate")
+    return "" if sources else "the file does not say what its sources were asked for"
+
+
+def _no_time(evidence: Evidence) -> str:
+    return "" if evidence.dataset.attributes.get("label_seconds") else "the file does not say how long labelling took"
+
+
+def _no_split(evidence: Evidence) -> str:
+    return f"{evidence.dataset.path.name} holds no split" if evidence.dataset.splits is None else ""
+
+
+def _no_molecules(evidence: Evidence) -> str:
+    return "" if (evidence.stats.molecule & ~evidence.stats.atom_pair).any() else "there are no molecules"
+
+
+def _no_smiles(evidence: Evidence) -> str:
+    stated = any('"smiles"' in text for text in evidence.dataset.text("structures/generator_metadata"))
+    return "" if stated else "no structure states its SMILES"
+
+
+def _no_crystals(evidence: Evidence) -> str:
+    periodic = evidence.dataset.column("structures/pbc").all(axis=1)
+    return "" if periodic.any() else "no structure is periodic in three directions"
+
+
+def _no_stress(evidence: Evidence) -> str:
+    periodic = evidence.dataset.column("structures/pbc").all(axis=1)
+    if evidence.dataset.column("structures/has_stress").any():
+        return ""
+    return f"none of {int(periodic.sum())} structures that are periodic in three directions has a stress"
+
+
+def _one_source(evidence: Evidence) -> str:
+    return "" if len(evidence.stats.elements) > 1 else "there is one source only"
+
+
+LABELS = Need(_no_labels, _never, "label the structures first")
+TEACHER = Need(_no_teacher, _of_no_run, NAME_THE_TEACHER)
+RECORD = Need(_no_record, _always)
+CONFIG = Need(_no_config, _of_no_run, "only the file of a run says what its sources were asked for: audit the run itself")
+TIME = Need(_no_time, _of_no_run, "the file does not say how long labelling took; potstill label records it")
+SPLIT = Need(_no_split, _of_no_run, "split by family: a run does so by its section dataset")
+MOLECULES = Need(_no_molecules, _always)
+SMILES = Need(_no_smiles, _always)
+CRYSTALS = Need(_no_crystals, _always)
+STRESS = Need(_no_stress, _always)
+SOURCES = Need(_one_source, _always)

@@ -1,0 +1,31 @@
+"""Checksums of files, and plain data with the checksums of files in place of their paths."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return ``sha256:`` and the digest of a file's content; a file is read once while its size and time stay."""
+    state = path.stat()
+    return _sha256(path, state.st_size, state.st_mtime_ns)
+
+
+def with_contents(value: Any) -> Any:
+    """Return JSON data with the checksum of each file that an absolute path names: a moved file is the same file."""
+    if isinstance(value, dict):
+        return {key: with_contents(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_contents(item) for item in value]
+    if isinstance(value, str) and value.startswith("/") and Path(value).is_file():
+        return sha256_of_file(Path(value))
+    return value
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, _size: int, _written: int) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

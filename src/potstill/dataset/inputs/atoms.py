@@ -1,0 +1,129 @@
+"""The one place where foreign atoms become a frame: geometry, charge, labels, constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from potstill.core.elements import symbols_of
+from potstill.core.types import MAX_ATOMIC_NUMBER, SMALLEST_VOLUME, Labels, Structure
+from potstill.dataset.inputs.charge import facts_on_charge, refuse_charge
+from potstill.dataset.inputs.labels import labels_of_frame
+from potstill.dataset.inputs.options import ReadOptions
+from potstill.dataset.inputs.unusable import Frame, UnusableError
+
+ISOLATED = ("isolatedatom", "isolated_atom")
+
+
+def frame_from(
+    atoms: Any, options: ReadOptions, *, ours: bool = False, names: Mapping[str, Any] = MappingProxyType({})
+) -> Frame:
+    """Return the frame of an ASE ``Atoms`` that a file gave.
+
+    Parameters
+    ----------
+    atoms
+        Its ``info`` holds what the file states about the frame.
+    options
+        How to read.
+    ours
+        Whether potstill wrote the file.
+    names
+        Names and metadata of the structure.
+
+    Raises
+    ------
+    UnusableError
+        With a reason of its own for each kind of fault.
+    """
+    remarks: list[str] = []
+    fields = dict(names)
+    if _is_isolated_atom(atoms) and not np.array(atoms.cell).any():
+        atoms = atoms.copy() if atoms.calc is None else _copy_with_results(atoms)
+        atoms.pbc = False
+    refuse_geometry(atoms)
+    facts = facts_on_charge(atoms.info, atoms.arrays)
+    if options.ignore_charge:
+        stated = {f"stated_{name}": value for name, value in facts.items() if value}
+        if stated:
+            fields["generator_metadata"] = {**fields.get("generator_metadata", {}), **stated}
+            remarks.append("a stated charge or spin is ignored; generator_metadata holds it")
+    else:
+        refuse_charge(facts, atoms.numbers, periodic=bool(np.any(atoms.pbc)))
+    labels = None
+    if options.labels:
+        labels, said = labels_of_frame(atoms, options)
+        remarks += said
+    remarks += _on_constraints(atoms, labels)
+    if _is_isolated_atom(atoms) and labels is not None:
+        remarks.append(
+            f"an isolated {symbols_of(atoms.numbers)[0]} atom with an energy of {labels.energy:.6f} eV: a reference energy, "
+            "taken as a structure without a cell like any other"
+        )
+    return Frame(Structure.from_ase(atoms, labels=labels, **fields), tuple(remarks), ours)
+
+
+def refuse_geometry(atoms: Any) -> None:
+    """Refuse atoms that are no structure.
+
+    Raises
+    ------
+    UnusableError
+        With a reason of its own for each kind of fault.
+    """
+    numbers, cell, pbc = np.asarray(atoms.numbers), np.array(atoms.cell), np.asarray(atoms.pbc, bool)
+    if len(numbers) == 0:
+        raise UnusableError("no_atoms", "there are no atoms")
+    if numbers.min() < 1 or numbers.max() > MAX_ATOMIC_NUMBER:
+        foreign = sorted({int(z) for z in numbers if not 1 <= z <= MAX_ATOMIC_NUMBER})
+        raise UnusableError("unknown_element", f"atomic numbers {foreign} are no elements")
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(cell).all()):
+        raise UnusableError("not_finite", "positions or cell contain a number that is not finite")
+    if pbc.any() and not cell[pbc].any(axis=1).all():
+        alone = " (an isolated atom has pbc F F F, or config_type=IsolatedAtom)" if len(numbers) == 1 else ""
+        raise UnusableError("no_cell", f"pbc is {pbc.tolist()} and a lattice vector is missing{alone}")
+    if pbc.all() and abs(np.linalg.det(cell)) < SMALLEST_VOLUME:
+        raise UnusableError("no_volume", "the cell has no volume")
+    occupancy = atoms.arrays.get("occupancy")
+    if occupancy is not None and ((np.asarray(occupancy) > 0) & (np.asarray(occupancy) < 1)).any():
+        raise UnusableError("disordered", "sites are occupied in part")
+
+
+def _is_isolated_atom(atoms: Any) -> bool:
+    return len(atoms) == 1 and str(atoms.info.get("config_type", "")).lower() in ISOLATED
+
+
+def _copy_with_results(atoms: Any) -> Any:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, **atoms.calc.results)
+    return copy
+
+
+def _on_constraints(atoms: Any, labels: Labels | None) -> list[str]:
+    """Return a remark about constraints, which a structure does not have."""
+    if not len(atoms.constraints):
+        return []
+    fixed = sorted({int(k) for constraint in atoms.constraints for k in np.ravel(_indices(constraint))})
+    remark = f"constraints ({', '.join(sorted({type(c).__name__ for c in atoms.constraints}))}) are not kept"
+    if labels is not None and fixed and labels.forces.any() and not labels.forces[fixed].any():
+        raise UnusableError(
+            "constrained_forces",
+            f"the forces on all {len(fixed)} fixed atoms are exactly zero, so the file holds forces after constraints; "
+            "write it again with the forces of the model (ASE: get_forces(apply_constraint=False))",
+        )
+    return [remark]
+
+
+def _indices(constraint: Any) -> Any:
+    return getattr(constraint, "index", getattr(constraint, "a", []))
+
+
+def stated_names(info: Mapping[str, Any]) -> dict[str, str]:
+    """Return id, source and family where a foreign file states them."""
+    keys = {"id": "structure_id", "source": "source", "family": "family"}
+    return {name: str(info[key]) for name, key in keys.items() if key in info}

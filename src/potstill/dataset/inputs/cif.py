@@ -1,0 +1,115 @@
+"""CIF, block by block, in the setting that it states."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from potstill.core.registry import borrow
+from potstill.core.types import Structure
+from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.options import ReadOptions
+from potstill.dataset.inputs.settings import OPERATIONS, operations
+from potstill.dataset.inputs.unusable import Frame, UnusableError
+
+SHARED_SITE = 1e-3  # of a lattice vector
+FORMULA_ROUNDING = 0.01
+CIF_BLOCK = re.compile(rb"^[ \t]*data_", re.IGNORECASE | re.MULTILINE)
+CIF_ITEM = re.compile(r"^[ \t]*(_\S+)[ \t]+('[^'\n]*'|\"[^\"\n]*\"|[^\n#]+)", re.MULTILINE)
+
+
+def cif_spans(file: BinaryIO) -> list[tuple[int, int]]:
+    """Cut a file into data blocks that list atoms; the whole file where none does."""
+    content = file.read()
+    starts = [found.start() for found in CIF_BLOCK.finditer(content)]
+    blocks = zip(starts, [*starts[1:], len(content)], strict=True)
+    return [(a, b) for a, b in blocks if b"_atom_site_" in content[a:b].lower()] or [(0, len(content))]
+
+
+def parse_cif(text: str, options: ReadOptions) -> Frame:
+    """Parse one data block of a CIF, by ASE, or by pymatgen where ASE fails."""
+    text = _with_operations(text)
+    try:
+        atoms = _cif_by_ase(text)
+    except UnusableError:
+        raise
+    except KeyError as error:
+        raise UnusableError("unreadable", f"{error} is no chemical symbol, or a value that is missing") from error
+    except Exception as error:  # noqa: BLE001 - ASE's parser raises anything on what it does not expect
+        atoms = _cif_by_pymatgen(text, error)
+    frame = frame_from(atoms, options)
+    _compare_formula(text, frame.structure)
+    return frame
+
+
+def _with_operations(text: str) -> str:
+    """Return the text with the symmetry operations of its setting, where it names a group and lists none."""
+    tags = {found[1].lower(): found[2].strip().strip("'\"") for found in CIF_ITEM.finditer(text)}
+    if any(name in text.lower() for name in OPERATIONS):
+        return text
+    names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+    stated = [tags.get(f"_cell_{name}", tags.get(f"_cell.{name}", "90")) for name in names]
+    try:
+        cell = [float(re.sub(r"\(.*?\)", "", value)) for value in stated]
+    except ValueError:
+        raise UnusableError("unreadable", f"the cell is {stated}, expected six numbers") from None
+    found = operations(tags, cell)
+    return f"{text.rstrip()}\nloop_\n{OPERATIONS[0]}\n" + "".join(f"'{line}'\n" for line in found) if found else text
+
+
+def _cif_by_ase(text: str) -> Any:
+    from ase.io.cif import parse_cif as blocks_of
+
+    block = next(iter(blocks_of(io.BytesIO(text.encode("latin1", "replace")))), None)
+    if block is None or not block.has_structure():
+        raise UnusableError("no_atoms", "no data block lists atoms")
+    occupancies = [x for x in block.get("_atom_site_occupancy") or [] if isinstance(x, int | float)]
+    if any(x < 1 for x in occupancies):
+        raise UnusableError("disordered", f"a site is occupied by {min(occupancies):g}")
+    scaled = block.get_unsymmetrized_structure().get_scaled_positions()
+    apart = scaled[:, None] - scaled[None]
+    apart = np.abs(apart - np.round(apart)).max(axis=-1) + np.eye(len(scaled))
+    if apart.min() < SHARED_SITE:
+        raise UnusableError("disordered", "two atoms share a site")
+    return block.get_atoms()
+
+
+def _cif_by_pymatgen(text: str, cause: Exception) -> Any:
+    borrow("pymatgen", "crystals", "a CIF that ASE cannot read")
+    from pymatgen.io.cif import CifParser
+
+    try:
+        crystal = CifParser(io.StringIO(text)).parse_structures(primitive=False, on_error="raise")[0]
+    except Exception as error:
+        raise UnusableError("unreadable", f"ASE: {_short(cause)}; pymatgen: {_short(error)}") from error
+    if not crystal.is_ordered:
+        raise UnusableError("disordered", "sites are occupied in part")
+    return crystal.to_ase_atoms()
+
+
+def _compare_formula(text: str, structure: Structure) -> None:
+    """A CIF that says what it holds must hold it: a table that was cut between two rows looks whole."""
+    stated = re.search(r"^_chemical_formula_sum\s+(?:'([^']+)'|\"([^\"]+)\"|(\S+))", text, re.MULTILINE)
+    tokens = re.findall(r"([A-Z][a-z]?)([\d.]*)", next(filter(None, stated.groups()))) if stated else []
+    amounts = {symbol: float(number or 1) for symbol, number in tokens if symbol != "D"}
+    if not amounts or len(amounts) < len(tokens):
+        return
+    found = dict(zip(*np.unique(structure.to_ase().get_chemical_symbols(), return_counts=True), strict=True))
+    units = re.search(r"^_cell_formula_units_Z\s+(\d+)\s*$", text, re.MULTILINE)
+    # with Z the formula is that of a unit, or, as pymatgen writes it, that of the cell; without it only ratios are known
+    scales = (1.0, float(units[1])) if units else (len(structure) / sum(amounts.values()),)
+    if set(found) != set(amounts) or not any(_same(found, amounts, scale) for scale in scales):
+        stated_formula = (f"{units[1]} x " if units else "") + " ".join(map("".join, tokens))
+        formula = " ".join(f"{symbol}{number}" for symbol, number in found.items())
+        raise UnusableError("wrong_count", f"it states {stated_formula} and holds {formula}")
+
+
+def _same(found: dict[str, int], amounts: dict[str, float], scale: float) -> bool:
+    return all(abs(found[symbol] - scale * amounts[symbol]) <= FORMULA_ROUNDING * found[symbol] for symbol in found)
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]

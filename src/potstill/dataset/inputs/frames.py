@@ -1,0 +1,241 @@
+"""The frames of one file, whatever its format, read when they are asked for.
+
+XYZ, CIF and SDF are cut into pieces and parsed piece by piece; dataset files are memory-mapped; a format of one
+structure is read when that is asked for. Any other file, such as a trajectory of another program, is read once and held.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.cif import cif_spans, parse_cif
+from potstill.dataset.inputs.crystals import by_pymatgen
+from potstill.dataset.inputs.lammps import data_frame, dump_frames, is_data_file
+from potstill.dataset.inputs.options import DEFAULT, ReadOptions
+from potstill.dataset.inputs.pdb import pdb_frames
+from potstill.dataset.inputs.poscar import poscar_frame
+from potstill.dataset.inputs.programs import cp2k_frame, gromacs_frame
+from potstill.dataset.inputs.rows import database_frames
+from potstill.dataset.inputs.texts import Spans, TextKind, parse_sdf, parse_xyz, sdf_spans, xyz_spans
+from potstill.dataset.inputs.unusable import COMPRESSED, Frame, UnusableError, content_of, quiet
+
+XYZ = TextKind((".xyz", ".extxyz"), xyz_spans, parse_xyz)
+TEXT_KINDS = (
+    XYZ,
+    TextKind((".cif", ".mcif"), cif_spans, parse_cif, "latin1"),
+    TextKind((".sdf", ".sd", ".mol"), sdf_spans, parse_sdf),
+)
+PDB = (".pdb", ".ent")
+DATASETS = (".h5", ".hdf5")
+DATABASES = (".db", ".aselmdb")
+SINGLE: dict[str, Callable[[Path, ReadOptions], Frame]] = {
+    "vasp": poscar_frame,
+    "lammps-data": data_frame,
+    "gromacs": gromacs_frame,
+    "cp2k-restart": cp2k_frame,
+}
+GUESSING = frozenset({"lammps-dump-binary", "gromos", "dlp4", "dlp-history", "gpumd", "cmdft", "xtd"})
+TRIED = frozenset({"traj", "json", "xsf", "extxyz", "xyz", "vasp-xdatcar", "cif"})  # rows of the table in the docs
+HEAD_BYTES = 4096
+
+
+class Frames(Protocol):
+    """Frames of one file."""
+
+    def __len__(self) -> int:
+        """Return the number of frames, at least one."""
+        ...
+
+    def frame(self, k: int) -> Frame:
+        """Return one frame; any exception says why there is none."""
+        ...
+
+
+def open_frames(path: Path, options: ReadOptions = DEFAULT) -> Frames:
+    """Open a file by the ending of its name, or as the format that ASE recognises.
+
+    Raises
+    ------
+    UnusableError
+        If the file is empty, or no reader knows it. A reader may raise anything else.
+    """
+    if not path.is_file():
+        raise UnusableError("not_a_file", "a link that leads nowhere" if path.is_symlink() else "not a plain file")
+    if path.stat().st_size == 0:
+        raise UnusableError("empty_file", "the file is empty")
+    name = path.with_suffix("") if path.suffix in COMPRESSED else path
+    if path.suffix in DATASETS:
+        return DatasetFrames(path)
+    kind = next((kind for kind in TEXT_KINDS if name.suffix.lower() in kind.endings), None)
+    if path.suffix in DATABASES:
+        return _held(database_frames(path, options))
+    if name.suffix.lower() in PDB:
+        return _held(pdb_frames(content_of(path).decode("latin1"), options))
+    return TextFrames(path, kind, options) if kind else _foreign(path, options)
+
+
+class TextFrames:
+    """Pieces of a text file, parsed one at a time."""
+
+    def __init__(self, path: Path, kind: TextKind, options: ReadOptions) -> None:
+        self._path, self._kind, self._options = path, kind, options
+        with self._open() as file:
+            self._spans: Spans = kind.spans(file)
+        if not self._spans:
+            raise UnusableError("empty_file", "the file holds nothing but white space")
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def frame(self, k: int) -> Frame:
+        start, stop = self._spans[k]
+        with self._open() as file:
+            file.seek(start)
+            text = file.read(stop - start).decode(self._kind.encoding, errors="replace")
+        with quiet():
+            return self._kind.parse(text, self._options)
+
+    def _open(self) -> Any:
+        if self._path.suffix in COMPRESSED:
+            return io.BytesIO(content_of(self._path))
+        return self._path.open("rb")
+
+
+class DatasetFrames:
+    """Structures of a dataset file."""
+
+    def __init__(self, path: Path) -> None:
+        from potstill.dataset import Dataset
+
+        self._dataset = Dataset(path)
+        if len(self._dataset) == 0:
+            raise UnusableError("empty_file", "the dataset holds no structures")
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def frame(self, k: int) -> Frame:
+        return Frame(self._dataset[k], ours=True)
+
+
+class OneFrame:
+    """A format of one structure, read when it is asked for."""
+
+    def __init__(self, path: Path, options: ReadOptions, read: Callable[[Path, ReadOptions], Frame]) -> None:
+        self._path, self._options, self._read = path, options, read
+
+    def __len__(self) -> int:
+        return 1
+
+    def frame(self, k: int) -> Frame:
+        with quiet():
+            return self._read(self._path, self._options)
+
+
+class HeldFrames:
+    """All frames of a file that cannot be read in parts; a faulty frame is held as its exception."""
+
+    def __init__(self, frames: list[Frame | Exception]) -> None:
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def frame(self, k: int) -> Frame:
+        frame = self._frames[k]
+        if isinstance(frame, Exception):
+            raise frame
+        return frame
+
+
+def _foreign(path: Path, options: ReadOptions) -> Frames:
+    """Return the frames of a file that ASE or pymatgen knows."""
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    try:
+        found = ioformats.get(filetype(str(path.absolute())))
+    except UnknownFileTypeError:
+        found = None
+    if found is None and is_data_file(_head(path)):
+        found = ioformats["lammps-data"]
+    if found is None or not found.can_read:
+        return HeldFrames([_only_by_pymatgen(path, options)])
+    if found.name in GUESSING:
+        raise UnusableError("no_elements", f"the reader of '{found.name}' guesses elements; write extended XYZ instead")
+    if found.single:
+        read = SINGLE.get(found.name) or (lambda path, options: _single(path, options, found.name))
+        return OneFrame(path, options, read)
+    if found.name == "lammps-dump-text":
+        return _held(dump_frames(path, options))
+    if found.name == "json" and _is_ase_json(path):
+        return _held(database_frames(path, options))
+    return _held(_images(path, options, found.name))
+
+
+def _only_by_pymatgen(path: Path, options: ReadOptions) -> Frame:
+    with quiet():
+        atoms = by_pymatgen(path)
+    if atoms is None:
+        raise UnusableError("unknown_format", "neither ASE nor pymatgen knows this format")
+    return frame_from(atoms, options)
+
+
+def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
+    from ase.io import read
+
+    try:
+        atoms = read(path, do_not_split_by_at_sign=True)
+    except Exception:
+        atoms = by_pymatgen(path)
+        if atoms is None:
+            raise
+    return _as_ase_reads(frame_from(atoms, options), format_name)
+
+
+def _as_ase_reads(frame: Frame, format_name: str) -> Frame:
+    """Return a frame with a remark where nobody has compared the reader of its format with the format."""
+    if format_name in TRIED:
+        return frame
+    remark = f"'{format_name}' is read as ASE reads it: check elements, cell, charge and labels against the file"
+    return Frame(frame.structure, (*frame.remarks, remark))
+
+
+def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Frame | Exception]:
+    from ase.io import iread
+
+    try:
+        for atoms in iread(path, index=":", do_not_split_by_at_sign=True):
+            try:
+                yield _as_ase_reads(frame_from(atoms, options), format_name)
+            except Exception as fault:  # noqa: BLE001 - of this frame only
+                yield fault
+    except Exception:
+        atoms = by_pymatgen(path)
+        if atoms is None:
+            raise
+        yield frame_from(atoms, options)
+
+
+def _held(frames: Iterator[Frame | Exception]) -> HeldFrames:
+    """Hold the frames up to the one that ends the reading, and that one's exception."""
+    held: list[Frame | Exception] = []
+    with quiet():
+        try:
+            held.extend(frames)
+        except Exception as error:  # noqa: BLE001 - a foreign reader may raise anything
+            held.append(error)
+    return HeldFrames(held or [UnusableError("no_atoms", "the file holds no structures")])
+
+
+def _head(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES).decode("utf-8", errors="replace")
+
+
+def _is_ase_json(path: Path) -> bool:
+    """Return whether a JSON file is a database of ASE, and not a single object of ASE or pymatgen."""
+    return '"nextid"' in path.read_text(encoding="utf-8", errors="replace")

@@ -1,0 +1,135 @@
+"""Labels of a frame: under which keys they are looked for, in which convention, and which keys are only named.
+
+Energy, forces and stress are taken from the keys that the options name, else from ``REF_energy``, ``REF_forces`` and
+``REF_stress``, else from the results of the calculator (in extended XYZ the keys ``energy``, ``forces``, ``stress``).
+Where there is no stress, a virial gives it: stress = -virial / volume. Units are eV, eV/Å, eV/Å^3; ASE's readers of other
+programs convert to these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from potstill.core.types import Array, Labels
+from potstill.dataset.inputs.options import ReadOptions
+from potstill.dataset.inputs.unusable import UnusableError
+
+VIRIAL_KEYS = ("REF_virials", "REF_virial", "virials", "virial")
+LOOKS_LIKE_A_LABEL = re.compile(r"energ|force|stress|virial|^e_?0$|^(e_?tot|etot)", re.IGNORECASE)
+FREE_ENERGY_ROUNDING = 1e-6  # eV
+DISAGREEMENT = 0.05  # of a stress and the virial beside it
+Found = tuple[str, Any]
+
+
+def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, list[str]]:
+    """Return the labels of an ASE ``Atoms``, or None, and a remark about each key that was not taken.
+
+    Raises
+    ------
+    UnusableError
+        If a key that the options name is not there, a label has a wrong shape, or is not finite.
+    """
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    places = {**results, **atoms.arrays, **atoms.info}
+    energy = _find(places, results, options.energy_key, "energy")
+    forces = _find(places, results, options.forces_key, "forces")
+    stress = _find(places, results, options.stress_key, "stress")
+    taken = {found[0] for found in (energy, forces, stress) if found}
+    remarks: list[str] = []
+    tensor = None
+    if stress is not None:
+        tensor = _tensor(*stress)
+    virial = next(((key, places[key]) for key in VIRIAL_KEYS if key in places), None)
+    if virial is not None and abs(atoms.cell.volume) > 0 and np.size(virial[1]) == 9:
+        by_virial = -np.asarray(virial[1], dtype=np.float64).reshape(3, 3) / abs(atoms.cell.volume)
+        taken.add(virial[0])
+        if tensor is None:
+            tensor = by_virial
+        elif _apart(tensor, by_virial):
+            remarks.append(f"the stress and -virial/V of '{virial[0]}' disagree; the stress is taken")
+    if tensor is not None and not atoms.pbc.all():
+        tensor = None
+        remarks.append("stress is not kept: the structure is not periodic in all three directions")
+    remarks += _beside(places, taken, options, complete=energy is not None and forces is not None)
+    if energy is None or forces is None:
+        return None, remarks
+    remarks += _free_energy(results, energy)
+    labels = Labels(_energy(*energy), _forces(*forces, len(atoms)), tensor)
+    if not options.keep_not_finite:
+        _refuse_not_finite(labels)
+    return labels, remarks
+
+
+def _find(places: Mapping[str, Any], results: Mapping[str, Any], key: str, name: str) -> Found | None:
+    """Return the key and the value of one kind of label."""
+    if key:
+        if key not in places:
+            known = ", ".join(sorted(k for k in places if LOOKS_LIKE_A_LABEL.search(k))) or "no key that looks like a label"
+            raise UnusableError("no_label_key", f"there is no '{key}' (option {name}_key); the frame has {known}")
+        return key, places[key]
+    if f"REF_{name}" in places:
+        return f"REF_{name}", places[f"REF_{name}"]
+    return (name, results[name]) if results.get(name) is not None else None
+
+
+def _beside(places: Mapping[str, Any], taken: set[str], options: ReadOptions, *, complete: bool) -> list[str]:
+    """Return a remark that names the keys which look like labels and were not taken."""
+    ignored = {"free_energy", "energies", "stresses"} | ({"energy", "forces", "stress"} if complete else set())
+    left = sorted(key for key in places if LOOKS_LIKE_A_LABEL.search(key) and key not in taken | ignored)
+    if "free_energy" in places and not complete and "energy" not in places:
+        left = sorted([*left, "free_energy"])
+    if not left:
+        return []
+    keys = ", ".join(f"'{key}'" for key in left)
+    if complete:
+        return [f"not taken: {keys}; labels are {', '.join(sorted(taken))}"]
+    ask = "" if options.energy_key and options.forces_key else "; name them by energy_key, forces_key and stress_key"
+    return [f"no labels are read, and these keys look like some: {keys}{ask}"]
+
+
+def _free_energy(results: Mapping[str, Any], energy: Found) -> list[str]:
+    free = results.get("free_energy")
+    if free is None or energy[0] != "energy" or not np.isfinite([free, energy[1]]).all():
+        return []
+    if abs(float(free) - float(energy[1])) <= FREE_ENERGY_ROUNDING:
+        return []
+    return ["'energy' is taken and differs from 'free_energy', of which forces are the slope; choose it by energy_key"]
+
+
+def _energy(key: str, value: Any) -> float:
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        raise UnusableError("wrong_label", f"'{key}' is {str(value)[:40]!r}, expected one number in eV")
+    return float(array.reshape(()))
+
+
+def _forces(key: str, value: Any, atoms: int) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu" or array.shape != (atoms, 3):
+        raise UnusableError("wrong_label", f"'{key}' has shape {array.shape}, expected ({atoms}, 3) in eV/Å")
+    return np.array(array, dtype=np.float64)
+
+
+def _tensor(key: str, value: Any) -> Array:
+    """Return (3, 3) stress from nine numbers, or from six in Voigt order xx, yy, zz, yz, xz, xy."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu" or array.size not in (6, 9):
+        raise UnusableError("wrong_label", f"'{key}' has shape {array.shape}, expected 9 or 6 numbers in eV/Å^3")
+    flat = np.array(array, dtype=np.float64).reshape(-1)
+    return flat.reshape(3, 3) if flat.size == 9 else flat[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+
+
+def _apart(a: Array, b: Array) -> bool:
+    return bool(np.abs(a - b).max() > DISAGREEMENT * max(np.abs(a).max(), np.abs(b).max()) + 1e-6)
+
+
+def _refuse_not_finite(labels: Labels) -> None:
+    for name, value in (("energy", labels.energy), ("forces", labels.forces), ("stress", labels.stress)):
+        array = np.asarray(0.0 if value is None else value)
+        if not np.isfinite(array).all():
+            first = array[~np.isfinite(array)].reshape(-1)[0]
+            raise UnusableError("not_finite", f"{name} {'is' if name != 'forces' else 'contain'} {first}")

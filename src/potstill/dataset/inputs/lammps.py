@@ -1,0 +1,92 @@
+"""LAMMPS dump and data files: elements by the column ``element``, masses, type labels, or the option ``species``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.options import ReadOptions
+from potstill.dataset.inputs.species import is_symbol, numbers_of, symbol_of_mass
+from potstill.dataset.inputs.unusable import Frame, UnusableError
+
+ANGSTROM_UNITS = ("metal", "real")
+DATA_FILE = re.compile(r"^\s*\d+\s+atoms\b", re.MULTILINE)
+
+
+def is_data_file(head: str) -> bool:
+    """Return whether the first lines are those of a LAMMPS data file."""
+    return bool(DATA_FILE.search(head)) and "xlo" in head and "xhi" in head
+
+
+def dump_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Exception]:
+    """Yield the frames of a text dump.
+
+    Raises
+    ------
+    UnusableError
+        If the dump states units other than Å.
+    """
+    from ase.io import iread
+
+    text = path.read_text(encoding="utf-8", errors="replace")
+    columns = re.findall(r"^ITEM: ATOMS (.*)$", text, re.MULTILINE)
+    _refuse_units(re.search(r"^ITEM: UNITS\s*\n\s*(\S+)", text, re.MULTILINE))
+    for k, atoms in enumerate(iread(path, index=":", format="lammps-dump-text", do_not_split_by_at_sign=True)):
+        try:
+            yield _dump_frame(atoms, columns[k].split(), options)
+        except Exception as fault:  # noqa: BLE001 - of this frame only
+            yield fault
+
+
+def _dump_frame(atoms: Any, columns: list[str], options: ReadOptions) -> Frame:
+    atoms.calc = None  # ASE makes up an energy of zero beside the forces
+    if "element" not in columns:
+        if "type" not in columns:
+            raise UnusableError("no_elements", f"the columns {' '.join(columns)} say neither element nor type")
+        atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], options)
+    frame = frame_from(atoms, options)
+    if options.labels and {"fx", "fy", "fz"} <= set(columns):
+        return Frame(frame.structure, (*frame.remarks, "forces of a dump have no energy beside them and are not taken"))
+    return frame
+
+
+def data_frame(path: Path, options: ReadOptions) -> Frame:
+    """Return the structure of a data file.
+
+    Raises
+    ------
+    UnusableError
+        If elements are not stated, or units other than Å are.
+    """
+    from ase.io import read
+
+    text = path.read_text(encoding="utf-8", errors="replace")
+    _refuse_units(re.search(r"^.*\bunits\s*=\s*(\w+)", text.partition("\n")[0]))
+    atoms: Any = read(path, format="lammps-data", do_not_split_by_at_sign=True)
+    stated = {**_of_types(text), **dict(options.species)}
+    atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], ReadOptions(species=tuple(stated.items())))
+    return frame_from(atoms, options)
+
+
+def _of_types(text: str) -> dict[str, str]:
+    """Return the elements of types by their labels, else by the masses that exactly one element has."""
+    found = {}
+    for kind, value in _section(text, "Masses"):
+        found[kind] = symbol_of_mass(float(value))
+    found.update({kind: value for kind, value in _section(text, "Atom Type Labels") if is_symbol(value)})
+    return {kind: symbol for kind, symbol in found.items() if symbol}
+
+
+def _section(text: str, name: str) -> list[tuple[str, str]]:
+    """Return the first two words of each line of a section."""
+    body = re.search(rf"^{name}\b[^\n]*\n\s*\n((?:[ \t]*\d+[^\n]*\n?)+)", text, re.MULTILINE)
+    lines = [line.split("#")[0].split() for line in body[1].splitlines()] if body else []
+    return [(words[0], words[1]) for words in lines if len(words) > 1]
+
+
+def _refuse_units(found: re.Match[str] | None) -> None:
+    if found is not None and found[1] not in ANGSTROM_UNITS:
+        raise UnusableError("units", f"the file states units {found[1]}, expected {' or '.join(ANGSTROM_UNITS)}")

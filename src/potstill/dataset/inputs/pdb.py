@@ -1,0 +1,91 @@
+"""PDB, model by model: elements from columns 77 and 78 only, never from names of atoms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.options import ReadOptions
+from potstill.dataset.inputs.species import is_symbol, numbers_of
+from potstill.dataset.inputs.unusable import Frame, UnusableError
+
+MODEL = re.compile(r"^(?:MODEL\b.*|ENDMDL.*|END\s*)$", re.MULTILINE)
+ATOM = ("ATOM  ", "HETATM")
+
+
+def pdb_frames(text: str, options: ReadOptions) -> Iterator[Frame | Exception]:
+    """Yield the models of a file; the cell is that of the last CRYST1 record before or in the model."""
+    cell = ""
+    found = False
+    for piece in MODEL.split(text):
+        cell = next((line for line in piece.splitlines() if line.startswith("CRYST1")), cell)
+        rows = [line for line in piece.splitlines() if line.startswith(ATOM)]
+        if not rows:
+            continue
+        found = True
+        try:
+            yield _model(rows, cell, options)
+        except Exception as fault:  # noqa: BLE001 - of this model only
+            yield fault
+    if not found:
+        yield UnusableError("no_atoms", "there are no ATOM or HETATM records")
+
+
+def _model(rows: list[str], crystal: str, options: ReadOptions) -> Frame:
+    import ase
+
+    if any(row[16:17].strip() for row in rows):
+        raise UnusableError("disordered", "atoms have alternate locations (column 17)")
+    try:
+        positions = np.array([[float(row[k : k + 8]) for k in (30, 38, 46)] for row in rows])
+        occupancy = np.array([float(row[54:60].strip() or 1.0) for row in rows])
+    except ValueError as error:
+        raise UnusableError("unreadable", f"a coordinate or occupancy is no number: {error}") from error
+    if (occupancy < 1).any():
+        raise UnusableError("disordered", f"a site is occupied by {occupancy.min():g}")
+    cell = _cell(crystal)
+    atoms = ase.Atoms(numbers=_numbers(rows, options), positions=positions, cell=cell, pbc=cell is not None)
+    charge = sum(map(_charge, rows))
+    if charge:
+        atoms.info["charge"] = charge
+    return frame_from(atoms, options)
+
+
+def _numbers(rows: list[str], options: ReadOptions) -> list[int]:
+    symbols = [row[76:78].strip().capitalize() for row in rows]
+    names = [row[12:16].strip() for row in rows]
+    tags = [symbol if is_symbol(symbol) else name for symbol, name in zip(symbols, names, strict=True)]
+    own = tuple((symbol, symbol) for symbol in dict.fromkeys(symbols) if is_symbol(symbol))
+    stated = ReadOptions(species=(*options.species, *own))
+    if not own and not options.species:
+        raise UnusableError(
+            "no_elements",
+            "columns 77 and 78 hold no elements, and names of atoms are ambiguous (CA is calcium or a carbon); "
+            f"name them by species: {{{names[0]}: C, …}}, --species {names[0]}=C",
+        )
+    return [int(z) for z in numbers_of(tags, stated)]
+
+
+def _charge(row: str) -> int:
+    """Return the formal charge of columns 79 and 80, such as ``1-``."""
+    found = re.fullmatch(r"(\d)([+-])", row[78:80].strip())
+    return (int(found[1]) if found[2] == "+" else -int(found[1])) if found else 0
+
+
+def _cell(line: str) -> list[float] | None:
+    """Return lengths and angles of CRYST1; None where there is none, or its unit cube, which stands for no crystal."""
+    if not line:
+        return None
+    try:
+        cell = [float(line[a:b]) for a, b in ((6, 15), (15, 24), (24, 33), (33, 40), (40, 47), (47, 54))]
+    except ValueError as error:
+        raise UnusableError("unreadable", f"CRYST1 is {line[6:54]!r}, expected six numbers") from error
+    if cell[:3] == [1.0, 1.0, 1.0]:
+        return None
+    group = line[55:66].strip()
+    if group not in ("", "P 1", "P1"):
+        raise UnusableError("asymmetric_unit", f"CRYST1 names the group {group}, and the copies by symmetry are not listed")
+    return cell

@@ -1,0 +1,72 @@
+"""Single structures of GROMACS and CP2K, whose atoms have names that need not be elements."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.options import ReadOptions
+from potstill.dataset.inputs.species import is_symbol, numbers_of
+from potstill.dataset.inputs.unusable import Frame, UnusableError
+
+
+def gromacs_frame(path: Path, options: ReadOptions) -> Frame:
+    """Return the structure of a GROMACS file, whose atoms have names of the force field only.
+
+    Raises
+    ------
+    UnusableError
+        If the option ``species`` does not name all of them.
+    """
+    from ase.io import read
+
+    atoms: Any = read(path, format="gromacs", do_not_split_by_at_sign=True)
+    atoms.numbers = numbers_of([str(name) for name in atoms.arrays["atomtypes"]], options)
+    if not np.array(atoms.cell).any():
+        atoms.pbc = False
+    return frame_from(atoms, options)
+
+
+def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
+    """Return the structure of a CP2K restart file, with the charge, multiplicity and periodic axes that it states.
+
+    Raises
+    ------
+    UnusableError
+        If a kind of atom is no element, or coordinates are scaled or in another unit than Å.
+    """
+    import ase
+
+    text = path.read_text(encoding="utf-8", errors="replace")
+    coordinates = re.search(r"^\s*&COORD\b[^\n]*\n(.*?)^\s*&END COORD", text, re.MULTILINE | re.DOTALL)
+    if coordinates is None:
+        raise UnusableError("no_atoms", "there is no section &COORD")
+    rows = [line.split() for line in coordinates[1].splitlines() if line.strip()]
+    words = {row[0].upper(): row[-1].lower() for row in rows if len(row) < 4}
+    if words.get("SCALED", "f") not in ("f", "false") or words.get("UNIT", "angstrom") not in ("angstrom", "[angstrom]"):
+        raise UnusableError("units", f"&COORD is scaled or in another unit than Å: {words}")
+    kinds = re.findall(r"^\s*&KIND\s+(\S+)(.*?)^\s*&END KIND", text, re.MULTILINE | re.DOTALL)
+    stated = {name: found[1].capitalize() for name, body in kinds if (found := re.search(r"\bELEMENT\s+([A-Za-z]+)", body))}
+    rows = [row for row in rows if len(row) >= 4]
+    names = [row[0] for row in rows]
+    own = {name: name.capitalize() for name in names if is_symbol(name.capitalize())}
+    species = {**own, **stated, **dict(options.species)}
+    vectors = re.findall(r"^\s*[ABC]\s+(\S+)\s+(\S+)\s+(\S+)\s*$", text, re.MULTILINE)[:3]
+    atoms = ase.Atoms(
+        numbers=numbers_of(names, ReadOptions(species=tuple(species.items()))),
+        positions=[[float(x) for x in row[1:4]] for row in rows],
+        cell=[[float(x) for x in vector] for vector in vectors] if len(vectors) == 3 else None,
+        pbc=len(vectors) == 3,
+    )
+    periodic = re.search(r"^\s*PERIODIC\s+(\w+)", text, re.MULTILINE)
+    if periodic is not None:
+        atoms.pbc = [axis in periodic[1].upper() and periodic[1].upper() != "NONE" for axis in "XYZ"]
+    for key, keyword in (("charge", "CHARGE"), ("multiplicity", "MULTIPLICITY")):
+        found = re.search(rf"^\s*{keyword}\s+(-?\d+)", text, re.MULTILINE)
+        if found is not None:
+            atoms.info[key] = int(found[1])
+    return frame_from(atoms, options)

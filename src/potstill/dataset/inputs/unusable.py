@@ -1,0 +1,74 @@
+"""A frame of a file, and the reason why content gives none."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from potstill.core.types import Structure
+
+COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+class UnusableError(Exception):
+    """Content that gives no structure.
+
+    Parameters
+    ----------
+    reason
+        Short word that is counted.
+    detail
+        What was found, and what to do about it.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A structure of a file.
+
+    Parameters
+    ----------
+    structure
+        With labels where they were read.
+    remarks
+        A remark about each thing that the file states and the structure lacks.
+    ours
+        Whether potstill wrote the frame, so that its names and metadata are whole.
+    """
+
+    structure: Structure
+    remarks: tuple[str, ...] = ()
+    ours: bool = False
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence warnings of foreign readers, except for those about atoms or symmetry left out: these become errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="Wrong number")  # ASE, of a row in a CIF table
+        warnings.filterwarnings("error", message=".*Defaulting to P1")  # pymatgen, of a space group that it does not know
+        yield
+
+
+def content_of(path: Path) -> bytes:
+    """Return the content of a file, decompressed."""
+    return _decompressed(path, path.stat().st_mtime_ns) if path.suffix in COMPRESSED else path.read_bytes()
+
+
+@lru_cache(maxsize=2)
+def _decompressed(path: Path, _mtime_ns: int) -> bytes:
+    with COMPRESSED[path.suffix](path, "rb") as file:
+        return bytes(file.read())

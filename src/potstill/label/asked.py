@@ -1,0 +1,66 @@
+"""What a labelled part was asked for: one checksum of its structures, the teachers and the limits.
+
+A part that another run, another teacher or other structures left is told by it, though ids and file names agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from potstill.core.checksums import sha256_of_json
+from potstill.core.contents import with_contents
+from potstill.dataset import Dataset
+from potstill.label.tasks import LabelTask
+
+log = logging.getLogger(__name__)
+ATOM_COLUMNS = ("atoms/atomic_numbers", "atoms/positions")
+STRUCTURE_COLUMNS = ("structures/cell", "structures/pbc")
+
+
+def asked_of(task: LabelTask, structures: Dataset) -> str:
+    """Return the checksum of what a task asks; time limits and the order of tasks do not matter."""
+    digest = hashlib.sha256()
+    ptr = np.asarray(structures.ptr[task.start : task.stop + 1])
+    digest.update((ptr - ptr[0]).tobytes())
+    for name in ATOM_COLUMNS:
+        digest.update(np.ascontiguousarray(structures.column(name)[ptr[0] : ptr[-1]]).tobytes())
+    for name in STRUCTURE_COLUMNS:
+        digest.update(np.ascontiguousarray(structures.column(name)[task.start : task.stop]).tobytes())
+    digest.update("\0".join(structures.ids[task.start : task.stop].tolist()).encode())
+    teachers = [with_contents(teacher.model_dump(mode="json")) for teacher in (task.teacher, *task.committee)]
+    return sha256_of_json([digest.hexdigest(), teachers, task.max_force, task.max_stress, list(task.extra)])
+
+
+def set_aside_others(tasks: Sequence[LabelTask], structures: Dataset) -> None:
+    """Rename the parts that are damaged or were asked for something else; they are labelled again, and none is deleted."""
+    for task in tasks:
+        if not task.path.exists():
+            continue
+        stated = _stated(task.path)
+        if stated is None or stated not in ("", asked_of(task, structures)):
+            target = _free_name(task.path)
+            task.path.rename(target)
+            why = "is damaged" if stated is None else "was labelled for other structures or by another teacher"
+            log.warning("%s %s: it is kept as %s, and labelled again", task.path, why, target.name)
+
+
+def _stated(part: Path) -> str | None:
+    """Return what a part says it was asked for, empty where an earlier version made it, None where it is damaged."""
+    try:
+        with h5py.File(part, "r") as file:
+            return str(file.attrs.get("asked", ""))
+    except OSError:
+        return None
+
+
+def _free_name(part: Path) -> Path:
+    number = 1
+    while (target := part.with_name(f"{part.stem}.aside-{number}")).exists():
+        number += 1
+    return target

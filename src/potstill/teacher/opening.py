@@ -1,0 +1,46 @@
+"""The one way to open a teacher: in this process, or supervised in a process of its own.
+
+A teacher of another environment always has its own process. One that is supervised has it too: if the teacher ends its
+process, hangs or changes the current folder, the caller lives on and has a refusal that says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from potstill.core.types import Teacher
+
+if TYPE_CHECKING:
+    from potstill.teacher.options import TeacherOptions
+
+
+def open_teacher(
+    options: TeacherOptions, *, supervised: bool = False, timeout_seconds_per_structure: float | None = None
+) -> Teacher:
+    """Open a teacher, ready to label.
+
+    Parameters
+    ----------
+    options
+        Options of the teacher.
+    supervised
+        Whether it runs in a process of its own: for callers that must outlive it. Workers that are supervised
+        themselves need no second process.
+    timeout_seconds_per_structure
+        Time that a supervised teacher, or one of another environment, may take for each structure; no limit where None.
+
+    Raises
+    ------
+    MissingExtraError
+        If its package is not installed.
+    InputError
+        If its environment or its weights are not there.
+    PotstillError
+        If its process ends while it loads.
+    """
+    from potstill.teacher.isolated import IsolatedTeacher
+
+    python = options.interpreter()
+    if python is None and not supervised:
+        return options.load()
+    return IsolatedTeacher(options, python, timeout_seconds_per_structure=timeout_seconds_per_structure)
