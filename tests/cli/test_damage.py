@@ -89,6 +89,7 @@ def test_every_file_of_a_run_damaged_in_turn(potstill, finished, make_run, tmp_p
                     counts[said if said in ("right", "one line") else "wrong"] += 1
                     if said not in ("right", "one line"):
                         bad.append(f"{name} {how}, {command[0]}: {said}")
+                        print(bad[-1], flush=True)  # noqa: T201 - the end comes after many minutes
             shutil.rmtree(tmp_path / "run")
-    print(dict(counts))  # noqa: T201 - the counts of the trials
+        print(name, dict(counts), flush=True)  # noqa: T201
     assert bad == []
