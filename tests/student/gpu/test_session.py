@@ -121,7 +121,7 @@ def test_systems_take_tensors_and_give_tensors():
 def test_dynamics_without_friction_is_velocity_verlet():
     model = lively(ELEMENTS, **TINY)
     structure = few()[0]
-    dynamics = Dynamics(GpuStudent(model.to(device())), [structure], temperature_kelvin=300.0, skin_angstrom=0.1)
+    dynamics = Dynamics(GpuStudent(model.to(device())), [structure], temperature_kelvin=300.0, skin_angstrom=0.05)
     atoms = structure.to_ase()
     atoms.set_velocities(dynamics.velocities.cpu().numpy())
     atoms.calc = deployed(lively(ELEMENTS, **TINY), backend="torch", dtype=torch.float64).calculator()
