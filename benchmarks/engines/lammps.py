@@ -40,7 +40,9 @@ from potstill.student.files import save_student
 from potstill.testing import random_student
 
 STEP_FS, KELVIN, SCALE = 0.5, 300.0, 1e-3
-MEMORY = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); print('KB', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+MEMORY = """import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print("KB", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
 
 
 def lmp(build: Lammps, folder: Path, text: str, ranks: int = 1) -> str:
@@ -48,10 +50,16 @@ def lmp(build: Lammps, folder: Path, text: str, ranks: int = 1) -> str:
     (folder / "in.bench").write_text(text, encoding="utf-8")
     made = compile_for(build)
     program = str(made if build.link else build.program)
-    launcher = [str(Path(sys.prefix) / "bin" / "mpirun")] if build.name == "wheel" else ["mpirun.openmpi", "--allow-run-as-root", "--oversubscribe"]
+    launcher = (
+        [str(Path(sys.prefix) / "bin" / "mpirun")]
+        if build.name == "wheel"
+        else ["mpirun.openmpi", "--allow-run-as-root", "--oversubscribe"]
+    )
     command = [*launcher, "-np", str(ranks)] if ranks > 1 or build.name != "wheel" else []
     command = [sys.executable, "-c", MEMORY, *command, program, "-in", "in.bench", "-log", "none"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}).stdout
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    ).stdout
 
 
 def script(build: Lammps, folder: Path, atoms: Atoms, precision: str, rest: str) -> str:
@@ -100,17 +108,23 @@ def agreement(builds: list[Lammps]) -> list[dict[str, Any]]:
             turn = lower_triangular(Structure.from_ase(atoms))[1]
             for build in builds:
                 for ranks in (1, 2, 4):
-                    rest = "thermo_style custom step pe pxx pyy pzz pxy pxz pyz\nthermo_modify norm no format float %20.15g\n"
+                    rest = (
+                        "thermo_style custom step pe pxx pyy pzz pxy pxz pyz\nthermo_modify norm no format float %20.15g\n"
+                    )
                     rest += "velocity all set 0 0 0\nrun 0\nwrite_dump all custom f.dump id fx fy fz modify format float %20.15g sort id"
                     shown = lmp(build, folder, script(build, folder, atoms, "double", rest), ranks).splitlines()
-                    row = [float(x) for x in shown[next(k for k, x in enumerate(shown) if x.split()[:1] == ["Step"]) + 1].split()]
+                    row = [
+                        float(x)
+                        for x in shown[next(k for k, x in enumerate(shown) if x.split()[:1] == ["Step"]) + 1].split()
+                    ]
                     forces = np.loadtxt(folder / "f.dump", skiprows=9)[:, 1:] @ turn.T
                     stress = None
                     if labels.stress is not None and all(atoms.pbc):
                         s = turn.T @ labels.stress @ turn
                         found = -1e5 * units.Pascal * np.array(row[2:8])
                         stress = float(np.abs(found - [s[0, 0], s[1, 1], s[2, 2], s[0, 1], s[0, 2], s[1, 2]]).max())
-                    rows.append({"part": "agreement", "lammps": build.name, "system": name, "atoms": len(atoms), "ranks": ranks,
+                    rows.append({"part": "agreement", "lammps": build.name, "system": name,
+                                         "atoms": len(atoms), "ranks": ranks,
                                  "energy_ev_per_atom": abs(row[1] - labels.energy) / len(atoms),
                                  "forces_ev_per_angstrom": float(np.abs(forces - labels.forces).max()),
                                  "stress_ev_per_cubic_angstrom": stress})  # fmt: skip
@@ -143,7 +157,8 @@ def speed(build: Lammps, steps: int, rounds: int) -> list[dict[str, Any]]:
                 pairs.append((perf_counter() - started, loop_seconds(lmp(build, folder, text))))
         ase, lammps = (statistics.median(x) / count for x in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
-        rows.append({"part": "speed", "lammps": build.name, "ranks": 1, "system": name, "atoms": len(atoms), "threads": 1, "steps": count, "rounds": rounds,
+        rows.append({"part": "speed", "lammps": build.name, "ranks": 1, "system": name, "atoms": len(atoms),
+                             "threads": 1, "steps": count, "rounds": rounds,
                      "ase_steps_per_second": 1 / ase, "lammps_steps_per_second": 1 / lammps, "of_ase": ratio})  # fmt: skip
     return rows
 
@@ -158,7 +173,8 @@ def over_ranks(build: Lammps, rounds: int) -> list[dict[str, Any]]:
         pairs = [tuple(loop_seconds(lmp(build, folder, text, ranks)) for ranks in (1, 2)) for _ in range(rounds)]
     one, two = (statistics.median(x) / 5 for x in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
-    return [{"part": "ranks", "lammps": build.name, "ranks": 2, "system": "Si32768", "atoms": len(atoms), "rounds": rounds, "one_rank_s_per_step": one,
+    return [{"part": "ranks", "lammps": build.name, "ranks": 2, "system": "Si32768", "atoms": len(atoms),
+                 "rounds": rounds, "one_rank_s_per_step": one,
              "two_ranks_s_per_step": two, "ratio": ratio, "load_average": os.getloadavg()[0]}]  # fmt: skip
 
 
@@ -173,7 +189,8 @@ def sizes(build: Lammps, counts: list[int]) -> list[dict[str, Any]]:
             steps = max(1, min(10, 200_000 // n))
             shown = lmp(build, folder, script(build, folder, atoms, "single", f"run 1\nrun {steps}"))
         kilobytes = float(re.findall(r"^KB (\d+)", shown, re.MULTILINE)[-1])
-        rows.append({"part": "size", "lammps": build.name, "ranks": 1, "system": f"Si{n}", "atoms": n, "steps": steps, "resident_mb": kilobytes / 1024,
+        rows.append({"part": "size", "lammps": build.name, "ranks": 1, "system": f"Si{n}", "atoms": n,
+                             "steps": steps, "resident_mb": kilobytes / 1024,
                      "microseconds_per_atom": 1e6 * loop_seconds(shown) / steps / n})  # fmt: skip
         if len(rows) > 1:
             first = rows[0]

@@ -341,7 +341,8 @@ def test_a_stretched_slab_relaxes_to_the_length_of_a_box_with_vacuum(wheel):
     boxed.pbc = True
     boxed.calc = load_student(COPPER, dtype="float64").calculator()
     BFGS(UnitCellFilter(boxed, mask=[1, 1, 0, 0, 0, 0]), logfile=None).run(fmax=1e-4, steps=1000)
-    lines = "thermo_style custom step pe lx ly\nthermo_modify format float %20.15g\nfix b all box/relax x 0 y 0 couple xy vmax 0.0005\n"
+    lines = "thermo_style custom step pe lx ly\nthermo_modify format float %20.15g\n"
+    lines += "fix b all box/relax x 0 y 0 couple xy vmax 0.0005\n"
     text = wheel.begin(open_, COPPER, lines=lines) + "minimize 0 1e-6 2000 20000\n" * 3
     found = last_row(wheel.run(text, 2))[2:]
     assert found == pytest.approx(boxed.cell.lengths()[:2], rel=1e-3)

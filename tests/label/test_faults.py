@@ -9,15 +9,16 @@ import h5py
 import pytest
 
 from potstill.core.errors import InputError, PotstillError
+from potstill.core.types import Labels
 from potstill.dataset import Dataset, open_dataset
 from potstill.dataset.options import SplitConfig
 from potstill.label.options import LabelConfig
-from potstill.label.stage import LabelCount, assemble, label
+from potstill.label.stage import LabelCount, ask, assemble, label
 from potstill.teacher.classical import LennardJones
 
 SOFT = (
     *("NaN energy", "infinite energy", "NaN force", "exploding forces", "one atom too fast", "flat forces"),
-    *("an atom too many", "energy in a list", "no energy", "complex forces", "nothing", "a dictionary", "Voigt stress"),
+    *("an atom too many", "two energies", "no energy", "complex forces", "nothing", "a dictionary", "Voigt stress"),
     *(
         "stress of a molecule",
         "exception",
@@ -167,3 +168,11 @@ def test_a_teacher_that_is_another_one_under_the_same_options(structures, tmp_pa
         file.attrs["teacher"] = file.attrs["teacher"].replace("lennard", "another lennard")
     with pytest.raises(PotstillError, match=r"(?s)different teachers.*another lennard"):
         run(settings, structures, tmp_path / "label")
+
+
+def test_an_energy_in_a_list_of_one_is_a_number(faulty, labelled):
+    structure = labelled[0]
+    teacher = faulty.Faulty(faults={structure.id: "energy in a list"}).load()
+    (answer,) = ask(teacher, [structure], 1e9)
+    assert isinstance(answer, Labels)
+    assert isinstance(answer.energy, float)

@@ -123,7 +123,7 @@ class TestBesideTheConfig:
     def test_a_module_beside_the_config_is_found(self, config):
         checked = load_config(config)
         for options in (checked.label.teacher, checked.generate.sources[1].teacher):
-            assert options.module_folder == config.parent
+            assert options.folder == str(config.parent)
             options.check()
         teacher = checked.label.teacher.load()
         (answer,) = teacher.label([water()])
@@ -134,7 +134,7 @@ class TestBesideTheConfig:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "config.yaml").write_text(dump_config(load_config(config)))
         again = load_config(tmp_path / "run" / "config.yaml").label.teacher
-        assert again.module_folder == config.parent
+        assert again.folder == str(config.parent)
 
     @pytest.mark.parametrize("parsl", [False, True], ids=["local", "Parsl"])
     def test_workers_find_it(self, config, tmp_path, parsl):

@@ -1,4 +1,4 @@
-"""Structures as arrays side by side: what a training batch is made of, without an object for each structure."""
+"""Structures as arrays side by side, from which training batches are made, without an object for each structure."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Records:
         )
 
     def gather(self, indices: Array) -> Records:
-        """Some of them, in the order of their indices."""
+        """Return some of them, in the order of their indices."""
         ptr, atoms = atoms_of(self.ptr, indices)
         per_atom = {name: getattr(self, name).take(atoms, axis=0) for name in ("atomic_numbers", "positions", "forces")}
         rest = ("cell", "pbc", "energy", "stress", "has_stress")
@@ -98,7 +98,7 @@ class Records:
 
 
 class RecordSource(Protocol):
-    """Where records are gathered from: :class:`Records`, or a :class:`~potstill.dataset.Selection` of a file."""
+    """A container that gathers records: :class:`Records`, or a :class:`~potstill.dataset.Selection` of a file."""
 
     def __len__(self) -> int: ...
 
@@ -116,7 +116,7 @@ def in_range(indices: Array, length: int) -> Array:
 
 
 def atoms_of(ptr: Array, indices: Array) -> tuple[Array, Array]:
-    """Offsets and rows of the atoms of some structures.
+    """Return offsets and rows of the atoms of some structures.
 
     Parameters
     ----------

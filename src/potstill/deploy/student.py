@@ -14,11 +14,11 @@ from potstill.core.elements import symbols_of
 from potstill.core.errors import InputError
 from potstill.core.neighbors import Neighbors, structure_neighbors
 from potstill.core.precision import float32_products
-from potstill.core.types import Array, Batch, Labels, Structure
+from potstill.core.types import Array, Labels, Structure
 from potstill.student.backends import gpu_student
 from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, read_student
-from potstill.student.fused import FusedKernel, kernel_of, with_last_features
+from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
 from potstill.student.uncertainty import Uncertainty, read_uncertainty
@@ -108,8 +108,8 @@ class DeployedStudent:
     ) -> list[Labels]:
         """Energy, forces and stress of structures, computed as one batch.
 
-        The stress is there where the cell has a volume, whatever is periodic: of a slab in a cell with vacuum, the virial over
-        the volume of that cell, vacuum included, as ASE and LAMMPS have it.
+        The stress is there where the cell has a volume, whatever is periodic: of a slab in a cell with vacuum, the virial
+        over the volume of that cell, vacuum included, as ASE and LAMMPS have it.
 
         Parameters
         ----------
@@ -138,16 +138,10 @@ class DeployedStudent:
         self, structures: Sequence[Structure], neighbors: Sequence[Neighbors] | None, *, uncertainty: bool
     ) -> list[Labels]:
         batch = make_batch(structures, self.cutoff_angstrom, neighbors=neighbors, dtype=self.dtype).to(self.device)
-        expected: list[torch.Tensor] = []
-
-        def watched(vectors: torch.Tensor, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-            local, gradient, features = with_last_features(self.model, self._kernel, vectors, inputs)
-            if self.uncertainty is not None:
-                expected.append(self.uncertainty.expected_errors(features))
-            return local, gradient
-
-        predicted = self.model.predict(batch, kernel=watched if uncertainty else self._kernel)
-        errors = expected[0].double().cpu().numpy() if expected else None
+        predicted = self.model.predict(batch, kernel=self._kernel, features=uncertainty)
+        errors = None
+        if self.uncertainty is not None and predicted.features is not None:
+            errors = self.uncertainty.expected_errors(predicted.features).double().cpu().numpy()
         energy = predicted.energy.tolist()
         forces = predicted.forces.double().cpu().numpy()
         virial = predicted.virial.double().cpu().numpy()

@@ -160,11 +160,11 @@ class _Attempt:
         self._seed = seed
         self._executor = executor
         self._on_progress = on_progress
-        self._door = DuplicateFilter()
+        self._duplicates = DuplicateFilter()
         self._earlier = [run / "structures" for run in config.after]
         for earlier in self._earlier:
             for structure in Dataset(earlier / "structures.h5"):
-                self._door.admit(structure)
+                self._duplicates.admit(structure)
         self._files: list[Path] = []
 
     def make(self, sources: Sequence[SourceOptions], *, take_over: bool) -> dict[str, str] | None:
@@ -207,7 +207,7 @@ class _Attempt:
             for k, structure in enumerate(part):
                 if count.accepted == count.wanted:
                     break
-                refusal = balance.weigh(structure) or self._door.admit(structure)
+                refusal = balance.weigh(structure) or self._duplicates.admit(structure)
                 if refusal is None:
                     balance.add(structure)
                     chosen.append(k)

@@ -1,4 +1,4 @@
-"""Which structures are labelled together: ranges of a file, each with the part file that it will become."""
+"""Tasks of labelling: ranges of a file, each with the part file that it will become."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LabelTask:
 
 
 def tasks_of(config: LabelConfig, structures: Path, folder: Path, *, total: int) -> list[LabelTask]:
-    """The tasks of a file with so many structures, in order, whether their parts are there already or not.
+    """Return the tasks of a file with so many structures, in order, whether their parts are there already or not.
 
     A range that was divided in an earlier run, because its teacher did not survive it, is divided again.
     """
@@ -65,12 +65,12 @@ def tasks_of(config: LabelConfig, structures: Path, folder: Path, *, total: int)
 
 
 def one_by_one(task: LabelTask) -> list[LabelTask]:
-    """The same structures, each as a task of its own."""
+    """Return the same structures, each as a task of its own."""
     return [replace(task, start=k, stop=k + 1, path=_part(task.path.parent, k, k + 1)) for k in range(task.start, task.stop)]
 
 
 def spread(tasks: Sequence[LabelTask]) -> list[LabelTask]:
-    """In an order in which every stretch of the file, and so every source, soon has its share of the tasks done.
+    """Return the tasks in an order in which every stretch of the file, and so every source, soon has its share of the tasks done.
 
     Fractional parts of multiples of the golden ratio: each next one falls into the largest gap so far.
     """
@@ -78,7 +78,7 @@ def spread(tasks: Sequence[LabelTask]) -> list[LabelTask]:
 
 
 def range_of(part: Path) -> range:
-    """The structures of the file that a part tells of, by its name."""
+    """Return the range of structures that a part holds, by its name."""
     start, stop = part.stem.split("-")
     return range(int(start), int(stop))
 

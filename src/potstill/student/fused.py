@@ -99,17 +99,6 @@ class FusedKernel:
         return FusedKernel, (self._student,)
 
 
-def with_last_features(
-    student: Student, kernel: Kernel | None, vectors: torch.Tensor, batch: Batch
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Local energies, their derivative and the last features: at once by the fused kernel, by a second pass of another."""
-    if isinstance(kernel, FusedKernel):
-        return kernel.with_last_features(vectors, batch)
-    local, gradient = kernel(vectors, batch) if kernel else student.differentiate(vectors, batch, training=False)
-    with torch.no_grad():
-        return local, gradient, student.last_features(vectors, batch)
-
-
 class FusedTraining:
     """Local energies and their derivative by the edge vectors, both differentiable by the student's parameters.
 

@@ -95,6 +95,7 @@ def _key(compiler: list[str]) -> str:
 
 
 def processor() -> str:
+    """Description of the processor, which machine code is compiled for."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         wanted = ("model name", "flags", "Features", "CPU part")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -25,6 +26,15 @@ N_ATOMIC_NUMBERS = 119
 
 # (e, 3) edge vectors and a batch -> (N,) local energies and (e, 3) derivatives of their sum by the edge vectors
 Kernel = Callable[[torch.Tensor, Batch], tuple[torch.Tensor, torch.Tensor]]
+
+
+@runtime_checkable
+class FeatureKernel(Protocol):
+    """A kernel that computes the last features in the same pass."""
+
+    def with_last_features(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return (N,) local energies, their (e, 3) derivative and (N, hidden) last features."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +52,10 @@ class Prediction:
     local_energies
         (N,) eV, without reference energies.
     virial
-        (S, 3, 3) derivative of the energy by the strain in eV, also of structures that are not periodic: the stress times the
-        volume.
+        (S, 3, 3) derivative of the energy by the strain in eV, also of structures that are not periodic: the stress times
+        the volume.
+    features
+        (N, hidden) last features, in which local energies are linear apart from the repulsion; None unless asked for.
     """
 
     energy: torch.Tensor
@@ -51,6 +63,7 @@ class Prediction:
     stress: torch.Tensor
     local_energies: torch.Tensor
     virial: torch.Tensor
+    features: torch.Tensor | None = None
 
 
 class Student(nn.Module):
@@ -155,7 +168,9 @@ class Student(nn.Module):
         neighbor = batch.edge_index.new_zeros(n_atoms * n_slots).index_copy_(0, slot, batch.edge_index[1])
         return padded.view(n_atoms, n_slots, 3).transpose(1, 2).contiguous(), neighbor.view(n_atoms, n_slots), slot
 
-    def predict(self, batch: Batch, *, training: bool = False, kernel: Kernel | None = None) -> Prediction:
+    def predict(
+        self, batch: Batch, *, training: bool = False, kernel: Kernel | None = None, features: bool = False
+    ) -> Prediction:
         """Energy, forces and stress: the only place where forces and stress are made from the energy's derivative.
 
         With r the vector of each edge and g = dE/dr, the force on an atom is the sum of g over the edges it receives
@@ -170,13 +185,21 @@ class Student(nn.Module):
         kernel
             Faster way to local energies and their derivative, differentiable itself in training; :meth:`differentiate`
             where None.
+        features
+            Give the last features too: by the kernel in the same pass where it can, else by a second pass in PyTorch.
         """
         receiver, sender = batch.edge_index
         vectors = batch.edge_vectors
-        if kernel is None:
+        last = None
+        if features and not training and isinstance(kernel, FeatureKernel):
+            local, gradient, last = kernel.with_last_features(vectors, batch)
+        elif kernel is None:
             local, gradient = self.differentiate(vectors, batch, training=training)
         else:
             local, gradient = kernel(vectors, batch)
+        if features and last is None:
+            with torch.set_grad_enabled(training):
+                last = self.last_features(vectors, batch)
         n_structures = len(batch)
         forces = torch.zeros_like(batch.positions).index_add(0, receiver, gradient).index_add(0, sender, -gradient)
         virial = torch.zeros(n_structures, 9, dtype=vectors.dtype, device=vectors.device)
@@ -195,4 +218,4 @@ class Student(nn.Module):
         if not training:
             local, energy, forces = local.detach(), energy.detach(), forces.detach()
             stress, virial = stress.detach(), virial.detach()
-        return Prediction(energy, forces, stress, local, virial)
+        return Prediction(energy, forces, stress, local, virial, last)

@@ -10,28 +10,15 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import Field, ValidationInfo, field_validator
 
 from potstill.core.elements import atomic_numbers_of
 from potstill.core.errors import InputError
 from potstill.core.registry import nearest
 from potstill.core.types import Teacher
 from potstill.teacher.options import AseTeacher, TeacherOptions, sha256_of_options
-
-
-def _beside_the_config(path: Path | None, info: ValidationInfo) -> Path | None:
-    """Return the folder of the module: as stated, relative to the config, or that of the config if the module is there."""
-    folder = info.context.get("folder") if isinstance(info.context, dict) else None
-    if folder is None:
-        return path
-    if path is not None:
-        return (Path(folder) / path).resolve()
-    top = str(info.data.get("calculator", "")).partition(":")[0].partition(".")[0]
-    here = (Path(folder) / f"{top}.py").is_file() or (Path(folder) / top / "__init__.py").is_file()
-    return Path(folder).resolve() if top and here else None
 
 
 class AseCalculator(TeacherOptions):
@@ -41,16 +28,30 @@ class AseCalculator(TeacherOptions):
     calculator: Annotated[
         str, Field(description="module:callable that gives an ASE calculator", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
     ]
-    module_folder: Annotated[
-        Path | None,
-        AfterValidator(_beside_the_config),
-        Field(description="folder of the module; that of the config where the module is there", validate_default=True),
-    ] = None
+    folder: Annotated[
+        str,
+        Field(
+            description="folder that the module is looked for in, after installed packages; that of the config by default",
+            validate_default=True,
+        ),
+    ] = ""
     options: Annotated[dict[str, Any], Field(description="keyword arguments of the callable")] = {}  # noqa: RUF012 - pydantic copies
     elements: Annotated[tuple[str, ...], Field(description="chemical symbols that it knows; any where empty")] = ()
     stress: Annotated[bool, Field(description="whether it gives stress for periodic structures")] = True
     direct_forces: Annotated[bool, Field(description="whether its forces are predicted and no slope of the energy")] = False
     precision: Annotated[Literal["float32", "float64"], Field(description="in which it computes")] = "float64"
+
+    @field_validator("folder")
+    @classmethod
+    def _beside_the_config(cls, folder: str, info: ValidationInfo) -> str:
+        config = info.context.get("folder") if isinstance(info.context, dict) else None
+        if config is None:
+            return folder
+        if folder:
+            return str((Path(config) / folder).resolve())
+        top = str(info.data.get("calculator", "")).partition(":")[0].partition(".")[0]
+        beside = Path(config).resolve()
+        return str(beside) if top and any((beside / name).exists() for name in (f"{top}.py", f"{top}/__init__.py")) else ""
 
     @classmethod
     def example(cls) -> AseCalculator:
@@ -86,15 +87,16 @@ class AseCalculator(TeacherOptions):
 
     def _callable(self) -> Callable[..., Any]:
         module, _, attribute = self.calculator.partition(":")
+        if self.folder and self.folder not in sys.path:
+            sys.path.append(self.folder)  # last: a file of the user's never takes the place of an installed module
         try:
-            found: Any = self._module(module)
-        except InputError:
-            raise
+            found: Any = importlib.import_module(module)
         except Exception as error:
             raise InputError(
                 f"label.teacher.calculator: the module '{module}' of '{self.calculator}' cannot be imported: {error!r}\n"
                 "  install its package into this environment, put the module beside the config, or mend the name"
             ) from error
+        self._refuse_hidden(module)
         for name in attribute.split("."):
             if not hasattr(found, name):
                 public = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
@@ -105,26 +107,21 @@ class AseCalculator(TeacherOptions):
             raise InputError(f"label.teacher.calculator: '{self.calculator}' is a {kind}, expected a callable")
         return found
 
-    def _module(self, name: str) -> ModuleType:
-        """Import the module, from its folder where one is stated; an installed module of that name is refused then."""
-        if self.module_folder is None:
-            return importlib.import_module(name)
-        folder = self.module_folder.resolve()
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))  # last: no module of Python or of a package is hidden by one of this folder
-            importlib.invalidate_caches()
-        found = importlib.import_module(name)
-        place = Path(found.__file__ or "").resolve()
-        if folder not in place.parents:
+    def _refuse_hidden(self, module: str) -> None:
+        """Refuse a module of Python or of a package where the folder holds one of the same name."""
+        top = module.partition(".")[0]
+        if not self.folder or not any((Path(self.folder) / name).exists() for name in (f"{top}.py", f"{top}/__init__.py")):
+            return
+        place = Path(getattr(sys.modules[module], "__file__", None) or "").resolve()
+        if Path(self.folder).resolve() not in place.parents:
             raise InputError(
-                f"label.teacher.calculator: '{name}' is also a module at {place}, which hides the one in {folder}\n"
+                f"label.teacher.calculator: '{module}' is also a module at {place}, which hides the one in {self.folder}\n"
                 "  give your module another name"
             )
-        return found
 
 
 def _version(module: str) -> str:
-    """Return name and version of the package that a module belongs to; without one, the hash of its file."""
+    """Name and version of the package that a module belongs to; without one, the hash of its file."""
     top = module.split(".", maxsplit=1)[0]
     packages = sorted(set(metadata.packages_distributions().get(top, ())))
     if packages:

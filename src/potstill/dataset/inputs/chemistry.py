@@ -15,7 +15,7 @@ HydrogensBy = Literal["mmff94", "uff", "ideal"]
 
 
 def unwanted(molecule: Any, smiles: str) -> Refused | None:
-    """Why a molecule is none that a teacher without charge and spin can label: fragments, net charge, unpaired electrons."""
+    """Return a refusal of fragments, a net charge or unpaired electrons, which a teacher cannot label; else None."""
     from rdkit import Chem
 
     if len(Chem.GetMolFrags(molecule)) > 1:
@@ -28,7 +28,7 @@ def unwanted(molecule: Any, smiles: str) -> Refused | None:
 
 
 def read_mol_block(block: str, what: str) -> Any:
-    """An RDKit molecule whose valences are right, or why there is none; ``what`` names it in the refusal."""
+    """Return an RDKit molecule of right valences, or a refusal in which ``what`` names it."""
     from rdkit import Chem, RDLogger
 
     RDLogger.DisableLog("rdApp.*")
@@ -47,7 +47,7 @@ def read_mol_block(block: str, what: str) -> Any:
 
 
 def with_hydrogens(molecule: Any) -> tuple[Any, HydrogensBy]:
-    """The molecule with every hydrogen as an atom; heavy atoms stay where they are, hydrogens are relaxed around them.
+    """Return the molecule with every hydrogen as an atom; heavy atoms stay where they are, hydrogens are relaxed around them.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def with_hydrogens(molecule: Any) -> tuple[Any, HydrogensBy]:
 
 
 def hydrogens_missing(molecule: Any, smiles: str) -> Refused | None:
-    """None where the atoms are those that RDKit's valence model gives to the SMILES."""
+    """Return None where the atoms are those that RDKit's valence model gives to the SMILES."""
     from rdkit import Chem
 
     model = Chem.MolFromSmiles(smiles)
@@ -88,7 +88,7 @@ def hydrogens_missing(molecule: Any, smiles: str) -> Refused | None:
 
 
 def structure_of(molecule: Any, metadata: dict[str, Any]) -> Structure:
-    """Atoms and coordinates of an RDKit molecule."""
+    """Return atoms and coordinates of an RDKit molecule."""
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
     positions = np.array(molecule.GetConformer().GetPositions())
     return Structure(numbers, positions, generator_metadata=metadata)
