@@ -294,9 +294,8 @@ def test_training_by_a_loss_lowers_it(known, tiny, tmp_path, loss, weight, seed)
         reports = []
         config = TrainConfig(**shared, **{f"{loss}_weight": value})
         records = Records.of(known)
-        train_student(
-            job_of(records, records, tiny, config, tmp_path / name, seed=seed), on_epoch=lambda _, r, to=reports: to.append(r)
-        )
+        job = job_of(records, records, tiny, config, tmp_path / name, seed=seed)
+        train_student(job, on_epoch=lambda _, r, to=reports: to.append(r))
         watched[name] = [report[f"valid_{loss}"] for report in reports if f"valid_{loss}" in report]
     assert watched["with"][-1] < 0.5 * watched["with"][0]
     assert watched["with"][-1] < 0.8 * watched["without"][-1]
