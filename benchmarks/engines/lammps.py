@@ -111,7 +111,8 @@ def agreement(builds: list[Lammps]) -> list[dict[str, Any]]:
                     rest = (
                         "thermo_style custom step pe pxx pyy pzz pxy pxz pyz\nthermo_modify norm no format float %20.15g\n"
                     )
-                    rest += "velocity all set 0 0 0\nrun 0\nwrite_dump all custom f.dump id fx fy fz modify format float %20.15g sort id"
+                    rest += "velocity all set 0 0 0\nrun 0\n"
+                    rest += "write_dump all custom f.dump id fx fy fz modify format float %20.15g sort id"
                     shown = lmp(build, folder, script(build, folder, atoms, "double", rest), ranks).splitlines()
                     row = [
                         float(x)

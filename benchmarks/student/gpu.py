@@ -247,7 +247,7 @@ def main() -> None:  # noqa: C901 - one row after the other
 
 
 def phases(student: DeployedStudent, systems: list[Atoms]) -> dict[str, Any]:
-    """Time on the card of each kernel of an evaluation, by PyTorch's profiler; and of search and evaluation as graphs, ms."""
+    """Time on the card of each kernel of an evaluation, by PyTorch's profiler; search and evaluation as graphs, ms."""
     from torch.profiler import ProfilerActivity, profile
 
     from potstill.student.gpu.systems import Systems

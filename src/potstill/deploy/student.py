@@ -21,6 +21,7 @@ from potstill.student.files import count_parameters, read_student
 from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
+from potstill.student.threads import survive_fork
 from potstill.student.uncertainty import Uncertainty, read_uncertainty
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class DeployedStudent:
         backend: Backend = "auto",
         uncertainty: Uncertainty | None = None,
     ) -> None:
+        survive_fork()
         references = student.reference_energies
         self.model = student.to(device=device, dtype=dtype)
         self.model.reference_energies = references.to(device)  # stays float64

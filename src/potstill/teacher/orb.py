@@ -22,6 +22,7 @@ from potstill.core.errors import InputError
 from potstill.core.precision import float32_name
 from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
+from potstill.core.stress import from_voigt
 from potstill.core.types import Labels, Structure, Teacher
 from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
 from potstill.teacher.box import boxed
@@ -166,7 +167,7 @@ class _OrbTeacher(BatchedTeacher):
         energy, forces, voigt = (
             output[name].detach().double().cpu().numpy() for name in ("energy", self._forces, self._stress)
         )
-        stress = voigt.reshape(-1, 6)[:, [[0, 5, 4], [5, 1, 3], [4, 3, 2]]]  # xx, yy, zz, yz, xz, xy
+        stress = from_voigt(voigt.reshape(-1, 6))
         return labels_of(structures, energy.reshape(-1), forces, stress)
 
     @contextmanager

@@ -1,5 +1,8 @@
 """Structures in, labels out: buckets that grow, steps that share a search, systems and dynamics on the card."""
 
+import logging
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -111,13 +114,14 @@ def test_systems_take_tensors_and_give_tensors():
     assert systems.searches == 1
     assert (systems.energy.cpu() - expected.energy).abs().max() < 1e-4
     assert (systems.forces.cpu() - expected.forces).abs().max() < 3e-5
-    assert (systems.stress.cpu() - expected.stress).abs().max() < 3e-5
+    assert (systems.stress.cpu() - expected.stress)[1].abs().max() < 3e-5
+    assert systems.stress[0].isnan().all()  # a molecule
 
 
 def test_dynamics_without_friction_is_velocity_verlet():
     model = lively(ELEMENTS, **TINY)
     structure = few()[0]
-    dynamics = Dynamics(GpuStudent(model.to(device())), [structure], temperature_kelvin=300.0, skin_angstrom=0.15)
+    dynamics = Dynamics(GpuStudent(model.to(device())), [structure], temperature_kelvin=300.0, skin_angstrom=0.05)
     atoms = structure.to_ase()
     atoms.set_velocities(dynamics.velocities.cpu().numpy())
     atoms.calc = deployed(lively(ELEMENTS, **TINY), backend="torch", dtype=torch.float64).calculator()

@@ -1,9 +1,9 @@
 """Triton kernels over the edges: geometry, densities, and the derivative by positions. One program for each atom.
 
 Atoms stand in the order of their elements. The edges that an atom receives lie side by side, and each edge has its reverse
-in the list. An atom's force needs the edges it receives and the edges it sends; the latter are the reverses of the former, with
-``Y_lm(-r) = (-1)^l Y_lm(r)``. So every program writes to the rows of its own atom only: no atomic additions, and the same
-numbers in every run.
+in the list. An atom's force needs the edges it receives and the edges it sends. The latter are the reverses of the former,
+with ``Y_lm(-r) = (-1)^l Y_lm(r)``. So every program writes to the rows of its own atom only: no atomic additions, and the
+same numbers in every run.
 
 Letters as in the C++ kernel: C channels, V vectors, B radial functions, NL = l_max + 1, NH = NL^2.
 """

@@ -55,8 +55,8 @@ class Inputs:
     """What the host writes for a bucket, in one piece of memory, so that one copy brings it to the card.
 
     ``positions`` (N, 3) and ``lattice``, ``reciprocal`` (S, 3, 3), in float64, come first: they change from step to step.
-    The rest changes with the atoms: ``order`` and ``place`` (by element -> given, and back), ``structure`` and ``species`` by
-    element, ``ptr`` of the structures in the given order, tiles, and ``sizes``: atoms, structures, tiles.
+    The rest changes with the atoms: ``order`` and ``place`` (by element -> given, and back), ``structure`` and ``species``
+    by element, ``ptr`` of the structures in the given order, tiles, and ``sizes``: atoms, structures, tiles.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ class Inputs:
 class Outputs:
     """What the card answers, in one piece of memory: energies and virials of structures, forces and energies of atoms.
 
-    ``found`` (S, 7) float64 eV: energy and the virial xx, yy, zz, yz, xz, xy. ``status`` (2,) int32: flags, and the number of
-    candidates that the search found. ``forces`` (N, 3) eV/Å and ``local`` (N,) eV in float32, in the given order.
+    ``found`` (S, 7) float64 eV: energy and the virial xx, yy, zz, yz, xz, xy. ``status`` (2,) int32: flags, and the number
+    of candidates that the search found. ``forces`` (N, 3) eV/Å and ``local`` (N,) eV in float32, in the given order.
 
     Parameters
     ----------

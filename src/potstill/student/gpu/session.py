@@ -326,11 +326,12 @@ def labels_of(structures: Sequence[Structure], layout: Layout, found: Answer, er
     labels = []
     for k, structure in enumerate(structures):
         atoms = slice(ptr[k], ptr[k + 1])
+        volume = float(abs(np.linalg.det(structure.cell)))
         labels.append(
             Labels(
                 energy=float(found.energy[k]),
                 forces=forces[atoms],
-                stress=found.virial[k] / structure.volume if structure.pbc.all() else None,
+                stress=found.virial[k] / volume if volume > 0 else None,
                 extra={} if errors is None else {"uncertainty": errors[atoms]},
             )
         )

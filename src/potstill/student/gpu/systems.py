@@ -9,7 +9,6 @@ import torch
 from potstill.core.errors import PotstillError
 from potstill.core.neighbors import SKIN_ANGSTROM
 from potstill.core.types import Structure
-from potstill.student.gpu.layout import lattices
 from potstill.student.gpu.session import CROWDED, STALE, GpuStudent, Slot
 
 VOIGT = [[1, 6, 5], [6, 2, 4], [5, 4, 3]]
@@ -37,12 +36,12 @@ class Systems:
         self.student, self.searches = student, 0
         self.radius = student.architecture.cutoff_angstrom + skin_angstrom
         self.layout = student.layout(structures)
-        self.periodic = torch.tensor([bool(s.pbc.all()) for s in structures], device=student.device)
+        self._volume = torch.zeros(len(structures), dtype=torch.float64, device=student.device)
         self._along = torch.as_tensor([s.pbc.tolist() for s in structures], device=student.device)
         self.slot = self._new_slot(0)
         self.put(
             torch.cat([torch.from_numpy(s.positions) for s in structures]).to(student.device),
-            torch.from_numpy(lattices(structures)).to(student.device),
+            torch.stack([torch.from_numpy(s.cell) for s in structures]).to(student.device),
         )
         self.search()
 
@@ -68,10 +67,10 @@ class Systems:
 
     @property
     def stress(self) -> torch.Tensor:
-        """(S, 3, 3) eV/Å^3, float64, + is tension; zero where not periodic in three directions."""
+        """(S, 3, 3) eV/Å^3, float64, + is tension; no number where the cell has no volume."""
         virial = self.slot.program.outputs.found[: self.layout.structures][:, VOIGT]
-        volume = torch.linalg.cross(self.cells[:, 0], self.cells[:, 1]).mul(self.cells[:, 2]).sum(1).abs()
-        return torch.where(self.periodic, 1.0 / torch.where(self.periodic, volume, 1.0), 0.0)[:, None, None] * virial
+        volume = torch.where(self._volume > 0, self._volume, torch.nan)
+        return virial / volume[:, None, None]
 
     def put(self, positions: torch.Tensor, cells: torch.Tensor | None = None) -> None:
         """Take (N, 3) positions and, where they changed, (S, 3, 3) cells in Å; no wait for the host."""
@@ -80,6 +79,7 @@ class Systems:
             lattice = torch.where(self._along[:, :, None], cells.double(), 0.0)
             gram = lattice @ lattice.transpose(1, 2) + torch.diag_embed((~self._along).double())
             self.cells.copy_(lattice)
+            self._volume.copy_(torch.linalg.cross(cells[:, 0], cells[:, 1]).mul(cells[:, 2]).sum(1).abs())
             inverse, _ = torch.linalg.inv_ex(gram)
             self.slot.program.inputs.reciprocal[: len(lattice)].copy_(lattice.transpose(1, 2) @ inverse)
 
