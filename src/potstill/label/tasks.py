@@ -70,7 +70,7 @@ def one_by_one(task: LabelTask) -> list[LabelTask]:
 
 
 def spread(tasks: Sequence[LabelTask]) -> list[LabelTask]:
-    """Return the tasks in an order in which every stretch of the file, and so every source, soon has its share of the tasks done.
+    """Return the tasks in an order in which every stretch of the file, and so every source, soon has its share done.
 
     Fractional parts of multiples of the golden ratio: each next one falls into the largest gap so far.
     """

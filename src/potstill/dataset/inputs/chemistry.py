@@ -47,7 +47,7 @@ def read_mol_block(block: str, what: str) -> Any:
 
 
 def with_hydrogens(molecule: Any) -> tuple[Any, HydrogensBy]:
-    """Return the molecule with every hydrogen as an atom; heavy atoms stay where they are, hydrogens are relaxed around them.
+    """Return the molecule with every hydrogen as an atom; heavy atoms stay, hydrogens are relaxed around them.
 
     Returns
     -------
