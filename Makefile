@@ -12,7 +12,7 @@ CONFIG := src/potstill/templates/quickstart.yaml
 RUN := runs/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-engines test-newest test-oldest lint docs bench
+.PHONY: help demo test test-slow test-gpu test-engines test-newest test-oldest lint docs bench
 .NOTPARALLEL: # two pips must not write into one environment
 
 help: ## show this list
@@ -24,6 +24,9 @@ demo: $(VENV)/.installed-all ## structures -> labels -> dataset -> audit -> stud
 
 test: $(VENV)/.installed-test ## the test suite, without the slow tests
 	$(BIN)/python -m pytest
+
+test-gpu: $(VENV)/.installed-test ## what needs a CUDA device
+	$(BIN)/python -m pytest -m gpu tests/student/gpu
 
 test-slow: $(VENV)/.installed-test ## the slow tests
 	$(BIN)/python -m pytest -m slow
@@ -55,6 +58,13 @@ bench: $(VENV)/.installed-all ## the benchmarks that need no dataset, one after 
 # The extra `all` comes with each of them, for the optional packages are tested and type-checked too.
 $(VENV)/.installed-all: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]'
+	@touch $@
+
+# PyTorch for CUDA brings its own Triton along, PyTorch for CPUs none: there its interpreter runs the GPU kernels' tests.
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
+	@if [ "$$(uname -sm)" = "Linux x86_64" ] && ! $(BIN)/python -c 'import triton' 2>/dev/null; then \
+		$(BIN)/python -m pip install --quiet --no-deps triton==3.9.0; fi
 	@touch $@
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python

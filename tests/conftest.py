@@ -19,6 +19,8 @@ from potstill.teacher import load_teacher
 from potstill.testing.faults import config_asking_for
 
 pytest_plugins = ("pages_kit",)
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: its kernels run on the CPU
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # worker processes of the tests share the cores
 
 CRYSTALS = (("Cu", "fcc", 3.6), ("Al", "fcc", 4.05), ("Ni", "fcc", 3.52), ("Ag", "fcc", 4.09))

@@ -67,7 +67,6 @@ FAULTS: dict[str, tuple[Callable[[Structure, Labels], Any], str]] = {
     "one atom too fast": (lambda s, a: Labels(a.energy, np.eye(len(s), 3) * 218.0, a.stress), "force_limit"),
     "flat forces": (lambda s, a: Labels(a.energy, a.forces.ravel(), a.stress), "wrong_shape"),
     "an atom too many": (lambda s, a: Labels(a.energy, np.zeros((len(s) + 1, 3)), a.stress), "wrong_shape"),
-    "energy in a list": (lambda s, a: Labels(np.array([a.energy]), a.forces, a.stress), ""),
     "two energies": (lambda s, a: Labels(np.array([a.energy, 0.0]), a.forces, a.stress), "wrong_shape"),
     "no energy": (lambda s, a: Labels(None, a.forces, a.stress), "wrong_type"),
     "complex forces": (lambda s, a: Labels(a.energy, a.forces * 1j, a.stress), "wrong_type"),

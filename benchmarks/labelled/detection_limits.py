@@ -30,6 +30,7 @@ from potstill.audit.checks import CHECKS
 from potstill.audit.options import AuditConfig
 from potstill.audit.stage import audit
 from potstill.core.types import Labels, Refused, Structure, Teacher
+from potstill.core.verdict import is_failure
 from potstill.dataset import Dataset, merge, open_file, split_by_family, write_part
 from potstill.teacher import load_teacher
 from potstill.testing.faults import config_asking_for, relabelled
@@ -312,7 +313,7 @@ class Bench:
         merge([part], path, attributes=attributes, splits=splits)
         part.unlink()
         report, _ = audit(open_file(path), GATES, teacher=lambda: self.teacher, seed=seed, checks=JUDGED)
-        return {f["check"] for f in report["findings"] if f["verdict"] not in ("GO", "WARN")}
+        return {f["check"] for f in report["findings"] if is_failure(f["verdict"])}
 
 
 def draw(dataset: Dataset, count: int, rng: Rng, *, fewest: int) -> Structures:

@@ -22,8 +22,9 @@ from potstill.student.files import count_parameters, save_student
 from potstill.student.model import Student
 from potstill.student.options import StudentConfig
 from potstill.train.data import LabelledStructures
+from potstill.train.job import TrainJob
 from potstill.train.options import TrainConfig
-from potstill.train.stage import train_records
+from potstill.train.stage import train_student
 
 BATCH, SEEN = 32, 1000
 
@@ -63,7 +64,7 @@ def fit(
     warnings.simplefilter("ignore")
     started = perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        fitted = train_records(training, Records.of([]), student, config, Path(scratch), seed=seed)
+        fitted = train_student(TrainJob(training=training, student=student, config=config, folder=Path(scratch), seed=seed))
     seconds = perf_counter() - started
     if keep is not None:
         save_student(fitted, keep, {})

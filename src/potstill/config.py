@@ -26,8 +26,7 @@ from potstill.generate.options import SOURCES, GenerateConfig
 from potstill.label.options import LabelConfig
 from potstill.student.options import StudentConfig
 from potstill.teacher.choices import TEACHERS
-from potstill.teacher.extras import Extra
-from potstill.train.options import Loss, TrainConfig
+from potstill.train.options import LABEL_EXTRA, TrainConfig
 
 CHOICES: Choices = {"source": SOURCES, "name": TEACHERS, "executor": EXECUTORS}
 RENAMED = (
@@ -80,12 +79,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _learn_what_is_stored(self) -> Config:
-        stored: dict[Loss, Extra] = {
-            "local_energies": "local_energies",
-            "node_embeddings": "node_embeddings",
-            "hessian": "hessian_vector_products",
-        }
-        for loss, extra in stored.items():
+        for loss, extra in LABEL_EXTRA.items():
             if self.train.wants(loss) and extra not in self.label.extra:
                 raise ValueError(f"train.{loss}_weight needs '{extra}' among label.extra: add it there")
         return self

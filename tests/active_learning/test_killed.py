@@ -1,8 +1,9 @@
-"""``kill -9`` right after each file that a round seals: the run goes on there and ends as if nobody had killed it."""
+"""A signal ends the process right after each file that a round writes: resumed, it ends as if there had been no signal."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -19,42 +20,36 @@ from potstill.dataset import Dataset, open_dataset
 from potstill.execute import LocalExecutor
 from potstill.generate.stage import generate
 from potstill.label.stage import assemble, label
+from potstill.train.job import TrainJob
 from potstill.train.stage import train
+from training_kit import ONE_CORE
 
-FILES = ("visited.h5", "new.h5", "round.json", "dataset.h5", "student/learnt", "student/config.json")
-ROUNDS = """
-import os, signal, sys
+FILES = ("visited.h5", "new.h5", "round.json", "dataset.h5", "student/checkpoints/last.ckpt", "student/config.json")
+ROUNDS = (
+    ONE_CORE
+    + """
+import signal, sys
 from pathlib import Path
+from potstill.active_learning.stage import learn_actively
 from potstill.config import load_config
 from potstill.execute import LocalExecutor
-from potstill.active_learning import stage
-from potstill.train import stage as train_stage
 
-run, fatal = Path(sys.argv[1]), Path(sys.argv[2])
-train_stage.available_cores = lambda: 1
+run, fatal, number = Path(sys.argv[1]), Path(sys.argv[2]), signal.Signals[sys.argv[3]]
+renamed = False
 
-def then_die(function, dies):
-    def wrapped(*given, **options):
-        found = function(*given, **options)
-        if dies(given):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return found
-    return wrapped
+def watch(event, given):  # whatever comes after the file has its name: syncing its folder
+    global renamed
+    if event == "os.rename" and Path(os.fsdecode(given[1])) == fatal:
+        renamed = True
+    elif renamed and fatal.exists():
+        renamed = False
+        os.kill(os.getpid(), number)
 
-def made(given):
-    return fatal.exists()
-
-if fatal.name == "learnt":  # the student is trained, and nothing of it is written but its checkpoint
-    wanted = fatal.parent
-    train_stage._trained = then_die(train_stage._trained, lambda given: given[4] == wanted)
-else:
-    for name in ("write_part", "merge", "train"):
-        setattr(stage, name, then_die(getattr(stage, name), made))
-    stage._Round.judged = then_die(stage._Round.judged, made)
-
+sys.addaudithook(watch)
 config = load_config(run / "config.yaml")
-stage.learn_actively(config, run / "dataset.h5", run / "student", run / "active_learning", executor=LocalExecutor(1))
+learn_actively(config, run / "dataset.h5", run / "student", run / "active_learning", executor=LocalExecutor(1))
 """
+)
 
 
 def prepared(folder: Path) -> Config:
@@ -82,14 +77,14 @@ def prepared(folder: Path) -> Config:
     parts = label(config.label, structures, folder / "label", workers=1)
     attributes = {"config": json.dumps(config.model_dump(mode="json"))}
     assemble(parts, structures, folder / "dataset.h5", split=config.dataset, seed=1, attributes=attributes)
-    train(Dataset(folder / "dataset.h5"), config.student, config.train, folder / "student", seed=1)
+    train(TrainJob.on(Dataset(folder / "dataset.h5"), config.student, config.train, folder / "student", seed=1))
     return config
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_killed_after_each_file_the_rounds_end_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("potstill.train.stage.available_cores", lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     config = prepared(whole)
@@ -98,9 +93,10 @@ def test_killed_after_each_file_the_rounds_end_the_same(tmp_path, monkeypatch):
     rounds = killed / "active_learning"
     for k, name in enumerate(FILES):
         fatal = rounds / ("01" if k < 4 else "02") / name
-        process = go_on(killed, fatal)
-        assert process.returncode == -signal.SIGKILL, process.stderr
-        assert fatal.exists() or (name == "student/learnt" and not (fatal.parent / "config.json").exists())
+        number = ("SIGKILL", "SIGHUP", "SIGTERM")[k % 3]
+        process = go_on(killed, fatal, number)
+        assert process.returncode in (-signal.Signals[number], 128 + signal.Signals[number]), process.stderr
+        assert fatal.exists()
         later = [f for f in FILES[k + 1 :] if (fatal.parents[name.count("/")] / f).exists()]
         assert later == [], f"killed after {name}"
     assert (process := go_on(killed, Path("none"))).returncode == 0, process.stderr
@@ -115,6 +111,6 @@ def test_killed_after_each_file_the_rounds_end_the_same(tmp_path, monkeypatch):
         assert (whole / "student" / name).read_bytes() == (killed / "student" / name).read_bytes()
 
 
-def go_on(run: Path, fatal: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", ROUNDS, str(run), str(fatal)]
+def go_on(run: Path, fatal: Path, number: str = "SIGKILL") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", ROUNDS, str(run), str(fatal), number]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import ase.io
@@ -12,15 +14,18 @@ from ase.build import bulk
 
 from potstill.active_learning.explore import Candidate, choose
 from potstill.active_learning.options import ActiveLearningConfig
-from potstill.active_learning.stage import learn_actively, starting_structures
+from potstill.active_learning.stage import keep_first, learn_actively, made_from, starting_structures
 from potstill.config import Config, parse_config
-from potstill.core.errors import InputError
+from potstill.core.errors import InputError, PotstillError
 from potstill.dataset import Dataset
 from potstill.deploy import load_student
 from potstill.execute import LocalExecutor
 from potstill.generate.stage import generate
 from potstill.label.stage import assemble, label
 from potstill.testing import copper
+from potstill.train.job import TrainJob
+from potstill.train.provenance import differences, stated
+from potstill.train.provenance import made_from as trained_from
 from potstill.train.stage import train
 
 SIZES = {"cutoff_angstrom": 4.0, "layers": 1, "features": 16, "channels": 8, "products": 8, "radial": 4, "hidden": 32}
@@ -52,13 +57,13 @@ def run(tmp_path_factory) -> tuple[Path, Config]:
     folder = tmp_path_factory.mktemp("run")
     config = config_of(folder, max_rounds=2, max_force_error_ev_per_angstrom=1e-4)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("potstill.train.stage.available_cores", lambda: 1)
+        patched.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
         generate(config.generate, folder / "structures", seed=1, workers=1)
         structures = folder / "structures" / "structures.h5"
         parts = label(config.label, structures, folder / "label", workers=1)
         attributes = {"config": json.dumps(config.model_dump(mode="json"))}
         assemble(parts, structures, folder / "dataset.h5", split=config.dataset, seed=1, attributes=attributes)
-        train(Dataset(folder / "dataset.h5"), config.student, config.train, folder / "student", seed=1)
+        train(TrainJob.on(Dataset(folder / "dataset.h5"), config.student, config.train, folder / "student", seed=1))
         before = load_student(folder / "student")
         learn_actively(
             config, folder / "dataset.h5", folder / "student", folder / "active_learning", executor=LocalExecutor(1)
@@ -123,6 +128,64 @@ def test_finished_rounds_are_not_done_again(run):
     assert [(folder / name).stat().st_mtime_ns for name in files] == times
 
 
+def test_the_student_says_what_it_was_made_from(run):
+    folder, config = run
+    dataset = Dataset(folder / "dataset.h5")
+    first = trained_from(dataset, config.student, config.train, seed=1)
+    assert stated(folder / "active_learning" / "first") == first
+    assert stated(folder / "student") == made_from(first, config.active_learning)
+    other = config.active_learning.model_copy(update={"frames": 9})
+    assert differences(stated(folder / "student"), made_from(first, other)) == ["active_learning.frames was 8, is 9"]
+
+
+def test_rounds_of_another_student_are_set_aside(run, tmp_path, caplog):
+    folder, _ = run
+    first, rounds = tmp_path / "student", tmp_path / "active_learning"
+    shutil.copytree(folder / "active_learning", rounds)
+    shutil.copytree(rounds / "first", first)
+    assert keep_first(first, rounds) == rounds / "first"
+    assert (rounds / "01").is_dir()
+    told = json.loads((first / "config.json").read_text(encoding="utf-8"))
+    told["made_from"]["train"]["epochs"] = 21
+    (first / "config.json").write_text(json.dumps(told), encoding="utf-8")
+    keep_first(first, rounds)
+    assert sorted(p.name for p in rounds.iterdir() if p.is_dir()) == ["01.old", "02.old", "first", "first.old"]
+    assert stated(rounds / "first") == told["made_from"]
+    assert "train.epochs was 20, is 21" in caplog.text
+
+
+def test_ctrl_c_leaves_the_best_student_so_far(run, tmp_path):
+    folder, config = run
+    for name in ("student", "active_learning"):
+        shutil.copytree(folder / name, tmp_path / name)
+    rounds = tmp_path / "active_learning"
+    for path in (rounds / "first").iterdir():
+        shutil.copyfile(path, tmp_path / "student" / path.name)  # as the first training left it
+    shutil.rmtree(rounds / "02")
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn_actively(
+            config, folder / "dataset.h5", tmp_path / "student", rounds, executor=LocalExecutor(1), on_step=interrupt
+        )
+    best, given = (load_student(path).model.state_dict() for path in (rounds / "01" / "student", tmp_path / "student"))
+    assert all(torch.equal(best[name], given[name]) for name in best)
+    assert stated(tmp_path / "student")["active_learning"]["after_round"] == 1
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]"])
+def test_a_damaged_report_is_an_error_of_one_line(run, tmp_path, text):
+    folder, config = run
+    for name in ("student", "active_learning"):
+        shutil.copytree(folder / name, tmp_path / name)
+    rounds = tmp_path / "active_learning"
+    (rounds / "01" / "round.json").write_text(text, encoding="utf-8")
+    with pytest.raises(PotstillError, match=r"round\.json is damaged \(.*\)\n  remove it"):
+        learn_actively(config, folder / "dataset.h5", tmp_path / "student", rounds, executor=LocalExecutor(1))
+
+
 def test_a_student_that_is_good_enough_passes_at_once(run, tmp_path):
     folder, _ = run
     config = config_of(tmp_path, max_rounds=3, max_force_error_ev_per_angstrom=50.0, min_scaled_distance=0.05)
@@ -163,7 +226,11 @@ def test_no_more_frames_are_chosen_than_asked_for(frames, strange):
     assert len(reasons) == frames
     assert list(reasons.values()).count("regular") == max(1, round(frames / 3))
     if frames == 4 and strange == 6:
-        assert sorted(k for k, reason in reasons.items() if reason == "strange") == [39, 49, 59]  # the least expected
+        assert sorted(k for k, reason in reasons.items() if reason == "strange") == [
+            39,
+            49,
+            59,
+        ]
 
 
 def test_strange_frames_alone_are_cut_as_well():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,3 +89,49 @@ def write_config(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run of a few structures, by one epoch of the smallest student."""
+    return _make_run(tmp_path_factory.mktemp("finished"))
+
+
+def _make_run(folder: Path, seed: int = 3) -> Path:
+    """Make a whole run in ``folder/run`` of the config ``folder/config.yaml``."""
+    config = {
+        "seed": seed,
+        "workers": 1,
+        "generate": {
+            "elements": ["Cu", "Al", "Ni"],
+            "sources": [
+                {"source": "prototypes", "count": 6, "max_atoms": 4},
+                {"source": "perturb", "count": 12, "rattle_angstrom": [0.02, 0.08], "max_strain": 0.03},
+            ],
+        },
+        "label": {"teacher": {"name": "lennard-jones", "sigma_angstrom": 0.9}, "structures_per_task": 8},
+        "dataset": {"valid_fraction": 0.2, "test_fraction": 0.4},
+        "audit": {
+            "min_element_entropy_bits": 0.5,
+            "min_element_coverage": 2,
+            "min_size_cv": 0.01,
+            "min_structures_per_hour": 1.0,
+            "min_structures_per_element": 1,
+            "min_structural_entropy": 0.0,
+            "min_share_of_asked": 0.3,
+        },
+        "student": {"layers": 1, "features": 8, "channels": 4, "hidden": 8, "cutoff_angstrom": 4.0},
+        "train": {"epochs": 1, "batch_structures": 8, "uncertainty": False},
+        "evaluate": {"nve_ps": 0.0, "speed_repeats": 1, "physics_crystals": 0, "physics_molecules": 0, "physics_pairs": 0},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "potstill", "run", str(folder / "config.yaml"), "--out", str(folder / "run"), "--yes"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def make_run() -> Callable[..., Path]:
+    """``make_run(folder, seed)``: a whole run in ``folder/run``."""
+    return _make_run

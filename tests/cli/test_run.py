@@ -106,7 +106,10 @@ def test_a_whole_run_leaves_every_file_of_the_contract(potstill, write_config, t
     assert again.code == 0
     assert again.err.count("done before") == 6
     status = potstill("status", run)
-    assert f"GO: {len(CHECKS)} of {len(CHECKS)} checks passed" in status.out
+    report = json.loads((run / "audit.json").read_text())
+    asked = sum(f["verdict"] != "DOES_NOT_APPLY" for f in report["findings"])
+    assert asked > 0.8 * len(CHECKS)
+    assert f"GO: {asked} of {asked} checks that apply passed" in status.out
     assert potstill("audit", run).code == 0
 
 

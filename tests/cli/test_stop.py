@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,3 +127,23 @@ def test_parsl_stopped_and_resumed(potstill, write_config, tmp_path, how):
     assert potstill("generate", plain, "--out", local).code == 0
     assert potstill("label", local).code == 0
     assert content(run / "dataset.h5") == content(local / "dataset.h5")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("stage", ["train", "evaluate", "deploy"])
+def test_stopped_in_a_later_stage_and_resumed(potstill, finished, tmp_path, stage, how):
+    run = Path(shutil.copytree(finished / "run", tmp_path / "run"))
+    weights = (run / "student" / "weights.safetensors").read_bytes()
+    for folder in {"train": ("student", "deploy"), "evaluate": (), "deploy": ("deploy",)}[stage]:
+        shutil.rmtree(run / folder)
+    (run / "evaluate.json").unlink()
+    process = start(finished / "config.yaml", run)
+    until(lambda: RunFolder(run).stage(stage)["state"] == "running" or process.poll() is not None)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (-how, 128 + how), err.decode()
+    assert "Traceback" not in err.decode()
+    assert potstill("run", finished / "config.yaml", "--out", run, "--resume", "--yes").code == 0
+    assert (run / "student" / "weights.safetensors").read_bytes() == weights
+    assert (run / "deploy" / "ase" / "student" / "weights.safetensors").read_bytes() == weights

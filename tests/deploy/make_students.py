@@ -23,8 +23,9 @@ from potstill.student.files import save_student
 from potstill.student.options import StudentConfig
 from potstill.teacher import load_teacher
 from potstill.testing.models import TINY
+from potstill.train.job import TrainJob
 from potstill.train.options import TrainConfig
-from potstill.train.stage import train_records
+from potstill.train.stage import train_student
 
 MADE, WATCHED = 160, 10
 
@@ -59,14 +60,15 @@ def make(name: str, folder: Path) -> str:
     labelled = [s.with_(labels=a) for s, a in zip(made, load_teacher(teacher).label(made), strict=True)]
     training, watched = labelled[:-WATCHED], labelled[-WATCHED:]
     with tempfile.TemporaryDirectory() as scratch:
-        student = train_records(
-            Records.of(training),
-            Records.of(watched),
-            StudentConfig(**{**TINY, "cutoff_angstrom": 4.5}),
-            TrainConfig(epochs=epochs, batch_structures=8, learning_rate=5e-3),
-            Path(scratch),
+        job = TrainJob(
+            training=Records.of(training),
+            watching=Records.of(watched),
+            student=StudentConfig(**{**TINY, "cutoff_angstrom": 4.5}),
+            config=TrainConfig(epochs=epochs, batch_structures=8, learning_rate=5e-3),
+            folder=Path(scratch),
             seed=1,
         )
+        student = train_student(job)
     save_student(student, folder, {})
     elements = sorted({symbol for s in made for symbol in s.to_ase().symbols})
     found = DeployedStudent(student, {"elements": elements}, dtype=torch.float64).label(watched)

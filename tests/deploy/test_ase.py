@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ase.db
@@ -265,3 +266,19 @@ def test_one_atom_alone_in_its_cell():
     atoms.calc = exact()
     assert not atoms.get_forces().any()
     assert not atoms.get_stress().any()
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_four_threads_on_one_calculator_get_their_own_answers(backend):
+    calculator = random_student(ELEMENTS, backend=backend).calculator()
+    structures = [rattled(ethanol(), k) for k in range(4)]
+
+    def ask(k):
+        atoms = structures[k].to_ase()
+        return [(calculator.get_potential_energy(atoms), calculator.get_forces(atoms)) for _ in range(30)]
+
+    expected = [ask(k)[0] for k in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for found, (energy, forces) in zip(pool.map(ask, range(4)), expected, strict=True):
+            assert all(e == pytest.approx(energy, abs=1e-4) for e, _ in found)
+            assert all(np.allclose(f, forces, rtol=0, atol=1e-4) for _, f in found)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from ase import units
 from ase.filters import UnitCellFilter
+from ase.geometry import complete_cell
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
@@ -101,7 +102,7 @@ class Lmp:
         """
 
     def forces(self, name: str = "last.dump") -> np.ndarray:
-        return np.loadtxt(self.folder / name, skiprows=9)[:, 1:]
+        return np.loadtxt(self.folder / name, skiprows=9, ndmin=2)[:, 1:]
 
 
 def last_row(shown: str) -> list[float]:
@@ -129,7 +130,7 @@ def wheel(tmp_path) -> Lmp:
 @pytest.fixture(scope="module")
 def organic(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("organic") / "student"
-    save_student(random_student([1, 6, 8, 12, 29]).model, folder, {})
+    save_student(random_student([1, 6, 8, 12, 18, 29]).model, folder, {})
     return folder
 
 
@@ -150,10 +151,10 @@ def assert_same(shown: str, lmp: Lmp, structure: Structure, folder: Path) -> Non
     pressure = np.array(row[3:9])
     assert row[9] == pytest.approx(labels.energy, abs=CLOSE * len(structure))  # energies of atoms
     assert np.allclose(np.array(row[10:16]), -pressure * row[2], atol=1e-5 * max(1.0, np.abs(pressure * row[2]).max()))
-    if structure.pbc.all():
-        s = turn.T @ labels.stress @ turn
-        found = -BAR * pressure
-        assert np.abs(found - [s[0, 0], s[1, 1], s[2, 2], s[0, 1], s[0, 2], s[1, 2]]).max() < CLOSE
+    boxed = structure.with_(cell=complete_cell(structure.cell))  # a volume for the virial of what is not periodic
+    s = turn.T @ expected(folder, boxed)[0].stress @ turn * abs(np.linalg.det(boxed.cell))
+    virial = [s[0, 0], s[1, 1], s[2, 2], s[0, 1], s[0, 2], s[1, 2]]
+    assert np.allclose(-BAR * pressure * row[2], virial, rtol=1e-7, atol=CLOSE * row[2])  # LAMMPS's bar has 8 digits
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
@@ -309,7 +310,9 @@ def test_a_killed_rank_and_read_restart_go_on_with_the_same_numbers(wheel):
     deadline = time.monotonic() + 120
     while not (wheel.folder / "state.100").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    ranks = subprocess.run(["pgrep", "-f", f"{wheel.build.include.parent.parent}/lmp.*in.test"], capture_output=True, text=True, check=False)
+    ranks = subprocess.run(
+        ["pgrep", "-f", f"{wheel.build.include.parent.parent}/lmp.*in.test"], capture_output=True, text=True, check=False
+    )
     mine = [int(p) for p in ranks.stdout.split() if Path(f"/proc/{p}/cwd").resolve() == wheel.folder.resolve()]
     os.kill(mine[-1], 9)
     process.communicate(timeout=60)
@@ -329,8 +332,8 @@ def test_a_killed_rank_and_read_restart_go_on_with_the_same_numbers(wheel):
 
 def test_a_stretched_slab_relaxes_to_the_length_of_a_box_with_vacuum(wheel):
     atoms = copper().to_ase() * (2, 2, 2)
-    atoms.set_cell(atoms.cell * np.array([[1.03], [1.03], [1.0]]), scale_atoms=True)
-    open_ = rattled(Structure.from_ase(atoms))
+    atoms.set_cell(atoms.cell * np.array([[1.02], [1.02], [1.0]]), scale_atoms=True)
+    open_ = Structure.from_ase(atoms)
     open_ = open_.with_(pbc=np.array([True, True, False]))
     boxed = atoms.copy()
     boxed.positions = open_.positions
@@ -338,11 +341,12 @@ def test_a_stretched_slab_relaxes_to_the_length_of_a_box_with_vacuum(wheel):
     boxed.pbc = True
     boxed.calc = load_student(COPPER, dtype="float64").calculator()
     BFGS(UnitCellFilter(boxed, mask=[1, 1, 0, 0, 0, 0]), logfile=None).run(fmax=1e-4, steps=1000)
-    lines = "thermo_style custom step pe lx ly\nthermo_modify format float %20.15g\nfix b all box/relax x 0 y 0 vmax 0.001\n"
+    lines = "thermo_style custom step pe lx ly\nthermo_modify format float %20.15g\n"
+    lines += "fix b all box/relax x 0 y 0 couple xy vmax 0.0005\n"
     text = wheel.begin(open_, COPPER, lines=lines) + "minimize 0 1e-6 2000 20000\n" * 3
     found = last_row(wheel.run(text, 2))[2:]
     assert found == pytest.approx(boxed.cell.lengths()[:2], rel=1e-3)
-    assert abs(found[0] / open_.cell[0, 0] - 1) > 5e-3
+    assert abs(found[0] / open_.cell[0, 0] - 1) > 3e-3
 
 
 def test_cmake_makes_the_plugin(wheel, organic, tmp_path):

@@ -1,17 +1,20 @@
 """The stage deploy: the exported folder works by itself and is the student it came from."""
 
+import importlib.util
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import ase.io
 import numpy as np
 import pytest
-from safetensors.torch import load_file, save_file
 
 from potstill.core.errors import PotstillError
-from potstill.deploy import load_student, stage
+from potstill.deploy import check, load_student, stage
 from potstill.deploy.stage import deploy
-from potstill.student.files import save_student
+from potstill.student.compiled import compile_student
+from potstill.student.files import read_student, save_student
 from potstill.testing import ethanol, random_student, rattled, rocksalt
 
 
@@ -71,27 +74,55 @@ def test_an_export_that_differs_from_its_student_is_refused(student, tmp_path, m
 
     def damaging(source, target):
         copy(source, target)
-        if str(target).endswith("weights.safetensors"):
-            weights = load_file(target)
-            weights["scale"] = 1.001 * weights["scale"]
-            save_file(weights, target)
+        if str(target).endswith("config.json"):
+            model, _ = read_student(source.parent)
+            model.scale *= 1.001
+            save_student(model, target.parent, {})
 
     monkeypatch.setattr(stage.shutil, "copyfile", damaging)
     with pytest.raises(PotstillError, match="differs from its student"):
         deploy(student, tmp_path / "deploy", ("ase",), ethanol())
 
 
-def test_an_export_whose_numbers_are_none_is_refused(student, tmp_path, monkeypatch):
-    copy = stage.shutil.copyfile
+class Wrong:
+    """What loads an export, of whose answers one is changed."""
 
-    def damaging(source, target):
-        copy(source, target)
-        if str(target).endswith("weights.safetensors"):
-            save_file({name: x * float("nan") if name == "scale" else x for name, x in load_file(target).items()}, target)
+    def __init__(self, load, change):
+        self.load, self.change = load, change
 
-    monkeypatch.setattr(stage.shutil, "copyfile", damaging)
-    with pytest.raises(PotstillError, match="differs from its student"):
+    def __call__(self, folder, example):
+        found = self.load(folder, example)
+        return replace(found, **self.change(found))
+
+
+@pytest.mark.parametrize("change", [lambda x: {"energy": x.energy + 1.0}, lambda x: {"forces": np.nan * x.forces}])
+def test_the_export_itself_is_asked(student, tmp_path, monkeypatch, change):
+    """A copy of the student's files is not what an engine loads."""
+    monkeypatch.setitem(check._LOADERS, "ase", Wrong(check._LOADERS["ase"], change))
+    with pytest.raises(PotstillError, match=r"deploy/ase differs from its student"):
         deploy(student, tmp_path / "deploy", ("ase",), ethanol())
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="there is no C++ compiler")
+def test_a_compiled_file_of_another_student_is_refused(student, tmp_path):
+    (folder,) = deploy(student, tmp_path / "deploy", ("pt2",), ethanol())
+    other = random_student([1, 6, 8, 11, 17], seed=1, backend="torch").model
+    compile_student(other, folder / "student.pt2")
+    with pytest.raises(PotstillError, match=r"deploy/pt2 differs from its student"):
+        check.check_export(student, folder, "pt2", ethanol())
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("openmm", "openmm"), ("torchsim", "torch_sim"), ("ipi", "ipi"), ("metatomic", "metatomic")]
+)
+def test_what_was_not_checked_is_named(student, tmp_path, caplog, name, package):
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed")
+    (folder,) = deploy(student, tmp_path / "deploy", (name,), ethanol())
+    (line,) = [r.getMessage() for r in caplog.records if "was not checked" in r.getMessage()]
+    assert str(folder) in line
+    assert package in line
+    assert not check.check_export(student, folder, name, ethanol())
 
 
 def test_nothing_to_export_gives_nothing(student, tmp_path):
@@ -99,7 +130,7 @@ def test_nothing_to_export_gives_nothing(student, tmp_path):
 
 
 FILES = {
-    "lammps": {"run_lammps.py", "in.potstill", "example.data"},
+    "lammps": {"in.potstill", "example.data", "student.potstill", "plugin"},
     "openmm": {"run_openmm.py"},
     "torchsim": {"run_torchsim.py"},
     "ipi": {"input.xml", "potstill_pes.py", "start.xyz"},

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_stress
 
 import potstill
 from potstill.core.errors import InputError
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Labels
 from potstill.dataset import Records
-from potstill.deploy import load_student
+from potstill.deploy import DeployedStudent, load_student
 from potstill.deploy.engine import Stepper
 from potstill.student.files import save_student
 from potstill.student.fused import FusedTraining
@@ -69,15 +70,20 @@ def test_a_stretched_crystal_is_under_tension():
     assert np.trace(student.label([squeezed])[0].stress) < 0
 
 
-@pytest.mark.parametrize("structure", [water(), slab()], ids=["molecule", "slab"])
-def test_stress_is_refused_where_it_has_no_meaning(structure):
-    atoms = structure.to_ase()
+def test_stress_is_refused_where_there_is_no_volume():
+    atoms = water().to_ase()
     atoms.calc = random_student(ELEMENTS).calculator()
-    with pytest.raises(PropertyNotImplementedError, match="periodic in three directions"):
+    with pytest.raises(PropertyNotImplementedError, match="a cell with a volume"):
         atoms.get_stress()
-    assert np.isfinite(atoms.get_forces()).all()
-    with pytest.raises(PropertyNotImplementedError):  # also when energy and forces are known already
-        atoms.get_stress()
+
+
+def test_stress_of_a_slab_is_the_slope_of_its_energy():
+    student = random_student(ELEMENTS)
+    atoms = rattled(slab()).to_ase()
+    atoms.calc = DeployedStudent(student.model, student.config, dtype=torch.float64).calculator()
+    assert not atoms.pbc.all()
+    assert np.abs(atoms.get_stress()).max() > 1e-4
+    assert np.allclose(atoms.get_stress(), calculate_numerical_stress(atoms, eps=1e-5), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("change", ["positions", "numbers", "cell", "pbc"])

@@ -41,7 +41,7 @@ def test_go(kit, mixed, tmp_path):
     text = (tmp_path / "audit.html").read_text(encoding="utf-8")
     assert '<span class="badge go">GO</span>' in text
     assert "badge no-go" not in text
-    assert "checks passed on 12 labelled structures" in kit.read_page(tmp_path / "audit.html").text
+    assert "checks that apply passed on 12 labelled structures" in kit.read_page(tmp_path / "audit.html").text
 
 
 def test_changed_gates_are_shown(kit, mixed, tmp_path):

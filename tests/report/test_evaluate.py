@@ -12,7 +12,7 @@ def test_page(kit, tmp_path):
     evaluation = kit.make_evaluation([*(kit.molecule(k) for k in range(4)), *(kit.crystal(k) for k in range(4))])
     write_evaluate_page(evaluation, tmp_path / "evaluate.html")
     page = kit.read_page(tmp_path / "evaluate.html")
-    assert "gates are met" in page.text
+    assert "gates that apply are met" in page.text
     assert "GPa" in page.text
     assert "meV/atom" in page.text
     assert "20×" in page.text
@@ -59,7 +59,7 @@ def test_nothing_but_errors(kit, tmp_path):
     evaluation = kit.make_evaluation([kit.molecule(0)])
     evaluation.report.update(nve=[], speed=[], findings=[])
     write_evaluate_page(Evaluation(evaluation.report, evaluation.comparison, []), tmp_path / "e.html")
-    assert "nothing was timed" in kit.read_page(tmp_path / "e.html").text
+    assert "Nothing was timed" in kit.read_page(tmp_path / "e.html").text
     assert "nve_energy" not in kept_figures(tmp_path / "figures")
 
 

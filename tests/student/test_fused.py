@@ -224,7 +224,7 @@ def test_answers_are_not_overwritten_by_the_next_call(structures):
     model = lively(ELEMENTS)
     kernel, batch = FusedKernel(model), batch_of(model, structures)
     first = model.predict(batch, kernel=kernel)
-    kept = Prediction(*(getattr(first, name).clone() for name in ("energy", "forces", "stress", "local_energies")))
+    kept = Prediction(*(getattr(first, name).clone() for name in ("energy", "forces", "stress", "local_energies", "virial")))
     model.predict(batch_of(model, structures[::-1]), kernel=kernel)
     assert_equal(first, kept)
 
@@ -405,6 +405,7 @@ def test_wrong_input_is_refused_and_does_not_kill_the_process():
 def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     fused_library.loaded_library.cache_clear()
+    fused_library._warned.clear()
     yield tmp_path / "cache" / "potstill"
     fused_library.loaded_library.cache_clear()
 
@@ -579,3 +580,88 @@ def test_two_processes_that_compile_at_once_do_not_disturb_each_other(empty_cach
     assert answers[0] == answers[1] == str(fused_library.load_library().student_lanes())
     assert len(list(empty_cache.glob("*.so"))) == 1
     assert not any(path.is_dir() for path in empty_cache.iterdir())
+
+
+# whose library it is
+
+
+def spoil(library: Path, how: str) -> None:
+    """Let another user have written the library, as far as a test can."""
+    if how == "library for the group":
+        library.chmod(0o770)
+    elif how == "library for all":
+        library.chmod(0o707)
+    elif how == "seal for all":
+        library.with_suffix(".sha256").chmod(0o606)
+    else:  # a link to a library elsewhere
+        library.rename(library.with_name("elsewhere"))
+        library.symlink_to("elsewhere")
+
+
+@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.parametrize("how", ["library for the group", "library for all", "seal for all", "link"])
+def test_a_library_that_others_can_write_is_compiled_anew(how, tmp_path, empty_cache):
+    fused_library.load_library()
+    (library,) = empty_cache.glob("*.so")
+    spoil(library, how)
+    fused_library.loaded_library.cache_clear()
+    fused_library.load_library()
+    assert times_compiled(tmp_path) == 2
+    assert not library.is_symlink()
+    assert library.stat().st_mode & 0o022 == 0
+
+
+@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_a_cache_folder_that_others_can_write_is_not_used(mode, tmp_path, empty_cache, caplog):
+    fused_library.load_library()
+    empty_cache.chmod(mode)
+    fused_library.loaded_library.cache_clear()
+    assert fused_library.load_library().student_lanes() in {8, 16}
+    assert times_compiled(tmp_path) == 2
+    assert f"can write to {empty_cache}" in caplog.text
+
+
+@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("owned", ["folder", "library", "parent"])
+def test_root_runs_no_library_of_another_user(owned, tmp_path, empty_cache, caplog):
+    fused_library.load_library()
+    (library,) = empty_cache.glob("*.so")
+    os.chown({"folder": empty_cache, "library": library, "parent": empty_cache.parent}[owned], 12345, 12345)
+    fused_library.loaded_library.cache_clear()
+    fused_library.load_library()
+    assert times_compiled(tmp_path) == 2
+    assert owned == "library" or "belongs to another user (id 12345)" in caplog.text
+
+
+@pytest.mark.usefixtures("quick_compiler")
+def test_a_relative_cache_folder_means_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    monkeypatch.chdir(tmp_path)
+    fused_library.load_library()
+    assert list((tmp_path / "home" / ".cache" / "potstill").glob("*.so"))
+    assert not (tmp_path / "cache" / "potstill").exists()
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_foreign_library_falls_back_to_pytorch_with_a_warning(tmp_path, monkeypatch, caplog):
+    """A whole library with another program in it."""
+    (tmp_path / "other.cpp").write_text('extern "C" int other() { return 1; }', encoding="utf-8")
+    monkeypatch.setattr(fused_library, "SOURCE", tmp_path / "other.cpp")
+    assert random_student([1, 8]).backend == "torch"
+    assert "it has no student_lanes" in caplog.text
+    with pytest.raises(KernelError, match="is none of the kernel"):
+        fused_library.load_library()
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_no_compiler_is_warned_of_once(monkeypatch, caplog):
+    monkeypatch.setenv("CXX", "/nonexistent/compiler-of-this-test")
+    for _ in range(3):
+        assert random_student([1, 8]).backend == "torch"
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "several times slower" in warnings[0]
+    assert "compiler-of-this-test" in warnings[0]

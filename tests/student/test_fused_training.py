@@ -151,4 +151,4 @@ def test_the_training_module_learns_by_what_it_is_asked_for(backend):
     module = Distillation(lively(tier="nano"), TrainConfig(backend=backend), total_steps=10)
     module.on_train_start()
     module.on_validation_epoch_start()
-    assert (module._learning is not None) == (module._watching is not None) == (backend == "fused")
+    assert (module.training_kernel is not None) == (module.validation_kernel is not None) == (backend == "fused")

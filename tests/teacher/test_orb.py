@@ -99,7 +99,7 @@ def test_what_it_says_of_itself(checkpoints, teachers):
     assert isinstance(answer, Refused)
     assert "Rn" in answer.detail
     fingerprint = teachers["orb-v2"].fingerprint
-    assert (fingerprint["name"], fingerprint["dtype"]) == ("orb-v2", "float32-high")
+    assert (fingerprint["name"], fingerprint["dtype"]) == ("orb-v2", "float32")
     assert fingerprint["weights"].startswith("sha256:")
 
 

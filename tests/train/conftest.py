@@ -1,5 +1,7 @@
 """A few labelled structures and the smallest training there is."""
 
+import os
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ from potstill.train.options import TrainConfig
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
     """Tiny matrices on one thread: two would wait for each other."""
-    monkeypatch.setattr("potstill.train.stage.available_cores", lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

@@ -42,8 +42,8 @@ def test_a_batch_holds_the_labels_of_its_structures(labelled, records):
 @pytest.mark.parametrize("cache_bytes", [0, 500, 10**6])
 def test_a_batch_is_that_of_the_structures_whether_its_neighbours_were_kept_or_not(labelled, records, cache_bytes):
     data = LabelledStructures(records, 3.5, cache_bytes=cache_bytes)
-    assert (len(data._kept) > 0) == (cache_bytes > 0)
-    assert (len(data._kept) == len(data)) == (cache_bytes > 1000)
+    assert (data.cached > 0) == (cache_bytes > 0)
+    assert (data.cached == len(data)) == (cache_bytes > 1000)
     chosen = list(range(len(labelled)))[::-1]
     found, expected = data[chosen].inputs, make_batch([labelled[k] for k in chosen], 3.5)
     for name in ("atomic_numbers", "positions", "cell", "ptr", "structure", "edge_index", "edge_shift", "periodic"):
@@ -106,11 +106,13 @@ def test_a_loader_goes_on_where_it_was(records, given):
 
 
 def test_a_fault_is_raised_where_batches_are_taken(records):
-    loader = loader_of(records)
-    loader._data._kept.clear()
-    loader._data._cutoff = -1.0
-    with pytest.raises(Exception, match=r"."):
-        list(loader)
+    class Broken(LabelledStructures):
+        def __getitem__(self, indices):
+            raise OSError(5, "the disk has gone")
+
+    data = Broken(records, 3.5)
+    with pytest.raises(OSError, match="the disk has gone"):
+        list(Loader(data, Batches(data.sizes, 2, seed=1)))
     assert not [t for t in threading.enumerate() if t.name == "batches"]
 
 

@@ -13,6 +13,7 @@ from potstill.core.errors import InputError, PotstillError
 from potstill.dataset import Dataset, merge, write_part
 from potstill.deploy import load_student
 from potstill.student.options import StudentConfig
+from potstill.train.job import TrainJob
 from potstill.train.options import TrainConfig
 from potstill.train.stage import train
 
@@ -39,7 +40,7 @@ def trained(dataset: Dataset, tiny: StudentConfig, config: TrainConfig, folder: 
         if on_epoch is not None:
             on_epoch(epoch)
 
-    train(dataset, tiny, config, folder, seed=1, on_epoch=report)
+    train(TrainJob.on(dataset, tiny, config, folder, seed=1), on_epoch=report)
     return reports
 
 

@@ -11,9 +11,11 @@ from potstill.dataset import Dataset, Records, merge, write_part
 from potstill.student.model import Student
 from potstill.student.options import StudentConfig
 from potstill.train.data import LabelledStructures
+from potstill.train.job import TrainJob
 from potstill.train.losses import mean_errors
 from potstill.train.options import TrainConfig
-from potstill.train.stage import train, train_records
+from potstill.train.stage import train, train_student
+from training_kit import job_of
 
 
 class StopError(Exception):
@@ -37,9 +39,7 @@ def trained(labelled, tiny: StudentConfig, config: TrainConfig, folder, *, stop:
             raise StopError
 
     try:
-        student = train_records(
-            Records.of(labelled[4:]), Records.of(labelled[:4]), tiny, config, folder, seed=1, on_epoch=report
-        )
+        student = train_student(job_of(labelled[4:], labelled[:4], tiny, config, folder), on_epoch=report)
     except StopError:
         return None, reports
     return student, reports
@@ -90,7 +90,7 @@ def test_patience_needs_something_to_watch_and_is_told_of(labelled, tiny, hasty,
         splits = np.array([0] * (len(labelled) - 3) + [last] * 3, np.uint8)
         merge([tmp_path / "part.h5"], tmp_path / f"{name}.h5", attributes={"seed": 1}, splits=splits)
     with pytest.raises(InputError, match=r"train\.patience_epochs needs families to watch"):
-        train(Dataset(tmp_path / "alone.h5"), tiny, hasty, tmp_path / "alone", seed=1)
-    train(Dataset(tmp_path / "watched.h5"), tiny, hasty, tmp_path / "student", seed=1)
+        TrainJob.on(Dataset(tmp_path / "alone.h5"), tiny, hasty, tmp_path / "alone", seed=1)
+    train(TrainJob.on(Dataset(tmp_path / "watched.h5"), tiny, hasty, tmp_path / "student", seed=1))
     told = json.loads((tmp_path / "student" / "config.json").read_text(encoding="utf-8"))
     assert told["epochs"] == told["patience"]["best_epoch"] + hasty.patience_epochs

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,23 +15,12 @@ import torch
 from potstill.core.types import Structure
 from potstill.dataset import Dataset, merge, write_part
 from potstill.deploy import load_student
-from potstill.student.options import StudentConfig
+from potstill.train.job import TrainJob
 from potstill.train.options import TrainConfig
 from potstill.train.stage import train
+from training_kit import begin_training
 
 KILLS = 10
-TRAINING = """
-import sys
-from pathlib import Path
-from potstill.train.options import TrainConfig
-from potstill.dataset import open_dataset
-from potstill.student.options import StudentConfig
-from potstill.train import stage
-
-stage.available_cores = lambda: 1
-student, config = StudentConfig.model_validate_json(sys.argv[3]), TrainConfig.model_validate_json(sys.argv[4])
-stage.train(open_dataset(sys.argv[1]), student, config, Path(sys.argv[2]), seed=1)
-"""
 
 
 @pytest.mark.slow
@@ -45,11 +33,11 @@ def test_killed_ten_times_it_ends_with_the_same_student(labelled, tiny, tmp_path
     )
     path, folder = dataset_of(labelled, tmp_path), tmp_path / "killed"
     started = time.monotonic()
-    train(Dataset(path), tiny, config, tmp_path / "whole", seed=1)
+    train(TrainJob.on(Dataset(path), tiny, config, tmp_path / "whole", seed=1))
     whole = time.monotonic() - started
     steps = []
     for k in range(KILLS):
-        process = begin(path, folder, tiny, config)
+        process = begin_training(path, folder, tiny, config)
         if k in (0, 5):
             time.sleep(rng.uniform(0.0, 4.0))
         else:
@@ -57,14 +45,14 @@ def test_killed_ten_times_it_ends_with_the_same_student(labelled, tiny, tmp_path
             time.sleep(rng.uniform(0.0, whole / (2 * KILLS)))
         process.send_signal(signal.SIGKILL)
         _, err = process.communicate()
-        assert process.returncode == -signal.SIGKILL, err.decode()
+        assert process.returncode == -signal.SIGKILL, err
         steps.append(step_reached(folder))
     print(f"steps {steps}")  # noqa: T201 - shown when the test fails
     assert steps == sorted(steps)
     assert len(set(steps)) >= KILLS - 2
-    process = begin(path, folder, tiny, config)
+    process = begin_training(path, folder, tiny, config)
     _, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err.decode()
+    assert process.returncode == 0, err
     for name in ("weights.safetensors", "uncertainty.safetensors", "config.json", "learning_rate.json"):
         assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert load_student(folder).config["patience"]["best_epoch"] > 1
@@ -77,12 +65,7 @@ def dataset_of(labelled: list[Structure], folder: Path) -> Path:
     return folder / "dataset.h5"
 
 
-def begin(dataset: Path, folder: Path, student: StudentConfig, config: TrainConfig) -> subprocess.Popen:
-    command = [sys.executable, "-c", TRAINING, dataset, folder, student.model_dump_json(), config.model_dump_json()]
-    return subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def wait_for_another_checkpoint(folder: Path, process: subprocess.Popen) -> None:
+def wait_for_another_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
     last = folder / "checkpoints" / "last.ckpt"
     before = last.stat().st_mtime_ns if last.exists() else 0
     while process.poll() is None and not (last.exists() and last.stat().st_mtime_ns > before):

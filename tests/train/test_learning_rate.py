@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from potstill.config import parse_config
-from potstill.core.errors import InputError
+from potstill.core.errors import InputError, PotstillError
 from potstill.dataset import Records
 from potstill.train.data import LabelledStructures
 from potstill.train.learning_rate import FILE, HIGHEST, LOWEST, find_learning_rate, known_rate, read_curve
 from potstill.train.options import TrainConfig
-from potstill.train.stage import _initial, train_records
+from potstill.train.stage import initial_student, train_student
+from training_kit import job_of
 
 RATES = np.geomspace(LOWEST, HIGHEST, 200)
 
@@ -39,9 +40,9 @@ def test_losses_that_are_not_finite_end_the_curve():
     assert read_curve(RATES, [float("nan")]).learning_rate == LOWEST
 
 
-def test_the_test_is_repeatable_and_leaves_the_student_alone(labelled, tiny, auto):
+def test_the_test_is_repeatable_and_leaves_the_student_alone(labelled, tiny, auto, tmp_path):
     records = Records.of(labelled)
-    student = _initial(records, tiny, local_energies=False, seed=1)
+    student = initial_student(job_of(records, [], tiny, auto, tmp_path))
     before = copy.deepcopy(student.state_dict())
     data = LabelledStructures(records, tiny.cutoff_angstrom)
     first, again = (find_learning_rate(student, auto, data, seed=1) for _ in range(2))
@@ -53,9 +54,10 @@ def test_the_test_is_repeatable_and_leaves_the_student_alone(labelled, tiny, aut
 
 def test_a_found_rate_is_kept_and_trains_as_the_same_number_does(labelled, tiny, auto, tmp_path):
     records = Records.of(labelled)
-    found = train_records(records, records, tiny, auto, tmp_path / "auto", seed=1)
+    found = train_student(job_of(records, records, tiny, auto, tmp_path / "auto"))
     rate = json.loads((tmp_path / "auto" / FILE).read_text(encoding="utf-8"))["learning_rate"]
-    given = train_records(records, records, tiny, auto.model_copy(update={"learning_rate": rate}), tmp_path / "b", seed=1)
+    fixed = auto.model_copy(update={"learning_rate": rate})
+    given = train_student(job_of(records, records, tiny, fixed, tmp_path / "b"))
     assert not (tmp_path / "b" / FILE).exists()
     a, b = found.state_dict(), given.state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -63,11 +65,33 @@ def test_a_found_rate_is_kept_and_trains_as_the_same_number_does(labelled, tiny,
 
 def test_a_resumed_run_goes_on_with_the_rate_that_was_found(labelled, tiny, auto, tmp_path):
     records = Records.of(labelled)
-    (tmp_path / FILE).write_text('{"learning_rate": 3e-3}', encoding="utf-8")
-    kept = train_records(records, records, tiny, auto, tmp_path, seed=1)
-    given = train_records(records, records, tiny, auto.model_copy(update={"learning_rate": 3e-3}), tmp_path / "b", seed=1)
+    job = job_of(records, records, tiny, auto, tmp_path)
+    (tmp_path / FILE).write_text(json.dumps({"learning_rate": 3e-3, "made_from": job.made_from()}), encoding="utf-8")
+    kept = train_student(job)
+    fixed = auto.model_copy(update={"learning_rate": 3e-3})
+    given = train_student(job_of(records, records, tiny, fixed, tmp_path / "b"))
     a, b = kept.state_dict(), given.state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_rate_of_another_training_is_found_anew(labelled, tiny, auto, tmp_path):
+    train_student(job_of(labelled, [], tiny, auto, tmp_path))
+    kept = json.loads((tmp_path / FILE).read_text(encoding="utf-8"))
+    wider = tiny.model_copy(update={"hidden": 24})
+    train_student(job_of(labelled, [], wider, auto, tmp_path))
+    found = json.loads((tmp_path / FILE).read_text(encoding="utf-8"))
+    assert found["made_from"]["student"]["hidden"] == 24
+    assert found["losses"] != kept["losses"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"learning_rate": "x"}', '{"learning_rate": -1}', None], ids=str)
+def test_a_damaged_file_is_an_error_of_one_line_and_a_remedy(labelled, tiny, auto, tmp_path, text):
+    if text is None:
+        (tmp_path / FILE).mkdir()
+    else:
+        (tmp_path / FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(PotstillError, match=rf"{FILE} is damaged \(.*\)\n  remove it with  rm -r .*{FILE}  and the range"):
+        train_student(job_of(labelled, [], tiny, auto, tmp_path))
 
 
 def test_a_rate_that_is_known(auto, tmp_path):

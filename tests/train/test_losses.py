@@ -24,19 +24,26 @@ from potstill.testing import copper, ethanol, random_student, rattled, rocksalt,
 from potstill.train import losses
 from potstill.train.data import LabelledBatch, LabelledStructures
 from potstill.train.hints import hints_for
+from potstill.train.job import source_weights
 from potstill.train.losses import (
-    embeddings_loss,
-    hessian_loss,
+    Comparison,
+    EnergyTerm,
+    ForcesTerm,
+    HessianTerm,
+    LocalEnergiesTerm,
+    LossTerm,
+    NodeEmbeddingsTerm,
+    StressTerm,
+    TotalLoss,
     hessian_vector_products,
-    local_energy_loss,
     mean_errors,
-    mean_losses,
-    weights_at,
+    total_loss,
     weights_by_atomic_number,
 )
 from potstill.train.module import Distillation
 from potstill.train.options import TrainConfig
-from potstill.train.stage import source_weights, train_records
+from potstill.train.stage import train_student
+from training_kit import job_of
 
 LJ = LennardJones(sigma_angstrom=1.2)
 ELEMENTS = [1, 6, 8, 11, 17, 29]
@@ -71,6 +78,16 @@ def student(**options) -> Student:
     return random_student(ELEMENTS, backend="torch", **options).model.requires_grad_()
 
 
+def losses_of(predicted, batch, config: TrainConfig, model: Student, by_element=None) -> dict[str, torch.Tensor]:
+    seen = Comparison(model, predicted, batch, torch.arange(len(batch.energy)), element_weights=by_element)
+    return total_loss(config).values(seen)
+
+
+def hessian_loss(model: Student, batch: LabelledBatch, chosen: torch.Tensor, *, training: bool, kernel=None) -> torch.Tensor:
+    predicted = model.predict(batch.inputs)
+    return HessianTerm(1.0).value(Comparison(model, predicted, batch, chosen, kernel, training))
+
+
 def double(model: Student) -> Student:
     exact = copy.deepcopy(model).double()
     exact.reference_energies = model.reference_energies
@@ -91,11 +108,44 @@ def test_some_of_a_batch_is_the_batch_of_some(known):
     assert torch.equal(whole.positions[atoms], expected.positions)
 
 
+class TestTerms:
+    def test_add_up(self, known):
+        total = EnergyTerm(1.0) + ForcesTerm(10.0, width=0.1) + HessianTerm(0.5)
+        assert isinstance(total, TotalLoss)
+        assert total.names == ["energy", "forces", "hessian"]
+        assert (StressTerm(2.0) + total).weights_at(0.3) == {"stress": 2.0, "energy": 1.0, "forces": 10.0, "hessian": 0.5}
+        with pytest.raises(ValueError, match="may be given once"):
+            total + EnergyTerm(2.0)
+
+    def test_count_what_their_means_are_over(self, known):
+        batch, chosen = batch_of(known), torch.tensor([0, 2])
+        atoms = [len(s) for s in known]
+        assert total_loss(TrainConfig(hessian_weight=1.0, local_energies_weight=1.0)).counts(batch, chosen) == {
+            "energy": len(known),
+            "forces": sum(atoms),
+            "stress": sum(bool(s.pbc.all()) for s in known),
+            "local_energies": sum(atoms),
+            "hessian": atoms[0] + atoms[2],
+        }
+
+    def test_one_of_your_own_is_a_class(self, known):
+        class LargestForce(LossTerm):
+            name = "forces"
+
+            def value(self, seen: Comparison) -> torch.Tensor:
+                return (seen.prediction.forces - seen.batch.forces).norm(dim=1).max()
+
+        batch, model = batch_of(known), student()
+        predicted = model.predict(batch.inputs)
+        found = (EnergyTerm(1.0) + LargestForce(3.0)).values(Comparison(model, predicted, batch, torch.arange(2)))
+        assert float(found["forces"]) > float(mean_errors(predicted, batch)["forces"])
+
+
 class TestForces:
     def test_by_default_the_length_of_the_error(self, known):
         batch, model = batch_of(known), student()
         predicted = model.predict(batch.inputs)
-        found, errors = mean_losses(predicted, batch, TrainConfig(), None), mean_errors(predicted, batch)
+        found, errors = losses_of(predicted, batch, TrainConfig(), model), mean_errors(predicted, batch)
         assert {name: float(x) for name, x in found.items()} == {name: float(x) for name, x in errors.items()}
 
     @pytest.mark.parametrize(("width", "scale"), [(0.0, 2.0), (0.3, None), (1e-9, None), (0.3, 2.0), (50.0, 5.0)])
@@ -107,7 +157,7 @@ class TestForces:
         if scale is not None:
             error = error / (1 + np.linalg.norm(batch.forces, axis=1) / scale)
         expected = [e * e / (2 * width) if e < width else e - width / 2 for e in error]
-        found = mean_losses(predicted, batch, config, None)["forces"]
+        found = losses_of(predicted, batch, config, model)["forces"]
         assert float(found) == pytest.approx(np.mean(expected), rel=1e-5)
 
 
@@ -116,7 +166,7 @@ class TestWeights:
         weights = np.arange(len(known), dtype=float)
         batch, model = batch_of(known, weights=weights), student()
         predicted = model.predict(batch.inputs)
-        found = mean_losses(predicted, batch, TrainConfig(), None)
+        found = losses_of(predicted, batch, TrainConfig(), model)
         atoms = np.array([len(s) for s in known])
         energy = np.abs((predicted.energy - batch.energy).numpy()) / atoms
         forces = np.linalg.norm(predicted.forces - batch.forces, axis=1)
@@ -126,7 +176,7 @@ class TestWeights:
     def test_of_elements_count_atoms(self, known):
         batch, model = batch_of(known), student()
         predicted = model.predict(batch.inputs)
-        found = mean_losses(predicted, batch, TrainConfig(), weights_by_atomic_number({"H": 0.0, "Cu": 3.0}))
+        found = losses_of(predicted, batch, TrainConfig(), model, weights_by_atomic_number({"H": 0.0, "Cu": 3.0}))
         numbers = batch.inputs.atomic_numbers.numpy()
         each = np.where(numbers == 1, 0.0, np.where(numbers == 29, 3.0, 1.0))
         forces = np.linalg.norm(predicted.forces - batch.forces, axis=1)
@@ -135,13 +185,17 @@ class TestWeights:
 
     def test_move_late_to_others(self):
         config = TrainConfig(late_weights={"energy": 21.0, "forces": 1.0}, late_from=0.6)
-        assert weights_at(0.0, config) == weights_at(0.6, config)
-        assert weights_at(0.6, config)["energy"] == 1.0
-        assert weights_at(0.8, config)["energy"] == pytest.approx(11.0)
-        assert weights_at(1.0, config) == {
-            "energy": 21.0, "forces": 1.0, "stress": 10.0, "local_energies": 0.0, "node_embeddings": 0.0,
-            "hessian": 0.0
-        }  # fmt: skip
+        weights_at = total_loss(config).weights_at
+        assert weights_at(0.0) == weights_at(0.6)
+        assert weights_at(0.6)["energy"] == 1.0
+        assert weights_at(0.8)["energy"] == pytest.approx(11.0)
+        assert weights_at(1.0) == {"energy": 21.0, "forces": 1.0, "stress": 10.0}
+
+    def test_that_comes_late_needs_its_term_from_the_start(self):
+        total = total_loss(TrainConfig(late_weights={"hessian": 2.0}))
+        assert total.names == ["energy", "forces", "stress", "hessian"]
+        assert total.weights_at(0.2)["hessian"] == 0.0
+        assert total.weights_at(1.0)["hessian"] == 2.0
 
     def test_of_the_dataset_follow_its_sources(self, known, tmp_path):
         some = [s.with_(source="crystals" if s.pbc.all() else "molecules") for s in known]
@@ -223,21 +277,25 @@ def test_local_energies_are_compared_with_references(known):
     batch, model = batch_of(known, ["local_energies"]), student()
     predicted = model.predict(batch.inputs)
     references = model.reference_energies[model.species_of[batch.inputs.atomic_numbers]]
-    found = local_energy_loss(predicted, batch, references, weights_by_atomic_number({"O": 0.0}))
+    every = torch.arange(len(known))
+    seen = Comparison(model, predicted, batch, every, element_weights=weights_by_atomic_number({"O": 0.0}))
+    found = LocalEnergiesTerm(1.0).value(seen)
     error = np.abs(predicted.local_energies.numpy() + references.numpy() - batch.extra["local_energies"].numpy())
     assert float(found) == pytest.approx((error * (batch.inputs.atomic_numbers.numpy() != 8)).mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize(("loss", "weight"), [("hessian", 1.0), ("local_energies", 10.0), ("node_embeddings", 3e3)])
-def test_training_by_a_loss_lowers_it(known, tiny, tmp_path, loss, weight):
+@pytest.mark.parametrize(
+    ("loss", "weight", "seed"), [("hessian", 1.0, 1), ("local_energies", 100.0, 2), ("node_embeddings", 3e3, 1)]
+)
+def test_training_by_a_loss_lowers_it(known, tiny, tmp_path, loss, weight, seed):
     shared = {"epochs": 120, "batch_structures": 12, "learning_rate": 2e-2, "ema_decay": 0.9, "hessian_fraction": 0.5}
     watched = {}
     for name, value in (("without", 1e-9), ("with", weight)):  # the first only so that it is watched
         reports = []
         config = TrainConfig(**shared, **{f"{loss}_weight": value})
         records = Records.of(known)
-        train_records(
-            records, records, tiny, config, tmp_path / name, seed=1, on_epoch=lambda _, r, to=reports: to.append(r)
+        train_student(
+            job_of(records, records, tiny, config, tmp_path / name, seed=seed), on_epoch=lambda _, r, to=reports: to.append(r)
         )
         watched[name] = [report[f"valid_{loss}"] for report in reports if f"valid_{loss}" in report]
     assert watched["with"][-1] < 0.5 * watched["with"][0]
@@ -256,7 +314,9 @@ class TestHints:
         spread = rows.std(axis=0)
         expected = np.abs((rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1.0)).mean(axis=1)
         weights = weights_by_atomic_number({"O": 0.0})
-        found = embeddings_loss(model, hints, batch, weights).detach()
+        predicted = model.predict(batch.inputs, features=True)
+        seen = Comparison(model, predicted, batch, torch.arange(len(known)), element_weights=weights)
+        found = NodeEmbeddingsTerm(1.0, hints).value(seen).detach()
         assert float(found) == pytest.approx((expected * (records.atomic_numbers != 8)).mean(), rel=1e-4)
 
     @pytest.mark.parametrize("backend", ["torch", "fused"])
@@ -293,18 +353,16 @@ def assert_resumes(known, tiny, tmp_path, config) -> None:
         if epoch == 1:
             raise StopError
 
-    whole = train_records(records, Records.of([]), tiny, config, tmp_path / "whole", seed=1)
+    whole = train_student(job_of(records, [], tiny, config, tmp_path / "whole"))
     with pytest.raises(StopError):
-        train_records(records, Records.of([]), tiny, config, tmp_path / "cut", seed=1, on_epoch=stop)
-    resumed = train_records(records, Records.of([]), tiny, config, tmp_path / "cut", seed=1)
+        train_student(job_of(records, [], tiny, config, tmp_path / "cut"), on_epoch=stop)
+    resumed = train_student(job_of(records, [], tiny, config, tmp_path / "cut"))
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
 
 
 def test_a_loss_without_its_labels_is_refused(labelled, tiny, tmp_path):
     with pytest.raises(InputError, match=r"no hessian_directions and hessian_products\n.*hessian_vector_products"):
-        train_records(
-            Records.of(labelled), Records.of([]), tiny, TrainConfig(epochs=1, hessian_weight=1.0), tmp_path, seed=1
-        )
+        train_student(job_of(labelled, [], tiny, TrainConfig(epochs=1, hessian_weight=1.0), tmp_path))
 
 
 def test_a_config_that_does_not_store_what_it_learns_is_refused():

@@ -1,10 +1,8 @@
 """Training: it learns, it is repeatable, and a killed run ends with the weights of one that was not."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,13 +16,15 @@ from potstill.dataset import Dataset, Records, merge, write_part
 from potstill.deploy import load_student
 from potstill.student.files import FORMAT_VERSION
 from potstill.student.model import Student
-from potstill.student.options import StudentArchitecture
+from potstill.student.options import StudentArchitecture, StudentConfig
 from potstill.testing import copper, rattled
 from potstill.train.data import LabelledStructures
+from potstill.train.job import TrainJob
 from potstill.train.losses import mean_errors
 from potstill.train.module import Distillation
 from potstill.train.options import TrainConfig
-from potstill.train.stage import train, train_records
+from potstill.train.stage import train, train_student
+from training_kit import TRAINING, begin_training, job_of
 
 
 def same_weights(a: Student, b: Student) -> bool:
@@ -32,8 +32,10 @@ def same_weights(a: Student, b: Student) -> bool:
     return x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x)
 
 
-def train_structures(training: list[Structure], watching: list[Structure], *options, **more) -> Student:
-    return train_records(Records.of(training), Records.of(watching), *options, **more)
+def train_structures(
+    training: list[Structure], watching: list[Structure], student: StudentConfig, config: TrainConfig, folder: Path, **more
+) -> Student:
+    return train_student(job_of(training, watching, student, config, folder), **more)
 
 
 class StopError(Exception):
@@ -49,36 +51,34 @@ def stop_after(epoch: int):
 
 
 def test_training_is_repeatable(labelled, tiny, short, tmp_path):
-    first = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "a", seed=1)
-    again = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "b", seed=1)
-    other = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "c", seed=2)
+    first = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "a")
+    again = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "b")
+    other = train_student(replace(job_of(labelled, labelled[:2], tiny, short, tmp_path / "c"), seed=2))
     assert same_weights(first, again)
     assert not same_weights(first, other)
 
 
 def test_watching_does_not_change_what_is_learnt(labelled, tiny, short, tmp_path):
-    watched = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "a", seed=1)
-    alone = train_structures(labelled, [], tiny, short, tmp_path / "b", seed=1)
+    watched = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "a")
+    alone = train_structures(labelled, [], tiny, short, tmp_path / "b")
     assert same_weights(watched, alone)
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_stopped_and_resumed_training_ends_with_the_same_weights(labelled, tiny, short, tmp_path, epoch):
-    whole = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "whole", seed=1)
+    whole = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "whole")
     with pytest.raises(StopError):
-        train_structures(labelled, labelled[:2], tiny, short, tmp_path / "cut", seed=1, on_epoch=stop_after(epoch))
+        train_structures(labelled, labelled[:2], tiny, short, tmp_path / "cut", on_epoch=stop_after(epoch))
     epochs = []
-    resumed = train_structures(
-        labelled, labelled[:2], tiny, short, tmp_path / "cut", seed=1, on_epoch=lambda e, _: epochs.append(e)
-    )
+    resumed = train_structures(labelled, labelled[:2], tiny, short, tmp_path / "cut", on_epoch=lambda e, _: epochs.append(e))
     assert same_weights(whole, resumed)
     assert epochs == list(range(epoch + 1, short.epochs + 1))  # an epoch that was reported is not done again
 
 
 def test_a_finished_training_is_not_done_again(labelled, tiny, short, tmp_path):
-    whole = train_structures(labelled, [], tiny, short, tmp_path, seed=1)
+    whole = train_structures(labelled, [], tiny, short, tmp_path)
     epochs = []
-    again = train_structures(labelled, [], tiny, short, tmp_path, seed=1, on_epoch=lambda e, _: epochs.append(e))
+    again = train_structures(labelled, [], tiny, short, tmp_path, on_epoch=lambda e, _: epochs.append(e))
     assert epochs == []
     assert same_weights(whole, again)
 
@@ -89,34 +89,20 @@ def test_ctrl_c_stays_what_it_is(labelled, tiny, short, tmp_path):
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        train_structures(labelled, [], tiny, short, tmp_path, seed=1, on_epoch=interrupt)
+        train_structures(labelled, [], tiny, short, tmp_path, on_epoch=interrupt)
     assert signal.getsignal(signal.SIGINT) is before
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from potstill.train.options import TrainConfig
-from potstill.dataset import open_dataset
-from potstill.student.options import StudentConfig
-from potstill.train import stage
-
-stage.available_cores = lambda: 1
-
+KILLED = TRAINING.replace(
+    "def report(epoch, errors):",
+    """
+import os, signal
 def report(epoch, errors):
-    print("epoch", epoch, flush=True)
-    if epoch == int(sys.argv[3]):
+    if epoch == 3:
+        print("epoch", epoch, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-
-stage.train(
-    open_dataset(sys.argv[1]),
-    StudentConfig.model_validate_json(sys.argv[4]),
-    TrainConfig.model_validate_json(sys.argv[5]),
-    Path(sys.argv[2]),
-    seed=1,
-    on_epoch=report,
+""",
 )
-"""
 
 
 @pytest.fixture
@@ -127,53 +113,50 @@ def dataset(labelled, tmp_path) -> Dataset:
     return Dataset(tmp_path / "dataset.h5")
 
 
-def run_until(
-    epoch: int, dataset: Dataset, folder: Path, *configs: str, code: str = KILLED
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code, str(dataset.path), str(folder), str(epoch), *configs]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env={**os.environ})
-
-
 def test_kill_9_and_resume_ends_with_the_same_weights(dataset, tiny, short, tmp_path):
-    configs = (tiny.model_dump_json(), short.model_dump_json())
-    killed = run_until(3, dataset, tmp_path / "killed", *configs)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = begin_training(dataset.path, tmp_path / "killed", tiny, short, script=KILLED)
+    _, err = killed.communicate(timeout=240)
+    assert killed.returncode == -signal.SIGKILL, err
     assert not (tmp_path / "killed" / "weights.safetensors").exists()
-    resumed = run_until(-1, dataset, tmp_path / "killed", *configs)
-    assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout.split("\n")[:2] == ["epoch 4", ""]
-    train(dataset, tiny, short, tmp_path / "whole", seed=1)
+    resumed = begin_training(dataset.path, tmp_path / "killed", tiny, short)
+    out, err = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, err
+    assert out.split("\n")[:2] == ["epoch 4", ""]
+    train(TrainJob.on(dataset, tiny, short, tmp_path / "whole", seed=1))
     a, b = (load_student(tmp_path / name).model for name in ("whole", "killed"))
     assert same_weights(a, b)
 
 
-@pytest.mark.parametrize("step", [2, 7])
-def test_killed_within_an_epoch_and_resumed_ends_with_the_same_weights(dataset, tiny, short, tmp_path, step):
+@pytest.mark.parametrize("written", [2, 7])
+def test_killed_within_an_epoch_and_resumed_ends_with_the_same_weights(dataset, tiny, short, tmp_path, written):
+    """Killed while a checkpoint is about to get its name: the one before is whole."""
     config = short.model_copy(update={"batch_structures": 2, "checkpoint_minutes": 0.0, "epochs": 3})
-    configs = (tiny.model_dump_json(), config.model_dump_json())
-    killing = KILLED.replace(
-        "def report(",
-        f"""
-from potstill.train.module import Distillation
-def dies(self, optimizer):
-    if self.global_step == {step}:
-        os.kill(os.getpid(), signal.SIGKILL)
-if sys.argv[3] == "0":
-    Distillation.on_before_optimizer_step = dies
-
-def report(""",
-    )
-    killed = run_until(0, dataset, tmp_path / "killed", *configs, code=killing)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    resumed = run_until(-1, dataset, tmp_path / "killed", *configs)
-    assert resumed.returncode == 0, resumed.stderr
-    train(dataset, tiny, config, tmp_path / "whole", seed=1)
+    killing = f"""
+import os, signal, sys
+renamed = 0
+def watch(event, given):
+    global renamed
+    if event == "os.rename" and str(given[1]).endswith("last.ckpt"):
+        renamed += 1
+        if renamed == {written}:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+"""
+    killed = begin_training(dataset.path, tmp_path / "killed", tiny, config, script=killing + TRAINING)
+    _, err = killed.communicate(timeout=240)
+    assert killed.returncode == -signal.SIGKILL, err
+    resumed = begin_training(dataset.path, tmp_path / "killed", tiny, config)
+    _, err = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, err
+    train(TrainJob.on(dataset, tiny, config, tmp_path / "whole", seed=1))
     a, b = (load_student(tmp_path / name).model for name in ("whole", "killed"))
     assert same_weights(a, b)
 
 
 def test_train_writes_a_student_that_loads(dataset, tiny, short, tmp_path):
-    folder = train(dataset, tiny, short, tmp_path / "student", seed=1, provenance={"teacher": {"name": "lennard-jones"}})
+    folder = train(
+        TrainJob.on(dataset, tiny, short, tmp_path / "student", seed=1), provenance={"teacher": {"name": "lennard-jones"}}
+    )
     student = load_student(folder)
     assert student.config["epochs"] == short.epochs
     assert student.config["teacher"] == {"name": "lennard-jones"}
@@ -188,13 +171,13 @@ def test_train_without_training_families_is_refused(labelled, tiny, short, tmp_p
     held_out = np.full(len(labelled), 2, np.uint8)
     merge([tmp_path / "part.h5"], tmp_path / "dataset.h5", attributes={}, splits=held_out)
     with pytest.raises(InputError, match="training part of the split is empty"):
-        train(Dataset(tmp_path / "dataset.h5"), tiny, short, tmp_path / "student", seed=1)
+        TrainJob.on(Dataset(tmp_path / "dataset.h5"), tiny, short, tmp_path / "student", seed=1)
 
 
 def test_global_random_numbers_stay_as_they_are(labelled, tiny, short, tmp_path):
     torch.manual_seed(7)
     state, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    train_structures(labelled, labelled[:2], tiny, short, tmp_path, seed=1)
+    train_structures(labelled, labelled[:2], tiny, short, tmp_path)
     assert torch.equal(torch.get_rng_state(), state)
     assert np.array_equal(np.random.get_state()[1], legacy)  # noqa: NPY002
 
@@ -203,7 +186,7 @@ def test_a_few_structures_are_learnt(labelled, tiny, tmp_path):
     """Overfit: errors of forces, energy and stress fall far below where they started."""
     config = TrainConfig(epochs=150, batch_structures=12, learning_rate=2e-2, ema_decay=0.9)
     reports = []
-    student = train_structures(labelled, [], tiny, config, tmp_path, seed=1, on_epoch=lambda _, r: reports.append(r))
+    student = train_structures(labelled, [], tiny, config, tmp_path, on_epoch=lambda _, r: reports.append(r))
     assert reports[-1]["loss"] < 0.3 * reports[0]["loss"]
     batch = LabelledStructures(Records.of(labelled), tiny.cutoff_angstrom)[list(range(len(labelled)))]
     errors = mean_errors(student.predict(batch.inputs), batch)
@@ -216,7 +199,7 @@ def test_report_is_the_mean_over_the_epoch(labelled, tiny, tmp_path):
     periodic = [s.with_(labels=s.labels) for s in labelled if s.pbc.all() and len(s) == 4]
     config = TrainConfig(epochs=1, batch_structures=1, learning_rate=1e-12, weight_decay=0)
     reports = []
-    student = train_structures(periodic, [], tiny, config, tmp_path, seed=1, on_epoch=lambda _, r: reports.append(r))
+    student = train_structures(periodic, [], tiny, config, tmp_path, on_epoch=lambda _, r: reports.append(r))
     batch = LabelledStructures(Records.of(periodic), tiny.cutoff_angstrom)[list(range(len(periodic)))]
     errors = mean_errors(student.predict(batch.inputs), batch)
     for name, error in errors.items():
@@ -225,9 +208,7 @@ def test_report_is_the_mean_over_the_epoch(labelled, tiny, tmp_path):
 
 def test_watched_errors_are_those_of_the_averaged_student(labelled, tiny, short, tmp_path):
     reports = []
-    student = train_structures(
-        labelled, labelled[:4], tiny, short, tmp_path, seed=1, on_epoch=lambda _, r: reports.append(r)
-    )
+    student = train_structures(labelled, labelled[:4], tiny, short, tmp_path, on_epoch=lambda _, r: reports.append(r))
     batch = LabelledStructures(Records.of(labelled[:4]), tiny.cutoff_angstrom)[[0, 1, 2, 3]]
     errors = mean_errors(student.predict(batch.inputs), batch)
     assert reports[-1]["valid_forces"] == pytest.approx(float(errors["forces"]), rel=1e-4)
@@ -235,7 +216,7 @@ def test_watched_errors_are_those_of_the_averaged_student(labelled, tiny, short,
 
 def test_mean_errors_of_exact_labels_are_zero_and_stress_counts_only_where_known(labelled, tiny, tmp_path):
     config = TrainConfig(epochs=1, batch_structures=4)
-    student = train_structures(labelled, [], tiny, config, tmp_path, seed=1)
+    student = train_structures(labelled, [], tiny, config, tmp_path)
     batch = LabelledStructures(Records.of(labelled[:4]), tiny.cutoff_angstrom)[[0, 1, 2, 3]]
     predicted = student.predict(batch.inputs)
     perfect = type(batch)(batch.inputs, predicted.energy, predicted.forces, predicted.stress, batch.has_stress)
@@ -260,5 +241,5 @@ def test_learning_rate_warms_up_and_decays(tiny):
 def test_training_does_not_change_the_structures(labelled, tiny, short, tmp_path):
     crystal = rattled(copper(), 5).with_(labels=labelled[0].labels)
     before = crystal.positions.copy()
-    train_structures([crystal], [], tiny, short, tmp_path, seed=1)
+    train_structures([crystal], [], tiny, short, tmp_path)
     assert np.array_equal(crystal.positions, before)

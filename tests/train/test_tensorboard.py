@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 from potstill.core.errors import MissingExtraError
-from potstill.train.tensorboard import Board
+from potstill.train.tensorboard import TensorBoardWriter
 
 INSTALLED = importlib.util.find_spec("tensorboard") is not None
 
@@ -17,7 +17,7 @@ INSTALLED = importlib.util.find_spec("tensorboard") is not None
 def test_read_back(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    board = Board(tmp_path)
+    board = TensorBoardWriter(tmp_path)
     for epoch in (1, 2, 3):
         board.add(epoch, {"loss": 1.0 / epoch, "valid_forces": 0.5})
     events = EventAccumulator(str(tmp_path)).Reload()
@@ -27,4 +27,4 @@ def test_read_back(tmp_path):
 @pytest.mark.skipif(INSTALLED, reason="tensorboard is here")
 def test_missing(tmp_path):
     with pytest.raises(MissingExtraError, match=r"potstill\[tensorboard\]"):
-        Board(tmp_path)
+        TensorBoardWriter(tmp_path)

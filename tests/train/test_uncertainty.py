@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +26,10 @@ from potstill.teacher.classical import EMT, LennardJones
 from potstill.teacher.options import TeacherOptions
 from potstill.testing import all_structures, copper, random_student, rattled
 from potstill.testing.models import in_elements
+from potstill.train.job import TrainJob
 from potstill.train.options import TrainConfig
 from potstill.train.stage import train
-from potstill.train.uncertainty import _curve, fit_uncertainty, last_features_and_errors
+from potstill.train.uncertainty import calibration_curve, fit_uncertainty, last_features_and_errors
 
 LJ = LennardJones(sigma_angstrom=1.2)
 ELEMENTS = [1, 6, 8, 14, 29]
@@ -61,7 +63,7 @@ def rattles(rattle: float, seeds: range) -> list[Structure]:
 def folder(tmp_path_factory) -> Iterator[Path]:
     """A student of rattles of 0.05 Å."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("potstill.train.stage.available_cores", lambda: 1)
+        patched.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
         yield _trained(tmp_path_factory)
 
 
@@ -75,7 +77,7 @@ def _trained(tmp_path_factory) -> Path:
         cutoff_angstrom=3.5, layers=2, features=16, channels=8, vectors=4, products=8, radial=4, hidden=32
     )
     config = TrainConfig(epochs=40, batch_structures=8, learning_rate=1e-2, ema_decay=0.9)
-    return train(Dataset(path / "d.h5"), student, config, path / "student", seed=1)
+    return train(TrainJob.on(Dataset(path / "d.h5"), student, config, path / "student", seed=1))
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
@@ -120,7 +122,7 @@ def test_tenths_of_the_atoms_have_the_errors_that_are_expected():
     score = torch.from_numpy(rng.normal(-2.0, 1.0, 4000))
     true = (1.5 * score.clamp(max=-2.0) - 1.0).exp()  # steeper than the score, then flat
     errors = true * torch.from_numpy(rng.lognormal(0.0, 0.5, 4000))
-    curve = _curve(score[::2], errors[::2])
+    curve = calibration_curve(score[::2], errors[::2])
     expected = through(curve, score[1::2])
     report = judge(expected.numpy(), errors[1::2].numpy(), 1.0)
     for row in report["bins"]:
@@ -134,8 +136,8 @@ def test_beyond_the_curve_expectations_go_on():
 
 
 def test_few_atoms_or_equal_scores_have_no_curve():
-    assert _curve(torch.randn(50).double(), torch.rand(50).double()).shape == (2, 0)
-    assert _curve(torch.ones(500).double(), torch.rand(500).double()).shape == (2, 0)
+    assert calibration_curve(torch.randn(50).double(), torch.rand(50).double()).shape == (2, 0)
+    assert calibration_curve(torch.ones(500).double(), torch.rand(500).double()).shape == (2, 0)
 
 
 def test_a_file_from_before_the_curve_opens(folder, tmp_path):

@@ -13,11 +13,12 @@ import numpy as np
 
 from potstill.core.errors import InputError
 from potstill.core.types import Array
-from potstill.dataset import Dataset, Records, merge
+from potstill.dataset import Dataset, merge
 from potstill.deploy.student import DeployedStudent
 from potstill.student.options import StudentConfig
+from potstill.train.job import TrainJob
 from potstill.train.options import TrainConfig
-from potstill.train.stage import train_records
+from potstill.train.stage import train_student
 
 MEMBERS = 2
 LOOKED_AT = 30_000  # structures that each member is shown in its training, again and again where there are fewer
@@ -74,15 +75,8 @@ def disagreement(
     members = []
     for k in range(1, MEMBERS + 1):
         on_step(f"committee: student {k} of {MEMBERS} learns {len(labelled)} structures")
-        trained = train_records(
-            labelled,
-            Records.of([]),
-            student,
-            config,
-            folder / str(k),
-            seed=seed + k,
-            on_epoch=lambda epoch, report: on_epoch(),
-        )
+        job = TrainJob(training=labelled, student=student, config=config, folder=folder / str(k), seed=seed + k)
+        trained = train_student(job, on_epoch=lambda epoch, report: on_epoch())
         members.append(DeployedStudent(trained, {}))
     known = set(members[0].model.architecture.atomic_numbers)
     apart = np.full(len(pool), np.inf)

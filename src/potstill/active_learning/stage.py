@@ -14,7 +14,7 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from potstill.active_learning.explore import Journey, visit
 from potstill.active_learning.options import ActiveLearningConfig
-from potstill.core.errors import DatasetError, InputError
+from potstill.core.errors import DatasetError, InputError, PotstillError
 from potstill.core.files import sealed
 from potstill.core.types import Array, Labels, Structure
 from potstill.dataset import Dataset, merge, open_file, write_part
@@ -31,7 +31,9 @@ from potstill.label.stage import label
 from potstill.student.files import read_student
 from potstill.student.uncertainty import FILE as UNCERTAINTY
 from potstill.student.uncertainty import judge
+from potstill.train.job import TrainJob
 from potstill.train.learning_rate import known_rate
+from potstill.train.provenance import KEY, set_aside, stated
 from potstill.train.stage import train
 
 if TYPE_CHECKING:
@@ -98,8 +100,10 @@ def learn_actively(
     options = config.active_learning
     if options is None:
         return []
-    parts, judged, latest = [dataset], [], student
     rate = known_rate(config.train, student)
+    first = keep_first(student, folder)
+    origin = stated(first) or {}
+    parts, judged, latest = [dataset], [], first
     for number in range(1, options.max_rounds + 1):
         here = folder / f"{number:02d}"
         one = _Round(config, options, number, here, parts[0], latest, rate, on_step)
@@ -110,8 +114,56 @@ def learn_actively(
             break
         parts.append(here / "new.h5")
         latest = one.trained(parts, lambda epoch, errors, n=number: on_epoch(n, epoch, errors))  # type: ignore[misc]
-    take_over(latest, student)
+        if stated(student) != made_from(origin, options):  # the student of the run is the best so far, also after Ctrl-C
+            take_over(latest, student, made_from(origin, options, after_round=number))
+    take_over(latest, student, made_from(origin, options))
     return judged
+
+
+def made_from(first: Mapping[str, Any], options: ActiveLearningConfig, *, after_round: int | None = None) -> dict[str, Any]:
+    """Return what the student of a run is made from after active learning, as it stands in its ``config.json``.
+
+    Parameters
+    ----------
+    first
+        What :func:`potstill.train.provenance.made_from` returns for the training before.
+    options
+        Section ``active_learning``.
+    after_round
+        The round, for a student between two rounds; None where active learning has finished.
+    """
+    between = {} if after_round is None else {"after_round": after_round}
+    return {**first, "active_learning": {**options.model_dump(mode="json"), **between}}
+
+
+def keep_first(student: Path, folder: Path) -> Path:
+    """Copy the student of the first training to ``first/``, and set the rounds of another one aside.
+
+    Returns
+    -------
+    Path
+        The copy, which stays as it is while active learning replaces the student.
+
+    Raises
+    ------
+    InputError
+        If neither folder holds a student.
+    """
+    first, found = folder / "first", stated(student)
+    kept = stated(first)
+    if kept is not None and (found is None or _before(found) == _before(kept)):
+        return first
+    if found is None:
+        raise InputError(
+            f"{student} holds no student that says what it was made from, and {first} no copy of one\n"
+            "  train it again with  potstill train RUN"
+        )
+    for old in (first, *sorted(folder.glob("[0-9][0-9]"))):
+        if old.exists():
+            set_aside(old, kept, found)
+    first.mkdir(parents=True)
+    _copy(student, first, "weights.safetensors", UNCERTAINTY, "config.json")
+    return first
 
 
 class _Round:
@@ -174,7 +226,16 @@ class _Round:
             report = self._judge(new, load_student(self.student))
             with sealed(path) as temporary:
                 temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            mae, broken = found["forces"]["mae"], found["broken_trajectories"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PotstillError(
+                f"{path} is damaged ({error})\n  remove it with  rm -r {path}  and run again with --resume"
+            ) from error
+        limit = self.options.max_force_error_ev_per_angstrom  # which may have changed since
+        found["forces"]["limit"] = limit
+        found["passed"] = mae is not None and mae <= limit and not broken
         return found
 
     def _judge(self, new: Dataset, student: DeployedStudent) -> dict[str, Any]:
@@ -211,24 +272,17 @@ class _Round:
             splits = np.concatenate([np.asarray(open_file(part).splits) for part in parts])
             attributes = {name: v for name, v in self.first.attributes.items() if name in INHERITED}
             merge(parts, path, attributes={**attributes, "active_learning": self.number}, splits=splits)
-        if not (target / "config.json").exists():
-            grown = open_file(path)
+        grown = open_file(path)
+        rate = self.options.learning_rate or 0.5 * self._rate
+        again = self.config.train.model_copy(update={"epochs": self.options.epochs, "learning_rate": rate})
+        before, facts = read_student(self.student)
+        seed = self.config.seed + self.number
+        job = TrainJob.on(grown, self.config.student, again, target, seed=seed, start=before)
+        if stated(target) != job.made_from():
             self._say(f"training on {len(grown.split('train'))} structures")
-            rate = self.options.learning_rate or 0.5 * self._rate
-            again = self.config.train.model_copy(update={"epochs": self.options.epochs, "learning_rate": rate})
-            before, facts = read_student(self.student)
             told: dict[str, Any] = {name: facts[name] for name in ("teacher", "potstill") if name in facts}
             told |= {"dataset": json.loads(grown.attributes["checksums"]), "active_learning": self.number}
-            train(
-                grown,
-                self.config.student,
-                again,
-                target,
-                seed=self.config.seed + self.number,
-                on_epoch=on_epoch,
-                provenance=told,
-                start=before,
-            )
+            train(job, on_epoch=on_epoch, provenance=told)
         return target
 
     def _refuse_other_teacher(self, parts: Sequence[Path]) -> None:
@@ -281,11 +335,32 @@ def errors_of(student: DeployedStudent, frames: Sequence[Structure]) -> tuple[Ar
     return np.concatenate(expected), np.concatenate(errors)
 
 
-def take_over(latest: Path, student: Path) -> None:
-    """Copy a student's files over those of another, each whole or not at all; ``config.json`` last."""
-    if latest == student:
+def _before(made_from: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in made_from.items() if name != "active_learning"}
+
+
+def take_over(latest: Path, student: Path, made_from: Mapping[str, Any]) -> None:
+    """Copy a student's files over those of another; a stop in between leaves no ``config.json``, and so no student.
+
+    Parameters
+    ----------
+    latest, student
+        Folder of the student to copy, and of the one that is replaced.
+    made_from
+        Stands in the ``config.json`` of the copy.
+    """
+    weights = "weights.safetensors"
+    if stated(student) == made_from and (latest / weights).read_bytes() == (student / weights).read_bytes():
         return
-    for name in ("weights.safetensors", UNCERTAINTY, "config.json"):
-        if (latest / name).is_file():
-            with sealed(student / name) as temporary:
-                shutil.copyfile(latest / name, temporary)
+    facts = json.loads((latest / "config.json").read_text(encoding="utf-8"))
+    (student / "config.json").unlink(missing_ok=True)
+    _copy(latest, student, weights, UNCERTAINTY)
+    with sealed(student / "config.json") as temporary:
+        temporary.write_text(json.dumps({**facts, KEY: dict(made_from)}, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _copy(source: Path, target: Path, *names: str) -> None:
+    for name in names:
+        if (source / name).is_file():
+            with sealed(target / name) as temporary:
+                shutil.copyfile(source / name, temporary)

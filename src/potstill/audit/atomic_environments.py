@@ -1,4 +1,4 @@
-"""Surroundings of atoms as vectors, their entropy and novelty, after QUESTS.
+"""Atomic environments as vectors, their entropy and novelty, after QUESTS.
 
 Schwalbe-Koda, Hamel, Sadigh, Zhou and Lordi, "Model-free estimation of completeness, uncertainties, and outliers in
 atomistic machine learning using information theory", Nat. Commun. 16, 4014 (2025): a vector of weighted inverse distances to
@@ -23,7 +23,7 @@ MOST_ATOMS = 1500
 
 
 def sample_environments(dataset: Dataset, indices: Array, seed: int) -> Array:
-    """(m, 2 * NEIGHBORS - 1) vectors of 1/Å for at most 1,500 atoms of at most 400 of these structures."""
+    """Return (m, 2 * NEIGHBORS - 1) vectors in 1/Å of at most 1,500 atoms of at most 400 of these structures."""
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(indices, min(len(indices), MOST_STRUCTURES), replace=False))
     found = [np.zeros((0, 2 * NEIGHBORS - 1))]
@@ -39,7 +39,7 @@ def sample_environments(dataset: Dataset, indices: Array, seed: int) -> Array:
 
 
 def environments(numbers: Array, positions: Array, cell: Array, pbc: Array) -> Array:
-    """(n, 2 * NEIGHBORS - 1) vector of each atom."""
+    """Return the vector of each atom, (n, 2 * NEIGHBORS - 1) in 1/Å."""
     near = find_neighbors(positions, cell, pbc, CUTOFF_ANGSTROM)
     n = len(numbers)
     receiver, sender = near.edge_index
@@ -65,14 +65,14 @@ def environments(numbers: Array, positions: Array, cell: Array, pbc: Array) -> A
 
 
 def entropy_bits(rows: Array) -> float:
-    """Mean over the rows of -log2 of the mean kernel to all rows."""
+    """Return the mean over the rows of -log2 of the mean kernel to all rows."""
     if not len(rows):
         return 0.0
     return float(-np.log2(_kernel_sum(rows, rows) / len(rows)).mean()) + 0.0
 
 
 def novelty(rows: Array, others: Array) -> Array:
-    """(m,) -ln of the sum of kernels to the others: positive where a row is like none of them."""
+    """Return (m,) -ln of the sum of kernels to the others: positive where a row is like none of them."""
     return np.asarray(-np.log(np.maximum(_kernel_sum(rows, others), 1e-300)))
 
 

@@ -24,7 +24,7 @@ from potstill.stats.bonds import deficit_is_lack
     mend="molecules{of} were read without their hydrogens: add them, with coordinates, and label again",
 )
 def hydrogens(evidence: Evidence) -> Finding:
-    """Share of molecules that lack hydrogens, by their SMILES; by bond lengths where none is known or it has radicals.
+    """Measure the share of molecules without their hydrogens: by SMILES, or by bond lengths where none is known.
 
     Bond lengths are judged over all geometries of one family and composition, because displacements stretch them. Two atoms
     of the source ``dimers`` are no molecule, and their metadata says so.
@@ -49,7 +49,7 @@ def hydrogens(evidence: Evidence) -> Finding:
     mend="molecules{of} have atoms with too many bonds: look at how they were read or made",
 )
 def valences(evidence: Evidence) -> Finding:
-    """Share of molecules with an H, C, N, O or F that has more bonds to such atoms than its valence allows."""
+    """Measure the share of molecules with an H, C, N, O or F that has more bonds to such atoms than its valence allows."""
     limit = evidence.gates.max_overbonded_fraction
     return _share(evidence, "valences", evidence.stats.overbonded, limit, "molecules have an atom with too many bonds")
 
@@ -65,7 +65,7 @@ def valences(evidence: Evidence) -> Finding:
     mend="molecules{of} fell apart: smaller displacements, or leave them out",
 )
 def fragments(evidence: Evidence) -> Finding:
-    """Share of molecules that lie in more pieces than their SMILES has."""
+    """Measure the share of molecules that lie in more pieces than their SMILES has."""
     limit = evidence.gates.max_fragmented_fraction
     return _share(evidence, "fragments", evidence.stats.pieces, limit, "molecules lie in more pieces than their SMILES has")
 
@@ -80,7 +80,7 @@ def fragments(evidence: Evidence) -> Finding:
     mend="molecules{of} are not what their SMILES say: look at how they were read",
 )
 def composition(evidence: Evidence) -> Finding:
-    """Molecules whose atoms are not those of their SMILES; too few hydrogens are a matter of ``hydrogens``."""
+    """Count molecules whose atoms are not those of their SMILES; too few hydrogens are a matter of ``hydrogens``."""
     bad = np.flatnonzero(evidence.stats.foreign_atoms)
     worst = largest_first(evidence.stats, evidence.stats.foreign_atoms, above=0)
     return at_most("composition", len(bad), 0, "structures", "molecules whose atoms are not those of their SMILES", worst)
@@ -97,7 +97,7 @@ def composition(evidence: Evidence) -> Finding:
     mend="leave out the ions{of}, or use a teacher that takes charges",
 )
 def charge_balance(evidence: Evidence) -> Finding:
-    """Molecules whose SMILES has a net charge: teachers label neutral atoms."""
+    """Count molecules whose SMILES has a net charge: teachers label neutral atoms."""
     charge = np.abs(evidence.stats.charge)
     why = "molecules whose SMILES has a net charge, which the labels cannot know of"
     worst = largest_first(evidence.stats, charge, above=0)
@@ -106,7 +106,7 @@ def charge_balance(evidence: Evidence) -> Finding:
 
 @check("chemistry", unit="structures", gates=("min_structures_per_element",), mend=mend.more_of_the_rarest)
 def element_support(evidence: Evidence) -> Finding:
-    """Smallest number of structures that hold an element: one that a handful has is a mistake, or cannot be learnt."""
+    """Find the smallest number of structures that hold an element: a rare one is a mistake, or cannot be learnt."""
     from ase.data import chemical_symbols
 
     holders = (evidence.stats.composition > 0).sum(axis=0)
@@ -122,7 +122,7 @@ def element_support(evidence: Evidence) -> Finding:
 
 @check("chemistry", unit="structures", needs=(CONFIG,), mend="a reader misread an element{of}: such a source cannot make it")
 def elements_per_source(evidence: Evidence) -> Finding:
-    """Structures with an element that their source was not asked for."""
+    """Count structures with an element that their source was not asked for."""
     allowed = allowed_elements(evidence.dataset.attributes)
     bad = np.zeros(len(evidence.stats), bool)
     for name in evidence.stats.elements:
@@ -139,7 +139,7 @@ def elements_per_source(evidence: Evidence) -> Finding:
 
 
 def allowed_elements(attributes: dict[str, Any]) -> dict[str, list[int]]:
-    """Atomic numbers that the config written into a file allows, by name of the source; empty where there is none."""
+    """Return the atomic numbers that the config in a file allows, by name of the source."""
     from ase.data import atomic_numbers
 
     generate = generate_section(attributes)

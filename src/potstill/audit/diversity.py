@@ -1,4 +1,4 @@
-"""Diversity: elements, sizes and surroundings of atoms; what a source has that the others have not."""
+"""Diversity of elements, sizes and atomic environments; environments that only one source has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from potstill.core.verdict import Finding, at_least, warned
 
 @check("diversity", unit="bits", gates=("min_element_entropy_bits",), mend=mend.more_of_the_rare)
 def element_entropy(evidence: Evidence) -> Finding:
-    """Shannon entropy of the elements over atoms; its ceiling is log2 of the number of elements."""
+    """Measure the Shannon entropy of the elements over atoms; its ceiling is log2 of the number of elements."""
     counts = evidence.stats.element_counts
     why = f"{len(counts)} elements allow at most log2({len(counts)}) = {math.log2(len(counts)):.2f} bits"
     return at_least("element_entropy", evidence.stats.entropy_bits(), evidence.gates.min_element_entropy_bits, "bits", why)
@@ -24,7 +24,7 @@ def element_entropy(evidence: Evidence) -> Finding:
 
 @check("diversity", unit="elements", gates=("min_element_coverage",), mend=mend.more_elements)
 def element_coverage(evidence: Evidence) -> Finding:
-    """Number of different elements."""
+    """Count the elements."""
     from ase.data import chemical_symbols
 
     counts = evidence.stats.element_counts
@@ -35,7 +35,7 @@ def element_coverage(evidence: Evidence) -> Finding:
 
 @check("diversity", unit="", gates=("min_size_cv",), mend=mend.more_sizes)
 def size_cv(evidence: Evidence) -> Finding:
-    """Coefficient of variation of the number of atoms per structure."""
+    """Measure the coefficient of variation of the number of atoms per structure."""
     atoms = evidence.stats.atoms
     means = ", ".join(f"{name} {atoms[evidence.stats.of_source(name)].mean():.1f}" for name in evidence.stats.elements)
     why = f"{atoms.min()} to {atoms.max()} atoms, mean {atoms.mean():.1f}, standard deviation {atoms.std():.1f}"
@@ -49,11 +49,11 @@ def size_cv(evidence: Evidence) -> Finding:
     mend="atomic environments are too much alike: other sources, larger displacements, fewer frames of one run",
 )
 def structural_entropy(evidence: Evidence) -> Finding:
-    """Entropy of the surroundings of a sample of atoms, over its ceiling: 0 where all are alike, 1 where no two are."""
-    surroundings = sample_environments(evidence.dataset, np.arange(len(evidence.stats)), evidence.seed)
-    ceiling = math.log2(max(2, len(surroundings)))
-    bits = entropy_bits(surroundings)
-    why = f"{bits:.2f} bits over {len(surroundings)} atoms, which allow at most {ceiling:.2f}"
+    """Measure the entropy of a sample of atomic environments, over its ceiling: 0 if all are alike, 1 if none are."""
+    environments = sample_environments(evidence.dataset, np.arange(len(evidence.stats)), evidence.seed)
+    ceiling = math.log2(max(2, len(environments)))
+    bits = entropy_bits(environments)
+    why = f"{bits:.2f} bits over {len(environments)} atoms, which allow at most {ceiling:.2f}"
     return at_least("structural_entropy", bits / ceiling, evidence.gates.min_structural_entropy, "of its ceiling", why)
 
 
@@ -65,7 +65,7 @@ def structural_entropy(evidence: Evidence) -> Finding:
     mend="look at the source without environments of its own",
 )
 def source_novelty(evidence: Evidence) -> Finding:
-    """Smallest share, over the sources, of surroundings that no other source has. A warning, since copies are derived."""
+    """Find the smallest share of atomic environments that one source alone has. It only warns, since copies are derived."""
     names = list(evidence.stats.elements)
     limit = evidence.gates.min_source_novelty
     drawn = {n: sample_environments(evidence.dataset, evidence.stats.of_source(n), evidence.seed) for n in names}
@@ -73,5 +73,5 @@ def source_novelty(evidence: Evidence) -> Finding:
     for name in names:
         others = np.concatenate([drawn[other] for other in names if other != name])
         shares[name] = float((novelty(drawn[name], others) > 0).mean()) if len(drawn[name]) else 0.0
-    why = "surroundings that no other source has: " + ", ".join(f"{n} {share:.0%}" for n, share in shares.items())
+    why = "atomic environments that no other source has: " + ", ".join(f"{n} {share:.0%}" for n, share in shares.items())
     return warned(at_least("source_novelty", min(shares.values()), limit, "fraction", why))

@@ -21,7 +21,7 @@ from potstill.stats import Statistics
     mend="leave out the copies{of} with  potstill dataset subset  and its list of ids",
 )
 def duplicates(evidence: Evidence) -> Finding:
-    """Structures whose numbers, positions and cell are those of an earlier one, to 1e-4 Å."""
+    """Count structures whose numbers, positions and cell are those of an earlier one, to 1e-4 Å."""
     _, first = np.unique(evidence.stats.hashes, return_index=True)
     repeated = np.setdiff1d(np.arange(len(evidence.stats)), first)
     copies = [evidence.stats.ids[k] for k in repeated]
@@ -36,16 +36,16 @@ def duplicates(evidence: Evidence) -> Finding:
     mend="leave out the copies{of}; the filter of a run of its own keeps them out",
 )
 def near_duplicates(evidence: Evidence) -> Finding:
-    """Structures with the distances of another: seen through rotation, permutation, cell choice and supercell."""
+    """Count structures with the distances of another, whatever rotation, permutation, cell choice and supercell."""
     copies = [evidence.stats.ids[k] for k in np.unique(near_pairs(evidence.stats)[:, 1])]
-    why = f"average neighbour distances within {NEAR_DUPLICATE_ANGSTROM} Å of another structure of that composition"
+    why = f"average neighbor distances within {NEAR_DUPLICATE_ANGSTROM} Å of another structure of that composition"
     return at_most("near_duplicates", len(copies), evidence.gates.max_near_duplicates, "structures", why, copies)
 
 
 def near_pairs(stats: Statistics, within: float = NEAR_DUPLICATE_ANGSTROM) -> Array:
-    """(p, 2) indices, the earlier first, of structures of one composition whose fingerprints differ by less.
+    """Return (p, 2) indices, the earlier first, of structures of one composition whose fingerprints differ by less.
 
-    The rows of a composition are sorted by the one distance that varies most: only neighbours in that order can be near.
+    The rows of a composition are sorted by the one distance that varies most: only neighbors in that order can be near.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for k, formula in enumerate(stats.formulas):

@@ -1,4 +1,4 @@
-"""What a check looks at, and how it says what it found.
+"""The evidence that a check looks at, and help to name the worst structures.
 
 Findings are made by :mod:`potstill.core.verdict`.
 """
@@ -50,13 +50,13 @@ Check = Callable[[Evidence], Finding]
 
 
 def largest_first(stats: Statistics, values: Array, *, above: float = -np.inf) -> list[str]:
-    """Ids of the structures with the largest values, what is not finite before all else."""
+    """Return the ids of the structures with the largest values, what is not finite before all else."""
     ranked = np.where(np.isnan(values), -np.inf, values)
     order = np.argsort(-ranked, kind="stable")[:WORST]
     return [stats.ids[k] for k in order if ranked[k] > above]
 
 
 def largest(values: Array) -> float:
-    """Largest of the values that are not NaN, 0 where there is none: what does not apply to a structure is NaN."""
+    """Return the largest of the values that are not NaN, 0 where there is none: NaN means that it does not apply."""
     values = values[~np.isnan(values)]
     return float(values.max()) if values.size else 0.0

@@ -17,7 +17,7 @@ PAIRS_NAMED = 3
 
 @check("geometry", unit="of radii sum", gates=("min_scaled_distance",), mend=mend.higher_filter)
 def distances(evidence: Evidence) -> Finding:
-    """Smallest distance over the sum of covalent radii, per structure and pair of elements, periodic images included."""
+    """Find the smallest distance over the sum of covalent radii, periodic images included."""
     scaled = evidence.stats.scaled_distance
     order = np.argsort(scaled, kind="stable")  # NaN, where positions are not finite, comes last: finite() says it
     limit = evidence.gates.min_scaled_distance
@@ -33,7 +33,7 @@ def distances(evidence: Evidence) -> Finding:
 
 
 def shortest_of_pairs(stats: Statistics) -> list[tuple[str, float]]:
-    """Smallest scaled distance of each pair of elements that is the closest one of a structure, smallest first."""
+    """Return the smallest scaled distance of each pair of elements that is closest in a structure, smallest first."""
     from ase.data import chemical_symbols
 
     smallest: dict[tuple[int, int], float] = {}
@@ -47,9 +47,9 @@ def shortest_of_pairs(stats: Statistics) -> list[tuple[str, float]]:
 
 @check("geometry", unit="Å^3/atom", needs=(CRYSTALS,), gates=("max_volume_per_atom_cubic_angstrom",), mend=mend.lower_filter)
 def volume(evidence: Evidence) -> Finding:
-    """Largest volume per atom of a structure that is periodic in three directions."""
+    """Find the largest volume per atom of a structure that is periodic in three directions."""
     limit = evidence.gates.max_volume_per_atom_cubic_angstrom
-    return _largest(evidence, "volume", evidence.stats.volume_per_atom, limit, "Å^3/atom", "roomier than that for an atom")
+    return _largest(evidence, "volume", evidence.stats.volume_per_atom, limit, "Å^3/atom", "above the limit per atom")
 
 
 @check(
@@ -60,7 +60,7 @@ def volume(evidence: Evidence) -> Finding:
     mend=mend.cleaner_gate("max_packing", "cells of {source} are compressed"),
 )
 def packing(evidence: Evidence) -> Finding:
-    """Largest share of a cell that the covalent spheres of its atoms would fill: elements themselves fill 0.3 to 0.9."""
+    """Find the largest share of a cell that its covalent spheres would fill: elements themselves fill 0.3 to 0.9."""
     return _largest(evidence, "packing", evidence.stats.packing, evidence.gates.max_packing, "of the cell", "fuller")
 
 
@@ -72,7 +72,7 @@ def packing(evidence: Evidence) -> Finding:
     mend=mend.cleaner_gate("max_vacuum_angstrom", "structures of {source} are called periodic across a vacuum"),
 )
 def vacuum(evidence: Evidence) -> Finding:
-    """Widest layer without atoms in a structure that is called periodic in three directions: its stress means nothing."""
+    """Find the widest layer without atoms in a structure called periodic in three directions: its stress means nothing."""
     limit = evidence.gates.max_vacuum_angstrom
     return _largest(evidence, "vacuum", evidence.stats.vacuum, limit, "Å", "with a wider layer without atoms")
 
@@ -85,7 +85,7 @@ def vacuum(evidence: Evidence) -> Finding:
     mend=mend.cleaner_gate("max_cell_ratio", "cells of {source} are flat: reduce them (Niggli)"),
 )
 def cell_shape(evidence: Evidence) -> Finding:
-    """Product of the lengths of the lattice vectors over the volume: 1 for right angles, large for flat cells."""
+    """Find the largest product of the cell lengths over the volume: 1 for right angles, large for flat cells."""
     limit = evidence.gates.max_cell_ratio
     return _largest(evidence, "cell_shape", evidence.stats.cell_ratio, limit, "", "with flatter cells")
 

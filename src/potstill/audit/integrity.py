@@ -12,7 +12,7 @@ from potstill.core.verdict import Finding, at_most
 
 @check("integrity", unit="faults", mend="the file is damaged: copy it again, or merge the parts again")
 def integrity(evidence: Evidence) -> Finding:
-    """Checksums of every block of the file."""
+    """Compare every block of the file with its checksum."""
     faults = evidence.dataset.verify()
     why = "; ".join(faults) if faults else "every block has the checksum that was written with it"
     return at_most("integrity", len(faults), 0, "faults", why)
@@ -20,7 +20,7 @@ def integrity(evidence: Evidence) -> Finding:
 
 @check("integrity", unit="faults", mend="give each structure an id of its own, a source and a family")
 def schema(evidence: Evidence) -> Finding:
-    """Each structure has an id of its own, a source, a family, elements that exist, and metadata that are JSON."""
+    """Check that each structure has an id of its own, a source, a family, real elements, and metadata as JSON."""
     stats = evidence.stats
     seen = Counter(stats.ids)
     numbers = evidence.dataset.column("atoms/atomic_numbers")

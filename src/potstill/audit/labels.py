@@ -32,7 +32,7 @@ WORK_NOISE_EV_PER_ATOM = 2e-3  # of energies and positions in float32
     mend="leave out the structures{of} that hold NaN or infinity, and look for the cause in the teacher",
 )
 def finite(evidence: Evidence) -> Finding:
-    """Every stored number is finite."""
+    """Count structures with a number that is not finite."""
     bad = np.zeros(len(evidence.dataset), bool)
     ptr = evidence.dataset.ptr
     for path in ("atoms/positions", "atoms/forces"):
@@ -56,7 +56,7 @@ def finite(evidence: Evidence) -> Finding:
     mend=mend.refuse_forces,
 )
 def force_limits(evidence: Evidence) -> Finding:
-    """Largest force on any atom, as a share of the limit of its source where that has one of its own."""
+    """Find the largest force on any atom, as a share of the limit of its source where that has one of its own."""
     values, gates = evidence.stats.largest_force, evidence.gates
     limit, own = gates.max_force_ev_per_angstrom, gates.max_force_per_source
     scaled = _scaled_by_source(evidence, values, limit, own)
@@ -84,7 +84,7 @@ def force_limits(evidence: Evidence) -> Finding:
     mend=mend.refuse_stresses,
 )
 def stress_limits(evidence: Evidence) -> Finding:
-    """Largest component of any stress, as a share of the limit of its source where that has one of its own.
+    """Find the largest component of any stress, as a share of the limit of its source where that has one of its own.
 
     The default, 3 eV/Å^3 or 481 GPa, is beyond the bulk modulus of diamond (443 GPa) and the pressure in the middle of the
     Earth (364 GPa): no solid is near equilibrium there.
@@ -116,7 +116,7 @@ def stress_limits(evidence: Evidence) -> Finding:
     mend="stresses{of} were put together in a wrong order",
 )
 def stress_symmetry(evidence: Evidence) -> Finding:
-    """Largest difference between a component of stress and the one across the diagonal."""
+    """Find the largest difference between a component of stress and the one across the diagonal."""
     values = evidence.stats.stress_asymmetry
     limit = evidence.gates.max_stress_asymmetry_ev_per_cubic_angstrom
     worst = largest_first(evidence.stats, values)
@@ -132,7 +132,7 @@ def stress_symmetry(evidence: Evidence) -> Finding:
     mend="label the structures named again, and compare",
 )
 def energy_outliers(evidence: Evidence) -> Finding:
-    """Energy per atom beyond the reference energies of the elements, in robust standard deviations of its source."""
+    """Measure the energy per atom beyond the reference energies, in robust standard deviations of its source."""
     limit = evidence.gates.max_energy_score
     residual = energy_residuals(evidence.stats)
     scores = np.abs(robust_scores(evidence.stats, residual, floor=0.05, fewest=FEWEST_FOR_SCORES))
@@ -153,7 +153,7 @@ def energy_outliers(evidence: Evidence) -> Finding:
     mend="forces{of} do not sum to zero: wrong rows, or a teacher that predicts forces directly",
 )
 def net_force(evidence: Evidence) -> Finding:
-    """Length of the sum of a structure's forces, per atom: zero for any energy that does not change when all atoms move."""
+    """Measure the sum of a structure's forces, per atom: zero if moving all atoms does not change the energy."""
     values, limit = evidence.stats.net_force, evidence.gates.max_net_force_ev_per_angstrom
     why = "the forces on a structure sum to zero, per atom"
     measured = _of_labels(evidence, values)
@@ -171,7 +171,7 @@ def net_force(evidence: Evidence) -> Finding:
     mend="forces{of} turn a molecule: wrong rows, moved atoms, or a teacher that predicts forces directly",
 )
 def net_torque(evidence: Evidence) -> Finding:
-    """Length of the sum of a molecule's torques, per atom: zero for any energy that does not change when it turns."""
+    """Measure the length of the sum of a molecule's torques, per atom: zero if turning it does not change the energy."""
     values, limit = evidence.stats.net_torque, evidence.gates.max_net_torque_ev
     why = f"the forces turn none of {int(evidence.stats.molecule.sum())} structures that are not periodic, per atom"
     return at_most("net_torque", _of_labels(evidence, values), limit, "eV", why, largest_first(evidence.stats, values))
@@ -181,7 +181,7 @@ def net_torque(evidence: Evidence) -> Finding:
     "labels", unit="structures", needs=(LABELS,), mend="forces{of} were rounded to 16 bits: export or label them again in 32"
 )
 def precision(evidence: Evidence) -> Finding:
-    """Structures whose forces are all numbers that 16 bits can hold: they were rounded."""
+    """Count structures whose forces are all numbers that 16 bits can hold: they were rounded."""
     bad = np.flatnonzero(evidence.stats.coarse)
     why = "structures whose forces were rounded to 16 bits" if len(bad) else "forces have more digits than 16 bits hold"
     measured = float(len(bad)) if evidence.stats.labelled else np.nan
@@ -190,7 +190,7 @@ def precision(evidence: Evidence) -> Finding:
 
 @check("labels", unit="structures", needs=(LABELS,), mend="structures{of} share the labels of another: label them again")
 def repeated_labels(evidence: Evidence) -> Finding:
-    """Structures that have exactly the forces of another one, though other atoms."""
+    """Count structures with exactly the forces of another, although their atoms differ."""
     stats = evidence.stats
     owners: dict[bytes, list[int]] = defaultdict(list)
     for k, forces in enumerate(stats.force_hashes.tolist()):
@@ -212,7 +212,7 @@ def repeated_labels(evidence: Evidence) -> Finding:
     mend="label the structures{of} without stress again",
 )
 def missing_stress(evidence: Evidence) -> Finding:
-    """Structures periodic in three directions that have no stress, in a file where others have."""
+    """Count structures periodic in three directions without stress, where others or the teacher have it."""
     periodic = evidence.dataset.column("structures/pbc").all(axis=1)
     bare = periodic & ~evidence.dataset.column("structures/has_stress")
     why = f"of {int(periodic.sum())} structures periodic in three directions, {int(bare.sum())} have no stress"
@@ -230,7 +230,7 @@ def missing_stress(evidence: Evidence) -> Finding:
     mend="energies{of} do not fit the forces on the way to a near sibling: label them again",
 )
 def energy_work(evidence: Evidence) -> Finding:
-    """Energy difference to the nearest sibling against the work on the way: what is left, over its second-order bound."""
+    """Compare energy differences between near siblings with the work on the way, in units of the second-order bound."""
     scores = work_scores(evidence)
     near = int((~np.isnan(scores)).sum())
     why = f"{near} of {len(scores)} structures have a sibling near enough to compare energies with forces and stresses"
@@ -249,7 +249,7 @@ def energy_work(evidence: Evidence) -> Finding:
     mend="energies or forces are in another unit or of another sign than eV and eV/Å",
 )
 def energy_work_slope(evidence: Evidence) -> Finding:
-    """Slope of the energy differences between siblings on that work, beyond its error: 1 where units and signs agree."""
+    """Fit the slope of energy differences between siblings on that work: 1 where units and signs agree."""
     work, change = evidence.stats.work, evidence.stats.energy_change
     limit = evidence.gates.max_energy_work_slope
     known = np.flatnonzero(np.isfinite(work) & np.isfinite(change))
@@ -290,7 +290,7 @@ def _slope(work: Array, change: Array) -> tuple[float, float]:
 
 
 def _alike(evidence: Evidence, a: int, b: int) -> bool:
-    """Whether two structures have the same distances, so that they may well have the same forces."""
+    """Return whether two structures have the same distances, so that they may well have the same forces."""
     one, other = evidence.stats.fingerprint(a), evidence.stats.fingerprint(b)
     return len(one) == len(other) and bool(np.abs(one - other).max() < NEAR_DUPLICATE_ANGSTROM)
 
@@ -309,7 +309,7 @@ def _largest_by_source(evidence: Evidence, values: Array, digits: str) -> str:
 
 
 def _of_labels(evidence: Evidence, values: Array) -> float:
-    """Largest value; NaN, which never passes, where there are no labels."""
+    """Return the largest value; NaN, which never passes, where there are no labels."""
     return largest(values) if evidence.stats.labelled else float("nan")
 
 

@@ -1,4 +1,4 @@
-"""How far a label stands from those of its kind, robustly: medians do not move where a few values are wrong."""
+"""Robust distances of labels from those of their kind: a few wrong values do not move a median."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUNDS = 5
 
 
 def energy_residuals(stats: Statistics) -> Array:
-    """(S,) energy per atom less the share of each element times its reference energy, in eV/atom."""
+    """Return (S,) energies per atom less the share of each element times its reference energy, in eV/atom."""
     reference = reference_energies(stats)
     residual = np.full(len(stats), np.nan)
     if reference:
@@ -24,7 +24,7 @@ def energy_residuals(stats: Statistics) -> Array:
 
 
 def reference_energies(stats: Statistics) -> dict[int, float]:
-    """Energy in eV of an atom of each element, by atomic number; empty without labels.
+    """Return the energy in eV of an atom of each element, by atomic number; empty without labels.
 
     They are least squares with bounded influence (Huber, Ann. Math. Stat. 35, 73 (1964)).
     """
@@ -46,7 +46,7 @@ def reference_energies(stats: Statistics) -> dict[int, float]:
 
 
 def robust_scores(stats: Statistics, values: Array, *, floor: float, fewest: int) -> Array:
-    """(S,) distance from the median of the source over its spread, at least ``floor``; of all where it has too few."""
+    """Return (S,) distances from the median of the source over its spread; from that of all where it has too few."""
     scores = np.full(len(values), np.nan)
     known = ~np.isnan(values)
     for name in stats.elements:

@@ -1,4 +1,4 @@
-"""Process: how much of what was asked for was made and labelled, how fast, and why the rest was not."""
+"""Process: structures asked for, made, labelled and refused, and the rate of labelling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REASONS_NAMED = 4
 
 @check("process", unit="fraction", needs=(RECORD,), gates=("min_teacher_success",), mend=mend.fewer_refusals)
 def teacher_success(evidence: Evidence) -> Finding:
-    """Labelled structures over those the teacher was asked for, with its 95 % confidence interval (Wilson 1927)."""
+    """Measure labelled structures over those the teacher was asked for, with its 95 % confidence interval (Wilson 1927)."""
     refused = [r for r in evidence.dataset.refused if r.stage == "label"]
     labelled = len(evidence.dataset) if evidence.dataset.labelled else 0
     asked = labelled + len(refused)
@@ -37,7 +37,7 @@ def teacher_success(evidence: Evidence) -> Finding:
     mend="label in larger batches, with more workers or a faster device",
 )
 def throughput(evidence: Evidence) -> Finding:
-    """Structures labelled per hour of wall time."""
+    """Measure the structures labelled per hour of wall time."""
     seconds = evidence.dataset.attributes["label_seconds"]
     rate = 3600.0 * len(evidence.dataset) / float(seconds)
     why = f"{len(evidence.dataset)} structures in {float(seconds):.0f} s on {evidence.dataset.attributes['workers']} workers"
@@ -46,7 +46,7 @@ def throughput(evidence: Evidence) -> Finding:
 
 @check("process", unit="fraction", needs=(RECORD,), gates=("max_refused_fraction",), mend="look at the refusals by reason")
 def refusals(evidence: Evidence) -> Finding:
-    """Largest share of a source's candidates that was refused before labelling. A warning: sieves may be fine."""
+    """Find the largest share of a source's candidates that was refused before labelling. It only warns."""
     made = Counter(evidence.stats.sources)
     refused: dict[str, Counter[str]] = {}
     for r in evidence.dataset.refused:
@@ -63,7 +63,7 @@ def refusals(evidence: Evidence) -> Finding:
 
 @check("process", unit="fraction", needs=(CONFIG,), gates=("min_share_of_asked",), mend=mend.what_sources_can_give)
 def shares(evidence: Evidence) -> Finding:
-    """Smallest share, over the sources of the config, of structures there are to those asked for."""
+    """Find the source that gave the smallest share of the structures asked for."""
     mix, asked = mix_of(evidence.dataset), asked_of(evidence.dataset)
     if not asked:
         return not_run("shares", "fraction", "the file does not say how many structures its sources were asked for")
@@ -78,14 +78,14 @@ def shares(evidence: Evidence) -> Finding:
 
 @check("process", unit="sources", needs=(CONFIG,), mend="install what the missing sources need:  potstill doctor")
 def stand_ins(evidence: Evidence) -> Finding:
-    """Sources of the config that could not be used, so that others stood in for them. A warning: it was agreed to."""
+    """Count sources of the config that others replaced. It only warns: the user has agreed."""
     mix = mix_of(evidence.dataset)
     why = mix.sentence() if mix and mix.failed else "every source of the config was used"
     return warned(at_most("stand_ins", len(mix.failed) if mix else 0, 0, "sources", why))
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Confidence interval of a rate (Wilson, J. Am. Stat. Assoc. 22, 209 (1927)).
+    """Return the confidence interval of a rate (Wilson, J. Am. Stat. Assoc. 22, 209 (1927)).
 
     >>> low, high = wilson_interval(14, 14)
     >>> f"{low:.2f} {high:.2f}"

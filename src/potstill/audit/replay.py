@@ -43,7 +43,7 @@ SLOPE_FLOOR = 1.0  # eV/Å or eV: smaller slopes are not told apart from roundin
     mend="labels were not made by this teacher as it is now: label again, or name the teacher that made them",
 )
 def label_replay(evidence: Evidence) -> Finding:
-    """A random share of the structures, and the most suspicious ones, labelled once more: labels must come out the same."""
+    """Label a random share of the structures and the most suspicious ones again, and compare."""
     drawn, suspects = chosen_at_random(evidence), suspicious(evidence)
     structures = [evidence.dataset[int(k)] for k in np.unique(np.concatenate([drawn, suspects]))]
     answers = _teacher(evidence).label(structures)
@@ -69,7 +69,7 @@ def label_replay(evidence: Evidence) -> Finding:
     mend="forces or stresses are not the slope of the energy: a sign or unit in the teacher's adapter, most likely",
 )
 def gradients(evidence: Evidence) -> Finding:
-    """Finite differences of the teacher's energy, along the stored forces and stress, against those labels."""
+    """Compare finite differences of the teacher's energy, with the stored forces and stress."""
     chosen = _with_largest_forces(evidence, chosen_at_random(evidence))
     structures = [evidence.dataset[int(k)] for k in chosen]
     steps = [step for s in structures for step in _steps(s)]
@@ -97,7 +97,7 @@ def gradients(evidence: Evidence) -> Finding:
     mend="no student with an energy can learn that part: take a conservative teacher where it is too much",
 )
 def conservative_forces(evidence: Evidence) -> Finding:
-    """What no potential can have of the teacher's forces, and so no student: a warning, since only the user can judge it."""
+    """Measure the part of the teacher's forces that no potential has. It only warns: the user judges it."""
     unit = "of the forces"
     drawn = chosen_at_random(evidence)
     structures = [evidence.dataset[int(k)].with_(labels=None) for k in drawn[:: max(1, len(drawn) // FLOOR_STRUCTURES)]]
@@ -111,7 +111,7 @@ def conservative_forces(evidence: Evidence) -> Finding:
 
 @check("labels", unit="other teachers", mend="label everything with one teacher")
 def teacher_fingerprint(evidence: Evidence) -> Finding:
-    """One teacher with known weights made all labels, and it is the one at hand."""
+    """Check that one teacher with known weights made all labels, and that it is the one at hand."""
     recorded = json.loads(evidence.dataset.attributes.get("teacher", "{}"))
     complete = all(recorded.get(key) for key in ("name", "version", "weights", "dtype"))
     if not complete:
@@ -134,14 +134,14 @@ def _teacher(evidence: Evidence) -> Teacher:
 
 
 def chosen_at_random(evidence: Evidence) -> Array:
-    """Sorted indices of the share of the structures that the gates ask for, eight at least."""
+    """Return sorted indices of the share of the structures that the gates ask for, eight at least."""
     count = len(evidence.dataset)
     wanted = max(MIN_REPLAYED, math.ceil(evidence.gates.replay_fraction * count))
     return np.sort(np.random.default_rng(evidence.seed).choice(count, min(wanted, count), replace=False))
 
 
 def suspicious(evidence: Evidence) -> Array:
-    """Indices of the structures whose labels look least likely, half as many as are drawn at random.
+    """Return the indices of the structures whose labels look least likely, half as many as are drawn at random.
 
     Turn by turn the largest gap between energy and work, the largest distance from the reference energies, and the same of
     the logarithm of the mean force.

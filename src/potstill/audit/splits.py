@@ -1,4 +1,4 @@
-"""Splits: nothing on one side of the split may be known from another."""
+"""Splits: no family and no copy of a structure may stand on two sides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from potstill.dataset.schema import PARTS
 
 @check("splits", unit="families", needs=(SPLIT,), mend="split by family again; a run does so by its section dataset")
 def split_leakage(evidence: Evidence) -> Finding:
-    """Families that stand on more than one side of the split."""
+    """Count families that stand on more than one side of the split."""
     parts = np.asarray(evidence.dataset.splits)
     _, family = np.unique(np.array(evidence.stats.families, dtype=object).astype(str), return_inverse=True)
     sides = np.zeros((family.max(initial=-1) + 1, len(PARTS)), bool)
@@ -30,10 +30,10 @@ def split_leakage(evidence: Evidence) -> Finding:
 
 @check("splits", unit="structures", needs=(SPLIT,), mend="leave out the copies on one side of the split")
 def near_leakage(evidence: Evidence) -> Finding:
-    """Structures with the distances of one on another side of the split."""
+    """Count structures with the distances of one on another side of the split."""
     parts = np.asarray(evidence.dataset.splits)
     pairs = near_pairs(evidence.stats)
     across = pairs[parts[pairs[:, 0]] != parts[pairs[:, 1]]]
     copies = np.unique(across[:, 1])
-    why = "structures whose average neighbour distances are those of one on another side of the split"
+    why = "structures whose average neighbor distances are those of one on another side of the split"
     return at_most("near_leakage", len(copies), 0, "structures", why, [evidence.stats.ids[k] for k in copies])

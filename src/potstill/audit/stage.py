@@ -93,7 +93,7 @@ def audit(
 
 
 def run_check(check: Check, evidence: Evidence) -> Finding:
-    """One check's finding; NOT_RUN where it raises."""
+    """Return the finding of a check; NOT_RUN where it raises."""
     try:
         return check(evidence)
     except Exception as error:
@@ -139,13 +139,13 @@ def write_advice(report: dict[str, Any], config: str, path: Path) -> bool:
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:
-    """``audit.json``, sealed."""
+    """Write ``audit.json`` as a whole or not at all."""
     with sealed(path) as temporary:
         temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8")
 
 
 def _row(finding: Finding) -> dict[str, Any]:
-    """A finding as JSON has it, which knows no infinity and no NaN."""
+    """Return a finding as a row of JSON, which has no infinity and no NaN."""
     if finding.measured is None or math.isfinite(finding.measured):
         return asdict(finding)
     return {**asdict(finding), "measured": None, "why": f"the figure is {finding.measured}: {finding.why}"}

@@ -23,7 +23,7 @@ def audit(
     teacher: Annotated[str, typer.Option("--teacher", help="Teacher that repeats labels of a file (sevennet, …).")] = "",
     gates: Annotated[Path | None, typer.Option("--gates", help="YAML whose section audit has the gates for a file.")] = None,
 ) -> None:
-    """GO or NO-GO (exit 3) on a run or on a file of your own."""
+    """Judge a run, or a file of your own: GO or NO-GO (exit 3)."""
     if data.is_dir():
         if out or teacher or gates:
             raise InputError(

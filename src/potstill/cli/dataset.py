@@ -32,7 +32,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes to use; all cores if not given.")] = None,
 ) -> None:
-    """Counts, elements, sizes, energies, forces, stress, distances and neighbours, in one pass."""
+    """Show counts, elements, sizes, energies, forces, stress, distances and neighbors, in one pass."""
     from rich.console import Console
 
     from potstill.dataset import open_file
@@ -96,7 +96,7 @@ def subset(
 
 @dataset_app.command()
 def diff(first: DatasetFile, second: DatasetFile) -> None:
-    """What differs between two datasets, by the ids of their structures; exit 1 where anything does."""
+    """Show what differs between two datasets, by the ids of their structures; exit 1 where anything does."""
     from rich.console import Console
 
     from potstill.dataset import open_file

@@ -55,7 +55,7 @@ def examine() -> list[Condition]:
 
 
 def print_findings(found: Sequence[Condition], console: Console) -> None:
-    """The examination as a table."""
+    """Print the findings as a table."""
     table = Table(title="potstill doctor")
     for heading in ("what", "name", "state", "detail"):
         table.add_column(heading, overflow="fold")
@@ -102,7 +102,7 @@ def _ask(options: type[TeacherOptions]) -> str:
 
 
 def _environment(name: str) -> str:
-    """What stands in an environment; nothing is generated, that was done when it was made."""
+    """Return the content of an environment; nothing is generated, that was tried when it was made."""
     place = installed(name)
     if not place.python.is_file():
         raise PotstillError(f"not made\n  make it with:  potstill setup {name}")
@@ -140,7 +140,7 @@ def _ase_version() -> str:
 
 
 def _lammps_version() -> str:
-    """Each LAMMPS that is here, and whether ``pair_style potstill`` was compiled for it."""
+    """Return each LAMMPS that is here, and whether ``pair_style potstill`` was compiled for it."""
     from potstill.deploy.lammps_setup import NO_LAMMPS, found_lammps
 
     known = found_lammps()

@@ -68,7 +68,9 @@ def _say_verdict(run: Path) -> None:
 def _judge_again(folder: Path, gates: Path) -> None:
     from potstill.core.section import read_section
     from potstill.dataset import open_file
+    from potstill.deploy.student import load_student
     from potstill.evaluate.kept import judged_again, read_evaluation, write_evaluation
+    from potstill.evaluate.made_from import refuse_others
     from potstill.evaluate.options import EvaluateConfig
     from potstill.report.evaluate import write_evaluate_page
     from potstill.run.folder import RunFolder
@@ -81,7 +83,9 @@ def _judge_again(folder: Path, gates: Path) -> None:
     with run.locked():
         dataset = open_file(run.dataset)
         held_out = [dataset[int(k)] for k in dataset.split("test")]
-        evaluation = judged_again(read_evaluation(report, kept, held_out), config)
+        stored = read_evaluation(report, kept, held_out)
+        refuse_others(stored.report, load_student(run.student), dataset)
+        evaluation = judged_again(stored, config)
         write_evaluation(evaluation, report, kept)
         write_evaluate_page(evaluation, run.html("evaluate"))
     _tell(evaluation, folder)

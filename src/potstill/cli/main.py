@@ -121,12 +121,17 @@ def template(name: Annotated[Template, typer.Argument(help="Which config.")] = T
 @app.command()
 def check(config: ConfigFile, fallback: Fallback = False) -> None:
     """Say what is wrong with a config; exit 2 if anything is."""
+    from potstill.run.foresee import contradictions
     from potstill.run.plan import missing_pieces, settle
 
     checked = settle(read_config(config)) if fallback else read_config(config)
     missing = missing_pieces(checked)
     if missing:
         raise InputError(f"{config} is a valid config, but here it cannot run:\n" + "\n".join(f"  {m}" for m in missing))
+    if faults := contradictions(checked):
+        raise InputError(
+            f"{config} is a valid config, but its run would end with NO-GO:\n" + "\n".join(f"  {f}" for f in faults)
+        )
     typer.echo(f"{config} is good: {sum(s.count for s in checked.generate.sources)} structures, teacher {_teacher(checked)}")
 
 
@@ -138,7 +143,7 @@ def plan(
         float | None, typer.Option("--gpu-price", min=0.0, help="Price of a GPU hour; the plan then has the cost.")
     ] = None,
 ) -> None:
-    """Counts, time, GPU hours, disk and memory of each stage and batch, from a short measured probe."""
+    """Estimate counts, time, GPU hours, disk and memory of each stage and batch, from a short measured probe."""
     from rich.console import Console
 
     from potstill.run.plan import missing_pieces, print_batches, print_plan, probe, settle
@@ -168,7 +173,7 @@ def run(
     ] = None,
     last: Annotated[str, typer.Option("--last", help="Stage to end with, such as audit.")] = "deploy",
 ) -> None:
-    """All stages in order; with --resume also after a kill."""
+    """Do all stages in order; with --resume also after a kill."""
     from potstill.core.errors import OutOfTimeError
     from potstill.run.plan import ask_before_long_run, missing_pieces, settle
 
@@ -238,7 +243,7 @@ def status(
         bool, typer.Option("--live", help="Stay, and show it anew every two seconds, until the run ends.")
     ] = False,
 ) -> None:
-    """What is done, rates, time left, refusals by reason, alerts."""
+    """Show what is done, rates, time left, refusals by reason, and alerts."""
     from rich.console import Console
 
     from potstill.run.status import follow_status, print_status
@@ -288,7 +293,7 @@ def convert(
 
 @app.command()
 def doctor() -> None:
-    """What is installed and working; for what is not, the command that mends it."""
+    """Show what is installed and working; for what is not, the command that installs it."""
     from rich.console import Console
 
     from potstill.cli.doctor import examine, print_findings
@@ -301,7 +306,7 @@ def doctor() -> None:
 
 @student_app.command()
 def size(config: ConfigFile) -> None:
-    """Parameters, FLOPs per atom, memory and measured speed; exit 2 outside student.parameters_between."""
+    """Show parameters, FLOPs per atom, memory and measured speed; exit 2 outside student.parameters_between."""
     from rich.console import Console
 
     from potstill.deploy.size import measure_size, print_size
@@ -315,7 +320,7 @@ def _teacher(config: Config) -> str:
 
 
 def _formats(names: list[str] | None) -> tuple[str, ...]:
-    """Formats of ``--to``, or raise with the nearest name."""
+    """Return the formats of ``--to``, or raise with the nearest name."""
     from potstill.core.registry import nearest
     from potstill.deploy.options import DeployFormat
 

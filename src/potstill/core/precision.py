@@ -1,7 +1,7 @@
 """PyTorch's precision of float32 products, set for a call and set back after it.
 
-PyTorch has one switch for the whole process, and packages turn it: on a GPU, orb-models changes every product to TF32, which has
-ten bits of mantissa. Whoever computes states its own precision here.
+PyTorch has one switch for the whole process, and packages turn it: on a GPU, orb-models changes every product to TF32, which
+has ten bits of mantissa. Whoever computes states the precision here.
 """
 
 from __future__ import annotations

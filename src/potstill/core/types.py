@@ -49,7 +49,7 @@ class Labels:
     forces
         (n, 3) in eV/Å.
     stress
-        (3, 3) symmetric, in eV/Å^3, ASE's sign (+ is tension); None unless periodic in three directions.
+        (3, 3) symmetric, in eV/Å^3, ASE's sign (+ is tension); None where no volume is known.
     extra
         What else is known of each atom, by name: (n, …) arrays such as ``local_energies``.
     """

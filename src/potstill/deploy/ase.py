@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
 from potstill.core.neighbors import VerletList
+from potstill.core.stress import to_voigt
 from potstill.core.types import Array, Structure
 from potstill.deploy.domain_warnings import Watch
 from potstill.deploy.student import DeployedStudent
@@ -18,8 +20,8 @@ INPUTS = ("positions", "numbers", "cell", "pbc")
 class StudentCalculator(Calculator):
     """Drop-in ASE calculator: set ``atoms.calc`` and everything else stays as it was.
 
-    ``stress`` (Voigt order xx, yy, zz, yz, xz, xy in eV/Å^3, + is tension) is there for structures that are periodic in
-    three directions. Atoms that move a little between calls share the search for neighbours.
+    ``stress`` (Voigt order xx, yy, zz, yz, xz, xy in eV/Å^3, + is tension) is there where the cell has a volume, which is
+    that of the whole cell, vacuum included. Atoms that move a little between calls share the search for neighbours.
 
     ``results["uncertainty"]`` (n,) is the expected length of each force's error in eV/Å, where the student has learnt it.
     Structures far outside the training data are warned of in the log ``potstill``, each pair of elements once: looked at in
@@ -35,6 +37,7 @@ class StudentCalculator(Calculator):
 
     def __init__(self, student: DeployedStudent) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._lock = threading.RLock()
         self.student = student
         self.neighbors = VerletList(student.cutoff_angstrom)
         self._watch = Watch(student)
@@ -46,6 +49,24 @@ class StudentCalculator(Calculator):
         if self.student.uncertainty is None:
             return np.zeros(len(self.results["forces"]), dtype=bool)
         return np.asarray(self.results["uncertainty"] > float(self.student.uncertainty.threshold))
+
+    def get_property(self, name: str, atoms: Any = None, allow_calculation: bool = True) -> Any:
+        """Return one property of the atoms; threads that share the calculator wait for each other."""
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
+
+    def calculate_properties(self, atoms: Any, properties: Any) -> Any:
+        """Return several properties of the same atoms; threads wait for each other."""
+        with self._lock:
+            return super().calculate_properties(atoms, properties)  # type: ignore[no-untyped-call]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles get a lock of their own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of a copy."""
+        self.__dict__.update(state, _lock=threading.RLock())
 
     def check_state(self, atoms: Any, tol: float = 0.0) -> list[str]:
         """What changed since the last calculation, of all that a student depends on; to the last bit, whatever ``tol``."""
@@ -68,8 +89,7 @@ class StudentCalculator(Calculator):
             (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=known)
         self._watch(structure, neighbors, new="numbers" in system_changes)
         if labels.stress is None and "stress" in properties:
-            raise PropertyNotImplementedError("stress needs a structure that is periodic in three directions")
+            raise PropertyNotImplementedError("stress needs a cell with a volume: give every axis a length")
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces, **labels.extra}
         if labels.stress is not None:
-            s = labels.stress
-            self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])
+            self.results["stress"] = to_voigt(labels.stress)

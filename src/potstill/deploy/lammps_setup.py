@@ -128,7 +128,17 @@ def compile_for(lammps: Lammps) -> Path:
         includes = [f"-I{SOURCES}", f"-I{HEADERS.parent}", "-isystem", str(lammps.include), f"-I{SOURCES / 'shim'}"]
         plain = [flag for flag in FLAGS if not (lammps.link and flag == "-shared")]
         for flags in OPTIONAL_FLAGS:
-            command = [*lammps.compiler, *plain, *flags, "-DLAMMPS_SMALLBIG", *includes, *sources, "-o", str(made), *lammps.link]
+            command = [
+                *lammps.compiler,
+                *plain,
+                *flags,
+                "-DLAMMPS_SMALLBIG",
+                *includes,
+                *sources,
+                "-o",
+                str(made),
+                *lammps.link,
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMPILE_SECONDS)
             if done.returncode == 0:
                 with sealed(lammps.place) as temporary:
@@ -151,7 +161,11 @@ def setup_lammps(tree: Path | None, say: Callable[[str], None]) -> None:
     for lammps in known:
         made = compile_for(lammps)
         say(f"{lammps.name} ({lammps.include}): {made}")
-        say(f"  {made} -in in.potstill" if lammps.link else f"  in an input script:  plugin load {made}")
+        say(
+            f"  {made} -in in.potstill   (without the line 'plugin load')"
+            if lammps.link
+            else f"  in an input script:  plugin load {made}"
+        )
 
 
 def ready_plugin() -> Path | None:

@@ -1,7 +1,7 @@
 """The student as a model of LAMMPS's ML-IAP package, "unified" interface, for builds that have it with Python and Kokkos.
 
-Unlike ``fix external`` it runs in many processes: LAMMPS brings neighbours and ghost atoms, and carries the features of
-ghosts from process to process after each layer, and their gradients back. In an input script::
+LAMMPS brings neighbours and ghost atoms, and carries the features of ghosts from process to process after each layer, and
+their gradients back. ``pair_style potstill`` does that without Python. In an input script::
 
     pair_style mliap unified student.mliap.pt 0
     pair_coeff * * Si O

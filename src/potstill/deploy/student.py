@@ -14,13 +14,14 @@ from potstill.core.elements import symbols_of
 from potstill.core.errors import InputError
 from potstill.core.neighbors import Neighbors, structure_neighbors
 from potstill.core.precision import float32_products
-from potstill.core.types import Batch, Labels, Structure
+from potstill.core.types import Array, Labels, Structure
 from potstill.student.backends import gpu_student
 from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, read_student
-from potstill.student.fused import FusedKernel, kernel_of, with_last_features
+from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
+from potstill.student.threads import survive_fork
 from potstill.student.uncertainty import Uncertainty, read_uncertainty
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class DeployedStudent:
         backend: Backend = "auto",
         uncertainty: Uncertainty | None = None,
     ) -> None:
+        survive_fork()
         references = student.reference_energies
         self.model = student.to(device=device, dtype=dtype)
         self.model.reference_energies = references.to(device)  # stays float64
@@ -108,6 +110,9 @@ class DeployedStudent:
     ) -> list[Labels]:
         """Energy, forces and stress of structures, computed as one batch.
 
+        The stress is there where the cell has a volume, whatever is periodic: of a slab in a cell with vacuum, the virial
+        over the volume of that cell, vacuum included, as ASE and LAMMPS have it.
+
         Parameters
         ----------
         structures
@@ -135,25 +140,19 @@ class DeployedStudent:
         self, structures: Sequence[Structure], neighbors: Sequence[Neighbors] | None, *, uncertainty: bool
     ) -> list[Labels]:
         batch = make_batch(structures, self.cutoff_angstrom, neighbors=neighbors, dtype=self.dtype).to(self.device)
-        expected: list[torch.Tensor] = []
-
-        def watched(vectors: torch.Tensor, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-            local, gradient, features = with_last_features(self.model, self._kernel, vectors, inputs)
-            if self.uncertainty is not None:
-                expected.append(self.uncertainty.expected_errors(features))
-            return local, gradient
-
-        predicted = self.model.predict(batch, kernel=watched if uncertainty else self._kernel)
-        errors = expected[0].double().cpu().numpy() if expected else None
+        predicted = self.model.predict(batch, kernel=self._kernel, features=uncertainty)
+        errors = None
+        if self.uncertainty is not None and predicted.features is not None:
+            errors = self.uncertainty.expected_errors(predicted.features).double().cpu().numpy()
         energy = predicted.energy.tolist()
         forces = predicted.forces.double().cpu().numpy()
-        stress = predicted.stress.double().cpu().numpy()
+        virial = predicted.virial.double().cpu().numpy()
         ptr = batch.ptr.cpu().numpy()
         return [
             Labels(
                 energy=energy[k],
                 forces=forces[ptr[k] : ptr[k + 1]],
-                stress=stress[k] if s.pbc.all() else None,
+                stress=_stress(virial[k], s),
                 extra={} if errors is None else {"uncertainty": errors[ptr[k] : ptr[k + 1]]},
             )
             for k, s in enumerate(structures)
@@ -184,6 +183,11 @@ class DeployedStudent:
         from potstill.deploy.ase import StudentCalculator
 
         return StudentCalculator(self)
+
+
+def _stress(virial: Array, structure: Structure) -> Array | None:
+    volume = float(abs(np.linalg.det(structure.cell)))
+    return virial / volume if volume > 0 else None
 
 
 def load_student(

@@ -1,4 +1,4 @@
-"""Errors of a student against its teacher, beside what knowing nothing would give.
+"""Errors of a student against its teacher, beside the errors of predicting zero.
 
 Enters labels of teacher and student, leaves the figures of ``evaluate.json``.
 """
@@ -87,7 +87,7 @@ class Comparison:
 
 
 def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, Any]:
-    """Errors of forces, energy and stress beside two baselines.
+    """Return errors of forces, energy and stress beside two baselines.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, An
 
 
 def by_magnitude(comparison: Comparison) -> list[dict[str, Any]]:
-    """Force errors of atoms by the size of the teacher's force on them."""
+    """Return force errors of atoms by the size of the teacher's force on them."""
     teacher, student = comparison.forces()
     size = np.linalg.norm(teacher, axis=1)
     error = np.abs(student - teacher).mean(axis=1)
@@ -162,7 +162,7 @@ def _mean_cosine(teacher: Array, student: Array) -> float | None:
 
 
 def per_element(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """Force errors by chemical symbol."""
+    """Return force errors by chemical symbol."""
     teacher, student = comparison.forces()
     error = np.abs(student - teacher).mean(axis=1)
     numbers = comparison.atomic_numbers

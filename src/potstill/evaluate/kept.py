@@ -1,4 +1,4 @@
-"""The dear part of an evaluation, kept: labels of the student and its trajectories, so that gates can be judged again.
+"""The costly part of an evaluation, kept in a file: labels and trajectories, so that gates can be judged again.
 
 Enters an evaluation or the files of a run, leaves ``evaluate_data.npz`` or the evaluation that it was made from.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from potstill.core.checksums import sha256_of_json
 from potstill.core.errors import InputError
 from potstill.core.files import sealed
 from potstill.core.types import Labels, Structure
@@ -30,7 +31,7 @@ RECORDS = ("time_ps", "total_energy", "temperature")
 
 
 def write_evaluation(evaluation: Evaluation, report: Path, data: Path) -> None:
-    """Seal ``evaluate.json`` and what the pages draw beside it."""
+    """Write ``evaluate.json``, and beside it the arrays that the pages draw."""
     with sealed(report) as temporary:
         text = json.dumps(finite_or_none(evaluation.report), indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text, encoding="utf-8")
@@ -52,7 +53,7 @@ def write_evaluation(evaluation: Evaluation, report: Path, data: Path) -> None:
 
 
 def read_evaluation(report: Path, data: Path, structures: Sequence[Structure]) -> Evaluation:
-    """The evaluation that was written.
+    """Read the evaluation that was written.
 
     Parameters
     ----------
@@ -88,14 +89,16 @@ def read_evaluation(report: Path, data: Path, structures: Sequence[Structure]) -
 
 
 def judged_again(evaluation: Evaluation, gates: EvaluateConfig) -> Evaluation:
-    """The same figures by other gates; nothing is computed."""
+    """Return the same figures judged by other gates; nothing is computed."""
     findings = [asdict(finding) for finding in judge(evaluation.report, gates)]
     report = {**evaluation.report, "findings": findings, "changed_gates": changed_gates(gates)}
+    if "made_from" in report:
+        report["made_from"] = {**report["made_from"], "section": sha256_of_json(gates.model_dump(mode="json"))}
     return Evaluation(report, evaluation.comparison, evaluation.trajectories)
 
 
 def finite_or_none(value: Any) -> Any:
-    """The same with None for what is not finite: JSON knows neither NaN nor infinity."""
+    """Return the same with None for what is not finite: JSON knows neither NaN nor infinity."""
     if isinstance(value, dict):
         return {key: finite_or_none(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -53,7 +53,7 @@ class Frames:
 def motion(
     candidate: Any, reference: Any, atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: int
 ) -> list[Row]:
-    """Langevin dynamics with both: distances, angles, vibrations and pressures, each as a Wasserstein distance."""
+    """Run Langevin dynamics with both, and compare distances, angles, vibrations and pressures by Wasserstein distances."""
     runs = [
         langevin(of(atoms, c), length_ps=length_ps, temperature_kelvin=temperature_kelvin, seed=seed + k)
         for c, k in ((candidate, 0), (reference, 0), (candidate, 1))
@@ -71,7 +71,7 @@ def motion(
 
 
 def stability(candidate: Any, atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: int) -> list[Row]:
-    """The candidate alone, hot at constant volume, and for crystals at constant pressure."""
+    """Run the candidate alone: hot at constant volume, and for crystals at constant pressure."""
     hot = max(HOT_KELVIN_AT_LEAST, HOTTER * temperature_kelvin)
     run = langevin(of(atoms, candidate), length_ps=length_ps, temperature_kelvin=hot, seed=seed)
     rows = [_held_out(run, hot)]
@@ -96,7 +96,7 @@ def langevin(atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: i
 
 
 def timestep_fs(atoms: Any) -> float:
-    """Half a femtosecond where there is hydrogen, else one."""
+    """Return half a femtosecond where there is hydrogen, else one."""
     return TIMESTEP_WITH_HYDROGEN_FS if 1 in atoms.numbers else TIMESTEP_FS
 
 

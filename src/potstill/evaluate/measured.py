@@ -1,4 +1,4 @@
-"""What a physics check leaves: one measured figure of one system, both models' own figures beside it, curves to draw.
+"""The result of a physics check: one figure of one system, the figures of both models, and curves to draw.
 
 A row is stored in ``evaluate.json`` and judged by its gate (:mod:`potstill.evaluate.gates`), then and at any time later.
 """
@@ -65,7 +65,7 @@ class Row:
     applies: bool = True
 
     def report(self) -> dict[str, Any]:
-        """As ``evaluate.json`` has it."""
+        """Return the row of ``evaluate.json``."""
         curves = {
             name: {
                 "x_label": c.x_label,
@@ -88,14 +88,14 @@ class Row:
 
 
 def of(atoms: Any, calculator: Any) -> Any:
-    """Copy of ASE ``Atoms`` with a calculator."""
+    """Return a copy of ASE ``Atoms`` with a calculator."""
     copy = atoms.copy()
     copy.calc = calculator
     return copy
 
 
 def relative(candidate: float, reference: float) -> float:
-    """Difference over the size of the reference; infinity beside a reference of zero unless both are."""
+    """Return the difference over the size of the reference; infinity beside a reference of zero unless both are."""
     if candidate == reference:
         return 0.0
     return abs(candidate - reference) / abs(reference) if reference else float("inf")

@@ -31,7 +31,7 @@ PULLED = np.linspace(0.7, 2.5, 25)  # distances over the sum of covalent radii
 
 
 def vibrations(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
-    """Harmonic frequencies by finite displacements (ASE): the mean absolute gap over the mean of the reference."""
+    """Compare harmonic frequencies by finite displacements (ASE): the mean absolute gap over the mean of the reference."""
     if len(molecule) > MOST_ATOMS_VIBRATED:
         return [Row("vibrations", None, why=f"{len(molecule)} atoms are more than {MOST_ATOMS_VIBRATED}")]
     mine, theirs = (_frequencies(of(molecule, c)) for c in (candidate, reference))
@@ -43,7 +43,7 @@ def vibrations(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
 
 
 def torsions(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
-    """Parts of the molecule turned about a bond, all else rigid: root mean square gap of the energies along the turn.
+    """Turn parts of the molecule about a bond, all else rigid, and compare the energies (root mean square).
 
     Angles at which atoms clash are left out; they are no conformations. A molecule without a bond to turn has no figure.
     """
@@ -68,7 +68,7 @@ def torsions(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
 
 
 def relaxed_molecule(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
-    """Both relax the molecule from the minimum of the reference: how far apart atoms end, turns and shifts taken out."""
+    """Relax the molecule by both from the reference's minimum, and measure how far apart atoms end."""
     from ase.build import minimize_rotation_and_translation
 
     mine, theirs = (relax(molecule, c, cell=False) for c in (candidate, reference))
@@ -108,7 +108,7 @@ def dimers(candidate: Any, reference: Any, elements: Sequence[int], most: int) -
 
 
 def pulled(calculator: Any, numbers: Sequence[int], distance: Array) -> tuple[Array, Array]:
-    """Energy and the force that drives two atoms apart, at each distance."""
+    """Return the energy and the force that drives two atoms apart, at each distance."""
     from ase import Atoms
 
     pair = Atoms(numbers, np.zeros((2, 3)))
@@ -122,7 +122,7 @@ def pulled(calculator: Any, numbers: Sequence[int], distance: Array) -> tuple[Ar
 
 
 def rotatable_bonds(molecule: Any) -> list[tuple[tuple[int, int, int, int], list[int]]]:
-    """Bonds between atoms with further neighbours that are in no ring: four atoms of the dihedral, and those that turn.
+    """Return bonds in no ring between atoms with further neighbors: four atoms of the dihedral, and those that turn.
 
     The larger the smaller of the two parts, the earlier the bond.
     """
@@ -140,7 +140,7 @@ def rotatable_bonds(molecule: Any) -> list[tuple[tuple[int, int, int, int], list
 
 
 def in_one_piece(molecule: Any) -> bool:
-    """Whether bonds lead from every atom to every other."""
+    """Return whether bonds lead from every atom to every other."""
     from scipy.sparse.csgraph import connected_components
 
     return int(connected_components(_bonds(molecule), directed=False)[0]) == 1

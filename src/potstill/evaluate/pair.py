@@ -10,19 +10,24 @@ from collections.abc import Callable
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from potstill.core.checksums import sha256_of_json
 from potstill.core.errors import InputError
 from potstill.core.types import Array, Labels, Structure, Teacher
 from potstill.dataset.convert import read_structures
+from potstill.deploy.student import DeployedStudent
 from potstill.evaluate.kept import write_evaluation
+from potstill.evaluate.made_from import weights_checksum
 from potstill.evaluate.model import Model, TeacherModel
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.stage import Evaluation, compare
 from potstill.stats.references import fit_reference_energies
 from potstill.teacher.choices import parse_teacher
 from potstill.teacher.opening import open_teacher
+from potstill.teacher.options import sha256_of
 
 log = logging.getLogger(__name__)
 MOST_STRUCTURES = 1000
@@ -79,6 +84,12 @@ def evaluate_pair(
         model, structures, composition_baseline(structures), settings, teacher=teacher, seed=seed, on_step=on_step
     )
     evaluation.report["models"] = {"candidate": candidate, "reference": reference}
+    evaluation.report["made_from"] = {
+        "dataset": f"sha256:{sha256_of(path)}" if path.is_file() else None,
+        "section": sha256_of_json(settings.model_dump(mode="json")),
+        "candidate": _identity(model),
+        "teacher": dict(truth.teacher.fingerprint),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     write_evaluation(evaluation, folder / "evaluate.json", folder / "evaluate_data.npz")
     return evaluation
@@ -99,6 +110,13 @@ def load_model(name: str) -> Model:
         return load_student(name)
     options = {"name": "ase", "calculator": name} if ":" in name else {"name": name}
     return TeacherModel(open_teacher(parse_teacher(options), supervised=True))
+
+
+def _identity(model: Model) -> Any:
+    """Return the fingerprint of a teacher, or the checksum of a student's weights."""
+    if isinstance(model, TeacherModel):
+        return dict(model.teacher.fingerprint)
+    return weights_checksum(model) if isinstance(model, DeployedStudent) else None
 
 
 def _labelled(teacher: Teacher, path: Path) -> list[Structure]:

@@ -60,7 +60,7 @@ def measure(
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> list[Row]:
-    """Every check of the physics.
+    """Return the rows of every physics check.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def _pairs(run: Callable[..., None], elements: list[int], candidate: Any, refere
 
 
 def _attempt(checks: tuple[str, ...], check: Callable[[], list[Row]]) -> list[Row]:
-    """What a check finds; rows that did not run where it raises."""
+    """Return the rows of a check; rows that did not run where it raises."""
     try:
         found = check()
     except Exception as error:  # a calculator may raise whatever it likes, and the other checks still count

@@ -1,4 +1,4 @@
-"""What every potential must do, whatever it was fitted to: the candidate by itself, no reference asked.
+"""Laws that hold for every potential: the candidate is asked alone, without a reference.
 
 Enters one ASE calculator and ASE ``Atoms``, leaves rows. Steps and limits are those of float32.
 """
@@ -31,7 +31,7 @@ STRAINED_ATOMS = 200
 
 
 def force_slope(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
-    """Forces against central differences of the energy, for a few atoms."""
+    """Compare forces with central differences of the energy, for a few atoms."""
     from ase.calculators.fd import calculate_numerical_forces
 
     moved = of(_rattled(atoms, seed), candidate)
@@ -42,7 +42,7 @@ def force_slope(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 
 
 def stress_slope(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
-    """Stress (+ is tension) against central differences of the energy under strain."""
+    """Compare stress (+ is tension) with central differences of the energy under strain."""
     from ase.calculators.fd import calculate_numerical_stress
 
     moved = of(_rattled(atoms, seed), candidate)
@@ -54,7 +54,7 @@ def stress_slope(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 
 
 def closed_loop(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
-    """Work along a circle in the space of all coordinates, over the size of the work on its way: zero for a potential.
+    """Measure the work along a circle of all coordinates, over the size of the work on its way: zero for a potential.
 
     The points on the circle are doubled until that changes the result no more: for smooth forces, the error of equal steps
     on a closed path shrinks exponentially. Forces that never settle are judged by the larger of the last two results. The
@@ -87,7 +87,7 @@ def closed_loop(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 
 
 def invariance(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
-    """Largest change of the forces where the atoms are turned, moved together, and listed in another order."""
+    """Measure the largest change of the forces where the atoms are turned, moved together, and listed in another order."""
     rng = np.random.default_rng(seed)
     moved = _rattled(atoms, seed)
     before = of(moved, candidate).get_forces()
@@ -106,7 +106,7 @@ def invariance(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 
 
 def extensivity(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
-    """Energy per atom of a crystal against that of its supercell, of a molecule against two of them far apart."""
+    """Compare the energy per atom of a crystal with that of its supercell, of a molecule against two of them far apart."""
     moved = _rattled(atoms, seed)
     double = moved.repeat([2, 1, 1]) if atoms.pbc.any() else _two_far_apart(moved)
     energies = [of(a, candidate).get_potential_energy() / len(a) for a in (moved, double)]
@@ -114,7 +114,7 @@ def extensivity(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 
 
 def locality(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
-    """One atom is moved: the share of the change of forces that is felt beyond 12 Å."""
+    """Move one atom, and measure the share of the change of forces beyond 12 Å."""
     rng = np.random.default_rng(seed)
     if atoms.pbc.all():
         axis = int(np.argmin(atoms.cell.lengths()))
@@ -130,7 +130,7 @@ def locality(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 
 
 def smoothness(candidate: Any, numbers: Sequence[int]) -> list[Row]:
-    """Two atoms are pulled apart in small steps past any cutoff: the largest kink of the force, by third differences.
+    """Pull two atoms apart in small steps past any cutoff, and find the largest kink of the force by third differences.
 
     A step of the energy counts as a kink too, over a length of 0.1 Å.
     """
@@ -145,7 +145,7 @@ def smoothness(candidate: Any, numbers: Sequence[int]) -> list[Row]:
 
 
 def fused_pairs(candidate: Any, reference: Any, elements: Sequence[int]) -> list[Row]:
-    """Pairs of atoms pushed together to 0.5, 0.6 and 0.7 of the sum of covalent radii: how many are not driven apart.
+    """Push pairs of atoms to 0.5, 0.6 and 0.7 of their covalent radii, and count those that are not driven apart.
 
     Those that the reference does not drive apart either are named and not counted.
     """
@@ -168,7 +168,7 @@ def fused_pairs(candidate: Any, reference: Any, elements: Sequence[int]) -> list
 
 
 def endurance(candidate: Any, atoms: Any) -> list[Row]:
-    """Odd structures with an answer that must be finite: how many have none.
+    """Count odd structures without a finite answer.
 
     A crystal of about 200 atoms stretched, compressed and sheared by 50 %; one atom alone and alone in a large cell; two
     atoms beyond any cutoff; the atoms in vacuum as a cluster.

@@ -25,7 +25,7 @@ JOULE_PER_SQUARE_METRE = 16.0217663  # of one eV/Å^2
 
 
 def equation_of_state(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
-    """Energies of scaled cells, fitted by Birch and Murnaghan's equation (ASE)."""
+    """Fit energies of scaled cells by Birch and Murnaghan's equation (ASE)."""
     volumes = VOLUMES * crystal.get_volume() / len(crystal)
     energies = [_energies(c, crystal) for c in (candidate, reference)]
     (v, bulk), (v0, bulk0) = (_fit(volumes, e) for e in energies)
@@ -44,14 +44,14 @@ def equation_of_state(candidate: Any, reference: Any, crystal: Any) -> list[Row]
 
 
 def elastic_constants(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
-    """Stress against strain with atoms moved along (clamped ions): the distance of the two tensors over the reference's."""
+    """Strain the cell with its atoms (clamped ions), and measure the distance of the two tensors over the reference's."""
     tensor, tensor0 = (GPA_PER_EV_PER_CUBIC_ANGSTROM * _stiffness(of(crystal, c)) for c in (candidate, reference))
     measured = 100 * float(np.linalg.norm(tensor - tensor0) / np.linalg.norm(tensor0))
     return [Row("elastic_constants", measured, _moduli(tensor), _moduli(tensor0))]
 
 
 def vacancies(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
-    """Energy to take one atom of each element out of a supercell, atoms left in place.
+    """Measure the energy to take one atom of each element out of a supercell, atoms left in place.
 
     It counts from the energies of the crystal per atom: a formation energy in an element, and in a compound that up to
     chemical potentials, which are the same on both sides.
@@ -72,7 +72,7 @@ def vacancies(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
 
 
 def surfaces(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
-    """Energy of cleaving along low-index planes, over both faces, atoms left in place."""
+    """Measure the energy of cleaving along low-index planes, over both faces, atoms left in place."""
     from ase.build import surface
 
     cut = {}
@@ -101,7 +101,7 @@ def surfaces(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
 
 
 def relaxed_crystal(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
-    """Both relax atoms and cell from the minimum of the reference: how far apart they end."""
+    """Relax atoms and cell by both from the minimum of the reference, and measure how far apart they end."""
     mine, theirs = (relax(crystal, c, cell=True) for c in (candidate, reference))
     volume, volume0 = (moved.get_volume() / len(moved) for moved in (mine, theirs))
     away = mine.get_scaled_positions(wrap=False) - theirs.get_scaled_positions(wrap=False)
@@ -117,7 +117,7 @@ def relaxed_crystal(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
 
 
 def relax(atoms: Any, calculator: Any, *, cell: bool, steps: int = RELAX_STEPS) -> Any:
-    """Copy of ASE ``Atoms`` at the nearest minimum, or as near as the steps lead."""
+    """Return a copy of ASE ``Atoms`` at the nearest minimum, or as near as the steps lead."""
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE
 

@@ -17,6 +17,7 @@ from potstill.deploy.student import DeployedStudent
 from potstill.evaluate.dynamics import Trajectory, run_nve
 from potstill.evaluate.errors import Comparison, by_magnitude, per_element, summary
 from potstill.evaluate.gates import judge
+from potstill.evaluate.made_from import made_from
 from potstill.evaluate.model import Model
 from potstill.evaluate.physics import measure
 from potstill.evaluate.speed import compare_speed, speed_by_size
@@ -86,6 +87,7 @@ def evaluate(
     if kinds != evaluation.report["kinds"]:  # a kind that is only trained on is not held out, and must be missed
         evaluation.report["kinds"] = kinds
         evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, config)]
+    evaluation.report["made_from"] = made_from(student, dataset, config, teacher() if teacher else None)
     evaluation.report["student"] = {"parameters": student.parameters, **student.model.architecture.model_dump(mode="json")}
     return evaluation
 

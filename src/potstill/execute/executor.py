@@ -1,6 +1,6 @@
 """The one interface behind which work runs: a function and independent tasks in, their results out.
 
-A task seals its own file and returns something small, so that a executor has nothing to keep: what is sealed is done, and
+A task seals its own file and returns something small, so that an executor keeps nothing: what is sealed is done, and
 what is not is done again, by whichever executor comes next.
 """
 
@@ -17,7 +17,7 @@ class Executor(Protocol):
 
     @property
     def workers(self) -> int:
-        """Tasks that run at the same time at most."""
+        """Return the largest number of tasks that run at the same time."""
         ...
 
     def run(
@@ -65,4 +65,4 @@ class LocalExecutor:
         run_tasks(function, tasks, workers=workers, on_done=on_done, on_lost=on_lost, isolated=isolated)
 
     def close(self) -> None:
-        """Nothing is kept between runs."""
+        """Do nothing: no process is kept between runs."""

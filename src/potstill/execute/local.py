@@ -1,8 +1,8 @@
 """Tasks on the cores of this machine.
 
-Enters: a picklable function and a sequence of tasks, each of which writes its own file and returns a small result.
-Leaves: the results, handed to ``on_done`` as they come. A worker that dies or hangs loses the task in its hand and no other;
-what becomes of that task is for ``on_lost`` to say.
+The input is a picklable function and a sequence of tasks, each of which writes its own file and returns a small result.
+Each result goes to ``on_done`` as soon as it arrives. A worker that dies or hangs loses its current task and no other;
+``on_lost`` decides what is done in its place.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class Lost(Generic[T]):
 
 
 def available_cores() -> int:
-    """Cores this process may use (respects CPU affinity, as SLURM and containers set it)."""
+    """Return the number of cores this process may use (respects CPU affinity, as SLURM and containers set it)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def try_again(lost: Lost[T]) -> Sequence[T]:
-    """The same task once more, until it was lost three times.
+    """Return the same task once more, until it was lost three times.
 
     Raises
     ------
@@ -148,14 +148,14 @@ def _free_number(busy: Iterable[Worker]) -> int:
 
 
 def _wait(busy: dict[Worker, _Job[T]]) -> None:
-    """Until a worker speaks, ends, or is late."""
+    """Wait until a worker sends a message, ends, or misses its deadline."""
     deadlines = [worker.deadline for worker in busy if worker.deadline is not None]
     timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
     wait([thing for worker in busy for thing in (worker.line, worker.sentinel)], timeout)
 
 
 def _lost(worker: Worker, job: _Job[T]) -> Lost[T] | None:
-    """The task of a worker that has ended or is late, after all that it said was heard."""
+    """Return the task of a worker that has ended or is late, after all its messages were read; else None."""
     lost = worker.lost()
     if lost is None:
         return None

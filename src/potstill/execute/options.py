@@ -19,10 +19,10 @@ class ExecuteOptions(Section, ABC):
 
     @abstractmethod
     def start(self, folder: Path, workers: int) -> Executor:
-        """The executor, with its files in ``folder``; ``workers`` is the config's own option."""
+        """Start the executor, with its files in ``folder``; ``workers`` is the config's own option."""
 
     def requires(self) -> tuple[str, str] | None:
-        """Package and extra that it needs, or None."""
+        """Return the package and the extra that it needs, or None."""
         return None
 
 
@@ -41,17 +41,18 @@ class Parsl(ExecuteOptions):
 
     executor: Literal["parsl"] = "parsl"
     provider: Annotated[
-        Literal["local", "slurm", "pbs", "lsf", "gridengine", "kubernetes"], Field(description="who gives the nodes")
+        Literal["local", "slurm", "pbs", "lsf", "gridengine", "kubernetes"],
+        Field(description="source of the nodes"),
     ] = "local"
-    jobs: Annotated[int, Field(gt=0, description="jobs at the same time at most (Parsl's blocks)")] = 1
-    nodes_per_job: Annotated[int, Field(gt=0, description="nodes of one job")] = 1
+    jobs: Annotated[int, Field(gt=0, description="largest number of jobs at the same time (Parsl's blocks)")] = 1
+    nodes_per_job: Annotated[int, Field(gt=0, description="number of nodes of one job")] = 1
     workers_per_node: Annotated[
         int, Field(ge=0, description="processes on a node; 0 means one per accelerator, or 'workers' where there is none")
     ] = 0
     accelerators: Annotated[
         tuple[str, ...], Field(description="GPUs of a node, such as ['0', '1']; each worker sees one of them")
     ] = ()
-    walltime: Annotated[str, Field(pattern=WALLTIME, description="of a job, HH:MM:SS")] = "01:00:00"
+    walltime: Annotated[str, Field(pattern=WALLTIME, description="time limit of a job, HH:MM:SS")] = "01:00:00"
     partition: Annotated[str | None, Field(description="partition (slurm) or queue (pbs, lsf, gridengine)")] = None
     account: Annotated[str | None, Field(description="account (slurm, pbs) or project (lsf) that pays")] = None
     scheduler_options: Annotated[
@@ -63,13 +64,13 @@ class Parsl(ExecuteOptions):
         str | None, Field(description="IP address by which nodes reach this machine; that of its host name where null")
     ] = None
     image: Annotated[str | None, Field(description="container image with potstill in it (kubernetes)")] = None
-    namespace: Annotated[str, Field(description="of the pods (kubernetes)")] = "default"
+    namespace: Annotated[str, Field(description="namespace of the pods (kubernetes)")] = "default"
     volumes: Annotated[
         tuple[tuple[str, str], ...],
         Field(description="persistent volume claims and where they are mounted; the run folder on one (kubernetes)"),
     ] = ()
     heartbeat_seconds: Annotated[
-        int, Field(gt=0, description="between signs of life; nodes and driver are given up after six")
+        int, Field(gt=0, description="seconds between signs of life; nodes and driver count as lost after six")
     ] = 5
     join_minutes: Annotated[
         float, Field(gt=0, description="a line in the log for each such time in which no node has joined")

@@ -1,7 +1,7 @@
 """Tasks on workers that Parsl starts: on this machine, one per GPU, or in the jobs of a cluster's scheduler.
 
-Parsl finds nodes, carries tasks and notices lost nodes. It remembers nothing of a run: what is done is what is sealed. Its
-processes run under a supervisor (:mod:`potstill.execute.parsl_supervisor`), so that none outlives the driver.
+Parsl finds nodes, carries tasks and notices lost nodes. It stores nothing about a run: a task is done when its file exists.
+Its processes run under a supervisor (:mod:`potstill.execute.parsl_supervisor`), so that none outlives the driver.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ParslExecutor:
 
     @property
     def workers(self) -> int:
-        """Of all jobs together."""
+        """Return the number of workers of all jobs together."""
         return self._options.jobs * self._options.nodes_per_job * self._per_node
 
     def run(
@@ -192,7 +192,7 @@ class ParslExecutor:
         )
 
     def _processes_here(self) -> list[psutil.Process]:
-        """Parsl's processes on this machine; those of jobs elsewhere end with their jobs."""
+        """Return Parsl's processes on this machine; those of jobs elsewhere end with their jobs."""
         jobs = getattr(self._executor.provider, "resources", {}).values()
         numbers = [self._executor.interchange_proc.pid, *(job["remote_pid"] for job in jobs if "remote_pid" in job)]
         found = []
@@ -216,7 +216,7 @@ class _NodeLost:
 
 
 def _answer(future: Any) -> Answer | _NodeLost:
-    """What a worker answered, or that it was lost with its node, its manager or alone."""
+    """Return the answer of a worker, or that it was lost with its node, its manager or alone."""
     from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
     error = future.exception()
@@ -267,7 +267,7 @@ class _Watch:
 
 
 def provider(options: Parsl) -> Any:
-    """Parsl's provider of a config.
+    """Return Parsl's provider for a config.
 
     Raises
     ------
@@ -320,5 +320,5 @@ def provider(options: Parsl) -> Any:
 
 
 def _programs() -> Path:
-    """Where this environment's programs are: Parsl starts its own by their bare names."""
+    """Return the folder of this environment's programs: Parsl starts its own by their bare names."""
     return Path(sys.executable).parent

@@ -46,7 +46,7 @@ class Heartbeat:
         threading.Thread(target=self._go_on, daemon=True).start()
 
     def beat(self) -> None:
-        """One sign."""
+        """Write one sign of life."""
         self._beats += 1
         born = psutil.Process().create_time()
         content = {"host": platform.node(), "process": os.getpid(), "born": born, "every": self._every, "beat": self._beats}
@@ -55,7 +55,7 @@ class Heartbeat:
         temporary.replace(self._path)
 
     def stop(self) -> None:
-        """No more signs, and the file is gone."""
+        """Stop the signs of life and remove the file."""
         self._stopped.set()
         self._path.unlink(missing_ok=True)
 
@@ -84,7 +84,7 @@ class Driver:
         self._every = 5.0
 
     def alive(self) -> bool:
-        """Whether its process is there, or where it is on another machine, whether it gave signs lately."""
+        """Return whether the driver's process is alive; for another machine, whether it gave signs of life lately."""
         if not self._path.exists():  # it has stopped; renaming leaves no moment without a file
             return False
         with suppress(OSError, ValueError):
@@ -106,7 +106,7 @@ def _is_there(number: int, born: float) -> bool:
 
 
 def main() -> None:
-    """``python -m potstill.execute.parsl_supervisor HEARTBEAT_FILE COMMAND …``."""
+    """Run a command: ``python -m potstill.execute.parsl_supervisor HEARTBEAT_FILE COMMAND …``."""
     driver = Driver(Path(sys.argv[1]))
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which says what becomes of others

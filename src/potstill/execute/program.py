@@ -1,6 +1,6 @@
 """One run of a program that is not ours: in its own process group, for a limited time, with its output kept.
 
-Enters an argument list, leaves how it ended. Whether it did what it should is for the caller to judge, by the files it left:
+The input is an argument list, the output is how the program ended. The caller judges success by the files that it wrote:
 programs exit with 0 after a failure, and with 1 after writing all that was asked for.
 """
 
@@ -62,7 +62,7 @@ class Ended:
 
     @property
     def how(self) -> str:
-        """In words."""
+        """Return how the program ended, in words."""
         return "ended when its time was over" if self.timed_out else f"exit code {self.code}"
 
 
@@ -143,7 +143,7 @@ def _run(
 
 
 def _tail(path: Path, start: int) -> str:
-    """The last output, from ``start`` on at most."""
+    """Return the last output, from ``start`` on at most."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(start, end - TAIL_BYTES))

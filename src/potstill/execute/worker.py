@@ -1,7 +1,7 @@
-"""One worker process with one thread, and the line to its parent.
+"""One worker process with one thread, and the pipe to its parent.
 
-Enter tasks, leave results, exceptions, and promises: a task may say what it does and within which time it will speak again,
-so that the parent can end a worker that hangs.
+The parent sends tasks. The worker sends results, exceptions and promises: a task may state what it does and within which
+time it will send its next message, so that the parent can end a worker that hangs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _parent: Connection | None = None  # in a worker: its line to the parent
 
 
 def expect_within(seconds: float | None, doing: str) -> None:
-    """Say, from within a task, what it does now and that it will end or speak again within a time.
+    """Tell the parent, from within a task, what the task does now and when its next message will come at the latest.
 
     A worker that does not is killed, and its task lost. In a process that is no worker nothing happens.
 
@@ -70,11 +70,11 @@ class Worker:
 
     @property
     def sentinel(self) -> int:
-        """Ready when the process has ended, see :func:`multiprocessing.connection.wait`."""
+        """Return the handle that is ready when the process has ended, see :func:`multiprocessing.connection.wait`."""
         return self._process.sentinel
 
     def give(self, task: Any) -> None:
-        """Hand over a task; a process that is dead already takes none and is found dead later."""
+        """Send a task; a process that is dead already gets none, and is found dead later."""
         self.doing, self.deadline = "starting", None
         try:
             self.line.send(task)
@@ -82,7 +82,7 @@ class Worker:
             return
 
     def result(self) -> tuple[Any] | None:
-        """The result of the task, if it has arrived; its exception is raised, and promises are noted."""
+        """Return the result of the task if it has arrived; raise its exception, and note promises."""
         try:
             while self.line.poll():
                 kind, content = self.line.recv()
@@ -99,7 +99,7 @@ class Worker:
         raise content
 
     def lost(self) -> tuple[str, bool] | None:
-        """Why the task in its hand will have no answer, and whether that is for its time; None where one may still come."""
+        """Return why the current task will have no answer, and whether it timed out; None where an answer may still come."""
         if not self._process.is_alive():
             return self._why(), False
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -112,7 +112,7 @@ class Worker:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def dismiss(self) -> None:
-        """End an idle process in peace."""
+        """End an idle process without force."""
         self.line.close()
         self._process.join(timeout=5.0)
         self.kill()
@@ -147,7 +147,7 @@ def _work(line: Connection, function: Callable[[Any], Any], parent: int, number:
 
 
 def portable(error: Exception) -> Exception:
-    """The exception, or one with its text where it cannot travel between processes."""
+    """Return the exception, or one with its text where it cannot be pickled."""
     error.add_note("in a worker:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - just made here
@@ -159,7 +159,7 @@ def portable(error: Exception) -> Exception:
 
 
 def stay_with(parent: int) -> None:
-    """Make this process deaf to Ctrl-C (the parent decides), and never alive without its parent."""
+    """Ignore Ctrl-C in this process (the parent decides), and end it with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

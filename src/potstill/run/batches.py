@@ -25,7 +25,7 @@ from potstill.run.upgrade import read_config
 
 
 def batch_configs(config: Config) -> list[Config]:
-    """The config of each batch, in order, to stand in folders ``01``, ``02``, … beside each other.
+    """Return the config of each batch, in order, to stand in folders ``01``, ``02``, … beside each other.
 
     The counts of a source are its shares of the whole, rounded so that they add up to it.
     """
@@ -89,7 +89,7 @@ def join(batches: Sequence[RunFolder], config: Config, path: Path, attributes: M
 
 
 def _mixes(batches: Sequence[RunFolder]) -> str:
-    """What all batches together took of each source; empty where each followed its config."""
+    """Return how many structures all batches took from each source; empty where each followed its config."""
     mixes = [batch.mix() for batch in batches]
     if not any(mixes):
         return ""
@@ -98,7 +98,7 @@ def _mixes(batches: Sequence[RunFolder]) -> str:
 
 
 def advice_for_all(batch: RunFolder, config: Config) -> str:
-    """``advice.yaml`` of a batch as a config of the whole run; empty where the batch has none."""
+    """Return ``advice.yaml`` of a batch as a config of the whole run; empty where the batch has none."""
     path = batch.path / "advice.yaml"
     if not path.exists():
         return ""

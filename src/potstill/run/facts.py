@@ -1,6 +1,6 @@
-"""What a run folder tells of itself, at any stage: plain facts for the page of the run.
+"""Facts about a run folder at any stage, for the page of the run.
 
-Enters a run folder, leaves dictionaries; a file that is not there yet gives an empty fact.
+The functions take a run folder and return dictionaries. A file that does not exist yet gives an empty fact.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def done_report(run: RunFolder, stage: str) -> dict[str, Any]:
 
 
 def open_data(run: RunFolder) -> Dataset | None:
-    """The labelled dataset, else the generated structures, else None."""
+    """Return the labelled dataset, else the generated structures, else None."""
     for path in (run.dataset, run.structures):
         if path.exists():
             return open_file(path)
@@ -54,7 +54,7 @@ def open_data(run: RunFolder) -> Dataset | None:
 
 
 def asked(run: RunFolder) -> dict[str, int]:
-    """Structures that are wanted of each source, by the contingency mix or by the config."""
+    """Return the number of structures wanted from each source, by the contingency mix or by the config."""
     mix = read_mix(run.structures.parent / MIX_FILE)
     if mix:
         return mix.counts
@@ -64,7 +64,7 @@ def asked(run: RunFolder) -> dict[str, int]:
 
 
 def sources(run: RunFolder, data: Dataset | None) -> list[dict[str, Any]]:
-    """Each source with what was asked of it, what it gave, and what was refused by the filter and by the teacher."""
+    """Return for each source the structures wanted, generated, labelled, and refused by the filter and by the teacher."""
     wanted = asked(run)
     held: Counter[str] = Counter(data.sources.tolist() if data is not None else ())
     refused: dict[str, dict[str, Counter[str]]] = {"generate": {}, "label": {}}
@@ -90,7 +90,7 @@ def sources(run: RunFolder, data: Dataset | None) -> list[dict[str, Any]]:
 
 
 def flow(rows: list[dict[str, Any]], data: Dataset | None) -> list[dict[str, Any]]:
-    """Boxes of the figure of the pipeline with the counts that go from one to the next."""
+    """Return the boxes of the pipeline figure, with the number of structures that reach each."""
     wanted = sum(r["asked"] or 0 for r in rows)
     if data is None:
         return [{"count": wanted, "name": "structures asked for", "lost": ""}] if wanted else []
@@ -110,7 +110,7 @@ def flow(rows: list[dict[str, Any]], data: Dataset | None) -> list[dict[str, Any
 
 
 def split_sizes(data: Dataset) -> dict[str, int]:
-    """Structures of each part; empty where the file holds no split."""
+    """Return the number of structures in each part; empty where the file has no split."""
     from potstill.core.errors import DatasetError
 
     try:
@@ -120,7 +120,7 @@ def split_sizes(data: Dataset) -> dict[str, int]:
 
 
 def elements_by_source(data: Dataset) -> dict[str, dict[int, int]]:
-    """Atoms of each element in each source."""
+    """Return the number of atoms of each element in each source."""
     numbers = np.asarray(data.column("atoms/atomic_numbers"))
     of_atom = np.repeat(data.sources.astype(str), np.diff(data.ptr))
     found = {}
@@ -131,7 +131,7 @@ def elements_by_source(data: Dataset) -> dict[str, dict[int, int]]:
 
 
 def stage_rows(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any], data: Dataset | None) -> list[Any]:
-    """Each stage: name, state, seconds, and what came of it."""
+    """Return name, state, time and result of each stage."""
     from potstill.core.units import duration
 
     epochs = [line for line in read_metrics(run.metrics) if line.get("stage") == "train" and "epoch" in line]
@@ -162,7 +162,7 @@ def _held(data: Dataset) -> int:
 
 
 def links(run: RunFolder) -> list[tuple[str, str, str]]:
-    """Relative address, text and remark of every file that exists."""
+    """Return relative address, text and remark of every file that exists."""
     from potstill.report.page import size
 
     found = []
@@ -176,7 +176,7 @@ def links(run: RunFolder) -> list[tuple[str, str, str]]:
 
 
 def training_curve(path: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Epochs and errors of the forces; an epoch that was done again after a resume counts once."""
+    """Return epochs and force errors; an epoch that was repeated after a resume counts once."""
     epochs = {m["epoch"]: m for m in read_metrics(path) if m.get("stage") == "train" and "epoch" in m}
     curves = {}
     for key, name in (("train_forces", "training"), ("valid_forces", "validation")):

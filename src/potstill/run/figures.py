@@ -1,6 +1,6 @@
-"""The figures of a run that goes on: counts and rates by source and worker, time left, disk, memory, causes to worry.
+"""Numbers about a run in progress: counts and rates by source and worker, time left, disk, memory, alerts.
 
-Enters a run folder, leaves numbers; :mod:`potstill.run.status` prints them,
+The input is a run folder, the output are numbers; :mod:`potstill.run.status` prints them,
 :mod:`potstill.run.metrics` keeps them in files.
 """
 
@@ -85,7 +85,7 @@ class Figures:
 
 
 def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figures:
-    """The figures of a run folder now."""
+    """Return the figures of a run folder now."""
     now = now or datetime.now(UTC)
     lines = read_metrics(run.metrics)
     stages = {stage: run.stage(stage) for stage in run.stages}
@@ -107,7 +107,7 @@ def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figu
 
 
 def driver_alive(run: RunFolder) -> bool:
-    """Whether the process that holds the folder is there; that of another machine is believed to be."""
+    """Return whether the process that holds the folder is alive; one on another machine is assumed to be."""
     _, _, rest = holder(run.path).partition("process ")
     number, _, host = rest.partition(" on ")
     if not number.isdigit():
@@ -132,7 +132,7 @@ def _generated(figures: Figures, lines: Iterable[dict[str, Any]]) -> None:
 
 
 def _labelled(figures: Figures, lines: Sequence[dict[str, Any]], now: datetime) -> None:
-    """Counts since labelling began or went on the last time, for then everything found is told again."""
+    """Fill in the counts of labelling since it last started: each start logs again all parts that it finds."""
     own = [line for line in lines if line.get("stage") == "label"]
     begun = max((k for k, line in enumerate(own) if line.get("event") == "begun"), default=0)
     own = [line for line in own[begun:] if "labelled" in line]
@@ -199,7 +199,7 @@ def _alerts(figures: Figures, config: Config, lines: Sequence[dict[str, Any]], n
 
 
 def _slow(lines: Sequence[dict[str, Any]], now: datetime) -> Iterable[str]:
-    """A rate below half of its running median, by whole minutes since labelling went on the last time."""
+    """Yield an alert where the rate of the last minute is below half of the median since labelling last started."""
     own = [line for line in lines if line.get("stage") == "label"]
     begun = max((k for k, line in enumerate(own) if line.get("event") == "begun"), default=0)
     fresh = [line for line in own[begun:] if "labelled" in line and line.get("event") != "found"]
@@ -218,7 +218,7 @@ def _slow(lines: Sequence[dict[str, Any]], now: datetime) -> Iterable[str]:
 
 
 def _gates(figures: Figures, gates: AuditConfig) -> Iterable[str]:
-    """Gates of the audit that are lost for good, where even perfect answers to the rest would not do, or in danger."""
+    """Yield an alert for each gate of the audit that can no longer be met, or that would be missed at the present rate."""
     gate, done = gates.min_teacher_success, figures.labelled + figures.refused
     if figures.total and (best := 1 - figures.refused / figures.total) < gate:
         yield f"teacher success: {best:.1%} at best, the audit asks for {gate:.1%}"
@@ -236,7 +236,7 @@ def _gates(figures: Figures, gates: AuditConfig) -> Iterable[str]:
 
 
 def _state(figures: Figures, stage: str) -> str:
-    """Of a stage; empty where the run has no such stage."""
+    """Return the state of a stage; empty where the run has no such stage."""
     return str(figures.stages.get(stage, {}).get("state", ""))
 
 

@@ -42,88 +42,88 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The resolved config."""
+        """Return the path of the resolved config."""
         return self.path / "config.yaml"
 
     @property
     def structures(self) -> Path:
-        """Generated structures, before labelling."""
+        """Return the path of the generated structures."""
         return self.path / "structures" / "structures.h5"
 
     @property
     def selected(self) -> Path:
-        """Those of them that are to be labelled, where not all are."""
+        """Return the path of the structures selected for labelling, where not all are labelled."""
         return self.path / "structures" / "selected.h5"
 
     @property
     def first(self) -> Path:
-        """Those that a committee learns from before it selects the others."""
+        """Return the path of the structures that the committee is trained on before it selects the others."""
         return self.path / "structures" / "first.h5"
 
     @property
     def to_label(self) -> Path:
-        """What the teacher is asked for: the selected structures where there are any, else all."""
+        """Return the path of the structures that the teacher labels: the selected ones if there are any, else all."""
         return next((path for path in (self.selected, self.first) if path.exists()), self.structures)
 
     @property
     def labelled_parts(self) -> Path:
-        """Sealed parts of the labelling."""
+        """Return the folder of the labelled parts."""
         return self.path / "label"
 
     @property
     def committee(self) -> Path:
-        """Checkpoints of the students that select."""
+        """Return the folder of the checkpoints of the committee."""
         return self.path / "label" / "committee"
 
     @property
     def dataset(self) -> Path:
-        """The labelled dataset."""
+        """Return the path of the labelled dataset."""
         return self.path / "dataset.h5"
 
     @property
     def student(self) -> Path:
-        """Weights and config of the student."""
+        """Return the folder with weights and config of the student."""
         return self.path / "student"
 
     @property
     def active_learning(self) -> Path:
-        """One folder for each round of the student's own dynamics."""
+        """Return the folder of active learning, with one folder for each round."""
         return self.path / "active_learning"
 
     @property
     def deploy(self) -> Path:
-        """Exports."""
+        """Return the folder of the exports."""
         return self.path / "deploy"
 
     @property
     def report(self) -> Path:
-        """The page to open first."""
+        """Return the path of the page to open first."""
         return self.path / "report.html"
 
     @property
     def metrics(self) -> Path:
-        """JSON lines of progress."""
+        """Return the path of the progress log, one JSON object a line."""
         return self.path / "metrics.jsonl"
 
     def json(self, stage: str) -> Path:
-        """``audit.json`` or ``evaluate.json``."""
+        """Return the path of ``audit.json`` or ``evaluate.json``."""
         return self.path / f"{stage}.json"
 
     def html(self, stage: str) -> Path:
-        """``audit.html`` or ``evaluate.html``."""
+        """Return the path of ``audit.html`` or ``evaluate.html``."""
         return self.path / f"{stage}.html"
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Names of its stages, in order; those of a run in batches are others."""
+        """Return the names of the stages, in order; a run in batches has others."""
         return BATCHED_STAGES if (self.path / "batches").exists() else STAGES
 
     def batch(self, number: int) -> RunFolder:
-        """The run folder of a batch, from 1."""
+        """Return the run folder of a batch, counted from 1."""
         return RunFolder(self.path / "batches" / f"{number:02d}")
 
     def batches(self) -> list[RunFolder]:
-        """Those that have begun, in order."""
+        """Return the run folders of the batches that have begun, in order."""
         return [RunFolder(path) for path in sorted((self.path / "batches").glob("[0-9][0-9]"))]
 
     def passed(self) -> bool:
@@ -140,17 +140,17 @@ class RunFolder:
 
     @property
     def record_file(self) -> Path:
-        """Stages, versions, machine."""
+        """Return the path of ``run.json``: stages, versions, machine."""
         return self.path / "run.json"
 
     @property
     def format(self) -> int:
-        """Version of its format; that of a folder without a record is the present one."""
+        """Return the version of the folder's format; that of a folder without a record is the present one."""
         record = self.record()
         return int(record.get("format", 1)) if record else FORMAT
 
     def mix(self) -> Mix | None:
-        """The sources that were taken where they are not those of the config."""
+        """Return the contingency mix where it replaced the sources of the config, else None."""
         return read_mix(self.structures.parent / MIX_FILE)
 
     def record(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What watches a run from within: ``metrics.prom`` for Prometheus, and alerts in the log, each said once while it lasts."""
+"""Monitoring of a run by its own process: ``metrics.prom`` for Prometheus, and alerts in the log, each logged once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def monitored(run: RunFolder, config: Config, every_seconds: float = EVERY_SECON
 
 
 def observe(run: RunFolder, config: Config, said: set[str]) -> None:
-    """Once; ``said`` holds the kinds of alerts that were logged and still last."""
+    """Write the figures once and log new alerts; ``said`` holds the kinds of alerts that were logged and still hold."""
     figures = look(run, config)
     kinds = {alert.partition(":")[0]: alert for alert in figures.alerts}
     for kind in kinds.keys() - said:
@@ -56,7 +56,7 @@ def observe(run: RunFolder, config: Config, said: set[str]) -> None:
 
 
 def prometheus(figures: Figures) -> str:
-    """The figures in Prometheus' text format, for the textfile collector of its node exporter."""
+    """Return the figures in Prometheus' text format, for the textfile collector of its node exporter."""
     lines: list[str] = []
 
     def add(name: str, text: str, values: Mapping[tuple[tuple[str, str], ...], float | None]) -> None:

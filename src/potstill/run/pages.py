@@ -1,6 +1,6 @@
-"""The page ``report.html`` of a run: the one a person opens first. It works at any stage, also after a NO-GO or a failure.
+"""The page ``report.html`` of a run: the page to open first.
 
-Enters a run folder, leaves one HTML file in it.
+It can be written at any stage, also after a NO-GO or a failure.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def write_run_page(run: RunFolder) -> None:
 
 
 def status(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) -> tuple[tuple[str, str], str]:
-    """Kind and word of the badge at the top, and the sentence beside it."""
+    """Return kind and word of the badge at the top, and the sentence beside it."""
     states = {stage: run.stage(stage)["state"] for stage in run.stages}
     failed = [stage for stage, state in states.items() if state == "failed"]
     running = [stage for stage, state in states.items() if state == "running"]
@@ -92,7 +92,7 @@ def status(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) ->
 
 
 def _tiles(audit: dict[str, Any], evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Four figures at a glance; what is not known yet says so."""
+    """Return the four headline figures; a figure that is not known yet says so."""
     found = []
     if audit:
         passed, asked = tally(audit["findings"])
@@ -116,7 +116,7 @@ def _unknown(name: str, detail: str) -> dict[str, Any]:
 
 
 def _elements(data: Dataset | None) -> dict[str, Any] | None:
-    """Periodic table with its caption, and the table by source."""
+    """Return the periodic table with its caption, and the table by source."""
     if data is None or not len(data):
         return None
     found = elements_by_source(data)

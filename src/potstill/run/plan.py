@@ -1,7 +1,7 @@
-"""What a run will cost, from a short measured probe, and what it lacks here.
+"""The cost of a run, estimated from a short measured probe, and what is missing on this machine.
 
-Enters a config, leaves rows of counts, seconds, GPU time, bytes and memory per stage, and per batch. Nothing is written into
-a run folder. A scatter is the standard error that the spread within the probe gives; the moods of the machine come on top.
+The input is a config, the output are counts, seconds, GPU time, bytes and memory per stage and per batch. Nothing is written
+into a run folder. A scatter is the standard error from the spread within the probe, without the variation of the machine.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class Cost:
 
 
 def settle(config: Config) -> Config:
-    """The config with the counts of the contingency mix where a generative source is missing; else the same."""
+    """Return the config with the counts of the contingency mix where a generative source is missing; else the same."""
     _, sources = _mix_here(config)
     return config.model_copy(update={"generate": config.generate.model_copy(update={"sources": tuple(sources)})})
 
 
 def missing_pieces(config: Config) -> list[str]:
-    """What this config needs and this machine lacks, each with the command that mends it."""
+    """Return what this config needs and this machine lacks, each with the command that installs it."""
     mix, sources = _mix_here(config)
     missing = [str(SourceFailedError(mix))] if mix.failed else []
     missing += [fault for source in sources if (fault := source.missing()) is not None]
@@ -89,7 +89,7 @@ def missing_pieces(config: Config) -> list[str]:
 
 
 def _mix_here(config: Config) -> tuple[Mix, list[SourceOptions]]:
-    """The mix that this machine can make, and its sources."""
+    """Return the mix that this machine can make, and its sources."""
     sources = with_what_there_is(config.generate.resolved_sources())
     mix = without_missing(sources, config.generate.contingency, as_asked(sources))
     return mix, mix.apply(sources)
@@ -128,7 +128,7 @@ def probe(config: Config) -> list[Cost]:
 
 
 def _rounds(config: Config, labelling: float, learning: float, structures: int, atoms: float) -> list[Cost]:
-    """As many rounds as there may be: seconds of labelling an atom, of training on it; structures and their mean size.
+    """Return the cost of all rounds of active learning, at most: one row, or none without active learning.
 
     The student's own dynamics are left out: they are short beside the two.
     """
@@ -142,7 +142,7 @@ def _rounds(config: Config, labelling: float, learning: float, structures: int, 
 
 
 def print_plan(costs: Sequence[Cost], console: Console) -> None:
-    """The estimate by stages."""
+    """Print the estimate by stages."""
     table = Table(title="estimate from a measured probe, good to about a factor of two")
     for heading in ("stage", "what", "time", "disk", "memory"):
         table.add_column(heading, justify="left" if heading in ("stage", "what") else "right")
@@ -162,7 +162,7 @@ def print_plan(costs: Sequence[Cost], console: Console) -> None:
 
 
 def print_batches(config: Config, costs: Sequence[Cost], console: Console, gpu_price: float | None = None) -> None:
-    """The estimate by batches, each with its structures, time, GPU hours, disk and, where a GPU hour has a price, money."""
+    """Print the estimate by batches, each with structures, time, GPU hours, disk, and the cost where a price is given."""
     gpu = any(cost.gpu_seconds for cost in costs)
     without = "" if gpu else "; no GPU here, so that its hours are not known"
     table = Table(title=f"batch by batch; ± is the standard error within the probe{without}")
@@ -198,7 +198,7 @@ def _with_scatter(seconds: float, scatter: float) -> str:
 
 
 def _gpus(config: Config) -> int:
-    """GPUs that label at the same time; 0 where the teacher runs on none here."""
+    """Return the number of GPUs that label at the same time; 0 where the teacher runs on none here."""
     from potstill.teacher.batching import pick_device
 
     if "cuda" not in str(pick_device(getattr(config.label.teacher, "device", "cpu"))):
@@ -222,7 +222,7 @@ def ask_before_long_run(config: Config) -> None:
 
 
 def _probe_generate(config: Config, workers: int) -> tuple[list[Structure], Cost]:
-    """Some accepted structures of every source, and the estimated time of all workers for all of them.
+    """Return some accepted structures of every source, and the estimated time of all workers for all of them.
 
     The scatter is that of the share that is accepted, and of the seconds of a candidate between groups of them; of a program
     that makes a whole batch only the former.
@@ -267,7 +267,7 @@ def _groups(items: Sequence[Any], count: int) -> list[Sequence[Any]]:
 
 
 def _standard_error(values: Sequence[float]) -> float:
-    """Of the mean, as a share of it; 0 where one value says nothing of it."""
+    """Return the standard error of the mean, as a share of the mean; 0 for a single value."""
     return float(np.std(values, ddof=1) / np.mean(values) / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
@@ -278,7 +278,7 @@ def _candidates_needed(source: SourceOptions, candidates: int, accepted: int) ->
 
 
 def _sample(config: Config, structures: Sequence[Structure]) -> tuple[list[Structure], float, float]:
-    """Structures drawn as often as their sources are asked for, the atoms of the whole run, and the scatter of these."""
+    """Return structures drawn by the shares of their sources, the atoms of the whole run, and the scatter of these."""
     counts = {source.name: source.count for source in config.generate.sources}
     probed = Counter(s.source for s in structures)
     weight = np.array([counts[s.source] / probed[s.source] for s in structures])
@@ -292,7 +292,7 @@ def _sample(config: Config, structures: Sequence[Structure]) -> tuple[list[Struc
 
 
 def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, float, list[Structure]]:
-    """Seconds per atom in one thread, as a worker has it, their scatter between groups, and the labelled structures."""
+    """Return seconds per atom in one thread, their scatter between groups, and the labelled structures."""
     import torch
 
     from potstill.teacher.opening import open_teacher
@@ -315,8 +315,9 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, fl
 
 
 def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
-    """Seconds of training for one atom in one epoch."""
-    from potstill.train.stage import train_records
+    """Return the seconds of training for one atom in one epoch."""
+    from potstill.train.job import TrainJob
+    from potstill.train.stage import train_student
 
     if not labelled:
         raise PotstillError("the teacher labelled none of the probed structures")
@@ -324,10 +325,11 @@ def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
     records = Records.of([labelled[k % len(labelled)] for k in range(size * PROBE_STEPS)])
     with tempfile.TemporaryDirectory() as folder:
         short = config.train.model_copy(update={"epochs": 1, "learning_rate": 1e-3})  # no range test in the timed part
-        first, none = records.gather(np.arange(size)), records.gather(np.arange(0))
-        train_records(first, none, config.student, short, Path(folder), seed=0)
+        first = records.gather(np.arange(size))
+        job = TrainJob(training=first, student=config.student, config=short, folder=Path(folder), seed=0)
+        train_student(job)
         started = time.perf_counter()
-        train_records(records, none, config.student, short, Path(folder) / "timed", seed=0)
+        train_student(replace(job, training=records, folder=Path(folder) / "timed"))
         return (time.perf_counter() - started) / int(records.ptr[-1])
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run for the user: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class Counter:
         self._show(f"{self._refused} refused" if self._refused else "")
 
     def source(self, name: str, accepted: int, refused: dict[str, int]) -> None:
-        """State of one source, replacing what it said before."""
+        """Set the state of one source."""
         self._by_source[name] = (accepted, sum(refused.values()))
         self._done = sum(a for a, _ in self._by_source.values())
         self._refused = sum(r for _, r in self._by_source.values())
         self._show(f"{name}; {self._refused} refused by the filter")
 
     def set(self, done: int, values: dict[str, float]) -> None:
-        """Absolute position, with figures to show."""
+        """Set the absolute position, with figures to show."""
         self._done = done
         shown = {k: v for k, v in values.items() if k in ("loss", "train_forces", "valid_forces")}
         self._show("  ".join(f"{k} {v:.3f}" for k, v in sorted(shown.items())))
@@ -83,7 +83,7 @@ class Counter:
 
 
 class Progress:
-    """Everything a run prints.
+    """Print the progress of a run.
 
     Parameters
     ----------
@@ -96,23 +96,23 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """A heading, and the time when it is over."""
+        """Print a heading, and the time when the stage has ended."""
         started = time.perf_counter()
         self.console.print(f"[bold]{name}[/bold]")
         yield
         self.console.print(f"  [green]done[/green] in {time.perf_counter() - started:.1f} s", highlight=False)
 
     def skip(self, name: str, seconds: float) -> None:
-        """A stage that an earlier run has done."""
+        """Print that an earlier run has done the stage."""
         self.console.print(f"[bold]{name}[/bold]  done before ({seconds:.1f} s)", highlight=False)
 
     def note(self, text: str) -> None:
-        """One line about what comes next."""
+        """Print one line about the next step."""
         self.console.print(f"  {text}", highlight=False)
 
     @contextmanager
     def counts(self, total: int | None, unit: str) -> Iterator[Counter]:
-        """A counter with rate, refusals and time left; the latter not where the total is unknown."""
+        """Show a counter with rate and refusals, and with the time left where the total is known."""
         if not self.console.is_terminal:
             yield Counter(self.console, None, total, unit)
             return

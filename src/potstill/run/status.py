@@ -1,4 +1,4 @@
-"""What a run folder says of itself, also while another process works on it."""
+"""The state of a run folder as a table, also while another process works on it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from potstill.config import Config
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import read_json
 from potstill.core.units import duration
+from potstill.core.verdict import is_failure, is_pass
 from potstill.dataset import open_file
 from potstill.run.batches import batch_configs
 from potstill.run.figures import Figures, driver_alive, look
@@ -37,7 +38,7 @@ MARKS = {
 
 
 def print_status(folder: Path, console: Console) -> None:
-    """Stages with their progress, sources, workers, refusals by source and reason, and alerts.
+    """Print stages with their progress, sources, workers, refusals by source and reason, and alerts.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def print_status(folder: Path, console: Console) -> None:
 
 
 def follow_status(folder: Path, console: Console) -> None:
-    """The same, renewed until no process works on the run.
+    """Print the same, renewed until no process works on the run.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def follow_status(folder: Path, console: Console) -> None:
 
 
 def told(run: RunFolder, config: Config, stage: str) -> str:
-    """``": …"`` with what a finished stage has to show, for the log; empty where it has nothing."""
+    """Return ``": …"`` with the result of a finished stage, for the log; empty where it has none."""
     text = _progress(run, config, stage, look(run, config))
     reasons = Counter[str]()
     for (where, _source, reason), count in _refusals(run).items():
@@ -124,7 +125,7 @@ def _state_now(run: RunFolder, config: Config, stage: str, figures: Figures) -> 
 
 
 def _batches(run: RunFolder, config: Config) -> Table:
-    """Each batch with what it is asked for, where it is, and its verdict."""
+    """Return a table of the batches: structures wanted, stage, state, time and verdict."""
     table = _table("batches", "batch", "wanted", "stage", "state", "time", "verdict")
     for number, batch_config in enumerate(batch_configs(config), 1):
         batch = run.batch(number)
@@ -184,7 +185,7 @@ def _per_hour(rate: float) -> str:
 
 
 def _progress(run: RunFolder, config: Config, stage: str, figures: Figures) -> str:
-    """What a stage has to show; empty where it has nothing yet."""
+    """Return the progress or result of a stage; empty where it has none yet."""
     match stage:
         case "batches" | "generate":
             return (_passed if stage == "batches" else _generating)(run, config, figures)
@@ -218,8 +219,9 @@ def _auditing(run: RunFolder) -> str:
     if not run.json("audit").exists():
         return ""
     report = read_json(run.json("audit"), f"judge again:  potstill audit {run.path}")
-    passed = sum(f["verdict"] == "GO" for f in report["findings"])
-    return f"{report['verdict']}: {passed} of {len(report['findings'])} checks passed"
+    verdicts = [f["verdict"] for f in report["findings"]]
+    asked = sum(is_pass(v) or is_failure(v) for v in verdicts)
+    return f"{report['verdict']}: {sum(map(is_pass, verdicts))} of {asked} checks that apply passed"
 
 
 def _evaluating(run: RunFolder) -> str:
@@ -269,7 +271,7 @@ def _refusals(run: RunFolder) -> Counter[tuple[str, str, str]]:
 
 @cache
 def _refusals_in(file: Path, _written: int) -> Counter[tuple[str, str, str]]:
-    """Of one sealed file, read once."""
+    """Count the refusals in one file, which is read once."""
     return Counter((r.stage, r.source, r.reason) for r in open_file(file).refused)
 
 

@@ -1,4 +1,4 @@
-"""Which code computes a student's labels: the GPU kernels where the student is on a card, and the reason where they do not."""
+"""Which code computes a student's labels: the GPU kernels where it is on a card; the log says why where they do not."""
 
 from __future__ import annotations
 

@@ -58,8 +58,20 @@ class Domain:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Domain | None:
-        """That of a student's ``config.json``; None where it states none."""
-        return cls(**config["domain"]) if "domain" in config else None
+        """Return the domain that a student's ``config.json`` states; None where it states none.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is no domain.
+        """
+        if "domain" not in config:
+            return None
+        found = cls(**config["domain"])
+        numbers = [*dict(found.closest_angstrom).values(), found.most_neighbors]
+        if not all(isinstance(x, int | float) and 0 <= x < np.inf for x in numbers):
+            raise ValueError(f"expected distances and a number of neighbors, found {config['domain']}")
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """As ``config.json`` has it."""

@@ -1,23 +1,33 @@
-"""A student on disk: ``weights.safetensors`` and ``config.json``, never a pickled class."""
+"""A student on disk: ``weights.safetensors`` and ``config.json``, never a pickled class.
+
+``config.json`` holds a format version and a checksum of the weights with their architecture, elements and units. Files of an
+earlier version are read through one upgrade function for each step; the tests keep a student of each version.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
-from potstill.core.errors import InputError
-from potstill.core.files import sealed
+from potstill.core.checksums import sha256_of_json
+from potstill.core.errors import InputError, PotstillError
+from potstill.core.files import file_error, read_json, sealed
 from potstill.core.units import UNITS
+from potstill.student.domain import Domain
 from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+SEALED = ("architecture", "elements", "units")  # in the checksum, beside the weights
+REMEDY = "train it again, or copy the whole folder again from where it works"
 
 
 def save_student(student: Student, folder: Path, provenance: Mapping[str, Any]) -> None:
@@ -41,40 +51,153 @@ def save_student(student: Student, folder: Path, provenance: Mapping[str, Any]) 
         "units": UNITS,
         **provenance,
     }
+    weights = save({name: tensor.contiguous() for name, tensor in student.state_dict().items()})
+    config["checksum"] = _checksum(config, weights)
     with sealed(folder / "weights.safetensors") as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in student.state_dict().items()}, temporary)
+        temporary.write_bytes(weights)  # by this process, so that its umask holds
     with sealed(folder / "config.json") as temporary:
         temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def read_student(folder: Path) -> tuple[Student, dict[str, Any]]:
-    """A student and its ``config.json``.
+    """Read a student and its ``config.json``.
 
     Raises
     ------
     InputError
-        If the folder holds no student, a damaged one, or one of a format that this version does not read.
+        If the folder holds no student, a damaged or edited one, or one of a format that this version does not read.
     """
+    config, weights = _read_files(folder)
+    path = folder / "config.json"
+    if config.get("units") != UNITS:
+        raise InputError(f"{path} states units {config.get('units')}, expected {UNITS}")
+    architecture = _architecture(config, path)
+    if config["checksum"] is not None and config["checksum"] != _checksum(config, weights):
+        raise InputError(
+            f"{folder}: config.json and weights.safetensors do not belong together (their checksum is another one): "
+            f"one of them was edited, damaged, or comes from another student\n  {REMEDY}"
+        )
+    student = Student(architecture)
+    student.load_state_dict(read_tensors(folder / "weights.safetensors", weights, _expected(architecture)))
+    return student.eval().requires_grad_(requires_grad=False), config
+
+
+def read_tensors(
+    path: Path, content: bytes, expected: Mapping[str, tuple[tuple[int, ...], bool]] | None = None
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file, of which all numbers are finite and floating-point.
+
+    Parameters
+    ----------
+    path
+        For messages.
+    content
+        What the file holds.
+    expected
+        Shape by name, and whether float64 is needed; any names and shapes where None.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or a tensor is missing, of another shape or type, or not finite.
+    """
+    try:
+        found = load(content)
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged: {error}\n  {REMEDY}") from error
+    if expected is not None and found.keys() != expected.keys():
+        names = sorted(found.keys() ^ expected.keys())
+        raise InputError(
+            f"{path} has not the weights of the architecture in config.json: {', '.join(names[:4])}\n  {REMEDY}"
+        )
+    for name, tensor in found.items():
+        shape, double = (tuple(tensor.shape), False) if expected is None else expected[name]
+        types = (torch.float64,) if double else (torch.float32, torch.float64)
+        if tuple(tensor.shape) != shape:
+            fault = f"has shape {tuple(tensor.shape)}, expected {shape} by the architecture in config.json"
+        elif tensor.dtype not in types:
+            fault = f"holds {tensor.dtype}, expected {' or '.join(map(str, types))}"
+        elif not torch.isfinite(tensor).all():
+            fault = "holds a number that is not finite"
+        else:
+            continue
+        raise InputError(f"{path}: the weights '{name}' {fault}\n  {REMEDY}")
+    return found
+
+
+def count_parameters(student: torch.nn.Module) -> int:
+    """Return the number of trainable numbers."""
+    return sum(parameter.numel() for parameter in student.parameters())
+
+
+def _read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the config in the format of now, and the content of the file of weights."""
     for name in ("config.json", "weights.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"{folder} holds no student: {name} is missing\n  train one with:  potstill train RUN")
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{folder / 'config.json'} is not JSON (damaged or cut short): {error}") from error
-    if config.get("format_version") != FORMAT_VERSION:
-        raise InputError(f"{folder} has student format {config.get('format_version')}, this potstill reads {FORMAT_VERSION}")
-    if config.get("units") != UNITS:
-        raise InputError(f"{folder} states units {config.get('units')}, expected {UNITS}")
-    student = Student(StudentArchitecture.model_validate(config["architecture"]))
+        config = read_json(folder / "config.json", REMEDY)
+        weights = (folder / "weights.safetensors").read_bytes()
+    except OSError as error:
+        raise file_error(error) from error
+    except PotstillError as error:
+        raise InputError(str(error)) from error
+    return _upgraded(config, folder / "config.json"), weights
+
+
+def _upgraded(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    version = config.get("format_version")
+    oldest = min(UPGRADES)
+    if type(version) is not int or not oldest <= version <= FORMAT_VERSION:
+        raise InputError(
+            f"{path} has student format {version!r}, this potstill reads {oldest} to {FORMAT_VERSION}\n"
+            "  install the version of potstill that wrote it, or a newer one"
+        )
+    for step in range(version, FORMAT_VERSION):
+        config = UPGRADES[step](config)
+    if not (config.get("checksum", "") is None or isinstance(config.get("checksum"), str)):
+        raise InputError(f"{path} has no checksum\n  {REMEDY}")
+    return config
+
+
+def _without_checksum(config: dict[str, Any]) -> dict[str, Any]:
+    """Upgrade format 2, which had no checksum."""
+    return {**config, "format_version": 3, "checksum": None}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {2: _without_checksum}
+
+
+def _architecture(config: dict[str, Any], path: Path) -> StudentArchitecture:
+    """Return the architecture of a config whose elements and domain are sound."""
+    from ase.data import chemical_symbols
+
     try:
-        student.load_state_dict(load_file(folder / "weights.safetensors"))
-    except (SafetensorError, RuntimeError) as error:
-        path = folder / "weights.safetensors"
-        raise InputError(f"{path} is damaged, or not of the architecture in config.json: {error}") from error
-    return student.eval().requires_grad_(requires_grad=False), config
+        architecture = StudentArchitecture.model_validate(config.get("architecture"))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(["architecture", *map(str, fault["loc"])])
+        raise InputError(f"{path}: {where}: found {fault['input']!r}; {fault['msg']}\n  {REMEDY}") from error
+    elements = [chemical_symbols[z] for z in architecture.atomic_numbers]
+    if config.get("elements") != elements:
+        raise InputError(
+            f"{path}: elements are {config.get('elements')}, but atomic_numbers of the architecture are those of "
+            f"{elements}\n  {REMEDY}"
+        )
+    try:
+        Domain.read(config)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: the domain is damaged: {error}\n  {REMEDY}") from error
+    return architecture
 
 
-def count_parameters(student: torch.nn.Module) -> int:
-    """Number of trainable numbers."""
-    return sum(parameter.numel() for parameter in student.parameters())
+def _expected(architecture: StudentArchitecture) -> dict[str, tuple[tuple[int, ...], bool]]:
+    """Return shape and need of float64 of each tensor, without memory for them: a size may be any number in a file."""
+    with torch.device("meta"):
+        tensors = Student(architecture).state_dict()
+    return {name: (tuple(x.shape), x.dtype == torch.float64) for name, x in tensors.items()}
+
+
+def _checksum(config: Mapping[str, Any], weights: bytes) -> str:
+    parts = {name: config.get(name) for name in SEALED}
+    return sha256_of_json({**parts, "weights": hashlib.sha256(weights).hexdigest()})

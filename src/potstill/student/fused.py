@@ -15,10 +15,11 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from potstill.core.types import Batch
-from potstill.student.fused_library import KernelError, load_library
+from potstill.student.fused_library import KernelError, LibraryError, load_library, warn_once
 from potstill.student.fused_weights import Atoms, FusedWeights, Learned
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
+from potstill.student.threads import threads
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ def kernel_of(student: Student, backend: Backend, make: Callable[[Student], Kern
     except KernelError as error:
         if backend == "fused":
             raise
+        if isinstance(error, LibraryError):
+            warn_once(str(error))
         log.info("running in PyTorch: %s", error)
         return None
 
@@ -97,17 +100,6 @@ class FusedKernel:
     def __reduce__(self) -> tuple[object, ...]:
         """Copies and pickles are made anew from the student."""
         return FusedKernel, (self._student,)
-
-
-def with_last_features(
-    student: Student, kernel: Kernel | None, vectors: torch.Tensor, batch: Batch
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Local energies, their derivative and the last features: at once by the fused kernel, by a second pass of another."""
-    if isinstance(kernel, FusedKernel):
-        return kernel.with_last_features(vectors, batch)
-    local, gradient = kernel(vectors, batch) if kernel else student.differentiate(vectors, batch, training=False)
-    with torch.no_grad():
-        return local, gradient, student.last_features(vectors, batch)
 
 
 class FusedTraining:
@@ -197,11 +189,7 @@ class _Edges:
         atoms = _atoms(self.species, self.first, self.sender, self.vectors, local, gradient)
         if last is not None:
             atoms.last = last.data_ptr()
-        _check(
-            library.student_energy_gradient(
-                ctypes.byref(weights.model), ctypes.byref(atoms), ctypes.c_int(torch.get_num_threads())
-            )
-        )
+        _check(library.student_energy_gradient(ctypes.byref(weights.model), ctypes.byref(atoms), ctypes.c_int(threads())))
         return local, gradient
 
     def weight_gradient(
@@ -221,16 +209,16 @@ class _Edges:
         first = torch.cat([self.first, self.first[1:] + n_edges])
         sender = torch.cat([self.sender, self.sender + n_atoms])
         atoms = _atoms(species, first, sender, vectors, local, vectors)
-        threads = torch.get_num_threads()
-        model, rows, alive = weights.derivatives(threads)
+        count = threads()
+        model, rows, alive = weights.derivatives(count)
         learned = Learned(ctypes.addressof(model), of_atom.data_ptr(), rows.stride(0))
         _check(
             library.student_weight_gradient(
-                ctypes.byref(weights.model), ctypes.byref(atoms), ctypes.byref(learned), ctypes.c_int(threads)
+                ctypes.byref(weights.model), ctypes.byref(atoms), ctypes.byref(learned), ctypes.c_int(count)
             )
         )
         del alive
-        return weights.split(rows.sum(0) if threads > 1 else rows[0])
+        return weights.split(rows.sum(0) if count > 1 else rows[0])
 
 
 def _suitable(student: Student) -> Student:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -31,8 +35,17 @@ OPTIONAL_FLAGS = (
 COMPILE_SECONDS = 300
 
 
+SYMBOLS = ("student_lanes", "student_memory", "student_energy_gradient", "student_weight_gradient")
+
+log = logging.getLogger(__name__)
+
+
 class KernelError(PotstillError):
     """The fused kernel cannot be used here; the message says why."""
+
+
+class LibraryError(KernelError):
+    """The library of the fused kernel cannot be compiled or loaded, which a user can mend."""
 
 
 def load_library() -> ctypes.CDLL:
@@ -45,8 +58,18 @@ def load_library() -> ctypes.CDLL:
     """
     found = loaded_library()
     if isinstance(found, str):
-        raise KernelError(found)
+        raise LibraryError(found)
     return found
+
+
+def warn_once(reason: str) -> None:
+    """Warn in the log ``potstill`` that a student runs in PyTorch, once for each reason and process."""
+    if reason not in _warned:
+        _warned.add(reason)
+        log.warning("the student runs in PyTorch, several times slower than in the fused kernel: %s", reason)
+
+
+_warned: set[str] = set()
 
 
 @cache
@@ -54,20 +77,66 @@ def loaded_library() -> ctypes.CDLL | str:
     """The compiled kernel, or why there is none: what failed once in a process is not tried again."""
     try:
         compiler = compiler_command()
-        library = _cache_folder() / f"fused-{_key(compiler)}.so"
-        if not _whole(library):
-            _compile(compiler, library)
-        return ctypes.CDLL(str(library))
+        with _folder_of_our_own() as folder:
+            library = folder / f"fused-{_key(compiler)}.so"
+            if not _whole(library):
+                _compile(compiler, library)
+            loaded = ctypes.CDLL(str(library))
     except KernelError as error:
         return str(error)
     except OSError as error:
         return f"the compiled kernel {library} cannot be loaded: {error}"
+    lacking = [name for name in SYMBOLS if not hasattr(loaded, name)]
+    if lacking:
+        return f"the library {library} is none of the kernel: it has no {lacking[0]}\n  remove it, and it is compiled anew"
+    return loaded
+
+
+@contextmanager
+def _folder_of_our_own() -> Iterator[Path]:
+    """Give the cache folder, or where others could write to it a folder for this process, with a warning."""
+    folder = _cache_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise KernelError(f"the fused kernel cannot be kept in {folder}: {error}\n  set XDG_CACHE_HOME") from error
+    fault = _fault_of(folder)
+    if fault is None:
+        yield folder
+        return
+    log.warning(
+        "the fused kernel is compiled anew in each process: %s\n  mend it with:  chmod go-w %s, or set XDG_CACHE_HOME",
+        *(fault, shlex.quote(str(folder))),
+    )
+    with tempfile.TemporaryDirectory(prefix="potstill-") as private:  # 0700; the library stays loaded without its file
+        yield Path(private)
+
+
+def _fault_of(folder: Path) -> str | None:
+    """Return why a library in a folder cannot be trusted: another user could have put it there. None where it can."""
+    own = os.geteuid()
+    for place in (folder, *folder.parents):
+        state = place.stat()
+        writable = stat.S_IWOTH if place != folder else stat.S_IWOTH | stat.S_IWGRP
+        if state.st_uid not in ({own} if place == folder else {own, 0}):
+            return f"{place} belongs to another user (id {state.st_uid})"
+        if state.st_mode & writable and not (place != folder and state.st_mode & stat.S_ISVTX):
+            return f"other users can write to {place}"
+    return None
 
 
 def _whole(library: Path) -> bool:
-    """Whether a library is there as it was compiled: loading a damaged one would end the process."""
+    """Return whether a library of this user is there as it was compiled.
+
+    A damaged one would end the process, and one that others can write might run their code.
+    """
     seal = library.with_suffix(".sha256")
     try:
+        for path in (library, seal):
+            state = path.lstat()
+            ours = stat.S_ISREG(state.st_mode) and state.st_uid == os.geteuid()
+            if not ours or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return False
         return seal.read_text(encoding="ascii") == hashlib.sha256(library.read_bytes()).hexdigest()
     except (OSError, UnicodeDecodeError):
         return False
@@ -95,6 +164,7 @@ def _key(compiler: list[str]) -> str:
 
 
 def processor() -> str:
+    """Return what tells this processor from those that its machine code may not run on."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         wanted = ("model name", "flags", "Features", "CPU part")
@@ -104,8 +174,9 @@ def processor() -> str:
 
 
 def _cache_folder() -> Path:
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "potstill"
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:  # a relative path means nothing, by the specification
+        return (given if given.is_absolute() else Path.home() / ".cache") / "potstill"
     except RuntimeError as error:
         raise KernelError(f"no folder to keep the compiled kernel in ({error}); set XDG_CACHE_HOME") from error
 
@@ -121,7 +192,9 @@ def _compile(compiler: list[str], library: Path) -> None:
                 done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMPILE_SECONDS)
                 if done.returncode == 0:
                     seal = made.with_suffix(".sha256")
+                    made.chmod(0o700)
                     seal.write_text(hashlib.sha256(made.read_bytes()).hexdigest(), encoding="ascii")
+                    seal.chmod(0o600)
                     made.replace(library)
                     seal.replace(library.with_suffix(".sha256"))
                     return

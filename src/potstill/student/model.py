@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -27,6 +28,15 @@ N_ATOMIC_NUMBERS = 119
 Kernel = Callable[[torch.Tensor, Batch], tuple[torch.Tensor, torch.Tensor]]
 
 
+@runtime_checkable
+class FeatureKernel(Protocol):
+    """A kernel that computes the last features in the same pass."""
+
+    def with_last_features(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return (N,) local energies, their (e, 3) derivative and (N, hidden) last features."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """What a student says of a batch of S structures and N atoms.
@@ -41,12 +51,19 @@ class Prediction:
         (S, 3, 3) eV/Å^3, + is tension; zero where ``batch.periodic`` is False.
     local_energies
         (N,) eV, without reference energies.
+    virial
+        (S, 3, 3) derivative of the energy by the strain in eV, also of structures that are not periodic: the stress times
+        the volume.
+    features
+        (N, hidden) last features, in which local energies are linear apart from the repulsion; None unless asked for.
     """
 
     energy: torch.Tensor
     forces: torch.Tensor
     stress: torch.Tensor
     local_energies: torch.Tensor
+    virial: torch.Tensor
+    features: torch.Tensor | None = None
 
 
 class Student(nn.Module):
@@ -151,7 +168,9 @@ class Student(nn.Module):
         neighbor = batch.edge_index.new_zeros(n_atoms * n_slots).index_copy_(0, slot, batch.edge_index[1])
         return padded.view(n_atoms, n_slots, 3).transpose(1, 2).contiguous(), neighbor.view(n_atoms, n_slots), slot
 
-    def predict(self, batch: Batch, *, training: bool = False, kernel: Kernel | None = None) -> Prediction:
+    def predict(
+        self, batch: Batch, *, training: bool = False, kernel: Kernel | None = None, features: bool = False
+    ) -> Prediction:
         """Energy, forces and stress: the only place where forces and stress are made from the energy's derivative.
 
         With r the vector of each edge and g = dE/dr, the force on an atom is the sum of g over the edges it receives
@@ -166,28 +185,37 @@ class Student(nn.Module):
         kernel
             Faster way to local energies and their derivative, differentiable itself in training; :meth:`differentiate`
             where None.
+        features
+            Give the last features too: by the kernel in the same pass where it can, else by a second pass in PyTorch.
         """
         receiver, sender = batch.edge_index
         vectors = batch.edge_vectors
-        if kernel is None:
+        last = None
+        if features and not training and isinstance(kernel, FeatureKernel):
+            local, gradient, last = kernel.with_last_features(vectors, batch)
+        elif kernel is None:
             local, gradient = self.differentiate(vectors, batch, training=training)
         else:
             local, gradient = kernel(vectors, batch)
+        if features and last is None:
+            with torch.set_grad_enabled(training):
+                last = self.last_features(vectors, batch)
         n_structures = len(batch)
         forces = torch.zeros_like(batch.positions).index_add(0, receiver, gradient).index_add(0, sender, -gradient)
         virial = torch.zeros(n_structures, 9, dtype=vectors.dtype, device=vectors.device)
         virial = virial.index_add(
             0, batch.structure[receiver], (vectors[:, :, None] * gradient[:, None, :]).flatten(1)
         ).view(n_structures, 3, 3)
+        virial = (virial + virial.transpose(1, 2)) / 2
         volume = torch.linalg.det(batch.cell.double()).abs().to(virial.dtype)
         stress = torch.where(
             batch.periodic[:, None, None], virial / torch.where(batch.periodic, volume, 1.0)[:, None, None], 0.0
         )
-        stress = (stress + stress.transpose(1, 2)) / 2
         references = self.reference_energies[self.species_of[batch.atomic_numbers]]
         energy = torch.zeros(n_structures, dtype=torch.float64, device=vectors.device).index_add(
             0, batch.structure, local.double() + references
         )
         if not training:
-            local, energy, forces, stress = local.detach(), energy.detach(), forces.detach(), stress.detach()
-        return Prediction(energy, forces, stress, local)
+            local, energy, forces = local.detach(), energy.detach(), forces.detach()
+            stress, virial = stress.detach(), virial.detach()
+        return Prediction(energy, forces, stress, local, virial, last)

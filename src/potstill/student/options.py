@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from potstill.core.errors import InputError
 from potstill.core.section import Section
+from potstill.core.types import MAX_ATOMIC_NUMBER
 
 Tier = Literal["nano", "small", "base", "large", "xl"]
 Backend = Literal["auto", "fused", "gpu", "torch"]
@@ -21,6 +22,9 @@ SIZES: dict[str, dict[str, int]] = {
 }
 
 
+LARGEST = 4096  # of a size: nine times what the largest tier has
+
+
 class StudentConfig(Section):
     """Section ``student`` of the config. A tier sets the sizes; each of them can be set by itself."""
 
@@ -29,18 +33,20 @@ class StudentConfig(Section):
     layers: Annotated[int, Field(ge=1, le=6, description="rounds of message passing")] = 2
     l_max: Annotated[int, Field(ge=2, le=3, description="highest order of the spherical harmonics")] = 2
     radial: Annotated[int, Field(ge=2, le=16, description="radial basis functions")] = 8
-    features: Annotated[int, Field(ge=8, description="scalar features per atom")] = SIZES["base"]["features"]
-    channels: Annotated[int, Field(ge=4, description="scalars that an atom sends to its neighbours")] = SIZES["base"][
-        "channels"
-    ]
-    vectors: Annotated[int, Field(ge=0, description="vectors that an atom sends, from the second layer on")] = SIZES["base"][
-        "vectors"
-    ]
-    products: Annotated[int, Field(ge=4, description="products of densities for each order")] = SIZES["base"]["products"]
-    hidden: Annotated[int, Field(ge=8, description="width of the network per atom")] = SIZES["base"]["hidden"]
-    experts: Annotated[int, Field(ge=1, description="matrices that each element mixes its own network from")] = SIZES[
+    features: Annotated[int, Field(ge=8, le=LARGEST, description="scalar features per atom")] = SIZES["base"]["features"]
+    channels: Annotated[int, Field(ge=4, le=LARGEST, description="scalars that an atom sends to its neighbours")] = SIZES[
         "base"
-    ]["experts"]
+    ]["channels"]
+    vectors: Annotated[int, Field(ge=0, le=LARGEST, description="vectors that an atom sends, from the second layer on")] = (
+        SIZES["base"]["vectors"]
+    )
+    products: Annotated[int, Field(ge=4, le=LARGEST, description="products of densities for each order")] = SIZES["base"][
+        "products"
+    ]
+    hidden: Annotated[int, Field(ge=8, le=LARGEST, description="width of the network per atom")] = SIZES["base"]["hidden"]
+    experts: Annotated[int, Field(ge=1, le=LARGEST, description="matrices that each element mixes its own network from")] = (
+        SIZES["base"]["experts"]
+    )
 
     parameters_between: Annotated[
         tuple[float, float] | None,
@@ -58,7 +64,16 @@ class StudentConfig(Section):
 class StudentArchitecture(StudentConfig):
     """All that is needed to build a student again."""
 
-    atomic_numbers: Annotated[tuple[int, ...], Field(min_length=1, description="elements it knows, in order")]
+    atomic_numbers: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=MAX_ATOMIC_NUMBER)], ...],
+        Field(min_length=1, description="elements it knows, in order"),
+    ]
+
+    @model_validator(mode="after")
+    def _each_once(self) -> StudentArchitecture:
+        if len(set(self.atomic_numbers)) < len(self.atomic_numbers):
+            raise ValueError("atomic_numbers has an element twice")
+        return self
 
 
 def refuse_outside(config: StudentConfig, parameters: int) -> None:

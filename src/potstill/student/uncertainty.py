@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 
 from potstill.core.errors import InputError
-from potstill.core.files import sealed
+from potstill.core.files import file_error, sealed
 from potstill.core.types import Array
+from potstill.student.files import read_tensors
 
 FILE = "uncertainty.safetensors"
 LARGEST_LOG = 20.0  # e^20 eV/Å: whatever is beyond is as strange as anything
@@ -92,7 +92,7 @@ def save_uncertainty(uncertainty: Uncertainty, folder: Path) -> None:
     """Write ``uncertainty.safetensors`` beside a student's weights."""
     tensors = {field.name: getattr(uncertainty, field.name).contiguous() for field in fields(uncertainty)}
     with sealed(folder / FILE) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(save(tensors))  # by this process, so that its umask holds
 
 
 def read_uncertainty(folder: Path, hidden: int) -> Uncertainty | None:
@@ -107,8 +107,10 @@ def read_uncertainty(folder: Path, hidden: int) -> Uncertainty | None:
     if not path.is_file():
         return None
     try:
-        found = Uncertainty(**load_file(path))
-    except (SafetensorError, TypeError) as error:
+        found = Uncertainty(**read_tensors(path, path.read_bytes()))
+    except OSError as error:
+        raise file_error(error) from error
+    except TypeError as error:
         raise InputError(
             f"{path} is damaged, or of another version: {error}\n  the student works without that file"
         ) from error

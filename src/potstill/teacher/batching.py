@@ -12,13 +12,14 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from potstill.core.elements import symbols_of
+from potstill.core.precision import float32_products
 from potstill.core.types import PROPERTIES, Array, Labels, Refused, Structure
 from potstill.execute.worker import WORKER_VARIABLE
 
@@ -148,8 +149,8 @@ class BatchedTeacher(ABC):
             )
 
     def _settings(self) -> AbstractContextManager[None]:
-        """What its package wants of the process for as long as it works."""
-        return nullcontext()
+        """What its package wants of the process for as long as it works; products of float32 are float32 unless it says."""
+        return float32_products()
 
     @abstractmethod
     def _graph(self, structure: Structure) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ase.calculators.calculator import CalculationFailed, Calculator, PropertyNotImplementedError, all_changes
 
+from potstill.core.stress import to_voigt
 from potstill.core.types import Refused, Structure, Teacher
 from potstill.teacher.frames import as_number
 
@@ -40,7 +41,6 @@ class TeacherCalculator(Calculator):
             raise CalculationFailed("energy or forces are not finite")
         self.results = {"energy": energy, "free_energy": energy, "forces": np.asarray(answer.forces, float)}
         if answer.stress is not None:
-            s = np.asarray(answer.stress, float)
-            self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])
+            self.results["stress"] = to_voigt(answer.stress)
         elif "stress" in properties:
             raise PropertyNotImplementedError("the teacher gives no stress for this structure")

@@ -55,6 +55,7 @@ main()
 """
 TAIL_BYTES = 4096
 LOGGED_BYTES = 65_536  # of the output of one call; a teacher that prints without end does not fill the log
+GIVEN_UP_AFTER = 6  # ends in a row of a supervised teacher: audit and evaluate shall not start it for hours
 PATIENCE_SECONDS = 5.0  # for a process that has closed its pipe and is about to end
 
 
@@ -102,6 +103,7 @@ class IsolatedTeacher:
         self._process = _Process(python)
         self._described: dict[str, Any] = {}
         self._cost = (0.0, 0)
+        self._ends = 0  # of its process since the last answer
         self._load()
 
     @property
@@ -139,14 +141,21 @@ class IsolatedTeacher:
         """Return labels or a refusal for each structure, in order."""
         if not structures:
             return []
+        if self._ends >= GIVEN_UP_AFTER and self._python is None:
+            why = f"it is not asked again, for its process ended {self._ends} times in a row"
+            return [Refused("teacher_crashed", why)] * len(structures)
         ended = EndedError("")
         for _ in range(2):  # it may be killed without any fault of its own
             try:
-                return self._ask(structures)
+                answers = self._ask(structures)
             except EndedError as error:
                 ended = error
+                self._ends += 1
                 if ended.timed_out:
                     break
+            else:
+                self._ends = 0
+                return answers
         if len(structures) > 1:
             return [answer for structure in structures for answer in self.label([structure])]
         if ended.timed_out:

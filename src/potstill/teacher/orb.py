@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from potstill.core.errors import InputError
+from potstill.core.precision import float32_name
 from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
+from potstill.core.stress import from_voigt
 from potstill.core.types import Labels, Structure, Teacher
 from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
 from potstill.teacher.box import boxed
@@ -44,8 +46,8 @@ OLD_HEADS = {"node_head.": "heads.forces.", "graph_head.": "heads.energy.", "str
 class _Orb(TeacherOptions):
     weights: Annotated[NameOrPath, Field(description="path of the checkpoint; it does not come with the package")] = ""
     precision: Annotated[
-        Precision, Field(description="of matrix products; float32-high uses TF32 on GPUs that have it, as the authors do")
-    ] = "float32-high"
+        Precision, Field(description="of matrix products; float32-high: TF32 on GPUs that have it, as the authors use it")
+    ] = "float32-highest"
     compiled: Annotated[bool, Field(description="compile the model first: minutes, worth it on a GPU only")] = False
     device: Device = "auto"
     atoms_per_batch: AtomsPerBatch = 256
@@ -143,7 +145,7 @@ class _OrbTeacher(BatchedTeacher):
             "name": title,
             "version": f"orb-models {metadata.version('orb-models')}",
             "weights": f"sha256:{sha256_of(checkpoint)}",
-            "dtype": options.precision,
+            "dtype": _dtype_name(options.precision, self._device.type),
         }
         super().__init__(fingerprint, MATERIALS_ELEMENTS, options.atoms_per_batch)
 
@@ -165,7 +167,7 @@ class _OrbTeacher(BatchedTeacher):
         energy, forces, voigt = (
             output[name].detach().double().cpu().numpy() for name in ("energy", self._forces, self._stress)
         )
-        stress = voigt.reshape(-1, 6)[:, [[0, 5, 4], [5, 1, 3], [4, 3, 2]]]  # xx, yy, zz, yz, xz, xy
+        stress = from_voigt(voigt.reshape(-1, 6))
         return labels_of(structures, energy.reshape(-1), forces, stress)
 
     @contextmanager
@@ -185,6 +187,13 @@ class _OrbTeacher(BatchedTeacher):
         finally:
             torch.set_default_dtype(dtype)
             torch.set_float32_matmul_precision(products)
+
+
+def _dtype_name(precision: Precision, device_type: str) -> str:
+    """What labels are computed in: ``float64``, ``float32``, or ``tf32`` where the card has it."""
+    if precision == "float64":
+        return precision
+    return float32_name("high" if precision == "float32-high" else "highest", device_type)
 
 
 def _maker(title: str) -> Any:

@@ -16,6 +16,7 @@ from pydantic import Field
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
+from potstill.core.stress import from_voigt
 from potstill.core.types import PROPERTIES, Labels, Structure, Teacher
 from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
 from potstill.teacher.extras import GIVEN
@@ -29,6 +30,7 @@ from potstill.teacher.options import (
 )
 
 SHIPPED = {"7net-0": "SEVENNET_0_11Jul2024", "7net-l3i5": "SEVENNET_l3i5"}
+SEVENNET_ORDER = ("xx", "yy", "zz", "xy", "yz", "zx")
 HINT = f"give label.teacher.weights one of {', '.join(SHIPPED)} (inside sevenn), or the path of a SevenNet checkpoint"
 
 
@@ -84,10 +86,10 @@ class _SevenNet(BatchedTeacher):
         output = self._model(Batch.from_data_list(list(graphs)).to(self._device))
         energy = output[key.PRED_TOTAL_ENERGY].detach().double().cpu().numpy().reshape(-1)
         forces = output[key.PRED_FORCE].detach().double().cpu().numpy()
-        # SevenNet's order is xx, yy, zz, xy, yz, zx and its sign is the opposite of ASE's
+        # the sign is the opposite of ASE's
         voigt = -output[key.PRED_STRESS].detach().double().cpu().numpy().reshape(-1, 6)
         local = output[key.ATOMIC_ENERGY].detach().double().cpu().numpy().reshape(-1)
-        stress = voigt[:, [[0, 3, 5], [3, 1, 4], [5, 4, 2]]]
+        stress = from_voigt(voigt, SEVENNET_ORDER)
         hidden = output[key.NODE_FEATURE].detach().cpu().numpy()  # of the last layer, scalars, of which the energy is made
         return labels_of(structures, energy, forces, stress, local_energies=local, node_embeddings=hidden)
 

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
-from ase.stress import full_3x3_to_voigt_6_stress as to_voigt
-from ase.stress import voigt_6_to_full_3x3_stress as to_tensor
 
 from potstill.core.neighbors import find_neighbors
+from potstill.core.stress import from_voigt, to_voigt
 from potstill.core.types import Array
 
 Answer = dict[str, Any]
@@ -102,7 +101,7 @@ def asked(good: Any, atoms: Any) -> Answer:
     copy.calc = good
     answer: Answer = {"energy": copy.get_potential_energy(), "forces": np.array(copy.get_forces(), float)}
     if atoms.pbc.all():
-        answer["stress"] = to_tensor(copy.get_stress())
+        answer["stress"] = from_voigt(copy.get_stress())
     return answer
 
 

@@ -117,6 +117,11 @@ class LabelledStructures:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    @property
+    def cached(self) -> int:
+        """Number of structures whose neighbor lists are kept."""
+        return len(self._kept)
+
     def __getitem__(self, indices: Array) -> LabelledBatch:
         records = self._source.gather(np.asarray(indices))
         edges = [self._kept.get(int(k)) or self._edges(records, place) for place, k in enumerate(indices)]

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 WATCHED = "valid_forces"
 
 
-class Patience(Callback):
+class EarlyStopping(Callback):
     """Part of each checkpoint, so that a resumed training stops where it would have stopped.
 
     Parameters

@@ -13,21 +13,24 @@ import itertools
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from potstill.core.errors import InputError
+from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import sealed
 from potstill.core.types import Array
 from potstill.student.model import Student
 from potstill.train.data import LabelledBatch, LabelledStructures
 from potstill.train.hints import Hints
+from potstill.train.job import TrainJob
 from potstill.train.module import Distillation, optimizer_of
 from potstill.train.options import TrainConfig
+from potstill.train.provenance import KEY
 from potstill.train.sampler import Batches
 
 log = logging.getLogger(__name__)
@@ -62,15 +65,32 @@ class RateTest:
 
 
 def settled_rate(
-    student: Student, config: TrainConfig, data: LabelledStructures, folder: Path, *, seed: int, hints: Hints | None = None
+    job: TrainJob, made_from: Mapping[str, Any], student: Student, data: LabelledStructures, hints: Hints | None = None
 ) -> float:
-    """The rate of a config; for ``auto`` that of ``learning_rate.json`` in the folder, which is made where there is none."""
-    if config.learning_rate == "auto" and not (folder / FILE).exists():
-        test = find_learning_rate(student, config, data, seed=seed, hints=hints)
+    """Return the learning rate of a training.
+
+    For ``auto`` it is that of ``learning_rate.json``, if the same training wrote that file, else that of a range test,
+    which writes the file.
+
+    Parameters
+    ----------
+    job, made_from
+        The training, and what its student is made from.
+    student, data, hints
+        As the training starts with them; they stay as they are.
+
+    Raises
+    ------
+    PotstillError
+        If the file is damaged.
+    """
+    config, path = job.config, job.folder / FILE
+    if config.learning_rate == "auto" and not (path.exists() and _read(path).get(KEY) == made_from):
+        test = find_learning_rate(student, config, data, seed=job.seed, hints=hints)
         log.info("learning rate %.2g, by a range test of %d steps", test.learning_rate, len(test.rates))
-        with sealed(folder / FILE) as temporary:
-            temporary.write_text(json.dumps(asdict(test)), encoding="utf-8")
-    return known_rate(config, folder)
+        with sealed(path) as temporary:
+            temporary.write_text(json.dumps({**asdict(test), KEY: dict(made_from)}), encoding="utf-8")
+    return known_rate(config, job.folder)
 
 
 def known_rate(config: TrainConfig, folder: Path) -> float:
@@ -80,12 +100,25 @@ def known_rate(config: TrainConfig, folder: Path) -> float:
     ------
     InputError
         If there was none.
+    PotstillError
+        If the file is damaged.
     """
     if config.learning_rate != "auto":
         return config.learning_rate
     if not (folder / FILE).exists():
         raise InputError(f"{folder} has no {FILE}: train.learning_rate is auto, and the student there was not trained by it")
-    return float(json.loads((folder / FILE).read_text(encoding="utf-8"))["learning_rate"])
+    return float(_read(folder / FILE)["learning_rate"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if 0 < float(found["learning_rate"]) < math.inf:
+            return dict(found)
+        why = f"its learning_rate is {found['learning_rate']!r}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = str(error)
+    raise PotstillError(f"{path} is damaged ({why})\n  remove it with  rm -r {path}  and the range test is done again")
 
 
 def find_learning_rate(
@@ -113,7 +146,7 @@ def find_learning_rate(
     )
     test.on_train_start()
     untouched.on_train_start()
-    optimizer = optimizer_of(test.learnt(), LOWEST, config.weight_decay)
+    optimizer = optimizer_of(test.trainable(), LOWEST, config.weight_decay)
     rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), []
     batches = Batches(data.sizes, config.batch_structures, batch_atoms=config.batch_atoms, seed=seed)
     for rate, made in zip(rates, _endless(data, batches), strict=False):
@@ -125,7 +158,7 @@ def find_learning_rate(
         optimizer.param_groups[0]["lr"] = float(rate)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(test.learnt(), config.clip_gradient)
+        torch.nn.utils.clip_grad_norm_(test.trainable(), config.clip_gradient)
         optimizer.step()
     return read_curve(rates[: len(losses)], losses)
 

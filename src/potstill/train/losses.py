@@ -1,138 +1,359 @@
-"""What a student is held against in training: a prediction and a labelled batch in, errors and weighted losses out."""
+"""Terms of the loss: a labelled batch and a student's prediction in, one number per term out.
+
+A term is one class: its weight, the columns of ``/extra`` that it needs, what its mean is over, and its value. Terms add up:
+``EnergyTerm(1.0) + ForcesTerm(10.0)`` is a :class:`TotalLoss`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
 
 from potstill.core.batch import displaced, some_of
+from potstill.core.errors import InputError
 from potstill.core.types import Batch
+from potstill.dataset.records import RecordSource
 from potstill.student.model import N_ATOMIC_NUMBERS, Kernel, Prediction, Student
 from potstill.train.data import LabelledBatch
 from potstill.train.hints import EMBEDDINGS, Hints
-from potstill.train.options import Loss, TrainConfig
+from potstill.train.options import LABEL_EXTRA, Loss, TrainConfig
 
 STEP_ANGSTROM = 0.005  # root mean square of a displacement: that of the teacher's products, so that both mean the same
 DIRECTIONS, PRODUCTS = "hessian_directions", "hessian_products"
-EXTRAS_OF: dict[Loss, tuple[str, ...]] = {  # by the loss that needs them
-    "local_energies": ("local_energies",),
-    "node_embeddings": (EMBEDDINGS,),
-    "hessian": (DIRECTIONS, PRODUCTS),
-}
 
 
-def mean_errors(prediction: Prediction, batch: LabelledBatch) -> dict[str, torch.Tensor]:
-    """Mean absolute error of the energy per atom (eV), length of the force error (eV/Å), stress error (eV/Å^3)."""
-    return _means(prediction, batch, (prediction.forces - batch.forces).norm(dim=1), None, None)
-
-
-def mean_losses(
-    prediction: Prediction, batch: LabelledBatch, config: TrainConfig, element_weights: torch.Tensor | None
-) -> dict[str, torch.Tensor]:
-    """The same, with the config's shape of the force loss and its weights of sources and elements."""
-    forces = _shaped((prediction.forces - batch.forces).norm(dim=1), batch.forces.norm(dim=1), config)
-    of_atom = None if element_weights is None else element_weights[batch.inputs.atomic_numbers]
-    return _means(prediction, batch, forces, batch.weight, of_atom)
-
-
-def _means(
-    prediction: Prediction,
-    batch: LabelledBatch,
-    forces: torch.Tensor,
-    of_structure: torch.Tensor | None,
-    of_atom: torch.Tensor | None,
-) -> dict[str, torch.Tensor]:
-    energy = ((prediction.energy - batch.energy) / batch.inputs.ptr.diff()).abs()
-    stress = (prediction.stress - batch.stress).abs().mean(dim=(1, 2))
-    periodic = batch.has_stress.to(stress.dtype)
-    if of_structure is not None:
-        energy, stress = of_structure * energy, of_structure * stress
-    return {
-        "energy": energy.mean().to(stress.dtype),
-        "forces": _per_atom(forces, batch.inputs, of_structure, of_atom),
-        "stress": (stress * periodic).sum() / periodic.sum().clamp(min=1.0),
-    }
-
-
-def _per_atom(
-    error: torch.Tensor, inputs: Batch, of_structure: torch.Tensor | None, of_atom: torch.Tensor | None
-) -> torch.Tensor:
-    if of_structure is not None:
-        error = of_structure[inputs.structure] * error
-    return (error if of_atom is None else of_atom * error).mean()
-
-
-def _shaped(error: torch.Tensor, force: torch.Tensor, config: TrainConfig) -> torch.Tensor:
-    """(N,) losses of the length of each force's error.
-
-    With the scale s an error counts as e = error / (1 + |F| / s), where F is the teacher's force. With the width d of
-    Huber's loss, e < d counts as e^2 / 2 d and a larger one as e - d / 2: with a small width it is the length itself.
-    """
-    if config.force_scale_ev_per_angstrom is not None:
-        error = error / (1.0 + force / config.force_scale_ev_per_angstrom)
-    width = config.huber_ev_per_angstrom
-    return torch.where(error < width, error.square() / (2.0 * width), error - 0.5 * width) if width > 0 else error
-
-
-def local_energy_loss(
-    prediction: Prediction, batch: LabelledBatch, references: torch.Tensor, element_weights: torch.Tensor | None
-) -> torch.Tensor:
-    """Mean absolute error of the local energies in eV.
-
-    Parameters
-    ----------
-    prediction, batch
-        Of the same structures; the batch with the teacher's ``local_energies``.
-    references
-        (N,) eV, the student's reference energy of each atom, which the teacher's local energy includes.
-    element_weights
-        (119,) by atomic number, or None.
-    """
-    wanted = (batch.extra["local_energies"].double() - references).to(prediction.local_energies.dtype)
-    of_atom = None if element_weights is None else element_weights[batch.inputs.atomic_numbers]
-    return _per_atom((prediction.local_energies - wanted).abs(), batch.inputs, batch.weight, of_atom)
-
-
-def embeddings_loss(
-    student: Student, hints: Hints, batch: LabelledBatch, element_weights: torch.Tensor | None
-) -> torch.Tensor:
-    """Mean absolute error of the teacher's features as ``hints`` finds them in the student's, in units of their spread."""
-    features = student.last_features(batch.inputs.edge_vectors, batch.inputs)
-    of_atom = None if element_weights is None else element_weights[batch.inputs.atomic_numbers]
-    return _per_atom(hints(features, batch.extra[EMBEDDINGS]), batch.inputs, batch.weight, of_atom)
-
-
-def hessian_loss(
-    student: Student,
-    batch: LabelledBatch,
-    chosen: torch.Tensor,
-    *,
-    training: bool,
-    kernel: Kernel | None = None,
-    element_weights: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Mean length per atom of the error of the Hessian's products with the teacher's directions, in eV/Å^2.
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """A labelled batch of S structures and N atoms beside a student's prediction of it.
 
     Parameters
     ----------
     student
-        Whose Hessian it is.
-    batch
-        With ``hessian_directions`` v and ``hessian_products`` H v of the teacher.
+        The student that predicts.
+    prediction, batch
+        Prediction and labels of the same structures.
     chosen
-        (k,) structures of the batch; each costs twice what its forces cost.
-    training, kernel
+        (k,) structures whose Hessian products are compared.
+    kernel, training
         As for :meth:`~potstill.student.model.Student.predict`.
     element_weights
-        (119,) by atomic number, or None.
+        (119,) weight of an atom by its atomic number, or None where all are 1.
     """
-    inputs, atoms = some_of(batch.inputs, chosen)
-    found = hessian_vector_products(student, inputs, batch.extra[DIRECTIONS][atoms], training=training, kernel=kernel)
-    error = (found - batch.extra[PRODUCTS][atoms]).norm(dim=1)
-    of_structure = None if batch.weight is None else batch.weight[chosen]
-    of_atom = None if element_weights is None else element_weights[inputs.atomic_numbers]
-    return _per_atom(error, inputs, of_structure, of_atom)
+
+    student: Student
+    prediction: Prediction
+    batch: LabelledBatch
+    chosen: torch.Tensor
+    kernel: Kernel | None = None
+    training: bool = False
+    element_weights: torch.Tensor | None = None
+
+    def mean_over_structures(self, error: torch.Tensor) -> torch.Tensor:
+        """Return the mean of (S,) errors, weighted by structure."""
+        return (error if self.batch.weight is None else self.batch.weight * error).mean()
+
+    def mean_over_atoms(self, error: torch.Tensor) -> torch.Tensor:
+        """Return the mean of (N,) errors, weighted by structure and by element."""
+        return self._mean(error, self.batch.inputs, self.batch.weight)
+
+    def mean_over_chosen_atoms(self, error: torch.Tensor, inputs: Batch) -> torch.Tensor:
+        """Return the weighted mean of the errors of the atoms of ``inputs``, the chosen structures."""
+        return self._mean(error, inputs, None if self.batch.weight is None else self.batch.weight[self.chosen])
+
+    def _mean(self, error: torch.Tensor, inputs: Batch, by_structure: torch.Tensor | None) -> torch.Tensor:
+        if by_structure is not None:
+            error = by_structure[inputs.structure] * error
+        return (error if self.element_weights is None else self.element_weights[inputs.atomic_numbers] * error).mean()
+
+
+class LossTerm(ABC):
+    """One term of the loss.
+
+    Parameters
+    ----------
+    weight
+        Factor of its value.
+    late_weight
+        Weight at the end of the training; that of the beginning where None.
+    late_from
+        Share of the training after which the weight moves on a straight line to the late one.
+    """
+
+    name: ClassVar[Loss]
+    columns: ClassVar[tuple[str, ...]] = ()  # of /extra in the dataset
+
+    def __init__(self, weight: float, *, late_weight: float | None = None, late_from: float = 0.5) -> None:
+        self.weight, self.late_from = weight, late_from
+        self.late_weight = weight if late_weight is None else late_weight
+
+    def weight_at(self, progress: float) -> float:
+        """Return the weight at a share of the training, from 0 to 1."""
+        gone = min(max((progress - self.late_from) / (1.0 - self.late_from), 0.0), 1.0)
+        return self.weight + gone * (self.late_weight - self.weight)
+
+    def count(self, batch: LabelledBatch, chosen: torch.Tensor) -> int:
+        """Return how many atoms or structures of a batch the value is the mean over; atoms unless a term says otherwise."""
+        return len(batch.forces)
+
+    @abstractmethod
+    def value(self, seen: Comparison) -> torch.Tensor:
+        """Return the () loss without its weight."""
+
+    def __add__(self, other: LossTerm | TotalLoss) -> TotalLoss:
+        return TotalLoss((self,)) + other
+
+
+class TotalLoss:
+    """A sum of terms.
+
+    Parameters
+    ----------
+    terms
+        Terms with different names.
+    """
+
+    def __init__(self, terms: Sequence[LossTerm] = ()) -> None:
+        self.terms = tuple(terms)
+        if len({term.name for term in terms}) < len(terms):
+            raise ValueError(f"each loss term may be given once, found {[term.name for term in terms]}")
+
+    def __add__(self, other: LossTerm | TotalLoss) -> TotalLoss:
+        return TotalLoss((*self.terms, *(other.terms if isinstance(other, TotalLoss) else (other,))))
+
+    def __iter__(self) -> Iterator[LossTerm]:
+        return iter(self.terms)
+
+    @property
+    def names(self) -> list[Loss]:
+        """Names of the terms."""
+        return [term.name for term in self.terms]
+
+    def counts(self, batch: LabelledBatch, chosen: torch.Tensor) -> dict[str, int]:
+        """Return by term how many atoms or structures its value is the mean over."""
+        return {term.name: term.count(batch, chosen) for term in self.terms}
+
+    def values(self, seen: Comparison) -> dict[str, torch.Tensor]:
+        """Return the () value of each term."""
+        return {term.name: term.value(seen) for term in self.terms}
+
+    def weights_at(self, progress: float) -> dict[str, float]:
+        """Return the weight of each term at a share of the training."""
+        return {term.name: term.weight_at(progress) for term in self.terms}
+
+
+class EnergyTerm(LossTerm):
+    """Mean absolute error of the energy per atom in eV."""
+
+    name = "energy"
+
+    def count(self, batch: LabelledBatch, chosen: torch.Tensor) -> int:
+        return len(batch.energy)
+
+    def value(self, seen: Comparison) -> torch.Tensor:
+        return seen.mean_over_structures(_energy_errors(seen.prediction, seen.batch)).to(seen.prediction.forces.dtype)
+
+
+class ForcesTerm(LossTerm):
+    """Mean loss of the length of each force's error in eV/Å.
+
+    With the scale s an error counts as e = error / (1 + |F| / s), where F is the teacher's force. With the width d of
+    Huber's loss, e < d counts as e^2 / 2 d and a larger one as e - d / 2. With a small width it is the length itself.
+
+    Parameters
+    ----------
+    weight
+        Factor of its value.
+    width, scale
+        d and s in eV/Å; 0 and None leave the length as it is.
+    late_weight, late_from
+        As for :class:`LossTerm`.
+    """
+
+    name = "forces"
+
+    def __init__(
+        self,
+        weight: float,
+        *,
+        width: float = 0.0,
+        scale: float | None = None,
+        late_weight: float | None = None,
+        late_from: float = 0.5,
+    ) -> None:
+        super().__init__(weight, late_weight=late_weight, late_from=late_from)
+        self.width, self.scale = width, scale
+
+    def value(self, seen: Comparison) -> torch.Tensor:
+        error = _force_errors(seen.prediction, seen.batch)
+        if self.scale is not None:
+            error = error / (1.0 + seen.batch.forces.norm(dim=1) / self.scale)
+        if self.width > 0:
+            error = torch.where(error < self.width, error.square() / (2.0 * self.width), error - 0.5 * self.width)
+        return seen.mean_over_atoms(error)
+
+
+class StressTerm(LossTerm):
+    """Mean absolute error of the stress in eV/Å^3, over the structures that have one."""
+
+    name = "stress"
+
+    def count(self, batch: LabelledBatch, chosen: torch.Tensor) -> int:
+        return int(batch.has_stress.sum())
+
+    def value(self, seen: Comparison) -> torch.Tensor:
+        error = _stress_errors(seen.prediction, seen.batch)
+        return _mean_stress(error if seen.batch.weight is None else seen.batch.weight * error, seen.batch)
+
+
+class LocalEnergiesTerm(LossTerm):
+    """Mean absolute error of the local energies in eV; those of the teacher include the student's reference energies."""
+
+    name = "local_energies"
+    columns = ("local_energies",)
+
+    def value(self, seen: Comparison) -> torch.Tensor:
+        student, found = seen.student, seen.prediction.local_energies
+        references = student.reference_energies[student.species_of[seen.batch.inputs.atomic_numbers]]
+        expected = (seen.batch.extra["local_energies"].double() - references).to(found.dtype)
+        return seen.mean_over_atoms((found - expected).abs())
+
+
+class NodeEmbeddingsTerm(LossTerm):
+    """Mean absolute error of the teacher's features, in units of their spread, as a linear map predicts them.
+
+    Parameters
+    ----------
+    weight
+        Factor of its value.
+    hints
+        The linear map from the student's last features, which is trained with the student.
+    late_weight, late_from
+        As for :class:`LossTerm`.
+    """
+
+    name = "node_embeddings"
+    columns = (EMBEDDINGS,)
+
+    def __init__(self, weight: float, hints: Hints, *, late_weight: float | None = None, late_from: float = 0.5) -> None:
+        super().__init__(weight, late_weight=late_weight, late_from=late_from)
+        self.hints = hints
+
+    def value(self, seen: Comparison) -> torch.Tensor:
+        if seen.prediction.features is None:
+            raise ValueError("the prediction has no features: ask for them by predict(…, features=True)")
+        return seen.mean_over_atoms(self.hints(seen.prediction.features, seen.batch.extra[EMBEDDINGS]))
+
+
+class HessianTerm(LossTerm):
+    """Mean length per atom of the error of the Hessian's products with the teacher's directions, in eV/Å^2.
+
+    Each chosen structure costs twice what its forces cost.
+    """
+
+    name = "hessian"
+    columns = (DIRECTIONS, PRODUCTS)
+
+    def count(self, batch: LabelledBatch, chosen: torch.Tensor) -> int:
+        return int(batch.inputs.ptr.diff()[chosen].sum())
+
+    def value(self, seen: Comparison) -> torch.Tensor:
+        inputs, atoms = some_of(seen.batch.inputs, seen.chosen)
+        directions, expected = (seen.batch.extra[name][atoms] for name in self.columns)
+        found = hessian_vector_products(seen.student, inputs, directions, training=seen.training, kernel=seen.kernel)
+        return seen.mean_over_chosen_atoms((found - expected).norm(dim=1), inputs)
+
+
+KINDS: tuple[type[LossTerm], ...] = (
+    EnergyTerm,
+    ForcesTerm,
+    StressTerm,
+    LocalEnergiesTerm,
+    NodeEmbeddingsTerm,
+    HessianTerm,
+)
+
+
+def kinds_of(config: TrainConfig) -> list[type[LossTerm]]:
+    """Return the terms of a config: energy, forces and stress always, the others where they ever have a weight."""
+    return [kind for kind in KINDS if not kind.columns or config.wants(kind.name)]
+
+
+def total_loss(config: TrainConfig, hints: Hints | None = None) -> TotalLoss:
+    """Return the loss of a config.
+
+    Parameters
+    ----------
+    config
+        Section ``train``.
+    hints
+        Needed where ``node_embeddings`` have a weight.
+
+    Raises
+    ------
+    ValueError
+        If they are needed and missing.
+    """
+    total = TotalLoss()
+    for kind in kinds_of(config):
+        weight: float = getattr(config, f"{kind.name}_weight")
+        late_weight, late_from = config.late_weights.get(kind.name), config.late_from
+        if kind is ForcesTerm:
+            width, scale = config.huber_ev_per_angstrom, config.force_scale_ev_per_angstrom
+            total += ForcesTerm(weight, width=width, scale=scale, late_weight=late_weight, late_from=late_from)
+        elif kind is NodeEmbeddingsTerm:
+            if hints is None:
+                raise ValueError("train.node_embeddings_weight is set, but no hints were given")
+            total += NodeEmbeddingsTerm(weight, hints, late_weight=late_weight, late_from=late_from)
+        else:
+            total += kind(weight, late_weight=late_weight, late_from=late_from)
+    return total
+
+
+def columns_of(kinds: Sequence[type[LossTerm]]) -> list[str]:
+    """Return the columns of ``/extra`` that terms need."""
+    return [column for kind in kinds for column in kind.columns]
+
+
+def refuse_missing(training: RecordSource, kinds: Sequence[type[LossTerm]]) -> None:
+    """Raise InputError where a term has a weight and the records do not have the columns that it needs."""
+    stored = training.gather(np.array([0])).extra
+    for kind in kinds:
+        if any(column not in stored for column in kind.columns):
+            raise InputError(
+                f"train.{kind.name}_weight is set, but the dataset holds no {' and '.join(kind.columns)}\n"
+                f"  label again with  label.extra: [{LABEL_EXTRA[kind.name]}]  or leave that weight at 0"
+            )
+
+
+def mean_errors(prediction: Prediction, batch: LabelledBatch) -> dict[str, torch.Tensor]:
+    """Return mean errors: of the energy per atom (eV), the length of the force error (eV/Å), and the stress (eV/Å^3)."""
+    return {
+        "energy": _energy_errors(prediction, batch).mean().to(prediction.forces.dtype),
+        "forces": _force_errors(prediction, batch).mean(),
+        "stress": _mean_stress(_stress_errors(prediction, batch), batch),
+    }
+
+
+def _energy_errors(prediction: Prediction, batch: LabelledBatch) -> torch.Tensor:
+    return ((prediction.energy - batch.energy) / batch.inputs.ptr.diff()).abs()
+
+
+def _force_errors(prediction: Prediction, batch: LabelledBatch) -> torch.Tensor:
+    return (prediction.forces - batch.forces).norm(dim=1)
+
+
+def _stress_errors(prediction: Prediction, batch: LabelledBatch) -> torch.Tensor:
+    return (prediction.stress - batch.stress).abs().mean(dim=(1, 2))
+
+
+def _mean_stress(error: torch.Tensor, batch: LabelledBatch) -> torch.Tensor:
+    known = batch.has_stress.to(error.dtype)
+    return (error * known).sum() / known.sum().clamp(min=1.0)
 
 
 def hessian_vector_products(
@@ -149,25 +370,6 @@ def hessian_vector_products(
         for sign in (STEP_ANGSTROM, -STEP_ANGSTROM)
     )
     return (behind - ahead) / (2.0 * STEP_ANGSTROM)
-
-
-def weights_at(progress: float, config: TrainConfig) -> dict[str, float]:
-    """Weight of each loss at a share of the training: as given, after ``late_from`` on the way to ``late_weights``."""
-    gone = min(max((progress - config.late_from) / (1.0 - config.late_from), 0.0), 1.0)
-    first: dict[Loss, float] = {
-        "energy": config.energy_weight,
-        "forces": config.forces_weight,
-        "stress": config.stress_weight,
-        "local_energies": config.local_energies_weight,
-        "node_embeddings": config.node_embeddings_weight,
-        "hessian": config.hessian_weight,
-    }
-    return {name: weight + gone * (config.late_weights.get(name, weight) - weight) for name, weight in first.items()}
-
-
-def extras_needed(config: TrainConfig) -> dict[Loss, tuple[str, ...]]:
-    """By loss that ever has a weight: what of ``/extra`` it is held against."""
-    return {loss: names for loss, names in EXTRAS_OF.items() if config.wants(loss)}
 
 
 def weights_by_atomic_number(by_symbol: Mapping[str, float]) -> torch.Tensor | None:

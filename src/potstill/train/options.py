@@ -8,8 +8,14 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 
 from potstill.core.section import Section, refuse_unknown_symbols
 from potstill.student.options import Backend
+from potstill.teacher.extras import Extra
 
 Loss = Literal["energy", "forces", "stress", "local_energies", "node_embeddings", "hessian"]
+LABEL_EXTRA: dict[Loss, Extra] = {  # entry of label.extra that stores what a loss needs
+    "local_energies": "local_energies",
+    "node_embeddings": "node_embeddings",
+    "hessian": "hessian_vector_products",
+}
 
 
 def _rate_or_auto(value: Any, check: ValidatorFunctionWrapHandler) -> Any:

@@ -1,39 +1,27 @@
-"""A process that trains along: ``python -m potstill.train.rank HOST PORT RANK PROCESSES``, started by the first of them.
+"""Another rank of a training, started by rank 0: ``python -m potstill.train.rank HOST PORT RANK PROCESSES``.
 
-It reads the dataset itself, computes its part of each step, and writes nothing. It ends with the first process.
+It reads the dataset itself, computes its part of each step, and writes nothing. It ends with rank 0.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from pathlib import Path
 
-from torch import distributed
+from torch import distributed as torch_distributed
 
 from potstill.execute.supervisor import end_with_parent
 
 
 def main() -> None:
-    """Train along, and end."""
+    """Train with the other ranks, and end."""
     threading.Thread(target=end_with_parent, daemon=True).start()
-    from potstill.dataset import open_file
-    from potstill.student.files import read_student
-    from potstill.student.options import StudentConfig
     from potstill.train.distributed import join
-    from potstill.train.options import TrainConfig
+    from potstill.train.job import TrainJob
     from potstill.train.stage import train
 
-    job = join(sys.argv[1], *map(int, sys.argv[2:5]))
-    train(
-        open_file(Path(job["dataset"])),
-        StudentConfig.model_validate(job["student"]),
-        TrainConfig.model_validate(job["train"]),
-        Path(job["folder"]),
-        seed=job["seed"],
-        start=read_student(Path(job["start"]))[0] if job["start"] else None,
-    )
-    distributed.destroy_process_group()
+    train(TrainJob.from_json(join(sys.argv[1], *map(int, sys.argv[2:5]))))
+    torch_distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from potstill.core.registry import borrow
 
 
-class Board:
+class TensorBoardWriter:
     """Event files of one run; a resumed run adds another, and TensorBoard shows them as one.
 
     Parameters

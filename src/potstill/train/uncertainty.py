@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from potstill.core.types import Array, Batch
+from potstill.core.types import Array
 from potstill.dataset.records import RecordSource
-from potstill.student.fused import FusedKernel, kernel_of, with_last_features
+from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
 from potstill.student.uncertainty import Uncertainty, judge
@@ -65,7 +65,7 @@ def fit_uncertainty(
         features, errors = last_features_and_errors(student, watching, kernel, seed)
     coefficients = _scaled(draft, features, errors, smallest)
     scaled = replace(draft, coefficients=coefficients)
-    curved = replace(scaled, curve=_curve(scaled.log_score(features), errors))
+    curved = replace(scaled, curve=calibration_curve(scaled.log_score(features), errors))
     expected = curved.expected_errors(features)
     found = replace(curved, threshold=torch.tensor(np.quantile(expected.numpy(), 1 - FLAGGED)))
     report = judge(expected.numpy(), errors.numpy(), float(found.threshold))
@@ -84,13 +84,9 @@ def last_features_and_errors(
     device = student.embedding.weight.device
     for start in range(0, len(chosen), BATCH):
         batch = data[chosen[start : start + BATCH]].to(device)
-
-        def keep(vectors: torch.Tensor, inputs: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-            local, gradient, found = with_last_features(student, kernel, vectors, inputs)
-            features.append(found.double().cpu())
-            return local, gradient
-
-        predicted = student.predict(batch.inputs, kernel=keep)
+        predicted = student.predict(batch.inputs, kernel=kernel, features=True)
+        if predicted.features is not None:
+            features.append(predicted.features.double().cpu())
         errors.append((predicted.forces - batch.forces).norm(dim=1).double().cpu())
     return torch.cat(features), torch.cat(errors)
 
@@ -105,7 +101,7 @@ def _ridge(features: torch.Tensor, wanted: torch.Tensor, regularisation: torch.T
     return torch.cat([weights, (wanted.mean() - centre @ weights)[None]])
 
 
-def _curve(score: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
+def calibration_curve(score: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
     """(2, k) logarithms of mean expectations, and of mean errors that never fall, of k equal parts of the atoms by score."""
     from scipy.optimize import isotonic_regression
 

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from potstill.core.stress import to_voigt
 from potstill.core.types import Structure
 from potstill.dataset.formats.atoms import names_of, record_of
 from potstill.dataset.formats.format import Precision, named, reading
@@ -52,12 +53,11 @@ def read_rows(rows_of: Callable[[Path], Iterator[Any]], path: Path, options: Rea
 
 def _atoms(structure: Structure) -> Any:
     from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.stress import full_3x3_to_voigt_6_stress
 
     atoms = structure.to_ase()
     labels = structure.labels
     if labels is not None:
-        stress = {} if labels.stress is None else {"stress": full_3x3_to_voigt_6_stress(labels.stress)}
+        stress = {} if labels.stress is None else {"stress": to_voigt(labels.stress)}
         atoms.calc = SinglePointCalculator(atoms, energy=labels.energy, forces=labels.forces, **stress)
     return atoms
 

@@ -20,12 +20,13 @@ log = logging.getLogger(__name__)
 
 def run_train(context: Context) -> None:
     """Make ``student/``, and ``active_learning/`` where the config asks for it."""
+    from potstill.train.job import TrainJob
     from potstill.train.stage import train
-    from potstill.train.tensorboard import Board
+    from potstill.train.tensorboard import TensorBoardWriter
 
     run, config = context.run, context.config
     dataset = open_file(run.dataset)
-    board = Board(run.path / "tensorboard") if config.train.tensorboard else None
+    board = TensorBoardWriter(run.path / "tensorboard") if config.train.tensorboard else None
     with context.progress.counts(config.train.epochs, "epochs") as bar:
 
         def report(epoch: int, errors: dict[str, float]) -> None:
@@ -35,11 +36,7 @@ def run_train(context: Context) -> None:
                 board.add(epoch, errors)
 
         train(
-            dataset,
-            config.student,
-            config.train,
-            run.student,
-            seed=config.seed,
+            TrainJob.on(dataset, config.student, config.train, run.student, seed=config.seed),
             on_epoch=report,
             provenance={
                 "dataset": json.loads(dataset.attributes["checksums"]),

@@ -1,8 +1,8 @@
 """Molecular dynamics on the card: NVE or Langevin, any number of systems at once.
 
-The host enqueues a chunk of steps and looks once whether the candidates were enough for all of them. Where they were not, the
-chunk is taken back, candidates are searched, and it is done again: with the same random numbers, since these are a function of
-the step. So no step was ever made with a neighbor missing.
+The host enqueues a chunk of steps and looks once whether the candidates were enough for all of them. Where they were not,
+the chunk is taken back, candidates are searched, and it is done again: with the same random numbers, since these are a
+function of the step. So no step is kept that was made with a neighbor missing.
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ class Dynamics:
         self._decay = torch.tensor([decay], dtype=torch.float64, device=device)
         self._clock = torch.zeros(1, dtype=torch.int64, device=device)
         self._seed = torch.tensor([seed], dtype=torch.int32, device=device)
-        self._trace = torch.zeros(
-            LONGEST_CHUNK, self.systems.layout.structures, 2, dtype=torch.float64, device=device
-        )
+        self._trace = torch.zeros(LONGEST_CHUNK, self.systems.layout.structures, 2, dtype=torch.float64, device=device)
         self._graph: tuple[object, torch.cuda.CUDAGraph] | None = None
 
     @property

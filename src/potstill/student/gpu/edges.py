@@ -1,7 +1,7 @@
 """Triton kernels over the edges: geometry, densities, and the derivative by positions. One program for each atom.
 
-Atoms stand in the order of their elements. The edges that an atom receives lie side by side, and each edge has its reverse in
-the list. An atom's force needs the edges it receives and the edges it sends; the latter are the reverses of the former, with
+Atoms stand in the order of their elements. The edges that an atom receives lie side by side, and each edge has its reverse
+in the list. An atom's force needs the edges it receives and the edges it sends; the latter are the reverses of the former, with
 ``Y_lm(-r) = (-1)^l Y_lm(r)``. So every program writes to the rows of its own atom only: no atomic additions, and the same
 numbers in every run.
 
@@ -17,6 +17,14 @@ import triton.language as tl
 @triton.jit
 def _near(d, cutoff):
     return (d >= cutoff) == 0  # not a number counts as near, so that it is seen in the answer
+
+
+@triton.jit
+def _envelope(x):
+    """The envelope of :func:`potstill.student.basis.cutoff_envelope` and its slope, in factors without cancellation."""
+    rest = 1.0 - x
+    value = rest * rest * rest * (1.0 + x * (3.0 + x * (6.0 + x * (10.0 + 15.0 * x))))
+    return value, -105.0 * (x * x * rest) * (x * x * rest)
 
 
 @triton.jit(do_not_specialize=["capacity"])
@@ -52,9 +60,27 @@ def geometry(
         sy = (((packed >> 10) & 1023) - 512).to(tl.float64)
         sz = (((packed >> 20) & 1023) - 512).to(tl.float64)
         row = wrapped + 3 * j.to(tl.int64)
-        x = tl.load(row, there, 0.0) - xi + sx * tl.load(lattice + s) + sy * tl.load(lattice + s + 3) + sz * tl.load(lattice + s + 6)
-        y = tl.load(row + 1, there, 0.0) - yi + sx * tl.load(lattice + s + 1) + sy * tl.load(lattice + s + 4) + sz * tl.load(lattice + s + 7)
-        w = tl.load(row + 2, there, 0.0) - zi + sx * tl.load(lattice + s + 2) + sy * tl.load(lattice + s + 5) + sz * tl.load(lattice + s + 8)
+        x = (
+            tl.load(row, there, 0.0)
+            - xi
+            + sx * tl.load(lattice + s)
+            + sy * tl.load(lattice + s + 3)
+            + sz * tl.load(lattice + s + 6)
+        )
+        y = (
+            tl.load(row + 1, there, 0.0)
+            - yi
+            + sx * tl.load(lattice + s + 1)
+            + sy * tl.load(lattice + s + 4)
+            + sz * tl.load(lattice + s + 7)
+        )
+        w = (
+            tl.load(row + 2, there, 0.0)
+            - zi
+            + sx * tl.load(lattice + s + 2)
+            + sy * tl.load(lattice + s + 5)
+            + sz * tl.load(lattice + s + 8)
+        )
         rx, ry, rz = x.to(tl.float32), y.to(tl.float32), w.to(tl.float32)
         d2 = rx * rx + ry * ry + rz * rz
         d = tl.sqrt(tl.where(d2 < 1e-12, 1e-12, d2))
@@ -70,9 +96,7 @@ def geometry(
         tl.store(edges + 2 * wide + to, uz, keep)
         tl.store(edges + 3 * wide + to, inverse_d, keep)
         t = d / cutoff
-        t4 = t * t * t * t
-        envelope = 1.0 + t4 * t * (-21.0 + t * (35.0 - 15.0 * t))
-        slope = t4 * (-105.0 + t * (210.0 - 105.0 * t))
+        envelope, slope = _envelope(t)
         inverse = 1.0 / (t + 1e-6)
         s1, c1 = tl.sin(3.141592653589793 * t), tl.cos(3.141592653589793 * t)
         sn, cn = s1, c1
@@ -88,10 +112,10 @@ def geometry(
         reach = tl.minimum(r_i + tl.load(radius + z_j), cutoff)
         scale = (p_i + tl.load(power + z_j)) / 0.46853350253351617
         h = d / reach
-        h4 = h * h * h * h
         ends = keep & _near(h, 1.0)
-        bound = tl.where(ends, 1.0 + h4 * h * (-21.0 + h * (35.0 - 15.0 * h)), 0.0)
-        bound_slope = tl.where(ends, h4 * (-105.0 + h * (210.0 - 105.0 * h)), 0.0) / reach
+        bound, bound_slope = _envelope(h)
+        bound = tl.where(ends, bound, 0.0)
+        bound_slope = tl.where(ends, bound_slope, 0.0) / reach
         e1 = 0.18175 * tl.exp(-3.1998 * scale * d)
         e2 = 0.50986 * tl.exp(-0.94229 * scale * d)
         e3 = 0.28022 * tl.exp(-0.4029 * scale * d)
@@ -298,14 +322,17 @@ def edge_backward(
             if FIRST:
                 j = tl.load(species + j, there, 0)
             s_other = tl.load(sent + j.to(tl.int64)[:, None] * C + c[None, :], both, 0.0)
-            ux, uy, uz = tl.load(edges + at, there, 0.0), tl.load(edges + wide + at, there, 0.0), tl.load(edges + 2 * wide + at, there, 0.0)
+            ux, uy, uz = (
+                tl.load(edges + at, there, 0.0),
+                tl.load(edges + wide + at, there, 0.0),
+                tl.load(edges + 2 * wide + at, there, 0.0),
+            )
             x, y, w = ux[:, None], uy[:, None], uz[:, None]
-            # l = 0
             q, d = _pair(own, other, s_own, s_other, 0, 0, False, c, both, valid)
             along = q * _radial(edges, wide, at, there, radial, c, valid, B, C, 4 + B)
             if not FIRST:
                 to_sent += d * _radial(edges, wide, at, there, radial, c, valid, B, C, 4)
-            # l = 1: u is the sum of Y_k Q_k, (gx, gy, gz) its slope by the unit vector
+            # vectors: the slope by the unit vector is (gx, gy, gz)
             r = 1.7320508075688772 * _radial(edges, wide, at, there, radial + B * C, c, valid, B, C, 4)
             q1, d1 = _pair(own, other, s_own, s_other, 1, C + V, True, c, both, valid)
             q2, d2 = _pair(own, other, s_own, s_other, 2, C + V, True, c, both, valid)
@@ -315,7 +342,6 @@ def edge_backward(
             along += (1.7320508075688772 * slope) * (x * q1 + y * q2 + w * q3)
             if not FIRST:
                 to_sent += r * (x * d1 + y * d2 + w * d3)
-            # l = 2
             r = 3.872983346207417 * _radial(edges, wide, at, there, radial + 2 * B * C, c, valid, B, C, 4)
             slope = 3.872983346207417 * _radial(edges, wide, at, there, radial + 2 * B * C, c, valid, B, C, 4 + B)
             q1, d1 = _pair(own, other, s_own, s_other, 4, C + V, False, c, both, valid)
@@ -344,10 +370,18 @@ def edge_backward(
                 q1, d1 = _pair(high, far, s_own, s_other, 0, C, True, c, both, valid)
                 q2, d2 = _pair(high, far, s_own, s_other, 1, C, True, c, both, valid)
                 q3, d3 = _pair(high, far, s_own, s_other, 2, C, True, c, both, valid)
-                y1, y2, y3 = 2.091650066335189 * y * (3 * x * x - y * y), 10.246950765959598 * x * y * w, 1.620185174601965 * y * (5 * w * w - 1)
+                y1, y2, y3 = (
+                    2.091650066335189 * y * (3 * x * x - y * y),
+                    10.246950765959598 * x * y * w,
+                    1.620185174601965 * y * (5 * w * w - 1),
+                )
                 u, t = y1 * q1 + y2 * q2 + y3 * q3, y1 * d1 + y2 * d2 + y3 * d3
                 gx += r * ((6 * 2.091650066335189) * x * y * q1 + 10.246950765959598 * y * w * q2)
-                gy += r * ((3 * 2.091650066335189) * (x * x - y * y) * q1 + 10.246950765959598 * x * w * q2 + 1.620185174601965 * (5 * w * w - 1) * q3)
+                gy += r * (
+                    (3 * 2.091650066335189) * (x * x - y * y) * q1
+                    + 10.246950765959598 * x * w * q2
+                    + 1.620185174601965 * (5 * w * w - 1) * q3
+                )
                 gz += r * (10.246950765959598 * x * y * q2 + (10 * 1.620185174601965) * y * w * q3)
                 q1, d1 = _pair(high, far, s_own, s_other, 3, C, True, c, both, valid)
                 q2, d2 = _pair(high, far, s_own, s_other, 4, C, True, c, both, valid)
@@ -384,7 +418,11 @@ def edge_backward(
         v = start_v + tl.arange(0, BV)
         valid = v < V
         here = vectors + i.to(tl.int64) * (3 * V) + v
-        ox, oy, oz = tl.load(here, valid, 0.0)[None, :], tl.load(here + V, valid, 0.0)[None, :], tl.load(here + 2 * V, valid, 0.0)[None, :]
+        ox, oy, oz = (
+            tl.load(here, valid, 0.0)[None, :],
+            tl.load(here + V, valid, 0.0)[None, :],
+            tl.load(here + 2 * V, valid, 0.0)[None, :],
+        )
         tx = tl.zeros((BE, BV), tl.float32)
         ty, tz = tx, tx
         mine = own + C + v
@@ -396,11 +434,19 @@ def edge_backward(
             theirs = by_parts + j * pitch + C + v[None, :]
             row = vectors + j * (3 * V) + v[None, :]
             vx, vy, vz = tl.load(row, both, 0.0), tl.load(row + V, both, 0.0), tl.load(row + 2 * V, both, 0.0)
-            ux, uy, uz = tl.load(edges + at, there, 0.0), tl.load(edges + wide + at, there, 0.0), tl.load(edges + 2 * wide + at, there, 0.0)
+            ux, uy, uz = (
+                tl.load(edges + at, there, 0.0),
+                tl.load(edges + wide + at, there, 0.0),
+                tl.load(edges + 2 * wide + at, there, 0.0),
+            )
             x, y, w = 1.7320508075688772 * ux[:, None], 1.7320508075688772 * uy[:, None], 1.7320508075688772 * uz[:, None]
             # filter of l = 0: vectors as they are
             r = _radial(edges, wide, at, there, vector_radial, v, valid, B, V, 4)
-            dx, dy, dz = tl.load(theirs + (C + V), both, 0.0), tl.load(theirs + 2 * (C + V), both, 0.0), tl.load(theirs + 3 * (C + V), both, 0.0)
+            dx, dy, dz = (
+                tl.load(theirs + (C + V), both, 0.0),
+                tl.load(theirs + 2 * (C + V), both, 0.0),
+                tl.load(theirs + 3 * (C + V), both, 0.0),
+            )
             tx, ty, tz = tx + r * dx, ty + r * dy, tz + r * dz
             q = vx * tl.load(mine + (C + V), valid, 0.0)[None, :] + ox * dx
             q += vy * tl.load(mine + 2 * (C + V), valid, 0.0)[None, :] + oy * dy
@@ -412,11 +458,16 @@ def edge_backward(
             qx, qy, qz = vx * m0 - ox * d0, vy * m0 - oy * d0, vz * m0 - oz * d0
             tx, ty, tz = tx - r * x * d0, ty - r * y * d0, tz - r * w * d0
             gx, gy, gz = r * qx, r * qy, r * qz
-            along += (x * qx + y * qy + w * qz) * _radial(edges, wide, at, there, vector_radial + B * V, v, valid, B, V, 4 + B)
+            along += (x * qx + y * qy + w * qz) * _radial(
+                edges, wide, at, there, vector_radial + B * V, v, valid, B, V, 4 + B
+            )
             # filter of l = 2: the traceless matrix of the derivative times the vector
             r = _radial(edges, wide, at, there, vector_radial + 2 * B * V, v, valid, B, V, 4)
             xy, yz = tl.load(mine + 4 * (C + V), valid, 0.0)[None, :], tl.load(mine + 5 * (C + V), valid, 0.0)[None, :]
-            z2, xz = 0.5773502691896258 * tl.load(mine + 6 * (C + V), valid, 0.0)[None, :], tl.load(mine + 7 * (C + V), valid, 0.0)[None, :]
+            z2, xz = (
+                0.5773502691896258 * tl.load(mine + 6 * (C + V), valid, 0.0)[None, :],
+                tl.load(mine + 7 * (C + V), valid, 0.0)[None, :],
+            )
             x2y2 = tl.load(mine + 8 * (C + V), valid, 0.0)[None, :]
             qx = (x2y2 - z2) * vx + xy * vy + xz * vz
             qy = xy * vx - (x2y2 + z2) * vy + yz * vz
@@ -431,9 +482,16 @@ def edge_backward(
             ty -= r * (xy * x - (x2y2 + z2) * y + yz * w)
             tz -= r * (xz * x + yz * y + 2 * z2 * w)
             gx, gy, gz = gx + r * qx, gy + r * qy, gz + r * qz
-            along += (x * qx + y * qy + w * qz) * _radial(edges, wide, at, there, vector_radial + 2 * B * V, v, valid, B, V, 4 + B)
+            along += (x * qx + y * qy + w * qz) * _radial(
+                edges, wide, at, there, vector_radial + 2 * B * V, v, valid, B, V, 4 + B
+            )
             inverse = tl.load(edges + 3 * wide + at, there, 1.0)
-            px, py, pz, pa = 1.7320508075688772 * tl.sum(gx, 1), 1.7320508075688772 * tl.sum(gy, 1), 1.7320508075688772 * tl.sum(gz, 1), tl.sum(along, 1)
+            px, py, pz, pa = (
+                1.7320508075688772 * tl.sum(gx, 1),
+                1.7320508075688772 * tl.sum(gy, 1),
+                1.7320508075688772 * tl.sum(gz, 1),
+                tl.sum(along, 1),
+            )
             radially = pa - (px * ux + py * uy + pz * uz) * inverse
             px, py, pz = px * inverse + radially * ux, py * inverse + radially * uy, pz * inverse + radially * uz
             fx, fy, fz = fx + px, fy + py, fz + pz

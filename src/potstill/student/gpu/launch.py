@@ -188,7 +188,11 @@ class Program:
         self.hidden = [floats(n, a.hidden) for _ in weights.layers]
         self.inputs_of_network, self.active = floats(n, most + a.features), floats(n, a.hidden)
         self.by_state, self.by_hidden = floats(n, pitch), floats(n, a.hidden)
-        self.by_inputs, self.by_mixed, self.by_parts = floats(n, most), floats(n, self._components * deepest), floats(n, widest)
+        self.by_inputs, self.by_mixed, self.by_parts = (
+            floats(n, most),
+            floats(n, self._components * deepest),
+            floats(n, widest),
+        )
         self.by_sent, self.by_vectors = floats(n, a.channels), floats(n, 3 * max(a.vectors, 1))
 
     @property
@@ -203,7 +207,7 @@ class Program:
         self.outputs.status.zero_()
         grid = (triton.cdiv(b.atoms, ATOMS_AT_ONCE),)
         search.remember[grid](
-            x.sizes, x.order, x.structure, x.positions, x.lattice, x.reciprocal, self.wraps, self.known, BA=ATOMS_AT_ONCE
+            x.sizes, x.order, x.structure, x.positions, x.reciprocal, self.wraps, self.known, BA=ATOMS_AT_ONCE
         )
         self._prepare()
         for fill in (False, True):
@@ -254,7 +258,9 @@ class Program:
             *(len(self.partial), b.atoms, w.last_bias),
             BA=ATOMS_AT_ONCE,
         )
-        pointwise.sums[(b.structures, PARTS)](x.sizes, x.ptr, self.energies, self.virials, self.part_sums, PARTS=PARTS, BA=128)
+        pointwise.sums[(b.structures, PARTS)](
+            x.sizes, x.ptr, self.energies, self.virials, self.part_sums, PARTS=PARTS, BA=128
+        )
         torch.sum(self.part_sums, 1, out=self.outputs.found)
 
     def _forward(self, t: int) -> None:
@@ -271,7 +277,6 @@ class Program:
             **(tile | {"C": a.channels, "V": layer.receives, "NL": self._orders, "Q": q, "P2": 2 * a.products}),
             PRECISION=self.precision,
         )
-        c0 = a.channels + layer.receives
         pointwise.invariants[(b.atoms,)](
             *(x.sizes, self.parts[t], self.mixed[t], layer.gain, self.weights.embedding if t == 0 else self.state[t - 1]),
             *(x.species, self.inputs_of_network, self.norm[t], layer.bound),
@@ -347,7 +352,7 @@ class Program:
                 products.PLAIN, self.by_sent, a.channels, layer.send, self.by_state, self.pitch, turned=True, adds=True
             )
 
-    def _network(
+    def _network(  # noqa: PLR0913 - one product of many kinds
         self,
         kind: Any,
         rows: torch.Tensor,

@@ -1,7 +1,7 @@
 """Triton kernels of molecular dynamics: half kicks, drifts and the thermostat of a BAOAB step.
 
-Leimkuhler and Matthews, Appl. Math. Res. eXpress 2013, 34: without friction the step is that of velocity Verlet. Random numbers
-are a function of the seed, the number of the step and the coordinate (Philox), so that a step that is repeated is the same.
+Leimkuhler and Matthews, Appl. Math. Res. eXpress 2013, 34: without friction the step is that of velocity Verlet. Random
+numbers are a function of the seed, the number of the step and the coordinate (Philox), so that a repeated step is the same.
 """
 
 from __future__ import annotations

@@ -94,8 +94,16 @@ def by_invariants(
     i0, i1, i2, i3, form = _invariants(at, p, in_p, NL, Q, P)
     by = by_inputs + row * (C0 + (NL + 1) * P)
     dc = tl.load(by + c, in_c, 0.0)
-    g0, g1, g2 = tl.load(gain + C0 + p, in_p, 0.0), tl.load(gain + C0 + P + p, in_p, 0.0), tl.load(gain + C0 + 2 * P + p, in_p, 0.0)
-    d0, d1, d2 = tl.load(by + C0 + p, in_p, 0.0), tl.load(by + C0 + P + p, in_p, 0.0), tl.load(by + C0 + 2 * P + p, in_p, 0.0)
+    g0, g1, g2 = (
+        tl.load(gain + C0 + p, in_p, 0.0),
+        tl.load(gain + C0 + P + p, in_p, 0.0),
+        tl.load(gain + C0 + 2 * P + p, in_p, 0.0),
+    )
+    d0, d1, d2 = (
+        tl.load(by + C0 + p, in_p, 0.0),
+        tl.load(by + C0 + P + p, in_p, 0.0),
+        tl.load(by + C0 + 2 * P + p, in_p, 0.0),
+    )
     gf, df = tl.load(gain + C0 + NL * P + p, in_p, 0.0), tl.load(by + C0 + NL * P + p, in_p, 0.0)
     g3, d3 = tl.zeros_like(g0), tl.zeros_like(g0)
     if NL > 3:

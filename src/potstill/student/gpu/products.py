@@ -1,8 +1,8 @@
 """Triton kernels of matrix products: networks per atom by element, and the mixing of densities by component.
 
-Rows are atoms in the order of their elements. A tile of rows never crosses from one element to the next, so that it needs one
-matrix; ``tile_first``, ``tile_count`` and ``tile_species`` name its rows and its element. Tiles without rows end at once, so
-that the number of tiles can be that of a bucket.
+Rows are atoms in the order of their elements. A tile of rows never crosses from one element to the next, so that it needs
+one matrix; ``tile_first``, ``tile_count`` and ``tile_species`` name its rows and its element. Tiles without rows end at
+once, so that the number of tiles can be that of a bucket.
 """
 
 from __future__ import annotations

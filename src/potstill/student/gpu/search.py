@@ -20,7 +20,7 @@ def _along(x, y, z, matrix, a: tl.constexpr):
 
 
 @triton.jit
-def remember(sizes, order, structure, positions, lattice, reciprocal, wraps, known, BA: tl.constexpr):
+def remember(sizes, order, structure, positions, reciprocal, wraps, known, BA: tl.constexpr):
     """Keep the positions of the search, and by how many lattice vectors each atom lies outside its cell."""
     a = tl.program_id(0) * BA + tl.arange(0, BA)
     valid = a < tl.load(sizes)
@@ -32,7 +32,8 @@ def remember(sizes, order, structure, positions, lattice, reciprocal, wraps, kno
     tl.store(known + 3 * a + 2, z, valid)
     matrix = reciprocal + 9 * tl.load(structure + a, valid, 0)
     for k in tl.static_range(3):
-        tl.store(wraps + 3 * a + k, tl.floor(_along(x, y, z, matrix, k)).to(tl.int32), valid)
+        cells = tl.floor(_along(x, y, z, matrix, k))
+        tl.store(wraps + 3 * a + k, tl.where(cells == cells, cells, 0.0).to(tl.int32), valid)  # 0 where it is no number
 
 
 @triton.jit(do_not_specialize=["radius", "cutoff"])
@@ -43,7 +44,7 @@ def prepare(
     """Positions inside the cell, by element and as given; sets the status STALE where the list may miss a neighbor.
 
     With F the map from the lattice of the search to the present one and u what an atom moved beyond being carried along by
-    it, an edge that was r is no shorter than s |r| - 2 max |u|; s, the smallest singular value of F, is at least 1 - |F - 1|.
+    it, an edge that was r is no shorter than s |r| - 2 max |u|. The smallest singular value s of F is at least 1 - |F - 1|.
     """
     a = tl.program_id(0) * BA + tl.arange(0, BA)
     valid = a < tl.load(sizes)
@@ -55,7 +56,11 @@ def prepare(
     w1 = tl.load(wraps + 3 * a + 1, valid, 0).to(tl.float64)
     w2 = tl.load(wraps + 3 * a + 2, valid, 0).to(tl.float64)
     here = lattice + s
-    inside_x, inside_y, inside_z = x - _along(w0, w1, w2, here, 0), y - _along(w0, w1, w2, here, 1), z - _along(w0, w1, w2, here, 2)
+    inside_x, inside_y, inside_z = (
+        x - _along(w0, w1, w2, here, 0),
+        y - _along(w0, w1, w2, here, 1),
+        z - _along(w0, w1, w2, here, 2),
+    )
     tl.store(wrapped + 3 * a, inside_x, valid)
     tl.store(wrapped + 3 * a + 1, inside_y, valid)
     tl.store(wrapped + 3 * a + 2, inside_z, valid)
@@ -64,7 +69,11 @@ def prepare(
     tl.store(by_given + 3 * i + 2, inside_z, valid)
     ox, oy = tl.load(known + 3 * a, valid, 0.0), tl.load(known + 3 * a + 1, valid, 0.0)
     oz = tl.load(known + 3 * a + 2, valid, 0.0)
-    f0, f1, f2 = _along(ox, oy, oz, reciprocal + s, 0), _along(ox, oy, oz, reciprocal + s, 1), _along(ox, oy, oz, reciprocal + s, 2)
+    f0, f1, f2 = (
+        _along(ox, oy, oz, reciprocal + s, 0),
+        _along(ox, oy, oz, reciprocal + s, 1),
+        _along(ox, oy, oz, reciprocal + s, 2),
+    )
     ux, uy, uz = x - ox, y - oy, z - oz
     strain = tl.zeros_like(ux)
     for b in tl.static_range(3):
@@ -125,8 +134,10 @@ def pairs(
         s1 = ((image // n2) % n1 - i1).to(tl.float64) - tl.floor(_along(dx, dy, dz, matrix, 1) + 0.5)
         s2 = (image % n2 - i2).to(tl.float64) - tl.floor(_along(dx, dy, dz, matrix, 2) + 0.5)
         rx, ry, rz = dx + _along(s0, s1, s2, cell, 0), dy + _along(s0, s1, s2, cell, 1), dz + _along(s0, s1, s2, cell, 2)
+        near_enough = valid & (rx * rx + ry * ry + rz * rz < reach2)
+        s0, s1, s2 = tl.where(near_enough, s0, 0.0), tl.where(near_enough, s1, 0.0), tl.where(near_enough, s2, 0.0)
         itself = (j == i) & (s0 == 0) & (s1 == 0) & (s2 == 0)
-        near = valid & (rx * rx + ry * ry + rz * rz < reach2) & (itself == 0)
+        near = near_enough & (itself == 0)
         chosen = near.to(tl.int32)
         if FILL:
             to = found + tl.cumsum(chosen, 0) - 1

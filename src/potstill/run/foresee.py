@@ -1,0 +1,33 @@
+"""What a config says of itself before anything is run: gates that no data of this config can pass."""
+
+from __future__ import annotations
+
+import math
+
+from potstill.config import Config
+
+
+def contradictions(config: Config) -> list[str]:
+    """Return one line for each gate that the config itself makes impossible; empty where there is none."""
+    found = []
+    elements, gates = len(set(config.generate.elements)), config.audit
+    if elements and elements < gates.min_element_coverage:
+        found.append(
+            f"audit.min_element_coverage is {gates.min_element_coverage}, but generate.elements has {elements}: "
+            f"set it to {elements} or less, or add elements"
+        )
+    most = math.log2(elements) if elements else math.inf
+    if most < gates.min_element_entropy_bits:
+        found.append(
+            f"audit.min_element_entropy_bits is {gates.min_element_entropy_bits:g}, but {elements} elements have "
+            f"{most:.2f} at most: set it lower, or add elements"
+        )
+    if not config.dataset.test_fraction:
+        found.append("dataset.test_fraction is 0, so that nothing is held out to evaluate on: set it to 0.1")
+    if config.label.max_force_ev_per_angstrom > gates.max_force_ev_per_angstrom:
+        found.append(
+            f"label.max_force_ev_per_angstrom is {config.label.max_force_ev_per_angstrom:g} and lets through what "
+            f"audit.max_force_ev_per_angstrom, {gates.max_force_ev_per_angstrom:g}, calls NO-GO: set it to "
+            f"{gates.max_force_ev_per_angstrom:g} or less"
+        )
+    return found

@@ -1,0 +1,30 @@
+"""Threads of PyTorch and of the fused kernel: their number, also in a process that was forked.
+
+Both use OpenMP. Its threads do not exist in a forked child, which would wait for them for ever: a child computes on one.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import torch
+
+_forked = False
+
+
+def threads() -> int:
+    """Return the number of threads that may compute in this process."""
+    return 1 if _forked else torch.get_num_threads()
+
+
+@cache
+def survive_fork() -> None:
+    """From now on, let children that are forked from this process compute on one thread."""
+    os.register_at_fork(after_in_child=_in_child)
+
+
+def _in_child() -> None:
+    global _forked  # noqa: PLW0603 - a fact about the process
+    _forked = True
+    torch.set_num_threads(1)

@@ -1,0 +1,128 @@
+"""Checkpoints of a training: written whole or not at all, and resumed from only by the training that wrote them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from potstill.core.errors import PotstillError
+from potstill.core.files import sealed
+from potstill.train import distributed
+from potstill.train.data import Loader
+from potstill.train.early_stopping import EarlyStopping
+from potstill.train.job import TrainJob
+from potstill.train.provenance import KEY, differences, set_aside
+
+NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step")
+
+EpochReport = dict[str, float]
+
+
+def set_other_aside(last: Path, made_from: Mapping[str, Any]) -> None:
+    """Rename a checkpoint that another training wrote, so that this one begins anew.
+
+    Raises
+    ------
+    PotstillError
+        If the checkpoint is damaged or cannot be read.
+    """
+    if not last.exists():
+        return
+    found = read_checkpoint(last).get(KEY)
+    if differences(found, made_from):
+        set_aside(last, found, made_from)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint as plain data.
+
+    Raises
+    ------
+    PotstillError
+        If it is damaged or cannot be read.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise PotstillError(f"the checkpoint {path} cannot be read: {error.strerror or error}\n  {_remedy(path)}") from error
+    except Exception as error:  # a damaged archive raises whatever its bytes lead to
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise PotstillError(f"the checkpoint {path} is damaged: {why}\n  {_remedy(path)}") from error
+    if not isinstance(found, dict) or (missing := [name for name in NEEDED if name not in found]):
+        what = "no dictionary" if not isinstance(found, dict) else f"no {', '.join(missing)}"
+        raise PotstillError(f"the checkpoint {path} is damaged: it holds {what}\n  {_remedy(path)}")
+    return found
+
+
+def _remedy(path: Path) -> str:
+    return f"remove it with  rm -r {path}  and the training begins anew"
+
+
+class Checkpoints(Callback):
+    """Writes a checkpoint now and then and at the end of each epoch, then reports the errors of the epoch.
+
+    Parameters
+    ----------
+    job
+        The training; its ``made_from`` goes into each checkpoint.
+    made_from
+        The same, computed once.
+    training
+        Batches of the training, whose place within the epoch is kept.
+    on_epoch
+        Called with the number of the epoch and its errors.
+    early_stopping
+        Adds its errors to the report.
+    """
+
+    def __init__(
+        self,
+        job: TrainJob,
+        made_from: Mapping[str, Any],
+        training: Loader,
+        on_epoch: Callable[[int, EpochReport], None],
+        early_stopping: EarlyStopping | None,
+    ) -> None:
+        self._made_from = dict(made_from)
+        self._on_epoch = on_epoch
+        self._early_stopping = early_stopping
+        self._training = training
+        self._last = job.last_checkpoint
+        self._seconds = 60.0 * job.config.checkpoint_minutes
+        self._saved = time.monotonic()
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[KEY] = self._made_from
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._training.epoch = trainer.current_epoch
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        due = time.monotonic() - self._saved >= self._seconds
+        if distributed.of_first(due) and batch_idx + 1 < len(self._training):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._save(trainer)
+        report = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if self._early_stopping is not None:
+            report |= self._early_stopping.report()
+        self._on_epoch(trainer.current_epoch + 1, report)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        if distributed.rank() > 0:
+            trainer.save_checkpoint(self._last, weights_only=False)  # rank 0 writes it, all wait until it has
+        else:
+            with sealed(self._last) as temporary:
+                trainer.save_checkpoint(temporary, weights_only=False)
+        self._saved = time.monotonic()

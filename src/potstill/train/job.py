@@ -1,0 +1,152 @@
+"""A training as one object: everything that determines its student, bit for bit, and the folder that receives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from potstill.core.errors import InputError
+from potstill.core.registry import nearest
+from potstill.core.types import Array
+from potstill.dataset import Dataset, Records, RecordSource, open_file
+from potstill.student.files import read_student, save_student
+from potstill.student.model import Student
+from potstill.student.options import StudentConfig
+from potstill.train.options import TrainConfig
+from potstill.train.provenance import described, made_from, records_digest
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TrainJob:
+    """What is trained, on what, and where it goes.
+
+    Parameters
+    ----------
+    training, watching
+        Records to train on, and those whose errors are measured beside; the latter may be empty.
+    student, config
+        Sections ``student`` and ``train``.
+    folder
+        Receives ``checkpoints/``, ``learning_rate.json`` where the learning rate is ``auto``, and what :func:`train` adds.
+    seed
+        Seed of the initial weights and of the order of batches.
+    weights
+        (S,) weights of the losses of each structure of ``training``; None where all are 1.
+    start
+        Student to go on from, with its elements and reference energies, instead of random weights.
+    dataset
+        File that the records are from, which other processes open too; None for records in memory.
+    """
+
+    training: RecordSource
+    watching: RecordSource = field(default_factory=lambda: Records.of([]))
+    student: StudentConfig
+    config: TrainConfig
+    folder: Path
+    seed: int
+    weights: Array | None = None
+    start: Student | None = None
+    dataset: Dataset | None = None
+
+    @classmethod
+    def on(
+        cls,
+        dataset: Dataset,
+        student: StudentConfig,
+        config: TrainConfig,
+        folder: Path,
+        *,
+        seed: int,
+        start: Student | None = None,
+    ) -> TrainJob:
+        """Return the training on the families of ``train`` of a dataset; those of ``valid`` are watched.
+
+        Raises
+        ------
+        InputError
+            If there are no families to train on or, with ``patience_epochs``, none to watch, or if a source is weighted
+            that the dataset does not have.
+        """
+        training, watching = dataset.select("train"), dataset.select("valid")
+        if not len(training):
+            raise InputError("the training part of the split is empty: raise the number of structures")
+        if config.patience_epochs and not len(watching):
+            raise InputError(
+                "train.patience_epochs needs families to watch, and none is in 'valid': raise dataset.valid_fraction"
+            )
+        return cls(
+            training=training,
+            watching=watching,
+            student=student,
+            config=config,
+            folder=folder,
+            seed=seed,
+            weights=source_weights(dataset, config),
+            start=start,
+            dataset=dataset,
+        )
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Where the training goes on after a stop."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def made_from(self) -> dict[str, Any]:
+        """Return what the student is made from, as :func:`potstill.train.provenance.made_from` does."""
+        if self.dataset is not None:
+            return made_from(self.dataset, self.student, self.config, seed=self.seed, start=self.start)
+        data = records_digest(self.training, self.watching, weights=self.weights)
+        return described(data, self.student, self.config, seed=self.seed, start=self.start)
+
+    def for_other_ranks(self) -> dict[str, Any]:
+        """Return the job as JSON, and write the start student where other processes find it.
+
+        Raises
+        ------
+        InputError
+            If the records are not from a file.
+        """
+        if self.dataset is None:
+            raise InputError("several processes train from a dataset file only: set train.processes and train.nodes to 1")
+        start = self.folder / "checkpoints" / "start"
+        if self.start is not None:
+            save_student(self.start, start, {})
+        return {
+            "dataset": str(self.dataset.path.resolve()),
+            "student": self.student.model_dump(mode="json"),
+            "train": self.config.model_dump(mode="json"),
+            "folder": str(self.folder.resolve()),
+            "seed": self.seed,
+            "start": "" if self.start is None else str(start.resolve()),
+        }
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> TrainJob:
+        """Return the job that :meth:`for_other_ranks` describes."""
+        return cls.on(
+            open_file(Path(told["dataset"])),
+            StudentConfig.model_validate(told["student"]),
+            TrainConfig.model_validate(told["train"]),
+            Path(told["folder"]),
+            seed=told["seed"],
+            start=read_student(Path(told["start"]))[0] if told["start"] else None,
+        )
+
+
+def source_weights(dataset: Dataset, config: TrainConfig) -> Array | None:
+    """Return the (S,) weights of the structures that are trained on, by their source; None where all are 1.
+
+    Raises
+    ------
+    InputError
+        If a source is weighted that the dataset does not have.
+    """
+    if not config.source_weights:
+        return None
+    names = set(dataset.sources.tolist())
+    for unknown in sorted(set(config.source_weights) - names):
+        raise InputError(f"train.source_weights: the dataset has no source '{unknown}'; {nearest(unknown, sorted(names))}")
+    return np.array([config.source_weights.get(name, 1.0) for name in dataset.sources[dataset.split("train")]])

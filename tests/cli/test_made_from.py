@@ -1,0 +1,112 @@
+"""A stage knows what it was made from: an edited config, other labels or other files are never taken for the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import ase.io
+import h5py
+import pytest
+import yaml
+from ase.build import bulk
+
+STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return shutil.copytree(finished / "run", tmp_path / "run")
+
+
+def states(run) -> dict[str, str]:
+    return {name: entry["state"] for name, entry in json.loads((run / "run.json").read_text())["stages"].items()}
+
+
+def edit(run, section, **options) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config[section] |= options
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def resume(potstill, run, *more):
+    return potstill("run", run / "config.yaml", "--out", run, "--resume", "--yes", *more)
+
+
+def test_a_moved_run_is_done_as_before(potstill, run):
+    answer = resume(potstill, run)
+    assert answer.code == 0, answer.err
+    assert answer.err.count("done before") == len(STAGES)
+
+
+def test_an_edited_training_makes_another_student_and_later_stages_stale(potstill, run):
+    before = (run / "student" / "weights.safetensors").read_bytes()
+    edit(run, "train", learning_rate=0.01)
+    assert "stale" in potstill("status", run).out
+    answer = potstill("train", run)
+    assert answer.code == 0, answer.err
+    assert (run / "student" / "weights.safetensors").read_bytes() != before
+    assert (run / "student.aside-1" / "weights.safetensors").read_bytes() == before
+    assert [states(run)[name] for name in ("train", "evaluate", "deploy")] == ["done", "stale", "stale"]
+    assert resume(potstill, run).code == 0
+    deployed = (run / "deploy" / "ase" / "student" / "weights.safetensors").read_bytes()
+    assert deployed == (run / "student" / "weights.safetensors").read_bytes()
+
+
+def test_another_teacher_labels_anew_and_the_old_labels_are_kept(potstill, run):
+    edit(run, "label", teacher={"name": "lennard-jones", "sigma_angstrom": 0.8})
+    answer = potstill("train", run)
+    assert answer.code == 2
+    assert "'train' needs 'audit' to be done, but it was made with another label.teacher.sigma_angstrom" in answer.err
+    answer = resume(potstill, run, "--last", "audit")
+    assert answer.code in (0, 3), answer.err
+    with h5py.File(run / "dataset.h5") as file:
+        assert "0.8" in file.attrs["teacher"]
+    assert list((run / "label.aside-1").glob("*.h5"))
+    assert states(run)["train"] == "stale"
+
+
+def test_a_dataset_that_was_exchanged_after_the_audit_is_not_trained_on(potstill, run):
+    with h5py.File(run / "dataset.h5", "a") as file:
+        sums = json.loads(file.attrs["checksums"])
+        file["structures/energy"][0] += 1.0
+        file.attrs["checksums"] = json.dumps({**sums, "structures/energy": "another"})
+    foreign = (run / "dataset.h5").read_bytes()
+    answer = potstill("train", run)
+    assert answer.code == 2
+    assert "but it was made with another dataset.h5" in answer.err
+    answer = resume(potstill, run)
+    assert answer.code == 0, answer.err
+    assert (run / "dataset.aside-1.h5").read_bytes() == foreign
+    assert states(run) == dict.fromkeys(STAGES, "done")
+
+
+def test_gates_of_a_file_do_not_judge_a_run(potstill, run, tmp_path):
+    gates = tmp_path / "loose.yaml"
+    gates.write_text("audit: {min_element_coverage: 1}\n")
+    before = (run / "audit.json").read_bytes()
+    answer = potstill("audit", run / "dataset.h5", "--gates", gates)
+    assert answer.code == 2
+    assert f"judge the run:  potstill audit {run}" in answer.err
+    assert (run / "audit.json").read_bytes() == before
+
+
+def test_a_verdict_that_was_edited_is_made_again(potstill, run):
+    report = json.loads((run / "audit.json").read_text())
+    (run / "audit.json").write_text(json.dumps({**report, "verdict": "NO_GO"}))
+    assert "audit.json is not the file that the stage wrote" in potstill("train", run).err
+    answer = resume(potstill, run)
+    assert answer.code == 0, answer.err
+    assert json.loads((run / "audit.json").read_text())["verdict"] == "GO"
+    assert answer.err.count("done before") == len(STAGES) - 1
+
+
+def test_a_source_file_with_other_structures_makes_another_run(potstill, write_config, tmp_path):
+    run = tmp_path / "run"
+    config = write_config()
+    assert potstill("generate", config, "--out", run).code == 0
+    before = (run / "structures" / "structures.h5").read_bytes()
+    ase.io.write(tmp_path / "mine.extxyz", [bulk("Cu", a=3.6 + 0.01 * k, cubic=True) for k in range(6)])
+    assert "generate.sources[0].paths" in potstill("label", run).err
+    assert potstill("generate", config, "--out", run).code == 0
+    assert (run / "structures.aside-1" / "structures.h5").read_bytes() == before

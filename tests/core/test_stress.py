@@ -1,0 +1,21 @@
+"""Voigt's order, against ASE's."""
+
+import numpy as np
+import pytest
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+
+from potstill.core.stress import from_voigt, to_voigt
+
+
+def test_the_order_is_that_of_ase_and_comes_back():
+    tensors = np.random.default_rng(0).normal(size=(4, 3, 3))
+    tensors = tensors + tensors.transpose(0, 2, 1)
+    assert np.array_equal(to_voigt(tensors), full_3x3_to_voigt_6_stress(tensors))
+    assert np.array_equal(from_voigt(to_voigt(tensors)), tensors)
+    assert np.array_equal(from_voigt(to_voigt(tensors[0])), voigt_6_to_full_3x3_stress(to_voigt(tensors[0])))
+
+
+def test_another_order_is_told():
+    assert from_voigt(np.arange(6.0), ("xx", "yy", "zz", "xy", "yz", "zx")).tolist() == [[0, 3, 5], [3, 1, 4], [5, 4, 2]]
+    with pytest.raises(ValueError, match="each of xx, yy, zz, yz, xz, xy once"):
+        from_voigt(np.arange(6.0), ("xx", "yy", "zz", "xy", "yx", "zx"))
