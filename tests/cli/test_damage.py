@@ -74,6 +74,14 @@ def outcome(potstill, run: Path, whole: Path, command: tuple) -> str:
     return "right"
 
 
+def test_structures_of_another_run_are_not_taken_with_their_parts(potstill, finished, make_run, tmp_path):
+    other = make_run(tmp_path, 4) / "run"
+    run = Path(shutil.copytree(finished / "run", tmp_path / "mine"))
+    damage(run / "structures", "another run's", other / "structures")
+    resume = ("run", finished / "config.yaml", "--out", run, "--resume", "--yes")
+    assert outcome(potstill, run, finished / "run", resume) == "right"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_every_file_of_a_run_damaged_in_turn(potstill, finished, make_run, tmp_path, tmp_path_factory):

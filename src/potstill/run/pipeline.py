@@ -104,8 +104,9 @@ class Pipeline:
 
         try:
             write_run_page(self.run)
-        except Exception:
-            log.exception("report.html was not written")
+        except Exception as error:
+            log.warning("report.html was not written: %s: %s", type(error).__name__, error)
+            log.debug("report.html was not written", exc_info=True)
 
     def _begin(self, name: str) -> bool:
         """Note what a stage is made from, and set aside what was made from something else; return whether anything was."""

@@ -26,11 +26,12 @@ def set_aside(run: RunFolder, stage: str, other: Sequence[str]) -> list[Path]:
         :func:`potstill.run.made_from.changed`.
     """
     names = {name if name.endswith(".h5") else name.partition(".")[0] for name in other}
-    unknown = run.stage(stage)["state"] == "waiting"  # run.json was lost, or somebody put files there
+    state = run.stage(stage)["state"]
+    unknown = state == "waiting"  # run.json was lost, or somebody put files there
     moved: list[Path] = []
     match stage:
-        case "generate" if names or unknown:
-            moved = [run.structures.parent]
+        case "generate" if names or unknown or state in ("done", "stale"):
+            moved = [run.structures.parent]  # whose file is not there any more: its parts may be of another run, too
         case "label":
             if names - {"dataset"}:
                 moved = [run.labelled_parts]  # otherwise each part tells what it was made from
