@@ -1,4 +1,4 @@
-"""Small students that disagree: some labelled structures and a pool in, how far apart the students are on each out.
+"""A committee of small students: labelled structures and a pool in, the disagreement on each structure of the pool out.
 
 Where students that learnt the same from other random weights differ, the labels so far do not tell what the forces are: a
 label is worth most there (query by committee, Seung, Opper and Sompolinsky, COLT (1992)).
@@ -35,7 +35,7 @@ def disagreement(
     on_step: Callable[[str], None] = lambda step: None,
     on_epoch: Callable[[], None] = lambda: None,
 ) -> Array:
-    """(S,) sum over a structure's atoms of the mean distance of the members' forces from their mean, in eV/Å.
+    """Return the (S,) sum over a structure's atoms of the mean distance of the members' forces from their mean, in eV/Å.
 
     Infinite where a structure has an element that no labelled one has.
 
@@ -48,11 +48,11 @@ def disagreement(
     folder
         Receives the members' checkpoints; a training that was stopped goes on there.
     cutoff_angstrom
-        Of the members, in Å.
+        Cutoff of the members in Å.
     seed
-        Of the first member.
+        Seed of the first member.
     on_step
-        Told what comes next.
+        Called with a line of text before each step.
     on_epoch
         Called after each epoch.
 

@@ -1,4 +1,4 @@
-"""Where a student goes by itself: starting structures in, the frames that the teacher shall look at out.
+"""MD by the student: starting structures in, frames for the teacher out.
 
 A frame at each interval is a candidate. Some are taken at regular times, whatever they are, so that they judge the student
 on its own dynamics; the others are those that it is most uncertain of, and those where atoms came too close, which end a
@@ -25,7 +25,7 @@ CLOSEST = 0.4  # scaled distance below which a teacher is not asked: 7net-0 and 
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """One trajectory: where it started, how hot, how far it came and why it ended."""
+    """One trajectory: start, temperature, length and reason of its end."""
 
     start: str
     atoms: int
@@ -55,12 +55,12 @@ def visit(
     seed: int,
     on_journey: Callable[[Journey], None] = lambda journey: None,
 ) -> tuple[list[Structure], list[dict[str, Any]]]:
-    """Frames to label, each with its ``reason`` in its metadata, and one row for each trajectory.
+    """Run trajectories and return frames to label, each with its ``reason`` in its metadata, and one row per trajectory.
 
     Parameters
     ----------
     student
-        Moves the atoms, and says what errors it expects.
+        Student that runs the MD and predicts its own errors.
     starts
         Taken in an order that depends on the seed and the round.
     options
@@ -68,7 +68,7 @@ def visit(
     number, seed
         The round, from 1, and the seed of the run.
     on_journey
-        Told what became of each trajectory.
+        Called after each trajectory.
     """
     order = np.random.default_rng([seed, number]).permutation(len(starts))
     candidates: list[Candidate] = []
@@ -108,7 +108,7 @@ def travel(
     number: int,
     rng: np.random.Generator,
 ) -> tuple[list[Candidate], Journey]:
-    """Candidates of one trajectory, and what became of it."""
+    """Run one trajectory; return its candidates and how it ended."""
     parent = repeat_crystal(start, options.min_crystal_atoms, options.max_atoms).with_(labels=None)
     atoms: Any = parent.to_ase()
     atoms.calc = student.calculator()
@@ -159,5 +159,5 @@ def choose(candidates: Sequence[Candidate], options: ActiveLearningConfig) -> di
 
 
 def _centred(positions: Array, before: Array) -> Array:
-    """Positions without the drift of the whole."""
+    """Return positions without the drift of the center."""
     return np.asarray(positions - (positions - before).mean(axis=0))

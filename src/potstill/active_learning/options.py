@@ -10,36 +10,57 @@ from potstill.core.section import Section
 
 
 class ActiveLearningConfig(Section):
-    """Section ``active_learning``: the trained student moves the atoms, and the teacher labels what it meets there."""
+    """Section ``active_learning``: the trained student runs MD, and the teacher labels frames of it."""
 
-    max_rounds: Annotated[int, Field(gt=0, description="rounds at most")] = 4
+    max_rounds: Annotated[int, Field(gt=0, description="largest number of rounds")] = 4
     max_force_error_ev_per_angstrom: Annotated[
-        float, Field(gt=0, description="the rounds end where the force MAE on frames of the student's own dynamics is below")
+        float,
+        Field(gt=0, description="force MAE in eV/Å on frames of the student's own MD below which active learning ends"),
     ] = 0.1
-    frames: Annotated[int, Field(gt=0, le=100_000, description="frames that the teacher labels in a round")] = 90
+    frames: Annotated[
+        int, Field(gt=0, le=100_000, description="largest number of frames that the teacher labels in a round")
+    ] = 90
     regular_fraction: Annotated[
         float,
-        Field(gt=0, le=1, description="share of them at regular times, which judge; the others are uncertain or strange"),
+        Field(
+            gt=0,
+            le=1,
+            description="share of the frames at regular times, on which the student is judged; the others are those with "
+            "large expected errors or short distances",
+        ),
     ] = 1 / 3
-    trajectories: Annotated[int, Field(gt=0, description="in each round")] = 6
-    length_ps: Annotated[float, Field(gt=0, description="of a trajectory (Langevin, constant volume)")] = 2.0
+    trajectories: Annotated[int, Field(gt=0, description="number of trajectories in each round")] = 6
+    length_ps: Annotated[
+        float, Field(gt=0, description="length of a trajectory in ps (Langevin dynamics at constant volume)")
+    ] = 2.0
     temperatures_kelvin: Annotated[
-        tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, description="of the trajectories, in turn")
+        tuple[Annotated[float, Field(gt=0)], ...],
+        Field(min_length=1, description="temperatures of the trajectories in K, in turn"),
     ] = (300.0, 600.0, 1000.0)
-    timestep_fs: Annotated[float, Field(gt=0, le=5, description="half of it where there is hydrogen")] = 1.0
-    friction_per_ps: Annotated[float, Field(gt=0, description="of the bath")] = 10.0
-    interval_fs: Annotated[float, Field(gt=0, description="time between two frames that are looked at")] = 20.0
+    timestep_fs: Annotated[
+        float, Field(gt=0, le=5, description="time step in fs; half of it for structures with hydrogen")
+    ] = 1.0
+    friction_per_ps: Annotated[float, Field(gt=0, description="friction of the Langevin thermostat in 1/ps")] = 10.0
+    interval_fs: Annotated[float, Field(gt=0, description="time in fs between two frames that may be chosen")] = 20.0
     min_scaled_distance: Annotated[
         float,
-        Field(gt=0, description="a frame with a smaller distance over the sum of covalent radii is strange, and the last"),
+        Field(
+            gt=0,
+            description="smallest distance over the sum of covalent radii; a frame below it is labelled and ends its "
+            "trajectory",
+        ),
     ] = 0.6
     start_from: Annotated[
         tuple[str, ...],
-        Field(description="sources whose structures the trajectories start from; your own files where empty"),
+        Field(description="names of the sources whose structures the trajectories start from; empty: your own files"),
     ] = ()
-    min_crystal_atoms: Annotated[int, Field(gt=0, description="crystals are repeated up to this size")] = 16
-    max_atoms: Annotated[int, Field(gt=0, description="largest structure that is moved")] = 200
-    epochs: Annotated[int, Field(gt=0, description="passes over the grown dataset in a round, from the last weights")] = 30
+    min_crystal_atoms: Annotated[
+        int, Field(gt=0, description="smallest number of atoms of a crystal; smaller cells are repeated")
+    ] = 16
+    max_atoms: Annotated[int, Field(gt=0, description="largest number of atoms of a structure that is simulated")] = 200
+    epochs: Annotated[
+        int, Field(gt=0, description="passes over the grown dataset in a round, which start from the last weights")
+    ] = 30
     learning_rate: Annotated[
-        float | None, Field(gt=0, description="highest one; half of train.learning_rate where null")
+        float | None, Field(gt=0, description="highest learning rate in a round; null: half of train.learning_rate")
     ] = None

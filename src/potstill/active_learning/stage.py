@@ -1,6 +1,6 @@
 """Active learning after the training: a student and its dataset in, ``active_learning/01/`` … and a better student out.
 
-A round seals, one after the other, and goes on behind the last of them after a kill:
+A round writes these files one after the other, each whole or not at all, and resumes after the last of them:
 
     visited.h5     frames of the student's own dynamics       label/   the teacher's labels of them, in parts
     new.h5         the labelled frames, on their parents' side of the split
@@ -73,20 +73,20 @@ def learn_actively(
     on_epoch: Callable[[int, int, dict[str, float]], None] = lambda number, epoch, errors: None,
     on_round: Callable[[list[dict[str, Any]], Path], None] = lambda reports, folder: None,
 ) -> list[dict[str, Any]]:
-    """Visit, label, judge and train until the student passes, or until there were enough rounds.
+    """Run MD, label, judge and train until the student passes, or until ``max_rounds``.
 
     Parameters
     ----------
     config
         Sections of the run's config.
     dataset, student
-        Of the run; ``student`` receives the last student at the end.
+        Files of the run; ``student`` receives the last student after each round.
     folder
         ``active_learning/`` of the run.
     executor
-        Where the teacher labels.
+        Runs the teacher.
     on_step
-        Told what comes next.
+        Called with a line of text before each step.
     on_epoch
         Called with the round, the epoch and its errors.
     on_round
@@ -192,7 +192,7 @@ class _Round:
         self._say(f"{journey.start} at {journey.temperature_kelvin:g} K, {journey.length_ps:.3g} ps: {journey.ended}")
 
     def visited(self) -> Path:
-        """Frames of the student's own dynamics."""
+        """Return the file with frames of the student's own MD."""
         path = self.folder / "visited.h5"
         if not path.exists():
             starts = starting_structures(self.first, self.options.start_from)
@@ -205,7 +205,7 @@ class _Round:
         return path
 
     def labelled(self, visited: Path, executor: Executor) -> Dataset:
-        """What the teacher says of them."""
+        """Return the frames with the teacher's labels."""
         path = self.folder / "new.h5"
         if not path.exists():
             self._say(f"{len(open_file(visited))} frames for the teacher")
@@ -219,7 +219,7 @@ class _Round:
         return open_file(path)
 
     def judged(self, new: Dataset) -> dict[str, Any]:
-        """``round.json``: errors of the student that went there, by why a frame was taken."""
+        """Return ``round.json``: errors of the student on its own frames, by reason."""
         path = self.folder / "round.json"
         if not path.exists():
             self._say(f"errors on {len(new)} frames")
@@ -266,7 +266,7 @@ class _Round:
         return report
 
     def trained(self, parts: Sequence[Path], on_epoch: Callable[[int, dict[str, float]], None]) -> Path:
-        """The student of before, trained further on all parts."""
+        """Train the student of the round before on all parts, and return its folder."""
         path, target = self.folder / "dataset.h5", self.folder / "student"
         if not path.exists():
             splits = np.concatenate([np.asarray(open_file(part).splits) for part in parts])
@@ -297,7 +297,7 @@ class _Round:
 
 
 def starting_structures(dataset: Dataset, sources: Sequence[str]) -> list[Structure]:
-    """Training structures of these sources; where none is named, of the user's own files, or else of all sources.
+    """Return training structures of these sources: by default the user's own files, or else all sources.
 
     Raises
     ------
@@ -322,7 +322,7 @@ def _sources_of(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def errors_of(student: DeployedStudent, frames: Sequence[Structure]) -> tuple[Array, Array]:
-    """(N,) expected errors and (N, 3) errors of the forces, in eV/Å."""
+    """Return (N,) expected errors and (N, 3) errors of the forces, in eV/Å."""
     known = student.uncertainty is not None
     expected, errors = [np.zeros(0)], [np.zeros((0, 3))]
     for start in range(0, len(frames), BATCH):

@@ -1,4 +1,4 @@
-"""Training batches: records with their neighbour lists, made by a thread while the step before is computed."""
+"""Training batches: records with their neighbor lists, read by a thread while the step before is computed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from potstill.execute import available_cores
 from potstill.train.sampler import Batches
 
 BATCHES_AHEAD = 4
-STRUCTURES_AT_ONCE = 256  # while neighbour lists are first made
+STRUCTURES_AT_ONCE = 256  # while neighbor lists are first made
 CACHE_BYTES = 2 * 10**9
 
 
@@ -31,7 +31,7 @@ class LabelledBatch:
     Parameters
     ----------
     inputs
-        What the student takes.
+        Input of the student.
     energy
         (S,) eV, float64.
     forces
@@ -41,9 +41,9 @@ class LabelledBatch:
     has_stress
         (S,) bool.
     weight
-        (S,) of each structure's losses; None where all are 1.
+        (S,) weight of each structure's losses; None where all are 1.
     extra
-        (N, …) what else the teacher said of each atom, by name.
+        (N, …) further labels of each atom, by name.
     """
 
     inputs: Batch
@@ -55,7 +55,7 @@ class LabelledBatch:
     extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> LabelledBatch:
-        """Copy on another device (Lightning calls it)."""
+        """Return a copy on another device (Lightning calls it)."""
         labels = {name: getattr(self, name).to(device) for name in ("energy", "forces", "stress", "has_stress")}
         weight = None if self.weight is None else self.weight.to(device)
         extra = {name: rows.to(device) for name, rows in self.extra.items()}
@@ -65,7 +65,7 @@ class LabelledBatch:
 class LabelledStructures:
     """Labelled structures as batches, asked for by their indices.
 
-    Neighbour lists are made once, several structures at a time, and kept in a compact form as far as ``cache_bytes`` go;
+    Neighbor lists are made once, several structures at a time, and kept in a compact form as far as ``cache_bytes`` go;
     the others are made again for each batch.
 
     Parameters
@@ -73,20 +73,20 @@ class LabelledStructures:
     source
         Records, or a selection of a file that may exceed memory.
     cutoff_angstrom
-        Of the student, in Å.
+        Cutoff of the student in Å.
     weights
-        (S,) of each structure's losses; None where all are 1.
+        (S,) weight of each structure's losses; None where all are 1.
     extra
-        Names of what batches bring besides, of what the records have in ``extra``.
+        Columns of the records' ``extra`` that batches contain.
     cache_bytes
-        Largest memory for neighbour lists.
+        Largest memory for neighbor lists.
 
     Attributes
     ----------
     sizes
         (S,) atoms of each structure.
     edges_per_atom
-        (S,) mean number of neighbours.
+        (S,) mean number of neighbors of an atom.
     """
 
     def __init__(
@@ -153,14 +153,14 @@ class LabelledStructures:
 
 
 class Loader:
-    """The batches of one epoch after another, made ahead by a thread; knows where it is, so that a run can go on there.
+    """The batches of one epoch after another, made ahead by a thread; a resumed run goes on within the epoch.
 
     Parameters
     ----------
     data
-        Where batches come from.
+        Structures of the batches.
     batches
-        Which structures are in them.
+        Structures of each batch, by index.
     """
 
     def __init__(self, data: LabelledStructures, batches: Batches) -> None:
@@ -173,7 +173,7 @@ class Loader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[LabelledBatch]:
-        """Batches of :attr:`epoch`, from the first that was not given before."""
+        """Yield the batches of :attr:`epoch`, from the first that was not given before."""
         self._done %= max(len(self), 1)
         wanted = list(self._batches.of_epoch(self.epoch))[self._done :]
         made: queue.Queue[LabelledBatch | Exception] = queue.Queue(BATCHES_AHEAD)
@@ -208,9 +208,9 @@ class Loader:
             thread.join()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is within the epoch (Lightning calls it)."""
+        """Return the place within the epoch (Lightning calls it)."""
         return {"epoch": self.epoch, "done": self._done % max(len(self), 1)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there (Lightning calls it)."""
+        """Go on from a place within an epoch (Lightning calls it)."""
         self.epoch, self._done = state["epoch"], state["done"]

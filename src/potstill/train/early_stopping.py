@@ -1,4 +1,4 @@
-"""Early stop: the averaged student with the least force error on ``valid`` is kept, and where none is better, the end."""
+"""Early stopping: the averaged student with the smallest force error on ``valid`` is kept."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ WATCHED = "valid_forces"
 
 
 class EarlyStopping(Callback):
-    """Part of each checkpoint, so that a resumed training stops where it would have stopped.
+    """Ends a training that no longer improves.
+
+    Its state is part of each checkpoint, so a resumed training stops at the same epoch.
 
     Parameters
     ----------
     student
-        The average of the weights, whose best state is kept.
+        Student with averaged weights, whose best state is kept.
     epochs
-        How many may pass without a better one.
+        Number of epochs without improvement after which the training ends.
     """
 
     def __init__(self, student: Student, epochs: int) -> None:
@@ -36,7 +38,7 @@ class EarlyStopping(Callback):
         self._stopped = False
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Do not go on with a training that had stopped before it was killed."""
+        """Stop at once a training that had stopped before it was killed."""
         trainer.should_stop = self._stopped
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -49,12 +51,12 @@ class EarlyStopping(Callback):
             log.info("stopped after epoch %d: the force error on 'valid' was least after epoch %d", epoch, self._epoch)
 
     def restore_best(self) -> None:
-        """Give the student the weights that were best; at the end."""
+        """Give the student its best weights."""
         if self._best:
             self._student.load_state_dict(self._best)
 
     def report(self) -> dict[str, float]:
-        """For the errors of an epoch: which epoch was best so far, its error, and whether it ends here."""
+        """Return the best epoch so far, its error, and whether the training stops."""
         if not self._best:
             return {}
         return {"best_epoch": self._epoch, f"best_{WATCHED}": self._error, "stopped_early": float(self._stopped)}

@@ -1,6 +1,6 @@
-"""What a student learns from how the teacher sees each atom: a linear map of its last features must find the teacher's.
+"""Hints: in training, a linear map of the student's last features predicts the teacher's features of each atom.
 
-The map serves the training only, the student is saved without it. Node features as a target are those of Kelvinius,
+The student is saved without the map. Node features as a target are those of Kelvinius,
 Georgiev, Toshev and Gasteiger, "Accelerating molecular graph neural networks via knowledge distillation", NeurIPS (2023).
 """
 
@@ -17,14 +17,14 @@ STRUCTURES_AT_ONCE = 4096
 
 
 class Hints(nn.Module):
-    """A linear map from a student's last features to a teacher's, each of which is counted in units of its spread.
+    """A linear map from a student's last features to a teacher's, in units of their spread.
 
     Parameters
     ----------
     width
-        Of the student's last features.
+        Number of the student's last features.
     mean, spread
-        (D,) of the teacher's features over the atoms that are trained on.
+        (D,) mean and standard deviation of the teacher's features over the training atoms.
     """
 
     mean: torch.Tensor
@@ -37,12 +37,12 @@ class Hints(nn.Module):
         self.register_buffer("spread", spread)
 
     def forward(self, features: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
-        """(N,) mean absolute error of each atom's embedding, from (N, width) and (N, D)."""
+        """Return the (N,) mean absolute error of each atom's embedding, from (N, width) and (N, D)."""
         return (self.head(features) - (embeddings - self.mean) / self.spread).abs().mean(dim=1)
 
 
 def hints_for(training: RecordSource, width: int, *, seed: int) -> Hints:
-    """A map with random weights, and the spread of what the records hold."""
+    """Return a map with random weights, with the mean and spread of the embeddings in the records."""
     count, total, squares = 0, np.zeros(()), np.zeros(())
     for start in range(0, len(training), STRUCTURES_AT_ONCE):
         some = np.arange(start, min(start + STRUCTURES_AT_ONCE, len(training)))

@@ -1,7 +1,7 @@
-"""A learning rate by a range test: a student and its data in, a rate and the curve that it was read from out.
+"""The learning-rate finder: a student and its data in, a rate and the curve of a range test out.
 
-A copy of the student takes a few hundred steps while the rate rises evenly on a logarithmic scale. What is looked at is the
-loss of each batch over that of the untouched student on the same batch, so that easy and hard batches do not blur the curve.
+A copy of the student takes a few hundred steps while the rate rises evenly on a logarithmic scale. The curve is the
+loss of each batch divided by that of the untouched student on the same batch, so that batches can be compared.
 The curve falls, has a flat bottom and then rises steeply; the rate taken is the middle of the bottom. The test is that of
 Smith, "Cyclical learning rates for training neural networks", WACV (2017).
 """
@@ -44,16 +44,16 @@ DIVERGED = 4.0  # times the lowest loss so far, over as many steps as a window h
 
 @dataclass(frozen=True, slots=True)
 class RateTest:
-    """What a range test found.
+    """Result of a range test.
 
     Parameters
     ----------
     learning_rate
         The rate to train with.
     rates
-        Of each step that was taken.
+        Learning rate of each step.
     losses
-        Of each step's batch, over that of the untouched student on the same batch.
+        Loss of each step's batch, divided by that of the untouched student on the same batch.
     smoothed
         The curve through them.
     """
@@ -94,7 +94,7 @@ def settled_rate(
 
 
 def known_rate(config: TrainConfig, folder: Path) -> float:
-    """The rate of a config; for ``auto`` that which a range test left in the folder of the student.
+    """Return the rate of a config; for ``auto``, the rate that a range test wrote into the folder of the student.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def _read(path: Path) -> dict[str, Any]:
 def find_learning_rate(
     student: Student, config: TrainConfig, data: LabelledStructures, *, seed: int, hints: Hints | None = None
 ) -> RateTest:
-    """Range test on a copy of the student, which stays as it is.
+    """Run a range test on a copy of the student.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def find_learning_rate(
 
 
 def read_curve(rates: Array, losses: Sequence[float]) -> RateTest:
-    """The rate that a curve tells, where losses that are not finite end it."""
+    """Return the middle of the bottom of a curve; a loss that is not finite ends the curve."""
     finite = list(itertools.takewhile(math.isfinite, losses))
     rates = rates[: len(finite)]
     if not len(rates):

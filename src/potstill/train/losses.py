@@ -359,7 +359,9 @@ def _mean_stress(error: torch.Tensor, batch: LabelledBatch) -> torch.Tensor:
 def hessian_vector_products(
     student: Student, batch: Batch, directions: torch.Tensor, *, training: bool, kernel: Kernel | None = None
 ) -> torch.Tensor:
-    """(N, 3) H v = -(F(x + h v) - F(x - h v)) / 2h in eV/Å^2, with the neighbours of x: forces twice, no third derivative.
+    """Return (N, 3) H v = -(F(x + h v) - F(x - h v)) / 2h in eV/Å^2. The neighbors are those of x.
+
+    Forces are evaluated twice; there is no third derivative.
 
     In training the gradient reaches the weights by both forces, so that whatever computes forces can learn from it. The
     directions v have a root mean square of about 1. Products in training are those of Amin, Raja and Krishnapriyan, "Towards
@@ -373,7 +375,7 @@ def hessian_vector_products(
 
 
 def weights_by_atomic_number(by_symbol: Mapping[str, float]) -> torch.Tensor | None:
-    """(119,) weights, 1 where none is given; None where all are 1."""
+    """Return (119,) weights by atomic number, 1 where none is given; None where all are 1."""
     from ase.data import atomic_numbers
 
     if not by_symbol:

@@ -141,18 +141,18 @@ class Distillation(lightning.LightningModule):
         return [p for p in self.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Any:
-        """AdamW with linear warm-up and cosine decay over all steps."""
+        """Return AdamW with linear warm-up and cosine decay over all steps."""
         optimizer = optimizer_of(self.trainable(), float(self.config.learning_rate), self.config.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate_at(self, step: int) -> float:
-        """Learning rate at a step, relative to the highest."""
+        """Return the learning rate at a step, relative to the highest."""
         progress = step / max(self.total_steps, 1)
         warmup = min((step + 1) / max(self.config.warmup_fraction * self.total_steps, 1.0), 1.0)
         return warmup * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) + FINAL_RATE)
 
 
 def optimizer_of(weights: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW as the training uses it."""
+    """Return AdamW as the training uses it."""
     return torch.optim.AdamW(weights, lr=learning_rate, weight_decay=weight_decay, betas=ADAM_BETAS, fused=True)

@@ -1,4 +1,4 @@
-"""Which structures share a batch, and in which order batches come: a pure function of seed and epoch.
+"""Composition and order of batches: a pure function of seed and epoch.
 
 Structures are put into strata of like size, as many in each as there are batches, and every batch is dealt one of each
 stratum. So the number of batches is the same in every epoch, all are of nearly the same size, and the largest sizes of the
@@ -16,23 +16,23 @@ from potstill.core.types import Array
 
 
 class Batches:
-    """Index arrays of an epoch; every structure in one of them.
+    """Index arrays of an epoch, with every structure in one of them.
 
     Parameters
     ----------
     sizes
         (S,) atoms of each structure.
     batch_structures
-        Structures in a batch at most.
+        Largest number of structures in a batch.
     batch_atoms
-        Atoms in a batch at most, or None; a structure with more has a batch for itself.
+        Largest number of atoms in a batch, or None; a larger structure has a batch of its own.
     neighbors
-        (S,) mean number of neighbours, for a student that pads to the fullest atom of a batch: structures with like numbers
-        are batched together then. None mixes all.
+        (S,) mean number of neighbors, for a student that pads to the largest number in a batch: structures with similar
+        numbers share a batch then. None mixes all.
     seed
-        With the number of the epoch it gives the order.
+        Seed of the order, together with the number of the epoch.
     rank, ranks
-        Which of how many processes this is; each has its part of every batch, and the batches are those of one process.
+        Rank of this process and number of processes. Each has a part of every batch; the batches are those of one process.
     """
 
     NEIGHBOR_CLASSES = 8
@@ -63,7 +63,7 @@ class Batches:
         return sum(count for _, count in self._classes)
 
     def of_epoch(self, epoch: int) -> Iterator[Array]:
-        """Indices of this rank's part of each batch; empty where a batch has fewer structures than there are ranks."""
+        """Yield the indices of this rank's part of each batch; empty where a batch has fewer structures than ranks."""
         rng = np.random.default_rng([self._seed, epoch])
         dealt = [batch for members, count in self._classes for batch in self._deal(members, count, rng)]
         order = rng.permutation(len(dealt))
@@ -80,7 +80,7 @@ class Batches:
 
 
 def _least_batches(sizes: Array, batch_structures: int, batch_atoms: float) -> int:
-    """Batches that hold all, within both limits whatever the shuffle."""
+    """Return the smallest number of batches that keeps both limits for every shuffle."""
     if len(sizes) == 0:
         return 0
     descending = np.sort(sizes)[::-1]

@@ -29,7 +29,7 @@ class TensorBoardWriter:
         self._writer = SummaryWriter(str(folder))
 
     def add(self, epoch: int, errors: Mapping[str, float]) -> None:
-        """Write the figures of an epoch and let readers see them."""
+        """Write the errors of an epoch, so that readers see them at once."""
         for name, value in errors.items():
             self._writer.add_scalar(f"train/{name}", value, epoch)
         self._writer.flush()

@@ -30,24 +30,24 @@ FLAGGED = 0.05  # share of the atoms of families not trained on
 def fit_uncertainty(
     student: Student, training: RecordSource, watching: RecordSource, *, backend: Backend = "auto", seed: int = 0
 ) -> tuple[Uncertainty, dict[str, Any]]:
-    """Fit to the training errors, scale to those of families that were not trained on.
+    """Fit expected errors to the training errors, and scale them to those of families that were not trained on.
 
     Parameters
     ----------
     student
         Trained.
     training, watching
-        What it was trained on, and the families beside; where these are none, errors of the training, which are smaller,
-        have to do.
+        Training records, and those of held-out families. Where there are none, training errors, which are smaller,
+        are used.
     backend
         What computes.
     seed
-        Of the choice among very many structures.
+        Seed of the choice where there are more than 10,000 structures.
 
     Returns
     -------
     Uncertainty, dict
-        And how well it tells of true errors, of ``"valid"`` or ``"train"``.
+        The fit, and how well it predicts true errors of ``"valid"`` or ``"train"``.
     """
     kernel = kernel_of(student, backend, FusedKernel)
     features, errors = last_features_and_errors(student, training, kernel, seed)
@@ -75,7 +75,7 @@ def fit_uncertainty(
 def last_features_and_errors(
     student: Student, source: RecordSource, kernel: Kernel | None, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, H) float64 features of every atom, and (N,) lengths of the force's error in eV/Å."""
+    """Return (N, H) float64 features of every atom, and (N,) lengths of the force's error in eV/Å."""
     data = LabelledStructures(source, student.architecture.cutoff_angstrom)
     chosen: Array = np.arange(len(data))
     if len(data) > MOST_STRUCTURES:
@@ -92,7 +92,7 @@ def last_features_and_errors(
 
 
 def _ridge(features: torch.Tensor, wanted: torch.Tensor, regularisation: torch.Tensor) -> torch.Tensor:
-    """(H + 1,) weights and constant of least squares."""
+    """Return (H + 1,) weights and constant of regularized least squares."""
     centre = features.mean(0)
     centred = features - centre
     matrix = centred.T @ centred / len(features)
