@@ -104,6 +104,7 @@ def test_the_export_itself_is_asked(student, tmp_path, monkeypatch, change):
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="there is no C++ compiler")
+@pytest.mark.slow  # compiles two students
 def test_a_compiled_file_of_another_student_is_refused(student, tmp_path):
     (folder,) = deploy(student, tmp_path / "deploy", ("pt2",), ethanol())
     other = random_student([1, 6, 8, 11, 17], seed=1, backend="torch").model
