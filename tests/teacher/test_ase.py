@@ -172,3 +172,10 @@ def test_paths_of_a_teacher_of_a_source_are_relative_to_the_config(tmp_path):
     checked = load_config(tmp_path / "config.yaml")
     found = [checked.label.teacher.weights, checked.generate.sources[1].teacher.weights]
     assert found == [str(tmp_path / "weights" / "mine.pth")] * 2
+
+
+def test_a_module_that_exits_on_import_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "leaves_at_once.py").write_text("import sys; sys.exit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"'leaves_at_once' .* cannot be imported: SystemExit\(0\)"):
+        parse_teacher({"name": "ase", "calculator": "leaves_at_once:X"}).check()

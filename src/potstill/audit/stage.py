@@ -134,14 +134,16 @@ def write_advice(report: dict[str, Any], config: str, path: Path) -> bool:
         path.unlink(missing_ok=True)
         return False
     with sealed(path) as temporary:
-        temporary.write_text(mended(yaml.safe_load(config) or {}, advice), encoding="utf-8")
+        temporary.write_text(mended(yaml.safe_load(config) or {}, advice), encoding="utf-8", errors="backslashreplace")
     return True
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:
     """Write ``audit.json`` as a whole or not at all."""
     with sealed(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        temporary.write_text(
+            json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8", errors="backslashreplace"
+        )
 
 
 def _row(finding: Finding) -> dict[str, Any]:

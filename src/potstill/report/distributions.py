@@ -144,7 +144,8 @@ def _axis(values: Array, limit: float | None, *, logarithmic: bool) -> Axis:
         at = math.log10(limit) if logarithmic else limit
         low, high = min(low, at), max(high, at)
     if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = low - 0.5, high + 0.5
+        half = 0.5 * max(1.0, 1e-9 * abs(high))  # more than the spacing of numbers of this size
+        low, high = low - half, high + half
     room = 0.02 * (high - low)
     low, high = low - room, high + room
     return Axis(10**low, 10**high, logarithmic=True) if logarithmic else Axis(low, high)

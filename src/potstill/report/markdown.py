@@ -60,7 +60,7 @@ def write_audit_markdown(
         f"Written by potstill from `audit.json`; the figures are those of the file with checksums {_checksum(dataset)}.",
     ]
     with sealed(path) as temporary:
-        temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+        temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _changed(gates: Mapping[str, Mapping[str, Any]]) -> str:

@@ -37,7 +37,7 @@ def write_page(path: Path, template: str, **facts: Any) -> None:
     """Render a template of this package and seal it at ``path``."""
     text = environment().get_template(template).render(version=potstill.__version__, **facts)
     with sealed(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @cache

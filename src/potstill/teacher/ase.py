@@ -91,7 +91,7 @@ class AseCalculator(TeacherOptions):
             sys.path.append(self.folder)  # last: a file of the user's never takes the place of an installed module
         try:
             found: Any = importlib.import_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(
                 f"label.teacher.calculator: the module '{module}' of '{self.calculator}' cannot be imported: {error!r}\n"
                 "  install its package into this environment, put the module beside the config, or mend the name"

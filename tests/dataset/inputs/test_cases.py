@@ -9,6 +9,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import typer
 from ase import Atoms
 from ase.build import bulk, molecule
 
@@ -242,3 +243,65 @@ def test_a_format_that_nobody_compared_is_said(tmp_path):
     ase.io.write(tmp_path / "a.gen", Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]), format="gen")
     (found,) = from_files(tmp_path / "a.gen")
     assert "'gen' is read as ASE reads it" in found.generator_metadata["remarks"][0]
+
+
+DUMP = (
+    "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n3\nITEM: BOX BOUNDS pp pp pp\n0 4\n0 4\n0 4\nITEM: ATOMS id element x y z\n"
+)
+ROWS = ("1 Cu 0 0 0\n", "2 Cu 2 2 2\n", "3 Cu 2 0 2\n", "4 Cu 0 2 2\n")
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (ROWS[:2], "3 atoms are stated, 2 whole rows follow"),
+        (ROWS, "3 atoms are stated, 4 whole rows follow"),
+        ((*ROWS[:2], "3 Cu 2\n"), "3 atoms are stated, 2 whole rows follow"),
+        ((*ROWS[:2], ROWS[1]), "an atom id occurs twice"),
+    ],
+)
+def test_a_dump_that_was_cut_is_refused_with_its_frame(tmp_path, rows, why):
+    path = tmp_path / "cut.lammpstrj"
+    path.write_text(DUMP + "".join(ROWS[:3]) + DUMP + "".join(rows))
+    with pytest.raises(InputError, match=rf"frame 1: wrong_count: {why}"):
+        list(read_structures(path))
+
+
+def test_the_charges_of_atoms_are_a_net_charge(tmp_path):
+    header = HEADER + ":charge:R:1"
+    path = tmp_path / "ion.extxyz"
+    path.write_text(f'2\n{header} energy=-1 pbc="T T T"\nCu 0 0 0 0 0 0 0.5\nCu 2 2 2 0 0 0 0.5\n')
+    with pytest.raises(InputError, match="net charge of 1"):
+        list(read_structures(path))
+
+
+@pytest.mark.parametrize(("facts", "lacking"), [("energy=-1", "forces"), ("", "energy")])
+def test_half_of_the_labels_is_named(tmp_path, caplog, facts, lacking):
+    columns = "" if facts else ":forces:R:3"
+    row = "" if facts else " 0 0 0.1"
+    path = tmp_path / "half.extxyz"
+    path.write_text(
+        f'2\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3{columns} {facts} pbc="T T T"\n'
+        f"Cu 0 0 0{row}\nCu 2 2 2{row}\n"
+    )
+    with caplog.at_level(logging.WARNING, logger="potstill"):
+        convert(path, tmp_path / "o.h5")
+    assert f"has no {lacking} beside it" in caplog.text
+
+
+def test_a_poscar_with_more_symbols_than_counts(tmp_path):
+    path = tmp_path / "POSCAR"
+    path.write_text("x\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa Cl K\n1 1\nDirect\n0 0 0\n.5 .5 .5\n")
+    with pytest.raises(InputError, match="3 symbols are stated, and 2 counts"):
+        list(read_structures(path))
+
+
+def test_an_absurd_energy_or_name_hides_no_verdict(tmp_path):
+    from potstill.cli.audit import audit as command
+
+    path = tmp_path / os.fsdecode(b"f\xe9.extxyz")
+    labelled(path, 'energy=1e30 pbc="T T T"')
+    with pytest.raises(typer.Exit) as stop:
+        command(path, out=tmp_path / "out", teacher="", gates=None)
+    assert stop.value.exit_code == 3
+    assert {"audit.json", "audit.html", "audit.md"} <= {p.name for p in (tmp_path / "out").iterdir()}

@@ -45,7 +45,8 @@ def frame_from(
         atoms = atoms.copy() if atoms.calc is None else _copy_with_results(atoms)
         atoms.pbc = False
     refuse_geometry(atoms)
-    facts = facts_on_charge(atoms.info, atoms.arrays)
+    results = {} if atoms.calc is None else atoms.calc.results
+    facts = facts_on_charge(atoms.info, {**results, **atoms.arrays})
     if options.ignore_charge:
         stated = {f"stated_{name}": value for name, value in facts.items() if value}
         if stated:

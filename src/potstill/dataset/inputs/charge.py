@@ -27,7 +27,7 @@ def facts_on_charge(info: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[
     info
         Facts about the frame.
     arrays
-        Facts about each atom; the sum of ``initial_charges`` is a net charge.
+        Facts about each atom; the sum of ``initial_charges``, else of ``charges``, is a net charge.
 
     Raises
     ------
@@ -40,8 +40,9 @@ def facts_on_charge(info: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[
         key = next((key for key in keys if lower.get(key) is not None), None)
         if key is not None:
             facts[name] = _number(key, lower[key])
-    if "charge" not in facts and arrays.get("initial_charges") is not None:
-        facts["charge"] = float(np.round(np.sum(arrays["initial_charges"]), 3))
+    of_atoms = next((arrays[key] for key in ("initial_charges", "charges") if arrays.get(key) is not None), None)
+    if "charge" not in facts and of_atoms is not None:
+        facts["charge"] = float(np.round(np.sum(of_atoms), 3))
     return facts
 
 

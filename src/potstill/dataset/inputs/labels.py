@@ -56,6 +56,10 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
         remarks.append("stress is not kept: the structure is not periodic in all three directions")
     remarks += _beside(places, taken, options, complete=energy is not None and forces is not None)
     if energy is None or forces is None:
+        alone = energy or forces
+        if alone is not None:
+            lacking = "forces" if forces is None else "energy"
+            remarks.append(f"'{alone[0]}' is not taken: the frame has no {lacking} beside it")
         return None, remarks
     remarks += _free_energy(results, energy)
     labels = Labels(_energy(*energy), _forces(*forces, len(atoms)), tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,16 +30,32 @@ def dump_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Exception]
     UnusableError
         If the dump states units other than Å.
     """
-    from ase.io import iread
+    from ase.io import read
 
     text = path.read_text(encoding="utf-8", errors="replace")
-    columns = re.findall(r"^ITEM: ATOMS (.*)$", text, re.MULTILINE)
     _refuse_units(re.search(r"^ITEM: UNITS\s*\n\s*(\S+)", text, re.MULTILINE))
-    for k, atoms in enumerate(iread(path, index=":", format="lammps-dump-text", do_not_split_by_at_sign=True)):
+    for frame in re.findall(r"^ITEM: TIMESTEP.*?(?=^ITEM: TIMESTEP|\Z)", text, re.MULTILINE | re.DOTALL):
         try:
-            yield _dump_frame(atoms, columns[k].split(), options)
+            columns = _checked_columns(frame)
+            atoms: Any = read(io.StringIO(frame), index=0, format="lammps-dump-text")
+            yield _dump_frame(atoms, columns, options)
         except Exception as fault:  # noqa: BLE001 - of this frame only
             yield fault
+
+
+def _checked_columns(frame: str) -> list[str]:
+    """Return the names of the columns of one frame; refuse it where its rows are not as many atoms as it states."""
+    stated = re.search(r"^ITEM: NUMBER OF ATOMS\s*\n\s*(\d+)", frame, re.MULTILINE)
+    found = re.search(r"^ITEM: ATOMS (.*)\n((?:(?!ITEM:).*\n?)*)", frame, re.MULTILINE)
+    if stated is None or found is None:
+        raise UnusableError("unreadable", "the frame ends before its atoms")
+    columns, rows = found[1].split(), [line.split() for line in found[2].splitlines() if line.strip()]
+    if len(rows) != int(stated[1]) or any(len(row) < len(columns) for row in rows):
+        whole = sum(len(row) >= len(columns) for row in rows)
+        raise UnusableError("wrong_count", f"{stated[1]} atoms are stated, {whole} whole rows follow")
+    if "id" in columns and len({row[columns.index("id")] for row in rows}) < len(rows):
+        raise UnusableError("wrong_count", "an atom id occurs twice")
+    return columns
 
 
 def _dump_frame(atoms: Any, columns: list[str], options: ReadOptions) -> Frame:

@@ -56,7 +56,11 @@ def check_poscar(text: str) -> None:
     at = next((k for k in (5, 6) if k < len(lines) and lines[k].split()[:1] and lines[k].split()[0].isdigit()), None)
     if at is None:
         raise UnusableError("unreadable", "there are no counts of atoms in its sixth or seventh line")
-    stated = sum(int(word) for word in itertools.takewhile(str.isdigit, lines[at].split()))
+    counts = list(itertools.takewhile(str.isdigit, lines[at].split()))
+    symbols = lines[at - 1].split("!")[0].split() if at == 6 else counts
+    if len(symbols) != len(counts):
+        raise UnusableError("wrong_count", f"{len(symbols)} symbols are stated, and {len(counts)} counts")
+    stated = sum(int(word) for word in counts)
     selective = len(lines) > at + 1 and lines[at + 1].strip()[:1] in ("S", "s")
     rows = lines[at + 2 + selective :][:stated]
     found = sum(_is_position(row.split()[:3]) for row in rows)
