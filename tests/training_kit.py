@@ -46,10 +46,11 @@ def job_of(
     student: StudentConfig,
     config: TrainConfig,
     folder: Path,
+    seed: int = 1,
 ) -> TrainJob:
-    """A training on structures, by seed 1."""
+    """A training on structures."""
     first, others = (some if isinstance(some, Records) else Records.of(some) for some in (training, watching))
-    return TrainJob(training=first, watching=others, student=student, config=config, folder=folder, seed=1)
+    return TrainJob(training=first, watching=others, student=student, config=config, folder=folder, seed=seed)
 
 
 def begin_training(

@@ -369,8 +369,8 @@ class BrokenModel(torch.nn.Module):
     def reference_energies(self, value: torch.Tensor) -> None:
         self.model.reference_energies = value
 
-    def predict(self, batch: Any, *, kernel: Kernel | None = None) -> Prediction:
-        return self.change(self.model.predict(batch, kernel=kernel), batch)
+    def predict(self, batch: Any, *, kernel: Kernel | None = None, features: bool = False) -> Prediction:
+        return self.change(self.model.predict(batch, kernel=kernel, features=features), batch)
 
 
 def mirrored(p: Prediction, batch: Any) -> Prediction:
@@ -391,7 +391,7 @@ def jumping(p: Prediction, batch: Any) -> Prediction:
 
 
 STUDENT_FAULTS = {
-    "stress_sign": Fault(lambda p, b: replace(p, stress=-p.stress), "stress.*sign is wrong"),
+    "stress_sign": Fault(lambda p, b: replace(p, stress=-p.stress, virial=-p.virial), "stress.*sign is wrong"),
     "forces_factor": Fault(lambda p, b: replace(p, forces=1.01 * p.forces), "forces against the central difference"),
     "leaks": Fault(lambda p, b: replace(p, energy=p.energy + 1e-4 * p.energy.mean()), "in a batch"),
     "handed": Fault(mirrored, "reflection"),

@@ -167,8 +167,10 @@ def _check_finding(check: Callable[[Evidence], Finding], finding: Finding) -> No
     require(finding.check == name, f"{name}: its finding is named {finding.check!r}, expected the name of the function")
     require(isinstance(finding.verdict, Verdict), f"{name}: {finding.verdict!r} is no verdict")
     require(finding.verdict != Verdict.NOT_RUN, f"{name}: did not run although nothing was missing; {finding.why}")
-    require(finding.measured is not None, f"{name}: there is no measured figure")
-    require(finding.limit is not None and not np.isnan(finding.limit), f"{name}: there is no limit, found {finding.limit}")
+    if finding.verdict != Verdict.DOES_NOT_APPLY:
+        require(finding.measured is not None, f"{name}: there is no measured figure")
+        limited = finding.limit is not None and not np.isnan(finding.limit)
+        require(limited, f"{name}: there is no limit, found {finding.limit}")
     require(isinstance(finding.unit, str), f"{name}: the unit must be a text, found {finding.unit!r}")
     require(bool(finding.why.strip()), f"{name}: does not say why")
 

@@ -58,8 +58,13 @@ def require(holds: bool, message: str) -> None:
         raise AssertionError(message)
 
 
+def has_volume(structure: Structure) -> bool:
+    """Return whether the cell has a volume, whichever axes are periodic: a virial over it is a stress."""
+    return bool(abs(np.linalg.det(structure.cell)) > 0)
+
+
 def well_formed(structure: Structure, labels: Labels) -> None:
-    """Check shapes, finite numbers, and a symmetric stress if and only if all axes are periodic."""
+    """Check shapes, finite numbers, and a symmetric stress only where the cell has a volume."""
     name, n = structure.id, len(structure)
     forces = np.asarray(labels.forces)
     require(np.ndim(labels.energy) == 0, f"{name}: energy must be one number, found shape {np.shape(labels.energy)}")
@@ -69,9 +74,7 @@ def well_formed(structure: Structure, labels: Labels) -> None:
     if labels.stress is None:
         return
     stress = np.asarray(labels.stress)
-    require(
-        bool(structure.pbc.all()), f"{name}: stress of a structure that is not periodic in three directions, expected None"
-    )
+    require(has_volume(structure), f"{name}: stress of a structure whose cell has no volume, expected None")
     require(stress.shape == (3, 3), f"{name}: stress must have shape (3, 3), found {stress.shape}")
     require(bool(np.isfinite(stress).all()), f"{name}: the stress is not finite")
     scale = max(1.0, float(np.abs(stress).max()))
