@@ -1,6 +1,6 @@
-"""One row per structure: what was measured, in the order of the dataset, kept in one sealed file.
+"""Table of measured values with one row per structure, in the order of the dataset, kept in one sealed file.
 
-Enters arrays of measured values, leaves a :class:`Statistics`; nothing here measures or judges.
+The table is a :class:`Statistics` made from arrays of measured values. This module does not measure or judge.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from potstill.core.files import sealed
 from potstill.core.types import MAX_ATOMIC_NUMBER, Array
 
-VERSION = 3  # of what is measured: statistics of another version are collected again
+VERSION = 3  # of the measurements: statistics of another version are collected again
 TEXT = ("ids", "sources", "families", "formulas")
 
 
@@ -45,7 +45,7 @@ class Statistics:
     fingerprints, fingerprint_ptr
         Invariant distance fingerprints in Å, one after another, and (S + 1,) where each starts.
     neighbors
-        (S,) atoms within 5 Å of an atom, periodic images included, mean over the atoms.
+        (S,) mean number of neighbors within 5 Å of an atom, periodic images included.
     pair_distances
         Shortest distances in Å of the pairs of elements of a structure, one structure after another: elements in order, each
         with itself and those after it; infinite beyond 5 Å.
@@ -66,7 +66,7 @@ class Statistics:
     largest_stress, stress_asymmetry
         (S,) largest component, and largest difference across the diagonal, in eV/Å^3.
     coarse
-        (S,) bool: every force is one that 16 bits can hold.
+        (S,) bool: 16 bits can hold every force.
     work_gap, work_bound
         (S,) eV per atom: what the energy difference to the nearest sibling lacks of the work of the mean force and stress on
         the way there, and the second-order work that bounds it; NaN without a sibling near enough.
