@@ -1,8 +1,7 @@
 """One pass over a dataset: one process for each core measures ranges of structures, and their arrays are joined.
 
 The input is a :class:`~potstill.dataset.Dataset`, the output a :class:`~potstill.stats.table.Statistics`.
-Memory holds the result
-and of one range for each process.
+Memory holds the result and one range for each process.
 """
 
 from __future__ import annotations
