@@ -2,7 +2,7 @@
 
 vesin searches the pairs: it handles cells smaller than the cutoff and any mix of periodic axes. Where atoms move a little
 from call to call, as in molecular dynamics, :class:`VerletList` searches once and measures many times. Vectors are
-differences of positions in float64: a model in float32 does not notice how far the atoms are from the origin.
+differences of positions in float64, so a model in float32 does not depend on the distance of the atoms from the origin.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def find_pairs(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: float
 
 
 def structure_neighbors(structure: Structure, cutoff_angstrom: float) -> Neighbors:
-    """:func:`find_neighbors` of a :class:`~potstill.core.types.Structure`."""
+    """Return :func:`find_neighbors` of a :class:`~potstill.core.types.Structure`."""
     return find_neighbors(structure.positions, structure.cell, structure.pbc, cutoff_angstrom)
 
 

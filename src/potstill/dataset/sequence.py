@@ -18,17 +18,17 @@ class StructureSequence(Sequence[Structure], ABC):
     @property
     @abstractmethod
     def ids(self) -> Array:
-        """(S,) str."""
+        """Return (S,) str, the id of each structure."""
 
     @property
     @abstractmethod
     def sources(self) -> Array:
-        """(S,) str."""
+        """Return (S,) str, the source of each structure."""
 
     @property
     @abstractmethod
     def families(self) -> Array:
-        """(S,) str."""
+        """Return (S,) str, the family of each structure."""
 
     @property
     @abstractmethod
