@@ -44,7 +44,7 @@ def merge(
     refused_before
         File of an earlier stage whose refusals are carried over.
     chosen
-        For each part the indices of the structures to take; all where None.
+        Indices of the structures to take from each part; all structures if None.
     refused
         Refusals to write instead of those of the parts.
 

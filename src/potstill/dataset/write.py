@@ -193,11 +193,11 @@ def write_part(
     path
         Path of the new file; its folder is made.
     structures
-        Structures of this part, in order; none is fine.
+        Structures of this part, in order; the list may be empty.
     refused
         Refusals of this task.
     labelled
-        Whether the part holds labels; every structure must have them then.
+        Whether the part holds labels; if so, every structure must have labels.
     attributes
         Written as attributes of the file (dictionaries as JSON).
     """

@@ -32,7 +32,7 @@ class Axis:
     low, high
         Ends of the axis, in the unit of the values.
     logarithmic
-        Scale.
+        Whether the scale is logarithmic.
     """
 
     low: float

@@ -2,9 +2,9 @@
 
 For two near sets of the same atoms, E2 - E1 is the mean of both forces times the displacement, with opposite sign, plus the
 volume times the mean stress times the strain. The remainder is of third order (the trapezoidal rule). It is compared with
-the change of forces and stresses along the path and a fifth of them. They can bend between two equal ends, where a shell of
-neighbors enters a model's cutoff. Labels that do not fit their structure fail by far more. The comparison needs no teacher,
-but it needs siblings: rattles, strains or frames of one parent.
+the change of forces and stresses along the path and a fifth of them. Both can change between two equal ends, where a shell
+of neighbors enters a model's cutoff. Labels that do not fit their structure fail by far more. The comparison needs no
+teacher, but it needs siblings: rattles, strains or frames of one parent.
 
 The input is indices of structures with the same atoms in the same order. The output is one row for each structure, with
 its nearest sibling.
