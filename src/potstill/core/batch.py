@@ -1,4 +1,4 @@
-"""Structures in, one :class:`~potstill.core.types.Batch` with neighbour lists out."""
+"""Functions that make one :class:`~potstill.core.types.Batch` with neighbor lists from structures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make_batch(
     neighbors: Sequence[Edges] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
-    """Put structures side by side.
+    """Return one batch with the structures side by side.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def join(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
-    """A batch of S structures and N atoms from their arrays.
+    """Return a batch of S structures and N atoms from their arrays.
 
     Parameters
     ----------
@@ -98,14 +98,14 @@ def displaced(batch: Batch, by: torch.Tensor) -> Batch:
 
 
 def some_of(batch: Batch, chosen: torch.Tensor) -> tuple[Batch, torch.Tensor]:
-    """Some structures of a batch, in the order of the batch, and which of its atoms they have.
+    """Return some structures of a batch, in the order of the batch, and which of its atoms they have.
 
     Parameters
     ----------
     batch
-        Of S structures.
+        Batch of S structures.
     chosen
-        (k,) int64 of them, ascending.
+        (k,) int64 indices of structures, ascending.
     """
     taken = torch.zeros(len(batch), dtype=torch.bool, device=chosen.device).index_fill_(0, chosen, value=True)
     atoms = taken[batch.structure].nonzero().squeeze(1)

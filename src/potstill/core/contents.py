@@ -1,4 +1,4 @@
-"""Checksums of files, and plain data with the checksums of files in place of their paths."""
+"""Checksums of files, and plain data in which checksums replace the paths of files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def sha256_of_file(path: Path) -> str:
-    """Return ``sha256:`` and the digest of a file's content; a file is read once while its size and time stay."""
+    """Return ``sha256:`` and the digest of a file's content; a file is read again only if its size or time changed."""
     state = path.stat()
     return _sha256(path, state.st_size, state.st_mtime_ns)
 
 
 def with_contents(value: Any) -> Any:
-    """Return JSON data with the checksum of each file that an absolute path names: a moved file is the same file."""
+    """Return JSON data with a checksum in place of each absolute path of a file: a moved file counts as the same file."""
     if isinstance(value, dict):
         return {key: with_contents(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

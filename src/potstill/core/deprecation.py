@@ -1,4 +1,4 @@
-"""Names that have changed: what they were called, what they are called now, and how long the old name works.
+"""Names that have changed: the old name, the new name, and how long the old name works.
 
 The policy stands in ``docs/config.md``: an old name of the Python interface warns for two minor versions and at least one
 year before it is removed.

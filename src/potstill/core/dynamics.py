@@ -9,13 +9,13 @@ import numpy as np
 from potstill.core.types import Structure
 
 SMALLEST_CRYSTAL = 32
-EXPLODED = 10.0  # times the temperature of the bath; canonical fluctuations of two atoms reach half of that
+EXPLODED = 10.0  # times the temperature of the thermostat; canonical fluctuations of two atoms reach half of that
 
 
 def langevin(
     atoms: Any, kelvin: float, *, timestep_fs: float, friction_per_ps: float, rng: np.random.Generator
 ) -> tuple[Any, float]:
-    """ASE's Langevin dynamics of ``Atoms`` with a calculator, and its time step in fs: half of the given with hydrogen."""
+    """Return ASE's Langevin dynamics of ``Atoms`` with a calculator, and its time step in fs, which hydrogen halves."""
     from ase import units
     from ase.md.langevin import Langevin
 
@@ -25,7 +25,7 @@ def langevin(
 
 
 def draw_velocities(atoms: Any, temperature_kelvin: float, rng: np.random.Generator) -> None:
-    """Maxwell-Boltzmann velocities of ASE ``Atoms``, at rest as a whole and scaled to exactly that temperature."""
+    """Draw Maxwell-Boltzmann velocities for ASE ``Atoms``, without total momentum and scaled to exactly that temperature."""
     from ase import units
     from ase.md.velocitydistribution import Stationary, force_temperature
 
@@ -36,7 +36,7 @@ def draw_velocities(atoms: Any, temperature_kelvin: float, rng: np.random.Genera
 
 
 def enlarge(structure: Structure, smallest: int = SMALLEST_CRYSTAL) -> Structure:
-    """A crystal repeated along its shortest axis until it has enough atoms; a molecule as it is."""
+    """Return a crystal repeated along its shortest axis until it has enough atoms, or a molecule unchanged."""
     if not structure.pbc.all():
         return structure
     atoms = structure.to_ase()
@@ -48,9 +48,9 @@ def enlarge(structure: Structure, smallest: int = SMALLEST_CRYSTAL) -> Structure
 
 
 def repeat_crystal(structure: Structure, smallest: int, largest: int) -> Structure:
-    """A crystal repeated along its shortest axis while it has fewer atoms than the smallest and stays within the largest.
+    """Repeat a crystal along its shortest axis while it has fewer atoms than ``smallest``, up to ``largest`` atoms.
 
-    It keeps its names; anything but a crystal is left as it is.
+    The crystal keeps its names. Any other structure is returned unchanged.
     """
     repeated = structure
     while repeated.pbc.all() and len(repeated) < smallest and 2 * len(repeated) <= largest:

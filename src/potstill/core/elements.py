@@ -12,7 +12,7 @@ from potstill.core.types import Array
 
 
 def covalent_radii() -> Array:
-    """(119,) covalent radii in Å by atomic number (Cordero et al., Dalton Trans. 2008), as ASE ships them."""
+    """Return (119,) covalent radii in Å by atomic number (Cordero et al., Dalton Trans. 2008), as ASE ships them."""
     from ase.data import covalent_radii as radii
 
     table = np.full(119, 1.5)
@@ -21,12 +21,12 @@ def covalent_radii() -> Array:
 
 
 def atomic_numbers_of(symbols: Iterable[str]) -> list[int]:
-    """Atomic numbers of chemical symbols.
+    """Return the atomic numbers of chemical symbols.
 
     Raises
     ------
     InputError
-        If one is no element.
+        If a symbol is not a chemical element.
     """
     from ase.data import atomic_numbers
 
@@ -38,7 +38,7 @@ def atomic_numbers_of(symbols: Iterable[str]) -> list[int]:
 
 
 def symbols_of(atomic_numbers: Iterable[int]) -> list[str]:
-    """Chemical symbols in the order of atomic numbers, each once."""
+    """Return the chemical symbols in the order of atomic numbers, each once."""
     from ase.data import chemical_symbols
 
     return [chemical_symbols[z] for z in sorted({int(z) for z in atomic_numbers})]

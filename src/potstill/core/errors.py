@@ -8,13 +8,13 @@ class PotstillError(Exception):
 
 
 class InputError(PotstillError):
-    """The user's config, file or option is wrong (exit code 2)."""
+    """Error in the user's config, file or option (exit code 2)."""
 
     exit_code = 2
 
 
 class MissingExtraError(InputError):
-    """An optional package is not installed; the message holds the command that installs it."""
+    """Error for an optional package that is not installed; the message holds the command that installs it."""
 
     def __init__(self, package: str, extra: str, why: str) -> None:
         super().__init__(
@@ -24,7 +24,7 @@ class MissingExtraError(InputError):
 
 
 class BrokenExtraError(PotstillError):
-    """An optional package is installed and fails on import, which is another fault than a missing one."""
+    """Error for an optional package that is installed and fails on import."""
 
     def __init__(self, package: str, cause: BaseException) -> None:
         super().__init__(
@@ -34,7 +34,7 @@ class BrokenExtraError(PotstillError):
 
 
 class OutOfTimeError(PotstillError):
-    """The time limit that the user gave has come; what was finished is kept (exit code 124, as of ``timeout``)."""
+    """Error for reaching the user's time limit; finished work is kept (exit code 124, the same as ``timeout``)."""
 
     exit_code = 124
 
@@ -43,12 +43,12 @@ class OutOfTimeError(PotstillError):
 
 
 class StructureError(InputError):
-    """Arrays that cannot be one set of atoms: wrong shape, not finite, or an unknown element."""
+    """Error for arrays that cannot be one set of atoms: wrong shape, not finite, or an unknown element."""
 
 
 class DatasetError(PotstillError):
-    """A dataset file that is damaged, of another schema, or inconsistent."""
+    """Error for a dataset file that is damaged, of another schema, or inconsistent."""
 
 
 class RunFolderError(InputError):
-    """The run folder holds another run, or is in use."""
+    """Error for a run folder that holds another run or is in use."""

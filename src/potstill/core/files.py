@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and one-line errors where a file cannot be read or written."""
+"""Files that are either complete or absent, and one-line errors for a file that cannot be read or written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REMEDIES = {
 
 @contextmanager
 def sealed(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write under; on success sync it to disk and rename it to ``path``, else remove it."""
+    """Yield a temporary name to write under; on success sync the file and rename it to ``path``, otherwise remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
@@ -54,7 +54,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     path
         The file.
     remedy
-        Second line of the error where the file is damaged, such as a command that makes it anew.
+        Second line of the error for a damaged file, such as a command that makes the file again.
 
     Raises
     ------

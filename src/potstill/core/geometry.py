@@ -1,6 +1,6 @@
-"""The filter of the dataset: geometry that no teacher should be asked about, and fingerprints that find copies.
+"""Geometry for the geometry filter, and fingerprints that find copies.
 
-Enters a structure, leaves a scaled distance, a hash or an invariant vector. Used by generate, audit and testing.
+The functions take a structure and return a scaled distance, a hash or an invariant vector.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ FINGERPRINT_START_ANGSTROM = 5.0
 
 
 def smallest_scaled_distance(structure: Structure) -> tuple[float, tuple[int, int] | None]:
-    """Smallest distance between two atoms divided by the sum of their covalent radii, periodic images included.
+    """Return the smallest distance between two atoms divided by the sum of their covalent radii, with periodic images.
 
     Returns
     -------
     scaled, pair
-        infinity and None where no two atoms lie within twice the largest radius.
+        The scaled distance and the indices of its two atoms. They are infinity and None where no two atoms lie within
+        twice the largest radius.
     """
     radii = covalent_radii()[structure.atomic_numbers]
     neighbors = structure_neighbors(structure, 2.0 * float(radii.max()))
@@ -36,7 +37,7 @@ def smallest_scaled_distance(structure: Structure) -> tuple[float, tuple[int, in
 
 
 def random_rotation(rng: np.random.Generator) -> Array:
-    """(3, 3) rotation, uniformly random."""
+    """Draw a uniformly random (3, 3) rotation."""
     from scipy.spatial.transform import Rotation
 
     quaternion = rng.normal(size=4)
@@ -44,7 +45,7 @@ def random_rotation(rng: np.random.Generator) -> Array:
 
 
 def content_hash(structure: Structure) -> str:
-    """Hash of numbers, positions, cell and pbc rounded to 1e-4 Å: equal only for copies in the same orientation."""
+    """Return a hash of numbers, positions, cell and pbc rounded to 1e-4 Å: equal only for copies in the same orientation."""
     digest = hashlib.sha256(structure.atomic_numbers.tobytes())
     for array in (structure.positions, structure.cell):
         digest.update(np.round(array * 1e4).astype(np.int64).tobytes())
@@ -53,11 +54,11 @@ def content_hash(structure: Structure) -> str:
 
 
 def distance_fingerprint(structure: Structure) -> Array:
-    """Average distance from the atoms of each element to their k-th nearest neighbour, k = 1 … 24.
+    """Return the average distance from the atoms of each element to their k-th nearest neighbor, k = 1 … 24.
 
     It does not change under rotation, translation, permutation, choice of cell or supercell, and moves continuously
     with the atoms. Per element it is the average minimum distance of Widdowson, Mosca, Pulido, Cooper and Kurlin,
-    "Average minimum distances of periodic point sets", MATCH 87, 529 (2022). Neighbours beyond the reach of a finite
+    "Average minimum distances of periodic point sets", MATCH 87, 529 (2022). Neighbors beyond the reach of a finite
     molecule count as 0.
 
     Returns
@@ -72,7 +73,7 @@ def distance_fingerprint(structure: Structure) -> Array:
 
 
 def _nearest_distances(structure: Structure, k: int) -> Array:
-    """(n, k) sorted distances to the k nearest atoms; zeros where a finite structure has fewer."""
+    """Return (n, k) sorted distances in Å to the k nearest atoms; zeros where a finite structure has fewer."""
     n = len(structure)
     nearest = np.zeros((n, k))
     if structure.pbc.any():

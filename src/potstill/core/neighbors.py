@@ -1,8 +1,8 @@
-"""Neighbor lists: positions and cell in, directed pairs with their vectors out.
+"""Neighbor lists: directed pairs of atoms with their vectors, from positions and cell.
 
 vesin searches the pairs: it handles cells smaller than the cutoff and any mix of periodic axes. Where atoms move a little
 from call to call, as in molecular dynamics, :class:`VerletList` searches once and measures many times. Vectors are
-differences of positions in float64: a model in float32 does not notice how far the atoms are from the origin.
+differences of positions in float64, so a model in float32 does not depend on the distance of the atoms from the origin.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Edges:
     edge_shift: Array
 
     def compact(self) -> Edges:
-        """The same in the smallest integers that hold it, for keeping many."""
+        """Return the same edges in the smallest integer types that hold them, to save memory."""
         return Edges(_smallest(self.edge_index), _smallest(self.edge_shift))
 
     @property
     def bytes(self) -> int:
-        """Memory of the arrays."""
+        """Return the memory of the arrays in bytes."""
         return int(self.edge_index.nbytes + self.edge_shift.nbytes)
 
 
@@ -70,7 +70,7 @@ def measured_vectors(edges: Edges, positions: Array, cell: Array) -> Array:
     Parameters
     ----------
     edges
-        Of the structure; vectors that they bring along are returned as they are.
+        Edges of the structure; vectors that they already have are returned unchanged.
     positions
         (n, 3) Å.
     cell
@@ -84,7 +84,7 @@ def measured_vectors(edges: Edges, positions: Array, cell: Array) -> Array:
 
 
 def find_neighbors(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: float) -> Neighbors:
-    """All pairs closer than a cutoff, periodic images included, an atom with itself excluded.
+    """Return all pairs closer than a cutoff, with periodic images and without pairs of an atom with itself.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def find_neighbors(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: f
 
 
 def find_pairs(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: float) -> tuple[Array, Array]:
-    """Return each pair of :func:`find_neighbors` in one direction only and in no order: half the work.
+    """Return each pair of :func:`find_neighbors` in one direction only and in no order, at half the cost.
 
     An atom near its own periodic images is paired with itself, once for each two opposite images.
 
@@ -135,12 +135,12 @@ def find_pairs(positions: Array, cell: Array, pbc: Array, cutoff_angstrom: float
 
 
 def structure_neighbors(structure: Structure, cutoff_angstrom: float) -> Neighbors:
-    """:func:`find_neighbors` of a :class:`~potstill.core.types.Structure`."""
+    """Return :func:`find_neighbors` of a :class:`~potstill.core.types.Structure`."""
     return find_neighbors(structure.positions, structure.cell, structure.pbc, cutoff_angstrom)
 
 
 class VerletList:
-    """Neighbour list of atoms that move a little between calls; the same answer as :func:`find_neighbors`, sooner.
+    """Neighbor list of atoms that move a little between calls; it gives the pairs of :func:`find_neighbors` faster.
 
     Now and then it searches with a larger radius, the cutoff and a skin; all other calls only measure the candidates found
     then (Verlet, Phys. Rev. 159, 98 (1967)). It searches again once a pair that is no candidate might have come within the
@@ -149,14 +149,14 @@ class VerletList:
     Parameters
     ----------
     cutoff_angstrom
-        Radius within which pairs are neighbours, in Å.
+        Radius within which pairs are neighbors, in Å.
     skin_angstrom
-        By how much the search reaches further, in Å: a thick skin lasts for more steps and holds more candidates.
+        Distance in Å added to the cutoff in a search. A thick skin lasts for more steps and holds more candidates.
 
     Attributes
     ----------
     calls, searches
-        How often it was called, and how many of the calls searched.
+        Number of calls, and number of calls that searched.
     """
 
     def __init__(self, cutoff_angstrom: float, skin_angstrom: float = SKIN_ANGSTROM) -> None:
@@ -169,7 +169,7 @@ class VerletList:
         self._candidates: _Candidates | None = None
 
     def __call__(self, positions: Array, cell: Array, pbc: Array) -> Neighbors:
-        """Neighbours, for the same arguments as :func:`find_neighbors`."""
+        """Return the neighbors, for the same arguments as :func:`find_neighbors`."""
         self.calls += 1
         lattice = np.where(pbc[:, None], cell, 0.0)
         known = self._candidates
@@ -180,7 +180,7 @@ class VerletList:
 
 
 class _Candidates:
-    """Pairs within a radius, and where the atoms were when they were found.
+    """Pairs within a radius, and the positions of the atoms at the time of the search.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ class _Candidates:
     pbc
         (3,) bool.
     radius
-        Of the search, in Å.
+        Radius of the search in Å.
     """
 
     def __init__(self, positions: Array, lattice: Array, pbc: Array, radius: float) -> None:
@@ -203,7 +203,7 @@ class _Candidates:
         self.count = np.bincount(found.edge_index[0], minlength=len(positions))
 
     def hold_all(self, cutoff: float, positions: Array, lattice: Array, pbc: Array) -> bool:
-        """Whether every pair that is now within the cutoff must be among the candidates.
+        """Return whether every pair that is now within the cutoff must be among the candidates.
 
         With F the linear map from the old lattice to the new one, and u what an atom moved beyond being carried along by F,
         an edge that was r is now r F + u_j - u_i. It is no shorter than s |r| - 2 max |u|, where s is the smallest singular
@@ -220,7 +220,7 @@ class _Candidates:
         return bool(smallest * self.radius - 2 * farthest >= cutoff)
 
     def within(self, cutoff: float, positions: Array, lattice: Array) -> Neighbors:
-        """Candidates closer than the cutoff."""
+        """Return the candidates that are closer than the cutoff."""
         # r = positions[j] + S @ cell - positions[i], as three rows: long rows are what NumPy is fast with
         columns = np.ascontiguousarray(positions.T)
         r = columns.take(self.edge_index[1], axis=1)
@@ -243,7 +243,7 @@ def _smallest(integers: Array) -> Array:
 def _search(
     positions: Array, cell: Array, pbc: Array, cutoff: float, quantities: str, *, full_list: bool
 ) -> Iterator[list[Array]]:
-    """Give the quantities that vesin found, as views of its memory that end with the context."""
+    """Yield the quantities that vesin found, as views of its memory that are valid inside the context only."""
     points = np.asarray(positions, dtype=np.float64)
     refuse_far(points, np.asarray(cell)[pbc])
     box, periodic = _box(cell, pbc), np.ascontiguousarray(pbc, dtype=bool)
@@ -302,7 +302,7 @@ def _in_vacuum(points: Array, box: Array, periodic: Array, cutoff: float) -> tup
 
 
 def _box(cell: Array, pbc: Array) -> Array:
-    """Cell whose unused rows are replaced by unit vectors at right angles to the used ones, so that it has an inverse."""
+    """Return the invertible cell in which unit vectors perpendicular to the periodic rows replace the other rows."""
     box = np.array(cell, dtype=np.float64)
     if pbc.all():
         return box

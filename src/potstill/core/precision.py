@@ -1,7 +1,7 @@
 """PyTorch's precision of float32 products, set for a call and set back after it.
 
 PyTorch has one switch for the whole process, and packages turn it: on a GPU, orb-models changes every product to TF32, which
-has ten bits of mantissa. Whoever computes states the precision here.
+has ten bits of mantissa. Code that computes therefore sets the precision here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def float32_products(precision: Products = "highest") -> Iterator[None]:
 
 
 def float32_name(precision: Products, device_type: str) -> str:
-    """What products of float32 numbers are computed in, for a teacher's fingerprint: ``float32``, ``tf32`` or ``bfloat16``.
+    """Return the format of float32 products for a teacher's fingerprint: ``float32``, ``tf32`` or ``bfloat16``.
 
     >>> float32_name("high", "cuda"), float32_name("high", "cpu")
     ('tf32', 'float32')

@@ -1,4 +1,4 @@
-"""From names to objects: plug-ins by entry point, packages borrowed at the last moment, and "did you mean"."""
+"""Objects by name: plug-ins by entry point, optional packages imported when needed, and "did you mean"."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from potstill.core.errors import BrokenExtraError, MissingExtraError
 
 
 def borrow(package: str, extra: str, why: str) -> ModuleType:
-    """Import an optional package, telling "missing" (with the install line) from "broken" (with its error).
+    """Import an optional package, with separate errors for a missing package and for a broken one.
 
     Raises
     ------
     MissingExtraError
-        If it is not installed.
+        If the package is not installed; the message has the install command.
     BrokenExtraError
-        If it is installed and fails on import.
+        If the package is installed and fails on import; the message has its error.
     """
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(package, extra, why)
@@ -32,12 +32,12 @@ def borrow(package: str, extra: str, why: str) -> ModuleType:
 
 
 def plugins(group: str) -> dict[str, Any]:
-    """Classes that installed packages offer under ``potstill.<group>``, by name."""
+    """Return by name the classes that installed packages register under ``potstill.<group>``."""
     return {point.name: point.load() for point in entry_points(group=f"potstill.{group}")}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``"did you mean 'cutoff'? (known: …)"`` for an unknown name."""
+    """Return ``"did you mean 'cutoff'? (known: …)"`` for an unknown name."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""

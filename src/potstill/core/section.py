@@ -73,7 +73,7 @@ NameOrPath = Annotated[str, AfterValidator(_name_or_file)]
 
 
 def refuse_unknown_symbols(symbols: Iterable[str]) -> None:
-    """Raise ValueError for a text that is no chemical symbol."""
+    """Raise ValueError if a text is not a chemical symbol."""
     from ase.data import chemical_symbols
 
     unknown = [s for s in symbols if s not in chemical_symbols[1:]]
@@ -99,7 +99,7 @@ def read_section(path: Path, name: str, section: type[AnySection]) -> AnySection
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads plain data, and refuses a key that is given twice: YAML would keep the last one without a word."""
+    """Loader of plain data that refuses a key given twice, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
@@ -118,7 +118,7 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     InputError
-        If the file cannot be read, is no YAML, or gives a key twice.
+        If the file cannot be read, is not YAML, or gives a key twice.
     """
     try:
         return parse_yaml(path.read_text(encoding="utf-8"))
@@ -141,7 +141,7 @@ def config_error(title: str, error: ValidationError, root: type[BaseModel], choi
     title
         Name of what was read, such as the path of the config.
     error
-        Raised by pydantic.
+        Error that pydantic raised.
     root
         The section that was validated.
     choices

@@ -1,4 +1,4 @@
-"""The words of the project: what a structure, its labels, a refusal, a batch and a finding are.
+"""Shared types of the project: structures, labels, refusals, batches, and the protocols of sources and teachers.
 
 Nothing here computes; every stage imports these types and no stage's module imports another stage's types.
 
@@ -40,7 +40,7 @@ PROPERTIES = frozenset({"energy", "forces", "stress"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """What a teacher says of one structure.
+    """Energy, forces and stress that a teacher predicts for one structure.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Labels:
     stress
         (3, 3) symmetric, in eV/Å^3, ASE's sign (+ is tension); None where no volume is known.
     extra
-        What else is known of each atom, by name: (n, …) arrays such as ``local_energies``.
+        Further quantities of each atom, by name: (n, …) arrays such as ``local_energies``.
     """
 
     energy: float
@@ -79,11 +79,12 @@ class Structure:
     source
         Name of the source that made it.
     family
-        What may never straddle train, validation and test: parent, its rattles and MD frames, its composition.
+        Group that must not be divided between train, validation and test: parent, its rattles and MD frames, its
+        composition.
     generator_metadata
-        JSON-serialisable facts about its making (SMILES, space group, strain, …).
+        JSON-serialisable facts about how the structure was made (SMILES, space group, strain, …).
     labels
-        What the teacher said of it; None until it was asked.
+        Labels from the teacher; None before labelling.
 
     Raises
     ------
@@ -117,25 +118,25 @@ class Structure:
 
     @property
     def volume(self) -> float:
-        """Volume of the cell in Å^3; zero unless all three axes are periodic."""
+        """Return the volume of the cell in Å^3; zero unless all three axes are periodic."""
         return float(abs(np.linalg.det(self.cell))) if self.pbc.all() else 0.0
 
     @property
     def formula(self) -> str:
-        """Composition in Hill order: reduced where periodic (``Al2O3``), the whole molecule elsewhere (``C6H6``)."""
+        """Return the composition in Hill order: reduced if periodic (``Al2O3``), else the whole molecule (``C6H6``)."""
         return hill_formula(self.atomic_numbers, reduced=bool(self.pbc.any()))
 
     def with_(self, **changes: Any) -> Structure:
-        """Copy with some fields replaced; arrays are validated again."""
+        """Return a copy with some fields replaced; arrays are validated again."""
         return replace(self, **changes)
 
     @classmethod
     def from_ase(cls, atoms: ase.Atoms, **fields: Any) -> Structure:
-        """Structure from an ASE ``Atoms``; calculators, constraints and velocities are dropped."""
+        """Return the structure of an ASE ``Atoms``; calculators, constraints and velocities are dropped."""
         return cls(atoms.numbers, atoms.positions, np.array(atoms.cell), atoms.pbc, **fields)
 
     def to_ase(self) -> ase.Atoms:
-        """ASE ``Atoms`` with the same numbers, positions, cell and pbc."""
+        """Return ASE ``Atoms`` with the same numbers, positions, cell and pbc."""
         import ase
 
         return ase.Atoms(numbers=self.atomic_numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
@@ -143,12 +144,12 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Something that was asked for and not given, with its reason.
+    """Refusal of a structure or of its labels, with the reason.
 
     Parameters
     ----------
     reason
-        Short word that is counted, such as ``too_close`` or ``force_limit``.
+        Short word by which refusals are counted, such as ``too_close`` or ``force_limit``.
     detail
         One sentence with the numbers of this case.
     id
@@ -168,9 +169,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Structures side by side with their neighbour lists, as tensors: what a student takes.
+    """Structures side by side with their neighbor lists, as tensors: the input of a student.
 
-    With N atoms, S structures and e directed edges within the cutoff. Edges are sorted by receiver ``edge_index[0]``.
+    A batch has N atoms, S structures and e directed edges within the cutoff. Edges are sorted by receiver ``edge_index[0]``.
 
     Parameters
     ----------
@@ -189,7 +190,7 @@ class Batch:
     edge_shift
         (e, 3), S in lattice vectors: ``r = positions[j] + S @ cell - positions[i]``.
     edge_vectors
-        (e, 3) r in Å, measured in float64 and rounded once: in float32, differences of these positions would not do.
+        (e, 3) r in Å, measured in float64 and rounded once: differences of float32 positions are not accurate enough.
     periodic
         (S,) bool, whether all three axes are periodic, so that stress is defined.
     """
@@ -218,44 +219,44 @@ class Batch:
 
 @runtime_checkable
 class Source(Protocol):
-    """Where structures come from. ``propose`` is a pure function of the source's options, the indices and the seed."""
+    """A generator of structures. ``propose`` is a pure function of the source's options, the indices and the seed."""
 
     @property
     def name(self) -> str:
-        """Name written into ``/structures/source``."""
+        """Return the name that is written into ``/structures/source``."""
         ...
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
-        """One structure or refusal for each index, in order."""
+        """Return one structure or refusal for each index, in order."""
         ...
 
 
 @runtime_checkable
 class Teacher(Protocol):
-    """A slow model whose energies, forces and stress are learnt."""
+    """A slow model whose energies, forces and stress the student learns."""
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        """Name, version, sha256 of the weights and dtype: what makes two labels comparable."""
+        """Return name, version, sha256 of the weights and dtype; labels are comparable only if these are equal."""
         ...
 
     @property
     def elements(self) -> frozenset[int] | None:
-        """Atomic numbers that it knows; others are refused as ``unsupported_element``. None where it does not say."""
+        """Return the supported atomic numbers, or None if unknown; others are refused as ``unsupported_element``."""
         ...
 
     @property
     def properties(self) -> frozenset[str]:
-        """What it gives: ``energy``, ``forces``, and ``stress`` where it has one for periodic structures."""
+        """Return the predicted properties: ``energy``, ``forces``, and ``stress`` if predicted for periodic structures."""
         ...
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
-        """Labels or a refusal for each structure, in order; the input is left untouched."""
+        """Return labels or a refusal for each structure, in order; the input stays unchanged."""
         ...
 
 
 def _refuse_impossible(numbers: Array, positions: Array, cell: Array, pbc: Array, labels: Labels | None) -> None:
-    """Raise StructureError for arrays that are no set of atoms."""
+    """Raise StructureError if the arrays are not a valid set of atoms."""
     for fault, message in (
         (numbers.ndim != 1 or len(numbers) == 0, f"atomic_numbers must have shape (n,) with n >= 1, found {numbers.shape}"),
         (positions.shape != (*numbers.shape, 3), f"positions must have shape (n, 3), found {positions.shape}"),
@@ -291,7 +292,7 @@ def refuse_far(positions: Array, lattice: Array) -> None:
 
 
 def hill_formula(atomic_numbers: Array, *, reduced: bool = False) -> str:
-    """Composition in Hill order (C, H, then alphabetical; alphabetical without C), on request reduced.
+    """Return the composition in Hill order (C, H, then alphabetical; alphabetical without C), on request reduced.
 
     >>> hill_formula(np.array([1, 6, 6, 1]))
     'C2H2'

@@ -20,7 +20,7 @@ UNITS = {
 
 
 def duration(seconds: float) -> str:
-    """Time as a person says it.
+    """Return a time in seconds as short text.
 
     >>> duration(42), duration(3900), duration(200000)
     ('42 s', '1 h 05 min', '2 d 7 h')

@@ -1,7 +1,7 @@
 """Verdicts, and the finding of one check: a figure with its limit.
 
 A figure that is not finite never passes. A figure that could not be measured is NOT_RUN, which is not a pass. A check with
-nothing to look at, by the nature of the data, is DOES_NOT_APPLY: neither a pass nor a failure.
+no data of its kind to look at is DOES_NOT_APPLY: neither a pass nor a failure.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Finding:
     unit
         Unit of both.
     why
-        One sentence a person can act upon.
+        One sentence that the user can act upon.
     worst
         Ids of the structures to look at first.
     """
@@ -71,14 +71,14 @@ def at_most(check: str, measured: float, limit: float, unit: str, why: str, wors
 
 
 def warned(finding: Finding) -> Finding:
-    """Return WARN in the place of NO_GO where there is a figure: only the user can judge it."""
+    """Return WARN in place of NO_GO where there is a figure, because only the user can judge the figure."""
     if finding.verdict != Verdict.NO_GO or finding.measured is None:
         return finding
     return replace(finding, verdict=Verdict.WARN)
 
 
 def not_run(check: str, unit: str, why: str) -> Finding:
-    """Return NOT_RUN for a required check that could not run: it is no pass."""
+    """Return NOT_RUN, which is not a pass, for a required check that could not run."""
     return Finding(check, Verdict.NOT_RUN, None, None, unit, why)
 
 

@@ -1,4 +1,4 @@
-"""The labelled dataset: streamed in as immutable parts, one HDF5 file of schema 1, read by memory map."""
+"""The labelled dataset: written in immutable parts, merged into one HDF5 file of schema 1, read by memory map."""
 
 from potstill.dataset.merging import merge
 from potstill.dataset.read import Dataset, open_file

@@ -1,4 +1,4 @@
-"""Checksums of blocks of structures, so that reading a few of them can tell whether they are what was written.
+"""Checksums of blocks of structures, by which a reader of a few structures can detect damage.
 
 A file keeps a CRC-32 for every column and block of 1,024 structures, below ``blocks/``, and one of ``structures/ptr``.
 """
@@ -21,7 +21,7 @@ BLOCK_STRUCTURES = 1024
 
 
 def read_blocks(file: h5py.File) -> dict[str, Array]:
-    """Checksums by path of the column; empty where a file of another program has none."""
+    """Return checksums by path of the column; empty if another program wrote the file without checksums."""
     found: dict[str, Array] = {}
 
     def note(path: str, node: Any) -> None:
@@ -40,14 +40,14 @@ def faults_of(
     sums: Mapping[str, Array],
     blocks: Array | None = None,
 ) -> list[str]:
-    """What differs from its checksum in some blocks.
+    """Return descriptions of the rows that differ from their checksum in some blocks.
 
     Parameters
     ----------
     columns
-        To be looked at; those without rows or checksums are not.
+        Columns to compare; columns without rows or checksums are skipped.
     rows_by_path
-        Of the columns, to be indexed by a slice.
+        Rows of the columns by path; each value is indexed by a slice.
     ptr
         (S + 1,) offsets of each structure's atoms.
     sums
@@ -73,12 +73,12 @@ def faults_of(
 
 
 def rows_of_blocks(ptr: Array, column: Column) -> list[slice]:
-    """The rows of a column that belong to each block."""
+    """Return the rows of a column that belong to each block."""
     edges = np.append(np.arange(0, len(ptr) - 1, BLOCK_STRUCTURES), len(ptr) - 1)
     rows = (ptr[edges] if column.per_atom else edges).tolist()
     return [slice(a, b) for a, b in pairwise(rows)]
 
 
 def crc_of(rows: Array | Sequence[str]) -> int:
-    """CRC-32 of rows as the checksums of a file have them."""
+    """Return the CRC-32 of rows in the form that a file stores."""
     return zlib.crc32(packed(rows))

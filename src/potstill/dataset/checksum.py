@@ -9,7 +9,7 @@ from potstill.dataset.read import Dataset
 
 
 def checksum_of(dataset: Dataset) -> str:
-    """Return the checksum of a dataset: of the checksums that it states, or of the whole file where it states none."""
+    """Return one checksum of a dataset: of its stated checksums, or of the whole file if it states none."""
     stated = dataset.attributes.get("checksums", "")
     if stated:
         return sha256_of_text(stated)

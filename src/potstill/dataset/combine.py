@@ -1,6 +1,6 @@
-"""Datasets into one dataset, and a dataset into a part of it; both stream, whatever the size of the files.
+"""Functions that merge datasets and that write a part of a dataset; both stream files of any size.
 
-Enter files of schema 1, leaves a sealed file of schema 1.
+The input is files of schema 1, the output a sealed file of schema 1.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ THEIRS = ("teacher", "potstill", "workers")  # kept where all files agree
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which structures of a dataset; all of the conditions hold, in the order of the fields.
+    """Conditions that choose structures of a dataset; all of them apply, in the order of the fields.
 
     Parameters
     ----------
     sources
-        Names; empty for all.
+        Names of sources; empty for all.
     elements
         Atomic numbers; structures with any other element are left out. Empty for all.
     max_atoms
@@ -41,11 +41,11 @@ class Choice:
     part
         ``"train"``, ``"valid"`` or ``"test"``, or None.
     sample
-        This many at random, in the order of the file, or None.
+        Number of structures drawn at random, in the order of the file, or None.
     first
-        This many from the start of what is left, or None.
+        Number of structures taken from the start of the remaining ones, or None.
     seed
-        Of the sample.
+        Seed of the random sample.
     """
 
     sources: tuple[str, ...] = ()
@@ -69,18 +69,19 @@ def merge_datasets(
 ) -> str:
     """Write the structures and refusals of several datasets as one.
 
-    Where all of them hold a split, families are divided anew, so that none straddles; else the result has no split.
+    If all datasets hold a split, families are divided again, so that each family is in one part. Otherwise the
+    result has no split.
 
     Parameters
     ----------
     paths
-        Files in the order their structures shall have.
+        Files in the order of their structures in the result.
     target
         The file to make.
     valid_fraction, test_fraction, seed
-        Of the new split.
+        Shares of the families, and seed, of the new split.
     attributes
-        Written into the file beside what all files agree upon, and instead of it.
+        Attributes of the file, added to those in which all files agree; attributes given here take precedence.
     replace
         Whether the target may exist.
 
@@ -122,7 +123,7 @@ def merge_datasets(
 
 
 def choose(dataset: Dataset, choice: Choice) -> Array:
-    """(k,) indices of the chosen structures, ascending.
+    """Return (k,) indices of the chosen structures, ascending.
 
     Raises
     ------
@@ -152,7 +153,7 @@ def choose(dataset: Dataset, choice: Choice) -> Array:
 
 
 def write_subset(dataset: Dataset, indices: Array, target: Path) -> None:
-    """Write some structures, with the side of the split that they have; refusals stay with the whole.
+    """Write some structures with their part of the split; refusals are not written.
 
     Raises
     ------
@@ -193,7 +194,7 @@ def _refuse_other_labels(dataset: Dataset, path: Path, first: dict[str, Any] | N
 
 
 def _refuse_known_ids(dataset: Dataset, owner: dict[str, Path]) -> None:
-    """Add the ids of a file to those known; none may be known already."""
+    """Add the ids of a file to the known ids; raise DatasetError if one is known already."""
     twice: list[str] = []
     for name in dataset.ids.tolist():
         if name in owner:
@@ -218,7 +219,7 @@ def _elements_of(dataset: Dataset) -> list[frozenset[int]]:
 
 
 def _common(attributes: Sequence[dict[str, Any]], paths: Sequence[Path]) -> dict[str, Any]:
-    """What is true of the merged file: sums of times, whatever all agree upon, and where it came from."""
+    """Return the attributes of the merged file: sums of times, values equal in all files, and the merged files."""
     shared = {
         name: attributes[0][name]
         for name in THEIRS
@@ -229,7 +230,7 @@ def _common(attributes: Sequence[dict[str, Any]], paths: Sequence[Path]) -> dict
 
 
 def _only(dataset: Dataset, elements: frozenset[int]) -> Array:
-    """(S,) whether a structure has no element but these."""
+    """Return (S,) bool, true for structures that contain only these elements."""
     allowed = np.zeros(256, dtype=bool)
     allowed[list(elements)] = True
     numbers = dataset.column("atoms/atomic_numbers")

@@ -1,6 +1,6 @@
-"""Between dataset files, extended XYZ and ASE's databases, by the ending of the name.
+"""Conversion between dataset files, extended XYZ and ASE's databases, by the ending of the name.
 
-Structures stream from one file into the other. What was written is read back and compared before it gets its name.
+Structures stream from one file into the other. The new file is read back and compared before it gets its name.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def convert(
     Parameters
     ----------
     source
-        Our HDF5, extended XYZ, an ASE database or LMDB, or another format of :mod:`potstill.dataset.inputs`.
+        Potstill's HDF5, extended XYZ, an ASE database or LMDB, or another format of :mod:`potstill.dataset.inputs`.
     target
         File to make, of one of :data:`potstill.dataset.formats.FORMATS`.
     on_progress
@@ -57,7 +57,7 @@ def convert(
     InputError
         If an ending is unknown, a package is missing, the source cannot be read or is empty, or the target exists.
     DatasetError
-        If what was written does not read back as what was meant.
+        If the written file does not read back as the same structures.
     """
     if target.exists():
         raise InputError(f"{target} exists already; give another name or remove it")
@@ -75,7 +75,7 @@ def convert(
 
 
 def read_structures(path: Path, options: ReadOptions = DEFAULT) -> Iterator[Structure]:
-    """Yield a file's structures, with labels where it has them, and log what the file states and they lack.
+    """Yield a file's structures with their labels, if any, and log data of the file that structures cannot hold.
 
     Raises
     ------
@@ -93,12 +93,12 @@ def read_structures(path: Path, options: ReadOptions = DEFAULT) -> Iterator[Stru
 
 
 def _again(path: Path, options: ReadOptions) -> Iterator[Structure]:
-    """Yield the structures a second time, without a word."""
+    """Yield the structures a second time, without logging."""
     return (frame.structure for frame in _frames(path, options))
 
 
 def _read_back(written: Format, path: Path) -> Iterator[Structure]:
-    """Yield what was written, whatever it holds."""
+    """Yield the written structures."""
     return (frame.structure for frame in written.read(path, ReadOptions(ignore_charge=True, keep_not_finite=True)))
 
 
@@ -122,7 +122,7 @@ def _counted(structures: Iterable[Structure], on_progress: Callable[[int], None]
 
 
 def _compare(meant: Iterable[Structure], found: Iterable[Structure], precision: Precision) -> int:
-    """Return the number of structures, when all of them are the same to the precision of the format."""
+    """Return the number of structures; raise DatasetError if one differs by more than the precision of the format."""
     count = 0
     for a, b in zip_longest(meant, found):
         if a is None or b is None:

@@ -1,6 +1,6 @@
-"""What differs between two datasets, structure by structure; structures are told by their ids, whatever their order.
+"""Differences between two datasets, structure by structure; structures are matched by id, in any order.
 
-Enter two files, leaves a :class:`Difference`.
+The input is two files, the output a :class:`Difference`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ SPLIT = "split"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A field that is not the same in both.
+    """A field that differs between two datasets.
 
     Parameters
     ----------
     field
         Path of the column, ``"number of atoms"``, or ``"split"``.
     structures
-        How many common structures differ in it.
+        Number of common structures that differ in the field.
     largest
         Largest absolute difference of a number; None for other fields, and infinity where only one side is finite.
     unit
-        Of ``largest``.
+        Unit of ``largest``.
     id
         Structure with the largest difference, or the first that differs.
     """
@@ -50,14 +50,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Between a first and a second dataset.
+    """The differences between a first and a second dataset.
 
     Parameters
     ----------
     common
         Number of ids in both.
     only_first, only_second
-        Ids that one of them has alone.
+        Ids that only this dataset has.
     reordered
         Whether the common structures stand in another order.
     changes
@@ -67,7 +67,7 @@ class Difference:
     attributes
         Names of the attributes that differ, with both values; "" where one has none.
     refused_only_first, refused_only_second
-        Number of refusals that one has alone.
+        Number of refusals that only this dataset has.
     """
 
     common: int
@@ -81,7 +81,7 @@ class Difference:
     refused_only_second: int
 
     def __bool__(self) -> bool:
-        """Whether anything differs."""
+        """Return whether anything differs."""
         lists = (self.only_first, self.only_second, self.changes, self.columns, self.attributes)
         return any(lists) or self.reordered or self.refused_only_first + self.refused_only_second > 0
 
@@ -128,7 +128,7 @@ def _places(dataset: Dataset) -> dict[str, int]:
 
 
 def _changes(first: Dataset, second: Dataset, ours: Array, theirs: Array) -> list[Change]:
-    """Blocks of structures that are in both, whatever their place, field by field."""
+    """Compare the structures of both datasets in blocks, field by field."""
     found: dict[str, Change] = {}
 
     def note(field: str, unit: str, indices: Array, gap: Array) -> None:
@@ -172,7 +172,7 @@ def _rows(dataset: Dataset, column: Column, indices: Array) -> Array:
 
 
 def _gap(a: Array, b: Array, starts: Array) -> Array:
-    """(S,) largest difference within each structure; whether there is one, for rows that are no floating-point numbers."""
+    """Return (S,) largest difference within each structure, or whether rows differ if they are not floats."""
     if not len(a):
         return np.zeros(0, dtype=bool)
     if a.dtype.kind != "f":

@@ -1,4 +1,4 @@
-"""Many dataset files into one, a block of structures at a time, each compared with its checksum before it is copied."""
+"""Merging of dataset files, block by block; each block is compared with its checksum before it is copied."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def merge(
     Parameters
     ----------
     parts
-        Part files in the order their structures shall have.
+        Part files in the order of their structures in the result.
     path
         The file to make.
     attributes
-        Written beside ``schema_version``, ``units`` and ``checksums``.
+        Attributes of the file beside ``schema_version``, ``units`` and ``checksums``.
     splits
         (S,) uint8 index into ``("train", "valid", "test")``, or None.
     refused_before
         File of an earlier stage whose refusals are carried over.
     chosen
-        For each part the indices of the structures to take; all where None.
+        Indices of the structures to take from each part; all structures if None.
     refused
         Refusals to write instead of those of the parts.
 
@@ -102,7 +102,7 @@ def copy(dataset: Dataset, indices: Array, writer: Writer) -> None:
 
 
 def _size(part: Path, take: Array | None) -> tuple[int, int, bool, tuple[Column, ...]]:
-    """Structures, atoms, whether there are labels, and what else is known of atoms, without a look at anything else."""
+    """Return numbers of structures and atoms, whether there are labels, and the extra columns, without reading more."""
     with h5py.File(part, "r") as file:
         sizes = np.diff(file["structures/ptr"][:])
         sizes = sizes if take is None else sizes[take]

@@ -10,10 +10,10 @@ from potstill.core.section import Section
 
 
 class SplitConfig(Section):
-    """Section ``dataset``: how families are divided."""
+    """Section ``dataset``: the split of families into train, valid and test."""
 
-    valid_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the families that watch the training")] = 0.05
-    test_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the families that are held out")] = 0.1
+    valid_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the families held out for validation")] = 0.05
+    test_fraction: Annotated[float, Field(ge=0, lt=1, description="share of the families held out for testing")] = 0.1
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> SplitConfig:

@@ -1,4 +1,4 @@
-"""Reading: a dataset file as a sequence of structures with labels.
+"""Reader of a dataset file as a sequence of structures with labels.
 
 The arrays are memory-mapped at their offset in the file, so opening costs nothing and data may exceed memory. A column of
 text of a large file is read when it is first asked for. A file without units or of another schema version is refused.
@@ -45,7 +45,7 @@ class Dataset(StructureSequence):
     path
         A file of schema 1: ``dataset.h5``, or ``structures/*.h5`` before labelling.
     compare_blocks
-        Compare each block with its checksum when it is first read. False where all are looked at by :meth:`verify`.
+        Whether each block is compared with its checksum at its first read. False if :meth:`verify` compares all blocks.
 
     Raises
     ------
@@ -118,11 +118,11 @@ class Dataset(StructureSequence):
 
     @property
     def splits(self) -> Array | None:
-        """(S,) uint8 index into ``("train", "valid", "test")``, or None where the file holds no split."""
+        """Return (S,) uint8 index into ``("train", "valid", "test")``, or None if the file holds no split."""
         return None if self._splits is None else np.asarray(self._splits)
 
     def has(self, path: str) -> bool:
-        """Whether the file holds this column, such as ``"atoms/forces"``."""
+        """Return whether the file holds this column, such as ``"atoms/forces"``."""
         return path in self._columns or path in self._text
 
     def _structure(self, k: int) -> Structure:
@@ -162,7 +162,7 @@ class Dataset(StructureSequence):
         return self._text["structures/family"]
 
     def column(self, path: str) -> Array:
-        """One array of the file, such as ``"atoms/forces"``, read-only and memory-mapped.
+        """Return one array of the file, such as ``"atoms/forces"``, read-only and memory-mapped.
 
         Raises
         ------
@@ -174,7 +174,7 @@ class Dataset(StructureSequence):
         return self._columns[path]
 
     def text(self, path: str) -> Array:
-        """(S,) str, one column of text such as ``"structures/family"``.
+        """Return (S,) str, one column of text such as ``"structures/family"``.
 
         Raises
         ------
@@ -187,7 +187,7 @@ class Dataset(StructureSequence):
 
     @cached_property
     def refused(self) -> list[Refused]:
-        """What was asked for and refused, with reasons, from every stage up to this file."""
+        """Return the refusals with their reasons, from every stage up to this file."""
         names = [c.path.rsplit("/", 1)[1] for c in REFUSED_COLUMNS]
         rows = zip(*(self._text[c.path] for c in REFUSED_COLUMNS if c.path in self._text), strict=True)
         return [Refused(**dict(zip(names, row, strict=True))) for row in rows]
@@ -212,7 +212,7 @@ class Dataset(StructureSequence):
         )
 
     def check(self, indices: Array) -> None:
-        """Compare the blocks of these structures with their checksums, for those who read :meth:`column` directly.
+        """Compare the blocks of these structures with their checksums, for callers that read :meth:`column` directly.
 
         Raises
         ------
@@ -222,7 +222,7 @@ class Dataset(StructureSequence):
         self._refuse_damaged(np.asarray(indices, dtype=np.int64), "arrays", "text")
 
     def _refuse_damaged(self, indices: Array, *kinds: str) -> None:
-        """Look at the checksums of blocks that are read for the first time."""
+        """Compare blocks with their checksums when they are read for the first time."""
         blocks = indices // BLOCK_STRUCTURES
         for kind in kinds if self._compare else ():
             whole = self._whole[kind]
@@ -235,7 +235,7 @@ class Dataset(StructureSequence):
             whole[new] = True
 
     def verify(self) -> list[str]:
-        """Faults found by reading everything: empty when every checksum and count is right."""
+        """Read everything and return the faults; the list is empty if every checksum and count is right."""
         faults = []
         with h5py.File(self.path, "r") as file:
             stated = json.loads(file.attrs.get("checksums", "{}"))
@@ -277,20 +277,20 @@ class _Texts(Mapping[str, Array]):
 
 
 def open_file(path: Path | str) -> Dataset:
-    """Open ``dataset.h5``, or that of a run folder, for reading."""
+    """Open a dataset file, or the ``dataset.h5`` of a run folder, for reading."""
     path = Path(path)
     return Dataset(path / "dataset.h5" if path.is_dir() else path)
 
 
 def _required(file: h5py.File) -> list[str]:
-    """Paths without which a file cannot be read: labels and refusals are there as a whole or not at all."""
+    """Return the paths that a file must have: labels and refusals are either complete or absent."""
     labelled = any(column.path in file for column in ARRAY_COLUMNS if column.label)
     names = ["structures/ptr", *(c.path for c in ARRAY_COLUMNS if labelled or not c.label), *(c.path for c in TEXT_COLUMNS)]
     return names + [c.path for c in REFUSED_COLUMNS if "refused" in file]
 
 
 def _view(dataset: h5py.Dataset, memory: mmap.mmap) -> Array:
-    """A dataset where it lies in the file, as a read-only array."""
+    """Return an HDF5 dataset as a read-only array in the mapped file."""
     if dataset.size == 0:
         return np.zeros(dataset.shape, dataset.dtype)
     offset = dataset.id.get_offset()

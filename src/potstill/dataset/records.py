@@ -35,7 +35,7 @@ class Records:
     has_stress
         (S,) bool.
     extra
-        (N, …) what else is known of each atom, by name.
+        Further quantities of each atom, by name: (N, …) arrays.
     """
 
     ptr: Array
@@ -51,7 +51,7 @@ class Records:
 
     @classmethod
     def of(cls, structures: Sequence[Structure]) -> Records:
-        """Arrays of labelled structures.
+        """Return the arrays of labelled structures.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class Records:
 
     @classmethod
     def join(cls, parts: Sequence[Records]) -> Records:
-        """Records one after another; at least one of them."""
+        """Return several records joined one after another; at least one is required."""
         names = ("atomic_numbers", "positions", "forces", "cell", "pbc", "energy", "stress", "has_stress")
         sizes = np.concatenate([np.diff(part.ptr) for part in parts])
         return cls(
@@ -89,7 +89,7 @@ class Records:
         )
 
     def gather(self, indices: Array) -> Records:
-        """Return some of them, in the order of their indices."""
+        """Return the records of some structures, in the order of the indices."""
         ptr, atoms = atoms_of(self.ptr, indices)
         per_atom = {name: getattr(self, name).take(atoms, axis=0) for name in ("atomic_numbers", "positions", "forces")}
         rest = ("cell", "pbc", "energy", "stress", "has_stress")
@@ -103,12 +103,12 @@ class RecordSource(Protocol):
     def __len__(self) -> int: ...
 
     def gather(self, indices: Array) -> Records:
-        """Records of these indices."""
+        """Return the records of these indices."""
         ...
 
 
 def in_range(indices: Array, length: int) -> Array:
-    """(k,) int64 indices, all of them from 0 to the length; IndexError where one is not."""
+    """Return (k,) int64 indices; raise IndexError if one is negative or not below the length."""
     indices = np.asarray(indices, dtype=np.int64)
     if len(indices) and (indices.min() < 0 or indices.max() >= length):
         raise IndexError(f"indices must be from 0 to {length - 1}")

@@ -1,6 +1,6 @@
-"""Schema 1 of the dataset file: which HDF5 datasets there are, their types, and how they are checked.
+"""Schema 1 of the dataset file: its HDF5 datasets, their types, and their checksums.
 
-Enters an open h5py file, leaves its layout; reading and writing stand in :mod:`potstill.dataset.write` and ``read``.
+The input is an open h5py file, the output its layout. :mod:`potstill.dataset.write` and ``read`` write and read the file.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ TEXT_COLUMNS = (
     Column("structures/family", "text"),
     Column("structures/generator_metadata", "text"),
 )
-EXTRA = "extra"  # group of what else is known of each atom; a reader that does not know one ignores it
+EXTRA = "extra"  # group of further quantities of each atom; a reader ignores those that it does not know
 EXTRA_UNITS = {
     "local_energies": "eV",
     "node_embeddings": "1",
@@ -62,18 +62,18 @@ REFUSED_COLUMNS = tuple(Column(f"refused/{name}", "text") for name in ("id", "so
 
 
 def extra_column(name: str, shape: tuple[int, ...]) -> Column:
-    """Column of something that is known of each atom beside the standard labels."""
+    """Return the column of a quantity of each atom beside the standard labels."""
     return Column(f"{EXTRA}/{name}", "float32", shape, per_atom=True, label=True)
 
 
 def extra_columns_of(file: h5py.File) -> tuple[Column, ...]:
-    """Those that a file holds."""
+    """Return the extra columns of a file."""
     names = sorted(file[EXTRA]) if EXTRA in file else []
     return tuple(extra_column(name, file[f"{EXTRA}/{name}"].shape[1:]) for name in names)
 
 
 def open_for_writing(path: Path, expected_bytes: int) -> h5py.File:
-    """New HDF5 file whose datasets start at multiples of 64 bytes, so that they can be read by ``mmap``.
+    """Create an HDF5 file whose datasets start at multiples of 64 bytes, so that ``mmap`` can read them.
 
     Space on the disk is reserved before anything is written, since HDF5 ends the process where a disk is full; what is not
     needed is given back when the file is closed.
@@ -81,14 +81,14 @@ def open_for_writing(path: Path, expected_bytes: int) -> h5py.File:
     Parameters
     ----------
     path
-        Of the new file.
+        Path of the new file.
     expected_bytes
-        At least what the columns will take.
+        Upper bound of the size of the columns in bytes.
 
     Raises
     ------
     OSError
-        If the disk has less.
+        If the disk has less free space.
     """
     aligned = {"alignment_threshold": 1, "alignment_interval": ALIGNMENT_BYTES}
     h5py.File(path, "w-", **aligned).close()
@@ -99,12 +99,12 @@ def open_for_writing(path: Path, expected_bytes: int) -> h5py.File:
 
 
 def text_dtype() -> np.dtype[Any]:
-    """Variable-length UTF-8."""
+    """Return the type of variable-length text in UTF-8."""
     return h5py.string_dtype("utf-8")
 
 
 def checksum(dataset: h5py.Dataset, rows_at_once: int = 262_144) -> str:
-    """SHA-256 of a dataset's shape and :func:`packed` rows."""
+    """Return the SHA-256 of a dataset's shape and :func:`packed` rows."""
     digest = start_of_checksum(dataset.shape)
     for start in range(0, len(dataset), rows_at_once):
         digest.update(packed(dataset[start : start + rows_at_once]))
@@ -112,12 +112,12 @@ def checksum(dataset: h5py.Dataset, rows_at_once: int = 262_144) -> str:
 
 
 def start_of_checksum(shape: tuple[int, ...]) -> Any:
-    """A SHA-256 that knows the shape; rows are added :func:`packed`, in any number of pieces."""
+    """Return a SHA-256 object that holds the shape; rows are added :func:`packed`, in any number of pieces."""
     return hashlib.sha256(f"{shape}".encode())
 
 
 def packed(rows: Array | Sequence[str]) -> Any:
-    """Bytes of some rows in C order; each text comes after its length, so that borders matter."""
+    """Return the bytes of some rows in C order; each text follows its length, so that borders count."""
     if isinstance(rows, np.ndarray) and rows.dtype != object:
         return np.ascontiguousarray(rows).data
     texts = [row.encode() if isinstance(row, str) else row for row in rows]
@@ -125,7 +125,7 @@ def packed(rows: Array | Sequence[str]) -> Any:
 
 
 def datasets_of(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
-    """Every dataset of a file with its path, sorted by path."""
+    """Return every dataset of a file with its path, sorted by path."""
     found: list[tuple[str, h5py.Dataset]] = []
     file.visititems(lambda name, node: found.append((name, node)) if isinstance(node, h5py.Dataset) else None)
     return sorted(found, key=lambda item: item[0])

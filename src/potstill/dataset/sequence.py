@@ -1,4 +1,4 @@
-"""What every dataset is, be it one file or many: a sequence of structures that is indexed, gathered, split and batched."""
+"""Base of all datasets, of one file or many: a sequence of structures that is indexed, gathered, split and batched."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from potstill.dataset.records import Records
 
 
 class StructureSequence(Sequence[Structure], ABC):
-    """Structures in files, as a sequence; a leaf says how one of them and many of them are read."""
+    """Sequence of structures in files; a subclass implements reading of one and of many structures."""
 
     @property
     @abstractmethod
     def ids(self) -> Array:
-        """(S,) str."""
+        """Return (S,) str, the id of each structure."""
 
     @property
     @abstractmethod
     def sources(self) -> Array:
-        """(S,) str."""
+        """Return (S,) str, the source of each structure."""
 
     @property
     @abstractmethod
     def families(self) -> Array:
-        """(S,) str."""
+        """Return (S,) str, the family of each structure."""
 
     @property
     @abstractmethod
     def labelled(self) -> bool:
-        """Whether there are labels."""
+        """Return whether there are labels."""
 
     @abstractmethod
     def gather(self, indices: Array) -> Records:
-        """Labelled structures as arrays side by side, copied out of the file in one go.
+        """Return labelled structures as arrays side by side, copied from the file at once.
 
         Parameters
         ----------
@@ -54,19 +54,19 @@ class StructureSequence(Sequence[Structure], ABC):
 
     @abstractmethod
     def split(self, part: str) -> Array:
-        """Indices of ``"train"``, ``"valid"`` or ``"test"``.
+        """Return the indices of ``"train"``, ``"valid"`` or ``"test"``.
 
         Raises
         ------
         InputError
-            If the name is another.
+            If the name is not one of these.
         DatasetError
             If there is no split.
         """
 
     @abstractmethod
     def _structure(self, k: int) -> Structure:
-        """Structure k, from 0 to the length."""
+        """Return structure k, counted from 0."""
 
     @overload
     def __getitem__(self, index: int) -> Structure: ...
@@ -83,7 +83,7 @@ class StructureSequence(Sequence[Structure], ABC):
         return (self._structure(k) for k in range(len(self)))
 
     def _chosen(self, index: Array) -> Array:
-        """Indices from a list of them or a mask."""
+        """Return the indices for a list of indices or a mask."""
         if index.dtype == bool:
             if index.shape != (len(self),):
                 raise IndexError(f"a mask of {len(self)} structures is needed, found one of shape {index.shape}")
@@ -91,11 +91,11 @@ class StructureSequence(Sequence[Structure], ABC):
         return index.astype(np.int64, casting="same_kind") if index.size else np.zeros(0, np.int64)
 
     def select(self, part: str) -> Selection:
-        """Structures of ``"train"``, ``"valid"`` or ``"test"``, to gather from; errors are those of :meth:`split`."""
+        """Return the selection of ``"train"``, ``"valid"`` or ``"test"``; errors are those of :meth:`split`."""
         return Selection(self, self.split(part))
 
     def batch(self, indices: Sequence[int], cutoff_angstrom: float = 5.0) -> Batch:
-        """A batch with neighbour lists, ready for a student of that cutoff."""
+        """Return a batch with neighbor lists for a student with that cutoff in Å."""
         from potstill.core.batch import make_batch
 
         return make_batch([self[int(k)] for k in indices], cutoff_angstrom)
@@ -107,7 +107,7 @@ class Selection:
     Parameters
     ----------
     dataset
-        Labelled.
+        Dataset with labels.
     indices
         (S,) structures of the dataset.
     """
@@ -120,5 +120,5 @@ class Selection:
         return len(self._indices)
 
     def gather(self, indices: Array) -> Records:
-        """Records of these places in the selection."""
+        """Return the records of these positions in the selection."""
         return self._dataset.gather(self._indices.take(indices))

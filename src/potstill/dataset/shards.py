@@ -1,4 +1,4 @@
-"""Several dataset files as one: parts of a run that is not merged yet, or batches that were labelled one after another."""
+"""Several dataset files read as one: parts of a run that is not merged yet, or batches labelled one after another."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Shards(StructureSequence):
 
     @cached_property
     def refused(self) -> list[Refused]:
-        """What was asked for and refused in all files."""
+        """Return the refusals of all files."""
         return [refusal for file in self.files for refusal in file.refused]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Splits by family: who is trained on, who stops the training, who is held out."""
+"""Split by family into structures for training, for early stopping, and for testing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def split_by_family(
 
     Families are taken in an order that depends on their name and the seed alone, so that a family keeps its side when
     others are added. A family that holds the only training examples of an element stays in train: a student must
-    have seen every element that it is asked about.
+    be trained on every element that it predicts.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Statistics of a dataset file of any size, in one streaming pass: what is in it, and how it is distributed.
+"""Statistics of a dataset file of any size, in one streaming pass: its contents and their distributions.
 
-Enters a :class:`~potstill.dataset.Dataset`, leaves a :class:`DatasetStatistics` for JSON; nothing here judges.
+The input is a :class:`~potstill.dataset.Dataset`, the output a :class:`DatasetStatistics` for JSON, without judgement.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from potstill.dataset.tally import FORCE_EDGES, Moments, Range, Tally, tally
 from potstill.execute import available_cores, run_tasks
 
 RELATIVE_CUTOFF = 1e-8  # of singular values, as the reference energies of training have it
-ATOMS_PER_WORKER = 500_000  # fewer are done before another process has started
+ATOMS_PER_WORKER = 500_000  # fewer are measured before another process has started
 EXAMPLES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Of finite values.
+    """Distribution of finite values.
 
     Parameters
     ----------
     unit
-        Of the values.
+        Unit of the values.
     count
-        How many there are.
+        Number of values.
     mean, std, smallest, largest
         In that unit; ``std`` divides by ``count``.
     edges, bars
@@ -61,7 +61,7 @@ class Shortest:
 
 @dataclass(frozen=True, slots=True)
 class DatasetStatistics:
-    """What a dataset holds.
+    """Statistics of the contents of a dataset.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class DatasetStatistics:
         eV by chemical symbol: least squares of the energy per atom on the composition, of least norm where compositions do
         not tell elements apart.
     energy_residual_rms
-        eV/atom: root mean square of what the reference energies leave of the energy per atom.
+        eV/atom: root mean square of the energy per atom minus the reference energies.
     force_component, force_norm
         eV/Å; over the three components of all atoms, and over atoms.
     stress_component, pressure
@@ -124,19 +124,19 @@ class DatasetStatistics:
     neighbors: Distribution | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and numbers, all of them finite, as JSON takes them."""
+        """Return plain dictionaries, lists and finite numbers for JSON."""
         return asdict(self)
 
 
 def dataset_statistics(dataset: Dataset, *, workers: int | None = None) -> DatasetStatistics:
-    """Read every structure once.
+    """Read every structure once and return the statistics.
 
     Parameters
     ----------
     dataset
-        Labelled or not.
+        Dataset with or without labels.
     workers
-        Processes to use; all cores where None. Small files are read in this process.
+        Number of processes; one per core if None. This process reads small files itself.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def dataset_statistics(dataset: Dataset, *, workers: int | None = None) -> Datas
 
 
 def _ranges(dataset: Dataset, source: Array, sources: int, workers: int) -> list[Range]:
-    """One range for each worker, with about as many atoms."""
+    """Return one range for each worker, with about the same number of atoms."""
     numbers = dataset.column("atoms/atomic_numbers")
     if len(numbers) and (numbers.min() < 1 or numbers.max() > MAX_ATOMIC_NUMBER):
         raise DatasetError(f"{dataset.path} holds atomic numbers from {numbers.min()} to {numbers.max()}, expected 1 to 118")
@@ -209,7 +209,7 @@ def _describe(dataset: Dataset, names: Sequence[str], structures: Array, total: 
 
 
 def _references(rows: Array) -> tuple[dict[int, float], float]:
-    """Reference energies in eV by atomic number, and the norm of what they leave."""
+    """Return reference energies in eV by atomic number, and the norm of the residual."""
     present = np.flatnonzero(rows[:, :-1].any(axis=0))
     if not len(present):
         return {}, 0.0
@@ -226,7 +226,7 @@ def _distribution(moments: Moments, unit: str, edges: Sequence[float] = (), bars
 
 
 def _counted(bars: Array, unit: str) -> Distribution | None:
-    """Distribution of whole numbers, from how often each occurs."""
+    """Return the distribution of whole numbers from the count of each number."""
     found = np.flatnonzero(bars)
     if not len(found):
         return None

@@ -18,7 +18,7 @@ SHOWN_TEXT = 60
 
 
 def print_statistics(stats: DatasetStatistics, console: Console) -> None:
-    """Counts, distributions, elements by source, and the closest pairs of elements."""
+    """Print counts, distributions, elements by source, and the closest pairs of elements."""
     console.print(f"{stats.structures:,} structures, {stats.atoms:,} atoms, {stats.labelled:,} labelled")
     if stats.splits:
         console.print("split: " + ", ".join(f"{count:,} {part}" for part, count in stats.splits.items()))
@@ -82,7 +82,7 @@ def _closest(stats: DatasetStatistics) -> Table:
 
 
 def print_difference(found: Difference, console: Console) -> None:
-    """What differs, in lines and one table; one line where nothing does."""
+    """Print the differences as lines and one table, or one line if there are none."""
     if not found:
         console.print(f"no difference in {found.common:,} structures")
         return

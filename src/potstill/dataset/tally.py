@@ -1,7 +1,7 @@
 """Sums over a range of structures that can be added up: one streaming pass, in as many processes as there are cores.
 
-Enters a range of a dataset file, leaves a :class:`Tally`. Memory is that of one block and of the tables, whatever the file's
-size. Numbers that are not finite are left out of every sum, and their structures are counted.
+The input is a range of a dataset file, the output a :class:`Tally`. Memory holds one block and the tables, whatever the
+size of the file. Numbers that are not finite are left out of every sum, and their structures are counted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: Array) -> Moments:
-        """Of the finite ones among some values."""
+        """Return the moments of the finite values."""
         values = np.asarray(values, dtype=np.float64).ravel()
         values = values[np.isfinite(values)]
         if not values.size:
@@ -64,7 +64,7 @@ class Moments:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Range:
-    """Structures ``start`` to ``stop`` of a file, with the number of the source of each among ``sources`` of them."""
+    """Range of structures of a file from ``start`` to ``stop``, with the index of each one's source among ``sources``."""
 
     path: Path
     start: int
@@ -82,7 +82,7 @@ class Tally:
     elements
         (sources, 119) number of atoms by atomic number.
     sizes, neighbors
-        Number of structures by atoms, and of atoms by neighbours within 5 Å.
+        Number of structures by atoms, and of atoms by neighbors within 5 Å.
     energy_rows
         (k, 120) triangular factor R of the rows (share of each element, energy per atom): least squares on R are those on
         all the structures, and the factor of two such factors on top of each other is that of both.
@@ -124,7 +124,7 @@ class Tally:
 
 
 def tally(task: Range) -> Tally:
-    """Read a range of structures once."""
+    """Read a range of structures once and return its sums."""
     dataset = Dataset(task.path)
     total = Tally(np.zeros((task.sources, WIDTH), np.int64))
     for start in range(task.start, task.stop, BLOCK_STRUCTURES):
@@ -154,7 +154,7 @@ def _block(dataset: Dataset, start: int, stop: int, source: Array, sources: int)
 
 
 def _tally_labels(found: Tally, dataset: Dataset, start: int, stop: int, ptr: Array, numbers: Array) -> Array:
-    """(S,) whether all labels of a structure are finite."""
+    """Add the labels, and return (S,) bool, true for structures whose labels are all finite."""
     sizes = np.diff(ptr)
     energy = dataset.column("structures/energy")[start:stop] / sizes
     forces = dataset.column("atoms/forces")[int(dataset.ptr[start]) : int(dataset.ptr[stop])].astype(np.float64)
@@ -179,7 +179,7 @@ def _tally_labels(found: Tally, dataset: Dataset, start: int, stop: int, ptr: Ar
 
 
 def _tally_pairs(found: Tally, ptr: Array, numbers: Array, positions: Array, cell: Array, pbc: Array, chosen: Array) -> None:
-    """Neighbours and shortest distances of the chosen structures; distances are measured for many structures at once."""
+    """Add neighbors and shortest distances of the chosen structures; distances of many are measured at once."""
     for indices, pairs, distance in _pairs(ptr, positions, cell, pbc, chosen):
         elements = np.sort(numbers.take(pairs), axis=1).astype(np.int64)
         key = elements[:, 0] * WIDTH + elements[:, 1]
@@ -194,7 +194,7 @@ def _tally_pairs(found: Tally, ptr: Array, numbers: Array, positions: Array, cel
 
 
 def _pairs(ptr: Array, positions: Array, cell: Array, pbc: Array, chosen: Array) -> Iterator[tuple[list[int], Array, Array]]:
-    """Groups of structures with their (p, 2) pairs of rows and (p,) distances."""
+    """Yield groups of structures with their (p, 2) pairs of rows and (p,) distances in Å."""
     indices: list[int] = []
     pairs: list[Array] = []
     distances: list[Array] = []

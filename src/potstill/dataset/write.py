@@ -1,4 +1,4 @@
-"""Writing: structures in blocks into one file of schema 1, and part files that are sealed while work goes on.
+"""Writer of structures, in blocks, into one file of schema 1, and of part files that are sealed during a run.
 
 A part holds the structures of one task, whole or not at all: it is written under a temporary name, synced to disk and
 renamed. ``kill -9`` therefore costs the part in hand and never a file.
@@ -47,18 +47,18 @@ Rows = Mapping[str, Any]  # path of a column -> array with a row per atom or str
 
 
 class Writer:
-    """Columns of a new file, filled in order; checksums are those of what was given, not of what the disk has.
+    """Writer that fills the columns of a new file in order; checksums are those of the given data, not of the disk.
 
     Parameters
     ----------
     file
-        Empty.
+        Empty HDF5 file.
     n_structures, n_atoms
-        Of the whole file.
+        Numbers of structures and atoms of the whole file.
     labelled
         Whether it holds labels.
     extra
-        Columns of what else is known of each atom.
+        Columns of further quantities of each atom.
     digests
         Whether each column as a whole gets a SHA-256 too, beside the CRC-32 of its blocks.
     """
@@ -124,7 +124,7 @@ class Writer:
         splits: Array | None = None,
         refused: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """Write what waits, offsets, refusals by path, the split, checksums and attributes.
+        """Write the waiting structures, offsets, refusals by path, the split, checksums and attributes.
 
         Raises
         ------
@@ -191,13 +191,13 @@ def write_part(
     Parameters
     ----------
     path
-        Where it will stand; its folder is made.
+        Path of the new file; its folder is made.
     structures
-        Structures of this part, in order; none is fine.
+        Structures of this part, in order; the list may be empty.
     refused
-        What this task refused.
+        Refusals of this task.
     labelled
-        Whether the part holds labels; every structure must have them then.
+        Whether the part holds labels; if so, every structure must have labels.
     attributes
         Written as attributes of the file (dictionaries as JSON).
     """
@@ -220,7 +220,7 @@ def write_part(
 
 
 def _extra_columns(structures: Sequence[Structure]) -> tuple[Column, ...]:
-    """What else is known of the atoms of all structures."""
+    """Return the columns of further quantities that the atoms of all structures have."""
     first = _labels(structures[0]).extra if structures else {}
     return tuple(extra_column(name, np.shape(first[name])[1:]) for name in sorted(first))
 
@@ -234,12 +234,12 @@ def _joined(name: str, structures: Sequence[Structure]) -> Array:
 
 
 def refusals_as_text(refused: Sequence[Refused]) -> dict[str, list[str]]:
-    """Columns of refusals by path."""
+    """Return the columns of refusals by path."""
     return {c.path: [getattr(r, c.path.rsplit("/", 1)[1]) for r in refused] for c in REFUSED_COLUMNS}
 
 
 def bytes_expected(n_structures: int, n_atoms: int, texts: Iterable[Iterable[str]], extra: Sequence[Column] = ()) -> int:
-    """What a file with these columns of text takes on the disk, or a little more."""
+    """Return the size in bytes of a file with these columns of text on the disk, or slightly more."""
     letters = sum(len(text.encode()) + BYTES_BESIDE_TEXT for rows in texts for text in rows)
     per_atom = BYTES_PER_ATOM + sum(4 * math.prod(column.shape) for column in extra)
     return letters + per_atom * n_atoms + (BYTES_PER_STRUCTURE + 9) * n_structures  # 9: ptr and split

@@ -1,4 +1,4 @@
-"""Pages a person reads: what was generated, whether the data is GO or NO-GO, and how good the student is.
+"""HTML pages for the user: the generated structures, the verdict on the data, and the accuracy of the student.
 
 Every page is one HTML file that works offline: inline CSS and SVG, no script, no font and no picture from elsewhere.
 

@@ -1,4 +1,4 @@
-"""The page ``round.html``: what a student met in its own dynamics, and how wrong it was there."""
+"""The page ``round.html``: structures from the student's own dynamics, and the student's errors on them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MOST_PICTURES = 6
 
 
 def write_round_page(reports: Sequence[dict[str, Any]], new: Dataset, path: Path) -> None:
-    """Write the page of the last of some rounds.
+    """Write the page of the last of several rounds of active learning.
 
     Parameters
     ----------
     reports
-        Contents of each ``round.json`` up to this one.
+        Contents of each ``round.json`` up to the last round.
     new
-        The labelled frames of this one.
+        Labelled frames of the last round.
     path
         File to make.
     """

@@ -1,6 +1,6 @@
 """The page ``audit.html``: the verdict, the checks, the sources, a map with structures in 3D, distributions, elements.
 
-Enters the contents of ``audit.json`` with the statistics behind them, leaves one HTML file.
+The input is the contents of ``audit.json`` with the statistics behind them, the output one HTML file.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ SHOWN_WHEN_GO = ("distances", "force_limits")
 
 
 def write_audit_page(report: dict[str, Any], stats: Statistics, dataset: Dataset, path: Path) -> None:
-    """Write the page.
+    """Write the page ``audit.html``.
 
     Parameters
     ----------
     report, stats
-        What :func:`potstill.audit.stage.audit` gave.
+        Results of :func:`potstill.audit.stage.audit`.
     dataset
-        The file it judged.
+        Dataset that the audit judged.
     path
-        Where the page will stand.
+        Path of the page.
     """
     findings = worst_first(report["findings"])
     limits = {f["check"]: f["limit"] for f in findings}
@@ -110,7 +110,7 @@ def _not_asked(report: Mapping[str, Any], others: int) -> str:
 def _worst(
     findings: Sequence[Mapping[str, Any]], stats: Statistics, dataset: Dataset, shown: set[str]
 ) -> list[tuple[str, list[Picture]]]:
-    """Pictures of what the failing checks point at; where none does, of what is closest to the limits."""
+    """Return pictures of the structures that failing checks name, or else of those closest to the limits."""
     chosen = [f for f in findings if f["verdict"] == "NO_GO" and f["worst"]]
     chosen = chosen or [f for f in findings if f["check"] in SHOWN_WHEN_GO]
     sections = []
@@ -131,7 +131,7 @@ def _note(check: str, stats: Statistics, k: int) -> str:
 
 
 def _pairs_and_references(stats: Statistics) -> list[tuple[Markup | None, str]]:
-    """How near two elements come to each other, and what an atom of each is worth."""
+    """Draw the shortest distances between elements, and the reference energies of the elements."""
     elements = sorted(stats.element_counts)
     radii = covalent_radii()
     scaled = np.full((len(elements), len(elements)), np.nan)
@@ -153,7 +153,7 @@ def _pairs_and_references(stats: Statistics) -> list[tuple[Markup | None, str]]:
 
 
 def _spreads(stats: Statistics, limits: Mapping[str, float | None]) -> list[Markup]:
-    """A figure of one row for each source, for each measure that some structures have."""
+    """Draw a figure with one row per source for each measure that some structures have."""
     names = sorted(stats.elements)
     rows = {name: stats.of_source(name) for name in names}
     colours = plots.colours_of(names)

@@ -1,6 +1,7 @@
-"""Distributions of a figure, one low row of bars for each source on a common axis, as HTML that a script can thin out.
+"""Distributions of a quantity as HTML: one low row of bars for each source, on a common axis.
 
-Enters arrays by source, leaves a few hundred bytes a row, which read the same without the script, in print and aloud.
+The input is arrays by source, the output a few hundred bytes per row. The HTML is complete without the script of the page,
+in print and for a screen reader.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ MOST_TICKS = 5
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """From values to shares of the width.
+    """Axis that maps values to shares of the width.
 
     Parameters
     ----------
     low, high
-        Ends, in the unit of the values.
+        Ends of the axis, in the unit of the values.
     logarithmic
-        Scale.
+        Whether the scale is logarithmic.
     """
 
     low: float
@@ -39,14 +40,14 @@ class Axis:
     logarithmic: bool = False
 
     def __call__(self, value: Array | float) -> Array:
-        """0 at the left end, 1 at the right."""
+        """Return the share of the width for each value: 0 at the left end, 1 at the right."""
         with np.errstate(divide="ignore", invalid="ignore"):
             ends = np.log10([self.low, self.high]) if self.logarithmic else np.array([self.low, self.high])
             at = np.log10(value) if self.logarithmic else np.asarray(value, float)
         return np.asarray((at - ends[0]) / (ends[1] - ends[0]))
 
     def ticks(self) -> list[float]:
-        """A few round numbers."""
+        """Return a few round numbers as ticks."""
         if self.logarithmic:
             low, high = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
             wide = high - low > 2
@@ -67,24 +68,24 @@ def distributions(
     logarithmic: bool = False,
     limit: float | None = None,
 ) -> Markup | None:
-    """One figure.
+    """Return one figure of distributions.
 
     Parameters
     ----------
     values
-        Of each source; those that are not finite are left out, and so is a source without any.
+        Values of each source; values that are not finite are left out, and so is a source without values.
     unit
-        Of the values and the limit.
+        Unit of the values and of the limit.
     title
-        What the values are.
+        Name of the values.
     colours
-        Of each source.
+        Color of each source.
     key
         Name of the column of the map that holds the same values, so that a script can mark the chosen structure.
     logarithmic
-        Scale; values that are not positive count in the first bar.
+        Whether the scale is logarithmic; values that are not positive count in the first bar then.
     limit
-        Drawn as a dashed line.
+        Limit that is drawn as a dashed line.
 
     Returns
     -------
@@ -129,14 +130,14 @@ def _row(k: int, name: str, values: Array, axis: Axis, unit: str, colour: str, l
 
 
 def _path(counts: Array) -> str:
-    """Outline of the bars; the highest fills the row, and no bar with a count vanishes."""
+    """Return the outline of the bars; the highest fills the row, and each bar with a count stays visible."""
     heights = np.where(counts > 0, np.maximum(counts / max(1, counts.max()) * HEIGHT, 0.7), 0.0)
     tops = "".join(f"V{HEIGHT - height:.3g}h1" for height in heights)
     return f"M0 {HEIGHT}{tops}V{HEIGHT}Z"
 
 
 def _axis(values: Array, limit: float | None, *, logarithmic: bool) -> Axis:
-    """Ends that hold all but the outermost values, at most four decades, and the limit."""
+    """Return an axis over the limit and all but the outermost values, with at most four decades."""
     scaled = np.log10(values) if logarithmic else values
     low, high = (float(x) for x in np.quantile(scaled, [OUTERMOST, 1 - OUTERMOST]))
     low = max(low, high - MOST_DECADES) if logarithmic else low

@@ -1,6 +1,6 @@
-"""Elements: a periodic table that is coloured by a figure, and shades for tables of counts.
+"""Periodic table that is colored by a quantity, and shades for tables of counts.
 
-Enters a number for each element, leaves markup or plain rows for a template.
+The input is a number for each element, the output markup or plain rows for a template.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOBLE_GASES = (2, 10, 18, 36, 54, 86, 118)
 
 
 def place(z: int) -> tuple[float, int]:
-    """Row and column of an element, from zero; lanthanides and actinides stand in two rows below.
+    """Return row and column of an element, from zero; lanthanides and actinides stand in two rows below.
 
     >>> place(1), place(2), place(8), place(26), place(58), place(79)
     ((0, 0), (0, 17), (1, 15), (3, 7), (7.4, 3), (5, 10))
@@ -38,18 +38,18 @@ def place(z: int) -> tuple[float, int]:
 def periodic_table(
     values: Mapping[int, float], label: str, *, logarithmic: bool = True, text: Callable[[float], str] | None = None
 ) -> Markup:
-    """SVG of the periodic table.
+    """Draw the periodic table as SVG.
 
     Parameters
     ----------
     values
         Figure of each element that has one; the others are drawn empty.
     label
-        What a person who does not see the picture is told.
+        Text for a user who does not see the picture.
     logarithmic
-        Scale of the shades.
+        Whether the scale of the shades is logarithmic.
     text
-        How the figure is printed into its cell.
+        Function that formats the figure in its cell.
     """
     from ase.data import atomic_names, chemical_symbols
 
@@ -79,7 +79,7 @@ def periodic_table(
 
 
 def shade(values: Mapping[Any, float], *, logarithmic: bool = True) -> dict[Any, float]:
-    """From 0.08 (least) to 1 (most) for each figure above zero."""
+    """Return a shade from 0.08 (least) to 1 (most) for each figure above zero."""
     sizes = {k: math.log(v) if logarithmic else float(v) for k, v in values.items() if v > 0}
     if not sizes:
         return dict.fromkeys(values, 0.0)
@@ -90,7 +90,7 @@ def shade(values: Mapping[Any, float], *, logarithmic: bool = True) -> dict[Any,
 
 
 def short(value: float) -> str:
-    """A count in four characters.
+    """Return a count in at most four characters.
 
     >>> short(17), short(2752), short(27520), short(3.1e6)
     ('17', '2752', '28k', '3.1M')
@@ -102,7 +102,7 @@ def short(value: float) -> str:
 
 
 def by_source(elements: Mapping[str, Mapping[int, int]]) -> dict[str, Any]:
-    """Heading and rows of the table of elements by source: atoms, and a shade for each."""
+    """Return heading and rows of the table of elements by source: number of atoms, with a shade for each."""
     from ase.data import chemical_symbols
 
     numbers = sorted({z for counts in elements.values() for z in counts})

@@ -1,6 +1,6 @@
-"""The page ``evaluate.html``: how far the student is from its teacher, how stable its dynamics are, how fast it is.
+"""The page ``evaluate.html``: errors of the student against its teacher, stability of its dynamics, and its speed.
 
-Enters an evaluation, leaves one HTML file, and beside it in ``figures/`` those figures that the page of the run shows too.
+The input is an evaluation. The output is one HTML file, and the figures in ``figures/`` that the page of the run shows too.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def write_evaluate_page(evaluation: Evaluation, path: Path) -> None:
 
 
 def keep_figure(path: Path, svg: Markup | None) -> None:
-    """Seal a figure at ``path``, or take away one from before where there is none now."""
+    """Seal a figure at ``path``, or remove an earlier one if there is no figure now."""
     if svg is None:
         path.unlink(missing_ok=True)
         return
@@ -84,7 +84,7 @@ def sentence(report: dict[str, Any]) -> str:
 
 
 def tiles(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Headline figures: force error, energy error, stress error, speed, energy conservation."""
+    """Return the headline figures: force error, energy error, stress error, speed, energy conservation."""
     gates = {f["check"]: f for f in report.get("findings", [])}
     found = [force_tile(report, gates.get("force_error")), _energy_tile(report)]
     if "stress" in report:
@@ -100,7 +100,7 @@ def tiles(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def force_tile(report: dict[str, Any], gate: dict[str, Any] | None) -> dict[str, Any]:
-    """Force error, its ratio to predicting zero, and the gate."""
+    """Return the force error, its ratio to the error of zero forces, and the gate."""
     forces = report["forces"]
     ratio = forces.get("ratio_to_zero_baseline")
     detail = f"{figure(100 * ratio)} % of predicting zero ({figure(forces['zero_baseline_mae'])} eV/Å)" if ratio else ""
@@ -120,7 +120,7 @@ def _energy_tile(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def speed_tile(report: dict[str, Any]) -> dict[str, Any] | None:
-    """How many times faster, from the slowest to the fastest case; None where nothing was timed."""
+    """Return the speedup over the teacher, from the slowest to the fastest case; None if nothing was timed."""
     rows = report.get("speed", [])
     if not rows:
         return None
@@ -133,7 +133,7 @@ def speed_tile(report: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def drift_tile(report: dict[str, Any]) -> dict[str, Any] | None:
-    """Largest drift of the total energy over the constant-energy runs; None where there were none."""
+    """Return the largest drift of the total energy in the constant-energy runs; None if there were none."""
     rows = report.get("nve", [])
     if not rows:
         return None
@@ -223,7 +223,7 @@ def _range(row: dict[str, Any]) -> str:
 
 
 def _speed_figures(rows: list[dict[str, Any]]) -> dict[str, Markup | None]:
-    """Steps per second and memory against the number of atoms."""
+    """Draw steps per second and memory against the number of atoms."""
 
     def series(what: str, factor: float = 1.0) -> dict[str, tuple[list[float], list[float]]]:
         found = {}
@@ -241,7 +241,7 @@ def _speed_figures(rows: list[dict[str, Any]]) -> dict[str, Markup | None]:
 
 
 def _calibration(told: dict[str, Any] | None) -> Markup | None:
-    """True errors of the forces against those that the student expects, in tenths of the atoms."""
+    """Draw true force errors against the errors that the student expects, in tenths of the atoms."""
     if told is None:
         return None
     expected, found = ([row[name] for row in told["bins"]] for name in ("expected", "error"))
@@ -260,7 +260,7 @@ def _force_errors(rows: Any) -> tuple[list[float], list[float]]:
 
 
 def _pairs(comparison: Comparison) -> dict[str, dict[str, tuple[Array, Array]]]:
-    """Teacher and student of each source: force components, energies per atom, independent stress components in GPa."""
+    """Return teacher and student values by source: force components, energies per atom, independent stresses in GPa."""
     found: dict[str, dict[str, tuple[Array, Array]]] = {"forces": {}, "energy": {}, "stress": {}}
     upper = np.triu_indices(3)
     for name in sorted(set(comparison.sources.tolist())):
@@ -273,7 +273,7 @@ def _pairs(comparison: Comparison) -> dict[str, dict[str, tuple[Array, Array]]]:
 
 
 def kept_figures(folder: Path, names: Sequence[str] = KEPT) -> dict[str, Markup]:
-    """Figures that an earlier :func:`write_evaluate_page` left in ``folder``; nothing that could run is taken."""
+    """Read the figures of an earlier :func:`write_evaluate_page` in ``folder``; a figure that could run code is refused."""
     found = {}
     for name in names:
         path = folder / f"{name}.svg"

@@ -1,6 +1,6 @@
-"""The map of structures on ``audit.html``: what its script needs to draw points, and the structure of each in 3D.
+"""The map of structures on ``audit.html``: data from which its script draws the points and each structure in 3D.
 
-Enters statistics and dataset, leaves one compressed block of text and the facts that the template prints around it. The
+The input is statistics and dataset. The output is one compressed block of text, and the facts of the template. The
 block holds a JSON header and arrays of numbers, their bytes sorted by significance, which compresses better.
 """
 
@@ -38,14 +38,14 @@ SCRIPT = Path(__file__).with_name("explorer.js")
 
 
 def explorer(report: Mapping[str, Any], stats: Statistics, dataset: Dataset) -> dict[str, Any] | None:
-    """Facts for the template; None where there is nothing to show.
+    """Return the facts for the template; None if there is nothing to show.
 
     Parameters
     ----------
     report, stats
-        What :func:`potstill.audit.stage.audit` gave.
+        Results of :func:`potstill.audit.stage.audit`.
     dataset
-        The file it judged.
+        Dataset that the audit judged.
     """
     pointed_at = _pointed_at(report["findings"], stats)
     shown = chosen(stats, dataset, [k for rows in pointed_at.values() for k in rows])
@@ -84,17 +84,17 @@ def explorer(report: Mapping[str, Any], stats: Statistics, dataset: Dataset) -> 
 
 
 def script() -> str:
-    """The script of the page."""
+    """Return the script of the page."""
     return SCRIPT.read_text(encoding="utf-8")
 
 
 def script_hash() -> str:
-    """Its hash as a content security policy states it: a browser runs this script and no other."""
+    """Return the hash of the script for the content security policy, by which a browser runs this script only."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()
 
 
 def columns(stats: Statistics) -> list[tuple[str, str, str, bool, Array]]:
-    """Key, name, unit, whether its scale is logarithmic, and values of each figure that points can be coloured by."""
+    """Return key, name, unit, whether the scale is logarithmic, and values of each figure that can color the points."""
     return [
         ("force", "Largest force", "eV/Å", True, stats.largest_force),
         ("distance", "Smallest distance", "of radii sum", False, stats.scaled_distance),
@@ -107,12 +107,12 @@ def columns(stats: Statistics) -> list[tuple[str, str, str, bool, Array]]:
 
 
 def mark(k: int) -> dict[str, str]:
-    """Colour and shape of the points of the k-th source."""
+    """Return color and shape of the points of the k-th source."""
     return {"colour": PALETTE[k % len(PALETTE)], "shape": SHAPES[k // len(PALETTE) % len(SHAPES)]}
 
 
 def chosen(stats: Statistics, dataset: Dataset, first: Sequence[int]) -> Array:
-    """Sorted rows that are shown: all where they fit, else those that a check names and a random share of each source."""
+    """Return the sorted rows to show: all if they fit, else those that checks name and a random share of each source."""
     rng = np.random.default_rng(0)
     rank = np.zeros(len(stats))
     for name in stats.elements:
@@ -126,7 +126,7 @@ def chosen(stats: Statistics, dataset: Dataset, first: Sequence[int]) -> Array:
 
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
-    """Base64 of the deflated bytes: length of the header in four bytes, header, arrays one after the other."""
+    """Return the base64 of the deflated bytes: length of the header in four bytes, header, arrays one after the other."""
     layout = [[name, array.dtype.str.lstrip("<|"), int(array.size)] for name, array in arrays.items()]
     text = json.dumps({**header, "arrays": layout}, ensure_ascii=False, separators=(",", ":")).encode()
     parts = [len(text).to_bytes(4, "little"), text]
@@ -137,14 +137,14 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
 
 
 def _pointed_at(findings: Sequence[Mapping[str, Any]], stats: Statistics) -> dict[str, list[int]]:
-    """Rows of the structures that checks name, of those first that did not pass."""
+    """Return the rows of the structures that checks name; checks that did not pass come first."""
     where = {name: k for k, name in enumerate(stats.ids)}
     order = sorted(findings, key=lambda f: not is_failure(f["verdict"]))
     return {f["check"]: found for f in order if (found := [where[name] for name in f["worst"] if name in where])}
 
 
 def _drawable(stats: Statistics, dataset: Dataset) -> Array:
-    """(S,) whether a structure has finite places that 16 bits can hold."""
+    """Return (S,) bool, true for structures with finite positions that 16 bits can hold."""
     positions, ptr = np.asarray(dataset.column("atoms/positions"), float), dataset.ptr
     if not len(stats):
         return np.zeros(0, bool)
@@ -156,7 +156,7 @@ def _drawable(stats: Statistics, dataset: Dataset) -> Array:
 
 
 def _structures(stats: Statistics, dataset: Dataset, shown: Array) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Elements, and the arrays of atoms and cells."""
+    """Return the elements, and the arrays of atoms and cells."""
     from ase.data import chemical_symbols, covalent_radii
 
     numbers, places, cells, periodic = [], [], [], []

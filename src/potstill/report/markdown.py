@@ -1,6 +1,6 @@
-"""The audit as Markdown, ``audit.md``: short enough for a repository, and as honest as the page.
+"""The audit as Markdown, ``audit.md``: short enough for a repository, with the same verdicts as the page.
 
-Enters the contents of ``audit.json`` with the dataset and, in a run, its record; leaves one file.
+The input is the contents of ``audit.json`` with the dataset and, in a run, its record. The output is one file.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def write_audit_markdown(
     *,
     record: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the file.
+    """Write the file ``audit.md``.
 
     Parameters
     ----------
     report
-        What :func:`potstill.audit.stage.audit` gave.
+        Results of :func:`potstill.audit.stage.audit`.
     dataset
-        The file it judged.
+        Dataset that the audit judged.
     path
-        Where it will stand.
+        Path of the file.
     record
         Contents of ``run.json``: machine, versions, times.
     """
@@ -73,7 +73,7 @@ def _changed(gates: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _stand_ins(mix: Mix | None) -> str:
-    """Which sources are missing, and which gave more than the config asks for."""
+    """Return text on sources that are missing and sources that gave more than the config asks for."""
     if mix is None or not mix.failed:
         return ""
     reasons = "; ".join(f"{name} ({why.splitlines()[0].rstrip('.')})" for name, why in mix.failed.items())
@@ -178,7 +178,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> s
 
 
 def _text(value: str) -> str:
-    """One line that no reader takes for markup."""
+    """Return one line of text in which markup is escaped."""
     flat = " ".join(str(value).split())
     for mark, instead in (
         ("&", "&amp;"),

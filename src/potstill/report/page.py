@@ -1,6 +1,6 @@
-"""The shell of every page: jinja2 templates with autoescape, the formats of numbers, and a sealed file at the end.
+"""Rendering of every page: jinja2 templates with autoescape, formats of numbers, and sealed files.
 
-Enters the name of a template and its facts, leaves one HTML file.
+The input is the name of a template and its facts, the output one HTML file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def write_page(path: Path, template: str, **facts: Any) -> None:
 
 @cache
 def environment() -> jinja2.Environment:
-    """Templates of this package: whatever is put into them is escaped, and a missing fact is an error."""
+    """Return the environment of this package's templates: values are escaped, and a missing fact is an error."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     made = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -53,7 +53,7 @@ def environment() -> jinja2.Environment:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A number as it is printed; a dash where there is none.
+    """Return a number as text; a dash where there is none.
 
     >>> figure(0.012345), figure(2752), figure(None), figure(float("inf")), figure(161.4), figure(0.0000123)
     ('0.0123', '2,752', '–', '∞', '161', '1.23e-05')
@@ -68,7 +68,7 @@ def figure(value: float | None, digits: int = 3) -> str:
 
 
 def formula(text: str) -> str:
-    """A chemical formula with its numbers set low.
+    """Return a chemical formula with its numbers as subscripts.
 
     >>> formula("Al2O3")
     'Al₂O₃'
@@ -77,7 +77,7 @@ def formula(text: str) -> str:
 
 
 def readable(name: str) -> str:
-    """The name of a check or reason as words.
+    """Return the name of a check or reason as words.
 
     >>> readable("too_close")
     'too close'
@@ -86,7 +86,7 @@ def readable(name: str) -> str:
 
 
 def when(text: str) -> str:
-    """An ISO time as a person writes it; any other text as it is."""
+    """Return an ISO time in readable form, and any other text unchanged."""
     try:
         return datetime.fromisoformat(text).strftime("%d %B %Y, %H:%M %Z").strip()
     except ValueError:
@@ -94,7 +94,7 @@ def when(text: str) -> str:
 
 
 def size(n_bytes: int) -> str:
-    """A size of a file.
+    """Return the size of a file as text.
 
     >>> size(2_600_000)
     '2.6 MB'
@@ -108,7 +108,7 @@ def size(n_bytes: int) -> str:
 
 
 def badge(state: str, text: str | None = None) -> Markup:
-    """A coloured word for a verdict or a state; the word says the same as the colour."""
+    """Return a colored word for a verdict or a state; the word has the same meaning as the color."""
     kind, word = BADGES.get(state, ("idle", state))
     return Markup('<span class="badge {}">{}</span>').format(kind, text or word)
 

@@ -1,6 +1,6 @@
-"""The physics of the page ``evaluate.html``: the figures behind the gates as a table, and curves of both models.
+"""Physics on the page ``evaluate.html``: the figures behind the gates as a table, and curves of both models.
 
-Enters the rows of ``evaluate.json``, leaves markup.
+The input is the rows of ``evaluate.json``, the output markup.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PANELS = 12
 
 
 def physics_figures(rows: Rows) -> list[tuple[Markup | None, str]]:
-    """Figures with captions."""
+    """Return the figures with their captions."""
     return [(_figure(name, rows), caption) for name, caption in SHOWN.items()]
 
 
 def physics_table(rows: Rows) -> list[dict[str, Any]]:
-    """One line for each quantity of each system: what the student gives and what the teacher gives."""
+    """Return one line for each quantity of each system, with the values of student and teacher."""
     return [
         {
             "check": readable(row["check"]),

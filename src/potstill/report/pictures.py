@@ -1,6 +1,6 @@
-"""Which structures a page shows: a few examples of each source, and those that a check points at.
+"""Choice of the structures on a page: a few examples of each source, and those that a check names.
 
-Enters a dataset, leaves pictures with their captions, ready for a template.
+The input is a dataset, the output pictures with captions for a template.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QUANTILES = {1: (0.5,), 2: (0.5, 0.9), 3: (0.2, 0.5, 0.9)}
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A structure drawn, and what stands below it."""
+    """A picture of a structure with its caption."""
 
     svg: Markup
     id: str
@@ -35,7 +35,7 @@ def picture(structure: Structure, note: str = "") -> Picture:
 
 
 def examples(dataset: Dataset, each: int = 2) -> list[Picture]:
-    """One to three structures of each source, at quantiles of its sizes."""
+    """Draw one to three structures of each source, at quantiles of its sizes."""
     sizes = np.diff(dataset.ptr)
     found = []
     for source in sorted(set(dataset.sources)):
@@ -49,7 +49,7 @@ def examples(dataset: Dataset, each: int = 2) -> list[Picture]:
 
 
 def pointed_at(dataset: Dataset, ids: Iterable[str], notes: dict[str, str], shown: set[str]) -> list[Picture]:
-    """Pictures of the structures with these ids that were not shown before; ids that the file lacks are left out."""
+    """Draw the structures with these ids that were not shown before; ids that the file lacks are left out."""
     where = {name: k for k, name in enumerate(dataset.ids)}
     found = []
     for name in ids:
@@ -63,5 +63,5 @@ def pointed_at(dataset: Dataset, ids: Iterable[str], notes: dict[str, str], show
 
 
 def without(pictures: Sequence[Picture], shown: set[str]) -> list[Picture]:
-    """Pictures of structures that were not shown before."""
+    """Return the pictures of structures that were not shown before."""
     return [p for p in pictures if p.id not in shown]

@@ -1,7 +1,7 @@
-"""Figures as inline SVG that take their colours from the page, so that they read well in light, dark and print.
+"""Figures as inline SVG that take their colors from the page, for light and dark mode and for print.
 
-Enters arrays, leaves markup. matplotlib is used through its objects only: no pyplot, no state that outlives a call. Large
-clouds of points are drawn as a picture inside the SVG, so that a page stays small.
+The input is arrays, the output markup. matplotlib is used through its objects only: no pyplot, no state that outlives a
+call. Large clouds of points are drawn as a picture inside the SVG, so that a page stays small.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ MOST_FIGURES = 12  # elements of a matrix whose cells have room for a figure
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name: the same name has the same colour in every figure of a page."""
+    """Return a color for each name; a name has the same color in every figure of a page."""
     return {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(sorted(names))}
 
 
 def parity(pairs: Mapping[str, tuple[Array, Array]], label: str, title: str) -> Markup | None:
-    """Student against teacher, coloured by source."""
+    """Draw student against teacher, colored by source."""
     kept = {name: (np.ravel(a), np.ravel(b)) for name, (a, b) in pairs.items() if np.size(a)}
     if not kept:
         return None
@@ -94,7 +94,7 @@ def paired_bars(
     logarithmic: bool = False,
     compact: bool = False,
 ) -> Markup | None:
-    """Two horizontal bars for each label, the label above them, or beside them where ``compact``."""
+    """Draw two horizontal bars for each label, the label above them, or beside them where ``compact``."""
     if not labels:
         return None
     ends = np.array([*first, *second], float)
@@ -134,7 +134,7 @@ def lines(
     logarithmic_x: bool = False,
     limits: Sequence[float] = (),
 ) -> Markup | None:
-    """Lines on common axes, with a legend where there is more than one, and dashed lines at ``limits``."""
+    """Draw lines on common axes, with a legend where there is more than one, and dashed lines at ``limits``."""
     kept = {name: (np.asarray(x, float), np.asarray(y, float)) for name, (x, y) in series.items()}
     kept = {name: (x, np.where(np.isfinite(y), y, np.nan)) for name, (x, y) in kept.items() if np.isfinite(y).any()}
     if not kept:
@@ -168,16 +168,16 @@ Panel = tuple[Sequence[float] | Array, Sequence[float] | Array, Sequence[float] 
 def beside(
     panels: Mapping[str, Sequence[Panel]], x_label: str, y_label: str, *, columns: int = 1, clip: bool = False
 ) -> Markup | None:
-    """Lines of the student over those of the teacher, one panel for each title.
+    """Draw lines of the student over those of the teacher, one panel for each title.
 
     Parameters
     ----------
     panels
-        By title, any number of (x, student, teacher).
+        Any number of (x, student, teacher) by title.
     x_label, y_label
-        With units.
+        Labels of the axes with units.
     columns
-        Of panels.
+        Number of columns of panels.
     clip
         Whether the axis ends above the wells, so that a wall does not hide them.
     """
@@ -217,7 +217,7 @@ def _around_wells(lines_: Sequence[tuple[Array, ...]]) -> tuple[float, float]:
 
 
 def columns(labels: Sequence[str], values: Sequence[float], label: str) -> Markup | None:
-    """One horizontal bar for each label."""
+    """Draw one horizontal bar for each label."""
     if not labels:
         return None
     rows = np.arange(len(labels))[::-1]
@@ -235,7 +235,7 @@ def columns(labels: Sequence[str], values: Sequence[float], label: str) -> Marku
 
 
 def matrix(labels: Sequence[str], values: Array, title: str) -> Markup | None:
-    """A symmetric (n, n) table as shades, its lower triangle; with the figures in it where there is room."""
+    """Draw the lower triangle of a symmetric (n, n) table as shades, with figures where there is room."""
     if not np.isfinite(values).any():
         return None
     n = len(labels)
@@ -283,7 +283,7 @@ def _figure(
 
 
 def inline(svg: str, alt: str) -> Markup:
-    """What matplotlib wrote as an element of a page: own ids, the page's font and colours, no size of its own."""
+    """Return matplotlib's SVG as an element of a page: unique ids, the page's font and colors, and no fixed size."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
@@ -298,7 +298,7 @@ def inline(svg: str, alt: str) -> Markup:
 
 
 def _plain_ticks(ax: Axes, which: str, *, logarithmic: bool) -> None:
-    """Numbers as ``0.01`` and ``1,000`` instead of powers."""
+    """Set the tick labels to numbers such as ``0.01`` and ``1,000`` instead of powers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axis: Any = ax.xaxis if which == "x" else ax.yaxis

@@ -1,6 +1,6 @@
-"""A map of structures: alike ones lie near to each other, by two principal components of invariants.
+"""A map of structures by two principal components of invariants: similar structures lie near each other.
 
-Enters :class:`~potstill.stats.Statistics`, leaves a place in the plane for each structure; no atom is looked at again.
+The input is :class:`~potstill.stats.Statistics`, the output a point in the plane for each structure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OUTERMOST = 0.002  # share of the structures on either side that is drawn at the
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Where structures lie on the map.
+    """Points of the structures on the map.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Places:
 
 
 def similarity(stats: Statistics) -> Places:
-    """Two principal components of composition and surroundings.
+    """Return two principal components of composition and atomic environments.
 
     The invariants are the share of each element, and the mean inverse distances, in units of the covalent radii, of an atom
     to its nearest ones, nearest first. Either kind has half of the variance. What is not finite lies in the middle.
@@ -60,7 +60,7 @@ def _shares(stats: Statistics) -> Array:
 
 
 def _inverse_distances(stats: Statistics) -> Array:
-    """(S, 24) mean over the atoms of radius over distance; zero where a molecule has fewer neighbours."""
+    """Return (S, 24) mean over the atoms of radius over distance; zero where a molecule has fewer neighbors."""
     rows = stats.fingerprints.reshape(-1, FINGERPRINT_NEIGHBORS).astype(np.float64)
     owner = np.repeat(np.arange(len(stats)), np.diff(stats.fingerprint_ptr) // FINGERPRINT_NEIGHBORS)
     structure, element = np.nonzero(stats.composition)  # a fingerprint has a row for each element, the lightest first
@@ -75,7 +75,7 @@ def _inverse_distances(stats: Statistics) -> Array:
 
 
 def _of_unit_variance(columns: Array) -> Array:
-    """Centred columns whose variances add up to 1."""
+    """Return the centered columns, scaled so that their variances add up to 1."""
     centred = columns - columns.mean(axis=0)
     centred[~np.isfinite(centred).all(axis=1)] = 0.0
     return np.asarray(centred / max(float(np.sqrt((centred**2).sum() / len(centred))), 1e-12))

@@ -1,6 +1,6 @@
 """Pictures of structures: shaded spheres, bonds of molecules and the edges of cells, as SVG without a script.
 
-Enters a ``Structure``, leaves markup. The view is orthographic: molecules lie along their principal
+The input is a ``Structure``, the output markup. The view is orthographic: molecules lie along their principal
 axes, crystals are turned a little so that all three lattice vectors are seen.
 """
 
@@ -24,14 +24,14 @@ TURN_DEGREES, TILT_DEGREES = -28.0, 14.0
 
 
 def draw_structure(structure: Structure, width: int = 220, height: int = 180) -> Markup:
-    """Picture of one structure.
+    """Draw one structure.
 
     Parameters
     ----------
     structure
         Molecule, or periodic along one to three axes.
     width, height
-        Of the picture's own coordinates; it scales with its box.
+        Size in the picture's own coordinates; the picture scales with its box.
     """
     from ase.data import covalent_radii
 
@@ -60,9 +60,9 @@ def draw_structure(structure: Structure, width: int = 220, height: int = 180) ->
 
 
 def as_viewed(structure: Structure) -> tuple[Array, Array | None]:
-    """(n, 3) positions and the (3, 3) cell, None of a molecule, turned as the picture shows them: right, up, to the viewer.
+    """Return (n, 3) positions and (3, 3) cell in Å, rotated as the picture shows them: right, up, to the viewer.
 
-    Atoms are wrapped into the cell; along an axis that is not periodic they begin at zero.
+    Atoms are wrapped into the cell; along an axis that is not periodic they begin at zero. The cell of a molecule is None.
     """
     view = _view(structure)
     if structure.pbc.any():
@@ -74,7 +74,7 @@ def as_viewed(structure: Structure) -> tuple[Array, Array | None]:
 
 
 def element_colour(z: int) -> str:
-    """The colour of an element, as ``#rrggbb``."""
+    """Return the color of an element as ``#rrggbb``."""
     return _hex(_colour(z))
 
 
@@ -91,7 +91,7 @@ def _complete(structure: Structure) -> Array:
 
 
 def _with_images(numbers: Array, positions: Array, cell: Array, pbc: Array) -> tuple[Array, Array]:
-    """Atoms wrapped into the cell, and once more on opposite faces where they lie on a face."""
+    """Return atoms wrapped into the cell, with copies on the opposite faces for atoms on a face."""
     scaled = positions @ np.linalg.inv(cell)
     scaled = np.where(pbc, (scaled + BOUNDARY) % 1.0 - BOUNDARY, scaled)
     found = [(numbers, scaled)]
@@ -106,7 +106,7 @@ def _with_images(numbers: Array, positions: Array, cell: Array, pbc: Array) -> t
 
 
 def _cell_edges(cell: Array, pbc: Array) -> Array:
-    """(edges * pieces, 2, 3) ends of the pieces of the edges of the cell, along the periodic axes."""
+    """Return (edges * pieces, 2, 3) ends of the pieces of the cell's edges, along the periodic axes, in Å."""
     pieces = []
     steps = np.linspace(0, 1, EDGE_PIECES + 1)
     for axis in np.flatnonzero(pbc):
@@ -119,7 +119,7 @@ def _cell_edges(cell: Array, pbc: Array) -> Array:
 
 
 def _crystal_axes(cell: Array) -> Array:
-    """Rows: right, up, towards the viewer; a goes right and c goes up."""
+    """Return axes as rows: right, up, towards the viewer; a goes right and c goes up."""
     right = cell[0] / np.linalg.norm(cell[0])
     up = np.cross(cell[0], cell[1])
     up *= np.sign(up @ cell[2]) / np.linalg.norm(up)
@@ -127,7 +127,7 @@ def _crystal_axes(cell: Array) -> Array:
 
 
 def _principal_axes(positions: Array) -> Array:
-    """Rows: longest, second and shortest extent, without a mirror image."""
+    """Return axes as rows: longest, second and shortest extent, without a mirror image."""
     centred = positions - positions.mean(axis=0)
     _, vectors = np.linalg.eigh(centred.T @ centred)
     first, second = vectors[:, 2], vectors[:, 1]
@@ -143,7 +143,7 @@ def _tilted(axes: Array, turn: float = TURN_DEGREES, tilt: float = TILT_DEGREES)
 
 
 class _Place:
-    """From projected Å to coordinates of the picture."""
+    """Map from projected Å to coordinates of the picture."""
 
     def __init__(self, scale: float, offset: Array) -> None:
         self.scale, self.offset = scale, offset
@@ -182,7 +182,7 @@ def _edge_lines(lines: Array, place: _Place) -> list[tuple[float, str]]:
 
 
 def _bonds(positions: Array, points: Array, numbers: Array, place: _Place, scale: float) -> list[tuple[float, str]]:
-    """Two half lines for each pair of atoms that touch, each in the colour of its atom."""
+    """Draw two half lines for each pair of atoms that touch, each in the color of its atom."""
     from ase.data import covalent_radii
 
     radii = covalent_radii[numbers]
@@ -201,7 +201,7 @@ def _bonds(positions: Array, points: Array, numbers: Array, place: _Place, scale
 
 
 def _shades(numbers: Array, key: str) -> str:
-    """One radial gradient for each element: light from the upper left."""
+    """Return one radial gradient for each element, with light from the upper left."""
     parts = []
     for z in sorted({int(z) for z in numbers}):
         colour = _colour(z)

@@ -1,4 +1,4 @@
-"""Statistics of a dataset in one pass: what the audit judges and the report draws."""
+"""Statistics of a dataset in one pass, for the audit and the report."""
 
 from potstill.stats.one_pass import collect, collect_once
 from potstill.stats.table import Statistics

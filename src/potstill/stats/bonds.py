@@ -1,4 +1,4 @@
-"""The bonds of a molecule: whether it has all its hydrogens, no bond too many, and is what its SMILES says.
+"""Bonds of a molecule: checks for missing hydrogens, for too many bonds, and for agreement with its SMILES.
 
 The bond order between two atoms follows from their distance by Pauling's relation n = exp((r1 - r) / 0.3 Å) with r1 the
 length of the single bond (Pauling, J. Am. Chem. Soc. 69, 542 (1947)); a carbon's orders sum to about four. Where hydrogens
@@ -31,7 +31,7 @@ LARGEST_DEFICIT = 0.75  # mean missing valence per carbon
 
 @dataclass(frozen=True, slots=True)
 class SmilesFacts:
-    """What RDKit's valence model gives a SMILES: hydrogens, unpaired electrons, net charge, pieces, and its other atoms."""
+    """Facts of a SMILES by RDKit's valence model: hydrogens, unpaired electrons, net charge, pieces, and other atoms."""
 
     hydrogens: int
     unpaired: int
@@ -42,14 +42,14 @@ class SmilesFacts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bonds:
-    """Pairs of atoms within 1.3 of the length of their single bond.
+    """Pairs of atoms within 1.3 times the length of their single bond.
 
     Parameters
     ----------
     pairs
-        (b, 2) indices.
+        (b, 2) indices of atoms.
     distance, single
-        (b,) length, and that of a single bond, in Å.
+        (b,) length, and length of a single bond of these elements, in Å.
     """
 
     pairs: Array
@@ -58,7 +58,7 @@ class Bonds:
 
 
 def find_bonds(numbers: Array, positions: Array) -> Bonds:
-    """Bonds of a molecule."""
+    """Find the bonds of a molecule with (n,) atomic numbers and (n, 3) positions in Å."""
     single = _single_bond_radii()[numbers]
     reach = 2 * BONDED_BELOW * float(single.max())
     pairs, distance = find_pairs(positions, np.zeros((3, 3)), np.zeros(3, bool), reach)
@@ -68,7 +68,7 @@ def find_bonds(numbers: Array, positions: Array) -> Bonds:
 
 
 def carbon_valence_deficit(numbers: Array, bonds: Bonds) -> float:
-    """Mean over the carbons of four minus the sum of their Pauling bond orders; 0 without carbon."""
+    """Return the mean over the carbons of four minus the sum of their Pauling bond orders; 0 without carbon."""
     carbons = np.flatnonzero(numbers == CARBON)
     if len(carbons) == 0:
         return 0.0
@@ -80,7 +80,7 @@ def carbon_valence_deficit(numbers: Array, bonds: Bonds) -> float:
 
 
 def count_overbonded(numbers: Array, bonds: Bonds) -> int:
-    """Atoms of H, C, N, O, F that have more neighbours among these elements than bonds."""
+    """Count the atoms of H, C, N, O, F that have more neighbors among these elements than bonds."""
     most = _most_bonds()[numbers]
     close = (bonds.distance <= CROWDED_BELOW * bonds.single) & (most[bonds.pairs] > 0).all(axis=1)
     degree = np.bincount(bonds.pairs[close].ravel(), minlength=len(numbers))
@@ -88,7 +88,7 @@ def count_overbonded(numbers: Array, bonds: Bonds) -> int:
 
 
 def count_pieces(atoms: int, bonds: Bonds) -> int:
-    """Pieces that are held together by bonds."""
+    """Count the pieces of a molecule that bonds connect."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -98,7 +98,7 @@ def count_pieces(atoms: int, bonds: Bonds) -> int:
 
 @lru_cache(maxsize=200_000)
 def facts_of(smiles: str) -> SmilesFacts | None:
-    """What a SMILES says; None where RDKit is missing or cannot read it."""
+    """Return the facts of a SMILES; None where RDKit is missing or cannot read the SMILES."""
     try:
         from rdkit import Chem
     except ImportError:
@@ -114,7 +114,7 @@ def facts_of(smiles: str) -> SmilesFacts | None:
 
 
 def lacks_hydrogen(structure: Structure) -> bool:
-    """Whether a molecule has fewer hydrogens than its SMILES or its carbons' valences ask for.
+    """Return whether a molecule has fewer hydrogens than its SMILES or the valences of its carbons require.
 
     A molecule without carbon and without SMILES cannot be judged and passes. A triple bond that is stretched by 0.15 Å looks
     like a double bond that lacks two hydrogens: where there are several geometries of one molecule, judge them together.
@@ -131,7 +131,7 @@ def lacks_hydrogen(structure: Structure) -> bool:
 
 
 def deficit_is_lack(formula: str, deficit: float) -> bool:
-    """Whether so much missing valence per carbon means missing hydrogens."""
+    """Return whether this missing valence per carbon means missing hydrogens."""
     return formula not in WITHOUT_FOUR_BONDS and deficit > LARGEST_DEFICIT
 
 

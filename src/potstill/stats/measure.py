@@ -1,6 +1,7 @@
-"""What is measured of each structure by itself: one neighbour search gives its distances, fingerprint and bonds.
+"""Measurements of each structure by itself: one neighbor search gives its distances, fingerprint and bonds.
 
-Enters a range of a dataset file, leaves arrays by the name of a field of :class:`~potstill.stats.table.Statistics`.
+The input is a range of a dataset file. The output is arrays by the name of a field of
+:class:`~potstill.stats.table.Statistics`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from potstill.stats.table import count_of_pairs
 HASH_BYTES = 16
 NEAR_ANGSTROM = 5.0
 FORCE_NOISE = 1e-3  # eV/Å: below it a teacher's forces may be few multiples of its last digit
-FEWEST_COARSE = 6  # forces that 16 bits hold by chance are rare, that many in one structure do not happen
+FEWEST_COARSE = 6  # forces that 16 bits hold by chance are rare; so many in one structure do not occur
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Structures ``start`` to ``stop`` of a file."""
+    """Range of structures of a file, from ``start`` to ``stop``."""
 
     path: Path
     start: int
@@ -39,7 +40,7 @@ class Range:
 
 
 def measure(task: Range) -> dict[str, Array]:
-    """Look at each structure of a range."""
+    """Measure each structure of a range."""
     dataset = Dataset(task.path, compare_blocks=False)
     ptr = dataset.ptr
     numbers, positions = dataset.column("atoms/atomic_numbers"), dataset.column("atoms/positions")
@@ -56,7 +57,7 @@ def measure(task: Range) -> dict[str, Array]:
 
 
 def measure_structure(numbers: Array, positions: Array, cell: Array, pbc: Array, metadata: dict[str, Any]) -> Row:
-    """Geometry and chemistry of one structure; NaN where its numbers are not finite."""
+    """Measure geometry and chemistry of one structure; values are NaN where its numbers are not finite."""
     composition = np.bincount(numbers, minlength=256)[:119].astype(np.uint16)
     row: Row = {
         "atoms": len(numbers),
@@ -88,7 +89,7 @@ def measure_structure(numbers: Array, positions: Array, cell: Array, pbc: Array,
 
 
 def _distances(numbers: Array, positions: Array, cell: Array, pbc: Array) -> Row:
-    """Smallest scaled distance with its pair, and the fingerprint, from one search."""
+    """Return the smallest scaled distance with its pair, and the fingerprint, from one neighbor search."""
     n, k = len(numbers), FINGERPRINT_NEIGHBORS
     radii = _radii()[numbers]
     within = 2.0 * float(radii.max())
@@ -125,7 +126,7 @@ def _distances(numbers: Array, positions: Array, cell: Array, pbc: Array) -> Row
 
 
 def _near(elements: int, atoms: int, receiver: Array, sender: Array, distance: Array) -> Row:
-    """Neighbours of an atom within 5 Å on average, and the shortest distance there of each pair of elements."""
+    """Return the mean number of neighbors within 5 Å, and the shortest distance of each pair of elements within it."""
     near = np.flatnonzero(distance < NEAR_ANGSTROM)
     shortest = np.full(elements * elements, np.inf)
     np.minimum.at(shortest, receiver[near] * elements + sender[near], distance[near])
@@ -162,7 +163,7 @@ def _chemistry(numbers: Array, positions: Array, metadata: dict[str, Any]) -> Ro
         stated = np.bincount(np.array(facts.heavy, np.int64), minlength=256)
         differ = np.abs(found - stated)
         differ[HYDROGEN] = max(0, int(found[HYDROGEN]) - facts.hydrogens)
-        if not facts.unpaired:  # such a SMILES says more of hydrogens than lengths of bonds do (CO2 has none)
+        if not facts.unpaired:  # such a SMILES gives the hydrogens better than bond lengths do (CO2 has none)
             row["carbon_deficit"] = np.nan
         row["missing_hydrogens"] = max(0, facts.hydrogens - int(found[HYDROGEN]))
         row["foreign_atoms"] = int(differ.sum())
@@ -199,11 +200,11 @@ def _labels(dataset: Dataset, k: int, atoms: slice, positions: Array, pbc: Array
 
 
 def _is_coarse(forces: Array) -> bool:
-    """Whether numbers were rounded to the 10 bits of float16, or to the 7 of bfloat16, which it includes but for range."""
+    """Return whether forces were rounded to the 10 bits of float16, or to the 7 of bfloat16, which those 10 include."""
     values = forces[np.abs(forces) > FORCE_NOISE].astype(np.float32)
     if len(np.unique(np.abs(values))) < FEWEST_COARSE:
         return False
-    return not bool((values.view(np.uint32) & 0x1FFF).any())  # 23 - 10 bits that float16 has not
+    return not bool((values.view(np.uint32) & 0x1FFF).any())  # 23 - 10 bits that float16 lacks
 
 
 def _hash(*arrays: Array) -> bytes:

@@ -1,7 +1,7 @@
-"""The pass over a dataset: ranges of structures in as many processes as there are cores, their arrays put together.
+"""One pass over a dataset: one process for each core measures ranges of structures, and their arrays are joined.
 
-Enters a :class:`~potstill.dataset.Dataset`, leaves a :class:`~potstill.stats.table.Statistics`. Memory is that of the result
-and of one range for each process.
+The input is a :class:`~potstill.dataset.Dataset`, the output a :class:`~potstill.stats.table.Statistics`.
+Memory holds the result and one range for each process.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ WORK = ("work_gap", "work_bound", "work", "energy_change", "sibling")
 
 
 def collect(dataset: Dataset, *, workers: int | None = None) -> Statistics:
-    """Read every structure once.
+    """Read every structure once and return the statistics.
 
     Parameters
     ----------
     dataset
-        Labelled or not.
+        Dataset with or without labels.
     workers
-        Processes to use; all cores where None. Small files are read in this process.
+        Number of processes; one per core if None. This process reads small files itself.
     """
     count = len(dataset)
     processes = 1 if count < ONE_PROCESS_BELOW else available_cores() if workers is None else workers
@@ -61,9 +61,9 @@ def collect(dataset: Dataset, *, workers: int | None = None) -> Statistics:
 
 
 def collect_once(dataset: Dataset, kept: Path, *, workers: int | None = None) -> Statistics:
-    """As :func:`collect`, kept in a file and read from there as long as the dataset has the same checksums.
+    """Return the result of :func:`collect`, from a file if it is kept there for the same checksums of the dataset.
 
-    Only files that state checksums, and are what those say, may use it: a damaged file is measured anew.
+    Only datasets that state checksums and agree with them use the kept file. A damaged dataset is measured again.
     """
     sums = json.loads(dataset.attributes.get("checksums", "{}"))
     if not sums or dataset.verify():
@@ -83,7 +83,7 @@ def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
 
 
 def _nothing() -> dict[str, Array]:
-    """Columns of a dataset without structures."""
+    """Return the columns of a dataset without structures."""
     geometry = ("scaled_distance", "volume_per_atom", "packing", "vacuum", "cell_ratio", "carbon_deficit")
     floats = (*geometry, "fingerprints", "neighbors", "pair_distances")
     whole = ("atoms", "overbonded", "missing_hydrogens", "foreign_atoms", "charge", "pieces", "fingerprint_lengths")
@@ -118,7 +118,7 @@ def _work(dataset: Dataset, path: Path, processes: int) -> dict[str, Array]:
 
 
 def _shared_out(groups: list[Array], path: Path) -> Iterator[Siblings]:
-    """Tasks of about as many structures each; a group of very many is divided."""
+    """Yield tasks with about the same number of structures each; a very large group is divided."""
     waiting: list[Array] = []
     count = 0
     for whole in groups:

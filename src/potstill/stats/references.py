@@ -1,4 +1,4 @@
-"""Reference energies: what an atom of each element costs before its surroundings are looked at."""
+"""Reference energies: the energy of an atom of each element, independent of its atomic environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STRUCTURES_AT_ONCE = 4096
 
 
 def composition_matrix(records: Records, elements: Sequence[int]) -> Array:
-    """(S, Z) number of atoms of each element in each structure; others are not counted."""
+    """Return the (S, Z) number of atoms of each element in each structure; other elements are not counted."""
     place = np.full(256, len(elements))
     place[list(elements)] = np.arange(len(elements))
     structure = np.repeat(np.arange(len(records)), np.diff(records.ptr))
@@ -24,7 +24,7 @@ def composition_matrix(records: Records, elements: Sequence[int]) -> Array:
 
 
 def compositions(source: RecordSource) -> tuple[list[int], Array, Array]:
-    """Atomic numbers that occur, (S, Z) number of their atoms in each structure, and (S,) energies in eV."""
+    """Return the atomic numbers that occur, their (S, Z) atom counts in each structure, and (S,) energies in eV."""
     every = range(1, MAX_ATOMIC_NUMBER + 1)
     amounts, energies = [np.zeros((0, len(every)))], [np.zeros(0)]
     for start in range(0, len(source), STRUCTURES_AT_ONCE):
@@ -37,9 +37,9 @@ def compositions(source: RecordSource) -> tuple[list[int], Array, Array]:
 
 
 def fit_reference_energies(amounts: Array, energy: Array) -> Array:
-    """Least squares of the energy per atom on the composition.
+    """Fit reference energies by least squares of the energy per atom on the composition.
 
-    Where compositions do not tell elements apart, the solution of least norm is taken.
+    If the compositions do not determine each element, the solution of least norm is returned.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def fit_reference_energies(amounts: Array, energy: Array) -> Array:
 
 
 def mean_local_energies(source: RecordSource, elements: Sequence[int]) -> Array:
-    """(Z,) eV, the mean of the teacher's local energies of each element."""
+    """Return (Z,) mean local energies of the teacher for each element, in eV."""
     sums, atoms = np.zeros(256), np.zeros(256)
     for start in range(0, len(source), STRUCTURES_AT_ONCE):
         records = source.gather(np.arange(start, min(start + STRUCTURES_AT_ONCE, len(source))))

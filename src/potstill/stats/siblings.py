@@ -1,12 +1,13 @@
-"""Energy differences between structures of one family against the work of their forces and stresses on the way.
+"""Comparison of energy differences within a family with the work of the forces and stresses between the structures.
 
 For two near sets of the same atoms, E2 - E1 is the mean of both forces times the displacement, with opposite sign, plus the
-volume times the mean stress times the strain; what is left is of third order (the trapezoidal rule). It is held against the
-change of forces and stresses along the way and a fifth of them, since they can bend between two ends that are alike, where
-a shell of neighbours enters a model's cutoff. Labels that do not fit their structure fail by far more. No teacher is needed,
-but siblings are: rattles, strains or frames of one parent.
+volume times the mean stress times the strain. The remainder is of third order (the trapezoidal rule). It is compared with
+the change of forces and stresses along the path and a fifth of them. Both can change between two equal ends, where a shell
+of neighbors enters a model's cutoff. Labels that do not fit their structure fail by far more. The comparison needs no
+teacher, but it needs siblings: rattles, strains or frames of one parent.
 
-Enters indices of structures with the same atoms in the same order, leaves one row for each with the sibling nearest to it.
+The input is indices of structures with the same atoms in the same order. The output is one row for each structure, with
+its nearest sibling.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from potstill.dataset import Dataset
 FARTHEST_ANGSTROM = 0.3  # of any atom: beyond it the third order is no smaller than the second
 LARGEST_STRAIN = 0.04
 BENDS = 0.2  # of forces and stresses, between two ends where they are the same
-TRIED = 8  # siblings of each, the next ones in the dataset
+TRIED = 8  # siblings compared with each structure, the next ones in the dataset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +48,7 @@ class _Group:
 
 
 def sibling_groups(dataset: Dataset) -> list[Array]:
-    """Structures of one family whose atoms are the same in the same order, all periodic in three directions or in none."""
+    """Return groups of one family with the same atoms in the same order, all periodic in three directions or in none."""
     numbers, ptr, pbc = dataset.column("atoms/atomic_numbers"), dataset.ptr, dataset.column("structures/pbc")
     has_stress = dataset.column("structures/has_stress")
     groups: dict[tuple[str, bytes, bool], list[int]] = defaultdict(list)
@@ -59,7 +60,7 @@ def sibling_groups(dataset: Dataset) -> list[Array]:
 
 
 def compare_siblings(task: Siblings) -> tuple[Array, Array]:
-    """Indices, and a row (gap, bound, work, energy change, sibling) for each; NaN where none is near."""
+    """Return indices, and a row (gap, bound, work, energy change, sibling) for each; NaN where no sibling is near."""
     dataset = Dataset(task.path, compare_blocks=False)
     indices = np.concatenate(task.groups) if task.groups else np.zeros(0, np.int64)
     rows = [_compare(_read(dataset, group), group) for group in task.groups]
@@ -102,7 +103,7 @@ def _compare(group: _Group, indices: Array) -> Array:
 
 
 def _pairs(group: _Group, a: Array, b: Array) -> tuple[Array, Array]:
-    """Size of the way from structures a to b (inf where too far), and (gap, bound, work, energy change)."""
+    """Return the size of the path from structures a to b (inf if too far), and (gap, bound, work, energy change)."""
     n = group.positions.shape[1]
     forces_a, forces_b = group.forces[a], group.forces[b]
     if group.periodic:

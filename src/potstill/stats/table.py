@@ -1,6 +1,6 @@
-"""One row per structure: what was measured, in the order of the dataset, kept in one sealed file.
+"""Table of measured values with one row per structure, in the order of the dataset, kept in one sealed file.
 
-Enters arrays of measured values, leaves a :class:`Statistics`; nothing here measures or judges.
+The table is a :class:`Statistics` made from arrays of measured values. This module does not measure or judge.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from potstill.core.files import sealed
 from potstill.core.types import MAX_ATOMIC_NUMBER, Array
 
-VERSION = 3  # of what is measured: statistics of another version are collected again
+VERSION = 3  # of the measurements: statistics of another version are collected again
 TEXT = ("ids", "sources", "families", "formulas")
 
 
@@ -45,7 +45,7 @@ class Statistics:
     fingerprints, fingerprint_ptr
         Invariant distance fingerprints in Å, one after another, and (S + 1,) where each starts.
     neighbors
-        (S,) atoms within 5 Å of an atom, periodic images included, mean over the atoms.
+        (S,) mean number of neighbors within 5 Å of an atom, periodic images included.
     pair_distances
         Shortest distances in Å of the pairs of elements of a structure, one structure after another: elements in order, each
         with itself and those after it; infinite beyond 5 Å.
@@ -66,16 +66,16 @@ class Statistics:
     largest_stress, stress_asymmetry
         (S,) largest component, and largest difference across the diagonal, in eV/Å^3.
     coarse
-        (S,) bool: every force is one that 16 bits can hold.
+        (S,) bool: 16 bits can hold every force.
     work_gap, work_bound
         (S,) eV per atom: what the energy difference to the nearest sibling lacks of the work of the mean force and stress on
         the way there, and the second-order work that bounds it; NaN without a sibling near enough.
     work, energy_change
-        (S,) eV: that work, and that difference.
+        (S,) eV: that work, and that energy change.
     sibling
-        (S,) index of it, -1 for none.
+        (S,) index of the nearest sibling, -1 for none.
     labelled
-        Whether the values of labels are there.
+        Whether the table has the values of labels.
     """
 
     ids: list[str]
@@ -125,7 +125,7 @@ class Statistics:
 
     @cached_property
     def elements(self) -> dict[str, Counter[int]]:
-        """Element by source: ``elements[source][atomic number]`` counts atoms."""
+        """Count the atoms of each element by source: ``elements[source][atomic number]``."""
         return {
             name: Counter({int(z): int(n) for z, n in enumerate(self.composition[rows].sum(axis=0, dtype=np.int64)) if n})
             for name, rows in self._rows.items()
@@ -133,32 +133,32 @@ class Statistics:
 
     @property
     def element_counts(self) -> Counter[int]:
-        """Atoms of each element over all sources."""
+        """Count the atoms of each element over all sources."""
         total: Counter[int] = Counter()
         for counts in self.elements.values():
             total += counts
         return total
 
     def entropy_bits(self) -> float:
-        """Shannon entropy of the elements over atoms, in bits."""
+        """Return the Shannon entropy of the elements over atoms, in bits."""
         counts = np.array(list(self.element_counts.values()), float)
         share = counts / counts.sum()
         return float(-(share * np.log2(share)).sum()) + 0.0  # no negative zero for a single element
 
     def size_cv(self) -> float:
-        """Coefficient of variation of the number of atoms per structure."""
+        """Return the coefficient of variation of the number of atoms per structure."""
         return float(self.atoms.std() / self.atoms.mean())
 
     def of_source(self, name: str) -> Array:
-        """Indices of one source's structures."""
+        """Return the indices of the structures of one source."""
         return self._rows.get(name, np.zeros(0, np.int64))
 
     def fingerprint(self, k: int) -> Array:
-        """Invariant distances of one structure, in Å."""
+        """Return the invariant distances of one structure, in Å."""
         return np.asarray(self.fingerprints[self.fingerprint_ptr[k] : self.fingerprint_ptr[k + 1]])
 
     def shortest_distances(self) -> dict[tuple[int, int], float]:
-        """Shortest distance in Å of each two elements, the lighter first; those that are nowhere within 5 Å are missing."""
+        """Return the shortest distance in Å of each pair of elements, the lighter first; pairs beyond 5 Å are missing."""
         found: dict[tuple[int, int], float] = {}
         present = self.composition > 0
         kinds: dict[bytes, list[int]] = {}
@@ -182,7 +182,7 @@ class Statistics:
         return {name: np.flatnonzero(sources == name) for name in dict.fromkeys(self.sources)}
 
     def save(self, path: Path, key: str) -> None:
-        """Keep them, sealed, with the key of what they were collected from."""
+        """Write the statistics to a sealed file with the key of the data that they were collected from."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values |= {name: np.array("\n".join(values[name]).encode()) for name in TEXT}
         with sealed(path) as temporary, temporary.open("wb") as file:
@@ -190,7 +190,7 @@ class Statistics:
 
     @classmethod
     def load(cls, path: Path, key: str) -> Statistics | None:
-        """Those kept under a key; None where there are none, or of another key or version, or damaged."""
+        """Return the statistics of a file; None if it is missing, damaged, or of another key or version."""
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if str(file["key"]) != f"{VERSION} {key}":
@@ -207,7 +207,7 @@ class Statistics:
 
 
 def count_of_pairs(elements: int) -> int:
-    """Pairs of so many elements, each with itself among them."""
+    """Return the number of pairs of that many elements, including each element with itself."""
     return elements * (elements + 1) // 2
 
 

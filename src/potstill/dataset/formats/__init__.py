@@ -1,4 +1,4 @@
-"""Files that structures come in: each module reads one kind as a stream of structures, and writes one from such a stream."""
+"""Formats of files of structures: each module reads one format as a stream of structures and writes one from it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["FORMATS", "Format", "Precision", "format_of", "format_to_write"]
 
 
 def format_of(path: Path) -> Format | None:
-    """Format of a file by its ending; None where it is none of ours."""
+    """Return the format of a file by its ending; None if potstill has no such format."""
     return next((f for f in FORMATS if path.suffix in f.endings), None)
 
 
 def format_to_write(path: Path) -> Format:
-    """Format of a file by its ending.
+    """Return the format of a file by its ending.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from potstill.core.types import Structure
 
 
 def record_of(structure: Structure) -> str:
-    """Return JSON of a structure's names and metadata, in ASCII, for formats that would take a text for something else."""
+    """Return JSON of a structure's names and metadata, in ASCII, for formats that could misread a text."""
     names = {
         "id": structure.id,
         "source": structure.source,
@@ -19,6 +19,6 @@ def record_of(structure: Structure) -> str:
 
 
 def names_of(structure: Structure) -> dict[str, str]:
-    """Return names as a person looks for them in a foreign file; empty ones are left out."""
+    """Return the names under which a user finds them in a foreign file; empty names are left out."""
     names = {"structure_id": structure.id, "source": structure.source, "family": structure.family}
     return {key: text for key, text in names.items() if text}

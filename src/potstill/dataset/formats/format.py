@@ -1,4 +1,4 @@
-"""A format of files: how it is read and written, and which numbers it keeps."""
+"""Description of a file format: its reader, its writer, and the precision of its numbers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Precision:
     Parameters
     ----------
     absolute
-        Of positions and forces.
+        Absolute error of positions and forces.
     relative
-        Of positions, forces and stress.
+        Relative error of positions, forces and stress.
     stress
-        Absolute, of stress.
+        Absolute error of stress.
     """
 
     absolute: float = 0.0
@@ -43,13 +43,13 @@ class Format:
     Parameters
     ----------
     endings
-        Of the file's name, with their dot.
+        Endings of the file's name, with the dot.
     read
         Stream of a file's frames, in order.
     write
-        Writes a stream of structures, of which there is at least one, to a path where nothing stands.
+        Function that writes a stream of at least one structure to a path that does not exist.
     precision
-        What a structure may lose.
+        Largest error of the numbers of a structure.
     """
 
     endings: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Our own file, schema 1. Numbers come from it and go into it bit by bit; what is wider than float32 is rounded once."""
+"""Potstill's own file, schema 1. Numbers that are wider than their column, such as float64 positions, are rounded once."""
 
 from __future__ import annotations
 
