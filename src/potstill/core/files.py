@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,20 @@ def sealed(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def name_aside(path: Path, suffix: str = "") -> Path:
+    """Return the first free name ``STEM.aside-N`` beside a file or folder, for what is kept and not used any more.
+
+    Parameters
+    ----------
+    path
+        File or folder that will be renamed.
+    suffix
+        Ending of the new name, such as ``.h5``; an ending of the file is left out otherwise.
+    """
+    stem = path.stem if path.suffix == ".h5" else path.name
+    return next(name for n in count(1) if not (name := path.with_name(f"{stem}.aside-{n}{suffix}")).exists())
 
 
 def shown(path: Path | str) -> str:

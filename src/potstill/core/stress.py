@@ -1,4 +1,6 @@
-"""Voigt's order of a symmetric tensor, xx, yy, zz, yz, xz, xy, in which ASE has the stress; (3, 3) everywhere else.
+"""Stress of a virial, and Voigt's order of a symmetric tensor: xx, yy, zz, yz, xz, xy.
+
+ASE has the stress in Voigt's order; it is (3, 3) everywhere else.
 
 Other programs have other orders, and signs of their own: their readers say so where they call these functions.
 """
@@ -48,3 +50,12 @@ def from_voigt(components: Array, order: Sequence[str] = VOIGT) -> Array:
         raise ValueError(f"the order must name each of {', '.join(VOIGT)} once, found {', '.join(order)}")
     index = [[place["".join(sorted((a, b)))] for b in "xyz"] for a in "xyz"]
     return np.asarray(components)[..., index]
+
+
+def stress_of(virial: Array, cell: Array) -> Array | None:
+    """Return the (3, 3) stress in eV/Å^3 of a virial in eV, or None where the (3, 3) cell in Å has no volume.
+
+    Which axes are periodic does not matter: in the cell of a slab, the vacuum counts as volume.
+    """
+    volume = float(abs(np.linalg.det(cell)))
+    return virial / volume if volume > 0 else None

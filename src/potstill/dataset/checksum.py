@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-
-from potstill.core.checksums import sha256_of_text
+from potstill.core.checksums import sha256_of_file, sha256_of_text
 from potstill.dataset.read import Dataset
 
 
@@ -13,5 +11,4 @@ def checksum_of(dataset: Dataset) -> str:
     stated = dataset.attributes.get("checksums", "")
     if stated:
         return sha256_of_text(stated)
-    with dataset.path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    return sha256_of_file(dataset.path)

@@ -14,7 +14,8 @@ from potstill.core.elements import symbols_of
 from potstill.core.errors import InputError
 from potstill.core.neighbors import Neighbors, structure_neighbors
 from potstill.core.precision import float32_products
-from potstill.core.types import Array, Labels, Structure
+from potstill.core.stress import stress_of
+from potstill.core.types import Labels, Structure
 from potstill.student.backends import gpu_student
 from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, read_student
@@ -152,7 +153,7 @@ class DeployedStudent:
             Labels(
                 energy=energy[k],
                 forces=forces[ptr[k] : ptr[k + 1]],
-                stress=_stress(virial[k], s),
+                stress=stress_of(virial[k], s.cell),
                 extra={} if errors is None else {"uncertainty": errors[ptr[k] : ptr[k + 1]]},
             )
             for k, s in enumerate(structures)
@@ -183,11 +184,6 @@ class DeployedStudent:
         from potstill.deploy.ase import StudentCalculator
 
         return StudentCalculator(self)
-
-
-def _stress(virial: Array, structure: Structure) -> Array | None:
-    volume = float(abs(np.linalg.det(structure.cell)))
-    return virial / volume if volume > 0 else None
 
 
 def load_student(

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from potstill.core.checksums import sha256_of_file
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import sealed
 from potstill.environments.catalog import Environment
@@ -235,16 +236,11 @@ def _weights(environment: Environment, options: Options, place: Installed) -> tu
         target = place.weights / name
         with sealed(target) as temporary:
             shutil.copyfile(file, temporary)
-        known[name] = {"bytes": target.stat().st_size, "sha256": _sha256(target)}
+        known[name] = {"bytes": target.stat().st_size, "sha256": sha256_of_file(target).removeprefix("sha256:")}
     if taken:
         place = place.update(weights=known, proof={})
     shutil.rmtree(place.folder / "download", ignore_errors=True)
     return place, ", ".join(f"{name} ({int(facts['bytes']) / 1e6:.1f} MB)" for name, facts in known.items())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fetch(environment: Environment, names: Sequence[str], place: Installed) -> Mapping[str, Path]:

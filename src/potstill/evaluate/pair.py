@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from potstill.core.checksums import sha256_of_json
+from potstill.core.checksums import sha256_of_file, sha256_of_json
 from potstill.core.errors import InputError
 from potstill.core.types import Array, Labels, Structure, Teacher
 from potstill.dataset.convert import read_structures
@@ -27,7 +27,6 @@ from potstill.evaluate.stage import Evaluation, compare
 from potstill.stats.references import fit_reference_energies
 from potstill.teacher.choices import parse_teacher
 from potstill.teacher.opening import open_teacher
-from potstill.teacher.options import sha256_of
 
 log = logging.getLogger(__name__)
 MOST_STRUCTURES = 1000
@@ -85,7 +84,7 @@ def evaluate_pair(
     )
     evaluation.report["models"] = {"candidate": candidate, "reference": reference}
     evaluation.report["made_from"] = {
-        "dataset": f"sha256:{sha256_of(path)}" if path.is_file() else None,
+        "dataset": sha256_of_file(path) if path.is_file() else None,
         "section": sha256_of_json(settings.model_dump(mode="json")),
         "candidate": _identity(model),
         "teacher": dict(truth.teacher.fingerprint),

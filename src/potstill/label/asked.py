@@ -13,8 +13,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from potstill.core.checksums import sha256_of_json
-from potstill.core.contents import with_contents
+from potstill.core.checksums import sha256_of_json, with_contents
+from potstill.core.files import name_aside
 from potstill.dataset import Dataset
 from potstill.label.tasks import LabelTask
 
@@ -44,7 +44,7 @@ def set_aside_others(tasks: Sequence[LabelTask], structures: Dataset) -> None:
             continue
         stated = _stated(task.path)
         if stated is None or stated not in ("", asked_of(task, structures)):
-            target = _free_name(task.path)
+            target = name_aside(task.path)
             task.path.rename(target)
             why = "is damaged" if stated is None else "was labelled for other structures or by another teacher"
             log.warning("%s %s: it is kept as %s, and labelled again", task.path, why, target.name)
@@ -57,10 +57,3 @@ def _stated(part: Path) -> str | None:
             return str(file.attrs.get("asked", ""))
     except OSError:
         return None
-
-
-def _free_name(part: Path) -> Path:
-    number = 1
-    while (target := part.with_name(f"{part.stem}.aside-{number}")).exists():
-        number += 1
-    return target

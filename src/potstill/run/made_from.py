@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from potstill.core.checksums import sha256_of_text
-from potstill.core.contents import sha256_of_file, with_contents
+from potstill.core.checksums import sha256_of_file, sha256_of_text, with_contents
 
 if TYPE_CHECKING:
     from potstill.config import Config

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from potstill.core.files import name_aside
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import files_of
 
@@ -59,10 +60,7 @@ def _is_foreign(run: RunFolder, stage: str) -> bool:
 
 
 def _rename(path: Path) -> Path:
-    stem = path.stem if path.suffix == ".h5" else path.name
-    number = 1
-    while (target := path.with_name(f"{stem}.aside-{number}{path.suffix if path.suffix == '.h5' else ''}")).exists():
-        number += 1
+    target = name_aside(path, path.suffix if path.suffix == ".h5" else "")
     path.rename(target)
     log.warning("%s was made from something else: it is kept as %s", path, target)
     return target

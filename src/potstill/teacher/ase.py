@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from potstill.core.checksums import sha256_of_file
 from potstill.core.elements import atomic_numbers_of
 from potstill.core.errors import InputError
 from potstill.core.registry import nearest
@@ -126,7 +127,6 @@ def _version(module: str) -> str:
     packages = sorted(set(metadata.packages_distributions().get(top, ())))
     if packages:
         return " ".join(f"{package} {metadata.version(package)}" for package in packages)
-    from potstill.teacher.options import sha256_of
 
     file = getattr(importlib.import_module(module), "__file__", None)
-    return f"{module} sha256:{sha256_of(Path(file))}" if file else module
+    return f"{module} {sha256_of_file(Path(file))}" if file else module

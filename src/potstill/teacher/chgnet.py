@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.checksums import sha256_of_file
 from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
 from potstill.core.types import PROPERTIES, Labels, Structure, Teacher
@@ -29,7 +30,6 @@ from potstill.teacher.options import (
     Device,
     TeacherOptions,
     file_of_weights,
-    sha256_of,
     weights_at,
 )
 
@@ -77,7 +77,7 @@ class _CHGNet(BatchedTeacher):
         fingerprint = {
             "name": f"chgnet {name if name in SHIPPED else checkpoint.name}",
             "version": f"chgnet {metadata.version('chgnet')}",
-            "weights": f"sha256:{sha256_of(checkpoint)}",
+            "weights": sha256_of_file(checkpoint),
             "dtype": "float32",
         }
         super().__init__(fingerprint, MATERIALS_ELEMENTS, atoms_per_batch, PROPERTIES | {"node_embeddings"})

@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.checksums import sha256_of_file
 from potstill.core.errors import InputError
 from potstill.core.registry import borrow, nearest
 from potstill.core.section import NameOrPath
@@ -25,7 +26,7 @@ from potstill.core.types import PROPERTIES, Labels, Structure, Teacher
 from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
 from potstill.teacher.box import boxed
 from potstill.teacher.extras import GIVEN
-from potstill.teacher.options import AtomsPerBatch, Device, TeacherOptions, file_of_weights, sha256_of, weights_at
+from potstill.teacher.options import AtomsPerBatch, Device, TeacherOptions, file_of_weights, weights_at
 
 UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # mace sets it for the whole process when it is imported
 HINT = (
@@ -67,9 +68,10 @@ class MACE(TeacherOptions):
             raise InputError(f"the teacher 'mace' needs its weights, which do not come with mace-torch\n  {HINT}")
         path = file_of_weights(self.weights, self.name, HINT)
         if not self.allow_pickle:
+            digest = sha256_of_file(path).removeprefix("sha256:")
             raise InputError(
                 f"{path} is a pickled object, which can run any code while it is opened\n"
-                f"  if you trust where it came from (SHA-256 {sha256_of(path)}), set label.teacher.allow_pickle: true"
+                f"  if you trust where it came from (SHA-256 {digest}), set label.teacher.allow_pickle: true"
             )
         return path
 
@@ -96,7 +98,7 @@ class _MACE(BatchedTeacher):
         fingerprint = {
             "name": f"mace {checkpoint.name}" + (f" head {self._head}" if len(self._heads) > 1 else ""),
             "version": f"mace-torch {metadata.version('mace-torch')}",
-            "weights": f"sha256:{sha256_of(checkpoint)}",
+            "weights": sha256_of_file(checkpoint),
             "dtype": self._dtype,
         }
         self._scalars = _scalars_of(model)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from potstill.core.checksums import sha256_of_file
 from potstill.core.errors import InputError
 from potstill.core.registry import borrow, nearest
 from potstill.core.section import NameOrPath, Section
@@ -132,15 +133,6 @@ class TeacherOptions(Section, ABC):
         return True
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def file_of_weights(weights: str, teacher: str, hint: str) -> Path:
     """The file of weights that an option names.
 
@@ -178,7 +170,7 @@ def sha256_of_options(options: Mapping[str, Any]) -> str:
         if isinstance(value, list | tuple):
             return [content(item) for item in value]
         if isinstance(value, str) and len(value) < 4096 and "\0" not in value and Path(value).expanduser().is_file():
-            return f"sha256:{sha256_of(Path(value).expanduser())}"
+            return sha256_of_file(Path(value).expanduser())
         return value
 
     return hashlib.sha256(json.dumps(content(options), sort_keys=True, default=repr).encode()).hexdigest()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from potstill.core.checksums import sha256_of_file
 from potstill.core.errors import InputError
 from potstill.core.precision import float32_name
 from potstill.core.registry import borrow
@@ -32,7 +33,6 @@ from potstill.teacher.options import (
     Device,
     TeacherOptions,
     file_of_weights,
-    sha256_of,
     weights_at,
 )
 
@@ -144,7 +144,7 @@ class _OrbTeacher(BatchedTeacher):
         fingerprint = {
             "name": title,
             "version": f"orb-models {metadata.version('orb-models')}",
-            "weights": f"sha256:{sha256_of(checkpoint)}",
+            "weights": sha256_of_file(checkpoint),
             "dtype": _dtype_name(options.precision, self._device.type),
         }
         super().__init__(fingerprint, MATERIALS_ELEMENTS, options.atoms_per_batch)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.checksums import sha256_of_file
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
@@ -25,7 +26,6 @@ from potstill.teacher.options import (
     Device,
     TeacherOptions,
     file_of_weights,
-    sha256_of,
     weights_at,
 )
 
@@ -74,7 +74,7 @@ class _SevenNet(BatchedTeacher):
         fingerprint = {
             "name": f"sevennet {name if name in SHIPPED else checkpoint.name}",
             "version": f"sevenn {metadata.version('sevenn')}",
-            "weights": f"sha256:{sha256_of(checkpoint)}",
+            "weights": sha256_of_file(checkpoint),
             "dtype": "float32",
         }
         super().__init__(fingerprint, loaded.config[_keys.TYPE_MAP], atoms_per_batch, PROPERTIES | set(GIVEN))

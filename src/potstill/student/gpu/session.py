@@ -16,6 +16,7 @@ import triton
 
 from potstill.core.errors import PotstillError
 from potstill.core.neighbors import SKIN_ANGSTROM
+from potstill.core.stress import stress_of
 from potstill.core.types import Array, Labels, Structure
 from potstill.student.fused_library import KernelError
 from potstill.student.gpu.launch import Bucket, Inputs, Outputs, Precision, Program
@@ -326,12 +327,11 @@ def labels_of(structures: Sequence[Structure], layout: Layout, found: Answer, er
     labels = []
     for k, structure in enumerate(structures):
         atoms = slice(ptr[k], ptr[k + 1])
-        volume = float(abs(np.linalg.det(structure.cell)))
         labels.append(
             Labels(
                 energy=float(found.energy[k]),
                 forces=forces[atoms],
-                stress=found.virial[k] / volume if volume > 0 else None,
+                stress=stress_of(found.virial[k], structure.cell),
                 extra={} if errors is None else {"uncertainty": errors[atoms]},
             )
         )
