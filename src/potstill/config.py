@@ -22,6 +22,7 @@ from potstill.dataset.options import SplitConfig
 from potstill.deploy.options import DeployConfig
 from potstill.evaluate.options import EvaluateConfig
 from potstill.execute.options import EXECUTORS, Local, Parsl
+from potstill.generate.files import Files
 from potstill.generate.options import SOURCES, GenerateConfig
 from potstill.label.options import LabelConfig
 from potstill.student.options import StudentConfig
@@ -75,6 +76,26 @@ class Config(Section):
             raise ValueError(
                 "active learning chooses frames by the student's expected errors: set train.uncertainty to true"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _given_labels(self) -> Config:
+        """Refuse what needs a teacher to ask, where the labels come with the user's files."""
+        asked_too = [*self.label.committee, *(getattr(source, "teacher", None) for source in self.generate.sources)]
+        if any(teacher is not None and not teacher.on_demand for teacher in asked_too):
+            raise ValueError("only label.teacher can be given: a source and a committee need a teacher to ask")
+        if self.label.teacher.on_demand:
+            return self
+        made = [source.name for source in self.generate.sources if not isinstance(source, Files)]
+        needs = {
+            f"the source '{', '.join(made)}', whose structures have no labels": made,
+            "active_learning": self.active_learning is not None,
+            "label.select": self.label.select is not None,
+            "label.extra": self.label.extra,
+        }
+        for name, asked in needs.items():
+            if asked:
+                raise ValueError(f"label.teacher is given: there is no teacher to ask, so leave out {name}")
         return self
 
     @model_validator(mode="after")

@@ -45,6 +45,19 @@ class Files(SourceOptions):
         bool, Field(description="whether structures with a stated charge or unpaired electrons are taken as neutral ones")
     ] = False
 
+    labels: Annotated[
+        bool,
+        Field(
+            description="whether energies, forces and stress of the files are taken along, and frames without them refused; "
+            "true where label.teacher is given"
+        ),
+    ] = False
+    energy_key: Annotated[str, Field(description="key of the energy in eV; REF_energy or energy where empty")] = ""
+    forces_key: Annotated[str, Field(description="key of the forces in eV/Å; REF_forces or forces where empty")] = ""
+    stress_key: Annotated[
+        str, Field(description="key of the stress in eV/Å^3, + is tension; REF_stress, stress or virials where empty")
+    ] = ""
+
     @field_validator("species", mode="before")
     @classmethod
     def _types_as_text(cls, species: Any) -> Any:
@@ -59,7 +72,14 @@ class Files(SourceOptions):
     @property
     def reading(self) -> ReadOptions:
         """How the files are read."""
-        return ReadOptions(species=tuple(self.species.items()), ignore_charge=self.ignore_charge, labels=False)
+        return ReadOptions(
+            species=tuple(self.species.items()),
+            energy_key=self.energy_key,
+            forces_key=self.forces_key,
+            stress_key=self.stress_key,
+            ignore_charge=self.ignore_charge,
+            labels=self.labels,
+        )
 
     def available(self) -> int | None:
         catalogue = _catalogue(self.paths, self.reading)
@@ -98,6 +118,7 @@ class Catalogue(Sequence[Structure | Refused]):
     """
 
     def __init__(self, found: Iterator[tuple[str, Path] | Refused], options: ReadOptions) -> None:
+        self._labels = options.labels
         self._files: list[tuple[str, Frames] | Refused] = [
             entry if isinstance(entry, Refused) else _open(*entry, options) for entry in found
         ]
@@ -111,7 +132,7 @@ class Catalogue(Sequence[Structure | Refused]):
         k = range(len(self))[index]
         at = int(np.searchsorted(self._start, k, side="right")) - 1
         file = self._files[at]
-        return file if isinstance(file, Refused) else _frame(*file, k - int(self._start[at]))
+        return file if isinstance(file, Refused) else _frame(*file, k - int(self._start[at]), labels=self._labels)
 
 
 @lru_cache(maxsize=4)
@@ -155,7 +176,7 @@ def _open(name: str, path: Path, options: ReadOptions) -> tuple[str, Frames] | R
         return _refusal(name, error)
 
 
-def _frame(name: str, frames: Frames, k: int) -> Structure | Refused:
+def _frame(name: str, frames: Frames, k: int, *, labels: bool) -> Structure | Refused:
     try:
         frame = frames.frame(k)
     except Exception as error:  # noqa: BLE001 - the same for a frame
@@ -163,7 +184,11 @@ def _frame(name: str, frames: Frames, k: int) -> Structure | Refused:
     metadata = {**frame.structure.generator_metadata, "file": name, "frame": k}
     if frame.remarks:
         metadata["remarks"] = list(frame.remarks)
-    return frame.structure.with_(id="", source="", labels=None, generator_metadata=metadata)
+    found = frame.structure.labels
+    if labels and found is None:
+        why = "; ".join(frame.remarks) or "the frame has no energy and forces"
+        return Refused("no_labels", f"{name}, frame {k}: {why}"[:LONGEST_DETAIL])
+    return frame.structure.with_(id="", source="", labels=found if labels else None, generator_metadata=metadata)
 
 
 def _refusal(name: str, error: Exception) -> Refused:

@@ -116,8 +116,11 @@ class GenerateConfig(Section):
         return self
 
     def resolved_sources(self, teacher: TeacherOptions | None = None) -> list[SourceOptions]:
-        """Sources with the section's elements, and the teacher of the labels, filled in where they state none."""
-        shared = {"elements": self.elements, "teacher": teacher}
+        """Return the sources with the section's elements and the teacher of the labels where they state none.
+
+        Files keep their labels where that teacher is ``given``.
+        """
+        shared = {"elements": self.elements, "teacher": teacher, "labels": teacher is not None and not teacher.on_demand}
         return [
             s.model_copy(update={k: v for k, v in shared.items() if k in type(s).model_fields and not getattr(s, k)})
             for s in self.sources

@@ -36,6 +36,9 @@ MATERIALS_ELEMENTS = frozenset({*range(1, 84), *range(89, 95)})
 class TeacherOptions(Section, ABC):
     """A teacher as the config states it."""
 
+    on_demand: ClassVar[bool] = True
+    """Whether it labels any structure on demand; False where the labels come with the user's files."""
+
     own_environment: ClassVar[str] = ""
     """Environment of :mod:`potstill.environments` that it moves to where :meth:`lives_here` is False."""
 
