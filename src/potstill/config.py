@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.audit.options import AuditConfig
@@ -26,6 +26,7 @@ from potstill.generate.files import Files
 from potstill.generate.options import SOURCES, GenerateConfig
 from potstill.label.options import LabelConfig
 from potstill.student.options import StudentConfig
+from potstill.student.shipped import sizes_of
 from potstill.teacher.choices import TEACHERS
 from potstill.train.options import LABEL_EXTRA, TrainConfig
 
@@ -69,6 +70,25 @@ class Config(Section):
             if section is not None and key in section:
                 raise ValueError(f"'{option.old}' is called '{option.new}' since {option.since}: rename it in the config")
         return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_of_start(cls, data: Any, info: ValidationInfo) -> Any:
+        """Take the section ``student`` from the student that the training starts from."""
+        train = data.get("train") if isinstance(data, dict) else None
+        start = train.get("start") if isinstance(train, dict) else None
+        if not isinstance(start, str) or not start:
+            return data
+        folder = info.context.get("folder") if isinstance(info.context, dict) else None
+        try:
+            sizes = sizes_of(str(folder / start) if folder and (folder / start).is_dir() else start)
+        except InputError as error:
+            raise ValueError(f"train.start: {error}") from error
+        given = data.get("student") or {}
+        for option, value in sizes.items():
+            if option in given and given[option] != value:
+                raise ValueError(f"student.{option} is {given[option]!r}, but train.start has {value!r}: leave it out")
+        return {**data, "student": {**sizes, **given}}
 
     @model_validator(mode="after")
     def _active_learning_by_uncertainty(self) -> Config:
