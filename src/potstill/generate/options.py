@@ -120,8 +120,11 @@ class GenerateConfig(Section):
 
         Files keep their labels where that teacher is ``given``.
         """
-        shared = {"elements": self.elements, "teacher": teacher, "labels": teacher is not None and not teacher.on_demand}
-        return [
-            s.model_copy(update={k: v for k, v in shared.items() if k in type(s).model_fields and not getattr(s, k)})
-            for s in self.sources
-        ]
+        given = teacher is not None and not teacher.on_demand
+
+        def resolved(source: SourceOptions) -> SourceOptions:
+            shared = {"elements": self.elements, "teacher": teacher if source.needs_teacher else None, "labels": given}
+            known = {k: v for k, v in shared.items() if k in type(source).model_fields and not getattr(source, k)}
+            return source.model_copy(update=known)
+
+        return [resolved(source) for source in self.sources]

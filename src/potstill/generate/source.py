@@ -53,6 +53,11 @@ class SourceOptions(Section, ABC):
         """Whether it starts from the structures of the sources that stand before it."""
         return False
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Return whether it asks a teacher: that of its option ``teacher``, or else that of the labels."""
+        return False
+
     def available(self) -> int | None:
         """How many structures it can give at most, or None where there is no end."""
         return None
