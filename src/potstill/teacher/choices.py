@@ -44,7 +44,7 @@ def parse_teacher(data: dict[str, Any]) -> TeacherOptions:
     Raises
     ------
     InputError
-        With one line for each fault: dotted path, what was found, what was expected, the nearest name.
+        If an option is wrong: one line for each fault with its dotted path, found, expected and the nearest name.
     """
     try:
         return TypeAdapter[TeacherOptions](AnyTeacher).validate_python(data)
