@@ -39,7 +39,7 @@ FILES = (
 
 
 def done_report(run: RunFolder, stage: str) -> dict[str, Any]:
-    """Return ``audit.json`` or ``evaluate.json``; empty where the stage is not done, or no longer with what is there."""
+    """Return ``audit.json`` or ``evaluate.json``; empty where the stage is not done, or its input has changed since."""
     if run.stage(stage)["state"] != "done" or file_fault(run.path, run.stage(stage)) or not run.json(stage).is_file():
         return {}
     return read_json(run.json(stage), f"make it again:  potstill {stage} {run.path}")
