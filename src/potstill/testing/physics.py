@@ -1,4 +1,4 @@
-"""What holds for every model of atoms: symmetries, sums, and forces that are the slope of the energy.
+"""Laws that hold for every model of atoms: symmetries, sums, and forces as the negative gradient of the energy.
 
 Enters a function that labels structures, leaves nothing, or an AssertionError with what was measured and its limit.
 """
