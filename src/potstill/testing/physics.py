@@ -1,6 +1,6 @@
 """Laws that hold for every model of atoms: symmetries, sums, and forces as the negative gradient of the energy.
 
-Enters a function that labels structures, leaves nothing, or an AssertionError with what was measured and its limit.
+Takes a function that labels structures. Returns nothing, or raises AssertionError with the measured value and its limit.
 """
 
 from __future__ import annotations

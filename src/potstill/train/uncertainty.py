@@ -1,4 +1,4 @@
-"""Fit of expected errors: a student and its data in, its :class:`~potstill.student.uncertainty.Uncertainty` out.
+"""Fit of expected errors: a student and its data in, its :class:`~potstill.student.uncertainty.Uncertainty` out."""
 
 from __future__ import annotations
 
