@@ -41,7 +41,7 @@ class Lost(Generic[T]):
     timed_out
         Whether it was killed because it missed its deadline.
     why
-        How the worker ended, for messages.
+        End of the worker in words, for messages.
     """
 
     task: T

@@ -20,7 +20,7 @@ SYMMETRIC_STRAINS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 @dataclass(frozen=True, slots=True)
 class Tolerances:
-    """Largest accepted differences; each grows with the size of what is compared where that exceeds one unit.
+    """Largest accepted differences; each grows with the size of the compared values where that exceeds one unit.
 
     Parameters
     ----------

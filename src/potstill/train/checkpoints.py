@@ -72,7 +72,7 @@ class Checkpoints(Callback):
     job
         Training; its ``made_from`` is stored in each checkpoint.
     made_from
-        Its ``made_from``, computed once.
+        Origin of the student, computed once.
     training
         Batches of the training, whose position within the epoch is stored.
     on_epoch
