@@ -21,7 +21,7 @@ import torch
 from potstill.core.errors import InputError
 from potstill.deploy.student import DeployedStudent
 from potstill.student.basis import radial_functions, slots_by_receiver, spherical_harmonics
-from potstill.student.layer import ElementGroups, Surroundings
+from potstill.student.layer import AtomicEnvironments, ElementGroups
 from potstill.student.zbl import zbl_energy
 
 
@@ -101,7 +101,7 @@ class MliapStudent:
         radial = radial_functions(distance, a.cutoff_angstrom, a.radial)
         edges = spherical_harmonics(padded / distance[:, None], a.l_max)[:, :, None] * radial[:, None]
         groups = ElementGroups.of(species) if a.experts > 1 else None
-        around = Surroundings(species, neighbor, edges, groups)
+        around = AtomicEnvironments(species, neighbor, edges, groups)
         features, sent = model.embedding(species), None
         for k, layer in enumerate(model.layers):
             features, sent = layer(features, sent, around)

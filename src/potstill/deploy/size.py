@@ -182,10 +182,10 @@ def print_size(size: StudentSize, config: StudentConfig, console: Console) -> No
     table.add_row("parameters", f"{size.parameters / 1e6:.2f} million ({size.weight_megabytes:.0f} MB)")
     for part, count in size.parts.items():
         table.add_row(f"  {part}", f"{count / 1e6:.3f} million")
-    neighbors = f"{size.neighbors_per_atom:.0f} neighbours"
+    neighbors = f"{size.neighbors_per_atom:.0f} neighbors"
     table.add_row("matrix products", f"{size.flops_per_atom / 1e6:.1f} MFLOP per atom ({neighbors}), energy and forces")
     if size.kernel_kilobytes_per_atom is not None:
-        table.add_row("memory, fused", f"{size.kernel_kilobytes_per_atom:.1f} kB per atom, beside the neighbour list")
+        table.add_row("memory, fused", f"{size.kernel_kilobytes_per_atom:.1f} kB per atom, beside the neighbor list")
     for backend, seconds in size.seconds.items():
         rate = f"{size.atoms / seconds:,.0f} atoms/s"
         table.add_row(f"speed, {backend}", f"{1e3 * seconds:.2f} ms for {size.atoms} atoms, {size.threads} threads: {rate}")

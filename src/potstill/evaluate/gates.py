@@ -62,7 +62,7 @@ GATES: dict[str, Gate] = {
     "relaxed_cell": Gate(5, "%", "largest gap of volume and cell lengths after relaxation by each"),
     "relaxed_positions": Gate(0.1, "Å", "distance of atoms after relaxation by each, root mean square"),
     "rdf": Gate(0.05, "Å", "Wasserstein distance of pair distances in dynamics, less that of two runs"),
-    "adf": Gate(3, "degrees", "the same of angles between neighbours"),
+    "adf": Gate(3, "degrees", "the same of angles between neighbors"),
     "vdos": Gate(1, "THz", "the same of the vibrational density of states"),
     "pressure": Gate(1, "GPa", "the same of the pressure"),
     "nvt": Gate(25, "%", "hot run: mean temperature off the thermostat's, beyond chance; not finite where two atoms fused"),

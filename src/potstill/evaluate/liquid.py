@@ -65,7 +65,7 @@ def motion(
         return [Row(name, float("inf"), why="the run exploded") for name in ("rdf", "adf", "vdos")]
     looked: dict[str, tuple[str, str, Callable[[Frames], tuple[Array, Array]]]] = {
         "rdf": ("distance, Å", "pairs of atoms", _distances),
-        "adf": ("angle, degrees", "angles between neighbours", _angles),
+        "adf": ("angle, degrees", "angles between neighbors", _angles),
         "vdos": ("frequency, THz", "vibrational density of states", _spectrum),
     }
     if atoms.pbc.all():

@@ -93,7 +93,7 @@ class Domain:
         found = [*self._too_close(structure, neighbors)]
         count = int(np.bincount(neighbors.edge_index[0]).max())
         if count > CROWDED * self.most_neighbors:
-            found.append(f"an atom has {count} neighbours within the cutoff, in the data at most {self.most_neighbors}")
+            found.append(f"an atom has {count} neighbors within the cutoff, in the data at most {self.most_neighbors}")
         return found
 
     def _too_close(self, structure: Structure, neighbors: Neighbors) -> list[str]:

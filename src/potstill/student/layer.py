@@ -19,7 +19,7 @@ FILTERS_OF_VECTORS = 3  # l = 0, 1, 2 of the edge; with them a sent vector makes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Surroundings:
+class AtomicEnvironments:
     """Inputs that all layers share, for a batch of N atoms with up to M neighbors each.
 
     Parameters
@@ -211,7 +211,7 @@ class Layer(nn.Module):
             self.gate = nn.Linear(a.hidden, a.vectors)
 
     def forward(
-        self, features: torch.Tensor, vectors: torch.Tensor | None, around: Surroundings
+        self, features: torch.Tensor, vectors: torch.Tensor | None, around: AtomicEnvironments
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return new (N, D) features and (N, 3, V) vectors, the latter None where none are made."""
         densities = self._densities(features, around)
@@ -235,7 +235,7 @@ class Layer(nn.Module):
             vectors = made if vectors is None else vectors + made
         return features + self.out(hidden, around.groups), vectors if self.makes else None
 
-    def _densities(self, features: torch.Tensor, around: Surroundings) -> list[torch.Tensor]:
+    def _densities(self, features: torch.Tensor, around: AtomicEnvironments) -> list[torch.Tensor]:
         """Return (N, 2 l + 1, C) densities for every l."""
         n_atoms, n_harmonics, n_radial, n_slots = around.edges.shape
         sent = self.send(features).index_select(0, around.neighbor.reshape(-1)).view(n_atoms, n_slots, -1)
@@ -244,7 +244,7 @@ class Layer(nn.Module):
         parts = density.split([2 * order + 1 for order in range(self.orders)], dim=1)
         return [(part * table).sum(2) for part, table in zip(parts, tables, strict=True)]
 
-    def _vector_densities(self, vectors: torch.Tensor, around: Surroundings) -> list[torch.Tensor]:
+    def _vector_densities(self, vectors: torch.Tensor, around: AtomicEnvironments) -> list[torch.Tensor]:
         """Return (N, 1, V), (N, 3, V), (N, 5, V) densities: sent vectors times harmonics l = 1, 0, 1 of the edge.
 
         Each product is coupled to l = 0, 1 and 2.

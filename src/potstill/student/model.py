@@ -18,7 +18,7 @@ from torch import nn
 
 from potstill.core.types import Batch
 from potstill.student.basis import radial_functions, slots_by_receiver, spherical_harmonics
-from potstill.student.layer import ElementGroups, ElementLinear, Groups, Layer, Surroundings
+from potstill.student.layer import AtomicEnvironments, ElementGroups, ElementLinear, Groups, Layer
 from potstill.student.options import StudentArchitecture
 from potstill.student.zbl import zbl_energy
 
@@ -131,7 +131,7 @@ class Student(nn.Module):
         a = self.architecture
         radial = radial_functions(distance, a.cutoff_angstrom, a.radial)
         harmonics = spherical_harmonics(vectors / distance[:, None], a.l_max)
-        around = Surroundings(species, neighbor, harmonics[:, :, None] * radial[:, None], groups)
+        around = AtomicEnvironments(species, neighbor, harmonics[:, :, None] * radial[:, None], groups)
         features, sent = self.embedding(species), None
         for layer in self.layers:
             features, sent = layer(features, sent, around)
