@@ -1,7 +1,7 @@
 """The config of a run: one frozen section per stage, each beside the code of its stage.
 
-Enters a YAML file, leaves a :class:`Config`. Each option's type, default, unit and prose stand at its field and nowhere
-else; templates and docs are made from them.
+Reads a YAML file and returns a :class:`Config`. Each option's type, default, unit and description are at its field only;
+templates and docs are made from them.
 """
 
 from __future__ import annotations
@@ -36,19 +36,23 @@ RENAMED = (
     Renamed("generate.door", "generate.filter", since="0.1"),
     Renamed("execute.backend", "execute.executor", since="0.1"),
 )
-"""Options that have another name now. A config with an old name is refused; the config of a run folder is upgraded."""
+"""Renamed options. A config with an old name is refused; the config of a run folder is upgraded."""
 
 
 class Config(Section):
-    """A whole run."""
+    """Config of a whole run."""
 
     seed: Annotated[int, Field(ge=0, description="seed of every random number")] = 1
-    workers: Annotated[int, Field(ge=0, description="processes for generate and label; 0 means every core")] = 0
+    workers: Annotated[int, Field(ge=0, description="number of processes for generate and label; 0: every core")] = 0
     batches: Annotated[
         tuple[Annotated[int, Field(gt=0)], ...],
-        Field(max_length=99, description="relative sizes of the batches, as [1, 2, 2, 1]; empty for a run in one piece"),
+        Field(
+            max_length=99, description="relative sizes of the batches, such as [1, 2, 2, 1]; empty for a run without batches"
+        ),
     ] = ()
-    execute: Annotated[Local | Parsl, Field(discriminator="executor", description="where generate and label run")] = Local()
+    execute: Annotated[Local | Parsl, Field(discriminator="executor", description="executor of generate and label")] = (
+        Local()
+    )
     generate: GenerateConfig
     label: LabelConfig = LabelConfig()
     dataset: SplitConfig = SplitConfig()
@@ -57,7 +61,10 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     active_learning: Annotated[
         ActiveLearningConfig | None,
-        Field(description="rounds of MD with the student, labelling and training, after the training; none where null"),
+        Field(
+            description="rounds of active learning after the training: MD with the student, labelling, training; "
+            "none where null"
+        ),
     ] = None
     evaluate: EvaluateConfig = EvaluateConfig()
     deploy: DeployConfig = DeployConfig()
@@ -132,7 +139,7 @@ def load_config(path: Path) -> Config:
     Raises
     ------
     InputError
-        With one line per fault: dotted path, what was found, what was expected, the nearest name.
+        If the config is wrong: one line for each fault with its dotted path, found, expected and the nearest name.
     """
     if not path.is_file():
         raise InputError(f"no config at {path}\n  print one with:  potstill template quickstart > {path.name}")
@@ -143,7 +150,7 @@ def load_config(path: Path) -> Config:
 
 
 def parse_config(data: dict[str, Any], title: str = "config", folder: Path | None = None) -> Config:
-    """Check a config that was read already.
+    """Check a config that was already read.
 
     Parameters
     ----------
@@ -180,7 +187,7 @@ def with_new_names(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _place(data: Any, path: str) -> tuple[dict[str, Any] | None, str]:
-    """Return the section that holds an option of a dotted path, or None where there is none, and the option's own name."""
+    """Return the section of an option with a dotted path, or None where there is none, and the option's own name."""
     *sections, key = path.split(".")
     for name in sections:
         data = data.get(name) if isinstance(data, dict) else None

@@ -1,7 +1,7 @@
-"""What checks look at, and whether data without it are incomplete or of another kind.
+"""Needs of the checks, and whether data without them are incomplete or of another kind.
 
-Data of a run must hold all that a run writes. A file of the user's own has no run, no split and perhaps no teacher: checks
-that ask about these do not apply to it.
+Data of a run must contain all that a run writes. A file of the user's own has no run, no split and perhaps no teacher.
+Checks that need these do not apply to it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The suite of physics checks: which checks on each system, and what they find.
+"""The suite of physics checks: the checks of each system, and their results.
 
-Enters two ASE calculators and some held-out structures, leaves rows of ``evaluate.json``. What fails is a row that did not
-run, which is not a pass. The systems are chosen in :mod:`potstill.evaluate.systems`.
+Takes two ASE calculators and some held-out structures and returns rows of ``evaluate.json``. A check that fails is a row
+that did not run, which is not a pass. :mod:`potstill.evaluate.systems` chooses the systems.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ def measure(
     structures
         Labelled by the reference; systems are chosen among them, by the candidate where there is no reference.
     config
-        Section ``evaluate``: how many systems, how long the dynamics.
+        Section ``evaluate``: number of systems, length of the dynamics.
     seed
-        Of displacements and velocities.
+        Seed of displacements and velocities.
     on_step
-        Told what comes next.
+        Function called with a text before each step.
     """
     with _no_domain_warnings():
         return _measured(candidate, reference, structures, config, seed, on_step)
@@ -81,7 +81,7 @@ def measure(
 
 @contextmanager
 def _no_domain_warnings() -> Iterator[None]:
-    """Mute the student's warnings on atoms far from its training data: the checks make such atoms on purpose."""
+    """Mute the student's warnings about atoms far from its training data: the checks make such atoms on purpose."""
     before = domain_warnings.log.level
     domain_warnings.log.setLevel(logging.ERROR)
     try:
@@ -112,7 +112,7 @@ def _measured(
             kind = "crystals" if periodic else "molecules"
             rows.append(Row("systems", choice.missing, system=kind, why=choice.why))
         for name, atoms in [*choice.systems, *choice.others]:
-            several = atoms.repeat(2) if len(atoms) == 1 else atoms  # in whose cell atoms can move against each other
+            several = atoms.repeat(2) if len(atoms) == 1 else atoms  # a cell in which atoms can move against each other
             for alone, checks in ALONE:
                 run(name, checks, lambda f=alone, a=several: f(candidate, a))  # type: ignore[misc]
             if periodic:
@@ -155,7 +155,7 @@ def _attempt(checks: tuple[str, ...], check: Callable[[], list[Row]]) -> list[Ro
     """Return the rows of a check; rows that did not run where it raises."""
     try:
         found = check()
-    except Exception as error:  # a calculator may raise whatever it likes, and the other checks still count
+    except Exception as error:  # a calculator may raise anything, and the other checks still count
         log.info("the checks %s failed", ", ".join(checks), exc_info=True)
         return [Row(name, None, why=f"it failed: {type(error).__name__}: {error}") for name in checks]
     unknown = {row.check for row in found} - {*GATES}

@@ -1,4 +1,4 @@
-"""The stage ``evaluate``: held-out families, physics and speed of a student beside its teacher, ``evaluate.json`` out."""
+"""The stage ``evaluate``: held-out families, physics and speed of a student against its teacher, ``evaluate.json`` out."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ BATCH_STRUCTURES = 32
 LARGE_CRYSTAL = 200
 SPEED_BATCH = 16
 SPEED_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
-FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 8, 4  # nine questions to the teacher for each
+FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 8, 4  # nine calls of the teacher for each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What the pages draw: the held-out comparison and the trajectories behind ``evaluate.json``."""
+    """Data that the pages plot: the held-out comparison and the trajectories behind ``evaluate.json``."""
 
     report: dict[str, Any]
     comparison: Comparison
@@ -57,23 +57,23 @@ def evaluate(
     seed: int,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
-    """Hold a student against its teacher on families that neither training nor its end has seen.
+    """Compare a student with its teacher on families that neither training nor early stopping has used.
 
     Parameters
     ----------
     student
-        To be judged.
+        Student to judge.
     dataset
-        With a ``test`` part.
+        Dataset with a ``test`` part.
     config
         Section ``evaluate``.
     teacher
-        Loads the teacher for comparisons of the physics, timing, and the part of its forces that no student can have. Where
-        it is None, only the checks that ask the student alone are made.
+        Function that loads the teacher for comparisons of the physics, timing, and the error floor of its forces. Where it
+        is None, only the checks that ask the student alone are made.
     seed
-        Of the initial velocities.
+        Seed of the initial velocities.
     on_step
-        Told what comes next.
+        Function called with a text before each step.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def evaluate(
         evaluation.report["labels_given"] = True
         evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, config)]
     kinds = _kinds(dataset.column("structures/pbc"))
-    if kinds != evaluation.report["kinds"]:  # a kind that is only trained on is not held out, and must be missed
+    if kinds != evaluation.report["kinds"]:  # a kind that occurs in the training part only must be reported as not held out
         evaluation.report["kinds"] = kinds
         evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, config)]
     evaluation.report["made_from"] = made_from(student, dataset, config, teacher() if teacher else None)
@@ -107,18 +107,18 @@ def compare(
     seed: int,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
-    """Hold any model against a teacher.
+    """Compare any model with a teacher.
 
     Parameters
     ----------
     student
-        To be judged.
+        Model to judge.
     structures
-        (S,) labelled by the teacher, at least one.
+        (S,) structures labelled by the teacher, at least one.
     baseline
         (S,) energy per atom in eV that the composition alone predicts.
     config, teacher, seed, on_step
-        As of :func:`evaluate`.
+        As in :func:`evaluate`.
     """
     keep_freed_memory()
     torch.set_num_threads(available_cores())
@@ -174,7 +174,7 @@ def _kinds(pbc: Array) -> dict[str, bool]:
 
 
 def _force_floor(teacher: Teacher, structures: Sequence[Structure], seed: int) -> dict[str, Any] | None:
-    """Of a few structures; None where the teacher labels none of them now."""
+    """Measure the error floor of the teacher's forces on a few structures; None where it labels none of them."""
     few = [s.with_(labels=None) for s in structures[:: max(1, len(structures) // FLOOR_STRUCTURES)][:FLOOR_STRUCTURES]]
     try:
         return force_floor(teacher, few, directions=FLOOR_DIRECTIONS, seed=seed).report()
@@ -183,7 +183,7 @@ def _force_floor(teacher: Teacher, structures: Sequence[Structure], seed: int) -
 
 
 def pick(structures: Sequence[Structure], *, periodic: bool) -> Structure | None:
-    """The held-out structure that dynamics starts from: near equilibrium, and the largest of those.
+    """Return the held-out structure at the start of dynamics: the largest of those near equilibrium.
 
     Near equilibrium means that the teacher's largest force is in the lowest quarter of its kind.
     """
@@ -206,7 +206,7 @@ def _label_in_batches(student: Model, structures: Sequence[Structure]) -> list[A
 
 
 def _composition_baseline(dataset: Dataset) -> Array:
-    """(S,) energy per atom predicted by reference energies alone, fitted to the training part."""
+    """Return (S,) energies per atom predicted by reference energies alone, fitted to the training part."""
     elements, amounts, energy = compositions(dataset.select("train"))
     held_out = composition_matrix(dataset.gather(dataset.split("test")), elements)
     return np.asarray(held_out @ fit_reference_energies(amounts, energy) / held_out.sum(axis=1))

@@ -1,6 +1,6 @@
-"""Perturb: strained and rattled copies of the structures of the sources before it.
+"""Perturb: strained and rattled copies of the structures of earlier sources.
 
-Enters parents, leaves copies off equilibrium, which is what a force field is made for. A copy keeps its parent's family.
+Takes parents and makes copies off equilibrium. A copy keeps its parent's family.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ class Perturb(DerivedOptions):
     max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 500
     rattle: Annotated[
         Literal["gaussian", "monte_carlo"],
-        Field(description="gaussian: each coordinate by itself; monte_carlo: the same, without steps below the floor"),
+        Field(
+            description="kind of displacement; gaussian: each coordinate by itself; monte_carlo: the same, without "
+            "steps below the floor"
+        ),
     ] = "gaussian"
     rattle_angstrom: Annotated[
-        tuple[float, float], Field(description="range of the standard deviation of each coordinate")
+        tuple[float, float], Field(description="range of the standard deviation of each coordinate, in Å")
     ] = (0.03, 0.15)
     temperatures_kelvin: Annotated[
         tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None,
@@ -48,14 +51,19 @@ class Perturb(DerivedOptions):
         Field(description="teacher whose energy gives the curvature for temperatures_kelvin; label.teacher where empty"),
     ] = None
     floor_scaled_distance: Annotated[
-        float, Field(gt=0, description="floor of monte_carlo: smallest distance over the sum of covalent radii")
+        float,
+        Field(gt=0, description="floor of monte_carlo: smallest distance of two atoms over the sum of their covalent radii"),
     ] = 0.85
     strain: Annotated[
         StrainKind,
-        Field(description="symmetric: all entries of the tensor; shear: those off the diagonal; volume: one for three axes"),
+        Field(
+            description="kind of strain; symmetric: all entries of the tensor; shear: those off the diagonal; "
+            "volume: one for three axes"
+        ),
     ] = "symmetric"
     max_strain: Annotated[
-        float, Field(ge=0, lt=0.5, description="largest entry of the symmetric strain tensor, drawn uniformly")
+        float,
+        Field(ge=0, lt=0.5, description="largest entry of the symmetric strain tensor, dimensionless, drawn uniformly"),
     ] = 0.05
 
     @property

@@ -1,4 +1,4 @@
-"""What every stage of a run is given."""
+"""Context of the stages of a run."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from potstill.teacher.opening import open_teacher
 
 @dataclass(frozen=True)
 class Context:
-    """A run and the means to work on it.
+    """A run and the objects that its stages use.
 
     Parameters
     ----------
     config
         Checked config.
     run
-        Its folder, held by this process.
+        Run folder, locked by this process.
     progress
-        Shows what goes on.
+        Display of the progress.
     executor
-        Runs the tasks of ``generate`` and ``label``.
+        Executor of the tasks of ``generate`` and ``label``.
     teacher
-        Opens the teacher, once; None where the labels were given with the user's files.
+        Function that opens the teacher, once; None where the labels were given with the user's files.
     fallback
-        Whether the contingency mix may take the place of a generative source that is missing or fails.
+        Whether the contingency mix may replace a generative source that is missing or fails.
     until
         Time limit by :func:`time.monotonic`, or None.
     formats
@@ -65,7 +65,7 @@ class Context:
     ) -> Context:
         """Start the executor of a config.
 
-        The teacher is opened when it is first needed, in a supervised process: it may end its process, not the run.
+        The teacher is opened at its first use, in a supervised process, so that its end does not end the run.
         """
         if config.batches:
             (run.path / "batches").mkdir(exist_ok=True)

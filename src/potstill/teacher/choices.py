@@ -47,8 +47,8 @@ def parse_teacher(data: dict[str, Any]) -> TeacherOptions:
     Raises
     ------
     InputError
-        With one line for each fault: dotted path, what was found, what was expected, the nearest name; or if the teacher
-        stands for labels that the user has.
+        If an option is wrong: one line for each fault with its dotted path, found, expected and the nearest name; or if the
+        teacher stands for labels that the user has.
     """
     try:
         options = TypeAdapter[TeacherOptions](AnyTeacher).validate_python(data)

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def run_train(context: Context) -> None:
-    """Make ``student/``, and ``active_learning/`` where the config asks for it."""
+    """Make ``student/``, and ``active_learning/`` where the config has that section."""
     from potstill.train.job import TrainJob
     from potstill.train.stage import train
     from potstill.train.start import starting_student
@@ -90,7 +90,7 @@ def _learn_actively(context: Context, options: ActiveLearningConfig) -> None:
     from potstill.report.active_learning import write_round_page
 
     run, config = context.run, context.config
-    shown = ExitStack()  # the counter of the epochs of one round, while there is one
+    shown = ExitStack()  # counter of the epochs of one round, while there is one
     counters: dict[int, Counter] = {}
 
     def step(text: str) -> None:
