@@ -261,8 +261,9 @@ class _Round:
             "parts": {name: len(new.split(name)) for name in ("train", "valid", "test")},
         }
         if frames:
-            threshold = 0.0 if student.uncertainty is None else float(student.uncertainty.threshold)
-            report["uncertainty"] = judge(expected, np.linalg.norm(error, axis=1), threshold)
+            known = student.uncertainty
+            limits = (0.0, 0.0) if known is None else (float(known.threshold), float(known.bound))
+            report["uncertainty"] = judge(expected, np.linalg.norm(error, axis=1), *limits)
         return report
 
     def trained(self, parts: Sequence[Path], on_epoch: Callable[[int, dict[str, float]], None]) -> Path:

@@ -50,6 +50,16 @@ class StudentCalculator(Calculator):
             return np.zeros(len(self.results["forces"]), dtype=bool)
         return np.asarray(self.results["uncertainty"] > float(self.student.uncertainty.threshold))
 
+    @property
+    def error_bounds(self) -> Array:
+        """Return (n,) bounds in eV/Å that 90 % of the force errors of the last calculation shall not exceed.
+
+        They hold for atoms like those of the held-out families; NaN where the student knows none.
+        """
+        if self.student.uncertainty is None:
+            return np.full(len(self.results["forces"]), np.nan)
+        return self.student.uncertainty.bounds(self.results["uncertainty"])
+
     def get_property(self, name: str, atoms: Any = None, allow_calculation: bool = True) -> Any:
         """Return one property of the atoms; threads that share the calculator wait for each other."""
         with self._lock:
