@@ -2,8 +2,8 @@
 
     python -m benchmarks.runs.my_system [--systems silicon silicon_carbide …] [--start general] [--folder DIR]
 
-Each starts from at most ten structures, as a user would bring them, and goes through ``potstill run --last train`` with the template
-``my_system``, its rounds and SevenNet's 7net-0. Then the student moves the atoms for 50 ps at constant volume and
+Each starts from at most ten structures, as a user would bring them, and goes through ``potstill run --last train`` with the
+template ``my_system``, its rounds and SevenNet's 7net-0. Then the student moves the atoms for 50 ps at constant volume and
 temperature, and the teacher labels a frame every half picosecond: the errors are those of the student on its own trajectory,
 which nothing was trained on. Wall times are those of the whole run. Results in ``results/my_system.json``; systems that are
 not measured again stay.
