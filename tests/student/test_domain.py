@@ -82,7 +82,7 @@ def test_the_calculator_warns_once(domain, caplog):
             squeezed.positions *= factor
             squeezed.calc = student.calculator() if factor == 0.7 else squeezed.calc or atoms.calc
             squeezed.get_potential_energy()
-    assert caplog.text.count("far outside what the student was trained on: H-O") == 1
+    assert caplog.text.count("far outside the student's training data: H-O") == 1
 
 
 def test_a_student_without_a_domain_says_nothing():

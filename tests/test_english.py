@@ -1,0 +1,103 @@
+"""The prose of the source: docstrings begin plainly, options are noun phrases, and each thing has one name.
+
+The rules are those of the contributor's guide. They find wordings that readers of the field stumbled over; a new verb at the
+start of a docstring is added to :data:`VERBS`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import potstill
+
+SOURCE = Path(potstill.__file__).parent
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
+TEXTS = sorted(p for p in SOURCE.rglob("*") if p.suffix in {".py", ".h", ".cpp", ".html", ".js", ".txt", ".yaml", ".css"})
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+QUESTIONS = frozenset({"Of", "What", "Where", "Who", "Whose", "Whom", "How", "Whether", "That", "Why", "Which", "When"})
+VERBS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    Accept Add Adjust Allocate Allow Append Apply Ask Assign Average Become Begin Build Call Change Check Choose Claim
+    Clear Close Collect Combine Compare Compile Compute Concatenate Continue Convert Copy Count Create Cut Decode
+    Delete Differentiate Displace Divide Do Draw Drift Drop Encode End Enqueue Estimate Evaluate Exchange Export
+    Extend Extract Fill Filter Find Fit Follow Format Generate Group Hold Ignore Import Initialise Insert Interpolate
+    Join Judge Keep Kick Kill Label Leave Limit Link List Load Lock Log Make Map Mark Mask Measure Merge Mix Move
+    Multiply Mute Name Normalise Open Pack Pad Parse Plan Predict Prepare Print Propose Prove Pull Push Put Raise Read
+    Receive Record Refuse Register Relax Release Remove Rename Render Repeat Replace Report Request Reserve Reset
+    Restore Return Round Run Sample Save Scale Screen Seal Search Seed Select Send Serve Set Show Shuffle Silence Sort
+    Split Start Stop Store Strain Stream Subtract Sum Take Tell Test Train Translate Try Turn Unpack Update Upgrade
+    Use Wait Warn Weigh Wrap Write Yield
+        """,
+    )
+)
+NOT_AN_OPTION = re.compile(
+    r"(of|what|where|who|how|whether|which|in which|as|by|for|until|the same|it|they|them)\b", re.IGNORECASE
+)
+PRIVATE = {
+    r"neighbour": "neighbor",
+    r"surroundings?\b": "atomic environment",
+    r"\b(leash|guard|watchdog)\b": "supervisor",
+    r"signs? of life": "heartbeat",
+    r"(?<![.\w])doors?\b": "geometry filter",
+    r'(?<!")\bpatience\b': "early stopping",
+    r"let loose": "runs MD",
+}
+
+
+def documented() -> Iterator[tuple[str, Documented, str]]:
+    """Place, node and docstring of everything that has one."""
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, Documented) and (text := ast.get_docstring(node)):
+                name = "" if isinstance(node, ast.Module) else f" {node.name}"
+                yield f"{path.relative_to(SOURCE)}{name}: {text.splitlines()[0]}", node, text
+
+
+def first_word(text: str) -> str:
+    return text.split(maxsplit=1)[0].strip(".,:;")
+
+
+def test_a_function_begins_with_a_verb():
+    functions = [
+        (place, first_word(text))
+        for place, node, text in documented()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert len(functions) > 1000
+    assert [place for place, word in functions if word not in VERBS] == []
+
+
+def test_no_docstring_begins_with_a_question():
+    assert [place for place, _, text in documented() if first_word(text) in QUESTIONS] == []
+
+
+def descriptions() -> Iterator[tuple[str, str]]:
+    """File and text of each description of an option."""
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            field = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field"
+            for keyword in node.keywords if field else ():
+                if keyword.arg == "description":
+                    yield str(path.relative_to(SOURCE)), keyword.value.value
+
+
+def test_an_option_is_a_noun_phrase():
+    found = list(descriptions())
+    assert len(found) > 250
+    assert [pair for pair in found if NOT_AN_OPTION.match(pair[1]) or pair[1].endswith(".") or not pair[1].strip()] == []
+
+
+def test_each_thing_has_one_name():
+    found = []
+    for path in TEXTS:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            for word, instead in PRIVATE.items():
+                if re.search(word, line, re.IGNORECASE):
+                    found.append(f"{path.relative_to(SOURCE)}:{number}: {line.strip()} (say: {instead})")
+    assert found == []
