@@ -156,7 +156,10 @@ WEIGHTS = {
         "'reference_energies' are torch.float32, expected torch.float64",
     ),
     "one less": (lambda w: w.pop("scale"), "does not contain the weights of the architecture in config.json: scale"),
-    "one more": (lambda w: w.update(spare=torch.ones(1)), "does not contain the weights of the architecture in config.json: spare"),
+    "one more": (
+        lambda w: w.update(spare=torch.ones(1)),
+        "does not contain the weights of the architecture in config.json: spare",
+    ),
     "another shape": (lambda w: w.update({"scale": torch.ones(2)}), r"'scale' have shape \(2,\), expected \(\)"),
 }
 
