@@ -23,16 +23,24 @@ VERBS = frozenset(
     re.findall(
         r"\w+",
         """
-    Accept Add Adjust Allocate Allow Append Apply Ask Assign Average Become Begin Build Call Change Check Choose Claim
-    Clear Close Collect Combine Compare Compile Compute Concatenate Continue Convert Copy Count Create Cut Decode
-    Delete Differentiate Displace Divide Do Draw Drift Drop Encode End Enqueue Estimate Evaluate Exchange Export
-    Extend Extract Fill Filter Find Fit Follow Format Generate Group Hold Ignore Import Initialise Insert Interpolate
-    Join Judge Keep Kick Kill Label Leave Limit Link List Load Lock Log Make Map Mark Mask Measure Merge Mix Move
-    Multiply Mute Name Normalise Open Pack Pad Parse Plan Predict Prepare Print Propose Prove Pull Push Put Raise Read
-    Receive Record Refuse Register Relax Release Remove Rename Render Repeat Replace Report Request Reserve Reset
-    Restore Return Round Run Sample Save Scale Screen Seal Search Seed Select Send Serve Set Show Shuffle Silence Sort
-    Split Start Stop Store Strain Stream Subtract Sum Take Tell Test Train Translate Try Turn Unpack Update Upgrade
-    Use Wait Warn Weigh Wrap Write Yield
+        Accept Add Adjust Align Allocate Allow Answer Append Apply Ask Assemble Assert Assign Average Become Begin
+        Break Bring Build Call Cancel Capture Carry Change Check Choose Claim Clear Close Collect Combine Compare
+        Compile Complete Compute Concatenate Connect Continue Convert Copy Correct Count Create Cut Decide Decode
+        Decompose Decrease Define Delete Describe Detect Determine Differentiate Disable Discard Displace Display
+        Divide Do Download Draw Drift Drop Embed Emit Enable Encode End Enqueue Ensure Enter Estimate Evaluate
+        Exchange Exclude Exit Expand Explain Export Extend Extract Fail Fetch Fill Filter Find Finish Fit Fix Flag
+        Flush Follow Format Forward Freeze Gather Generate Give Go Group Grow Handle Hash Hold Ignore Implement
+        Import Increase Increment Index Infer Initialise Insert Install Integrate Interpolate Invert Iterate Join
+        Judge Keep Kick Kill Label Launch Leave Let Limit Link List Load Locate Lock Log Look Make Map Mark Mask
+        Match Measure Merge Minimise Mix Modify Move Multiply Mute Name Normalise Note Notify Observe Omit Open
+        Order Pack Pad Parse Pass Permute Pick Place Plan Plot Predict Prefer Prepare Print Process Propagate
+        Propose Protect Prove Pull Push Put Query Raise Rank Read Rebuild Receive Record Reduce Refer Refuse
+        Register Relabel Relax Release Remove Rename Render Repeat Replace Report Request Require Resample Reserve
+        Reset Resolve Restart Restore Resume Return Reuse Reverse Rewrite Rotate Round Run Sample Save Scale Screen
+        Seal Search Seed Select Send Separate Serve Set Shift Shorten Show Shuffle Silence Simulate Skip Solve Sort
+        Split Stack Start State Step Stop Store Strain Stream Strip Submit Subtract Suggest Sum Suppress Swap
+        Symmetrise Take Tell Test Thaw Trace Train Transfer Transform Translate Truncate Try Turn Undo Unfreeze
+        Unpack Unwrap Update Upgrade Use Validate Verify Visit Wait Warn Weigh Wrap Write Yield Zero
         """,
     )
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.audit.options import AuditConfig
@@ -22,9 +22,11 @@ from potstill.dataset.options import SplitConfig
 from potstill.deploy.options import DeployConfig
 from potstill.evaluate.options import EvaluateConfig
 from potstill.execute.options import EXECUTORS, Local, Parsl
+from potstill.generate.files import Files
 from potstill.generate.options import SOURCES, GenerateConfig
 from potstill.label.options import LabelConfig
 from potstill.student.options import StudentConfig
+from potstill.student.shipped import sizes_of
 from potstill.teacher.choices import TEACHERS
 from potstill.train.options import LABEL_EXTRA, TrainConfig
 
@@ -76,10 +78,49 @@ class Config(Section):
                 raise ValueError(f"'{option.old}' is called '{option.new}' since {option.since}: rename it in the config")
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_of_start(cls, data: Any, info: ValidationInfo) -> Any:
+        """Take the section ``student`` from the student that the training starts from."""
+        train = data.get("train") if isinstance(data, dict) else None
+        start = train.get("start") if isinstance(train, dict) else None
+        if not isinstance(start, str) or not start:
+            return data
+        folder = info.context.get("folder") if isinstance(info.context, dict) else None
+        try:
+            sizes = sizes_of(str(folder / start) if folder and (folder / start).is_dir() else start)
+        except InputError as error:
+            raise ValueError(f"train.start: {error}") from error
+        given = data.get("student") or {}
+        for option, value in sizes.items():
+            if option in given and given[option] != value:
+                raise ValueError(f"student.{option} is {given[option]!r}, but train.start has {value!r}: leave it out")
+        return {**data, "student": {**sizes, **given}}
+
     @model_validator(mode="after")
     def _active_learning_by_uncertainty(self) -> Config:
         if self.active_learning is not None and not self.train.uncertainty:
             raise ValueError("active learning needs the student's expected errors: set train.uncertainty to true")
+        return self
+
+    @model_validator(mode="after")
+    def _given_labels(self) -> Config:
+        """Refuse what needs a teacher to ask, where the labels come with the user's files."""
+        asked_too = [*self.label.committee, *(getattr(source, "teacher", None) for source in self.generate.sources)]
+        if any(teacher is not None and not teacher.on_demand for teacher in asked_too):
+            raise ValueError("only label.teacher can be given: a source and a committee need a teacher to ask")
+        if self.label.teacher.on_demand:
+            return self
+        made = [source.name for source in self.generate.sources if not isinstance(source, Files)]
+        needs = {
+            f"the source '{', '.join(made)}', whose structures have no labels": made,
+            "active_learning": self.active_learning is not None,
+            "label.select": self.label.select is not None,
+            "label.extra": self.label.extra,
+        }
+        for name, asked in needs.items():
+            if asked:
+                raise ValueError(f"label.teacher is given: there is no teacher to ask, so leave out {name}")
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ Findings are made by :mod:`potstill.core.verdict`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -44,6 +45,15 @@ class Evidence:
     teacher: Callable[[], Teacher] | None = None
     seed: int = 0
     of_run: bool = True
+
+    @property
+    def labels_given(self) -> bool:
+        """Return whether the labels came with the user's files, and no teacher made them."""
+        try:
+            recorded = json.loads(self.dataset.attributes.get("teacher", "{}"))
+        except ValueError:
+            return False
+        return isinstance(recorded, dict) and recorded.get("name") == "given"
 
 
 Check = Callable[[Evidence], Finding]

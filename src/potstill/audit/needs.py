@@ -30,7 +30,13 @@ def _no_labels(evidence: Evidence) -> str:
 
 
 def _no_teacher(evidence: Evidence) -> str:
+    if evidence.labels_given:
+        return "the labels came with the user's files: no teacher can repeat them"
     return "" if evidence.teacher else "no teacher was named, so no label was repeated; name the one that made the labels"
+
+
+def _of_no_teacher(evidence: Evidence) -> bool:
+    return evidence.labels_given or _of_no_run(evidence)
 
 
 def _no_record(evidence: Evidence) -> str:
@@ -78,7 +84,7 @@ def _one_source(evidence: Evidence) -> str:
 
 
 LABELS = Need(_no_labels, _never, "label the structures first")
-TEACHER = Need(_no_teacher, _of_no_run, NAME_THE_TEACHER)
+TEACHER = Need(_no_teacher, _of_no_teacher, NAME_THE_TEACHER)
 RECORD = Need(_no_record, _always)
 CONFIG = Need(_no_config, _of_no_run, "only the file of a run states what its sources were to make: audit the run itself")
 TIME = Need(_no_time, _of_no_run, "the file does not state the labelling time; potstill label records it")

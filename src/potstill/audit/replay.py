@@ -111,6 +111,9 @@ def conservative_forces(evidence: Evidence) -> Finding:
 def teacher_fingerprint(evidence: Evidence) -> Finding:
     """Check that one teacher with known weights made all labels, and that it is the named one."""
     recorded = json.loads(evidence.dataset.attributes.get("teacher", "{}"))
+    if evidence.labels_given:
+        method = recorded.get("weights") or "not stated; state it as label.teacher.method"
+        return does_not_apply("teacher_fingerprint", "other teachers", f"labels of the user's files, method: {method}")
     complete = all(recorded.get(key) for key in ("name", "version", "weights", "dtype"))
     if not complete:
         why = "the file does not state the teacher of its labels"

@@ -22,6 +22,7 @@ from potstill.student.files import count_parameters, read_student
 from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
+from potstill.student.shipped import student_folder
 from potstill.student.threads import survive_fork
 from potstill.student.uncertainty import Uncertainty, read_uncertainty
 
@@ -197,7 +198,8 @@ def load_student(
     Parameters
     ----------
     path
-        ``student/`` of a run, the run folder itself, or an exported folder.
+        ``student/`` of a run, the run folder itself, an exported folder, or the name of a student that comes with the
+        package, such as ``"general"``.
     device
         Torch device.
     dtype
@@ -216,9 +218,7 @@ def load_student(
         raise InputError(f"dtype must be 'float32' or 'float64', found '{dtype}'")
     if backend not in get_args(Backend):
         raise InputError(f"backend must be 'auto', 'fused', 'gpu' or 'torch', found '{backend}'")
-    folder = Path(path)
-    if not (folder / "config.json").exists() and (folder / "student" / "config.json").exists():
-        folder = folder / "student"
+    folder = student_folder(path)
     student, config = read_student(folder)
     uncertainty = read_uncertainty(folder, student.architecture.hidden)
     return DeployedStudent(student, config, device, getattr(torch, dtype), backend, uncertainty)

@@ -75,6 +75,8 @@ OF_CRYSTALS = (
 )
 OF_MOLECULES = ("vibrations", "torsions", "relaxed_positions")
 OF_PAIRS = ("smoothness", "fused_pairs", "dimers")
+OF_STUDENT = (*OF_ANY, "stress_slope", "nvt", "npt", "smoothness")  # these ask the student alone
+NO_TEACHER = "the labels came with the user's files: there is no teacher to compare with"
 KINDS = ("crystals", "molecules")
 
 
@@ -139,12 +141,12 @@ def _without_figure(report: Mapping[str, Any], config: EvaluateConfig) -> dict[s
     """Return findings of all requested checks for the case that a check has no figure."""
     found: dict[str, Finding] = {}
     kinds = report["kinds"]
-    teacher = report.get("teacher_asked", True)
+    teacher, given = report.get("teacher_asked", True), report.get("labels_given", False)
     for kind in sorted(KINDS, key=lambda kind: not kinds.get(kind)):  # kinds that the data contain come first
         for name in asked_of(kind, config):
             unit = GATES[name].unit
-            if not teacher:
-                finding = not_run(name, unit, "no teacher was available")
+            if not teacher and name not in OF_STUDENT:
+                finding = _without_teacher(name, given=given)
             elif kinds.get(kind):
                 finding = not_run(name, unit, f"no held-out one of the {kind} could be used; see systems")
             elif name in OF_ANY and not any(kinds.get(other) for other in KINDS):
@@ -155,10 +157,15 @@ def _without_figure(report: Mapping[str, Any], config: EvaluateConfig) -> dict[s
                 finding = does_not_apply(name, unit, f"the data contain no {kind}")
             found.setdefault(name, finding)
     for name in OF_PAIRS if config.physics_pairs else ():
-        found[name] = not_run(
-            name, GATES[name].unit, "no pair of atoms was checked" if teacher else "no teacher was available"
-        )
+        found[name] = not_run(name, GATES[name].unit, "no pair of atoms was checked")
+        if not teacher and name not in OF_STUDENT:
+            found[name] = _without_teacher(name, given=given)
     return found
+
+
+def _without_teacher(name: str, *, given: bool) -> Finding:
+    unit = GATES[name].unit
+    return does_not_apply(name, unit, NO_TEACHER) if given else not_run(name, unit, "no teacher was at hand")
 
 
 def _error_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:

@@ -25,6 +25,7 @@ from potstill.evaluate.model import Model, TeacherModel
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.stage import Evaluation, compare
 from potstill.stats.references import fit_reference_energies
+from potstill.student.shipped import shipped_students
 from potstill.teacher.choices import parse_teacher
 from potstill.teacher.opening import open_teacher
 
@@ -103,7 +104,7 @@ def load_model(name: str) -> Model:
     InputError
         If there is no such model.
     """
-    if Path(name).is_dir():
+    if Path(name).is_dir() or name in shipped_students():
         from potstill.deploy.student import load_student
 
         return load_student(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,8 @@ def evaluate(
     config
         Section ``evaluate``.
     teacher
-        Function that loads the teacher for physics, timing and the error floor of its forces; without it these are left out.
+        Function that loads the teacher for comparisons of the physics, timing, and the error floor of its forces. Where it
+        is None, only the checks that ask the student alone are made.
     seed
         Seed of the initial velocities.
     on_step
@@ -83,6 +85,9 @@ def evaluate(
         raise InputError("the test part of the split is empty: raise dataset.test_fraction or the number of structures")
     baseline = _composition_baseline(dataset)
     evaluation = compare(student, held_out, baseline, config, teacher=teacher, seed=seed, on_step=on_step)
+    if _labels_given(dataset):
+        evaluation.report["labels_given"] = True
+        evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, config)]
     kinds = _kinds(dataset.column("structures/pbc"))
     if kinds != evaluation.report["kinds"]:  # a kind that occurs in the training part only must be reported as not held out
         evaluation.report["kinds"] = kinds
@@ -143,10 +148,10 @@ def compare(
         )
     report["nve"] = [trajectory.report() for trajectory in trajectories]
     report["physics"], report["speed"], report["speed_by_size"] = [], [], []
+    reference = None if teacher is None else TeacherCalculator(teacher())
+    rows = measure(student.calculator(), reference, structures, config, seed=seed, on_step=on_step)
+    report["physics"] = [row.report() for row in rows]
     if teacher is not None:
-        calculators = (student.calculator(), TeacherCalculator(teacher()))
-        rows = measure(*calculators, structures, config, seed=seed, on_step=on_step)
-        report["physics"] = [row.report() for row in rows]
         on_step("speed beside the teacher")
         repeats = config.speed_repeats
         report["speed"] = compare_speed(student, teacher(), _speed_systems(systems, structures), repeats=repeats)
@@ -156,6 +161,11 @@ def compare(
             report["speed_by_size"] = speed_by_size(student, teacher(), crystals[0], atoms=sizes, repeats=repeats)
     report["findings"] = [asdict(finding) for finding in judge(report, config)]
     return Evaluation(report, comparison, trajectories)
+
+
+def _labels_given(dataset: Dataset) -> bool:
+    """Return whether the labels came with the user's files, so that there is no teacher to compare with."""
+    return json.loads(dataset.attributes.get("teacher", "{}")).get("name") == "given"
 
 
 def _kinds(pbc: Array) -> dict[str, bool]:

@@ -54,6 +54,19 @@ class Files(SourceOptions):
         ),
     ] = False
 
+    labels: Annotated[
+        bool,
+        Field(
+            description="true: energies, forces and stress of the files are used, and frames without them refused; "
+            "true where label.teacher is given"
+        ),
+    ] = False
+    energy_key: Annotated[str, Field(description="key of the energy in eV; REF_energy or energy where empty")] = ""
+    forces_key: Annotated[str, Field(description="key of the forces in eV/Å; REF_forces or forces where empty")] = ""
+    stress_key: Annotated[
+        str, Field(description="key of the stress in eV/Å^3, + is tension; REF_stress, stress or virials where empty")
+    ] = ""
+
     @field_validator("species", mode="before")
     @classmethod
     def _types_as_text(cls, species: Any) -> Any:
@@ -68,7 +81,14 @@ class Files(SourceOptions):
     @property
     def reading(self) -> ReadOptions:
         """Return how the files are to be read."""
-        return ReadOptions(species=tuple(self.species.items()), ignore_charge=self.ignore_charge, labels=False)
+        return ReadOptions(
+            species=tuple(self.species.items()),
+            energy_key=self.energy_key,
+            forces_key=self.forces_key,
+            stress_key=self.stress_key,
+            ignore_charge=self.ignore_charge,
+            labels=self.labels,
+        )
 
     def available(self) -> int | None:
         catalogue = _catalogue(self.paths, self.reading)
@@ -107,6 +127,7 @@ class Catalogue(Sequence[Structure | Refused]):
     """
 
     def __init__(self, found: Iterator[tuple[str, Path] | Refused], options: ReadOptions) -> None:
+        self._labels = options.labels
         self._files: list[tuple[str, Frames] | Refused] = [
             entry if isinstance(entry, Refused) else _open(*entry, options) for entry in found
         ]
@@ -120,7 +141,7 @@ class Catalogue(Sequence[Structure | Refused]):
         k = range(len(self))[index]
         at = int(np.searchsorted(self._start, k, side="right")) - 1
         file = self._files[at]
-        return file if isinstance(file, Refused) else _frame(*file, k - int(self._start[at]))
+        return file if isinstance(file, Refused) else _frame(*file, k - int(self._start[at]), labels=self._labels)
 
 
 @lru_cache(maxsize=4)
@@ -164,7 +185,7 @@ def _open(name: str, path: Path, options: ReadOptions) -> tuple[str, Frames] | R
         return _refusal(name, error)
 
 
-def _frame(name: str, frames: Frames, k: int) -> Structure | Refused:
+def _frame(name: str, frames: Frames, k: int, *, labels: bool) -> Structure | Refused:
     try:
         frame = frames.frame(k)
     except Exception as error:  # noqa: BLE001 - a foreign reader may raise anything; one frame must not stop a run
@@ -172,7 +193,11 @@ def _frame(name: str, frames: Frames, k: int) -> Structure | Refused:
     metadata = {**frame.structure.generator_metadata, "file": name, "frame": k}
     if frame.remarks:
         metadata["remarks"] = list(frame.remarks)
-    return frame.structure.with_(id="", source="", labels=None, generator_metadata=metadata)
+    found = frame.structure.labels
+    if labels and found is None:
+        why = "; ".join(frame.remarks) or "the frame has no energy and forces"
+        return Refused("no_labels", f"{name}, frame {k}: {why}"[:LONGEST_DETAIL])
+    return frame.structure.with_(id="", source="", labels=found if labels else None, generator_metadata=metadata)
 
 
 def _refusal(name: str, error: Exception) -> Refused:

@@ -126,9 +126,15 @@ class GenerateConfig(Section):
         return self
 
     def resolved_sources(self, teacher: TeacherOptions | None = None) -> list[SourceOptions]:
-        """Return the sources with the section's elements and the labels' teacher filled in where a source states none."""
-        shared = {"elements": self.elements, "teacher": teacher}
-        return [
-            s.model_copy(update={k: v for k, v in shared.items() if k in type(s).model_fields and not getattr(s, k)})
-            for s in self.sources
-        ]
+        """Return the sources with the section's elements and the teacher of the labels where they state none.
+
+        Files keep their labels where that teacher is ``given``.
+        """
+        given = teacher is not None and not teacher.on_demand
+
+        def resolved(source: SourceOptions) -> SourceOptions:
+            shared = {"elements": self.elements, "teacher": teacher if source.needs_teacher else None, "labels": given}
+            known = {k: v for k, v in shared.items() if k in type(source).model_fields and not getattr(source, k)}
+            return source.model_copy(update=known)
+
+        return [resolved(source) for source in self.sources]

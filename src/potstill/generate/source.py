@@ -54,6 +54,11 @@ class SourceOptions(Section, ABC):
         """Return whether it starts from the structures of earlier sources."""
         return False
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Return whether it asks a teacher: that of its option ``teacher``, or else that of the labels."""
+        return False
+
     def available(self) -> int | None:
         """Return the largest number of structures that it can make, or None where there is no limit."""
         return None

@@ -62,6 +62,7 @@ class GenerateTask:
     path: Path
     parents: Path | None = None
     families: Families = "composition"
+    labelled: bool = False
 
 
 @dataclass(slots=True)
@@ -101,7 +102,8 @@ def generate(
     fallback
         Whether the contingency mix is taken when a generative source is missing or fails; ``mix.json`` records the choice.
     teacher
-        Teacher that moves the atoms for the sources that need one and state none.
+        Teacher that moves the atoms for the sources that need one and state none. Where it is ``given``, structures keep
+        their labels.
     on_progress
         Function called whenever a source has advanced.
 
@@ -142,7 +144,8 @@ def generate(
         missing = [fault for source in chosen if (fault := source.missing()) is not None]
         if missing:
             raise InputError("a source cannot run here:\n" + "\n".join(f"  {fault}" for fault in missing))
-        attempt = _Attempt(config, folder, seed, executor or LocalExecutor(workers), on_progress)
+        labelled = teacher is not None and not teacher.on_demand
+        attempt = _Attempt(config, folder, seed, executor or LocalExecutor(workers), on_progress, labelled=labelled)
         failure = attempt.make(chosen, take_over=bool(mix.failed))
         if failure is None:
             return attempt.counts
@@ -155,12 +158,20 @@ class _Attempt:
     """Runs the sources of one mix, one after the other."""
 
     def __init__(
-        self, config: GenerateConfig, folder: Path, seed: int, executor: Executor, on_progress: Callable[[SourceCount], None]
+        self,
+        config: GenerateConfig,
+        folder: Path,
+        seed: int,
+        executor: Executor,
+        on_progress: Callable[[SourceCount], None],
+        *,
+        labelled: bool,
     ) -> None:
         self.counts: list[SourceCount] = []
         self._config = config
         self._folder = folder
         self._seed = seed
+        self._labelled = labelled
         self._executor = executor
         self._on_progress = on_progress
         self._duplicates = DuplicateFilter()
@@ -270,6 +281,7 @@ class _Attempt:
                     path=self._folder / "parts" / f"{stem}-{k:08d}-{min(k + size, stop):08d}.h5",
                     parents=parents,
                     families=self._config.families,
+                    labelled=self._labelled,
                 )
                 for k in range(start, stop, size)
             ]
@@ -301,7 +313,7 @@ def make_candidates(task: GenerateTask) -> int:
             family = name if task.families == "structure" else screened.family or screened.formula
             positions = screened.positions.astype(np.float32)  # the stored positions are the ones that will be labelled
             accepted.append(screened.with_(id=name, source=task.source.name, family=family, positions=positions))
-    write_part(task.path, accepted, refused)
+    write_part(task.path, accepted, refused, labelled=task.labelled)
     return len(accepted)
 
 

@@ -6,11 +6,8 @@ does not depend on the process that makes it. A task holds whole trajectories, s
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
 from itertools import islice
 from typing import Annotated
 
@@ -22,9 +19,8 @@ from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Array, Refused, Structure, Teacher
 from potstill.generate.parents import NO_PARENT, DerivedOptions
 from potstill.generate.source import random_generator
+from potstill.generate.teachers import loaded, one_thread
 from potstill.teacher.choices import AnyTeacher
-from potstill.teacher.opening import open_teacher
-from potstill.teacher.options import TeacherOptions
 
 CANDIDATES_PER_TASK = 8  # a candidate costs many calls of the teacher
 
@@ -54,6 +50,10 @@ class TrajectoryOptions(DerivedOptions, ABC):
     ] = 0.6
 
     @property
+    def needs_teacher(self) -> bool:
+        return True
+
+    @property
     def candidates_per_task(self) -> int:
         return self.frames * max(1, CANDIDATES_PER_TASK // self.frames)  # whole trajectories
 
@@ -69,12 +69,12 @@ class TrajectoryOptions(DerivedOptions, ABC):
             return [NO_PARENT] * len(indices)
         if self.teacher is None:
             raise InputError(f"the source '{self.name}' needs a teacher; set its option 'teacher'")
-        teacher = _loaded(self.teacher)
+        teacher = loaded(self.teacher)
         last: dict[int, int] = {}  # by trajectory: the frame up to which it must be made
         for index in indices:
             number, frame = divmod(index, self.frames)
             last[number] = max(last.get(number, 0), frame)
-        with _one_thread():
+        with one_thread():
             made = {
                 number: self._run(number, frame + 1, seed, parents[int(order[number % len(order)])], teacher)
                 for number, frame in last.items()
@@ -109,23 +109,3 @@ def correlation(a: Array, b: Array) -> float:
     """Return the cosine of the angle between two sets of forces as vectors of 3n numbers; 0 where one of them vanishes."""
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(np.sum(a * b)) / lengths if lengths > 0 else 0.0
-
-
-@lru_cache(maxsize=1)
-def _loaded(options: TeacherOptions) -> Teacher:
-    """Return the teacher of this process, loaded once."""
-    return open_teacher(options)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread, as in a worker: sums over threads round differently, and a trajectory magnifies the difference."""
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else 0
-    if torch:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if torch:
-            torch.set_num_threads(before)

@@ -31,7 +31,7 @@ class Context:
     executor
         Executor of the tasks of ``generate`` and ``label``.
     teacher
-        Function that opens the teacher, once.
+        Function that opens the teacher, once; None where the labels were given with the user's files.
     fallback
         Whether the contingency mix may replace a generative source that is missing or fails.
     until
@@ -46,7 +46,7 @@ class Context:
     run: RunFolder
     progress: Progress
     executor: Executor
-    teacher: Callable[[], Teacher]
+    teacher: Callable[[], Teacher] | None
     fallback: bool = False
     until: float | None = None
     formats: tuple[str, ...] = ()
@@ -72,7 +72,9 @@ class Context:
         executor = config.execute.start(run.path / "execute", config.workers)
         timeout = config.label.timeout_seconds_per_structure
         ask = partial(open_teacher, config.label.teacher, supervised=True, timeout_seconds_per_structure=timeout)
-        return cls(config, run, progress, executor, cache(ask), fallback, until, formats)
+        return cls(
+            config, run, progress, executor, cache(ask) if config.label.teacher.on_demand else None, fallback, until, formats
+        )
 
     def of_batch(self, config: Config, run: RunFolder) -> Context:
         """Return the context of a batch of this run, with an executor of its own and the same teacher."""

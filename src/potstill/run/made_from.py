@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from potstill.core.checksums import sha256_of_file, sha256_of_text, with_contents
+from potstill.student.shipped import student_folder
 
 if TYPE_CHECKING:
     from potstill.config import Config
@@ -61,6 +62,8 @@ def made_from(run: RunFolder, config: Config, stage: str, formats: tuple[str, ..
         case "train":
             sections = {name: _section(config, name) for name in ("student", "train", "active_learning")}
             found = {"seed": config.seed, "dataset.h5": file_checksum(run.dataset), **sections}
+            if config.train.start:
+                found["start"] = files_checksum(student_folder(config.train.start))
         case "evaluate":
             section = _section(config, "evaluate")
             found = {"dataset.h5": file_checksum(run.dataset), "student": student_checksum(run), "evaluate": section}
@@ -127,9 +130,14 @@ def why_not_done(run: RunFolder, config: Config, stage: str, formats: tuple[str,
 
 
 def student_checksum(run: RunFolder) -> str:
-    """Return one checksum for weights and config of the student."""
+    """Return one checksum for weights and config of the student of a run."""
+    return files_checksum(run.student)
+
+
+def files_checksum(student: Path) -> str:
+    """Return one checksum for the files of a student in a folder."""
     names = ("weights.safetensors", "config.json", "uncertainty.safetensors")
-    return sha256_of_text(" ".join(file_checksum(run.student / name) for name in names))
+    return sha256_of_text(" ".join(file_checksum(student / name) for name in names))
 
 
 def file_checksum(path: Path) -> str:

@@ -90,7 +90,7 @@ def missing_pieces(config: Config) -> list[str]:
 
 def _mix_here(config: Config) -> tuple[Mix, list[SourceOptions]]:
     """Return the mix that this machine can make, and its sources."""
-    sources = with_what_there_is(config.generate.resolved_sources())
+    sources = with_what_there_is(config.generate.resolved_sources(config.label.teacher))
     mix = without_missing(sources, config.generate.contingency, as_asked(sources))
     return mix, mix.apply(sources)
 

@@ -41,6 +41,9 @@ MATERIALS_ELEMENTS = frozenset({*range(1, 84), *range(89, 95)})
 class TeacherOptions(Section, ABC):
     """Options of a teacher in the config."""
 
+    on_demand: ClassVar[bool] = True
+    """Whether it labels any structure on demand; False where the labels come with the user's files."""
+
     own_environment: ClassVar[str] = ""
     """Environment of :mod:`potstill.environments` that it runs in where :meth:`lives_here` is False."""
 

@@ -85,7 +85,7 @@ def settled_rate(
         If the file is damaged.
     """
     config, path = job.config, job.folder / FILE
-    if config.learning_rate == "auto" and not (path.exists() and _read(path).get(KEY) == made_from):
+    if config.rate == "auto" and not (path.exists() and _read(path).get(KEY) == made_from):
         test = find_learning_rate(student, config, data, seed=job.seed, hints=hints)
         log.info("learning rate %.2g by a range test of %d steps", test.learning_rate, len(test.rates))
         with sealed(path) as temporary:
@@ -103,8 +103,8 @@ def known_rate(config: TrainConfig, folder: Path) -> float:
     PotstillError
         If the file is damaged.
     """
-    if config.learning_rate != "auto":
-        return config.learning_rate
+    if config.rate != "auto":
+        return config.rate
     if not (folder / FILE).exists():
         raise InputError(f"{folder} has no {FILE}: train.learning_rate is auto, and the student there was not trained by it")
     return float(_read(folder / FILE)["learning_rate"])

@@ -142,7 +142,7 @@ class Distillation(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with linear warm-up and cosine decay over all steps."""
-        optimizer = optimizer_of(self.trainable(), float(self.config.learning_rate), self.config.weight_decay)
+        optimizer = optimizer_of(self.trainable(), float(self.config.rate), self.config.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -61,7 +61,7 @@ def described(data: str, student: StudentConfig, config: TrainConfig, *, seed: i
         "format": FORMAT,
         "dataset": data,
         "student": student.model_dump(mode="json"),
-        "train": config.model_dump(mode="json", exclude=set(MACHINE)),
+        "train": config.model_dump(mode="json", exclude={*MACHINE, "start"}),  # the weights of the start count below
         "seed": seed,
         "start": None if start is None else weights_digest(start),
     }
