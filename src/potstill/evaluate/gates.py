@@ -165,7 +165,7 @@ def _without_figure(report: Mapping[str, Any], config: EvaluateConfig) -> dict[s
 
 def _without_teacher(name: str, *, given: bool) -> Finding:
     unit = GATES[name].unit
-    return does_not_apply(name, unit, NO_TEACHER) if given else not_run(name, unit, "no teacher was at hand")
+    return does_not_apply(name, unit, NO_TEACHER) if given else not_run(name, unit, "no teacher was available")
 
 
 def _error_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
