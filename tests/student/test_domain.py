@@ -44,12 +44,12 @@ def test_what_is_like_the_data_is_at_home(domain, structure):
 def test_atoms_pushed_together(domain):
     squeezed = water().with_(positions=0.7 * water().positions)
     (found,) = [x for x in foreign(domain, squeezed) if x.startswith("H-O")]
-    assert "in the data" in found
+    assert "in the training data" in found
 
 
 def test_a_pair_that_was_never_there(domain):
     oxide = Structure(np.array([29, 8]), np.array([[0, 0, 0], [0, 0, 1.8]]))
-    assert foreign(domain, oxide) == ["O-Cu at 1.80 Å, a pair that the data does not hold"]
+    assert foreign(domain, oxide) == ["O-Cu at 1.80 Å, a pair that the training data do not contain"]
     assert foreign(domain, oxide.with_(positions=np.array([[0, 0, 0], [0, 0, 3.5]]))) == []
 
 
