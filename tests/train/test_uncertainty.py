@@ -242,7 +242,7 @@ class TestCalculator:
         atoms.get_forces()
         assert "uncertainty" not in atoms.calc.results
         assert not atoms.calc.uncertain.any()
-        with pytest.raises(InputError, match="knows no uncertainty"):
+        with pytest.raises(InputError, match="predicts no uncertainty"):
             student.label([copper()], uncertainty=True)
 
 
@@ -261,7 +261,7 @@ class TestFile:
             read_uncertainty(tmp_path, 32)
 
     def test_that_of_another_student_is_refused(self, folder):
-        with pytest.raises(InputError, match="of another student: it has 32 features, not 16"):
+        with pytest.raises(InputError, match="belongs to another student: it has 32 features, expected 16"):
             read_uncertainty(folder, 16)
 
     def test_how_good_it_is_stands_in_the_students_config(self, folder):

@@ -99,7 +99,7 @@ class StudentCalculator(Calculator):
             (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=known)
         self._watch(structure, neighbors, new="numbers" in system_changes)
         if labels.stress is None and "stress" in properties:
-            raise PropertyNotImplementedError("stress needs a cell with a volume: give every axis a length")
+            raise PropertyNotImplementedError("stress needs a cell with a volume: set a length for every axis")
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces, **labels.extra}
         if labels.stress is not None:
             self.results["stress"] = to_voigt(labels.stress)

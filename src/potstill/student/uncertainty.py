@@ -122,10 +122,10 @@ def read_uncertainty(folder: Path, hidden: int) -> Uncertainty | None:
         raise file_error(error) from error
     except TypeError as error:
         raise InputError(
-            f"{path} is damaged, or of another version: {error}\n  the student works without that file"
+            f"{path} is damaged, or of another version: {error}\n  remove it to use the student without uncertainties"
         ) from error
     if found.factor.shape != (hidden, hidden) or found.noise.shape != (hidden + 1,):
-        raise InputError(f"{path} is of another student: it has {len(found.factor)} features, not {hidden}")
+        raise InputError(f"{path} belongs to another student: it has {len(found.factor)} features, expected {hidden}")
     return found
 
 
