@@ -74,7 +74,7 @@ def test_a_wrong_number_of_answers_stops_the_run(parents, lj, change):
         def label(self, structures):
             return change(self.honest.label(structures))
 
-    with pytest.raises(PotstillError, match=f"answers to {len(parents)} structures"):
+    with pytest.raises(PotstillError, match=f"answers for {len(parents)} structures"):
         ask(Miscounting(lj, at(0, None)), parents, 30.0)
 
 
