@@ -68,7 +68,7 @@ def run_evaluate(context: Context) -> None:
     write_evaluate_page(evaluation, run.html("evaluate"))
     for finding in evaluation.report["findings"]:
         if finding["verdict"] != "GO":
-            log.warning("%s: %s: %s. %s", finding["verdict"], finding["check"], figure_of(finding), finding["why"])
+            log.info("%s: %s: %s. %s", finding["verdict"], finding["check"], figure_of(finding), finding["why"])
 
 
 def run_deploy(context: Context) -> None:
