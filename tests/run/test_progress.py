@@ -44,7 +44,7 @@ def test_a_long_stage_says_how_far_it_is(console):
         bar.advance(6, 1)
         bar.advance(2, 1)
     assert len(lines(console)) == 2
-    assert lines(console)[-1].startswith("label     8/10 structures, ")
+    assert lines(console)[-1].startswith("label     8/10 structures")
     assert lines(console)[-1].endswith("2 refused")
 
 
@@ -54,7 +54,7 @@ def test_sources_replace_what_they_said(console):
         bar.source("a", 1, {})
         bar.source("a", 3, {"too_close": 7})
         bar.source("b", 2, {"duplicate": 1})
-    assert lines(console)[-1].startswith("5/5 structures, ")
+    assert lines(console)[-1].startswith("5/5 structures")
     assert lines(console)[-1].endswith("b; 8 refused by the filter")
 
 

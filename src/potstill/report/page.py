@@ -47,6 +47,7 @@ def environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    made.filters["sentence"] = sentence_case
     made.filters |= {"figure": figure, "formula": formula, "when": when, "readable": readable, "size": size}
     made.globals["badge"] = badge
     return made
@@ -74,6 +75,15 @@ def formula(text: str) -> str:
     'Al₂O₃'
     """
     return text.translate(SUBSCRIPTS)
+
+
+def sentence_case(text: str) -> str:
+    """Return a reason as a sentence.
+
+    >>> sentence_case("the data passed")
+    'The data passed.'
+    """
+    return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
 def readable(name: str) -> str:

@@ -31,6 +31,7 @@ from potstill.run.notices import Notices
 
 log = logging.getLogger(__name__)
 PLAIN_EVERY_SECONDS = 30.0
+SOONEST_RATE_SECONDS = 1.0
 NAME_WIDTH = 9  # of the longest stage
 MARKS = {"done": "[green]done[/green]   ", "failed": "[red]failed[/red] ", "stopped": "[yellow]stopped[/yellow]"}
 
@@ -144,12 +145,13 @@ class Counter:
     def line(self, note: str = "") -> str:
         """Return the count with rate and time left as text."""
         elapsed = time.perf_counter() - self._started
-        rate = self._done / elapsed if elapsed > 0 else 0.0
-        if self._total is None:
-            return f"{self._done} {self._unit}, {3600 * rate:,.0f}/hour"
-        left = (self._total - self._done) / rate if rate > 0 else 0.0
-        text = f"{self._done}/{self._total} {self._unit}, {3600 * rate:,.0f}/hour, {duration(left)} left  {note}"
-        return text.rstrip()
+        total = "" if self._total is None else f"/{self._total}"
+        text = f"{self._done}{total} {self._unit}"
+        if self._done and elapsed >= SOONEST_RATE_SECONDS:
+            text += f", {3600 * self._done / elapsed:,.0f}/hour"
+            if self._total is not None:
+                text += f", {duration((self._total - self._done) * elapsed / self._done)} left"
+        return f"{text}  {note}".rstrip()
 
     def _show(self, note: str) -> None:
         done = self._done + (0 if self._by_source else self._refused)

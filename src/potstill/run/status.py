@@ -216,8 +216,8 @@ def _passed(run: RunFolder, config: Config, _figures: Figures) -> str:
     return f"{sum(batch.passed() for batch in run.batches())} of {len(config.batches)} batches GO"
 
 
-def _generating(run: RunFolder, config: Config, figures: Figures) -> str:
-    wanted = sum(source.count for source in config.generate.sources)
+def _generating(run: RunFolder, _config: Config, figures: Figures) -> str:
+    wanted = sum(source.wanted for source in figures.sources.values())
     if accepted := sum(source.accepted for source in figures.sources.values()) if not run.structures.exists() else 0:
         return f"{accepted} of {wanted} structures"
     if run.structures.exists():

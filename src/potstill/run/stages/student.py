@@ -64,6 +64,7 @@ def run_evaluate(context: Context) -> None:
         seed=context.config.seed,
         on_step=context.progress.note,
     )
+    evaluation.report["held_out"] = "structures" if context.config.generate.families == "structure" else "families"
     write_evaluation(evaluation, run.json("evaluate"), run.path / "evaluate_data.npz")
     write_evaluate_page(evaluation, run.html("evaluate"))
     for finding in evaluation.report["findings"]:
