@@ -1,4 +1,4 @@
-"""Process: structures asked for, made, labelled and refused, and the rate of labelling."""
+"""Process: structures requested, made, labelled and refused, and the labelling rate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REASONS_NAMED = 4
 
 @check("process", unit="fraction", needs=(RECORD,), gates=("min_teacher_success",), mend=mend.fewer_refusals)
 def teacher_success(evidence: Evidence) -> Finding:
-    """Measure labelled structures over those the teacher was asked for, with its 95 % confidence interval (Wilson 1927)."""
+    """Measure the share of labelled structures among those given to the teacher, with its 95 % interval (Wilson 1927)."""
     refused = [r for r in evidence.dataset.refused if r.stage == "label"]
     labelled = len(evidence.dataset) if evidence.dataset.labelled else 0
     asked = labelled + len(refused)
@@ -46,7 +46,7 @@ def throughput(evidence: Evidence) -> Finding:
 
 @check("process", unit="fraction", needs=(RECORD,), gates=("max_refused_fraction",), mend="look at the refusals by reason")
 def refusals(evidence: Evidence) -> Finding:
-    """Find the largest share of a source's candidates that was refused before labelling. It only warns."""
+    """Find the largest share of a source's candidates that was refused before labelling. The check only warns."""
     made = Counter(evidence.stats.sources)
     refused: dict[str, Counter[str]] = {}
     for r in evidence.dataset.refused:
@@ -63,7 +63,7 @@ def refusals(evidence: Evidence) -> Finding:
 
 @check("process", unit="fraction", needs=(CONFIG,), gates=("min_share_of_asked",), mend=mend.what_sources_can_give)
 def shares(evidence: Evidence) -> Finding:
-    """Find the source that gave the smallest share of the structures asked for."""
+    """Find the source with the smallest share of the structures requested."""
     mix, asked = mix_of(evidence.dataset), asked_of(evidence.dataset)
     if not asked:
         return not_run("shares", "fraction", "the file does not say how many structures its sources were asked for")
@@ -78,7 +78,7 @@ def shares(evidence: Evidence) -> Finding:
 
 @check("process", unit="sources", needs=(CONFIG,), mend="install what the missing sources need:  potstill doctor")
 def stand_ins(evidence: Evidence) -> Finding:
-    """Count sources of the config that others replaced. It only warns: the user has agreed."""
+    """Count sources of the config that others replaced. The check only warns: the user has agreed."""
     mix = mix_of(evidence.dataset)
     why = mix.sentence() if mix and mix.failed else "every source of the config was used"
     return warned(at_most("stand_ins", len(mix.failed) if mix else 0, 0, "sources", why))

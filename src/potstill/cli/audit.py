@@ -96,7 +96,7 @@ def _tell(report: dict[str, Any], sentence: str, folder: Path, then: str, *, as_
 
 
 def refuse_run_folder(folder: Path, stage: str) -> None:
-    """Raise where the verdict on a file would take the place of the verdict of a run."""
+    """Raise where the verdict on a file would replace the verdict of a run."""
     if (folder / "run.json").exists():
         raise InputError(
             f"{folder} is a run folder, whose {stage}.json is the verdict of the run\n"

@@ -1,4 +1,4 @@
-"""The command ``potstill evaluate``: the student of a run, the same judged again, or any two models beside each other."""
+"""The command ``potstill evaluate``: the student of a run, the same judged again, or a comparison of any two models."""
 
 from __future__ import annotations
 

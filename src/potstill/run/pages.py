@@ -1,4 +1,4 @@
-"""The page ``report.html`` of a run: the page to open first.
+"""The page ``report.html`` of a run, which a user opens first.
 
 It can be written at any stage, also after a NO-GO or a failure.
 """
@@ -37,7 +37,7 @@ EACH_SOURCE = 3
 
 
 def write_run_page(run: RunFolder) -> None:
-    """Write ``report.html`` from whatever is in the run folder."""
+    """Write ``report.html`` from the files in the run folder."""
     record, audit, evaluation = run.record(), done_report(run, "audit"), done_report(run, "evaluate")
     data = open_data(run)
     rows = sources(run, data)
@@ -87,7 +87,7 @@ def answer(verdict: RunVerdict) -> str:
 
 
 def _tiles(audit: dict[str, Any], evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the four headline figures; a figure that is not known yet says so."""
+    """Return the four headline figures, with a text in place of a missing one."""
     found = []
     if audit:
         passed, asked = tally(audit["findings"])

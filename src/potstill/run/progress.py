@@ -113,7 +113,7 @@ class Display:
 
 
 class Counter:
-    """Counts work done and refused, and shows rate and time left."""
+    """Counts finished and refused work, and shows rate and time left."""
 
     def __init__(self, display: Display, total: int | None, unit: str) -> None:
         self._display = display
@@ -159,12 +159,12 @@ class Counter:
 
 
 class Progress:
-    """Print the progress of a run.
+    """Prints the progress of a run.
 
     Parameters
     ----------
     console
-        Where to print; standard error by default, so that standard output stays for results.
+        Console of the output; standard error by default, so that standard output stays for results.
     """
 
     def __init__(self, console: Console | None = None) -> None:
