@@ -28,6 +28,7 @@ from potstill.report.structure import (
 )
 
 SCRIPT = Path(__file__).with_name("page.js")
+WRAPPED_BELOW = 0.03  # of a lattice vector: atoms this near below a face stay there
 MOST_NUMBERS = 60_000  # coordinates of all frames: about 0.1 MB of the page
 
 
@@ -58,6 +59,7 @@ def players(trajectories: Sequence[Trajectory]) -> list[Player]:
     for run in trajectories:
         frames, times = _frames(run)
         if len(frames) > 1:
+            frames = frames + _into_the_cell(run.final.with_(positions=frames[0], labels=None))
             start = run.final.with_(positions=frames[0], labels=None)
             length = run.steps * run.timestep_fs / 1e3
             what = f"{start.formula}, {run.kind} of {run.atoms} atoms"
@@ -82,6 +84,14 @@ def _frames(run: Trajectory) -> tuple[Array, Array]:
     every = max(1, -(-frames.size // MOST_NUMBERS))
     kept, times = frames[::every], run.time_ps[::FRAME_EVERY][: len(frames) : every]
     return (kept, times) if np.abs(kept).max() < FARTHEST_ANGSTROM else nothing
+
+
+def _into_the_cell(start: Structure) -> Array:
+    """Return (n, 3) lattice vectors in Å that move each atom of a start into its cell; zero for a molecule."""
+    if not start.pbc.all():
+        return np.zeros((len(start), 3))
+    cells = np.floor(start.positions @ np.linalg.inv(start.cell) + WRAPPED_BELOW)
+    return -cells @ start.cell
 
 
 def _packed(start: Structure, frames: Array, times: Array) -> str:

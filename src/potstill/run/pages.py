@@ -51,7 +51,7 @@ def write_run_page(run: RunFolder) -> None:
         verdict=verdict,
         answer=answer(verdict),
         domain=domain_sentences(run, data),
-        speed=speed_sentences(evaluation, record),
+        speed=speed_sentences(evaluation, record, data),
         groups=grouped(evaluation.get("findings", [])),
         code=load_code(run),
         exports=exports(run),
@@ -83,7 +83,7 @@ def answer(verdict: RunVerdict) -> str:
         return f"Not yet: it was not judged. Next: {verdict.next}"
     if verdict.page.name == "audit.html":
         return f"No: nothing should be trained on these data yet. Next: {verdict.next}"
-    return "Not where a gate below is not met: each says for which use."
+    return "Only for uses that none of the missed gates below rules out."
 
 
 def _tiles(audit: dict[str, Any], evaluation: dict[str, Any]) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def exports(run: RunFolder) -> list[dict[str, str]]:
     ]
 
 
-def speed_sentences(evaluation: dict[str, Any], record: dict[str, Any]) -> list[str]:
+def speed_sentences(evaluation: dict[str, Any], record: dict[str, Any], data: Dataset | None) -> list[str]:
     """Return sentences on nanoseconds per day: of calls alone beside the teacher, and of dynamics in ASE."""
     found = []
     machine = record.get("machine") or {}
@@ -90,15 +90,16 @@ def speed_sentences(evaluation: dict[str, Any], record: dict[str, Any]) -> list[
         beside = row.get("teacher_ns_per_day")
         teacher = f", the teacher {figure(beside)}" if beside else ""
         threads = _several(row["threads"], "thread")
+        system = f"{row['atoms']} atoms of {_formula(row['system'], data)}"
         found.append(
-            f"{figure(row['student_ns_per_day'])} ns/day at 1 fs with {row['atoms']} atoms of {row['system']}{teacher}: "
+            f"{figure(row['student_ns_per_day'])} ns/day at 1 fs with {system}{teacher}: "
             f"energy and forces alone, {threads}{where}."
         )
     for row in evaluation.get("nve", []):
         rate = row.get("steps_per_second")
         if rate and row.get("timestep_fs"):
             per_day = rate * 86400 * row["timestep_fs"] * 1e-6
-            system = f"{row['atoms']} atoms of {row['system']}"
+            system = f"{row['atoms']} atoms of {_formula(row['system'], data)}"
             found.append(f"{figure(per_day)} ns/day of dynamics in ASE at {row['timestep_fs']:g} fs with {system}.")
     return found
 
@@ -123,6 +124,12 @@ def rounds(run: RunFolder) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _formula(system: str, data: Dataset | None) -> str:
+    """Return the formula of a structure of the dataset with its id, and the id alone of any other."""
+    rows = [] if data is None else np.flatnonzero(data.ids == system).tolist()
+    return f"{data[rows[0]].formula} ({system})" if data is not None and rows else system
 
 
 def _elements(data: Dataset) -> list[str]:
