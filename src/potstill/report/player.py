@@ -81,7 +81,7 @@ def _frames(run: Trajectory) -> tuple[Array, Array]:
     if not len(frames) or frames[0].size > MOST_NUMBERS // 2:
         return nothing
     frames = frames - (frames - frames[:1]).mean(axis=1, keepdims=True)
-    every = max(1, -(-frames.size // MOST_NUMBERS))
+    every = -(-len(frames) // (MOST_NUMBERS // frames[0].size))
     kept, times = frames[::every], run.time_ps[::FRAME_EVERY][: len(frames) : every]
     return (kept, times) if np.abs(kept).max() < FARTHEST_ANGSTROM else nothing
 

@@ -144,7 +144,5 @@ def _mend_data(run: RunFolder) -> str:
 def _after_no_go(run: RunFolder) -> str:
     """Return what to do where the student misses gates: look, then learn from more structures."""
     other = f"{shown_path(run.path)}-2"
-    return (
-        f"see on the page whether the missed gates matter for your use; to mend them, raise generate.sources or add "
-        f"active_learning in a copy of {shown_path(run.config)}, then potstill run COPY.yaml --out {other}"
-    )
+    config = shown_path(run.config)
+    return f"potstill run COPY.yaml --out {other}, with more structures or active_learning in a copy of {config}"
