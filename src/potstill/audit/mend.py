@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from potstill.audit.evidence import Evidence
 from potstill.core.elements import symbols_of
 from potstill.core.errors import PotstillError
 from potstill.core.verdict import Finding
+from potstill.label.stage import BEYOND_LIMITS
 
 MARGIN = 1.05  # factor by which a proposed limit exceeds the figure
 FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)  # factors on the count of one source
@@ -171,9 +172,19 @@ def refuse_stresses(trouble: Trouble) -> tuple[str, Change]:
     return _refuse(trouble, why, "max_stress_ev_per_cubic_angstrom", own or trouble.limit or 3.0, values)
 
 
+def fewer_violent(trouble: Trouble) -> tuple[str, Change]:
+    """Propose a larger smallest distance, or fewer structures of the source whose labels are beyond the limits."""
+    return _refused_as(trouble, BEYOND_LIMITS)
+
+
 def fewer_refusals(trouble: Trouble) -> tuple[str, Change]:
     """Propose fewer structures of the source that the teacher refuses, where the others then meet the limit."""
-    refused = [r for r in trouble.evidence.dataset.refused if r.stage == "label"]
+    refused = trouble.evidence.dataset.refused
+    return _refused_as(trouble, {r.reason for r in refused if r.stage == "label"} - set(BEYOND_LIMITS))
+
+
+def _refused_as(trouble: Trouble, asked: Collection[str]) -> tuple[str, Change]:
+    refused = [r for r in trouble.evidence.dataset.refused if r.stage == "label" and r.reason in asked]
     reasons = Counter(r.reason for r in refused).most_common()
     if not reasons:
         return "nothing was labelled and nothing refused: the run asked for no structure", {}

@@ -16,6 +16,15 @@ class AuditConfig(Section):
         float,
         Field(ge=0, le=1, description="smallest accepted share of labelled structures among those given to the teacher"),
     ] = 0.95
+    min_within_limits: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="smallest accepted share of the teacher's labels within label.max_force_ev_per_angstrom and "
+            "label.max_stress_ev_per_cubic_angstrom",
+        ),
+    ] = 0.8
     min_element_entropy_bits: Annotated[
         float, Field(ge=0, description="smallest accepted Shannon entropy of the elements over atoms, in bits")
     ] = 3.07

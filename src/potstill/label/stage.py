@@ -40,6 +40,7 @@ from potstill.teacher.frames import as_number
 from potstill.teacher.opening import open_teacher
 from potstill.teacher.options import TeacherOptions
 
+BEYOND_LIMITS = ("force_limit", "stress_limit")  # reasons to refuse a label that the teacher gave
 TEACHER_LOG = "teacher.log"  # in the folder of the parts: output of the teachers
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class LabelCount:
     sources: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     worker: str = ""
     memory_bytes: int = 0
+    beyond_limits: int = 0  # of the refused ones, those whose label exceeds the limits of force and stress
 
 
 def label(
@@ -147,6 +149,7 @@ def label_structures(task: LabelTask) -> LabelCount:
         _by_source([s.source for s in labelled], [r.source for r in refused]),
         worker=f"{platform.node()}:{os.getpid()}",
         memory_bytes=psutil.Process().memory_info().rss,
+        beyond_limits=sum(r.reason in BEYOND_LIMITS for r in refused),
     )
 
 
@@ -330,7 +333,9 @@ def _loaded(kind: type[TeacherOptions], options: str) -> Teacher:
 def _count(part: Path) -> LabelCount:
     with h5py.File(part, "r") as file:
         labelled, refused = (list(file[f"{group}/source"].asstr()[:]) for group in ("structures", "refused"))
-        return LabelCount(len(labelled), len(refused), float(file.attrs["seconds"]), _by_source(labelled, refused))
+        beyond = sum(reason in BEYOND_LIMITS for reason in file["refused/reason"].asstr()[:])
+        counts = (len(labelled), len(refused), float(file.attrs["seconds"]))
+        return LabelCount(*counts, _by_source(labelled, refused), beyond_limits=beyond)
 
 
 def _by_source(labelled: Sequence[str], refused: Sequence[str]) -> dict[str, tuple[int, int]]:

@@ -85,9 +85,9 @@ def sentence(report: dict[str, Any]) -> str:
     missed, not_run = by_verdict[Verdict.NO_GO], by_verdict[Verdict.NOT_RUN]
     if not missed and not not_run:
         return f"All {asked} gates that apply are met on {held_out}.{left_out}"
-    said = [f"{len(missed)} of {asked} gates are not met: {', '.join(missed)}."] if missed else []
-    said += [f"{len(not_run)} of {asked} gates could not be judged: {', '.join(not_run)}."] if not_run else []
-    return f"{' '.join(said)} Compared on {held_out}.{left_out}"
+    said = f"{len(missed) + len(not_run)} of {asked} gates that apply are not met: {', '.join([*missed, *not_run])}"
+    said += f"; NOT RUN: {', '.join(not_run)}" if not_run and missed else " (NOT RUN)" if not_run else ""
+    return f"{said}. Compared on {held_out}.{left_out}"
 
 
 def held_out_by(report: dict[str, Any]) -> str:

@@ -71,6 +71,7 @@ class Figures:
     total: int
     labelled: int = 0
     refused: int = 0
+    beyond_limits: int = 0
     rate: float | None = None
     recent_rate: float | None = None
     seconds_left: float | None = None
@@ -139,6 +140,7 @@ def _labelled(figures: Figures, lines: Sequence[dict[str, Any]], now: datetime) 
     fresh = [line for line in own if line.get("event") != "found"]
     figures.labelled = sum(line["labelled"] for line in own)
     figures.refused = sum(line["refused"] for line in own)
+    figures.beyond_limits = sum(line.get("beyond_limits", 0) for line in own)
     for line in own:
         for name, (labelled, refused) in line.get("sources", {}).items():
             source = figures.sources.setdefault(name, SourceFigures(name, 0))
@@ -220,9 +222,10 @@ def _slow(lines: Sequence[dict[str, Any]], now: datetime) -> Iterable[str]:
 def _gates(figures: Figures, gates: AuditConfig) -> Iterable[str]:
     """Yield an alert for each gate of the audit that can no longer pass, or that would fail at the present rate."""
     gate, done = gates.min_teacher_success, figures.labelled + figures.refused
-    if figures.total and (best := 1 - figures.refused / figures.total) < gate:
+    failures = figures.refused - figures.beyond_limits
+    if figures.total and (best := 1 - failures / figures.total) < gate:
         yield f"teacher success: {best:.1%} at best, the audit asks for {gate:.1%}"
-    elif done >= SUCCESS_AFTER and (share := figures.labelled / done) < gate:
+    elif done >= SUCCESS_AFTER and (share := 1 - failures / done) < gate:
         yield f"teacher success: {share:.1%} so far, the audit asks for {gate:.1%}"
     slowest = gates.min_structures_per_hour
     if figures.rate is not None and done >= SUCCESS_AFTER and 3600 * figures.rate < slowest:

@@ -271,7 +271,15 @@ def source_that_repeats_another(case: Case, rng: Rng) -> Case:
 
 @fault("teacher_success", "below the gate")
 def many_refused(case: Case, rng: Rng) -> Case:
-    refused = [Refused("force_limit", id=f"r{k}", source="metals", stage="label") for k in range(len(case.structures) // 4)]
+    refused = [
+        Refused("teacher_error", id=f"r{k}", source="metals", stage="label") for k in range(len(case.structures) // 4)
+    ]
+    return replace(case, refused=(*case.refused, *refused))
+
+
+@fault("within_limits", "below the gate")
+def many_violent_structures(case: Case, rng: Rng) -> Case:
+    refused = [Refused("force_limit", id=f"v{k}", source="metals", stage="label") for k in range(len(case.structures) // 3)]
     return replace(case, refused=(*case.refused, *refused))
 
 

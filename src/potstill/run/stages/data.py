@@ -126,6 +126,7 @@ def _ask_teacher(context: Context, structures: Path) -> list[Path]:
         def advance(count: Any) -> None:
             bar.advance(count.labelled, count.refused)
             figures = {"labelled": count.labelled, "refused": count.refused, "sources": dict(count.sources)}
+            figures["beyond_limits"] = count.beyond_limits
             if count.worker:
                 figures |= {
                     "seconds": round(count.seconds, 3),
