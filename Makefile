@@ -20,7 +20,6 @@ help: ## show this list
 
 demo: $(VENV)/.installed-all ## structures -> labels -> dataset -> audit -> student, then says where the report is
 	$(BIN)/potstill run $(CONFIG) --out $(RUN) --yes $(if $(wildcard $(RUN)),--resume)
-	@echo "report: $(RUN)/report.html"
 
 test: $(VENV)/.installed-test ## the test suite, without the slow tests
 	$(BIN)/python -m pytest

@@ -74,7 +74,7 @@ def test_other_gates_judge_the_same_labels_again(potstill, config, tmp_path):
     assert parts
     assert yaml.safe_load((run / "advice.yaml").read_text())["batches"] == [1, 2]
     status = potstill("status", run).out
-    assert "NO_GO" in status
+    assert "NO-GO" in status
     assert "0 of 2 batches GO" in status
     gates["audit"]["min_element_coverage"] = 3
     config.write_text(yaml.safe_dump(gates))

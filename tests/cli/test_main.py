@@ -250,7 +250,7 @@ class TestStages:
     def test_audit_of_a_file(self, potstill, build, labelled, tmp_path):
         answer = potstill("audit", build(labelled), "--out", tmp_path / "out")
         assert answer.code == 3
-        assert "NOT_RUN  label_replay" in answer.out
+        assert "NOT RUN        label_replay" in answer.out
         assert json.loads((tmp_path / "out" / "audit.json").read_text())["verdict"] == "NO_GO"
         assert {"audit.html", "audit.md"} <= {path.name for path in (tmp_path / "out").iterdir()}
 

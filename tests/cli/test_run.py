@@ -33,6 +33,7 @@ CONTRACT = (
     "deploy/ase/run_md.py",
     "report.html",
 )
+STAGES = ["generate", "label", "audit", "train", "evaluate", "deploy"]
 
 
 def test_a_committee_selects_and_its_first_structures_are_labelled_once(potstill, write_config, tmp_path, monkeypatch):
@@ -41,7 +42,7 @@ def test_a_committee_selects_and_its_first_structures_are_labelled_once(potstill
     config = write_config(label={"select": {"count": 30}})
     result = potstill("run", config, "--out", run, "--yes", "--last", "label")
     assert result.code == 0, result.err
-    assert "committee: student 2 of 2 is trained on 8 structures" in result.err
+    assert "committee: student 2 of 2 is trained on 8 structures" in (run / "log.txt").read_text(encoding="utf-8")
     first, selected = (open_dataset(run / "structures" / f"{name}.h5") for name in ("first", "selected"))
     assert len(first) == 8
     assert selected.ids[:8].tolist() == first.ids.tolist()
@@ -65,10 +66,11 @@ def test_a_run_with_rounds_shows_them_and_keeps_the_last_student(potstill, write
     run = tmp_path / "run"
     result = potstill("run", write_config(active_learning=rounds), "--out", run, "--yes", "--last", "train")
     assert result.code == 0, result.err
-    told = [line.strip() for line in result.err.splitlines()]
-    assert "round 1: 4 frames for the teacher" in told
-    assert any(re.fullmatch(r"round 1: files-\d+ at \d+ K, 0.05 ps: finished", line) for line in told), told
-    assert any(line.startswith("2/2 epochs") for line in told[told.index("round 1: 4 frames for the teacher") :])
+    logged = [line.partition(": ")[2] for line in (run / "log.txt").read_text(encoding="utf-8").splitlines()]
+    assert "round 1: 4 frames for the teacher" in logged
+    assert any(re.fullmatch(r"round 1: files-\d+ at \d+ K, 0.05 ps: finished", line) for line in logged), logged
+    assert [line.split()[0] for line in result.err.splitlines() if line.split()[1] == "done"] == STAGES[:4]
+    assert "; round 1 of 1: " in result.err
     assert "did not pass its gate in 1 rounds" in result.err
     assert "GPU available" not in result.err
     last = (run / "active_learning" / "01" / "student" / "weights.safetensors").read_bytes()
@@ -83,7 +85,12 @@ def test_a_whole_run_leaves_every_file_of_the_contract(potstill, write_config, t
     command = [sys.executable, "-m", "potstill", "run", str(write_config()), "--out", str(run), "--yes"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"report: {run / 'report.html'}"
+    verdict, page, following = done.stdout.splitlines()
+    assert verdict.startswith("NO-GO: the student does not meet ")
+    assert page == f"report: {run / 'report.html'}"
+    assert following.startswith("next: ")
+    stages = [line.split()[0] for line in done.stderr.splitlines() if line.split()[1] == "done"]
+    assert stages == STAGES, "one line each"
     assert [name for name in CONTRACT if not (run / name).exists()] == []
     assert not (run / "error.log").exists()
     report = json.loads((run / "audit.json").read_text())
@@ -117,7 +124,9 @@ def test_no_go_stops_the_run_and_is_written(potstill, write_config, tmp_path):
     run = tmp_path / "run"
     answer = potstill("run", write_config(audit={"min_element_coverage": 9}), "--out", run, "--yes")
     assert answer.code == 3
-    assert "NO-GO: 1 check(s)" in answer.err
+    assert "NO-GO: the data did not pass 1 of " in answer.err
+    assert answer.err.splitlines()[-2] == f"report: {run / 'audit.html'}"
+    assert answer.err.splitlines()[-1].startswith("next: ")
     assert "element_coverage: 6 elements against 9" in answer.err
     report = json.loads((run / "audit.json").read_text())
     assert report["verdict"] == "NO_GO"

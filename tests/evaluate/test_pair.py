@@ -71,7 +71,7 @@ def test_from_the_command_line(structures, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         main()
     assert not stop.value.code
-    assert "GO       bulk_modulus" in capsys.readouterr().out
+    assert "GO             bulk_modulus" in capsys.readouterr().out
     assert (out / "evaluate.html").exists()
 
 

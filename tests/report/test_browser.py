@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from potstill.report.audit import write_audit_page
+from potstill.report.evaluate import write_evaluate_page
 
 spec = importlib.util.spec_from_file_location("report_browser", Path(__file__).with_name("browser.py"))
 browser_module = importlib.util.module_from_spec(spec)
@@ -45,6 +46,54 @@ def opened(kit, mixed, tmp_path):
         assert browser.errors == []
         asked = [url for url in browser.requests if not url.startswith("data:")]
         assert asked == [path.resolve().as_uri()], "the page itself and nothing else"
+
+
+@pytest.fixture
+def run_page(kit, tmp_path):
+    """Open the page of an evaluation with a trajectory: ``run_page(width=…, dark=…)``; browsers end with the test."""
+    browsers = []
+    path = tmp_path / "evaluate.html"
+    write_evaluate_page(kit.make_evaluation([kit.molecule(0), kit.crystal(0)]), path)
+
+    def start(*, dark=False, **screen):
+        profile = tmp_path / f"profile{len(browsers)}"
+        browsers.append(browser_module.Browser(PROGRAM, profile, **screen))
+        browsers[-1].open(path, dark=dark)
+        return browsers[-1]
+
+    yield start
+    for browser in browsers:
+        browser.close()
+        assert browser.errors == []
+        assert [url for url in browser.requests if not url.startswith("data:")] == [path.resolve().as_uri()]
+
+
+PLAYED = "document.querySelector('.player canvas')"
+
+
+def test_a_trajectory_is_drawn_played_and_stopped(run_page):
+    browser = run_page()
+    browser.wait(f"{PLAYED}.dataset.frame === '0'")
+    assert browser.run(f"{INK}({PLAYED})") > 500
+    first = browser.run(f"{PLAYED}.toDataURL()")
+    browser.run("document.querySelector('.player button').click()")
+    browser.wait(f"Number({PLAYED}.dataset.frame) >= 2")
+    assert browser.run(f"{PLAYED}.toDataURL()") != first
+    browser.run("document.querySelector('.player button').click()")
+    assert browser.run("document.querySelector('.player button').textContent") == "Play"
+    browser.run("(s => { s.value = '4'; s.dispatchEvent(new Event('input')) })(document.querySelector('.player input'))")
+    assert browser.run(f"{PLAYED}.dataset.frame") == "4"
+    browser.run(f"{PLAYED}.focus()")
+    before = browser.run(f"{PLAYED}.toDataURL()")
+    browser.press("ArrowLeft")
+    assert browser.run(f"{PLAYED}.toDataURL()") != before
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_evaluation_fits_a_phone(run_page, dark):
+    browser = run_page(width=400, height=800, mobile=True, dark=dark)
+    browser.wait(f"{PLAYED}.dataset.frame === '0'")
+    assert browser.run("document.documentElement.scrollWidth") <= 400
 
 
 def ink(browser, canvas):

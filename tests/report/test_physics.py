@@ -30,7 +30,7 @@ def rows(kit) -> list[dict]:
 
 
 def test_figures_and_figures_behind_them(rows):
-    drawn = {caption: svg for svg, caption in physics_figures(rows) if svg is not None}
+    drawn = {caption: svg for svg, caption in physics_figures(rows).values() if svg is not None}
     assert len(drawn) == 5
     assert sum("Phonon" in caption for caption in drawn) == 1
     table = physics_table(rows)
@@ -42,7 +42,7 @@ def test_figures_and_figures_behind_them(rows):
 
 
 def test_nothing_measured_nothing_drawn():
-    assert all(svg is None for svg, _ in physics_figures([]))
+    assert all(svg is None for svg, _ in physics_figures([]).values())
     assert physics_table([]) == []
 
 

@@ -39,13 +39,13 @@ def give_audit(kit, run, verdict):
 
 def test_empty_folder(kit, tmp_path):
     write_run_page(RunFolder(tmp_path))
-    assert "Nothing is done yet" in kit.read_page(tmp_path / "report.html").text
+    assert "nothing is done yet" in kit.read_page(tmp_path / "report.html").text
 
 
 def test_only_begun(kit, run):
     write_run_page(run)
     page = kit.read_page(run.report)
-    assert "IN PROGRESS" in page.text
+    assert "NOT RUN Neither data nor student is judged; nothing is done yet; next: generate." in page.text
     assert "14 structures asked for" in page.text
 
 
@@ -66,7 +66,7 @@ def test_generated(kit, run):
     mark(run, "generate")
     write_run_page(run)
     page = kit.read_page(run.report)
-    assert "Next: label" in page.text
+    assert "done: generate; next: label" in page.text
     assert "12 structures" in page.text
     assert "structures/structures.h5" in page.addresses
     assert "dataset.h5" not in page.addresses
@@ -78,8 +78,8 @@ def test_failed(kit, run, stage):
     (run.path / "error.log").write_text(kit.EVIL)
     write_run_page(run)
     page = kit.read_page(run.report)
-    assert "FAILED" in page.text
-    assert f"The stage {stage} failed" in page.text
+    assert f"the stage {stage} failed, and error.log says why" in page.text
+    assert "NOT RUN" in page.text
     assert "error.log" in page.addresses
 
 
@@ -88,8 +88,9 @@ def test_no_go(kit, run):
     mark(run, "audit")
     write_run_page(run)
     page = kit.read_page(run.report)
-    assert "The data did not pass its audit" in page.text
-    assert "label replay did not run" in page.text
+    assert "The data did not pass" in page.text
+    assert "label replay NOT RUN" in page.text
+    assert "nothing should be trained on these data yet" in page.text
     assert '<span class="badge no-go">NO-GO</span>' in run.report.read_text(encoding="utf-8")
 
 
@@ -102,12 +103,12 @@ def test_training(kit, run):
         file.write('{"stage": "train", "epo')
     write_run_page(run)
     page = kit.read_page(run.report)
-    assert "The stage train is under way" in page.text
+    assert "The data passed its audit, the student is not judged; the stage train is under way." in page.text
     assert "Force error, eV/Å" in page.text
     assert "not evaluated yet" in page.text
 
 
-@pytest.mark.parametrize(("error", "word"), [(0.05, "meets its gates"), (3.0, "GATES MISSED")])
+@pytest.mark.parametrize(("error", "word"), [(0.05, "the student meets all"), (3.0, "the student does not meet")])
 def test_done(kit, run, error, word):
     give_audit(kit, run, "GO")
     evaluation = kit.make_evaluation(structures(kit), error=error)
@@ -117,8 +118,8 @@ def test_done(kit, run, error, word):
     mark(run, "deploy")
     write_run_page(run)
     page = kit.read_page(run.report)
-    assert word in page.text
+    assert word in page.text.replace("The student", "the student")
     assert kit.EVIL in page.text
-    assert "Force components on held-out families" in page.text
+    assert "Force components on held-out structures" in page.text
     assert {"audit.json", "evaluate.html", "dataset.h5", "config.yaml"} <= set(page.addresses)
     assert "deploy/" not in page.addresses

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from potstill.config import parse_config
 from potstill.run.plan import Cost, _rounds, print_batches, probe
+from potstill.run.plan_rounds import Rates
 
 CONFIG = {
     "batches": [1, 2, 1],
@@ -62,9 +63,9 @@ def test_rounds_cost_labels_and_training_on_ever_more():
             "active_learning": {"max_rounds": 2, "frames": 10, "epochs": 3},
         }
     )
-    (cost,) = _rounds(config, 0.5, 0.25, 100, 4.0)
+    (cost,) = _rounds(config, Rates(0.5, 0.25), 100, 4.0)
     assert cost.seconds == pytest.approx(4 * (0.5 * 20 + 0.25 * 3 * (90 + 100)))
-    assert _rounds(config.model_copy(update={"active_learning": None}), 0.5, 0.25, 100, 4.0) == []
+    assert _rounds(config.model_copy(update={"active_learning": None}), Rates(0.5, 0.25), 100, 4.0) == []
 
 
 def test_the_probe_measures_a_scatter():

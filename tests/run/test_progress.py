@@ -1,12 +1,14 @@
-"""Plain lines where there is no terminal."""
+"""One line for each stage, a bar on a terminal, and plain lines at intervals elsewhere."""
 
 from __future__ import annotations
 
 import io
+import logging
 
 import pytest
 from rich.console import Console
 
+from potstill.run import progress as module
 from potstill.run.progress import Progress
 
 
@@ -15,39 +17,74 @@ def console() -> Console:
     return Console(file=io.StringIO(), width=120)
 
 
-def test_the_last_line_has_the_whole_count(console):
-    with Progress(console).counts(10, "structures") as bar:
+@pytest.fixture
+def at_once(monkeypatch):
+    """Plain lines without the half minute between them."""
+    monkeypatch.setattr(module, "PLAIN_EVERY_SECONDS", 0.0)
+
+
+def lines(console: Console) -> list[str]:
+    return console.file.getvalue().splitlines()
+
+
+def test_a_stage_is_one_line_without_a_terminal(console):
+    progress = Progress(console)
+    with progress.stage("label"), progress.counts(10, "structures") as bar:
+        progress.note("half")
         bar.advance(6, 1)
         bar.advance(2, 1)
-    (line,) = console.file.getvalue().splitlines()
-    assert line.strip().startswith("8/10 structures, ")
-    assert line.endswith("2 refused")
+    progress.ended("label", 61.0, "8 of 10 structures")
+    assert [line.split() for line in lines(console)] == [["label", "done", "61", "s", "8", "of", "10", "structures"]]
 
 
+@pytest.mark.usefixtures("at_once")
+def test_a_long_stage_says_how_far_it_is(console):
+    progress = Progress(console)
+    with progress.stage("label"), progress.counts(10, "structures") as bar:
+        bar.advance(6, 1)
+        bar.advance(2, 1)
+    assert len(lines(console)) == 2
+    assert lines(console)[-1].startswith("label     8/10 structures")
+    assert lines(console)[-1].endswith("2 refused")
+
+
+@pytest.mark.usefixtures("at_once")
 def test_sources_replace_what_they_said(console):
     with Progress(console).counts(5, "structures") as bar:
         bar.source("a", 1, {})
         bar.source("a", 3, {"too_close": 7})
         bar.source("b", 2, {"duplicate": 1})
-    (line,) = console.file.getvalue().splitlines()
-    assert line.strip().startswith("5/5 structures, ")
-    assert line.endswith("b; 8 refused by the filter")
+    assert lines(console)[-1].startswith("5/5 structures")
+    assert lines(console)[-1].endswith("b; 8 refused by the filter")
 
 
 def test_a_stage_that_fails_is_not_called_done(console):
     progress = Progress(console)
-    with progress.stage("label"):
-        progress.note("half")
     with pytest.raises(ValueError, match="broken"), progress.stage("train"):
         raise ValueError("broken")
-    text = console.file.getvalue()
-    assert text.count("done in") == 1
+    progress.ended("train", 2.0, "", "failed")
     progress.skip("audit", 3.0)
-    assert "done before (3.0 s)" in console.file.getvalue()
+    assert "done before (3 s)" in lines(console)[-1]
+    assert lines(console)[0].split() == ["train", "failed", "2", "s"]
 
 
-def test_a_terminal_gets_a_bar():
+def test_notes_are_logged_and_not_printed(console, caplog):
+    progress = Progress(console)
+    with caplog.at_level(logging.INFO, logger="potstill"), progress.stage("evaluate"):
+        progress.note("phonons of [Si]")
+    assert "phonons of [Si]" in caplog.text
+    assert lines(console) == []
+
+
+def test_a_terminal_gets_a_bar_that_ends_with_the_stage():
     console = Console(file=io.StringIO(), width=140, force_terminal=True)
-    with Progress(console).counts(4, "structures") as bar:
+    progress = Progress(console)
+    with progress.stage("label"), progress.counts(4, "structures") as bar:
         bar.advance(4)
-    assert "4/4" in console.file.getvalue()
+        progress.note("[one] more")
+    progress.ended("label", 1.0, "4 of 4 [structures]")
+    text = console.file.getvalue()
+    assert "4/4 structures" in text
+    assert "[one] more" in text
+    assert text.splitlines()[-1].endswith("4 of 4 [structures]")
+    assert "\x1b[?25h" in text, "the cursor is back"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from potstill.cli.common import one_stage
+from potstill.cli.output import AsJson, judged_facts, kept_for_json, print_json
 from potstill.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def audit(
     out: Annotated[Path | None, typer.Option("--out", help="Where to write audit.json, audit.html and audit.md.")] = None,
     teacher: Annotated[str, typer.Option("--teacher", help="Teacher that repeats labels of a file (sevennet, …).")] = "",
     gates: Annotated[Path | None, typer.Option("--gates", help="YAML whose section audit has the gates for a file.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Judge a run, or a file of your own: GO or NO-GO (exit 3)."""
     if data.is_dir():
@@ -30,14 +32,31 @@ def audit(
                 "--out, --teacher and --gates are for files: a run is judged by the section 'audit' of its config.yaml\n"
                 f"  judge its file by other gates:  potstill audit {data / 'dataset.h5'} --out FOLDER --gates YAML"
             )
-        one_stage(data, "audit")
-        typer.echo(_verdict_line("GO", data))
+        _audit_run(data, as_json=as_json)
     else:
-        _audit_file(data, out or data.parent, teacher, gates)
+        _audit_file(data, out or data.parent, teacher, gates, as_json=as_json)
 
 
-def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None) -> None:
+def _audit_run(folder: Path, *, as_json: bool) -> None:
+    from potstill.core.files import read_json
+    from potstill.run.folder import RunFolder
+    from potstill.run.no_go import NoGoError, next_after_audit
+    from potstill.run.verdict import data_reason
+
+    run = RunFolder(folder)
+    with kept_for_json(as_json):
+        try:
+            one_stage(folder, "audit")
+        except NoGoError:
+            if not as_json:
+                raise
+    report = read_json(run.json("audit"), f"judge again:  potstill audit {folder}")
+    _tell(report, data_reason(report), folder, next_after_audit(run, report), as_json=as_json)
+
+
+def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None, *, as_json: bool) -> None:
     from potstill.audit.files import audit_file, read_gates
+    from potstill.core.verdict import word_of
     from potstill.report.audit import sentence, write_audit_page
     from potstill.report.markdown import write_audit_markdown
 
@@ -48,21 +67,32 @@ def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None) -> N
         write_audit_markdown(report, dataset, folder / "audit.md")
 
     chosen = read_gates(gates) if gates else None
-    report = audit_file(data, folder, teacher, chosen, on_judged=write_pages)
-    for finding in report["findings"]:
-        typer.echo(f"{finding['verdict']:8} {finding['check']}: {finding['why']}")
-    for row in report["advice"]:
-        typer.echo(f"ADVICE   {row['check']}: {row['why']}")
-    typer.echo(sentence(report))
-    typer.echo(_verdict_line(report["verdict"], folder))
+    with kept_for_json(as_json):
+        report = audit_file(data, folder, teacher, chosen, on_judged=write_pages)
+    if not as_json:
+        for finding in report["findings"]:
+            typer.echo(f"{word_of(finding['verdict']):14} {finding['check']}: {finding['why']}")
+        for row in report["advice"]:
+            typer.echo(f"{'ADVICE':14} {row['check']}: {row['why']}")
+    mend = f"mend the data, then potstill audit {data}"
+    then = "train on it: a config with the source 'files' and label.teacher" if report["verdict"] == "GO" else mend
+    _tell(report, sentence(report), folder, then, as_json=as_json)
+
+
+def _tell(report: dict[str, Any], sentence: str, folder: Path, then: str, *, as_json: bool) -> None:
+    """Print verdict, page and next step, as lines or as JSON; exit 3 where it is NO-GO."""
+    from potstill.core.verdict import word_of
+
+    page, advice = folder / "audit.html", folder / "advice.yaml"
+    if as_json:
+        facts = {"report": str(page), "advice": str(advice) if advice.exists() else None, "next": then}
+        print_json({"verdict": report["verdict"], "reason": sentence, **facts, **judged_facts(report)})
+    else:
+        typer.echo(f"{word_of(report['verdict'])}: {sentence}")
+        typer.echo(f"report: {page}" + (f"  advice: {advice}" if advice.exists() else ""))
+        typer.echo(f"next: {then}")
     if report["verdict"] != "GO":
         raise typer.Exit(3)
-
-
-def _verdict_line(verdict: str, folder: Path) -> str:
-    """Return the verdict of an audit with its page, and with the config that fixes it where there is one."""
-    advice = folder / "advice.yaml"
-    return f"{verdict}  {folder / 'audit.html'}" + (f"  {advice}" if advice.exists() else "")
 
 
 def refuse_run_folder(folder: Path, stage: str) -> None:

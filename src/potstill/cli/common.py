@@ -82,9 +82,10 @@ def open_pipeline(
     run = RunFolder(folder)
     with run.locked():
         run.begin(dump_config(config), config.seed, resume=resume)
-        with logs_in(run.path), monitored(run, config):
+        progress = Progress()
+        with logs_in(run.path, progress.notices), monitored(run, config):
             until = None if hours is None else time.monotonic() + 3600 * hours
-            pipeline = Pipeline(Context.start(config, run, Progress(), fallback=fallback, until=until, formats=formats))
+            pipeline = Pipeline(Context.start(config, run, progress, fallback=fallback, until=until, formats=formats))
             try:
                 yield pipeline
             except PotstillError:
@@ -93,27 +94,30 @@ def open_pipeline(
                 raise _told(error, run.path) from error
             finally:
                 pipeline.close()
+                progress.notices.repeat()
 
 
 @contextmanager
-def logs_in(folder: Path) -> Iterator[None]:
-    """Log to ``log.txt`` (everything) and to the terminal (warnings)."""
-    root = logging.getLogger("potstill")
+def logs_in(folder: Path, notices: logging.Handler) -> Iterator[None]:
+    """Log to ``log.txt`` (everything) and to ``notices`` (warnings), Python's own warnings included."""
     file = logging.FileHandler(folder / "log.txt", encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    terminal = logging.StreamHandler()
-    terminal.setFormatter(logging.Formatter("  %(levelname)s: %(message)s"))
-    terminal.setLevel(logging.WARNING)
-    root.setLevel(logging.INFO)
-    handlers = (file, terminal)
-    for handler in handlers:
-        root.addHandler(handler)
+    loggers = [logging.getLogger(name) for name in ("potstill", "py.warnings")]
+    loggers[0].setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+    for logger in loggers:
+        logger.addHandler(file)
+        logger.addHandler(notices)
+    loggers[1].propagate = False
     try:
         yield
     finally:
-        for handler in handlers:
-            root.removeHandler(handler)
-            handler.close()
+        logging.captureWarnings(capture=False)
+        loggers[1].propagate = True
+        for logger in loggers:
+            logger.removeHandler(file)
+            logger.removeHandler(notices)
+        file.close()
 
 
 def say(text: str) -> None:

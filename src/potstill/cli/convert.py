@@ -7,13 +7,19 @@ from typing import Annotated
 
 import typer
 
+from potstill.cli.output import AsJson, print_json
 
-def verify(data: Annotated[Path, typer.Argument(help="dataset.h5 or a run folder.")]) -> None:
+
+def verify(data: Annotated[Path, typer.Argument(help="dataset.h5 or a run folder.")], as_json: AsJson = False) -> None:
     """Check schema, checksums and counts of a dataset; exit 1 where something is wrong."""
     from potstill.dataset import open_file
 
     dataset = open_file(data)
     faults = dataset.verify()
+    if as_json:
+        counts = {"structures": len(dataset), "atoms": int(dataset.ptr[-1])}
+        print_json({"good": not faults, "path": str(dataset.path), **counts, "faults": list(faults)})
+        raise typer.Exit(1 if faults else 0)
     for fault in faults:
         typer.echo(fault)
     if faults:

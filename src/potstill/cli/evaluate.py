@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from potstill.cli.output import AsJson, judged_facts, kept_for_json, print_json
 from potstill.core.errors import InputError
 
 if TYPE_CHECKING:
     from potstill.evaluate.options import EvaluateConfig
-    from potstill.evaluate.stage import Evaluation
 
 
 def evaluate(
@@ -24,48 +24,48 @@ def evaluate(
     ] = "",
     reference: Annotated[str, typer.Option("--reference", help="module:callable or a teacher's name; the truth.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Where to write evaluate.json and evaluate.html.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Hold the student of a run against its teacher, or any two models beside each other (exit 1: a gate is missed)."""
+    """Hold the student of a run against its teacher; with --gates, or two models, exit 1 where a gate is missed."""
     if bool(candidate) != bool(reference):
         raise InputError("--candidate and --reference come together: the model to judge, and the one taken for the truth")
     if candidate:
-        from potstill.audit.files import refuse_run_folder
-        from potstill.core.section import read_section
-        from potstill.evaluate.options import EvaluateConfig
-        from potstill.evaluate.pair import evaluate_pair
-        from potstill.report.evaluate import write_evaluate_page
-        from potstill.run.progress import Progress
-
-        settings = read_section(gates, "evaluate", EvaluateConfig) if gates else None
-        folder = out or data.parent
-        refuse_run_folder(folder, "potstill evaluate")
-        evaluation = evaluate_pair(candidate, reference, data, folder, settings, on_step=Progress().note)
-        write_evaluate_page(evaluation, folder / "evaluate.html")
-        _tell(evaluation, folder)
+        with kept_for_json(as_json):
+            report = _compare_pair(data, gates, candidate, reference, out or data.parent)
+        then = "potstill evaluate STRUCTURES --candidate … --reference … for others"
+        _tell(report, out or data.parent, then, as_json=as_json, each=True)
     elif not data.is_dir():
         raise InputError(f"{data} is no run folder; for structures name two models with --candidate and --reference")
     elif gates:
-        _judge_again(data, gates)
+        with kept_for_json(as_json):
+            report = _judge_again(data, gates)
+        _tell(report, data, _next(data), as_json=as_json, each=True)
     else:
         from potstill.cli.common import one_stage
+        from potstill.core.files import read_json
 
-        one_stage(data, "evaluate")
-        _say_verdict(data)
-
-
-def _say_verdict(run: Path) -> None:
-    """Print the verdict on the student of a run, with its page, in one line."""
-    import json
-
-    from potstill.core.verdict import overall
-    from potstill.report.evaluate import sentence
-
-    report = json.loads((run / "evaluate.json").read_text(encoding="utf-8"))
-    typer.echo(sentence(report))
-    typer.echo(f"{overall(f['verdict'] for f in report['findings'])}  {run / 'evaluate.html'}")
+        with kept_for_json(as_json):
+            one_stage(data, "evaluate")
+        report = read_json(data / "evaluate.json", f"evaluate again:  potstill evaluate {data}")
+        _tell(report, data, _next(data), as_json=as_json, each=False)
 
 
-def _judge_again(folder: Path, gates: Path) -> None:
+def _compare_pair(data: Path, gates: Path | None, candidate: str, reference: str, folder: Path) -> dict[str, Any]:
+    from potstill.audit.files import refuse_run_folder
+    from potstill.core.section import read_section
+    from potstill.evaluate.options import EvaluateConfig
+    from potstill.evaluate.pair import evaluate_pair
+    from potstill.report.evaluate import write_evaluate_page
+    from potstill.run.progress import Progress
+
+    settings = read_section(gates, "evaluate", EvaluateConfig) if gates else None
+    refuse_run_folder(folder, "potstill evaluate")
+    evaluation = evaluate_pair(candidate, reference, data, folder, settings, on_step=Progress().note)
+    write_evaluate_page(evaluation, folder / "evaluate.html")
+    return evaluation.report
+
+
+def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
     from potstill.core.section import read_section
     from potstill.dataset import open_file
     from potstill.deploy.student import load_student
@@ -88,19 +88,35 @@ def _judge_again(folder: Path, gates: Path) -> None:
         evaluation = judged_again(stored, config)
         write_evaluation(evaluation, report, kept)
         write_evaluate_page(evaluation, run.html("evaluate"))
-    _tell(evaluation, folder)
+    return evaluation.report
 
 
-def _tell(evaluation: Evaluation, folder: Path) -> None:
-    """Print every finding, and then the verdict with the page in one line; exit with 1 where a gate is not met."""
-    from potstill.core.verdict import overall
+def _next(folder: Path) -> str:
+    from potstill.run.folder import RunFolder
+    from potstill.run.verdict import run_verdict
+
+    return run_verdict(RunFolder(folder)).next
+
+
+def _tell(report: dict[str, Any], folder: Path, then: str, *, as_json: bool, each: bool) -> None:
+    """Print verdict, page and next step, as lines or as JSON.
+
+    Where ``each`` is set, every finding is printed too, and the exit code is 1 where a gate is not met.
+    """
+    from potstill.core.verdict import overall, word_of
     from potstill.report.evaluate import sentence
 
-    findings = evaluation.report["findings"]
-    for finding in findings:
-        typer.echo(f"{finding['verdict']:8} {finding['check']}: {finding['why']}")
-    verdict = overall(finding["verdict"] for finding in findings)
-    typer.echo(sentence(evaluation.report))
-    typer.echo(f"{verdict}  {folder / 'evaluate.html'}")
-    if verdict != "GO":
+    verdict = overall(finding["verdict"] for finding in report["findings"])
+    page = folder / "evaluate.html"
+    if as_json:
+        errors: dict[str, Any] = {key: report[key] for key in ("forces", "energy", "stress") if key in report}
+        facts: dict[str, Any] = {"verdict": verdict, "reason": sentence(report), "report": str(page), "next": then}
+        print_json({**facts, **judged_facts(report), **errors})
+    else:
+        for finding in report["findings"] if each else ():
+            typer.echo(f"{word_of(finding['verdict']):14} {finding['check']}: {finding['why']}")
+        typer.echo(f"{word_of(verdict)}: {sentence(report)}")
+        typer.echo(f"report: {page}")
+        typer.echo(f"next: {then}")
+    if each and verdict != "GO":
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ import sys
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 
 import typer
 
@@ -29,6 +29,7 @@ from potstill.cli.common import (
 from potstill.cli.convert import convert, verify
 from potstill.cli.dataset import dataset_app
 from potstill.cli.evaluate import evaluate
+from potstill.cli.output import AsJson, kept_for_json, print_json
 from potstill.cli.setup import setup
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import file_error
@@ -122,11 +123,14 @@ def template(name: Annotated[Template, typer.Argument(help="Which config.")] = T
 
 
 @app.command()
-def check(config: ConfigFile, fallback: Fallback = False) -> None:
+def check(config: ConfigFile, fallback: Fallback = False, as_json: AsJson = False) -> None:
     """Check a config and print its faults; exit 2 if there are any."""
     from potstill.run.foresee import contradictions
     from potstill.run.plan import missing_pieces, settle
 
+    if as_json:
+        _check_as_json(config, fallback=fallback)
+        return
     checked = settle(read_config(config)) if fallback else read_config(config)
     missing = missing_pieces(checked)
     if missing:
@@ -138,6 +142,26 @@ def check(config: ConfigFile, fallback: Fallback = False) -> None:
     typer.echo(f"{config} is good: {sum(s.count for s in checked.generate.sources)} structures, teacher {_teacher(checked)}")
 
 
+def _check_as_json(path: Path, *, fallback: bool) -> None:
+    """Print what ``check`` finds as JSON; exit 2 if anything is wrong."""
+    from potstill.run.foresee import contradictions
+    from potstill.run.plan import missing_pieces, settle
+
+    facts: dict[str, Any] = {"config": str(path), "faults": [], "missing": [], "contradictions": []}
+    facts |= {"structures": None, "teacher": None}
+    with kept_for_json(wanted=True):
+        try:
+            checked = settle(read_config(path)) if fallback else read_config(path)
+            facts |= {"structures": sum(s.count for s in checked.generate.sources), "teacher": _teacher(checked)}
+            facts |= {"missing": missing_pieces(checked), "contradictions": contradictions(checked)}
+        except InputError as error:
+            facts["faults"] = str(error).splitlines()
+    good = not (facts["faults"] or facts["missing"] or facts["contradictions"])
+    print_json({"good": good, **facts})
+    if not good:
+        raise typer.Exit(InputError.exit_code)
+
+
 @app.command()
 def plan(
     config: ConfigFile,
@@ -145,22 +169,39 @@ def plan(
     gpu_price: Annotated[
         float | None, typer.Option("--gpu-price", min=0.0, help="Price of a GPU hour; the plan then has the cost.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Estimate counts, time, GPU hours, disk and memory of each stage and batch, from a short measured probe."""
     from rich.console import Console
 
-    from potstill.run.plan import missing_pieces, print_batches, print_plan, probe, settle
+    from potstill.run.plan import (
+        as_available,
+        missing_pieces,
+        plan_facts,
+        print_batches,
+        print_counts,
+        print_plan,
+        probe,
+        settle,
+    )
 
     checked = settle(read_config(config)) if fallback else read_config(config)
     missing = missing_pieces(checked)
-    for line in missing:
+    if missing and as_json:
+        print_json(plan_facts(checked, [], missing=missing))
+    for line in missing if not as_json else ():
         typer.echo(f"missing: {line}")
     if missing:
         raise typer.Exit(InputError.exit_code)
-    costs = probe(checked)
+    with kept_for_json(as_json):
+        costs = probe(checked)
+    if as_json:
+        print_json(plan_facts(checked, costs, gpu_price=gpu_price))
+        return
+    print_counts(checked, Console())
     print_plan(costs, Console())
     if checked.batches or gpu_price is not None:
-        print_batches(checked, costs, Console(), gpu_price)
+        print_batches(as_available(checked), costs, Console(), gpu_price)
 
 
 @app.command()
@@ -179,6 +220,7 @@ def run(
     """Do all stages in order; with --resume also after a kill."""
     from potstill.core.errors import OutOfTimeError
     from potstill.run.plan import ask_before_long_run, missing_pieces, settle
+    from potstill.run.verdict import run_verdict
 
     checked = read_config(config, out)
     settled = settle(checked) if fallback else checked
@@ -195,7 +237,8 @@ def run(
             if pipeline.run.dataset.exists():
                 say(f"labelled so far: {pipeline.run.dataset}")
             raise
-        typer.echo(f"report: {pipeline.run.report}")
+        for line in run_verdict(pipeline.run).lines:
+            typer.echo(line)
 
 
 @app.command()
@@ -232,11 +275,24 @@ def deploy(
         list[str] | None,
         typer.Option("--to", help="Engine to export for, once or more (default: those of the config)."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Export the student of a run: ase, lammps, openmm, torchsim, metatomic, ipi, pt2."""
-    one_stage(run, "deploy", formats=_formats(to))
-    for name in to or ():
-        typer.echo(str(run / "deploy" / name))
+    from potstill.deploy.commands import COMMANDS
+    from potstill.run.folder import RunFolder
+    from potstill.run.verdict import run_verdict, shown_path
+
+    with kept_for_json(as_json):
+        one_stage(run, "deploy", formats=_formats(to))
+    folders = [run / "deploy" / name for name in COMMANDS if (run / "deploy" / name).is_dir() and (not to or name in to)]
+    verdict = run_verdict(RunFolder(run))
+    if as_json:
+        exports = [{"format": f.name, "folder": str(f), "command": COMMANDS[f.name]} for f in folders]
+        print_json({"verdict": verdict.verdict, "reason": verdict.reason, "exports": exports})
+        return
+    for folder in folders:
+        typer.echo(f"{folder.name:10} cd {shown_path(folder)} && {COMMANDS[folder.name]}")
+    typer.echo(verdict.sentence)
 
 
 @app.command()
@@ -245,37 +301,58 @@ def status(
     live: Annotated[
         bool, typer.Option("--live", help="Stay, and show it anew every two seconds, until the run ends.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show what is done, rates, time left, refusals by reason, and alerts."""
+    """Show what is done, rates, time left, refusals by reason, alerts, and the verdict."""
     from rich.console import Console
 
     from potstill.run.status import follow_status, print_status
+    from potstill.run.status_json import status_facts
 
-    (follow_status if live else print_status)(run, Console())
+    if as_json and live:
+        raise InputError("--json and --live exclude each other: ask again for the next state")
+    if as_json:
+        print_json(status_facts(run))
+    else:
+        (follow_status if live else print_status)(run, Console())
 
 
 @app.command()
-def doctor() -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Show what is installed and working; for what is not, the command that installs it."""
+    from dataclasses import asdict
+
     from rich.console import Console
 
     from potstill.cli.doctor import examine, print_findings
 
-    findings = examine()
-    print_findings(findings, Console())
-    if not all(finding.works for finding in findings if finding.required):
+    with kept_for_json(as_json):
+        findings = examine()
+    works = all(finding.works for finding in findings if finding.required)
+    if as_json:
+        print_json({"works": works, "conditions": [asdict(finding) for finding in findings]})
+    else:
+        print_findings(findings, Console())
+    if not works:
         raise typer.Exit(1)
 
 
 @student_app.command()
-def size(config: ConfigFile) -> None:
+def size(config: ConfigFile, as_json: AsJson = False) -> None:
     """Show parameters, FLOPs per atom, memory and measured speed; exit 2 outside student.parameters_between."""
+    from dataclasses import asdict
+
     from rich.console import Console
 
     from potstill.deploy.size import measure_size, print_size
 
     checked = read_config(config)
-    print_size(measure_size(checked.student, checked.generate.elements), checked.student, Console())
+    with kept_for_json(as_json):
+        measured = measure_size(checked.student, checked.generate.elements)
+    if as_json:
+        print_json({"tier": checked.student.tier, **asdict(measured)})
+    else:
+        print_size(measured, checked.student, Console())
 
 
 def _teacher(config: Config) -> str:

@@ -26,6 +26,13 @@ class Verdict(StrEnum):
 
 
 PASSED = (Verdict.GO, Verdict.WARN)
+WORDS = {
+    Verdict.GO: "GO",
+    Verdict.WARN: "WARNING",
+    Verdict.NO_GO: "NO-GO",
+    Verdict.NOT_RUN: "NOT RUN",
+    Verdict.DOES_NOT_APPLY: "does not apply",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,15 @@ def _finding(check: str, passed: bool, measured: float, limit: float, unit: str,
         return Finding(check, Verdict.NO_GO, None, float(limit), unit, f"not finite; {why}", tuple(worst[:WORST]))
     verdict = Verdict.GO if passed else Verdict.NO_GO
     return Finding(check, verdict, float(measured), float(limit), unit, why, tuple(worst[:WORST]))
+
+
+def word_of(verdict: str) -> str:
+    """Return the word of a verdict for people, the same on every page and on the terminal; JSON has the verdict itself.
+
+    >>> word_of("NO_GO"), word_of("DOES_NOT_APPLY")
+    ('NO-GO', 'does not apply')
+    """
+    return WORDS[Verdict(verdict)] if verdict in Verdict.__members__ else verdict
 
 
 def is_pass(verdict: str) -> bool:

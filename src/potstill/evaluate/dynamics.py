@@ -17,6 +17,7 @@ RELAX_FMAX = 0.05
 TIMESTEP_FS = 1.0
 TIMESTEP_WITH_HYDROGEN_FS = 0.5
 RECORDS = 200
+FRAME_EVERY = 2  # records
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +35,9 @@ class Trajectory:
     seconds
         Wall time of the steps in s.
     final
-        Last structure.
+        The last structure.
+    frames
+        (F, n, 3) positions in Å at every second record; None where they were not kept.
     """
 
     system: str
@@ -47,6 +50,7 @@ class Trajectory:
     temperature: Array
     seconds: float
     final: Structure
+    frames: Array | None = None
 
     @property
     def finite(self) -> bool:
@@ -117,13 +121,15 @@ def run_nve(student: Model, structure: Structure, *, length_ps: float, temperatu
     draw_velocities(atoms, temperature_kelvin, np.random.default_rng(seed))
     timestep = TIMESTEP_WITH_HYDROGEN_FS if 1 in structure.atomic_numbers else TIMESTEP_FS
     steps = max(1, round(length_ps * 1e3 / timestep))
-    times, energies, temperatures = [], [], []
+    times, energies, temperatures, frames = [], [], [], []
     dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs)
 
     def record() -> None:
         times.append(dynamics.nsteps * timestep * 1e-3)
         energies.append(atoms.get_total_energy() / len(atoms))
         temperatures.append(atoms.get_temperature())
+        if len(times) % FRAME_EVERY == 1:
+            frames.append(atoms.get_positions())
 
     dynamics.attach(record, interval=max(1, steps // RECORDS))
     started = perf_counter()
@@ -139,4 +145,5 @@ def run_nve(student: Model, structure: Structure, *, length_ps: float, temperatu
         temperature=np.array(temperatures),
         seconds=perf_counter() - started,
         final=Structure.from_ase(atoms, id=structure.id),
+        frames=np.array(frames),
     )

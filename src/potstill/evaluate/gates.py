@@ -97,12 +97,12 @@ def judge(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
     does not apply.
     """
     findings = [
-        _force_gate("force_error", report["forces"], config.max_force_error_ratio, "all held-out families"),
+        _force_gate("force_error", report["forces"], config.max_force_error_ratio, "all held-out structures"),
         *_error_gates(report, config),
     ]
     for name, figures in report["per_source"].items():
         limit = config.max_force_error_ratio_per_source
-        findings.append(_force_gate(f"force_error_{name}", figures["forces"], limit, f"held-out families of {name}"))
+        findings.append(_force_gate(f"force_error_{name}", figures["forces"], limit, f"held-out structures of {name}"))
     return [*findings, *_element_gate(report, config), *_nve_gates(report, config), *_physics_gates(report, config)]
 
 

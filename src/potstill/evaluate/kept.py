@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -46,6 +47,8 @@ def write_evaluation(evaluation: Evaluation, report: Path, data: Path) -> None:
     for k, run in enumerate(evaluation.trajectories):
         arrays |= {f"run{k}_{name}": getattr(run, name) for name in RECORDS}
         arrays |= {f"run{k}_{name}": getattr(run.final, name) for name in ("atomic_numbers", "positions", "cell", "pbc")}
+        if run.frames is not None:
+            arrays[f"run{k}_frames"] = run.frames.astype(np.float32)
         facts = {name: getattr(run, name) for name in ("system", "kind", "atoms", "steps", "timestep_fs", "seconds")}
         arrays[f"run{k}_facts"] = np.array(json.dumps(facts))
     with sealed(data) as temporary, temporary.open("wb") as file:
@@ -81,13 +84,29 @@ def read_evaluation(report: Path, data: Path, structures: Sequence[Structure]) -
             Labels(float(e), f, None if np.isnan(s).all() else s)
             for e, f, s in zip(arrays["energy"], np.split(arrays["forces"], ends[:-1]), stress, strict=True)
         ]
-        runs: list[Trajectory] = []
-        while f"run{len(runs)}_facts" in arrays:
-            name = f"run{len(runs)}_"
-            final = Structure(*(arrays[name + field] for field in ("atomic_numbers", "positions", "cell", "pbc")))
-            facts = json.loads(str(arrays[f"{name}facts"]))
-            runs.append(Trajectory(**facts, **{r: arrays[name + r] for r in RECORDS}, final=final.with_(id=facts["system"])))
+        runs = _trajectories(arrays)
     return Evaluation(json.loads(report.read_text(encoding="utf-8")), Comparison(structures, student), runs)
+
+
+def read_trajectories(data: Path) -> list[Trajectory]:
+    """Return the trajectories of :func:`write_evaluation`; empty where the file is missing or damaged."""
+    try:
+        with np.load(data, allow_pickle=False) as arrays:
+            return _trajectories(arrays)
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile):
+        return []
+
+
+def _trajectories(arrays: Mapping[str, Any]) -> list[Trajectory]:
+    runs: list[Trajectory] = []
+    while f"run{len(runs)}_facts" in arrays:
+        name = f"run{len(runs)}_"
+        final = Structure(*(arrays[name + field] for field in ("atomic_numbers", "positions", "cell", "pbc")))
+        facts = json.loads(str(arrays[f"{name}facts"]))
+        records = {record: arrays[name + record] for record in RECORDS}
+        frames = arrays.get(f"{name}frames")
+        runs.append(Trajectory(**facts, **records, final=final.with_(id=facts["system"]), frames=frames))
+    return runs
 
 
 def judged_again(evaluation: Evaluation, gates: EvaluateConfig) -> Evaluation:

@@ -20,11 +20,14 @@ from potstill.evaluate.dynamics import Trajectory
 from potstill.evaluate.errors import Comparison
 from potstill.evaluate.stage import Evaluation
 from potstill.report import plots
+from potstill.report.meaning import grouped
 from potstill.report.page import figure, readable, tally, verdict_of, worst_first, write_page
 from potstill.report.physics import physics_figures, physics_table
 from potstill.report.pictures import picture
+from potstill.report.player import players, script, script_hash
 
 KEPT = ("parity_forces", "parity_energy", "parity_stress", "nve_energy", "nve_temperature")
+KEPT_PHYSICS = ("phonons", "rdf", "vibrations")
 LONGEST_CHART = 40
 SHOWN_FLOOR = 0.05  # of the student's error
 
@@ -34,8 +37,9 @@ def write_evaluate_page(evaluation: Evaluation, path: Path) -> None:
     report = evaluation.report
     findings = report.get("findings", [])
     figures = _figures(evaluation)
-    for name in KEPT:
-        keep_figure(path.parent / "figures" / f"{name}.svg", figures[name])
+    physics = physics_figures(report.get("physics", []))
+    for name, svg in {**{name: figures[name] for name in KEPT}, **{name: physics[name][0] for name in KEPT_PHYSICS}}.items():
+        keep_figure(path.parent / "figures" / f"{name}.svg", svg)
     write_page(
         path,
         "evaluate.html",
@@ -49,7 +53,11 @@ def write_evaluate_page(evaluation: Evaluation, path: Path) -> None:
         elements=report.get("per_element", {}),
         figures=figures,
         forces=report.get("per_force", []),
-        physics=physics_figures(report.get("physics", [])),
+        physics=list(physics.values()),
+        groups=grouped(findings),
+        players=players(evaluation.trajectories),
+        script=script(),
+        script_hash=script_hash(),
         quantities=physics_table(report.get("physics", [])),
         finals=[picture(t.final, _about(t)) for t in evaluation.trajectories],
     )
@@ -67,8 +75,7 @@ def keep_figure(path: Path, svg: Markup | None) -> None:
 def sentence(report: dict[str, Any]) -> str:
     """Return the verdict of the gates in plain sentences, with what it does not cover."""
     findings = report.get("findings", [])
-    held_out = f"{report['structures']:,} structures"
-    held_out += "" if "models" in report else " of families that the training has not seen"
+    held_out = f"{report['structures']:,} structures" if "models" in report else held_out_by(report)
     if not findings:
         return f"Compared on {held_out}; no gate was asked for."
     by_verdict = {verdict: [readable(f["check"]) for f in findings if f["verdict"] == verdict] for verdict in Verdict}
@@ -78,9 +85,19 @@ def sentence(report: dict[str, Any]) -> str:
     missed, not_run = by_verdict[Verdict.NO_GO], by_verdict[Verdict.NOT_RUN]
     if not missed and not not_run:
         return f"All {asked} gates that apply are met on {held_out}.{left_out}"
-    said = [f"{len(missed)} of {asked} gates are not met: {', '.join(missed)}."] if missed else []
-    said += [f"{len(not_run)} of {asked} gates could not be judged: {', '.join(not_run)}."] if not_run else []
-    return f"{' '.join(said)} Compared on {held_out}.{left_out}"
+    said = f"{len(missed) + len(not_run)} of {asked} gates that apply are not met: {', '.join([*missed, *not_run])}"
+    said += f"; NOT RUN: {', '.join(not_run)}" if not_run and missed else " (NOT RUN)" if not_run else ""
+    return f"{said}. Compared on {held_out}.{left_out}"
+
+
+def held_out_by(report: dict[str, Any]) -> str:
+    """Return how many structures were held out, and by what: whole families, or single structures.
+
+    >>> held_out_by({"structures": 12, "held_out": "families"})
+    '12 held-out structures of families that the training has not seen'
+    """
+    whole = " of families that the training has not seen" if report.get("held_out") == "families" else ""
+    return f"{report['structures']:,} held-out structures{whole}"
 
 
 def tiles(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -272,7 +289,7 @@ def _pairs(comparison: Comparison) -> dict[str, dict[str, tuple[Array, Array]]]:
     return found
 
 
-def kept_figures(folder: Path, names: Sequence[str] = KEPT) -> dict[str, Markup]:
+def kept_figures(folder: Path, names: Sequence[str] = (*KEPT, *KEPT_PHYSICS)) -> dict[str, Markup]:
     """Read the figures of an earlier :func:`write_evaluate_page` in ``folder``; a figure that could run code is refused."""
     found = {}
     for name in names:

@@ -13,11 +13,12 @@ from typing import Any
 
 from potstill.audit.asked import asked_by_config, mix_of
 from potstill.core.files import sealed
+from potstill.core.verdict import word_of
 from potstill.dataset import Dataset
 from potstill.dataset.checksum import checksum_of
 from potstill.generate.mix import Mix
 from potstill.report.audit import sentence
-from potstill.report.page import BADGES, figure, readable, worst_first
+from potstill.report.page import figure, readable, worst_first
 
 REASONS_NAMED = 4
 
@@ -45,7 +46,7 @@ def write_audit_markdown(
     mix = mix_of(dataset)
     parts = [
         f"# Audit of {_text(report.get('dataset', dataset.path.name))}",
-        f"**{BADGES[report['verdict']][1]}.** {_text(sentence(report))}",
+        f"**{word_of(report['verdict'])}.** {_text(sentence(report))}",
         _changed(report.get("changed_gates", {})),
         "## Sources",
         _stand_ins(mix),
@@ -124,7 +125,7 @@ def _findings(findings: Sequence[dict[str, Any]]) -> str:
     rows = [
         (
             readable(f["check"]),
-            BADGES.get(f["verdict"], ("", f["verdict"]))[1],
+            word_of(f["verdict"]),
             figure(f["measured"]),
             figure(f["limit"]),
             _text(f["unit"]),

@@ -17,19 +17,19 @@ from markupsafe import Markup
 
 import potstill
 from potstill.core.files import sealed
-from potstill.core.verdict import is_failure, is_pass, overall
+from potstill.core.verdict import is_failure, is_pass, overall, word_of
 
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 BADGES = {
-    "GO": ("go", "GO"),
-    "WARN": ("warn", "WARNING"),
-    "NO_GO": ("no-go", "NO-GO"),
-    "NOT_RUN": ("not-run", "NOT RUN"),
-    "DOES_NOT_APPLY": ("idle", "DOES NOT APPLY"),
-    "done": ("go", "done"),
-    "running": ("warn", "running"),
-    "failed": ("no-go", "failed"),
-    "waiting": ("idle", "waiting"),
+    "GO": "go",
+    "WARN": "warn",
+    "NO_GO": "no-go",
+    "NOT_RUN": "not-run",
+    "DOES_NOT_APPLY": "idle",
+    "done": "go",
+    "running": "warn",
+    "failed": "no-go",
+    "waiting": "idle",
 }
 
 
@@ -47,6 +47,7 @@ def environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    made.filters["sentence"] = sentence_case
     made.filters |= {"figure": figure, "formula": formula, "when": when, "readable": readable, "size": size}
     made.globals["badge"] = badge
     return made
@@ -74,6 +75,15 @@ def formula(text: str) -> str:
     'Al₂O₃'
     """
     return text.translate(SUBSCRIPTS)
+
+
+def sentence_case(text: str) -> str:
+    """Return a reason as a sentence.
+
+    >>> sentence_case("the data passed")
+    'The data passed.'
+    """
+    return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
 def readable(name: str) -> str:
@@ -109,8 +119,7 @@ def size(n_bytes: int) -> str:
 
 def badge(state: str, text: str | None = None) -> Markup:
     """Return a colored word for a verdict or a state; the word has the same meaning as the color."""
-    kind, word = BADGES.get(state, ("idle", state))
-    return Markup('<span class="badge {}">{}</span>').format(kind, text or word)
+    return Markup('<span class="badge {}">{}</span>').format(BADGES.get(state, "idle"), text or word_of(state))
 
 
 def verdict_of(findings: Sequence[Mapping[str, Any]]) -> str:

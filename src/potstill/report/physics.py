@@ -28,9 +28,9 @@ SHOWN = {
 PANELS = 12
 
 
-def physics_figures(rows: Rows) -> list[tuple[Markup | None, str]]:
-    """Return the figures with their captions."""
-    return [(_figure(name, rows), caption) for name, caption in SHOWN.items()]
+def physics_figures(rows: Rows) -> dict[str, tuple[Markup | None, str]]:
+    """Return each figure with its caption, by the name of its check."""
+    return {name: (_figure(name, rows), caption) for name, caption in SHOWN.items()}
 
 
 def physics_table(rows: Rows) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def draw_structure(structure: Structure, width: int = 220, height: int = 180) ->
     numbers, positions = structure.atomic_numbers.astype(int), structure.positions
     periodic = bool(structure.pbc.any())
     edges = np.zeros((0, 2, 3))
-    view = _view(structure)
+    view = view_of(structure)
     if periodic:
         cell = _complete(structure)
         numbers, positions = _with_images(numbers, positions, cell, structure.pbc)
@@ -64,7 +64,7 @@ def as_viewed(structure: Structure) -> tuple[Array, Array | None]:
 
     Atoms are wrapped into the cell; along an axis that is not periodic they begin at zero. The cell of a molecule is None.
     """
-    view = _view(structure)
+    view = view_of(structure)
     if structure.pbc.any():
         cell, pbc = _complete(structure), structure.pbc
         scaled = structure.positions @ np.linalg.inv(cell)
@@ -78,10 +78,18 @@ def element_colour(z: int) -> str:
     return _hex(_colour(z))
 
 
-def _view(structure: Structure) -> Array:
+def view_of(structure: Structure) -> Array:
+    """Return the (3, 3) axes of the picture as rows: right, up, to the viewer."""
     if structure.pbc.any():
         return _tilted(_crystal_axes(_complete(structure)))
     return _tilted(_principal_axes(structure.positions), turn=-12.0, tilt=8.0)
+
+
+def cell_edges(structure: Structure) -> Array:
+    """Return (k, 2, 3) ends of the pieces of the cell's edges in Å; none for a molecule."""
+    if not structure.pbc.any():
+        return np.zeros((0, 2, 3))
+    return _cell_edges(_complete(structure), structure.pbc)
 
 
 def _complete(structure: Structure) -> Array:

@@ -8,6 +8,7 @@ from potstill.core.errors import PotstillError
 from potstill.core.files import read_json
 from potstill.core.verdict import is_failure
 from potstill.run.folder import RunFolder
+from potstill.run.verdict import run_verdict
 
 
 class NoGoError(PotstillError):
@@ -22,9 +23,13 @@ def stop_on_no_go(run: RunFolder) -> None:
     if report["verdict"] != "GO":
         bad = [f for f in report["findings"] if is_failure(f["verdict"])]
         failed = [f"  {f['check']}: {figure_of(f)}. {f['why']}" for f in bad]
-        places = "  ".join(str(path) for path in (run.html("audit"), run.path / "advice.yaml") if path.exists())
-        lines = [f"NO-GO: {len(failed)} check(s) of the audit did not pass", *failed, f"NO_GO  {places}"]
-        raise NoGoError("\n".join(lines))
+        verdict = run_verdict(run, report, {})
+        raise NoGoError("\n".join([verdict.sentence, *failed, *verdict.lines[1:]]))
+
+
+def next_after_audit(run: RunFolder, report: dict[str, Any]) -> str:
+    """Return what to do after an audit: go on where it says GO, else mend the data."""
+    return run_verdict(run, report, {}).next
 
 
 def figure_of(finding: dict[str, Any]) -> str:

@@ -9,14 +9,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from potstill.core.verdict import is_failure
+from potstill.core.verdict import Verdict, is_failure, word_of
 from potstill.dataset import Dataset
+from potstill.evaluate.kept import read_trajectories
 from potstill.report import plots
-from potstill.report.audit import sentence as audit_sentence
 from potstill.report.elements import by_source, periodic_table
 from potstill.report.evaluate import drift_tile, force_tile, kept_figures, speed_tile
-from potstill.report.page import readable, tally, verdict_of, write_page
+from potstill.report.meaning import grouped
+from potstill.report.page import tally, write_page
 from potstill.report.pictures import examples
+from potstill.report.player import players, script, script_hash
 from potstill.run.facts import (
     done_report,
     elements_by_source,
@@ -28,6 +30,8 @@ from potstill.run.facts import (
     training_curve,
 )
 from potstill.run.folder import RunFolder
+from potstill.run.use import domain_sentences, exports, load_code, rounds, speed_sentences
+from potstill.run.verdict import RunVerdict, run_verdict
 
 EACH_SOURCE = 3
 
@@ -37,16 +41,25 @@ def write_run_page(run: RunFolder) -> None:
     record, audit, evaluation = run.record(), done_report(run, "audit"), done_report(run, "evaluate")
     data = open_data(run)
     rows = sources(run, data)
-    state, sentence = status(run, audit, evaluation)
+    verdict = run_verdict(run, audit, evaluation)
     figures = kept_figures(run.path / "figures") if evaluation else {}
     write_page(
         run.report,
         "run.html",
         title=f"Run {run.path.resolve().name}",
         record=record,
-        state=state,
+        verdict=verdict,
+        answer=answer(verdict),
+        domain=domain_sentences(run, data),
+        speed=speed_sentences(evaluation, record, data),
+        groups=grouped(evaluation.get("findings", [])),
+        code=load_code(run),
+        exports=exports(run),
+        players=players(read_trajectories(run.path / "evaluate_data.npz")) if evaluation else [],
+        rounds=rounds(run),
+        script=script(),
+        script_hash=script_hash(),
         mix=mix.sentence() if (mix := run.mix()) else "",
-        sentence=sentence,
         failed=[f for f in audit.get("findings", []) if is_failure(f["verdict"])],
         changed_gates=audit.get("changed_gates", {}),
         tiles=_tiles(audit, evaluation),
@@ -62,33 +75,15 @@ def write_run_page(run: RunFolder) -> None:
     )
 
 
-def status(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) -> tuple[tuple[str, str], str]:
-    """Return kind and word of the badge at the top, and its sentence."""
-    states = {stage: run.stage(stage)["state"] for stage in run.stages}
-    failed = [stage for stage, state in states.items() if state == "failed"]
-    running = [stage for stage, state in states.items() if state == "running"]
-    waiting = [stage for stage, state in states.items() if state in ("waiting", "stale", "stopped")]
-    if failed:
-        return ("failed", "FAILED"), (
-            f"The stage {failed[0]} failed; error.log says why. What was finished before it is kept, "
-            "and --resume goes on from there."
-        )
-    if audit and audit["verdict"] != "GO":
-        return ("NO_GO", "NO-GO"), f"The data did not pass its audit. {audit_sentence(audit)}"
-    if running:
-        return ("running", "RUNNING"), f"The stage {running[0]} is under way."
-    if waiting:
-        done = [stage for stage in run.stages if stage not in waiting]
-        before = f"Done: {', '.join(done)}. " if done else "Nothing is done yet. "
-        return ("idle", "IN PROGRESS"), f"{before}Next: {waiting[0]}."
-    findings = evaluation.get("findings", [])
-    if findings and verdict_of(findings) != "GO":
-        missed = [readable(f["check"]) for f in findings if is_failure(f["verdict"])]
-        return ("NO_GO", "GATES MISSED"), (
-            f"All stages are done and the data is GO, but the student does not meet "
-            f"{len(missed)} of {tally(findings)[1]} gates: {', '.join(missed)}."
-        )
-    return ("GO", "GO"), "All stages are done: the data passed its audit and the student meets its gates."
+def answer(verdict: RunVerdict) -> str:
+    """Return the answer to the question whether the student may be used."""
+    if verdict.verdict == Verdict.GO:
+        return "Yes, for structures like those that it was trained on: the elements and the domain below."
+    if verdict.verdict == Verdict.NOT_RUN:
+        return f"Not yet: it was not judged. Next: {verdict.next}"
+    if verdict.page.name == "audit.html":
+        return f"No: nothing should be trained on these data yet. Next: {verdict.next}"
+    return "Only for uses that none of the missed gates below rules out."
 
 
 def _tiles(audit: dict[str, Any], evaluation: dict[str, Any]) -> list[dict[str, Any]]:
@@ -96,7 +91,7 @@ def _tiles(audit: dict[str, Any], evaluation: dict[str, Any]) -> list[dict[str, 
     found = []
     if audit:
         passed, asked = tally(audit["findings"])
-        word = "GO" if audit["verdict"] == "GO" else "NO-GO"
+        word = word_of(audit["verdict"])
         detail = f"{passed} of {asked} checks passed on {audit['labelled']:,} labelled structures"
         found.append({"name": "Data", "value": word, "detail": detail, "state": audit["verdict"], "word": None})
     else:

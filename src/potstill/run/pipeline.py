@@ -125,12 +125,13 @@ class Pipeline:
             with self.context.progress.stage(name):
                 self._call(name, replace(self.context, seconds=lambda: perf_counter() - started))
         except BaseException as error:
-            stopped = not isinstance(error, Exception) or isinstance(error, OutOfTimeError)  # there may be little time left
-            self.run.set_stage(name, "stopped" if stopped else "failed", perf_counter() - started)
-            if stopped:
-                log.warning("%s: stopped after %s; what was finished is kept", name, duration(perf_counter() - started))
-            else:
-                log.info("%s: failed after %s: %s", name, duration(perf_counter() - started), error)
+            stopped = not isinstance(error, Exception) or isinstance(error, OutOfTimeError)  # little time is left
+            how, seconds = "stopped" if stopped else "failed", perf_counter() - started
+            self.run.set_stage(name, how, seconds)
+            kept = "; what was finished is kept" if stopped else f": {error}"
+            log.info("%s: %s after %s%s", name, how, duration(seconds), kept)
+            self.context.progress.ended(name, seconds, kept.removeprefix("; ") if stopped else "", how)
+            if not stopped:
                 self.write_report()
             raise
         seconds = perf_counter() - started
@@ -138,7 +139,9 @@ class Pipeline:
         self.run.set_stage(name, "done", seconds, files=files_of(self.run, name, formats))
         self._mark_stale(name)
         self.run.log_metrics(stage=name, event="done", seconds=round(seconds, 3))
-        log.info("%s: done in %s%s", name, duration(seconds), told(self.run, self.context.config, name))
+        result = told(self.run, self.context.config, name)
+        log.info("%s: done in %s%s", name, duration(seconds), f": {result}" if result else "")
+        self.context.progress.ended(name, seconds, result)
         self.write_report()
 
     def _call(self, name: str, context: Context) -> None:

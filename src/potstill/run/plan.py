@@ -13,9 +13,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
@@ -33,6 +33,10 @@ from potstill.execute.options import Parsl
 from potstill.generate.mix import Mix, SourceFailedError, as_asked, with_what_there_is, without_missing
 from potstill.generate.source import SourceOptions
 from potstill.run.batches import batch_configs
+from potstill.run.plan_rounds import Rates, seconds_of_rounds
+
+if TYPE_CHECKING:
+    from potstill.student.model import Student
 
 PROBE_CANDIDATES = 12
 PROBE_LABELS = 24
@@ -95,8 +99,22 @@ def _mix_here(config: Config) -> tuple[Mix, list[SourceOptions]]:
     return mix, mix.apply(sources)
 
 
+def as_available(config: Config) -> Config:
+    """Return the config with the counts of the user's own files limited to the structures that they hold."""
+    sources = tuple(with_what_there_is(config.generate.sources))
+    return config.model_copy(update={"generate": config.generate.model_copy(update={"sources": sources})})
+
+
+def counted(config: Config) -> list[dict[str, Any]]:
+    """Return for each source the structures asked for, and how many of them it can give at most."""
+    there = as_available(config).generate.sources
+    pairs = zip(config.generate.sources, there, strict=True)
+    return [{"source": asked.name, "asked": asked.count, "available": found.count} for asked, found in pairs]
+
+
 def probe(config: Config) -> list[Cost]:
-    """Run a few candidates, labels and training steps, and extrapolate by the counts of the config."""
+    """Run a few candidates, labels, training steps and steps of MD, and extrapolate by the counts of the config."""
+    config = as_available(config)
     workers = config.workers or available_cores()
     structures, generating = _probe_generate(config, workers)
     total = sum(source.count for source in config.generate.sources)
@@ -105,7 +123,7 @@ def probe(config: Config) -> list[Cost]:
     label_seconds = atom_seconds * atoms / workers
     disk = total * BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM
     memory = _resident_bytes()
-    learning = _probe_train(config, labelled)
+    learning, student = _probe_train(config, labelled)
     training = learning * atoms * (1 - config.dataset.test_fraction) * config.train.epochs
     evaluating = 10.0 * atom_seconds * atoms / total * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
     return [
@@ -121,24 +139,57 @@ def probe(config: Config) -> list[Cost]:
         ),
         Cost("audit", f"{max(8, round(total * config.audit.replay_fraction))} labels again", 0.003 * total, 1e6, memory),
         Cost("train", f"{config.train.epochs} epochs", training, 2e7, memory + 4 * disk),
-        *_rounds(config, atom_seconds / workers, learning, total, atoms / total),
+        *_rounds(config, Rates(atom_seconds / workers, learning, student, labelled), total, atoms / total),
         Cost("evaluate", f"{config.evaluate.nve_ps:g} ps of dynamics each", evaluating, 2e6, memory),
         Cost("deploy", ", ".join(config.deploy.formats), 1.0, 5e6, memory),
     ]
 
 
-def _rounds(config: Config, labelling: float, learning: float, structures: int, atoms: float) -> list[Cost]:
-    """Return the cost of all rounds of active learning, at most: one row, or none without active learning.
-
-    The student's own dynamics are left out: they are short compared with labelling and training.
-    """
-    if config.active_learning is None:
+def _rounds(config: Config, rates: Rates, structures: int, atoms: float) -> list[Cost]:
+    """Return the cost of all rounds of active learning, at most: one row, or none without active learning."""
+    options = config.active_learning
+    if options is None:
         return []
-    rounds, frames = config.active_learning.max_rounds, config.active_learning.frames
-    grown = sum(structures * (1 - config.dataset.test_fraction) + k * frames for k in range(1, rounds + 1))
-    seconds = atoms * (labelling * rounds * frames + learning * grown * config.active_learning.epochs)
+    rounds, frames = options.max_rounds, options.frames
+    seconds = seconds_of_rounds(options, rates, structures * (1 - config.dataset.test_fraction), atoms)
     disk = rounds * (structures + 0.5 * rounds * frames) * (BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM)
-    return [Cost("active_learning", f"{rounds} at most, {frames} labels in each", seconds, disk, _resident_bytes())]
+    what = f"{rounds} rounds at most, each {options.trajectories} x {options.length_ps:g} ps of MD and {frames} labels"
+    return [Cost("active_learning", what, sum(seconds), disk, _resident_bytes())]
+
+
+def plan_facts(
+    config: Config, costs: Sequence[Cost], *, missing: Sequence[str] = (), gpu_price: float | None = None
+) -> dict[str, Any]:
+    """Return what ``potstill plan --json`` prints; its keys are stable.
+
+    Parameters
+    ----------
+    config
+        Config as the user wrote it.
+    costs
+        The estimate by stages; empty where something is missing.
+    missing
+        What this machine lacks, each with the command that installs it.
+    gpu_price
+        Price of a GPU hour, for the cost.
+    """
+    hours = sum(cost.gpu_seconds for cost in costs) / 3600
+    total = {
+        "seconds": sum(c.seconds for c in costs),
+        "gpu_seconds": 3600 * hours,
+        "disk_bytes": sum(c.disk_bytes for c in costs),
+        "price": None if gpu_price is None else hours * gpu_price,
+    }
+    sources = [] if missing else counted(config)
+    return {"missing": list(missing), "sources": sources, "stages": [asdict(cost) for cost in costs], "total": total}
+
+
+def print_counts(config: Config, console: Console) -> None:
+    """Print each source that holds fewer structures than the config asks for."""
+    for row in counted(config):
+        if row["available"] < row["asked"]:
+            text = f"{row['source']}: {row['available']:,} structures in the files, of {row['asked']:,} asked for"
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_plan(costs: Sequence[Cost], console: Console) -> None:
@@ -314,8 +365,8 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, fl
     return float(np.mean(rates)), _standard_error(rates), labelled
 
 
-def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
-    """Return the seconds of training for one atom in one epoch."""
+def _probe_train(config: Config, labelled: Sequence[Structure]) -> tuple[float, Student]:
+    """Return the seconds of training for one atom in one epoch, and the student that was trained."""
     from potstill.train.job import TrainJob
     from potstill.train.stage import train_student
 
@@ -329,8 +380,8 @@ def _probe_train(config: Config, labelled: Sequence[Structure]) -> float:
         job = TrainJob(training=first, student=config.student, config=short, folder=Path(folder), seed=0)
         train_student(job)
         started = time.perf_counter()
-        train_student(replace(job, training=records, folder=Path(folder) / "timed"))
-        return (time.perf_counter() - started) / int(records.ptr[-1])
+        student = train_student(replace(job, training=records, folder=Path(folder) / "timed"))
+        return (time.perf_counter() - started) / int(records.ptr[-1]), student
 
 
 def _resident_bytes() -> float:

@@ -1,18 +1,24 @@
-"""Progress of a run for the user: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run for the user: one line for each stage, with a bar below it on a terminal while the stage works.
+
+Without a terminal there is no bar: a plain line says how far the stage is, every half minute. Warnings are grouped by kind
+(:mod:`potstill.run.notices`).
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -21,29 +27,101 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from potstill.core.units import duration
+from potstill.run.notices import Notices
 
-PLAIN_EVERY_SECONDS = 10.0
+log = logging.getLogger(__name__)
+PLAIN_EVERY_SECONDS = 30.0
+SOONEST_RATE_SECONDS = 1.0
+NAME_WIDTH = 9  # of the longest stage
+MARKS = {"done": "[green]done[/green]   ", "failed": "[red]failed[/red] ", "stopped": "[yellow]stopped[/yellow]"}
 
 
 class _Rate(ProgressColumn):
-    """Column with the number of finished items per hour."""
+    """Finished items per hour; nothing while there is no rate."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{3600 * (task.speed or 0.0):,.0f}/hour")
+        return Text(f"{3600 * task.speed:,.0f}/hour" if task.speed else "")
+
+
+class _Count(ProgressColumn):
+    """Finished items of all; nothing where they are not counted."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{int(task.completed):,}/{int(task.total):,} {task.fields['unit']}" if task.total else "")
+
+
+class Display:
+    """The bar of one stage on a terminal; without a terminal, lines at intervals.
+
+    Parameters
+    ----------
+    console
+        Where to print.
+    name
+        Name of the stage; empty for a command that is no stage.
+    """
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self._name = console, name
+        self._shown = time.perf_counter()
+        self._bar: RichProgress | None = None
+        self._task = TaskID(0)
+        if console.is_terminal:
+            columns = (
+                TextColumn(f"{name:{NAME_WIDTH}}" if name else ""),
+                BarColumn(bar_width=24),
+                _Count(),
+                _Rate(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self._bar = RichProgress(*columns, console=console, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("", total=None, note="", unit="")
+
+    def begin(self, total: int | None, unit: str) -> None:
+        """Begin to count, from zero."""
+        if self._bar is not None:
+            self._bar.reset(self._task, total=total, unit=unit, note="")
+
+    def count(self, done: int, note: str, line: str) -> None:
+        """Show a count: ``note`` beside the bar, or ``line`` where there is no bar and half a minute has passed."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, note=escape(note))
+        else:
+            self._plain(line)
+
+    def note(self, text: str) -> None:
+        """Show what comes next."""
+        log.info("%s", text)
+        if self._bar is not None:
+            self._bar.update(self._task, note=escape(text))
+        else:
+            self._plain(text)
+
+    def end(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _plain(self, text: str) -> None:
+        clock = time.perf_counter()
+        if clock - self._shown >= PLAIN_EVERY_SECONDS:
+            self._shown = clock
+            self._console.print(f"{self._name:{NAME_WIDTH}} {text}".strip(), highlight=False, soft_wrap=True, markup=False)
 
 
 class Counter:
     """Counts finished and refused work, and shows rate and time left."""
 
-    def __init__(self, console: Console, bar: RichProgress | None, total: int | None, unit: str) -> None:
-        self._console = console
-        self._bar = bar
-        self._task = bar.add_task(unit, total=total, note="") if bar else None
+    def __init__(self, display: Display, total: int | None, unit: str) -> None:
+        self._display = display
         self._total, self._unit = total, unit
         self._done = self._refused = 0
-        self._started = self._shown = time.perf_counter()
+        self._started = time.perf_counter()
         self._by_source: dict[str, tuple[int, int]] = {}
-        self._finished = False
+        display.begin(total, unit)
 
     def advance(self, done: int, refused: int = 0) -> None:
         """Add finished work."""
@@ -64,22 +142,20 @@ class Counter:
         shown = {k: v for k, v in values.items() if k in ("loss", "train_forces", "valid_forces")}
         self._show("  ".join(f"{k} {v:.3f}" for k, v in sorted(shown.items())))
 
-    def _show(self, note: str) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self._done + (0 if self._by_source else self._refused), note=note)
-            return
-        now = time.perf_counter()
-        finished = self._total is not None and self._done + (0 if self._by_source else self._refused) >= self._total
-        if now - self._shown >= PLAIN_EVERY_SECONDS or (finished and not self._finished):
-            self._finished = finished
-            self._shown = now
-            elapsed = now - self._started
-            rate = self._done / elapsed if elapsed > 0 else 0.0
-            line = f"  {self._done} {self._unit}, {3600 * rate:,.0f}/hour"
+    def line(self, note: str = "") -> str:
+        """Return the count with rate and time left as text."""
+        elapsed = time.perf_counter() - self._started
+        total = "" if self._total is None else f"/{self._total}"
+        text = f"{self._done}{total} {self._unit}"
+        if self._done and elapsed >= SOONEST_RATE_SECONDS:
+            text += f", {3600 * self._done / elapsed:,.0f}/hour"
             if self._total is not None:
-                left = (self._total - self._done) / rate if rate > 0 else 0.0
-                line = f"  {self._done}/{self._total} {self._unit}, {3600 * rate:,.0f}/hour, {duration(left)} left  {note}"
-            self._console.print(line.rstrip(), highlight=False, soft_wrap=True)
+                text += f", {duration((self._total - self._done) * elapsed / self._done)} left"
+        return f"{text}  {note}".rstrip()
+
+    def _show(self, note: str) -> None:
+        done = self._done + (0 if self._by_source else self._refused)
+        self._display.count(done, note, self.line(note))
 
 
 class Progress:
@@ -93,37 +169,59 @@ class Progress:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr)
+        self.notices = Notices(self.say)
+        self._display: Display | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Print a heading, and the time when the stage has ended."""
-        started = time.perf_counter()
-        self.console.print(f"[bold]{name}[/bold]")
-        yield
-        self.console.print(f"  [green]done[/green] in {time.perf_counter() - started:.1f} s", highlight=False)
+        """Show a bar while the stage works; :meth:`ended` prints its line."""
+        display = self._display = Display(self.console, name)
+        try:
+            yield
+        finally:
+            display.end()
+            self._display = None
+
+    def ended(self, name: str, seconds: float, result: str, how: str = "done") -> None:
+        """Print the line of a stage, and how often each kind of warning came.
+
+        Parameters
+        ----------
+        name, seconds
+            The stage and its time.
+        result
+            What came out of it, in one line.
+        how
+            ``done``, ``failed`` or ``stopped``.
+        """
+        line = f"[bold]{name:{NAME_WIDTH}}[/bold] {MARKS[how]} {duration(seconds):>9}  {escape(result)}"
+        self.console.print(line.rstrip(), highlight=False, soft_wrap=True)
+        self.notices.repeat()
 
     def skip(self, name: str, seconds: float) -> None:
-        """Print that an earlier run has finished the stage."""
-        self.console.print(f"[bold]{name}[/bold]  done before ({seconds:.1f} s)", highlight=False)
+        """Print that an earlier run has done the stage."""
+        self.console.print(f"[bold]{name:{NAME_WIDTH}}[/bold] done before ({duration(seconds)})", highlight=False)
+
+    def say(self, text: str) -> None:
+        """Print one line above the bar."""
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def note(self, text: str) -> None:
-        """Print one line about the next step."""
-        self.console.print(f"  {text}", highlight=False)
+        """Log what comes next, and show it beside the bar or, where there is none, if half a minute has passed."""
+        if self._display is not None:
+            self._display.note(text)
+        else:
+            log.info("%s", text)
+            self.say(text)
 
     @contextmanager
     def counts(self, total: int | None, unit: str) -> Iterator[Counter]:
         """Show a counter with rate and refusals, and with the time left where the total is known."""
-        if not self.console.is_terminal:
-            yield Counter(self.console, None, total, unit)
+        if self._display is not None:
+            yield Counter(self._display, total, unit)
             return
-        columns = (
-            TextColumn("  {task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with RichProgress(*columns, console=self.console) as bar:
-            yield Counter(self.console, bar, total, unit)
+        display = Display(self.console, "")
+        try:
+            yield Counter(display, total, unit)
+        finally:
+            display.end()

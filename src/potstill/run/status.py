@@ -17,14 +17,16 @@ from potstill.config import Config
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import read_json
 from potstill.core.units import duration
-from potstill.core.verdict import is_failure, is_pass
+from potstill.core.verdict import word_of
 from potstill.dataset import open_file
+from potstill.report.page import tally, verdict_of
 from potstill.run.batches import batch_configs
 from potstill.run.figures import Figures, driver_alive, look
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import why_not_done
 from potstill.run.metrics_file import read_metrics
 from potstill.run.upgrade import read_config
+from potstill.run.verdict import run_verdict
 
 LIVE_SECONDS = 2.0
 BATCH_STAGES = ("generate", "label", "audit")
@@ -45,10 +47,10 @@ def print_status(folder: Path, console: Console) -> None:
     InputError
         If the folder holds no run.
     """
-    run, config = _open(folder)
+    run, config = open_run(folder)
     console.print(_everything(run, config))
-    if run.report.exists():
-        console.print(f"report: {run.report}", highlight=False)
+    for line in run_verdict(run).lines:
+        console.print(Text(line), highlight=False, soft_wrap=True)
 
 
 def follow_status(folder: Path, console: Console) -> None:
@@ -59,26 +61,35 @@ def follow_status(folder: Path, console: Console) -> None:
     InputError
         If the folder holds no run.
     """
-    run, config = _open(folder)
+    run, config = open_run(folder)
     with Live(_everything(run, config), console=console, auto_refresh=False) as live:
         while driver_alive(run):
             time.sleep(LIVE_SECONDS)
             live.update(_everything(run, config), refresh=True)
+    for line in run_verdict(run).lines:
+        console.print(Text(line), highlight=False, soft_wrap=True)
 
 
 def told(run: RunFolder, config: Config, stage: str) -> str:
-    """Return ``": …"`` with the result of a finished stage, for the log; empty where it has none."""
+    """Return the result of a finished stage in one line; empty where it has none."""
     text = _progress(run, config, stage, look(run, config))
     reasons = Counter[str]()
-    for (where, _source, reason), count in _refusals(run).items():
+    for (where, _source, reason), count in refusals(run).items():
         if where == stage:
             reasons[reason] += count
     if reasons:
         text += "; refused: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    return f": {text}" if text else ""
+    return text
 
 
-def _open(folder: Path) -> tuple[RunFolder, Config]:
+def open_run(folder: Path) -> tuple[RunFolder, Config]:
+    """Return a run folder and its config.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no run.
+    """
     run = RunFolder(folder)
     if not run.config.exists():
         raise InputError(f"{folder} is no run folder (it holds no config.yaml)")
@@ -97,8 +108,8 @@ def _everything(run: RunFolder, config: Config) -> Group:
     inner = figures.batch or run
     if figures.workers and inner.stage("label")["state"] == "running":
         shown.append(_workers(figures))
-    if refusals := _refusals(inner):
-        shown.append(_refused(refusals))
+    if refused := refusals(inner):
+        shown.append(_refused(refused))
     shown.append(f"disk: {figures.disk_used_bytes / 1e6:,.1f} MB used, {figures.disk_free_bytes / 1e9:,.1f} GB free")
     shown += [Text(f"ALERT  {alert}", style="bold red") for alert in figures.alerts]
     return Group(*shown)
@@ -107,13 +118,13 @@ def _everything(run: RunFolder, config: Config) -> Group:
 def _stages(run: RunFolder, config: Config, figures: Figures) -> Table:
     table = _table(str(run.path), "stage", "state", "time", "progress")
     for stage, entry in figures.stages.items():
-        state, shown = _state_now(run, config, stage, figures)
+        state, shown = state_now(run, config, stage, figures)
         seconds = duration(entry["seconds"]) if entry["seconds"] else ""
         table.add_row(stage, MARKS.get(state, state), seconds, shown)
     return table
 
 
-def _state_now(run: RunFolder, config: Config, stage: str, figures: Figures) -> tuple[str, str]:
+def state_now(run: RunFolder, config: Config, stage: str, figures: Figures) -> tuple[str, str]:
     """Return the state of a stage, ``stale`` where its input or output is changed or missing, and the reason."""
     state = str(run.stage(stage)["state"])
     try:
@@ -166,9 +177,9 @@ def _workers(figures: Figures) -> Table:
     return table
 
 
-def _refused(refusals: Counter[tuple[str, str, str]]) -> Table:
+def _refused(counts: Counter[tuple[str, str, str]]) -> Table:
     table = _table("refused", "stage", "source", "reason", "structures")
-    for (stage, source, reason), count in sorted(refusals.items()):
+    for (stage, source, reason), count in sorted(counts.items()):
         table.add_row(stage, source, reason, str(count))
     return table
 
@@ -205,8 +216,8 @@ def _passed(run: RunFolder, config: Config, _figures: Figures) -> str:
     return f"{sum(batch.passed() for batch in run.batches())} of {len(config.batches)} batches GO"
 
 
-def _generating(run: RunFolder, config: Config, figures: Figures) -> str:
-    wanted = sum(source.count for source in config.generate.sources)
+def _generating(run: RunFolder, _config: Config, figures: Figures) -> str:
+    wanted = sum(source.wanted for source in figures.sources.values())
     if accepted := sum(source.accepted for source in figures.sources.values()) if not run.structures.exists() else 0:
         return f"{accepted} of {wanted} structures"
     if run.structures.exists():
@@ -219,16 +230,20 @@ def _auditing(run: RunFolder) -> str:
     if not run.json("audit").exists():
         return ""
     report = read_json(run.json("audit"), f"judge again:  potstill audit {run.path}")
-    verdicts = [f["verdict"] for f in report["findings"]]
-    asked = sum(is_pass(v) or is_failure(v) for v in verdicts)
-    return f"{report['verdict']}: {sum(map(is_pass, verdicts))} of {asked} checks that apply passed"
+    passed, asked = tally(report["findings"])
+    return f"{word_of(report['verdict'])}: {passed} of {asked} checks that apply passed"
 
 
 def _evaluating(run: RunFolder) -> str:
     if not run.json("evaluate").exists():
         return ""
-    forces = read_json(run.json("evaluate"), f"evaluate again:  potstill evaluate {run.path}")["forces"]
-    return f"force MAE {forces['mae']:.3f} eV/Å (zero baseline {forces['zero_baseline_mae']:.3f})"
+    report = read_json(run.json("evaluate"), f"evaluate again:  potstill evaluate {run.path}")
+    forces, findings = report["forces"], report.get("findings", [])
+    errors = f"force MAE {forces['mae']:.3f} eV/Å (zero baseline {forces['zero_baseline_mae']:.3f})"
+    if not findings:
+        return errors
+    passed, asked = tally(findings)
+    return f"{word_of(verdict_of(findings))}: {passed} of {asked} gates that apply are met, {errors}"
 
 
 def _deployed(run: RunFolder) -> str:
@@ -257,10 +272,23 @@ def _training(run: RunFolder, config: Config) -> str:
     if left and len(lines) > 1:
         per_epoch = _seconds_between(lines[0]["time"], last["time"]) / (len(lines) - 1)
         text += f", {duration(left * per_epoch)} left"
-    return text
+    return text + _round(run, config)
 
 
-def _refusals(run: RunFolder) -> Counter[tuple[str, str, str]]:
+def _round(run: RunFolder, config: Config) -> str:
+    """Return the result of the last round of active learning; empty where there is none."""
+    judged = [line for line in read_metrics(run.metrics) if line.get("event") == "judged"]
+    if not judged or config.active_learning is None:
+        return ""
+    last, options = judged[-1], config.active_learning
+    mae = last["forces"]["mae"]
+    error = "no frame to judge" if mae is None else f"force MAE {mae:.3f} eV/Å"
+    limit = f"{options.max_force_error_ev_per_angstrom:g}"
+    return f"; round {last['round']} of {options.max_rounds}: {error} in its own MD, gate {limit}"
+
+
+def refusals(run: RunFolder) -> Counter[tuple[str, str, str]]:
+    """Count refusals by stage, source and reason."""
     files = [run.dataset] if run.dataset.exists() else [run.structures, *run.labelled_parts.glob("*.h5")]
     counts = Counter[tuple[str, str, str]]()
     for file in files:

@@ -1,0 +1,100 @@
+"""The state of a run folder as one dictionary for scripts; its keys are stable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from potstill.run.figures import Figures, SourceFigures, look
+from potstill.run.folder import RunFolder
+from potstill.run.status import open_run, refusals, state_now
+from potstill.run.upgrade import read_config
+from potstill.run.verdict import run_verdict
+
+HOUR = 3600.0
+
+
+def status_facts(folder: Path) -> dict[str, Any]:
+    """Return what ``potstill status --json`` prints.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no run.
+    """
+    run, config = open_run(folder)
+    figures = look(run, config)
+    verdict = run_verdict(run)
+    inner = figures.batch or run
+    return {
+        "run": str(run.path),
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "report": str(verdict.page),
+        "next": verdict.next,
+        "stages": _stages(run, figures),
+        "batch": _batch(figures),
+        "wanted": figures.total,
+        "labelled": figures.labelled,
+        "refused_by_teacher": figures.refused,
+        "structures_per_hour": _per_hour(figures.recent_rate),
+        "seconds_left": figures.seconds_left,
+        "sources": [_source(source) for source in figures.sources.values()],
+        "workers": [
+            {
+                "name": worker.name,
+                "alive": worker.alive,
+                "seen": worker.seen.isoformat(),
+                "structures": worker.structures,
+                "structures_per_hour": _per_hour(worker.recent_rate),
+                "memory_bytes": worker.memory_bytes,
+            }
+            for worker in figures.workers
+        ],
+        "refused": _refused(refusals(inner).items()),
+        "alerts": figures.alerts,
+        "disk_used_bytes": figures.disk_used_bytes,
+        "disk_free_bytes": figures.disk_free_bytes,
+        "process_alive": figures.driver_alive,
+    }
+
+
+def _stages(run: RunFolder, figures: Figures) -> list[dict[str, Any]]:
+    config = read_config(run)
+    rows = []
+    for name, entry in figures.stages.items():
+        state, progress = state_now(run, config, name, figures)
+        rows.append({"stage": name, "state": state, "seconds": entry["seconds"], "progress": progress})
+    return rows
+
+
+def _batch(figures: Figures) -> dict[str, Any] | None:
+    """Return the batch in hand with its stages; None where there is none."""
+    if figures.batch is None:
+        return None
+    stages = _stages(figures.batch, look(figures.batch, read_config(figures.batch)))
+    return {"batch": figures.batch.path.name, "stages": stages}
+
+
+def _source(source: SourceFigures) -> dict[str, Any]:
+    return {
+        "source": source.name,
+        "wanted": source.wanted,
+        "generated": source.accepted,
+        "labelled": source.labelled,
+        "refused_by_filter": source.refused_by_filter,
+        "refused_by_teacher": source.refused_by_teacher,
+        "structures_per_hour": _per_hour(source.recent_rate),
+    }
+
+
+def _refused(counts: Iterable[tuple[tuple[str, str, str], int]]) -> list[dict[str, Any]]:
+    return [
+        {"stage": stage, "source": source, "reason": reason, "structures": count}
+        for (stage, source, reason), count in sorted(counts)
+    ]
+
+
+def _per_hour(rate: float | None) -> float | None:
+    return None if rate is None else HOUR * rate

@@ -1,0 +1,152 @@
+"""Facts for the first part of the page of a run: what the student may be used for, how it is loaded, how fast it is.
+
+The functions take a run folder with what was read from it, and return texts and rows for the template.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from potstill.core.errors import PotstillError
+from potstill.core.files import read_json
+from potstill.dataset import Dataset
+from potstill.deploy.commands import COMMANDS
+from potstill.report.page import figure
+from potstill.run.folder import RunFolder
+
+
+def domain_sentences(run: RunFolder, data: Dataset | None) -> list[str]:
+    """Return sentences on the elements and the domain of the student, or of the data where there is no student yet."""
+    if data is None or not len(data):
+        return []
+    student = student_config(run)
+    elements = student.get("elements") or _elements(data)
+    knows = "knows" if student else "will know"
+    found = [f"The student {knows} {_several(len(elements), 'element')}: {', '.join(elements)}. It refuses any other."]
+    sizes = np.diff(data.ptr)
+    size = f"{sizes.min()}" if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
+    sources = ", ".join(sorted(set(data.sources.tolist())))
+    kinds = _kinds(data)
+    found.append(f"Its data are {len(data):,} structures of {size} atoms ({kinds}) from {sources}.")
+    if closest := (student.get("domain") or {}).get("closest_angstrom"):
+        pair = min(closest, key=lambda name: float(closest[name]))
+        most = student["domain"]["most_neighbors"]
+        cutoff = student["architecture"]["cutoff_angstrom"]
+        found.append(
+            f"It saw {_several(len(closest), 'pair')} of elements, none closer than {closest[pair]:.2f} Å ({pair}), "
+            f"and {most} neighbors at most within its cutoff of {cutoff:g} Å. Do not trust it outside: it warns there."
+        )
+    return found
+
+
+def student_config(run: RunFolder) -> dict[str, Any]:
+    """Return ``student/config.json``; empty where it is missing or damaged."""
+    path = run.student / "config.json"
+    try:
+        found: dict[str, Any] = read_json(path, "train again") if path.is_file() else {}
+    except PotstillError:
+        return {}
+    return found
+
+
+def load_code(run: RunFolder) -> str:
+    """Return Python code that loads the student as a calculator, with the path that works where the run was started."""
+    if not (run.student / "weights.safetensors").is_file():
+        return ""
+    return (
+        "import potstill\n\n"
+        f'calculator = potstill.load_student("{path_of_user(run)}/student").calculator()  # of ASE\n'
+        "atoms.calc = calculator  # your ase.Atoms\n"
+        "atoms.get_potential_energy()  # eV\n"
+        "atoms.get_forces()  # eV/Å"
+    )
+
+
+def path_of_user(run: RunFolder) -> str:
+    """Return the run folder as the user typed it where it lies below the current folder, else its name."""
+    relative = os.path.relpath(run.path)
+    return run.path.name if relative.startswith("..") or relative == "." else relative
+
+
+def exports(run: RunFolder) -> list[dict[str, str]]:
+    """Return format, folder and command of each export."""
+    folders = [run.deploy / name for name in COMMANDS if (run.deploy / name).is_dir()]
+    return [
+        {"format": folder.name, "folder": f"deploy/{folder.name}/", "command": COMMANDS[folder.name]} for folder in folders
+    ]
+
+
+def speed_sentences(evaluation: dict[str, Any], record: dict[str, Any], data: Dataset | None) -> list[str]:
+    """Return sentences on nanoseconds per day: of calls alone beside the teacher, and of dynamics in ASE."""
+    found = []
+    machine = record.get("machine") or {}
+    where = f" on {machine['processor']}" if machine.get("processor") else ""
+    sizes = [row for row in evaluation.get("speed_by_size", []) if row.get("student_ns_per_day")]
+    if sizes:
+        row = sizes[-1]
+        beside = row.get("teacher_ns_per_day")
+        teacher = f", the teacher {figure(beside)}" if beside else ""
+        threads = _several(row["threads"], "thread")
+        system = f"{row['atoms']} atoms of {_formula(row['system'], data)}"
+        found.append(
+            f"{figure(row['student_ns_per_day'])} ns/day at 1 fs with {system}{teacher}: "
+            f"energy and forces alone, {threads}{where}."
+        )
+    for row in evaluation.get("nve", []):
+        rate = row.get("steps_per_second")
+        if rate and row.get("timestep_fs"):
+            per_day = rate * 86400 * row["timestep_fs"] * 1e-6
+            system = f"{row['atoms']} atoms of {_formula(row['system'], data)}"
+            found.append(f"{figure(per_day)} ns/day of dynamics in ASE at {row['timestep_fs']:g} fs with {system}.")
+    return found
+
+
+def rounds(run: RunFolder) -> list[dict[str, Any]]:
+    """Return number, result and relative address of the page of each round of active learning."""
+    found = []
+    for path in sorted(run.active_learning.glob("[0-9][0-9]/round.json")):
+        try:
+            report = read_json(path, "go on with --resume")
+            forces = report["forces"]
+        except (PotstillError, KeyError):
+            continue
+        page = path.with_name("round.html")
+        found.append(
+            {
+                "number": int(path.parent.name),
+                "mae": forces.get("mae"),
+                "limit": forces.get("limit"),
+                "passed": bool(report.get("passed")),
+                "address": f"active_learning/{path.parent.name}/round.html" if page.is_file() else "",
+            }
+        )
+    return found
+
+
+def _formula(system: str, data: Dataset | None) -> str:
+    """Return the formula of a structure of the dataset with its id, and the id alone of any other."""
+    rows = [] if data is None else np.flatnonzero(data.ids == system).tolist()
+    return f"{data[rows[0]].formula} ({system})" if data is not None and rows else system
+
+
+def _elements(data: Dataset) -> list[str]:
+    from potstill.core.elements import symbols_of
+
+    return symbols_of(np.unique(np.asarray(data.column("atoms/atomic_numbers"))))
+
+
+def _kinds(data: Dataset) -> str:
+    pbc = np.asarray(data.column("structures/pbc"))
+    counts = {
+        "crystals": int(pbc.all(axis=1).sum()),
+        "molecules": int((~pbc.any(axis=1)).sum()),
+        "slabs or wires": int((pbc.any(axis=1) & ~pbc.all(axis=1)).sum()),
+    }
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+
+
+def _several(count: int, word: str) -> str:
+    return f"{count} {word}{'s' if count != 1 else ''}"

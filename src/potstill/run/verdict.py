@@ -1,0 +1,148 @@
+"""The verdict on a run: one word, one sentence and the next command, the same on the page, in status and on the terminal."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from potstill.core.verdict import Verdict, is_failure, overall, word_of
+from potstill.report.meaning import counts_by_group
+from potstill.report.page import readable, tally
+from potstill.run.facts import done_report
+from potstill.run.folder import RunFolder
+
+MOST_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RunVerdict:
+    """The verdict on a run.
+
+    Parameters
+    ----------
+    verdict
+        GO where data and student passed, NO_GO where one did not, NOT_RUN where one was not judged yet.
+    reason
+        One sentence without the word of the verdict.
+    next
+        The next command, or what to do next.
+    page
+        The page that shows the reason.
+    """
+
+    verdict: Verdict
+    reason: str
+    next: str
+    page: Path
+
+    @property
+    def sentence(self) -> str:
+        """Return the word of the verdict with its reason."""
+        return f"{word_of(self.verdict)}: {self.reason}"
+
+    @property
+    def lines(self) -> list[str]:
+        """Return the last lines of a command on the terminal: verdict, page, next command."""
+        return [self.sentence, f"report: {shown_path(self.page)}", f"next: {self.next}"]
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as a user would type it: relative to the current folder where it lies below, else absolute."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def run_verdict(run: RunFolder, audit: dict[str, Any] | None = None, evaluation: dict[str, Any] | None = None) -> RunVerdict:
+    """Return the verdict on a run as it is now.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    audit, evaluation
+        Contents of ``audit.json`` and ``evaluate.json``; read where None, and empty where a stage is not done.
+    """
+    audit = done_report(run, "audit") if audit is None else audit
+    evaluation = done_report(run, "evaluate") if evaluation is None else evaluation
+    page = run.report
+    if audit and audit["verdict"] != "GO":
+        return RunVerdict(Verdict.NO_GO, data_reason(audit), _mend_data(run), run.html("audit"))
+    findings = evaluation.get("findings", [])
+    if findings and overall(f["verdict"] for f in findings) != Verdict.GO:
+        return RunVerdict(Verdict.NO_GO, student_reason(findings), _after_no_go(run), page)
+    if unjudged := _unjudged(run, audit, evaluation):
+        return RunVerdict(Verdict.NOT_RUN, unjudged, _resume(run), page)
+    (data, _), (student, _) = tally(audit["findings"]), tally(findings)
+    reason = f"the data passed all {data} checks that apply, and the student meets all {student} gates that apply"
+    return RunVerdict(Verdict.GO, reason, next_use(run), page)
+
+
+def data_reason(audit: dict[str, Any]) -> str:
+    """Return the reason of the verdict of an audit: how many checks passed, or which did not."""
+    passed, asked = tally(audit["findings"])
+    if audit["verdict"] == "GO":
+        return f"the data passed all {passed} checks that apply"
+    failed = [readable(f["check"]) for f in audit["findings"] if is_failure(f["verdict"])]
+    named = ", ".join(failed[:MOST_NAMED]) + (", …" if len(failed) > MOST_NAMED else "")
+    return f"the data did not pass {len(failed)} of {asked} checks that apply ({named})"
+
+
+def student_reason(findings: list[dict[str, Any]]) -> str:
+    """Return the reason of the verdict of an evaluation: how many gates are met, or how many are not, by group."""
+    passed, asked = tally(findings)
+    if passed == asked:
+        return f"the student meets all {passed} gates that apply"
+    return f"the student does not meet {asked - passed} of {asked} gates that apply ({counts_by_group(findings)})"
+
+
+def next_use(run: RunFolder) -> str:
+    """Return the command that runs an export, or that makes one."""
+    from potstill.deploy.commands import COMMANDS
+
+    for name, command in COMMANDS.items():
+        if (run.deploy / name).is_dir():
+            return f"cd {shown_path(run.deploy / name)} && {command}"
+    return f"potstill deploy {shown_path(run.path)}"
+
+
+def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) -> str:
+    """Return why there is no verdict yet; empty where data and student are judged and all stages are done."""
+    states = {stage: run.stage(stage)["state"] for stage in run.stages}
+    open_ = [stage for stage, state in states.items() if state != "done"]
+    if not open_ and audit and evaluation.get("findings"):
+        return ""
+    judged = "the data passed its audit, the student is not judged" if audit else "neither data nor student is judged"
+    if audit and evaluation.get("findings"):
+        judged = "data and student passed"
+    failed = [stage for stage, state in states.items() if state == "failed"]
+    running = [stage for stage, state in states.items() if state == "running"]
+    if failed:
+        return f"{judged}; the stage {failed[0]} failed, and error.log says why"
+    if running:
+        return f"{judged}; the stage {running[0]} is under way"
+    if not open_:
+        return f"{judged}; no gate was asked for"
+    done = [stage for stage in run.stages if stage not in open_]
+    return f"{judged}; {'done: ' + ', '.join(done) if done else 'nothing is done yet'}; next: {open_[0]}"
+
+
+def _resume(run: RunFolder) -> str:
+    return f"potstill run {shown_path(run.config)} --out {shown_path(run.path)} --resume"
+
+
+def _mend_data(run: RunFolder) -> str:
+    """Return what mends the data: the config that the audit advises, where it advises one."""
+    advice = run.path / "advice.yaml"
+    other = f"{shown_path(run.path)}-2"
+    if advice.is_file():
+        return f"potstill run {shown_path(advice)} --out {other}"
+    return f"mend a copy of {shown_path(run.config)}, then potstill run COPY.yaml --out {other}"
+
+
+def _after_no_go(run: RunFolder) -> str:
+    """Return what to do where the student misses gates: look, then learn from more structures."""
+    other = f"{shown_path(run.path)}-2"
+    config = shown_path(run.config)
+    return f"potstill run COPY.yaml --out {other}, with more structures or active_learning in a copy of {config}"

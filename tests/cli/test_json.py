@@ -1,0 +1,129 @@
+"""``--json``: one object on standard output and nothing else, with the keys that the documentation names."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs" / "scripts.md"
+KEYS = {
+    "status": {
+        *("run", "verdict", "reason", "report", "next", "stages", "batch", "wanted", "labelled", "refused_by_teacher"),
+        *("structures_per_hour", "seconds_left", "sources", "workers", "refused", "alerts"),
+        *("disk_used_bytes", "disk_free_bytes", "process_alive"),
+    },
+    "check": {"good", "config", "structures", "teacher", "faults", "missing", "contradictions"},
+    "plan": {"missing", "sources", "stages", "total"},
+    "audit": {"verdict", "reason", "report", "advice", "next", "passed", "asked", "failed", "findings"},
+    "evaluate": {"verdict", "reason", "report", "next", "passed", "asked", "failed", "findings", "forces", "energy"},
+    "deploy": {"verdict", "reason", "exports"},
+    "doctor": {"works", "conditions"},
+    "verify": {"good", "path", "structures", "atoms", "faults"},
+    "student size": {"tier", "parameters", "parts", "flops_per_atom", "atoms", "seconds", "threads"},
+}
+
+
+def facts(answer, command: str, code: int = 0) -> dict:
+    assert answer.code == code, answer.err
+    found = json.loads(answer.out)
+    assert set(found) >= KEYS[command]
+    return found
+
+
+def test_the_documentation_names_every_key():
+    text = DOCS.read_text(encoding="utf-8")
+    for command, keys in KEYS.items():
+        section = text[text.index(f"## {command}\n") :].partition("\n## ")[0]
+        named = set(re.findall(r"`(\w+)`", section))
+        assert keys <= named, f"{command}: {keys - named}"
+
+
+@pytest.fixture(scope="module")
+def run(finished, tmp_path_factory):
+    """A copy of a finished run, which the tests work on."""
+    return Path(shutil.copytree(finished / "run", tmp_path_factory.mktemp("json") / "run"))
+
+
+def test_status_of_a_run(potstill, run):
+    status = facts(potstill("status", "--json", run), "status")
+    assert status["verdict"] == "NO_GO"
+    assert [row["stage"] for row in status["stages"]] == ["generate", "label", "audit", "train", "evaluate", "deploy"]
+    assert {row["state"] for row in status["stages"]} == {"done"}
+    assert status["sources"][0]["labelled"] > 0
+    assert status["batch"] is None
+
+
+def test_deploy_says_folder_and_command(potstill, run):
+    deploy = facts(potstill("deploy", "--json", run), "deploy")
+    assert deploy["exports"] == [{"format": "ase", "folder": str(run / "deploy" / "ase"), "command": "python run_md.py"}]
+    lines = potstill("deploy", run).out.splitlines()
+    assert lines[0].split(maxsplit=1) == ["ase", f"cd {run / 'deploy' / 'ase'} && python run_md.py"]
+    assert lines[1].startswith("NO-GO: the student does not meet ")
+
+
+def test_audit_of_a_run(potstill, run):
+    audit = facts(potstill("audit", "--json", run), "audit")
+    assert audit["verdict"] == "GO"
+    assert (audit["passed"], audit["failed"]) == (audit["asked"], [])
+
+
+def test_evaluate_of_a_run(potstill, run):
+    evaluate = facts(potstill("evaluate", "--json", run), "evaluate")
+    assert evaluate["verdict"] == "NO_GO"
+    assert "force_error" in evaluate["failed"]
+
+
+def test_a_verdict_of_no_go_is_json_too(potstill, build, labelled, tmp_path):
+    found = facts(potstill("audit", "--json", build(labelled), "--out", tmp_path / "out"), "audit", code=3)
+    assert found["verdict"] == "NO_GO"
+    assert found["report"] == str(tmp_path / "out" / "audit.html")
+
+
+def test_check_of_good_and_bad_configs(potstill, write_config, tmp_path):
+    good = facts(potstill("check", "--json", write_config()), "check")
+    assert (good["good"], good["structures"], good["teacher"]) == (True, 46, "lennard-jones")
+    impossible = facts(potstill("check", "--json", write_config(dataset={"test_fraction": 0.0})), "check", code=2)
+    assert "test_fraction" in impossible["contradictions"][0]
+    wrong = facts(potstill("check", "--json", write_config(train={"epoch": 3})), "check", code=2)
+    assert any("train.epoch" in line for line in wrong["faults"])
+    assert facts(potstill("check", "--json", tmp_path / "no.yaml"), "check", code=2)["faults"]
+
+
+def test_plan_counts_what_there_is(potstill, write_config):
+    config = write_config(
+        generate={"sources": [{"source": "files", "paths": ["mine.extxyz"], "count": 100}]},
+        active_learning={"max_rounds": 2, "frames": 4, "trajectories": 2, "length_ps": 0.1, "epochs": 1},
+    )
+    found = facts(potstill("plan", "--json", config), "plan")
+    assert found["sources"] == [{"source": "files", "asked": 100, "available": 6}]
+    seconds = {row["stage"]: row["seconds"] for row in found["stages"]}
+    assert seconds["active_learning"] > 0
+    assert found["total"]["seconds"] == pytest.approx(sum(seconds.values()))
+    assert found["stages"][0]["what"] == "6 structures"
+
+
+def test_verify_and_the_size_of_a_student(potstill, build, labelled, write_config):
+    assert facts(potstill("verify", "--json", build(labelled)), "verify")["faults"] == []
+    assert facts(potstill("student", "size", "--json", write_config()), "student size")["parameters"] > 0
+
+
+def test_what_packages_print_goes_to_standard_error(potstill, monkeypatch):
+    from potstill.cli import doctor
+
+    def loud() -> list:
+        sys.stdout.write("a package says hello\n")
+        return [doctor.Condition("engine", "ase", works=True, detail="", required=True)]
+
+    monkeypatch.setattr(doctor, "examine", loud)
+    answer = potstill("doctor", "--json")
+    assert facts(answer, "doctor")["conditions"][0]["name"] == "ase"
+    assert "hello" in answer.err
+
+
+def test_live_and_json_exclude_each_other(potstill, tmp_path):
+    assert potstill("status", "--json", "--live", tmp_path).code == 2

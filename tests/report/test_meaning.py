@@ -1,0 +1,46 @@
+"""Every gate belongs to a group and says what its failure means for a use."""
+
+from __future__ import annotations
+
+import pytest
+
+from potstill.evaluate.gates import GATES
+from potstill.report.meaning import GROUPS, MEANINGS, counts_by_group, grouped, meaning_of
+
+ERRORS = ("force_error", "force_error_element", "softening", "force_direction", "energy_error", "stress_error", "nve")
+
+
+def finding(check: str, verdict: str) -> dict:
+    return {"check": check, "verdict": verdict, "measured": 1.0, "limit": 0.5, "unit": "%", "why": ""}
+
+
+@pytest.mark.parametrize("check", [*GATES, *ERRORS])
+def test_every_gate_has_a_meaning(check):
+    group, text = MEANINGS[check]
+    assert group in GROUPS
+    assert len(text.split()) > 4
+
+
+def test_the_gates_of_a_source_and_of_a_kind():
+    assert meaning_of("force_error_salts") == ("errors", "do not trust structures like those of the source salts")
+    assert meaning_of("nve_crystal") == MEANINGS["nve"]
+
+
+def test_groups_count_what_applies_and_name_what_failed():
+    found = grouped(
+        [
+            finding("phonons", "NO_GO"),
+            finding("bulk_modulus", "GO"),
+            finding("surfaces", "DOES_NOT_APPLY"),
+            finding("nvt", "NOT_RUN"),
+            finding("vibrations", "DOES_NOT_APPLY"),
+        ]
+    )
+    assert [(g.name, g.passed, g.asked) for g in found] == [("solids", 1, 2), ("dynamics", 0, 1)]
+    assert [f["check"] for f, _ in found[0].failed] == ["phonons"]
+
+
+def test_counts_by_group():
+    assert counts_by_group([finding("nvt", "NOT_RUN"), finding("phonons", "NO_GO"), finding("rdf", "GO")]) == (
+        "solids 1, dynamics 1"
+    )

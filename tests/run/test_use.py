@@ -1,0 +1,72 @@
+"""Facts of use on the page of a run: domain, code, speed, rounds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from potstill.run.folder import RunFolder
+from potstill.run.use import domain_sentences, exports, load_code, path_of_user, rounds, speed_sentences
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "runs" / "one" / "student").mkdir(parents=True)
+    return RunFolder(tmp_path / "runs" / "one")
+
+
+def test_the_path_is_that_of_the_user_and_never_a_temporary_one(run, tmp_path, monkeypatch):
+    (run.student / "weights.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    assert path_of_user(run) == "runs/one"
+    assert 'load_student("runs/one/student")' in load_code(run)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert path_of_user(run) == "one"
+    assert str(tmp_path) not in load_code(run)
+    compile(load_code(run), "code", "exec")
+
+
+def test_there_is_no_code_without_a_student(run):
+    assert load_code(run) == ""
+    assert exports(run) == []
+
+
+def test_the_domain_names_elements_sizes_and_distances(kit, run, tmp_path):
+    data = kit.make_dataset(tmp_path / "d.h5", [kit.molecule(0), kit.crystal(0)])
+    config = {
+        "elements": ["H", "O"],
+        "architecture": {"cutoff_angstrom": 4.5},
+        "domain": {"closest_angstrom": {"H-O": 0.91, "H-H": 1.4}, "most_neighbors": 7},
+    }
+    (run.student / "config.json").write_text(json.dumps(config))
+    text = " ".join(domain_sentences(run, data))
+    assert "The student knows 2 elements: H, O." in text
+    assert "2 structures of 3 atoms (1 crystals, 1 molecules)" in text
+    assert "none closer than 0.91 Å (H-O), and 7 neighbors" in text
+    (run.student / "config.json").write_text("{")
+    assert "The student will know" in domain_sentences(run, data)[0]
+
+
+def test_speed_names_atoms_and_threads(kit, tmp_path):
+    data = kit.make_dataset(tmp_path / "d.h5", [kit.crystal(0)])
+    sized = {"system": "crystals-0", "atoms": 64, "threads": 1, "student_ns_per_day": 2.5, "teacher_ns_per_day": 0.1}
+    moved = {"system": "other", "atoms": 32, "steps_per_second": 100.0, "timestep_fs": 0.5}
+    record = {"machine": {"processor": "Some CPU"}}
+    first, second = speed_sentences({"speed_by_size": [sized], "nve": [moved]}, record, data)
+    assert first.startswith("2.5 ns/day at 1 fs with 64 atoms of ")
+    assert first.endswith("(crystals-0), the teacher 0.1: energy and forces alone, 1 thread on Some CPU.")
+    assert second == "4.32 ns/day of dynamics in ASE at 0.5 fs with 32 atoms of other."
+    assert speed_sentences({}, {}, None) == []
+
+
+def test_rounds_are_linked_where_they_have_a_page(run):
+    for number in ("01", "02"):
+        folder = run.active_learning / number
+        folder.mkdir(parents=True)
+        (folder / "round.json").write_text(json.dumps({"forces": {"mae": 0.5, "limit": 0.1}, "passed": False}))
+    (run.active_learning / "01" / "round.html").touch()
+    assert [row["address"] for row in rounds(run)] == ["active_learning/01/round.html", ""]
+    (run.active_learning / "02" / "round.json").write_text("{")
+    assert [row["number"] for row in rounds(run)] == [1]
