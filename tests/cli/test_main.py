@@ -291,3 +291,18 @@ class TestStages:
         for word in ("generate", "label", "train", "total", "46"):
             assert word in answer.out
         assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_dataset_of_refusals_only_is_no_success(tmp_path):
+    from potstill.cli.common import refuse_nothing_labelled
+    from potstill.core.errors import PotstillError
+    from potstill.core.types import Refused
+    from potstill.dataset import merge, write_part
+    from potstill.run.folder import RunFolder
+
+    run = RunFolder(tmp_path)
+    write_part(tmp_path / "p.h5", [], [Refused("force_limit", id="x", source="s", stage="label")], labelled=True)
+    merge([tmp_path / "p.h5"], run.dataset, attributes={})
+    with pytest.raises(PotstillError, match="holds no labelled structure: the teacher refused all of them") as error:
+        refuse_nothing_labelled(run)
+    assert error.value.exit_code == 1
