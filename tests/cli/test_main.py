@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 
@@ -306,3 +307,16 @@ def test_a_dataset_of_refusals_only_is_no_success(tmp_path):
     with pytest.raises(PotstillError, match="holds no labelled structure: the teacher refused all of them") as error:
         refuse_nothing_labelled(run)
     assert error.value.exit_code == 1
+
+
+def test_a_latin_1_terminal(tmp_path):
+    path = tmp_path / "größe → 二.yaml"
+    path.write_text("generate: {}\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    for arguments, code in ((["template", "my_system"], 0), (["--help"], 0), (["check", str(path)], 2)):
+        command = [sys.executable, "-m", "potstill", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=120)
+        assert done.returncode == code, done.stderr
+        assert b"Traceback" not in done.stderr
+        assert b"UnicodeEncodeError" not in done.stderr
+    assert "größe \\u2192".encode("latin-1") in done.stderr
