@@ -229,3 +229,18 @@ def test_teachers_are_checked_in_the_same_way():
         parse_teacher({"name": "lennard-jones", "epsilon": 0.3})
     with pytest.raises(InputError, match="unknown name 'vasp'"):
         parse_teacher({"name": "vasp"})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("seed: 1\nseed: 2\n", "'seed' is given twice, in lines 1 and 2"),
+        ("label:\n  teacher: {name: emt}\nlabel: {}\n", "'label' is given twice, in lines 1 and 3"),
+        ("train: {epochs: 2, learning_rate: 0.1, epochs: 3}\n", "'epochs' is given twice"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(tmp_path, text, found):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=found):
+        load_config(path)

@@ -1,10 +1,13 @@
 """potstill: distil a big, slow machine-learned force field into a small, fast one that can be trusted.
 
-The public names load on first use, so that ``import potstill`` imports neither torch nor any other heavy package.
+The public names load on first use, so that ``import potstill`` imports neither torch nor any other heavy package. It sets
+one environment variable, ``OMP_WAIT_POLICY=PASSIVE``, where the user set nothing of the kind. OpenMP reads it when PyTorch
+is loaded. Idle threads then sleep. Without it they spin, which costs as much as computing and stops others on busy cores.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +52,9 @@ __all__ = [
     "load_teacher",
     "open_dataset",
 ]
+
+if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def __getattr__(name: str) -> Any:

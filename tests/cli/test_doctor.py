@@ -10,6 +10,7 @@ from rich.console import Console
 
 from potstill.cli import doctor
 from potstill.core.registry import borrow
+from potstill.student.fused_library import loaded_library
 from potstill.teacher import choices
 from potstill.teacher.ase import AseCalculator
 from potstill.teacher.classical import EMT
@@ -46,6 +47,20 @@ def test_each_is_really_asked(found):
         assert "made" in found[source].detail
     assert found["ase"].required
     assert found["torch"].required
+
+
+def test_the_fused_kernel_needs_a_compiler(found, monkeypatch):
+    assert found["fused kernel"].works
+    assert found["fused kernel"].detail.startswith("compiled by /")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    loaded_library.cache_clear()
+    try:
+        missing = doctor._try("machine", "fused kernel", doctor._fused_kernel)
+    finally:
+        loaded_library.cache_clear()
+    assert not missing.works
+    assert not missing.required  # PyTorch does without
+    assert "students run in PyTorch, several times slower: no C++ compiler no-such-compiler was found" in missing.detail
 
 
 def test_environments_that_were_never_made_say_how(found):

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from ase.build import bulk
 
+from potstill.run.made_from import file_checksum
+
 STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")
 
 
@@ -110,3 +112,16 @@ def test_a_source_file_with_other_structures_makes_another_run(potstill, write_c
     assert "generate.sources[0].paths" in potstill("label", run).err
     assert potstill("generate", config, "--out", run).code == 0
     assert (run / "structures.aside-1" / "structures.h5").read_bytes() == before
+
+
+def test_other_gates_of_an_evaluation_stand_in_the_record(potstill, run, tmp_path):
+    gates = tmp_path / "gates.yaml"
+    gates.write_text("evaluate: {max_softening: 0.5}\n")
+    before = json.loads((run / "run.json").read_text())["stages"]["evaluate"]
+    potstill("evaluate", run, "--gates", gates)
+    after = json.loads((run / "run.json").read_text())["stages"]["evaluate"]
+    assert after["gates"] == str(gates)
+    assert after["files"]["evaluate.json"] == file_checksum(run / "evaluate.json") != before["files"]["evaluate.json"]
+    answer = resume(potstill, run)
+    assert answer.code == 0, answer.err
+    assert answer.err.count("done before") == len(STAGES)

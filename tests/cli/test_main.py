@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 
@@ -291,3 +292,31 @@ class TestStages:
         for word in ("generate", "label", "train", "total", "46"):
             assert word in answer.out
         assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_dataset_of_refusals_only_is_no_success(tmp_path):
+    from potstill.cli.common import refuse_nothing_labelled
+    from potstill.core.errors import PotstillError
+    from potstill.core.types import Refused
+    from potstill.dataset import merge, write_part
+    from potstill.run.folder import RunFolder
+
+    run = RunFolder(tmp_path)
+    write_part(tmp_path / "p.h5", [], [Refused("force_limit", id="x", source="s", stage="label")], labelled=True)
+    merge([tmp_path / "p.h5"], run.dataset, attributes={})
+    with pytest.raises(PotstillError, match="holds no labelled structure: the teacher refused all of them") as error:
+        refuse_nothing_labelled(run)
+    assert error.value.exit_code == 1
+
+
+def test_a_latin_1_terminal(tmp_path):
+    path = tmp_path / "größe → 二.yaml"
+    path.write_text("generate: {}\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    for arguments, code in ((["template", "my_system"], 0), (["--help"], 0), (["check", str(path)], 2)):
+        command = [sys.executable, "-m", "potstill", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=120)
+        assert done.returncode == code, done.stderr
+        assert b"Traceback" not in done.stderr
+        assert b"UnicodeEncodeError" not in done.stderr
+    assert "größe \\u2192".encode("latin-1") in done.stderr

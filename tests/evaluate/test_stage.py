@@ -15,9 +15,10 @@ from potstill.dataset import Dataset, merge, write_part
 from potstill.evaluate.gates import GATES
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.speed import compare_speed, speed_by_size
-from potstill.evaluate.stage import evaluate, judge, pick
+from potstill.evaluate.stage import compare, evaluate, judge, pick
 from potstill.report.evaluate import force_tile
 from potstill.teacher import load_teacher
+from potstill.teacher.ase import AseCalculator
 from potstill.teacher.classical import LennardJones
 from potstill.teacher.opening import open_teacher
 from potstill.teacher.options import AseTeacher
@@ -167,6 +168,25 @@ def test_a_teacher_in_a_process_of_its_own_is_timed_there():
     (row,) = speed_by_size(random_student(ELEMENTS), teacher, copper(), atoms=[4], repeats=1)
     assert row["teacher_s"] > 0
     teacher.close()
+
+
+def test_a_teacher_that_ends_its_process_leaves_gates_that_did_not_run(tmp_path, monkeypatch):
+    (tmp_path / "ends_its_process.py").write_text(
+        "import os\nfrom ase.calculators.emt import EMT\n\nclass Ending(EMT):\n"
+        "    def calculate(self, *arguments):\n        os._exit(0)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    labels = load_teacher("emt").label([copper()])
+    structures = [copper().with_(labels=labels[0], id=f"copper-{k}", family=f"copper-{k}") for k in range(2)]
+    teacher = open_teacher(AseCalculator(calculator="ends_its_process:Ending"), supervised=True)
+    config = EvaluateConfig(nve_ps=0, physics_ps=0, stability_ps=0, physics_pairs=1, speed_repeats=1, speed_atoms=0)
+    found = compare(random_student([29]), structures, np.zeros(2), config, teacher=lambda: teacher, seed=1)
+    teacher.close()
+    verdicts = {f["check"]: f["verdict"] for f in found.report["findings"]}
+    assert verdicts["bulk_modulus"] == verdicts["phonons"] == verdicts["dimers"] == "NOT_RUN"
+    assert verdicts["systems"] == "NO_GO"
+    assert "teacher_crashed" in next(f["why"] for f in found.report["findings"] if f["check"] == "systems")
+    assert found.report["speed"] == []
 
 
 def test_compare_speed_gives_both_the_same_calls():

@@ -10,7 +10,7 @@ from potstill.core.types import Labels, Structure
 from potstill.evaluate import physics
 from potstill.evaluate.gates import asked_of, judge
 from potstill.evaluate.options import EvaluateConfig
-from potstill.evaluate.systems import candidates, choose
+from potstill.evaluate.systems import candidates, choose, disordered
 from potstill.testing import rattled
 
 BARE = {"forces": {"mae": 0.1, "zero_baseline_mae": 1.0, "ratio_to_zero_baseline": 0.1}, "per_source": {}, "nve": []}
@@ -135,6 +135,47 @@ def test_what_is_at_no_minimum_still_serves_checks_that_need_none(monkeypatch):
     verdicts = {f.check: f.verdict for f in judge(report, config)}
     assert verdicts["bulk_modulus"] == verdicts["phonons"] == "NOT_RUN"
     assert verdicts["force_slope"] == "GO"
+
+
+def melt(seed: int) -> Atoms:
+    atoms = bulk("Cu", a=3.8, cubic=True).repeat([3, 2, 1])
+    atoms.rattle(1.0, seed=seed)
+    return atoms
+
+
+def test_a_liquid_is_no_missing_crystal_and_needs_no_minimum(monkeypatch):
+    pytest.importorskip("spglib")
+    monkeypatch.setattr("potstill.evaluate.systems.MOST_RELAXATION_STEPS", 12)
+    config = EvaluateConfig(physics_crystals=1, physics_molecules=0, physics_pairs=0, physics_ps=0.02, stability_ps=0.02)
+    rows = physics.measure(EMT(), EMT(), [labelled(melt(k), f"melt-{k}") for k in range(2)], config)
+    report = {**BARE, "kinds": {"crystals": True, "molecules": False}, "physics": [row.report() for row in rows]}
+    verdicts = {f.check: f.verdict for f in judge(report, config)}
+    assert verdicts["systems"] == "GO"
+    for check in ("bulk_modulus", "elastic_constants", "phonons", "relaxed_cell", "relaxed_positions", "npt"):
+        assert verdicts[check] == "DOES_NOT_APPLY", check
+    assert verdicts["force_slope"] == verdicts["stress_slope"] == verdicts["rdf"] == verdicts["pressure"] == "GO"
+    assert "NOT_RUN" not in {verdicts[check] for check in asked_of("crystals", config)}
+
+
+def test_a_crystal_beside_liquids_is_the_judge(monkeypatch):
+    pytest.importorskip("spglib")
+    monkeypatch.setattr("potstill.evaluate.systems.MOST_RELAXATION_STEPS", 12)
+    crystal = bulk("Cu", cubic=True).repeat([3, 2, 1])
+    crystal.rattle(0.01, seed=1)
+    choice = choose(EMT(), [labelled(melt(1), "melt", 0.0, -1.0), labelled(crystal, "fcc")], 1, periodic=True)
+    assert names(choice.systems) == ["fcc"]
+    assert (choice.missing, choice.others, choice.disordered) == (0, [], frozenset())
+
+
+def test_alloys_and_defects_are_no_liquids():
+    pytest.importorskip("spglib")
+    atoms = bulk("Cu", cubic=True).repeat([3, 2, 1])
+    atoms.symbols = np.random.default_rng(0).choice(["Cu", "Au"], len(atoms))
+    del atoms[3]
+    atoms.rattle(0.1, seed=1)
+    assert not disordered(atoms)
+    assert disordered(melt(1))
+    assert not disordered(melt(1)[:16])  # a small cell may be a crystal without symmetry
 
 
 def test_a_crystal_of_one_atom_is_repeated_where_atoms_must_move(monkeypatch):

@@ -54,7 +54,9 @@ def test_half_way(run):
     text = said(run)
     assert "36 of 36 structures" in text
     assert "20 of 36 structures, 1,000/hour, 58 s left" in text
-    assert "running" in text
+    assert "killed" in text  # no process holds the folder
+    with run.locked():
+        assert "running" in said(run)
     assert text.count("waiting") == 4
     rows = [line.split("│") for line in text.splitlines() if "force_limit" in line or "too_close" in line]
     assert sorted((r[1].strip(), r[3].strip(), r[4].strip()) for r in rows) == [

@@ -1,5 +1,6 @@
-"""Forked children compute; OpenMP's threads do not go with them."""
+"""Forked children compute, though OpenMP's threads do not go with them; idle threads sleep."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -36,3 +37,22 @@ def test_a_calculator_works_in_forked_children(backend, used):
     script = textwrap.dedent(SCRIPT).format(backend=backend, used=used)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-1000:]
+
+
+CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+def displayed(script: str, **chosen: str) -> str:
+    """What the OpenMP library of PyTorch says that it does, in a process with these settings."""
+    environment = {name: value for name, value in os.environ.items() if name not in CHOICES}
+    environment |= {"OMP_DISPLAY_ENV": "VERBOSE", **chosen}
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the report of GNU's library")
+def test_idle_threads_sleep_unless_the_user_says_otherwise():
+    script = "import potstill.cli.main, torch"
+    assert "GOMP_SPINCOUNT = '0'" in displayed(script)
+    assert "OMP_WAIT_POLICY = 'ACTIVE'" in displayed(script, OMP_WAIT_POLICY="ACTIVE")
+    assert "GOMP_SPINCOUNT = '1000'" in displayed(script, GOMP_SPINCOUNT="1000")

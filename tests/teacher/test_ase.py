@@ -179,3 +179,14 @@ def test_a_module_that_exits_on_import_is_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=r"'leaves_at_once' .* cannot be imported: SystemExit\(0\)"):
         parse_teacher({"name": "ase", "calculator": "leaves_at_once:X"}).check()
+
+
+@pytest.mark.parametrize(
+    ("ending", "how"),
+    [("os._exit(0)", "exit code 0"), ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by signal 11")],
+)
+def test_a_module_that_ends_the_process_on_import_is_refused(tmp_path, monkeypatch, ending, how):
+    (tmp_path / "ends_at_once.py").write_text(f"import os, signal\n{ending}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=f"importing 'ends_at_once' .* ends the process .{how}"):
+        parse_teacher({"name": "ase", "calculator": "ends_at_once:X"}).check()

@@ -12,6 +12,7 @@ from ase.build import bulk, molecule
 from potstill.core.errors import InputError
 from potstill.core.types import Labels, Refused, Structure, Teacher
 from potstill.teacher import load_teacher
+from potstill.teacher.choices import parse_teacher
 
 pytest.importorskip("sevenn")
 
@@ -134,3 +135,11 @@ def test_embeddings_do_not_change_when_a_structure_is_turned(teacher, salt):
     assert here.dtype == np.float32
     np.testing.assert_allclose(here, there, atol=2e-4 * np.abs(here).max())
     assert np.ptp(here, axis=0).max() > 0.01 * np.abs(here).max()
+
+
+@pytest.mark.parametrize("content", [b"not found", b"", b"<html>404</html>", b"PK\x03\x04 cut short"])
+def test_a_file_that_holds_no_weights_is_refused_before_a_run(tmp_path, content):
+    path = tmp_path / "checkpoint.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"cannot be read from .*{len(content)} bytes\):\n  expected a whole file"):
+        parse_teacher({"name": "sevennet", "weights": str(path)}).check()

@@ -18,6 +18,7 @@ from potstill.core.files import file_error
 
 if TYPE_CHECKING:
     from potstill.config import Config
+    from potstill.run.folder import RunFolder
     from potstill.run.pipeline import Pipeline
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML config; print one with 'potstill template'.")]
@@ -59,6 +60,18 @@ def one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
         pipeline.stage(name, again=True)
         if name == "audit":
             stop_on_no_go(pipeline.run)
+
+
+def refuse_nothing_labelled(run: RunFolder) -> None:
+    """Raise PotstillError where the dataset of a run holds no structure: a teacher that refuses all has labelled nothing."""
+    from potstill.dataset import open_file
+
+    dataset = open_file(run.dataset)
+    if len(dataset) == 0:
+        raise PotstillError(
+            f"{run.dataset} holds no labelled structure: the teacher refused all of them\n"
+            f"  see why with:  potstill status {run.path}"
+        )
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def examine() -> list[Condition]:
     from potstill.generate.options import SOURCES
     from potstill.teacher.choices import TEACHERS
 
-    found = [_device()]
+    found = [_device(), _try("machine", "fused kernel", _fused_kernel)]
     found += [
         _try("source", name, lambda name=name: _propose(SOURCES[name]))  # type: ignore[misc]
         for name in (
@@ -131,6 +131,17 @@ def _environment(name: str) -> str:
 def _proof_of(place: Installed) -> str:
     proof = place.record["proof"]
     return f"{', '.join(proof['structures'])} in {proof['seconds']:.0f} s"
+
+
+def _fused_kernel() -> str:
+    """Return what compiles the kernel of the CPU, compiled here where it was not yet."""
+    from potstill.student.fused_library import compiler_command, load_library
+
+    try:
+        load_library()
+    except PotstillError as error:
+        raise PotstillError(f"students run in PyTorch, several times slower: {error}") from error
+    return f"compiled by {' '.join(compiler_command())}"
 
 
 def _ase_version() -> str:

@@ -74,6 +74,7 @@ def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
     from potstill.evaluate.options import EvaluateConfig
     from potstill.report.evaluate import write_evaluate_page
     from potstill.run.folder import RunFolder
+    from potstill.run.made_from import files_of
 
     run = RunFolder(folder)
     report, kept = run.json("evaluate"), folder / "evaluate_data.npz"
@@ -88,6 +89,10 @@ def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
         evaluation = judged_again(stored, config)
         write_evaluation(evaluation, report, kept)
         write_evaluate_page(evaluation, run.html("evaluate"))
+        entry = run.stage("evaluate")
+        run.set_stage(
+            "evaluate", entry["state"], entry["seconds"], files=files_of(run, "evaluate"), gates=str(gates.resolve())
+        )
     return evaluation.report
 
 

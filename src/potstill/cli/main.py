@@ -24,6 +24,7 @@ from potstill.cli.common import (
     one_stage,
     open_pipeline,
     read_config,
+    refuse_nothing_labelled,
     say,
 )
 from potstill.cli.convert import convert, verify
@@ -237,6 +238,8 @@ def run(
             if pipeline.run.dataset.exists():
                 say(f"labelled so far: {pipeline.run.dataset}")
             raise
+        if last == "label":
+            refuse_nothing_labelled(pipeline.run)
         for line in run_verdict(pipeline.run).lines:
             typer.echo(line)
 
@@ -259,7 +262,10 @@ def generate(
 @app.command()
 def label(run: RunArgument) -> None:
     """Label the structures of a run and write its dataset.h5."""
+    from potstill.run.folder import RunFolder
+
     one_stage(run, "label")
+    refuse_nothing_labelled(RunFolder(run))
 
 
 @app.command()

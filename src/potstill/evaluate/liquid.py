@@ -73,12 +73,14 @@ def motion(
     return [_compared(name, *looked[name], runs) for name in looked]
 
 
-def stability(candidate: Any, atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: int) -> list[Row]:
-    """Run the candidate alone: hot at constant volume, and for crystals at constant pressure."""
+def stability(
+    candidate: Any, atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: int, at_no_pressure: bool
+) -> list[Row]:
+    """Run the candidate alone: hot at constant volume, and where asked for at constant pressure."""
     hot = max(HOT_KELVIN_AT_LEAST, HOTTER * temperature_kelvin)
     run = langevin(of(atoms, candidate), length_ps=length_ps, temperature_kelvin=hot, seed=seed)
     rows = [_held_out(run, hot)]
-    if atoms.pbc.all():
+    if at_no_pressure:
         rows.append(_under_pressure(of(atoms, candidate), length_ps, temperature_kelvin, seed))
     return rows
 

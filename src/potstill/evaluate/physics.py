@@ -17,7 +17,7 @@ from potstill.core.dynamics import enlarge
 from potstill.core.types import Structure
 from potstill.deploy import domain_warnings
 from potstill.evaluate import liquid, molecules, phonons, sanity, solids
-from potstill.evaluate.gates import GATES
+from potstill.evaluate.gates import GATES, asked_of
 from potstill.evaluate.measured import Row
 from potstill.evaluate.systems import choose
 
@@ -49,6 +49,8 @@ OF_MOLECULES: tuple[tuple[Beside, tuple[str, ...]], ...] = (
     (molecules.torsions, ("torsions",)),
     (molecules.relaxed_molecule, ("relaxed_positions",)),
 )
+OF_REST = (*(check for _, checks in OF_CRYSTALS for check in checks), "npt")  # no liquid has a volume or sites at rest
+NO_CRYSTAL = "a liquid or a glass, which has no crystal's minimum to compare"
 
 
 def measure(
@@ -120,13 +122,24 @@ def _measured(
             compared = reference is not None and name not in choice.names_of_others
             for beside, checks in (OF_CRYSTALS if periodic else OF_MOLECULES) if compared else ():
                 run(name, checks, lambda f=beside, a=atoms: f(candidate, reference, a))  # type: ignore[misc]
-            _move(run, name, atoms, candidate, reference, config, seed)
+            if name in choice.disordered:
+                needing = (check for check in OF_REST if check in asked_of("crystals", config))
+                rows += [Row(check, None, why=NO_CRYSTAL, system=name, applies=False) for check in needing]
+            _move(run, name, atoms, candidate, reference, config, seed, at_rest=name not in choice.disordered)
     _pairs(run, _common_elements(structures), candidate, reference, config)
     return rows
 
 
 def _move(
-    run: Callable[..., None], name: str, atoms: Any, candidate: Any, reference: Any, config: EvaluateConfig, seed: int
+    run: Callable[..., None],
+    name: str,
+    atoms: Any,
+    candidate: Any,
+    reference: Any,
+    config: EvaluateConfig,
+    seed: int,
+    *,
+    at_rest: bool,
 ) -> None:
     large = enlarge(Structure.from_ase(atoms)).to_ase()
     kelvin = config.nve_temperature_kelvin
@@ -135,9 +148,10 @@ def _move(
         options: dict[str, Any] = {"length_ps": config.physics_ps, "temperature_kelvin": kelvin, "seed": seed}
         run(name, names, lambda: liquid.motion(candidate, reference, large, **options))
     if config.stability_ps:
-        names = ("nvt", *(("npt",) if atoms.pbc.all() else ()))
+        at_no_pressure = at_rest and bool(atoms.pbc.all())
+        names = ("nvt", *(("npt",) if at_no_pressure else ()))
         longer: dict[str, Any] = {"length_ps": config.stability_ps, "temperature_kelvin": kelvin, "seed": seed}
-        run(name, names, lambda: liquid.stability(candidate, large, **longer))
+        run(name, names, lambda: liquid.stability(candidate, large, at_no_pressure=at_no_pressure, **longer))
 
 
 def _pairs(run: Callable[..., None], elements: list[int], candidate: Any, reference: Any, config: EvaluateConfig) -> None:

@@ -24,11 +24,10 @@ CALM = 0.25  # share of the structures, by their largest force, that are near eq
 TRIES = 5  # number of structures relaxed per system wanted
 SETTLED_EV_PER_ANGSTROM = 0.1
 MOST_RELAXATION_STEPS = 200
-LOWEST_THZ = (
-    -0.5
-)  # lowest phonon of the reference: below, the crystal is no minimum; imaginary frequencies count as negative
+LOWEST_THZ = -0.5  # lowest phonon of the reference: below, the crystal is no minimum; imaginary ones count as negative
 SMALL_ATOMS = 16  # number of atoms; larger structures are tried later
 SYMMETRY_ANGSTROM = 0.1  # tolerance for atoms that were relaxed from a snapshot
+BRAGG, LONGEST_WAVE_VECTOR = 0.4, 5.0  # share of the atoms squared in phase, in 1/Å: above, a lattice is there
 HELD_BY_DISPERSION = frozenset({1, 2, 7, 8, 9, 10, 17, 18, 35, 36, 53, 54})  # crystals of these elements alone
 MOST_DISPLACEMENTS = 12  # to find that lowest phonon; crystals of less symmetry come later
 
@@ -42,9 +41,13 @@ class Choice:
     systems
         Names and ASE ``Atoms`` at stable minima of the reference.
     others
-        Structures that did not settle or are not stable, as many as are lacking, for checks that need no minimum.
+        Structures that did not settle, are not stable, or are no crystals, as many as are lacking, for checks that need no
+        minimum.
     missing
         Number of wanted systems that were not found.
+    disordered
+        Names of those among the others that are a liquid or a glass, relaxed in the cell that they came in. No crystal is
+        missing there.
     tried
         Number of structures that were tried.
     why
@@ -56,6 +59,7 @@ class Choice:
     missing: int
     tried: int
     why: str
+    disordered: frozenset[str] = frozenset()
 
     @property
     def names_of_others(self) -> set[str]:
@@ -75,7 +79,7 @@ def choose(
 
     A crystal is reduced to its primitive cell where spglib is installed. Candidates that share elements with a chosen one
     come later. A crystal with unstable phonons in the reference is not taken. One of unknown stability is taken where there
-    are too few others.
+    are too few others. A liquid or a glass (:func:`disordered`) has no minimum to compare at and is not missed.
 
     Parameters
     ----------
@@ -93,6 +97,7 @@ def choose(
     found: list[tuple[str, Any]] = []
     unknown: list[tuple[str, Any]] = []
     others: list[tuple[str, Any]] = []
+    liquids: set[str] = set()
     reasons: list[str] = []
     left = candidates(structures, periodic=periodic)
     tries = min(TRIES * wanted, len(left))
@@ -106,6 +111,13 @@ def choose(
         on_step(f"relaxation of {name}")
         try:
             atoms, force = _settled(reference, structure, periodic=periodic)
+            if periodic and disordered(atoms):
+                if len(liquids) == wanted:
+                    continue
+                liquids.add(name)
+                inherent = solids.relax(structure.to_ase(), reference, cell=False, steps=MOST_RELAXATION_STEPS)
+                others.append((name, inherent))
+                continue
             settled = force < SETTLED_EV_PER_ANGSTROM
             lowest = phonons.lowest_frequency(reference, atoms, MOST_DISPLACEMENTS) if periodic and settled else None
         except Exception as error:  # noqa: BLE001 - the next structure may do
@@ -124,8 +136,42 @@ def choose(
             reasons.append(f"{name} is not stable in the reference, with a mode at {lowest:.1f} THz")
             others.append((name, atoms))
     found += unknown[: wanted - len(found)]
-    missing = max(0, min(wanted, max(tries, 1)) - len(found)) if tries else 0
-    return Choice(found, others[:missing], missing, tries, "; ".join(reasons) if missing else "")
+    lacking = max(0, min(wanted, tries) - len(found))
+    others = others[:lacking]
+    liquids &= {name for name, _ in others}
+    missing = lacking - len(liquids)
+    return Choice(found, others, missing, tries, "; ".join(reasons) if missing else "", frozenset(liquids))
+
+
+def disordered(atoms: Any) -> bool:
+    """Return whether a relaxed cell is a liquid's or a glass's: large, no symmetry, and no lattice that most atoms share.
+
+    Hydrogens do not count beside heavier atoms. Elements are not told apart, so that a random alloy and a crystal with a
+    vacancy are crystals. Without spglib nothing is disordered.
+    """
+    try:
+        import spglib
+    except ImportError:
+        return False
+    if len(atoms) <= SMALL_ATOMS:
+        return False
+    heavy = atoms[atoms.numbers > 1] if (atoms.numbers > 1).any() else atoms
+    cell = (heavy.cell.tolist(), heavy.get_scaled_positions().tolist(), [1] * len(heavy))
+    try:
+        symmetry = spglib.get_symmetry(cell, symprec=SYMMETRY_ANGSTROM)
+    except Exception:  # noqa: BLE001 - whatever it does with a strange cell: no liquid is claimed
+        return False
+    return symmetry is not None and len(symmetry["rotations"]) == 1 and _strongest_reflection(heavy) < BRAGG
+
+
+def _strongest_reflection(atoms: Any) -> float:
+    """Return the largest |sum of exp(ikr)|^2 over the atoms squared: 1 for one lattice, a few over the atoms in a liquid."""
+    most = [int(LONGEST_WAVE_VECTOR * length / (2 * np.pi)) for length in atoms.cell.lengths()]
+    indices = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij"), axis=-1).reshape(-1, 3)
+    long = np.linalg.norm(indices @ np.array(atoms.cell.reciprocal()), axis=1) * 2 * np.pi
+    indices = indices[(long > 0) & (long < LONGEST_WAVE_VECTOR)]
+    phases = np.exp(2j * np.pi * indices @ atoms.get_scaled_positions().T)
+    return float((np.abs(phases.mean(axis=1)) ** 2).max(initial=0.0))
 
 
 def _settled(reference: Any, structure: Structure, *, periodic: bool) -> tuple[Any, float]:

@@ -33,6 +33,7 @@ BATCH_STAGES = ("generate", "label", "audit")
 MARKS = {
     "done": "[green]done[/green]",
     "running": "[yellow]running[/yellow]",
+    "killed": "[red]killed[/red]",
     "failed": "[red]failed[/red]",
     "stopped": "[yellow]stopped[/yellow]",
     "stale": "[yellow]stale[/yellow]",
@@ -130,6 +131,8 @@ def state_now(run: RunFolder, config: Config, stage: str, figures: Figures) -> t
     try:
         if state == "done" and (why := why_not_done(run, config, stage)):
             return "stale", why
+        if state == "running" and not figures.driver_alive:
+            state = "killed"
         return state, _progress(run, config, stage, figures)
     except PotstillError as error:
         return state, str(error).splitlines()[0]

@@ -6,6 +6,8 @@ A callable named in a config runs the code of that module, as an import does: us
 from __future__ import annotations
 
 import importlib
+import json
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -20,6 +22,17 @@ from potstill.core.errors import InputError
 from potstill.core.registry import nearest
 from potstill.core.types import Teacher
 from potstill.teacher.options import AseTeacher, TeacherOptions, sha256_of_options
+
+FINISHED = "potstill: import finished"
+TRY_IMPORT = f"""
+import importlib, json, sys
+sys.path[:] = json.loads(sys.argv[1])
+try:
+    importlib.import_module(sys.argv[2])
+except BaseException:
+    pass  # which is told where it is imported again
+print({FINISHED!r}, flush=True)
+"""
 
 
 class AseCalculator(TeacherOptions):
@@ -75,7 +88,23 @@ class AseCalculator(TeacherOptions):
         return not self.direct_forces
 
     def check_weights(self) -> None:
+        module = self.calculator.partition(":")[0]
+        if module not in sys.modules and not module.startswith("ase."):
+            self._try_import(module)
         self._callable()
+
+    def _try_import(self, module: str) -> None:
+        """Import the module in a process of its own first: code that ends its process must not end this one."""
+        paths = [*sys.path, *([self.folder] if self.folder else [])]
+        command = [sys.executable, "-P", "-c", TRY_IMPORT, json.dumps(paths), module]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if FINISHED not in done.stdout:
+            code = done.returncode
+            how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            raise InputError(
+                f"label.teacher.calculator: importing '{module}' of '{self.calculator}' ends the process ({how})\n"
+                "  mend the module: what it does on import must return"
+            )
 
     def load(self) -> Teacher:
         make = self._callable()

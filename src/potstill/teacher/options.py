@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -148,12 +149,26 @@ def file_of_weights(weights: str, teacher: str, hint: str) -> Path:
     Raises
     ------
     InputError
-        If there is none; ``hint`` in the message tells where to get one.
+        If there is none, or it is no file of weights; ``hint`` in the message tells where to get one.
     """
     path = Path(weights).expanduser()
     if not path.is_file():
         raise InputError(f"no weights of the teacher '{teacher}' at {path}\n  {hint}")
+    if not _holds_tensors(path):
+        raise InputError(
+            f"the weights of the teacher '{teacher}' cannot be read from {path} ({path.stat().st_size:,} bytes):\n"
+            f"  expected a whole file of PyTorch or safetensors; {hint}"
+        )
     return path
+
+
+def _holds_tensors(path: Path) -> bool:
+    """Return whether a file begins, and where it is an archive also ends, as files of tensors do; nothing is loaded."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[:2] == b"PK":
+        return zipfile.is_zipfile(path)
+    return start[:1] == b"\x80" or start[8:9] == b"{"  # pickle, as PyTorch once wrote; safetensors
 
 
 @contextmanager

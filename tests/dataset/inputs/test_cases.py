@@ -12,6 +12,7 @@ import pytest
 import typer
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from potstill.audit.files import audit_file
 from potstill.core.errors import InputError
@@ -305,3 +306,78 @@ def test_an_absurd_energy_or_name_hides_no_verdict(tmp_path):
         command(path, out=tmp_path / "out", teacher="", gates=None)
     assert stop.value.exit_code == 3
     assert {"audit.json", "audit.html", "audit.md"} <= {p.name for p in (tmp_path / "out").iterdir()}
+
+
+def test_a_stress_of_six_numbers_is_voigt_in_the_order_of_ase(tmp_path):
+    path, full = tmp_path / "t.xyz", [[0.1, 0.6, 0.5], [0.6, 0.2, 0.4], [0.5, 0.4, 0.3]]
+    six = "0.1 0.2 0.3 0.4 0.5 0.6"
+    spellings = (f'stress="{six}"', f"stress=[{six.replace(' ', ', ')}]", f'REF_stress="{six}"')
+    for stated in spellings:
+        if stated.startswith("REF_"):
+            facts = f'REF_energy=-1 {stated} pbc="T T T"'
+            path.write_text(crystal(facts).replace("forces:R:3", "REF_forces:R:3"))
+        else:
+            labelled(path, f'energy=-1 {stated} pbc="T T T"')
+        (read,) = read_structures(path)
+        np.testing.assert_allclose(read.labels.stress, full, atol=1e-6, err_msg=stated)
+    atoms = Atoms("Cu2", [[0, 0, 0], [2, 2, 2.5]], cell=[4, 4, 5], pbc=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.ones((2, 3)), stress=np.array(six.split(), float))
+    for name in ("t.traj", "t.db", "t.json"):
+        ase.io.write(tmp_path / name, atoms)
+        (read,) = read_structures(tmp_path / name)
+        np.testing.assert_allclose(read.labels.stress, full, atol=1e-12, err_msg=name)
+
+
+CIF = """data_x
+_cell_length_a 4
+_cell_length_b 4
+_cell_length_c 4
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_name_H-M_alt 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Na1 Na 0 0 0
+Cl1 Cl 0.5 {x} 0.5
+"""
+DATA = "made by hand\n\n{n} atoms\n1 atom types\n\n0 4 xlo xhi\n0 4 ylo yhi\n0 4 zlo zhi\n\nMasses\n\n1 28.0855\n\n"
+DATA += "Atoms # atomic\n\n1 1 0 0 0\n2 1 2 2 2\n"
+POSCAR = "x\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("POSCAR", POSCAR + ".1 .1 .1\n", "2 atoms are stated, 3 positions follow"),
+        ("x.cif", CIF.format(x="?"), "_atom_site_fract_y is '[?]' for 1 sites, expected a number"),
+        ("x.cif", CIF.format(x="."), "_atom_site_fract_y is '.' for 1 sites, expected a number"),
+        ("x.data", DATA.format(n=3), "3 atoms are stated, 2 rows follow below Atoms"),
+        ("x.data", DATA.format(n=1), "1 atoms are stated, 2 rows follow below Atoms"),
+        ("x.xyz", "1\n\nCu 2e9 0 0\n", "an atom reaches 2e\\+09 Å"),
+    ],
+)
+def test_a_file_that_contradicts_itself_is_named_with_its_fault(tmp_path, name, text, why):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(InputError, match=why) as error:
+        list(read_structures(path))
+    assert name in str(error.value)
+    assert "frame 0" in str(error.value)
+    with pytest.raises(InputError, match=why):
+        from_files(path)
+
+
+def test_velocities_of_a_contcar_are_no_positions(tmp_path):
+    path = tmp_path / "CONTCAR"
+    path.write_text(POSCAR + "\n0.01 0.02 0.03\n0.01 0.02 0.03\n")
+    (read,) = read_structures(path)
+    assert len(read) == 2
+    path = tmp_path / "x.data"
+    path.write_text(DATA.format(n=2) + "\nVelocities\n\n1 0 0 0\n2 0 0 0\n")
+    (read,) = read_structures(path)
+    assert (len(read), read.formula) == (2, "Si")

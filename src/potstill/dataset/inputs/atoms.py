@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from potstill.core.elements import symbols_of
-from potstill.core.types import MAX_ATOMIC_NUMBER, SMALLEST_VOLUME, Labels, Structure
+from potstill.core.errors import StructureError
+from potstill.core.types import MAX_ATOMIC_NUMBER, SMALLEST_VOLUME, Labels, Structure, refuse_far
 from potstill.dataset.inputs.charge import facts_on_charge, refuse_charge
 from potstill.dataset.inputs.labels import labels_of_frame
 from potstill.dataset.inputs.options import ReadOptions
@@ -88,6 +89,10 @@ def refuse_geometry(atoms: Any) -> None:
         raise UnusableError("no_cell", f"pbc is {pbc.tolist()} and a lattice vector is missing{alone}")
     if pbc.all() and abs(np.linalg.det(cell)) < SMALLEST_VOLUME:
         raise UnusableError("no_volume", "the cell has no volume")
+    try:
+        refuse_far(np.asarray(atoms.positions), cell[pbc])
+    except StructureError as error:
+        raise UnusableError("too_far", str(error)) from error
     occupancy = atoms.arrays.get("occupancy")
     if occupancy is not None and ((np.asarray(occupancy) > 0) & (np.asarray(occupancy) < 1)).any():
         raise UnusableError("disordered", "sites are occupied in part")

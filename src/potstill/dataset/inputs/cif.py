@@ -17,6 +17,7 @@ from potstill.dataset.inputs.unusable import Frame, UnusableError
 
 SHARED_SITE = 1e-3  # as a fraction of a lattice vector
 FORMULA_ROUNDING = 0.01
+COORDINATES = [f"_atom_site_{kind}_{axis}" for kind in ("fract", "cartn") for axis in "xyz"]
 CIF_BLOCK = re.compile(rb"^[ \t]*data_", re.IGNORECASE | re.MULTILINE)
 CIF_ITEM = re.compile(r"^[ \t]*(_\S+)[ \t]+('[^'\n]*'|\"[^\"\n]*\"|[^\n#]+)", re.MULTILINE)
 
@@ -69,6 +70,10 @@ def _cif_by_ase(text: str) -> Any:
     occupancies = [x for x in block.get("_atom_site_occupancy") or [] if isinstance(x, int | float)]
     if any(x < 1 for x in occupancies):
         raise UnusableError("disordered", f"a site is occupied by {min(occupancies):g}")
+    for name in COORDINATES:
+        unknown = [x for x in block.get(name) or [] if not isinstance(x, int | float)]
+        if unknown:
+            raise UnusableError("no_coordinates", f"{name} is {unknown[0]!r} for {len(unknown)} sites, expected a number")
     scaled = block.get_unsymmetrized_structure().get_scaled_positions()
     apart = scaled[:, None] - scaled[None]
     apart = np.abs(apart - np.round(apart)).max(axis=-1) + np.eye(len(scaled))

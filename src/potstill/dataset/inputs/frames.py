@@ -160,7 +160,7 @@ def _foreign(path: Path, options: ReadOptions) -> Frames:
         found = ioformats.get(filetype(str(path.absolute())))
     except UnknownFileTypeError:
         found = None
-    if found is None and is_data_file(_head(path)):
+    if is_data_file(_head(path)):  # by its content: by its name it may be anything
         found = ioformats["lammps-data"]
     if found is None or not found.can_read:
         return HeldFrames([_only_by_pymatgen(path, options)])

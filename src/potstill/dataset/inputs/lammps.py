@@ -82,10 +82,18 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
 
     text = path.read_text(encoding="utf-8", errors="replace")
     _refuse_units(re.search(r"^.*\bunits\s*=\s*(\w+)", text.partition("\n")[0]))
+    _compare_counts(text)
     atoms: Any = read(path, format="lammps-data", do_not_split_by_at_sign=True)
     stated = {**_of_types(text), **dict(options.species)}
     atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], ReadOptions(species=tuple(stated.items())))
     return frame_from(atoms, options)
+
+
+def _compare_counts(text: str) -> None:
+    stated = DATA_FILE.search(text)
+    rows = len(_section(text, "Atoms"))
+    if stated is not None and int(stated[0].split()[0]) != rows:
+        raise UnusableError("wrong_count", f"{stated[0].split()[0]} atoms are stated, {rows} rows follow below Atoms")
 
 
 def _of_types(text: str) -> dict[str, str]:

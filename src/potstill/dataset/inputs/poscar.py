@@ -66,6 +66,10 @@ def check_poscar(text: str) -> None:
     found = sum(_is_position(row.split()[:3]) for row in rows)
     if stated != found:
         raise UnusableError("wrong_count", f"{stated} atoms are stated, {found} positions follow")
+    beyond = lines[at + 2 + selective + stated :]  # velocities come after an empty line or a heading
+    more = len(list(itertools.takewhile(lambda row: _is_position(row.split()[:3]), beyond)))
+    if more:
+        raise UnusableError("wrong_count", f"{stated} atoms are stated, {stated + more} positions follow")
     if len(rows) == stated and not text.endswith("\n") and rows[-1] is lines[-1]:
         words = [f"X {' '.join(row.split()[:3])}" for row in rows]
         if len(rows[-1].split()) == 3 and last_number_is_cut(words):

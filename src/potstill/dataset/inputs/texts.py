@@ -24,6 +24,11 @@ Spans = list[tuple[int, int]]
 SDF_END = re.compile(rb"^\$\$\$\$.*\n?", re.MULTILINE)
 SDF_PROPERTY = re.compile(r"^>[^<]*<([^>]+)>", re.MULTILINE)
 
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?"
+SIX_NUMBERS = re.compile(
+    rf"""(?<![\w"'])(?P<key>stress)\s*=\s*["'{{\[]\s*(?P<numbers>(?:{NUMBER}[\s,]+){{5}}{NUMBER})\s*["'}}\]]"""
+)
+
 
 @dataclass(frozen=True, slots=True)
 class TextKind:
@@ -73,8 +78,9 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
         raise UnusableError("wrong_count", f"{stated} atoms are stated, {found} lines follow")
     if not text.endswith("\n") and last_number_is_cut(rest[1:]):
         raise UnusableError("unreadable", "the file ends within its last number")
+    facts = SIX_NUMBERS.sub(_nine, rest[0]) if rest else ""
     try:
-        atoms = next(iter(read_xyz(io.StringIO(text.rstrip() + "\n"), 0)))
+        atoms = next(iter(read_xyz(io.StringIO("\n".join([first, facts, *rest[1:]]) + "\n"), 0)))
     except KeyError as error:
         raise UnusableError("unreadable", f"{error} is neither a chemical symbol nor a column of the file") from error
     record = atoms.info.pop("record_hex", None)
@@ -83,6 +89,12 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
     if not text.endswith("\n"):
         raise UnusableError("unreadable", "the file was cut short: its last line has no end")
     return frame_from(atoms, options, ours=True, names=json.loads(bytes.fromhex(str(record)[1:])))
+
+
+def _nine(found: re.Match[str]) -> str:
+    """Return a tensor of six numbers, in Voigt order xx, yy, zz, yz, xz, xy, as the nine that ASE's reader wants."""
+    words = found["numbers"].replace(",", " ").split()
+    return f'{found["key"]}="{" ".join(words[k] for k in (0, 5, 4, 5, 1, 3, 4, 3, 2))}"'
 
 
 def last_number_is_cut(rows: list[str]) -> bool:
