@@ -61,7 +61,7 @@ struct Block {
     int64_t first, count, species;
 };
 
-constexpr size_t SPARE = 1 << 18;  // numbers, at most
+constexpr size_t SPARE = 1 << 16;  // numbers, at most: what is spare is touched too, and stays resident
 
 template <typename T>
 T* grown(std::vector<T>& memory, size_t size) {
