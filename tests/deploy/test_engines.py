@@ -19,13 +19,14 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
+from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Structure
 from potstill.deploy import load_student
 from potstill.deploy.engine import lower_triangular
 from potstill.deploy.stage import deploy
 from potstill.evaluate.molecules import rotatable_bonds
 from potstill.student.files import save_student
-from potstill.testing import copper, ethanol, random_student, rattled, slab, triclinic, water, wire
+from potstill.testing import copper, ethanol, one_atom, random_student, rattled, slab, triclinic, water, wire
 
 pytestmark = [
     pytest.mark.engines,
@@ -58,7 +59,7 @@ EVERY = [pytest.param(name, marks=mark) for name, mark in ENGINES.items()]
 @pytest.fixture(scope="module")
 def organic(tmp_path_factory) -> Path:
     """An untrained student: weak forces, and the repulsion of nuclei."""
-    student = random_student([1, 6, 8, 12, 29])
+    student = random_student([1, 6, 8, 12, 18, 29])
     folder = tmp_path_factory.mktemp("organic") / "student"
     save_student(student.model, folder, {})
     return folder
@@ -184,12 +185,11 @@ def run_torchsim(folder, structure, velocities, _tmp_path):
 
 
 def run_metatomic(folder, structure, velocities, tmp_path):
-    from metatomic_ase import MetatomicCalculator
+    return run_ase(metatomic_calculator(folder, tmp_path, "plain"), structure, velocities)
 
-    from potstill.deploy.metatomic import export_model
 
-    model = export_model(folder, tmp_path / "student.pt", dtype="float64")
-    return run_ase(MetatomicCalculator(model), structure, velocities)
+def run_metatomic_fused(folder, structure, velocities, tmp_path):
+    return run_ase(metatomic_calculator(folder, tmp_path, "fused"), structure, velocities)
 
 
 def start_ipi(folder, structure, tmp_path, dynamics, monkeypatch, dtype="float64"):
@@ -239,7 +239,7 @@ def test_the_molecule_of_the_trajectories_holds_together_by_what_was_learnt():
     assert np.allclose(atoms.get_all_distances()[near], before[near], rtol=0.25)
 
 
-@pytest.mark.parametrize("engine", EVERY)
+@pytest.mark.parametrize("engine", [*EVERY, pytest.param("metatomic, fused", marks=ENGINES["metatomic"])])
 def test_trajectory_is_that_of_ase(engine, system, tmp_path, monkeypatch):
     folder, structure, velocities = system
     expected = run_ase(load_student(folder, dtype="float64").calculator(), structure, velocities)
@@ -259,6 +259,7 @@ RUNS: dict[str, Callable] = {
     "openmm": run_openmm,
     "torchsim": run_torchsim,
     "metatomic": run_metatomic,
+    "metatomic, fused": run_metatomic_fused,
     "ipi": run_ipi,
 }
 
@@ -325,21 +326,53 @@ def test_torchsim_gives_the_stress(organic):
     assert np.allclose(found, [x.stress for x in student.label(structures)], atol=1e-12)
 
 
-@needs("metatomic", "metatomic_ase")
-@pytest.mark.parametrize("make", [water, wire, slab, triclinic])
-def test_metatomic_takes_every_kind_of_cell(make, organic, tmp_path):
+def metatomic_calculator(student, folder, kind, dtype="float64"):
     from metatomic_ase import MetatomicCalculator
 
-    from potstill.deploy.metatomic import export_model
+    from potstill.deploy.metatomic import export_fused, export_model
 
+    folder.mkdir(exist_ok=True)
+    if kind == "plain":
+        return MetatomicCalculator(export_model(student, folder / "student.pt", dtype=dtype))
+    model = export_fused(student, folder / "fused", dtype=dtype)
+    return MetatomicCalculator(model, extensions_directory=folder / "fused" / "extensions")
+
+
+@needs("metatomic", "metatomic_ase")
+@pytest.mark.parametrize("kind", ["plain", "fused"])
+@pytest.mark.parametrize("make", [water, wire, slab, triclinic, one_atom])
+def test_metatomic_takes_every_kind_of_cell(make, kind, organic, tmp_path):
     structure = rattled(make())
     (labels,) = load_student(organic, dtype="float64").label([structure])
     atoms = structure.to_ase()
-    atoms.calc = MetatomicCalculator(export_model(organic, tmp_path / "student.pt", dtype="float64"))
+    atoms.calc = metatomic_calculator(organic, tmp_path, kind)
     assert atoms.get_potential_energy() == pytest.approx(labels.energy, abs=1e-9)
     assert np.allclose(atoms.get_forces(), labels.forces, atol=1e-9)
     if labels.stress is not None:
         assert np.allclose(atoms.get_stress(voigt=False), labels.stress, atol=1e-9)
+    else:  # a cell without volume
+        assert not np.isfinite(atoms.get_stress()[:3]).any()
+
+
+@needs("metatomic", "metatomic_ase")
+def test_metatomic_with_the_kernel_differentiates_any_sum_of_local_energies(organic, tmp_path):
+    structure = rattled(Structure.from_ase(triclinic().to_ase() * (2, 1, 1)))
+    weight = torch.linspace(-1.0, 2.0, len(structure), dtype=torch.float64)
+    gradients = []
+    for kind in ("plain", "fused"):
+        network = metatomic_calculator(organic, tmp_path / kind, kind)._model.module.network
+        near = structure_neighbors(structure, load_student(organic).cutoff_angstrom)
+        vectors = torch.from_numpy(near.vectors).clone().requires_grad_()
+        species = load_student(organic).model.species_of[torch.from_numpy(structure.atomic_numbers).long()]
+        order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))  # engines bring pairs in any order
+        pairs = torch.from_numpy(near.edge_index.T.copy()).to(torch.int32)[order]
+        local = network(vectors[order], pairs, species)
+        gradients.append(torch.autograd.grad((weight * local).sum(), vectors)[0])
+        if kind == "fused":
+            with pytest.raises(RuntimeError, match="no second derivatives"):
+                torch.autograd.grad(network(vectors[order], pairs, species).sum(), vectors, create_graph=True)
+    assert gradients[0].abs().max() > 1e-2
+    assert torch.allclose(*gradients, atol=1e-10)
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,7 @@ class Atoms(ctypes.Structure):
         *((n, POINTER) for n in ("species", "first_edge", "sender", "vectors", "local", "gradient", "last")),
         ("n_ghosts", ctypes.c_int64),  # none here: ghosts are for programs that share atoms between processes
         ("exchange", POINTER),
+        ("weight", POINTER),  # null: the gradient is that of the sum of all local energies
     ]
 
 

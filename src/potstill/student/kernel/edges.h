@@ -10,6 +10,7 @@ void Run<NL, NB, TRAINING>::geometry(const Block& block) {
     for (int64_t a = block.first; a < block.first + block.count; ++a) {
         const int64_t i = order[a];
         double local = 0;
+        const double half = in.weight ? 0.5 * in.weight[i] : 0.5;
         for (int64_t e = in.first_edge[i]; e < in.first_edge[i + 1]; ++e) {
             real* g = edges + e * row;
             const real* r = in.vectors + 3 * e;
@@ -30,7 +31,7 @@ void Run<NL, NB, TRAINING>::geometry(const Block& block) {
             const double reach = std::min<double>(m.radius[block.species] + m.radius[in.species[j]], m.cutoff);
             double push = 0;
             if (d < reach) local += 0.5 * repulsion(m.charge[block.species], m.charge[in.species[j]], reach, d, push);
-            kept[0] = d, kept[1] = (real)(0.5 * push), kept[2] = s1, kept[3] = c1;
+            kept[0] = d, kept[1] = (real)(half * push), kept[2] = s1, kept[3] = c1;
         }
         in.local[i] = (real)local;
     }

@@ -47,6 +47,7 @@ struct Atoms {
     real *last;               // [N, H] what the last weights are multiplied with, or null
     int64_t n_ghosts;         // G: species has N + G entries, senders from N on are ghosts; none in training
     const Exchange *exchange;  // where other processes own the ghosts, also if there are none of them here now
+    const real *weight;        // [N] of each local energy in the sum whose gradient is asked for; null for that of all
 };
 // Where training puts derivatives: pointers as in a model, to what is to be added to, and that of each thread ``stride`` floats on.
 struct Learned {

@@ -132,7 +132,8 @@ void Run<NL, NB, TRAINING>::readout(const Block& block, Scratch& s, real* grad) 
     for (int a = 0; a < n; ++a) std::memcpy(h + a * H, own.bias, H * sizeof(real));
     product(mem.state.data() + block.first * D, D, own.hidden, H, h, H, n, D, H, true);
     for (int a = 0; a < n; ++a) {
-        const real weight = TRAINING ? m.scale * learned->weight[order[block.first + a]] : m.scale;
+        const real* weights = TRAINING ? learned->weight : in.weight;
+        const real weight = weights ? m.scale * weights[order[block.first + a]] : m.scale;
         vec sum{};
         for (int k = 0; k < H; k += LANES) {
             const vec x = load(h + a * H + k), g = sigmoid(x), w = load(m.last + k);
