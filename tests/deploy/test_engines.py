@@ -5,6 +5,8 @@ Run by ``make test-engines``; an engine that is not installed is skipped. ``copp
 """
 
 import importlib.util
+import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
+from potstill.core.errors import PotstillError
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Structure
 from potstill.deploy import load_student
@@ -336,6 +339,135 @@ def metatomic_calculator(student, folder, kind, dtype="float64"):
         return MetatomicCalculator(export_model(student, folder / "student.pt", dtype=dtype))
     model = export_fused(student, folder / "fused", dtype=dtype)
     return MetatomicCalculator(model, extensions_directory=folder / "fused" / "extensions")
+
+
+def open_slab() -> Structure:
+    """A slab whose cell has no third vector."""
+    return slab().with_(cell=slab().cell * np.array([[1.0], [1.0], [0.0]]))
+
+
+@needs("torch_sim")
+@pytest.mark.parametrize("make", [water, wire, slab, open_slab, triclinic])
+def test_torchsim_keeps_periodic_axes_and_the_virial(make, organic):
+    from potstill.deploy.engine import in_periodic_box
+    from potstill.deploy.torchsim import StudentModel, make_state
+
+    structure, student = rattled(make()), load_student(organic, dtype="float64")
+    model = StudentModel(student)
+    found = model(make_state([structure], model))
+    (labels,) = student.label([structure])
+    assert float(found["energy"][0]) == pytest.approx(labels.energy, abs=1e-9)
+    if not structure.pbc.any():
+        assert np.isnan(found["stress"].numpy()).all()
+        return
+    turned = not structure.pbc.all()
+    boxed = in_periodic_box(structure, 2 * student.cutoff_angstrom) if turned else structure
+    assert np.allclose(found["stress"][0].numpy(), student.label([boxed])[0].stress, atol=1e-10)
+    assert np.abs(found["stress"].numpy()).max() > 1e-6
+    rotation = lower_triangular(structure)[1] if turned else np.eye(3)
+    assert np.allclose(found["forces"].numpy() @ rotation.T, labels.forces, atol=1e-9)
+
+
+@needs("torch_sim")
+def test_axes_that_torchsim_dropped_are_warned_of(organic, caplog, monkeypatch):
+    import torch_sim
+
+    from potstill.deploy.torchsim import StudentModel
+
+    model = StudentModel(load_student(organic, dtype="float64"))
+    monkeypatch.setattr(logging.getLogger("potstill"), "propagate", True)
+    for _ in range(2):
+        model(torch_sim.io.atoms_to_state([rattled(slab()).to_ase()], torch.device("cpu"), torch.float64))
+    assert caplog.text.count("make_state(structures, model)") == 1
+
+
+@needs("ipi")
+@pytest.mark.parametrize("make", [water, wire, slab, open_slab, triclinic])
+def test_ipi_gets_the_virial_of_every_kind_of_cell(make, organic, tmp_path):
+    import ase.io
+
+    from potstill.deploy.engine import in_periodic_box
+    from potstill.deploy.ipi import StudentDriver
+
+    structure = rattled(make())
+    boxed = in_periodic_box(structure, 20.0)
+    ase.io.write(tmp_path / "example.xyz", structure.to_ase(), format="extxyz")
+    driver = StudentDriver(str(organic), str(tmp_path / "example.xyz"), dtype="float64")
+    energy, _, virial, _ = driver(boxed.cell.T / driver._angstrom, boxed.positions / driver._angstrom)
+    (labels,) = load_student(organic, dtype="float64").label([boxed])  # far apart, images do not matter
+    assert energy / driver._hartree == pytest.approx(labels.energy, abs=1e-9)
+    assert np.allclose(virial / driver._hartree, -labels.stress * boxed.volume, atol=1e-8)
+    assert np.abs(virial).max() > 1e-6
+
+
+DAMAGE = {
+    "missing": shutil.rmtree,
+    "without weights": lambda folder: (folder / "weights.safetensors").unlink(),
+    "cut short": lambda folder: (folder / "weights.safetensors").write_bytes(b"short"),
+    "no JSON": lambda folder: (folder / "config.json").write_text("{", encoding="utf-8"),
+    "of a later version": lambda folder: _with_version(folder / "config.json", 99),
+}
+
+
+def _with_version(file: Path, version: int) -> None:
+    config = json.loads(file.read_text(encoding="utf-8"))
+    (key,) = [name for name in config if "version" in name and isinstance(config[name], int)]
+    file.write_text(json.dumps({**config, key: version}), encoding="utf-8")
+
+
+def open_in_ipi(folder: Path, tmp_path: Path) -> None:
+    import ase.io
+
+    from potstill.deploy.ipi import StudentDriver
+
+    ase.io.write(tmp_path / "example.xyz", water().to_ase(), format="extxyz")
+    StudentDriver(str(folder), str(tmp_path / "example.xyz"))
+
+
+def open_in_metatomic(folder: Path, tmp_path: Path) -> None:
+    from potstill.deploy.metatomic import export_model
+
+    export_model(folder, tmp_path / "student.pt")
+
+
+OPEN = {
+    "python": lambda folder, _: load_student(folder),  # as in the scripts of ASE, OpenMM and TorchSim
+    "ipi": open_in_ipi,
+    "metatomic": open_in_metatomic,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("engine", [pytest.param(name, marks=ENGINES.get(name, [])) for name in OPEN])
+def test_a_damaged_export_is_refused_in_words(engine, damage, organic, tmp_path):
+    folder = shutil.copytree(organic, tmp_path / "student")
+    DAMAGE[damage](folder)
+    with pytest.raises(PotstillError, match=rf"{folder}|version"):
+        OPEN[engine](folder, tmp_path)
+
+
+@needs("openmm", "torch_sim", "metatomic_ase")
+def test_an_element_outside_is_refused_by_its_name_in_every_engine(organic, tmp_path):
+    import openmm
+    import torch_sim
+
+    from potstill.deploy.openmm import make_system
+    from potstill.deploy.torchsim import StudentModel
+
+    gold = triclinic().with_(atomic_numbers=np.full(len(triclinic()), 79))
+    student = load_student(organic, dtype="float64")
+    system, positions = make_system(student, gold)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions)
+    with pytest.raises(Exception, match="not trained on Au"):
+        context.getState(energy=True)
+    with pytest.raises(PotstillError, match="not trained on Au"):
+        StudentModel(student)(torch_sim.io.atoms_to_state([gold.to_ase()], torch.device("cpu"), torch.float64))
+    atoms = gold.to_ase()
+    for kind in ("plain", "fused"):
+        atoms.calc = metatomic_calculator(organic, tmp_path / kind, kind)
+        with pytest.raises((ValueError, RuntimeError), match="79"):
+            atoms.get_potential_energy()
 
 
 @needs("metatomic", "metatomic_ase")

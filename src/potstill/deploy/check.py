@@ -139,14 +139,16 @@ def _openmm(folder: Path, example: Structure) -> Found:
 
 
 def _torchsim(folder: Path, example: Structure) -> Found:
-    package = borrow("torch_sim", "engines", "the check of the export to TorchSim")
-    from potstill.deploy.torchsim import StudentModel
+    borrow("torch_sim", "engines", "the check of the export to TorchSim")
+    from potstill.deploy.torchsim import StudentModel, make_state
 
     model = StudentModel(load_student(folder / "student"))
     atoms: Any = ase.io.read(folder / "example.xyz")
-    found = model(package.io.atoms_to_state([atoms], model.device, model.dtype))
+    found = model(make_state([Structure.from_ase(atoms)], model))
+    turned = example.pbc.any() and not example.pbc.all()
+    turn = lower_triangular(example)[1] if turned else np.eye(3)
     stress = found["stress"][0].cpu().numpy() if example.pbc.all() else None
-    return {folder: Labels(float(found["energy"][0]), found["forces"].cpu().numpy(), stress)}
+    return {folder: Labels(float(found["energy"][0]), found["forces"].cpu().numpy() @ turn.T, stress)}
 
 
 def _ipi(folder: Path, example: Structure) -> Found:

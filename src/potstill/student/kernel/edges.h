@@ -16,8 +16,8 @@ void Run<NL, NB, TRAINING>::geometry(const Block& block) {
             const real* r = in.vectors + 3 * e;
             const int64_t j = in.sender[e];
             neighbor[e] = (int32_t)(j < (int64_t)N ? place[j] : j);
-            const real d = std::sqrt(std::max(r[0] * r[0] + r[1] * r[1] + r[2] * r[2], real(1e-12))), x = d / m.cutoff;
-            real *kept = g + B + NH, slope;
+            const real d = length(r), x = d / m.cutoff;
+            real slope;
             const real u[3] = {r[0] / d, r[1] / d, r[2] / d};
             const real envelope_root2 = root2 * envelope(x, slope), inverse = real(1) / (x + real(1e-6));
             const real s1 = std::sin(pi * x), c1 = std::cos(pi * x);
@@ -31,7 +31,7 @@ void Run<NL, NB, TRAINING>::geometry(const Block& block) {
             const double reach = std::min<double>(m.radius[block.species] + m.radius[in.species[j]], m.cutoff);
             double push = 0;
             if (d < reach) local += 0.5 * repulsion(m.charge[block.species], m.charge[in.species[j]], reach, d, push);
-            kept[0] = d, kept[1] = (real)(half * push), kept[2] = s1, kept[3] = c1;
+            g[B + NH] = (real)(half * push);
         }
         in.local[i] = (real)local;
     }
@@ -141,9 +141,10 @@ void Run<NL, NB, TRAINING>::edge_finish(const Block& block, const Scratch& s) co
             vec by_harmonic[NH] = {}, by_radial[16] = {};
             for (int t = m.n_layers - 1; t >= 0; --t)
                 edge_terms(t, e, by_densities(t, a, block, s), m.layer[t].element[block.species], by_harmonic, by_radial);
-            const real *y = edges + e * row + B, *kept = y + NH, d = kept[0], x = d / m.cutoff, s1 = kept[2], c1 = kept[3];
-            const real u[3] = {y[1] / ROOT3, y[2] / ROOT3, y[3] / ROOT3};  // see harmonics
-            real slope, sine = s1, cosine = c1, along = kept[1], v[NH], turn[3];
+            const real* r = in.vectors + 3 * e;
+            const real d = length(r), x = d / m.cutoff, s1 = std::sin(pi * x), c1 = std::cos(pi * x);
+            const real u[3] = {r[0] / d, r[1] / d, r[2] / d};
+            real slope, sine = s1, cosine = c1, along = edges[e * row + B + NH], v[NH], turn[3];
             const real env = envelope(x, slope), inverse = real(1) / (x + real(1e-6));
             for (int n = 0; n < B; ++n) {
                 const real wave = root2 * sine * inverse;

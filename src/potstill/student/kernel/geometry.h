@@ -3,13 +3,14 @@
 
 namespace POTSTILL_KERNEL {
 
-constexpr real ROOT3 = 1.7320508075688772, THIRD = 0.5773502691896258;  // sqrt(3), 1 / sqrt(3)
+constexpr real THIRD = 0.5773502691896258;  // 1 / sqrt(3)
 
 // ---------------------------------------------------------------- geometry of one edge
+inline real length(const real* r) { return std::sqrt(std::max(r[0] * r[0] + r[1] * r[1] + r[2] * r[2], real(1e-12))); }
 template <int NL>
 inline void harmonics(const real* u, real* y) {
     const real a = u[0], b = u[1], c = u[2];
-    const real s3 = ROOT3, s15 = 3.872983346207417, s5 = 2.23606797749979;
+    const real s3 = 1.7320508075688772, s15 = 3.872983346207417, s5 = 2.23606797749979;
     y[0] = 1.0f;
     y[1] = s3 * a, y[2] = s3 * b, y[3] = s3 * c;
     y[4] = s15 * a * b, y[5] = s15 * b * c, y[6] = 0.5f * s5 * (3 * c * c - 1), y[7] = s15 * a * c, y[8] = 0.5f * s15 * (a * a - b * b);
@@ -23,7 +24,7 @@ inline void harmonics(const real* u, real* y) {
 template <int NL>
 inline void harmonics_gradient(const real* u, const real* v, real* g) {
     const real a = u[0], b = u[1], c = u[2];
-    const real s3 = ROOT3, s15 = 3.872983346207417, s5 = 2.23606797749979;
+    const real s3 = 1.7320508075688772, s15 = 3.872983346207417, s5 = 2.23606797749979;
     g[0] = s3 * v[1] + s15 * (v[4] * b + v[7] * c + v[8] * a);
     g[1] = s3 * v[2] + s15 * (v[4] * a + v[5] * c - v[8] * b);
     g[2] = s3 * v[3] + s15 * (v[5] * b + v[7] * a) + 3 * s5 * v[6] * c;

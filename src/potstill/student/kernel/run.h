@@ -37,7 +37,7 @@ struct Run : Radial<NB> {
 
     Run(const Model& model, const Atoms& atoms, Memory& memory, const Learned* derivatives)
         : Radial<NB>(model.radial), m(model), in(atoms), mem(memory), learned(derivatives), D(m.features), C(m.channels),
-          V(m.vectors), P(m.products), H(m.hidden), row(B + NH + 4), wide((size_t)NH * C + 9 * V), N(atoms.n_atoms), E(atoms.n_edges), G(atoms.n_ghosts) {}
+          V(m.vectors), P(m.products), H(m.hidden), row(B + NH + 1), wide((size_t)NH * C + 9 * V), N(atoms.n_atoms), E(atoms.n_edges), G(atoms.n_ghosts) {}
 
     int width(int t, int l) const { return C + (m.layer[t].receives && l < 3 ? V : 0); }  // channels of a density
     int first(int t, int l) const {  // channels of all components below l
