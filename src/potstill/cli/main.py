@@ -123,7 +123,7 @@ def template(name: Annotated[Template, typer.Argument(help="Which config.")] = T
 
 @app.command()
 def check(config: ConfigFile, fallback: Fallback = False) -> None:
-    """Say what is wrong with a config; exit 2 if anything is."""
+    """Check a config and print its faults; exit 2 if there are any."""
     from potstill.run.foresee import contradictions
     from potstill.run.plan import missing_pieces, settle
 
