@@ -44,6 +44,7 @@ PACKAGES = {
     "openmm": "openmm",
     "torchsim": "torch_sim",
     "metatomic": "metatomic_ase",
+    "metatomic_plain": "metatomic_ase",
     "ipi": "ipi",
 }
 Advance = Callable[[int], Any]
@@ -104,13 +105,29 @@ def start_torchsim(folder: Path, atoms: Atoms) -> Advance:
 
 
 def start_metatomic(folder: Path, atoms: Atoms) -> Advance:
-    """The ASE calculator of metatomic: TorchScript and its own automatic differentiation, not the fused kernel."""
+    """The ASE calculator of metatomic, on the model with the fused kernel."""
+    from metatomic_ase import MetatomicCalculator
+
+    from potstill.deploy.metatomic import EXTENSIONS, export_fused
+
+    model = export_fused(folder, folder.parent / "fused")
+    calculator = MetatomicCalculator(model, extensions_directory=model.with_name(EXTENSIONS), neighbor_skin=1.0)
+    return _run_by_ase(atoms, calculator)
+
+
+def start_metatomic_plain(folder: Path, atoms: Atoms) -> Advance:
+    """The same on student.pt: TorchScript and its own automatic differentiation."""
     from metatomic_ase import MetatomicCalculator
 
     from potstill.deploy.metatomic import export_model
 
+    model = export_model(folder, folder.parent / "student.pt")
+    return _run_by_ase(atoms, MetatomicCalculator(model, neighbor_skin=1.0))
+
+
+def _run_by_ase(atoms: Atoms, calculator: Any) -> Advance:
     atoms = atoms.copy()
-    atoms.calc = MetatomicCalculator(export_model(folder, folder.parent / "student.pt"), neighbor_skin=1.0)
+    atoms.calc = calculator
     MaxwellBoltzmannDistribution(atoms, temperature_K=KELVIN, rng=np.random.default_rng(0))
     return VelocityVerlet(atoms, timestep=STEP_FS * units.fs).run
 
@@ -132,6 +149,7 @@ START: dict[str, Callable[[Path, Atoms], Advance]] = {
     "openmm": start_openmm,
     "torchsim": start_torchsim,
     "metatomic": start_metatomic,
+    "metatomic_plain": start_metatomic_plain,
     "ipi": start_ipi,
 }
 

@@ -187,7 +187,7 @@ def sizes(build: Lammps, counts: list[int]) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             student_for(atoms, folder)
-            steps = max(1, min(10, 200_000 // n))
+            steps = max(2, min(10, 200_000 // n))
             shown = lmp(build, folder, script(build, folder, atoms, "single", f"run 1\nrun {steps}"))
         kilobytes = float(re.findall(r"^KB (\d+)", shown, re.MULTILINE)[-1])
         rows.append({"part": "size", "lammps": build.name, "ranks": 1, "system": f"Si{n}", "atoms": n,

@@ -5,6 +5,8 @@ Run by ``make test-engines``; an engine that is not installed is skipped. ``copp
 """
 
 import importlib.util
+import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -19,13 +21,15 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
+from potstill.core.errors import PotstillError
+from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Structure
 from potstill.deploy import load_student
 from potstill.deploy.engine import lower_triangular
 from potstill.deploy.stage import deploy
 from potstill.evaluate.molecules import rotatable_bonds
 from potstill.student.files import save_student
-from potstill.testing import copper, ethanol, random_student, rattled, slab, triclinic, water, wire
+from potstill.testing import copper, ethanol, one_atom, random_student, rattled, slab, triclinic, water, wire
 
 pytestmark = [
     pytest.mark.engines,
@@ -58,7 +62,7 @@ EVERY = [pytest.param(name, marks=mark) for name, mark in ENGINES.items()]
 @pytest.fixture(scope="module")
 def organic(tmp_path_factory) -> Path:
     """An untrained student: weak forces, and the repulsion of nuclei."""
-    student = random_student([1, 6, 8, 12, 29])
+    student = random_student([1, 6, 8, 12, 18, 29])
     folder = tmp_path_factory.mktemp("organic") / "student"
     save_student(student.model, folder, {})
     return folder
@@ -184,12 +188,11 @@ def run_torchsim(folder, structure, velocities, _tmp_path):
 
 
 def run_metatomic(folder, structure, velocities, tmp_path):
-    from metatomic_ase import MetatomicCalculator
+    return run_ase(metatomic_calculator(folder, tmp_path, "plain"), structure, velocities)
 
-    from potstill.deploy.metatomic import export_model
 
-    model = export_model(folder, tmp_path / "student.pt", dtype="float64")
-    return run_ase(MetatomicCalculator(model), structure, velocities)
+def run_metatomic_fused(folder, structure, velocities, tmp_path):
+    return run_ase(metatomic_calculator(folder, tmp_path, "fused"), structure, velocities)
 
 
 def start_ipi(folder, structure, tmp_path, dynamics, monkeypatch, dtype="float64"):
@@ -239,7 +242,7 @@ def test_the_molecule_of_the_trajectories_holds_together_by_what_was_learnt():
     assert np.allclose(atoms.get_all_distances()[near], before[near], rtol=0.25)
 
 
-@pytest.mark.parametrize("engine", EVERY)
+@pytest.mark.parametrize("engine", [*EVERY, pytest.param("metatomic, fused", marks=ENGINES["metatomic"])])
 def test_trajectory_is_that_of_ase(engine, system, tmp_path, monkeypatch):
     folder, structure, velocities = system
     expected = run_ase(load_student(folder, dtype="float64").calculator(), structure, velocities)
@@ -259,6 +262,7 @@ RUNS: dict[str, Callable] = {
     "openmm": run_openmm,
     "torchsim": run_torchsim,
     "metatomic": run_metatomic,
+    "metatomic, fused": run_metatomic_fused,
     "ipi": run_ipi,
 }
 
@@ -325,21 +329,182 @@ def test_torchsim_gives_the_stress(organic):
     assert np.allclose(found, [x.stress for x in student.label(structures)], atol=1e-12)
 
 
-@needs("metatomic", "metatomic_ase")
-@pytest.mark.parametrize("make", [water, wire, slab, triclinic])
-def test_metatomic_takes_every_kind_of_cell(make, organic, tmp_path):
+def metatomic_calculator(student, folder, kind, dtype="float64"):
     from metatomic_ase import MetatomicCalculator
 
+    from potstill.deploy.metatomic import export_fused, export_model
+
+    folder.mkdir(exist_ok=True)
+    if kind == "plain":
+        return MetatomicCalculator(export_model(student, folder / "student.pt", dtype=dtype))
+    model = export_fused(student, folder / "fused", dtype=dtype)
+    return MetatomicCalculator(model, extensions_directory=folder / "fused" / "extensions")
+
+
+def open_slab() -> Structure:
+    """A slab whose cell has no third vector."""
+    return slab().with_(cell=slab().cell * np.array([[1.0], [1.0], [0.0]]))
+
+
+@needs("torch_sim")
+@pytest.mark.parametrize("make", [water, wire, slab, open_slab, triclinic])
+def test_torchsim_keeps_periodic_axes_and_the_virial(make, organic):
+    from potstill.deploy.engine import in_periodic_box
+    from potstill.deploy.torchsim import StudentModel, make_state
+
+    structure, student = rattled(make()), load_student(organic, dtype="float64")
+    model = StudentModel(student)
+    found = model(make_state([structure], model))
+    (labels,) = student.label([structure])
+    assert float(found["energy"][0]) == pytest.approx(labels.energy, abs=1e-9)
+    if not structure.pbc.any():
+        assert np.isnan(found["stress"].numpy()).all()
+        return
+    turned = not structure.pbc.all()
+    boxed = in_periodic_box(structure, 2 * student.cutoff_angstrom) if turned else structure
+    assert np.allclose(found["stress"][0].numpy(), student.label([boxed])[0].stress, atol=1e-10)
+    assert np.abs(found["stress"].numpy()).max() > 1e-6
+    rotation = lower_triangular(structure)[1] if turned else np.eye(3)
+    assert np.allclose(found["forces"].numpy() @ rotation.T, labels.forces, atol=1e-9)
+
+
+@needs("torch_sim")
+def test_axes_that_torchsim_dropped_are_warned_of(organic, caplog, monkeypatch):
+    import torch_sim
+
+    from potstill.deploy.torchsim import StudentModel
+
+    model = StudentModel(load_student(organic, dtype="float64"))
+    monkeypatch.setattr(logging.getLogger("potstill"), "propagate", True)
+    for _ in range(2):
+        model(torch_sim.io.atoms_to_state([rattled(slab()).to_ase()], torch.device("cpu"), torch.float64))
+    assert caplog.text.count("make_state(structures, model)") == 1
+
+
+@needs("ipi")
+@pytest.mark.parametrize("make", [water, wire, slab, open_slab, triclinic])
+def test_ipi_gets_the_virial_of_every_kind_of_cell(make, organic, tmp_path):
+    import ase.io
+
+    from potstill.deploy.engine import in_periodic_box
+    from potstill.deploy.ipi import StudentDriver
+
+    structure = rattled(make())
+    boxed = in_periodic_box(structure, 20.0)
+    ase.io.write(tmp_path / "example.xyz", structure.to_ase(), format="extxyz")
+    driver = StudentDriver(str(organic), str(tmp_path / "example.xyz"), dtype="float64")
+    energy, _, virial, _ = driver(boxed.cell.T / driver._angstrom, boxed.positions / driver._angstrom)
+    (labels,) = load_student(organic, dtype="float64").label([boxed])  # far apart, images do not matter
+    assert energy / driver._hartree == pytest.approx(labels.energy, abs=1e-9)
+    assert np.allclose(virial / driver._hartree, -labels.stress * boxed.volume, atol=1e-8)
+    assert np.abs(virial).max() > 1e-6
+
+
+DAMAGE = {
+    "missing": shutil.rmtree,
+    "without weights": lambda folder: (folder / "weights.safetensors").unlink(),
+    "cut short": lambda folder: (folder / "weights.safetensors").write_bytes(b"short"),
+    "no JSON": lambda folder: (folder / "config.json").write_text("{", encoding="utf-8"),
+    "of a later version": lambda folder: _with_version(folder / "config.json", 99),
+}
+
+
+def _with_version(file: Path, version: int) -> None:
+    config = json.loads(file.read_text(encoding="utf-8"))
+    (key,) = [name for name in config if "version" in name and isinstance(config[name], int)]
+    file.write_text(json.dumps({**config, key: version}), encoding="utf-8")
+
+
+def open_in_ipi(folder: Path, tmp_path: Path) -> None:
+    import ase.io
+
+    from potstill.deploy.ipi import StudentDriver
+
+    ase.io.write(tmp_path / "example.xyz", water().to_ase(), format="extxyz")
+    StudentDriver(str(folder), str(tmp_path / "example.xyz"))
+
+
+def open_in_metatomic(folder: Path, tmp_path: Path) -> None:
     from potstill.deploy.metatomic import export_model
 
+    export_model(folder, tmp_path / "student.pt")
+
+
+OPEN = {
+    "python": lambda folder, _: load_student(folder),  # as in the scripts of ASE, OpenMM and TorchSim
+    "ipi": open_in_ipi,
+    "metatomic": open_in_metatomic,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("engine", [pytest.param(name, marks=ENGINES.get(name, [])) for name in OPEN])
+def test_a_damaged_export_is_refused_in_words(engine, damage, organic, tmp_path):
+    folder = shutil.copytree(organic, tmp_path / "student")
+    DAMAGE[damage](folder)
+    with pytest.raises(PotstillError, match=rf"{folder}|version"):
+        OPEN[engine](folder, tmp_path)
+
+
+@needs("openmm", "torch_sim", "metatomic_ase")
+def test_an_element_outside_is_refused_by_its_name_in_every_engine(organic, tmp_path):
+    import openmm
+    import torch_sim
+
+    from potstill.deploy.openmm import make_system
+    from potstill.deploy.torchsim import StudentModel
+
+    gold = triclinic().with_(atomic_numbers=np.full(len(triclinic()), 79))
+    student = load_student(organic, dtype="float64")
+    system, positions = make_system(student, gold)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions)
+    with pytest.raises(Exception, match="not trained on Au"):
+        context.getState(energy=True)
+    with pytest.raises(PotstillError, match="not trained on Au"):
+        StudentModel(student)(torch_sim.io.atoms_to_state([gold.to_ase()], torch.device("cpu"), torch.float64))
+    atoms = gold.to_ase()
+    for kind in ("plain", "fused"):
+        atoms.calc = metatomic_calculator(organic, tmp_path / kind, kind)
+        with pytest.raises((ValueError, RuntimeError), match="79"):
+            atoms.get_potential_energy()
+
+
+@needs("metatomic", "metatomic_ase")
+@pytest.mark.parametrize("kind", ["plain", "fused"])
+@pytest.mark.parametrize("make", [water, wire, slab, triclinic, one_atom])
+def test_metatomic_takes_every_kind_of_cell(make, kind, organic, tmp_path):
     structure = rattled(make())
     (labels,) = load_student(organic, dtype="float64").label([structure])
     atoms = structure.to_ase()
-    atoms.calc = MetatomicCalculator(export_model(organic, tmp_path / "student.pt", dtype="float64"))
+    atoms.calc = metatomic_calculator(organic, tmp_path, kind)
     assert atoms.get_potential_energy() == pytest.approx(labels.energy, abs=1e-9)
     assert np.allclose(atoms.get_forces(), labels.forces, atol=1e-9)
     if labels.stress is not None:
         assert np.allclose(atoms.get_stress(voigt=False), labels.stress, atol=1e-9)
+    else:  # a cell without volume
+        assert not np.isfinite(atoms.get_stress()[:3]).any()
+
+
+@needs("metatomic", "metatomic_ase")
+def test_metatomic_with_the_kernel_differentiates_any_sum_of_local_energies(organic, tmp_path):
+    structure = rattled(Structure.from_ase(triclinic().to_ase() * (2, 1, 1)))
+    weight = torch.linspace(-1.0, 2.0, len(structure), dtype=torch.float64)
+    gradients = []
+    for kind in ("plain", "fused"):
+        network = metatomic_calculator(organic, tmp_path / kind, kind)._model.module.network
+        near = structure_neighbors(structure, load_student(organic).cutoff_angstrom)
+        vectors = torch.from_numpy(near.vectors).clone().requires_grad_()
+        species = load_student(organic).model.species_of[torch.from_numpy(structure.atomic_numbers).long()]
+        order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))  # engines bring pairs in any order
+        pairs = torch.from_numpy(near.edge_index.T.copy()).to(torch.int32)[order]
+        local = network(vectors[order], pairs, species)
+        gradients.append(torch.autograd.grad((weight * local).sum(), vectors)[0])
+        if kind == "fused":
+            with pytest.raises(RuntimeError, match="no second derivatives"):
+                torch.autograd.grad(network(vectors[order], pairs, species).sum(), vectors, create_graph=True)
+    assert gradients[0].abs().max() > 1e-2
+    assert torch.allclose(*gradients, atol=1e-10)
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from potstill.core.errors import PotstillError
-from potstill.deploy import check, load_student, stage
+from potstill.deploy import check, load_student, stage, student_file
+from potstill.deploy.read_back import label_with_file
 from potstill.deploy.stage import deploy
 from potstill.student.compiled import compile_student
 from potstill.student.files import read_student, save_student
-from potstill.testing import ethanol, random_student, rattled, rocksalt
+from potstill.testing import ethanol, one_atom, random_student, rattled, rocksalt, slab, triclinic, water, wire
 
 
 @pytest.fixture
@@ -91,8 +92,7 @@ class Wrong:
         self.load, self.change = load, change
 
     def __call__(self, folder, example):
-        found = self.load(folder, example)
-        return replace(found, **self.change(found))
+        return {path: replace(found, **self.change(found)) for path, found in self.load(folder, example).items()}
 
 
 @pytest.mark.parametrize("change", [lambda x: {"energy": x.energy + 1.0}, lambda x: {"forces": np.nan * x.forces}])
@@ -103,7 +103,63 @@ def test_the_export_itself_is_asked(student, tmp_path, monkeypatch, change):
         deploy(student, tmp_path / "deploy", ("ase",), ethanol())
 
 
-@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="there is no C++ compiler")
+COMPILER = pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="there is no C++ compiler")
+
+
+@COMPILER
+def test_the_file_for_lammps_is_read_back(student, tmp_path, monkeypatch):
+    """Not the weights that it was made of: a slip in its writer is found, in one element of three."""
+    tensors = student_file._tensors
+
+    def slipped(deployed, elements):
+        found = tensors(deployed, elements)
+        return {**found, "1.hidden.2": 1.01 * found["1.hidden.2"]}
+
+    deploy(student, tmp_path / "deploy", ("lammps",), rattled(ethanol()))
+    monkeypatch.setattr(student_file, "_tensors", slipped)
+    with pytest.raises(PotstillError, match=r"lammps/student\.potstill differs from its student"):
+        deploy(student, tmp_path / "deploy", ("lammps",), rattled(ethanol()))
+
+
+@COMPILER
+@pytest.mark.parametrize("make", [water, wire, slab, triclinic, one_atom], ids=lambda make: make.__name__)
+def test_the_file_computes_as_its_student(make, tmp_path):
+    structure = rattled(make())
+    save_student(random_student([1, 6, 8, 12, 18, 29]).model, tmp_path / "student", {})
+    file = student_file.write_student_file(tmp_path / "student", tmp_path / "student.potstill")
+    found = label_with_file(file, structure)
+    (expected,) = load_student(tmp_path / "student", dtype="float64").label([structure])
+    assert found.energy == pytest.approx(expected.energy, abs=1e-9)
+    assert np.allclose(found.forces, expected.forces, atol=1e-9)
+    assert (found.stress is None) == (expected.stress is None)
+    if expected.stress is not None:
+        assert np.allclose(found.stress, expected.stress, atol=1e-9)
+
+
+@COMPILER
+@pytest.mark.parametrize(
+    ("message", "damage"),
+    [
+        ("there is no file", None),
+        ("is no student of potstill", lambda _: b"LJ 1 1\n"),
+        ("is cut short", lambda b: b[: len(b) // 2]),
+        ("its checksum is another", lambda b: b[:-9] + bytes([b[-9] ^ 1]) + b[-8:]),
+        ("has format 9", lambda b: b.replace(b"potstill student 1", b"potstill student 9", 1)),
+        ("does not hold H", lambda b: b),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(message, damage, student, tmp_path):
+    file = student_file.write_student_file(student, tmp_path / "student.potstill", ["C", "O"])
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(PotstillError, match=message) as caught:
+        label_with_file(file, ethanol())
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@COMPILER
 @pytest.mark.slow  # compiles two students
 def test_a_compiled_file_of_another_student_is_refused(student, tmp_path):
     (folder,) = deploy(student, tmp_path / "deploy", ("pt2",), ethanol())

@@ -13,6 +13,8 @@ from potstill.core.types import Array, Labels, Structure
 from potstill.deploy.domain_warnings import Watch
 from potstill.deploy.student import DeployedStudent
 
+VACUUM_CUTOFFS = 2.0  # thickness of the vacuum beside a slab, in cutoffs of the student
+
 
 class Stepper:
     """A student that one engine calls for one system, step after step.

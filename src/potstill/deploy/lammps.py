@@ -17,7 +17,8 @@ import numpy as np
 from potstill.core.registry import borrow
 from potstill.core.types import Structure
 from potstill.deploy.engine import lower_triangular
-from potstill.deploy.lammps_setup import PLUGIN, SOURCES, ready_plugin
+from potstill.deploy.lammps_setup import PLUGIN, ready_plugin
+from potstill.deploy.native import SOURCES
 from potstill.student.fused_library import HEADERS
 
 MARGIN_ANGSTROM = 1.0  # margin around the atoms, along axes that are not periodic
@@ -82,7 +83,7 @@ def copy_sources(folder: Path) -> None:
     """Copy the plugin's sources into ``plugin/``, for machines without potstill."""
     target = folder / "plugin"
     shutil.rmtree(target, ignore_errors=True)
-    ignored = shutil.ignore_patterns("__pycache__")
+    ignored = shutil.ignore_patterns("__pycache__", "reader.cpp")
     shutil.copytree(SOURCES, target, ignore=ignored)
     shutil.copytree(HEADERS, target / "kernel", ignore=ignored)
 

@@ -7,28 +7,23 @@ sources change.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from potstill.core.errors import InputError, PotstillError
-from potstill.core.files import sealed
-from potstill.environments.installed import home
-from potstill.student.fused_library import FLAGS, HEADERS, OPTIONAL_FLAGS, compiler_command, processor
+from potstill.core.errors import InputError
+from potstill.deploy.native import SOURCES, Native, student_sources
+from potstill.student.fused_library import compiler_command
 
-SOURCES = Path(__file__).with_name("plugin")
 PLUGIN, PROGRAM = "potstillplugin.so", "lmp_potstill"
 NO_LAMMPS = (
     "no LAMMPS was found\n  install one:  pip install 'potstill[engines]'   or  apt-get install lammps liblammps-dev\n"
     "  or name its source tree:  potstill setup lammps --lammps PATH"
 )
-COMPILE_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -61,18 +56,28 @@ class Lammps:
         return PROGRAM if self.link else PLUGIN
 
     @property
-    def place(self) -> Path:
-        """Return the folder of the compiled product."""
-        return home() / "lammps" / self._key() / self.product
+    def native(self) -> Native:
+        """Return what is compiled for it."""
+        last = SOURCES / ("main.cpp" if self.link else "plugin.cpp")
+        return Native(
+            name=self.product,
+            kind="lammps",
+            sources=(*student_sources("single", "double"), SOURCES / "pair_potstill.cpp", last),
+            compiler=self.compiler,
+            options=("-DLAMMPS_SMALLBIG", "-isystem", str(self.include), f"-I{SOURCES / 'shim'}"),
+            link=self.link,
+            depends=tuple(self.include.glob("*.h")),
+            program=bool(self.link),
+        )
 
-    def _key(self) -> str:
-        files = sorted([*SOURCES.rglob("*.h"), *SOURCES.rglob("*.cpp"), *HEADERS.glob("*.h"), *self.include.glob("*.h")])
-        parts = [self.name, *self.compiler, *self.link, processor(), *(path.read_text(encoding="utf-8") for path in files)]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    @property
+    def place(self) -> Path:
+        """Return where it is kept."""
+        return self.native.place
 
 
 def found_lammps(tree: Path | None = None) -> list[Lammps]:
-    """Return every LAMMPS here that a plugin can be compiled for, the wheel first; only a named source tree where given.
+    """Return every LAMMPS here that can be compiled for, the wheel first; only that of a source tree where one is named.
 
     Raises
     ------
@@ -113,43 +118,18 @@ def _source_tree(tree: Path) -> Lammps:
 
 
 def compile_for(lammps: Lammps) -> Path:
-    """Return the plugin, or program, for a LAMMPS; compile it where it is missing.
+    """Return the plugin, or program, for a LAMMPS; compiled where it is not kept already.
 
     Raises
     ------
     PotstillError
         If the compiler fails; the message ends with the compiler's last lines.
     """
-    if lammps.place.is_file():
-        return lammps.place
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / lammps.product
-        names = ["engine_single", "engine_double", "student_file", "pair_potstill", "main" if lammps.link else "plugin"]
-        sources = [str(SOURCES / f"{name}.cpp") for name in names]
-        includes = [f"-I{SOURCES}", f"-I{HEADERS.parent}", "-isystem", str(lammps.include), f"-I{SOURCES / 'shim'}"]
-        plain = [flag for flag in FLAGS if not (lammps.link and flag == "-shared")]
-        for flags in OPTIONAL_FLAGS:
-            command = [
-                *lammps.compiler,
-                *plain,
-                *flags,
-                "-DLAMMPS_SMALLBIG",
-                *includes,
-                *sources,
-                "-o",
-                str(made),
-                *lammps.link,
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMPILE_SECONDS)
-            if done.returncode == 0:
-                with sealed(lammps.place) as temporary:
-                    shutil.copy(made, temporary)
-                return lammps.place
-    raise PotstillError(f"the plugin could not be compiled for {lammps.include}:\n{done.stderr.strip()[-2000:]}")
+    return lammps.native.compiled()
 
 
 def setup_lammps(tree: Path | None, say: Callable[[str], None]) -> None:
-    """Compile for every LAMMPS here, and print how to run each.
+    """Compile for each LAMMPS that is there, and print how to run it.
 
     Raises
     ------
@@ -170,5 +150,5 @@ def setup_lammps(tree: Path | None, say: Callable[[str], None]) -> None:
 
 
 def ready_plugin() -> Path | None:
-    """Return a compiled plugin, or None before ``potstill setup lammps`` has made one."""
+    """Return a compiled plugin, if ``potstill setup lammps`` has made one."""
     return next((x.place for x in found_lammps() if not x.link and x.place.is_file()), None)

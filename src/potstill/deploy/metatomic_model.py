@@ -19,7 +19,7 @@ EXAMPLE_ATOMS, EXAMPLE_SLOTS = 6, 5
 
 
 class _Network(nn.Module):
-    """Local energies from padded neighbors: the traced part."""
+    """Local energies from padded neighbors: what is traced."""
 
     def __init__(self, student: Student) -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class _Network(nn.Module):
         return self.student.local_energies(vectors, neighbor, species, grid)
 
 
-class MetatomicStudent(nn.Module):
-    """Energy of systems, in metatomic's interface.
+class PlainNetwork(nn.Module):
+    """Local energies by TorchScript alone, which runs wherever PyTorch does.
 
     Parameters
     ----------
@@ -47,24 +47,89 @@ class MetatomicStudent(nn.Module):
         Trained student in the precision to export.
     """
 
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.cutoff: float = student.architecture.cutoff_angstrom
+        self.network = _traced(student)
+
+    def forward(self, vectors: torch.Tensor, pairs: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
+        """Return (N,) eV without reference energies.
+
+        Parameters
+        ----------
+        vectors
+            (E, 3) Å from the first to the second atom of each pair.
+        pairs
+            (E, 2 or more) integers; the columns after the second are not read.
+        species
+            (N,) place of each atom's element among those of the student.
+        """
+        n_atoms = len(species)
+        receiver, order = torch.sort(pairs[:, 0].to(torch.int64), stable=True)
+        count = torch.bincount(receiver, minlength=n_atoms)
+        n_slots = 2
+        if len(receiver) > 0:
+            n_slots = max(n_slots, int(count.max()))
+        first = torch.cumsum(count, 0) - count
+        slot = receiver * n_slots + torch.arange(len(receiver), device=receiver.device) - first[receiver]
+        empty = torch.full((n_atoms * n_slots, 3), 2.0 * self.cutoff, dtype=vectors.dtype, device=vectors.device)
+        padded = empty.index_copy(0, slot, vectors[order]).view(n_atoms, n_slots, 3).transpose(1, 2)
+        neighbor = torch.zeros(n_atoms * n_slots, dtype=torch.int64, device=vectors.device)
+        neighbor = neighbor.index_copy(0, slot, pairs[:, 1].to(torch.int64)[order]).view(n_atoms, n_slots)
+        present, occupant, place = element_grid(species)
+        local: torch.Tensor = self.network(padded, neighbor, species, present, occupant, place)
+        return local
+
+
+class FusedNetwork(nn.Module):
+    """Local energies by the fused kernel, in a library that must be loaded before the model.
+
+    Parameters
+    ----------
+    file
+        (n,) bytes of ``student.potstill``, with the elements in the order of the architecture.
+    exact
+        Whether to compute in double precision.
+    """
+
+    def __init__(self, file: torch.Tensor, exact: bool) -> None:
+        super().__init__()
+        self.student = torch.classes.potstill.Student(file, exact)
+
+    def forward(self, vectors: torch.Tensor, pairs: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
+        """Return (N,) eV without reference energies; the parameters are those of :class:`PlainNetwork`."""
+        return self.student.local_energies(vectors, pairs, species)
+
+
+class MetatomicStudent(nn.Module):
+    """Energy of systems, as metatomic asks for it.
+
+    Parameters
+    ----------
+    student
+        Trained, in the precision to export.
+    network
+        :class:`PlainNetwork` or :class:`FusedNetwork`.
+    """
+
     species_of: torch.Tensor
     reference_energies: torch.Tensor
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, student: Student, network: nn.Module) -> None:
         super().__init__()
         self.cutoff: float = student.architecture.cutoff_angstrom
         self.register_buffer("species_of", student.species_of.clone())
         self.register_buffer("reference_energies", student.reference_energies.clone())
-        self.network = _traced(student)
+        self.network = network
 
     def requested_neighbor_lists(self) -> List[NeighborListOptions]:
-        """Return the request for one full list."""
+        """Return the options of one full list."""
         return [NeighborListOptions(cutoff=self.cutoff, full_list=True, strict=True)]
 
     def forward(
         self, systems: List[System], outputs: Dict[str, ModelOutput], selected_atoms: Optional[Labels] = None
     ) -> Dict[str, TensorMap]:
-        """Compute ``energy`` in eV, of systems or of their atoms."""
+        """Return ``energy`` in eV, of systems or of their atoms."""
         results: Dict[str, TensorMap] = {}
         if "energy" not in outputs:
             return results
@@ -96,31 +161,15 @@ class MetatomicStudent(nn.Module):
         return results
 
     def local_energies(self, system: System) -> torch.Tensor:
-        """Return the (N,) float64 energies of the atoms in eV, reference energies included."""
-        positions = system.positions
-        n_atoms = len(system)
+        """Return (N,) float64 eV of each atom, reference energies included."""
         species = self.species_of.index_select(0, system.types.to(torch.int64))
         block = system.get_neighbor_list(self.requested_neighbor_lists()[0])
-        index = block.samples.values.to(torch.int64)
-        receiver, order = torch.sort(index[:, 0], stable=True)
-        vectors = block.values.reshape(-1, 3)[order]
-        count = torch.bincount(receiver, minlength=n_atoms)
-        n_slots = 2
-        if len(receiver) > 0:
-            n_slots = max(n_slots, int(count.max()))
-        first = torch.cumsum(count, 0) - count
-        slot = receiver * n_slots + torch.arange(len(receiver), device=receiver.device) - first[receiver]
-        empty = torch.full((n_atoms * n_slots, 3), 2.0 * self.cutoff, dtype=positions.dtype, device=positions.device)
-        padded = empty.index_copy(0, slot, vectors).view(n_atoms, n_slots, 3).transpose(1, 2)
-        neighbor = torch.zeros(n_atoms * n_slots, dtype=torch.int64, device=positions.device)
-        neighbor = neighbor.index_copy(0, slot, index[:, 1][order]).view(n_atoms, n_slots)
-        present, occupant, place = element_grid(species)
-        local = self.network(padded, neighbor, species, present, occupant, place)
+        local = self.network(block.values.reshape(-1, 3), block.samples.values, species)
         return local.to(torch.float64) + self.reference_energies.index_select(0, species)
 
 
 def element_grid(species: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the fields of :class:`~potstill.student.compiled.ElementGrid`, in code that TorchScript supports."""
+    """Return the fields of :class:`~potstill.student.compiled.ElementGrid`, in words of TorchScript."""
     n_atoms = species.shape[0]
     order = torch.argsort(species, dim=0, stable=True)
     present, index = torch.unique(species, return_inverse=True)
@@ -135,7 +184,7 @@ def element_grid(species: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tor
     return present, occupant.view(present.shape[0], length), place
 
 
-def build_model(student: Student, elements: List[str], dtype: str) -> AtomisticModel:
+def build_model(student: Student, network: nn.Module, elements: List[str], dtype: str) -> AtomisticModel:
     """Return the student with its description, ready to be saved."""
     architecture = student.architecture
     capabilities = ModelCapabilities(
@@ -147,7 +196,7 @@ def build_model(student: Student, elements: List[str], dtype: str) -> AtomisticM
         dtype=dtype,
     )
     metadata = ModelMetadata(name="potstill student", description=f"for {', '.join(elements)}")
-    return AtomisticModel(MetatomicStudent(student).eval(), metadata, capabilities)
+    return AtomisticModel(MetatomicStudent(student, network).eval(), metadata, capabilities)
 
 
 def _traced(student: Student) -> torch.jit.ScriptModule:

@@ -15,12 +15,11 @@ import numpy as np
 from potstill.core.errors import InputError
 from potstill.core.registry import borrow
 from potstill.core.types import Array, Structure
-from potstill.deploy.engine import Stepper, in_periodic_box
+from potstill.deploy.engine import VACUUM_CUTOFFS, Stepper, in_periodic_box
 from potstill.deploy.student import DeployedStudent
 
 NM_ANGSTROM = 10.0
 EV_KJ_PER_MOL = ase.units.mol / ase.units.kJ  # ASE's units are numbers in eV
-VACUUM_CUTOFFS = 2.0  # thickness of the vacuum beside a slab, in cutoffs of the student
 
 
 class StudentForce:

@@ -83,10 +83,12 @@ def _write_torchsim(folder: Path, _example: Structure) -> None:
 
 
 def _write_metatomic(folder: Path, _example: Structure) -> None:
-    from potstill.deploy.metatomic import export_model
+    from potstill.deploy.metatomic import export_fused, export_model
 
+    shutil.rmtree(folder / "fused", ignore_errors=True)
     _write(folder / "run_metatomic.py", "run_metatomic.py.txt")
-    _make_or_leave_to_script(export_model, folder, "student.pt")
+    if _make_or_leave_to_script(export_model, folder, "student.pt"):
+        _make_or_leave_to_script(export_fused, folder, "fused")
 
 
 def _write_ipi(folder: Path, example: Structure) -> None:
@@ -106,13 +108,16 @@ def _write_pt2(folder: Path, _example: Structure) -> None:
     _make_or_leave_to_script(export_compiled, folder, "student.pt2")
 
 
-def _make_or_leave_to_script(make: Callable[[Path, Path], Path], folder: Path, file: str) -> None:
-    """Make the file of a format that needs a package or compiler; where that is missing, leave it to the script."""
-    (folder / file).unlink(missing_ok=True)
+def _make_or_leave_to_script(make: Callable[[Path, Path], Path], folder: Path, file: str) -> bool:
+    """Make what needs a package or compiler; where that is missing, the script of the format will make it or do without."""
+    if (folder / file).is_file():
+        (folder / file).unlink()
     try:
         make(folder / "student", folder / file)
     except PotstillError as error:
         log.warning("%s was not made; its script will make it: %s", folder / file, error)
+        return False
+    return True
 
 
 def _write(path: Path, template: str, **words: str) -> None:

@@ -5,6 +5,8 @@ Takes a ``SimState`` in Å. Returns energies in eV, forces in eV/Å and stresses
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from potstill.core.neighbors import VerletList
 from potstill.core.registry import borrow
 from potstill.core.types import Structure
 from potstill.deploy.domain_warnings import Watch
+from potstill.deploy.engine import VACUUM_CUTOFFS, in_periodic_box
 from potstill.deploy.student import DeployedStudent
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ borrow("torch_sim", "engines", "the export to TorchSim")
 
 from torch_sim.models.interface import ModelInterface  # noqa: E402 - only after a kind word on what to install
 from torch_sim.state import SimState  # noqa: E402
+
+log = logging.getLogger(__name__)
 
 
 class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is missing
@@ -44,6 +49,7 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         self._compute_stress = self._compute_forces = True
         self._neighbors: list[VerletList] = []
         self._watches: list[Watch] = []
+        self._warned = False
         self._systems: tuple[tuple[Any, ...], Systems] | None = None
 
     def forward(self, state: SimState | dict[str, Any], **_: Any) -> dict[str, torch.Tensor]:
@@ -53,6 +59,7 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         if self.student.gpu is not None:
             return self._on_card(state, self.student.gpu)
         structures = _structures(state)
+        self._warn_of_lost_axes(structures)
         while len(self._neighbors) < len(structures):
             self._neighbors.append(VerletList(self.student.cutoff_angstrom))
             self._watches.append(Watch(self.student))
@@ -67,6 +74,14 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
             "stress": stress,
         }
         return {name: torch.as_tensor(x, dtype=self._dtype, device=self._device) for name, x in answers.items()}
+
+    def _warn_of_lost_axes(self, structures: list[Structure]) -> None:
+        if not self._warned and any(s.cell.any() and not s.pbc.any() for s in structures):
+            self._warned = True
+            log.warning(
+                "a system has a cell and no periodic axis: atoms_to_state of TorchSim makes slabs and wires so\n"
+                "  keep their axes with:  potstill.deploy.torchsim.make_state(structures, model)"
+            )
 
     def _on_card(self, state: SimState, student: GpuStudent) -> dict[str, torch.Tensor]:
         """Compute the same without a detour over the host; only new systems are checked for their domain."""
@@ -84,6 +99,26 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         systems(state.positions, state.row_vector_cell)
         answers = {"energy": systems.energy, "forces": systems.forces, "stress": systems.stress}
         return {name: x.to(self._dtype, copy=True) for name, x in answers.items()}
+
+
+def make_state(structures: Sequence[Structure], model: StudentModel) -> Any:
+    """Return the ``SimState`` of structures, slabs and wires included.
+
+    TorchSim 0.3 knows systems that are periodic along all axes or none; its own ``atoms_to_state`` makes a slab a cluster.
+    Here structures periodic along one or two axes are turned and get vacuum along the others, as in OpenMM.
+
+    Parameters
+    ----------
+    structures
+        At least one; all of them with periodic axes, or none.
+    model
+        Model that the state is for.
+    """
+    mixed = [s.pbc.any() and not s.pbc.all() for s in structures]
+    vacuum = VACUUM_CUTOFFS * model.student.cutoff_angstrom
+    boxed = [in_periodic_box(s, vacuum) if m else s for s, m in zip(structures, mixed, strict=True)]
+    io = borrow("torch_sim.io", "engines", "the export to TorchSim")
+    return io.atoms_to_state([s.to_ase() for s in boxed], model.device, model.dtype)
 
 
 def _structures(state: SimState) -> list[Structure]:

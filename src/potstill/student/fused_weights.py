@@ -67,6 +67,7 @@ class Atoms(ctypes.Structure):
         *((n, POINTER) for n in ("species", "first_edge", "sender", "vectors", "local", "gradient", "last")),
         ("n_ghosts", ctypes.c_int64),  # 0 here: programs that divide atoms among processes have ghosts
         ("exchange", POINTER),
+        ("weight", POINTER),  # null: the gradient is that of the sum of all local energies
     ]
 
 

@@ -48,10 +48,21 @@ struct Answer {
     double virial[6];                     // eV
 };
 
+// Atoms and the vectors of their edges, in the precision of the engine: what Python and TorchScript bring.
+struct Graph {
+    int64_t n_atoms = 0;
+    const int64_t *species = nullptr, *first_edge = nullptr, *sender = nullptr;  // [N], [N + 1], [E]
+    const void* vectors = nullptr;  // [E, 3] Å
+    const void* weight = nullptr;   // [N] of each local energy in the sum whose gradient is asked for; null for that of all
+    int threads = 1;
+};
+
 class Engine {
    public:
     virtual ~Engine() = default;
     virtual void compute(const Step& step, Answer& answer) = 0;  // throws std::runtime_error
+    // local energies [N] in eV without reference energies, and the gradient [E, 3] in eV/Å; throws std::runtime_error
+    virtual void compute(const Graph& graph, void* local, void* gradient) = 0;
     virtual double bytes() const = 0;
 };
 

@@ -27,14 +27,21 @@ class KernelEngine : public potstill::Engine {
         atoms.vectors = atoms.gradient = vectors_.data(), atoms.local = local_.data();
         atoms.last = step.uncertainty ? last_.data() : nullptr;
         atoms.exchange = others_ ? &exchange : nullptr;
-        const int failed = run<false>(weights_.model, atoms, nullptr, step.threads);
-        if (failed == 1) throw std::runtime_error("the kernel has no code for the sizes of this student");
-        if (failed == 2) throw std::runtime_error("memory ran out; use more nodes or fewer atoms a process");
+        start(atoms, step.threads);
         const std::vector<double>& references = file_.tensor("references");
         answer.energy.resize(N);
         for (int64_t i = 0; i < N; ++i) answer.energy[i] = (double)local_[i] + references[step.species[i]];
         sum_forces(step, answer);
         if (step.uncertainty) expect(step, answer);
+    }
+
+    void compute(const potstill::Graph& graph, void* local, void* gradient) override {
+        Atoms atoms{};
+        atoms.n_atoms = graph.n_atoms, atoms.n_edges = graph.first_edge[graph.n_atoms];
+        atoms.species = graph.species, atoms.first_edge = graph.first_edge, atoms.sender = graph.sender;
+        atoms.vectors = (const real*)graph.vectors, atoms.weight = (const real*)graph.weight;
+        atoms.local = (real*)local, atoms.gradient = (real*)gradient;
+        start(atoms, graph.threads);
     }
 
     double bytes() const override { return (double)memory.bytes() + sizeof(real) * (vectors_.size() + local_.size() + last_.size()); }
@@ -46,6 +53,11 @@ class KernelEngine : public potstill::Engine {
     std::vector<real> vectors_, local_, last_;
     potstill::Communicator* others_ = nullptr;
 
+    void start(const Atoms& atoms, int threads) const {
+        const int failed = run<false>(weights_.model, atoms, nullptr, threads);
+        if (failed == 1) throw std::runtime_error("the kernel has no code for the sizes of this student");
+        if (failed == 2) throw std::runtime_error("memory ran out; use more nodes or fewer atoms a process");
+    }
     static double between(const potstill::Step& s, int64_t i, int64_t e, int k) { return s.x[s.image[e]][k] - s.x[s.atom[i]][k]; }
 
     void measure(const potstill::Step& step, int64_t n_edges) {

@@ -4,24 +4,23 @@
 namespace POTSTILL_KERNEL {
 
 // radial functions, harmonics and repulsion of the edges that the block's atoms receive
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::geometry(const Block& block) {
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::geometry(const Block& block) {
     const real pi = 3.141592653589793, root2 = 1.4142135623730951;
     for (int64_t a = block.first; a < block.first + block.count; ++a) {
         const int64_t i = order[a];
         double local = 0;
+        const double half = in.weight ? 0.5 * in.weight[i] : 0.5;
         for (int64_t e = in.first_edge[i]; e < in.first_edge[i + 1]; ++e) {
             real* g = edges + e * row;
             const real* r = in.vectors + 3 * e;
             const int64_t j = in.sender[e];
             neighbor[e] = (int32_t)(j < (int64_t)N ? place[j] : j);
-            const real d = std::sqrt(std::max(r[0] * r[0] + r[1] * r[1] + r[2] * r[2], real(1e-12))), x = d / m.cutoff;
-            real *u = g + B + NH, slope;
-            for (int k = 0; k < 3; ++k) u[k] = r[k] / d;
-            u[3] = d;
+            const real d = length(r), x = d / m.cutoff;
+            real slope;
+            const real u[3] = {r[0] / d, r[1] / d, r[2] / d};
             const real envelope_root2 = root2 * envelope(x, slope), inverse = real(1) / (x + real(1e-6));
             const real s1 = std::sin(pi * x), c1 = std::cos(pi * x);
-            u[5] = s1, u[6] = c1;
             real s = s1, c = c1;
             for (int n = 0; n < B; ++n) {
                 g[n] = envelope_root2 * s * inverse;
@@ -32,15 +31,15 @@ void Run<NL, TRAINING>::geometry(const Block& block) {
             const double reach = std::min<double>(m.radius[block.species] + m.radius[in.species[j]], m.cutoff);
             double push = 0;
             if (d < reach) local += 0.5 * repulsion(m.charge[block.species], m.charge[in.species[j]], reach, d, push);
-            u[4] = (real)(0.5 * push);
+            g[B + NH] = (real)(half * push);
         }
         in.local[i] = (real)local;
     }
 }
 
 // densities of an atom: l = 0 [1, width], l = 1 [3, width], ... at out + (components below l) * n, rows n apart
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::density(int t, int64_t a, const real* table, real* parts, int at, int n) const {
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::density(int t, int64_t a, const real* table, real* parts, int at, int n) const {
     const int64_t i = order[a];
     for (int c = 0; c < C; c += LANES) {
         vec acc[NH] = {};
@@ -61,8 +60,8 @@ void Run<NL, TRAINING>::density(int t, int64_t a, const real* table, real* parts
     }
 }
 
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::vector_density(int t, int64_t a, const real* table, real* parts, int at, int n) const {
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::vector_density(int t, int64_t a, const real* table, real* parts, int at, int n) const {
     const int64_t i = order[a];
     for (int c = 0; c < V; c += LANES) {
         vec one[3] = {}, zero{}, two[5] = {};
@@ -89,8 +88,8 @@ void Run<NL, TRAINING>::vector_density(int t, int64_t a, const real* table, real
 
 // derivatives of the energy by the harmonics and radial functions of an edge, through layer t alone; ``gradient`` is by the
 // densities of its receiver, ``own`` are the weights of the receiver's element
-template <int NL, bool TRAINING>
-inline void Run<NL, TRAINING>::edge_terms(int t, int64_t e, const real* gradient, const ElementWeights& own, vec* by_harmonic,
+template <int NL, int NB, bool TRAINING>
+inline void Run<NL, NB, TRAINING>::edge_terms(int t, int64_t e, const real* gradient, const ElementWeights& own, vec* by_harmonic,
                                           vec* by_radial) const {
     const real *da = gradient, *dv = da + NH * C, *table = own.table;
     const real *g = edges + e * row, *y = g + B, *s_row = sent_row(t, e);
@@ -133,8 +132,8 @@ inline void Run<NL, TRAINING>::edge_terms(int t, int64_t e, const real* gradient
 }
 
 // derivative of the energy by the vectors of the edges that the block's atoms receive, through all layers
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::edge_finish(const Block& block, const Scratch& s) const {
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::edge_finish(const Block& block, const Scratch& s) const {
     const real pi = 3.141592653589793, root2 = 1.4142135623730951;
     for (int64_t a = block.first; a < block.first + block.count; ++a) {
         const int64_t i = order[a];
@@ -142,8 +141,10 @@ void Run<NL, TRAINING>::edge_finish(const Block& block, const Scratch& s) const 
             vec by_harmonic[NH] = {}, by_radial[16] = {};
             for (int t = m.n_layers - 1; t >= 0; --t)
                 edge_terms(t, e, by_densities(t, a, block, s), m.layer[t].element[block.species], by_harmonic, by_radial);
-            const real *u = edges + e * row + B + NH, x = u[3] / m.cutoff, s1 = u[5], c1 = u[6];
-            real slope, sine = s1, cosine = c1, along = u[4], v[NH], turn[3];
+            const real* r = in.vectors + 3 * e;
+            const real d = length(r), x = d / m.cutoff, s1 = std::sin(pi * x), c1 = std::cos(pi * x);
+            const real u[3] = {r[0] / d, r[1] / d, r[2] / d};
+            real slope, sine = s1, cosine = c1, along = edges[e * row + B + NH], v[NH], turn[3];
             const real env = envelope(x, slope), inverse = real(1) / (x + real(1e-6));
             for (int n = 0; n < B; ++n) {
                 const real wave = root2 * sine * inverse;
@@ -154,14 +155,14 @@ void Run<NL, TRAINING>::edge_finish(const Block& block, const Scratch& s) const 
             for (int k = 0; k < NH; ++k) v[k] = total(by_harmonic[k]);
             harmonics_gradient<NL>(u, v, turn);
             const real radial = turn[0] * u[0] + turn[1] * u[1] + turn[2] * u[2];
-            for (int k = 0; k < 3; ++k) in.gradient[3 * e + k] = along * u[k] + (turn[k] - radial * u[k]) / u[3];
+            for (int k = 0; k < 3; ++k) in.gradient[3 * e + k] = along * u[k] + (turn[k] - radial * u[k]) / d;
         }
     }
 }
 
 // derivatives by the radial weights of an atom's element
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::table_gradient(int t, int64_t a, const real* gradient, real* table, real* vector_table) const {
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::table_gradient(int t, int64_t a, const real* gradient, real* table, real* vector_table) const {
     const int64_t i = order[a];
     const real *da = gradient, *dv = da + NH * C;
     for (int l = 0; l < NL; ++l)
@@ -203,8 +204,8 @@ void Run<NL, TRAINING>::table_gradient(int t, int64_t a, const real* gradient, r
 }
 
 // dv is the gradient by the densities l = 0 [V], l = 1 [3, V], l = 2 [5, V]
-template <int NL, bool TRAINING>
-inline void Run<NL, TRAINING>::matrix_times(const real* dv, vec vx, vec vy, vec vz, vec* out) const {
+template <int NL, int NB, bool TRAINING>
+inline void Run<NL, NB, TRAINING>::matrix_times(const real* dv, vec vx, vec vy, vec vz, vec* out) const {
     const vec xy = load(dv + 4 * V), yz = load(dv + 5 * V), z2 = THIRD * load(dv + 6 * V), xz = load(dv + 7 * V), x2y2 = load(dv + 8 * V);
     out[0] = (x2y2 - z2) * vx + xy * vy + xz * vz;
     out[1] = xy * vx - (x2y2 + z2) * vy + yz * vz;
@@ -213,9 +214,9 @@ inline void Run<NL, TRAINING>::matrix_times(const real* dv, vec vx, vec vy, vec 
 
 // derivative by the features that one atom sent in layer t: [C] and [3, V]. each_edge(f) calls f(edge, row and species of the other end) for
 // the edges that it sent (sign 1), or of their reverses (sign -1): Y_lm(-r) = (-1)^l Y_lm(r)
-template <int NL, bool TRAINING>
+template <int NL, int NB, bool TRAINING>
 template <typename Edges>
-inline void Run<NL, TRAINING>::sent_gradient(int t, real sign, const Edges& each_edge, real* out, real* out_vectors) const {
+inline void Run<NL, NB, TRAINING>::sent_gradient(int t, real sign, const Edges& each_edge, real* out, real* out_vectors) const {
     for (int c = 0; c < C; c += LANES) {
         vec acc{};
         each_edge([&](int64_t e, int64_t receiver, int64_t species) {
@@ -247,10 +248,10 @@ inline void Run<NL, TRAINING>::sent_gradient(int t, real sign, const Edges& each
     }
 }
 
-// derivative by the features that the block's atoms sent in layer t, through the reverses of the edges they receive. Where an edge comes from
-// a ghost, another process receives its reverse and has sent that part
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::sent_backward(int t, const Block& block, real* out, real* out_vectors) const {
+// derivative by the features that the block's atoms sent in layer t, through the reverses of the edges they receive. Where an
+// edge comes from a ghost, another process receives its reverse and has sent that part
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::sent_backward(int t, const Block& block, real* out, real* out_vectors) const {
     for (int64_t a = block.first; a < block.first + block.count; ++a, out += C, out_vectors += 3 * V) {
         const int64_t j = order[a];
         auto received = [&](auto&& use) {
@@ -267,8 +268,8 @@ void Run<NL, TRAINING>::sent_backward(int t, const Block& block, real* out, real
 }
 
 // derivatives by the features that the ghosts sent in layer t, into the rows of the halo; the rows of atoms are zero
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::ghosts_backward(int t) const {
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::ghosts_backward(int t) const {
     real *halo = mem.halo.data(), *halo_vectors = mem.halo_vectors.data();
 #pragma omp for schedule(dynamic, 64)
     for (size_t a = 0; a < N + G; ++a) {

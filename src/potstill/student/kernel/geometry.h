@@ -6,6 +6,7 @@ namespace POTSTILL_KERNEL {
 constexpr real THIRD = 0.5773502691896258;  // 1 / sqrt(3)
 
 // ---------------------------------------------------------------- geometry of one edge
+inline real length(const real* r) { return std::sqrt(std::max(r[0] * r[0] + r[1] * r[1] + r[2] * r[2], real(1e-12))); }
 template <int NL>
 inline void harmonics(const real* u, real* y) {
     const real a = u[0], b = u[1], c = u[2];

@@ -47,6 +47,7 @@ struct Atoms {
     real *last;               // [N, H] features that the last weights multiply, or null
     int64_t n_ghosts;         // G: species has N + G entries, senders from N on are ghosts; none in training
     const Exchange *exchange;  // set where other processes own the ghosts, even if this step has none
+    const real *weight;        // [N] weight of each local energy in the sum that is differentiated; null for ones
 };
 // Output of training: pointers as in a model, to the sums of derivatives; those of each next thread are ``stride`` floats further.
 struct Learned {
@@ -61,7 +62,7 @@ struct Block {
     int64_t first, count, species;
 };
 
-constexpr size_t SPARE = 1 << 18;  // largest number of spare values
+constexpr size_t SPARE = 1 << 16;  // largest number of spare values, which are touched too and stay resident
 
 template <typename T>
 T* grown(std::vector<T>& memory, size_t size) {

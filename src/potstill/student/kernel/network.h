@@ -5,8 +5,8 @@ namespace POTSTILL_KERNEL {
 
 // the invariants of an atom, [K]: its density of l = 0, products of the two mixtures of each l, and one of l = 1, 1 and 2;
 // mixtures as [components, n, 2 P], of which ``at`` is the atom's row
-template <int NL, bool TRAINING>
-inline void Run<NL, TRAINING>::invariants_of(int t, const real* zero, const real* mixed, int at, int n, real* v) const {
+template <int NL, int NB, bool TRAINING>
+inline void Run<NL, NB, TRAINING>::invariants_of(int t, const real* zero, const real* mixed, int at, int n, real* v) const {
     const int C0 = width(t, 0);
     std::memcpy(v, zero, C0 * sizeof(real));
     auto row_of = [&](int k, int p) { return load(mixed + ((size_t)k * n + at) * 2 * P + p); };
@@ -24,8 +24,8 @@ inline void Run<NL, TRAINING>::invariants_of(int t, const real* zero, const real
     }
 }
 
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::forward(int t, const Block& block, Scratch& s) {
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::forward(int t, const Block& block, Scratch& s) {
     const int n = (int)block.count, K = invariants(t), C0 = width(t, 0);
     const LayerWeights& w = m.layer[t];
     const ElementWeights& own = w.element[block.species];
@@ -67,8 +67,8 @@ void Run<NL, TRAINING>::forward(int t, const Block& block, Scratch& s) {
 }
 
 // gate times softly normalised mixtures of the l = 1 densities, added to the vectors of the layer before
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::make_vectors(int t, const Block& block, const real* ones, const real* act) {
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::make_vectors(int t, const Block& block, const real* ones, const real* act) {
     const int n = (int)block.count, C1 = width(t, 1);
     const LayerWeights& w = m.layer[t];
     real *raw = mem.raw_vectors.data() + (t * N + block.first) * 3 * V, *gates = mem.gates.data() + (t * N + block.first) * V;
@@ -90,8 +90,8 @@ void Run<NL, TRAINING>::make_vectors(int t, const Block& block, const real* ones
 }
 
 // from the gradient by the vectors made in layer t: add those by the l = 1 densities and by the activations
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::made_backward(int t, const Block& block, Scratch& s, const real* made_gradient, real* ones, real* by_act) {
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::made_backward(int t, const Block& block, Scratch& s, const real* made_gradient, real* ones, real* by_act) {
     const int n = (int)block.count, C1 = width(t, 1);
     const LayerWeights& w = m.layer[t];
     const real *raw = mem.raw_vectors.data() + (t * N + block.first) * 3 * V, *gates = mem.gates.data() + (t * N + block.first) * V;
@@ -124,15 +124,16 @@ void Run<NL, TRAINING>::made_backward(int t, const Block& block, Scratch& s, con
 }
 
 // energy of the block's atoms, and its derivative by their last features into grad [n, D]
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::readout(const Block& block, Scratch& s, real* grad) {
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::readout(const Block& block, Scratch& s, real* grad) {
     const int n = (int)block.count;
     const ElementReadout& own = m.readout[block.species];
     real* h = s.act.data();
     for (int a = 0; a < n; ++a) std::memcpy(h + a * H, own.bias, H * sizeof(real));
     product(mem.state.data() + block.first * D, D, own.hidden, H, h, H, n, D, H, true);
     for (int a = 0; a < n; ++a) {
-        const real weight = TRAINING ? m.scale * learned->weight[order[block.first + a]] : m.scale;
+        const real* weights = TRAINING ? learned->weight : in.weight;
+        const real weight = weights ? m.scale * weights[order[block.first + a]] : m.scale;
         vec sum{};
         for (int k = 0; k < H; k += LANES) {
             const vec x = load(h + a * H + k), g = sigmoid(x), w = load(m.last + k);
@@ -154,8 +155,8 @@ void Run<NL, TRAINING>::readout(const Block& block, Scratch& s, real* grad) {
 
 // from grad [n, D], the derivative by the features after layer t, and made [n, 3, V], the derivative by its vectors,
 // compute those by its densities, by the edges, and by the features and vectors before it
-template <int NL, bool TRAINING>
-void Run<NL, TRAINING>::backward(int t, const Block& block, Scratch& s, real* grad, const real* made) {
+template <int NL, int NB, bool TRAINING>
+void Run<NL, NB, TRAINING>::backward(int t, const Block& block, Scratch& s, real* grad, const real* made) {
     const int n = (int)block.count, K = invariants(t), C0 = width(t, 0);
     const LayerWeights& w = m.layer[t];
     const ElementWeights& own = w.element[block.species];

@@ -9,22 +9,35 @@ inline int thread_number() { return omp_get_thread_num(); }
 inline int thread_number() { return 0; }
 #endif
 
-template <int NL, bool TRAINING>
-struct Run {
+// Number of radial functions: known to the compiler, which then unrolls the loops over them, or known at run time only (0).
+template <int NB>
+struct Radial {
+    static constexpr int B = NB;
+    explicit Radial(int) {}
+};
+template <>
+struct Radial<0> {
+    const int B;
+    explicit Radial(int count) : B(count) {}
+};
+
+template <int NL, int NB, bool TRAINING>
+struct Run : Radial<NB> {
     static constexpr int NH = NL * NL;
+    using Radial<NB>::B;
     const Model& m;
     const Atoms& in;
     Memory& mem;
     const Learned* learned;
-    const int D, C, V, P, B, H, row;  // row: number of values per edge
-    const size_t wide, N, E, G;       // wide: number of values of an atom's density gradient
+    const int D, C, V, P, H, row;  // row: number of values per edge
+    const size_t wide, N, E, G;    // wide: number of values of an atom's density gradient
     int64_t *order = nullptr, *place = nullptr;  // sorted by species -> given, and back
     int32_t* neighbor = nullptr;                 // row of each edge's sender
     real *edges = nullptr, *density_gradient = nullptr;
 
     Run(const Model& model, const Atoms& atoms, Memory& memory, const Learned* derivatives)
-        : m(model), in(atoms), mem(memory), learned(derivatives), D(m.features), C(m.channels), V(m.vectors), P(m.products), B(m.radial), H(m.hidden),
-          row(B + NH + 7), wide((size_t)NH * C + 9 * V), N(atoms.n_atoms), E(atoms.n_edges), G(atoms.n_ghosts) {}
+        : Radial<NB>(model.radial), m(model), in(atoms), mem(memory), learned(derivatives), D(m.features), C(m.channels),
+          V(m.vectors), P(m.products), H(m.hidden), row(B + NH + 1), wide((size_t)NH * C + 9 * V), N(atoms.n_atoms), E(atoms.n_edges), G(atoms.n_ghosts) {}
 
     int width(int t, int l) const { return C + (m.layer[t].receives && l < 3 ? V : 0); }  // channels of a density
     int first(int t, int l) const {  // channels of all components below l
@@ -218,6 +231,8 @@ struct Run {
     }
 };
 
+constexpr int USUAL_RADIAL = 8;  // the default of every tier
+
 // return 0 if done, 1 if there is no code for the sizes, 2 if memory ran out
 template <bool TRAINING>
 int run(const Model& model, const Atoms& atoms, const Learned* learned, int threads) {
@@ -226,10 +241,12 @@ int run(const Model& model, const Atoms& atoms, const Learned* learned, int thre
         if (width % LANES) return 1;
     if (model.radial > 16 || (model.l_max != 2 && model.l_max != 3)) return 1;
     try {
-        if (model.l_max == 2)
-            Run<3, TRAINING>(model, atoms, memory, learned).run(threads);
+        if (model.l_max == 2 && model.radial == USUAL_RADIAL)
+            Run<3, USUAL_RADIAL, TRAINING>(model, atoms, memory, learned).run(threads);
+        else if (model.l_max == 2)
+            Run<3, 0, TRAINING>(model, atoms, memory, learned).run(threads);
         else
-            Run<4, TRAINING>(model, atoms, memory, learned).run(threads);
+            Run<4, 0, TRAINING>(model, atoms, memory, learned).run(threads);
     } catch (const std::bad_alloc&) {
         return 2;
     }
