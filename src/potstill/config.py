@@ -1,7 +1,7 @@
 """The config of a run: one frozen section per stage, each beside the code of its stage.
 
-Enters a YAML file, leaves a :class:`Config`. Each option's type, default, unit and prose stand at its field and nowhere
-else; templates and docs are made from them.
+Reads a YAML file and returns a :class:`Config`. Each option's type, default, unit and description are at its field only;
+templates and docs are made from them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.audit.options import AuditConfig
@@ -22,9 +22,11 @@ from potstill.dataset.options import SplitConfig
 from potstill.deploy.options import DeployConfig
 from potstill.evaluate.options import EvaluateConfig
 from potstill.execute.options import EXECUTORS, Local, Parsl
+from potstill.generate.files import Files
 from potstill.generate.options import SOURCES, GenerateConfig
 from potstill.label.options import LabelConfig
 from potstill.student.options import StudentConfig
+from potstill.student.shipped import sizes_of
 from potstill.teacher.choices import TEACHERS
 from potstill.train.options import LABEL_EXTRA, TrainConfig
 
@@ -34,19 +36,23 @@ RENAMED = (
     Renamed("generate.door", "generate.filter", since="0.1"),
     Renamed("execute.backend", "execute.executor", since="0.1"),
 )
-"""Options that have another name now. A config with an old name is refused; the config of a run folder is upgraded."""
+"""Renamed options. A config with an old name is refused; the config of a run folder is upgraded."""
 
 
 class Config(Section):
-    """A whole run."""
+    """Config of a whole run."""
 
     seed: Annotated[int, Field(ge=0, description="seed of every random number")] = 1
-    workers: Annotated[int, Field(ge=0, description="processes for generate and label; 0 means every core")] = 0
+    workers: Annotated[int, Field(ge=0, description="number of processes for generate and label; 0: every core")] = 0
     batches: Annotated[
         tuple[Annotated[int, Field(gt=0)], ...],
-        Field(max_length=99, description="relative sizes of the batches, as [1, 2, 2, 1]; empty for a run in one piece"),
+        Field(
+            max_length=99, description="relative sizes of the batches, such as [1, 2, 2, 1]; empty for a run without batches"
+        ),
     ] = ()
-    execute: Annotated[Local | Parsl, Field(discriminator="executor", description="where generate and label run")] = Local()
+    execute: Annotated[Local | Parsl, Field(discriminator="executor", description="executor of generate and label")] = (
+        Local()
+    )
     generate: GenerateConfig
     label: LabelConfig = LabelConfig()
     dataset: SplitConfig = SplitConfig()
@@ -55,7 +61,10 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     active_learning: Annotated[
         ActiveLearningConfig | None,
-        Field(description="rounds of MD with the student, labelling and training, after the training; none where null"),
+        Field(
+            description="rounds of active learning after the training: MD with the student, labelling, training; "
+            "none where null"
+        ),
     ] = None
     evaluate: EvaluateConfig = EvaluateConfig()
     deploy: DeployConfig = DeployConfig()
@@ -69,12 +78,51 @@ class Config(Section):
                 raise ValueError(f"'{option.old}' is called '{option.new}' since {option.since}: rename it in the config")
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_of_start(cls, data: Any, info: ValidationInfo) -> Any:
+        """Take the section ``student`` from the student that the training starts from."""
+        train = data.get("train") if isinstance(data, dict) else None
+        start = train.get("start") if isinstance(train, dict) else None
+        if not isinstance(start, str) or not start:
+            return data
+        folder = info.context.get("folder") if isinstance(info.context, dict) else None
+        try:
+            sizes = sizes_of(str(folder / start) if folder and (folder / start).is_dir() else start)
+        except InputError as error:
+            raise ValueError(f"train.start: {error}") from error
+        given = data.get("student") or {}
+        for option, value in sizes.items():
+            if option in given and given[option] != value:
+                raise ValueError(f"student.{option} is {given[option]!r}, but train.start has {value!r}: leave it out")
+        return {**data, "student": {**sizes, **given}}
+
     @model_validator(mode="after")
     def _active_learning_by_uncertainty(self) -> Config:
         if self.active_learning is not None and not self.train.uncertainty:
             raise ValueError(
                 "active learning chooses frames by the student's expected errors: set train.uncertainty to true"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _given_labels(self) -> Config:
+        """Refuse what needs a teacher to ask, where the labels come with the user's files."""
+        asked_too = [*self.label.committee, *(getattr(source, "teacher", None) for source in self.generate.sources)]
+        if any(teacher is not None and not teacher.on_demand for teacher in asked_too):
+            raise ValueError("only label.teacher can be given: a source and a committee need a teacher to ask")
+        if self.label.teacher.on_demand:
+            return self
+        made = [source.name for source in self.generate.sources if not isinstance(source, Files)]
+        needs = {
+            f"the source '{', '.join(made)}', whose structures have no labels": made,
+            "active_learning": self.active_learning is not None,
+            "label.select": self.label.select is not None,
+            "label.extra": self.label.extra,
+        }
+        for name, asked in needs.items():
+            if asked:
+                raise ValueError(f"label.teacher is given: there is no teacher to ask, so leave out {name}")
         return self
 
     @model_validator(mode="after")
@@ -91,7 +139,7 @@ def load_config(path: Path) -> Config:
     Raises
     ------
     InputError
-        With one line per fault: dotted path, what was found, what was expected, the nearest name.
+        If the config is wrong: one line for each fault with its dotted path, found, expected and the nearest name.
     """
     if not path.is_file():
         raise InputError(f"no config at {path}\n  print one with:  potstill template quickstart > {path.name}")
@@ -102,7 +150,7 @@ def load_config(path: Path) -> Config:
 
 
 def parse_config(data: dict[str, Any], title: str = "config", folder: Path | None = None) -> Config:
-    """Check a config that was read already.
+    """Check a config that was already read.
 
     Parameters
     ----------
@@ -139,7 +187,7 @@ def with_new_names(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _place(data: Any, path: str) -> tuple[dict[str, Any] | None, str]:
-    """Return the section that holds an option of a dotted path, or None where there is none, and the option's own name."""
+    """Return the section of an option with a dotted path, or None where there is none, and the option's own name."""
     *sections, key = path.split(".")
     for name in sections:
         data = data.get(name) if isinstance(data, dict) else None

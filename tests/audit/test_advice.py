@@ -116,10 +116,10 @@ def test_a_source_that_gave_too_little(advised, labelled):
 
 
 def test_many_refusals_name_source_and_reason(advised, labelled):
-    refused = [Refused("force_limit", id=f"r{k}", source="metals", stage="label") for k in range(9)]
+    refused = [Refused("force_limit", id=f"r{k}", source="metals", stage="label") for k in range(12)]
     rows, whole = advised(labelled, refused=refused)
-    assert rows["teacher_success"]["source"] == "metals"
-    assert "force_limit" in rows["teacher_success"]["why"]
+    assert rows["within_limits"]["source"] == "metals"
+    assert "force_limit" in rows["within_limits"]["why"]
     assert whole["generate"]["filter"]["min_scaled_distance"] == 0.85
 
 

@@ -437,12 +437,26 @@ class TestProvenance:
         assert judge(labelled, label_seconds=0.0)["throughput"]["verdict"] == "NOT_RUN"
 
     def test_low_success(self, judge, labelled):
-        refused = [Refused("force_limit", id=f"r{k}", source="metals", stage="label") for k in range(4)]
+        refused = [Refused("teacher_error", id=f"r{k}", source="metals", stage="label") for k in range(4)]
         found = judge(labelled, refused=refused)
         assert no_go(found) == {"teacher_success"}
         assert found["teacher_success"]["measured"] == pytest.approx(len(labelled) / (len(labelled) + 4))
         assert "95 % interval" in found["teacher_success"]["why"]
-        assert "4 force_limit" in found["teacher_success"]["why"]
+        assert "4 teacher_error" in found["teacher_success"]["why"]
+
+    def test_labels_beyond_the_limits_are_no_failure_of_the_teacher(self, judge, labelled):
+        refused = [Refused("force_limit", id=f"r{k}", source="metals", stage="label") for k in range(4)]
+        found = judge(labelled, refused=refused)
+        assert found["verdict"] == "GO"
+        assert found["teacher_success"]["measured"] == 1.0
+        assert "4 more were beyond the limits" in found["teacher_success"]["why"]
+        assert found["within_limits"]["measured"] == pytest.approx(len(labelled) / (len(labelled) + 4))
+
+    def test_too_many_labels_beyond_the_limits(self, judge, labelled):
+        refused = [Refused("stress_limit", id=f"r{k}", source="metals", stage="label") for k in range(len(labelled))]
+        found = judge(labelled, refused=refused)
+        assert no_go(found) == {"within_limits"}
+        assert f"{len(labelled)} stress_limit" in found["within_limits"]["why"]
 
     def test_refusals_before_labelling_do_not_count(self, judge, labelled):
         refused = [Refused("too_close", source="metals", stage="generate")] * 100
@@ -502,7 +516,7 @@ def test_wilson_interval_of_known_cases():
     assert (low, round(high, 4)) == (0.0, 0.1611)
 
 
-OF_A_RUN = {"teacher_success", "throughput", "refusals", "shares", "stand_ins", "elements_per_source"}
+OF_A_RUN = {"teacher_success", "within_limits", "throughput", "refusals", "shares", "stand_ins", "elements_per_source"}
 OF_A_RUN |= {"split_leakage", "near_leakage"}
 OF_A_TEACHER = {"label_replay", "gradients", "conservative_forces"}
 

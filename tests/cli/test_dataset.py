@@ -24,7 +24,7 @@ def test_info(potstill, build, labelled):
     answer = potstill("dataset", "info", build(labelled))
     assert answer.code == 0
     assert f"{len(labelled)} structures" in answer.out
-    for word in ("split:", "neighbours within 5", "pressure", "reference", "C-H", "bits of at most"):
+    for word in ("split:", "neighbors within 5", "pressure", "reference", "C-H", "bits of at most"):
         assert word in answer.out or word.replace("C-H", "H-C") in answer.out
 
 

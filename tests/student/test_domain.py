@@ -55,7 +55,7 @@ def test_a_pair_that_was_never_there(domain):
 
 def test_a_cell_pressed_together(domain):
     pressed = copper().with_(cell=0.7 * copper().cell, positions=0.7 * copper().positions)
-    assert any("neighbours within the cutoff" in x for x in foreign(domain, pressed))
+    assert any("neighbors within the cutoff" in x for x in foreign(domain, pressed))
 
 
 def test_an_atom_alone_is_at_home(domain):

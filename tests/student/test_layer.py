@@ -8,11 +8,11 @@ import torch
 
 from potstill.student.basis import spherical_harmonics
 from potstill.student.layer import (
+    AtomicEnvironments,
     ElementGroups,
     ElementLinear,
     Layer,
     RadialWeights,
-    Surroundings,
     grouped_product,
     quadratic_form,
     soft_norm,
@@ -220,7 +220,7 @@ def test_a_layer_turns_its_vectors_with_the_atoms_and_leaves_its_features(l_max,
 
     def after(turn: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         harmonics = spherical_harmonics((units @ turn.T).transpose(1, 2), l_max)
-        around = Surroundings(species, neighbor, harmonics[:, :, None] * radial[:, None], ElementGroups.of(species))
+        around = AtomicEnvironments(species, neighbor, harmonics[:, :, None] * radial[:, None], ElementGroups.of(species))
         return layer(features, torch.einsum("ab,nbv->nav", turn, vectors), around)
 
     plain_features, plain_vectors = after(torch.eye(3, dtype=torch.float64))

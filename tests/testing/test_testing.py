@@ -35,6 +35,7 @@ from potstill.testing import (
 
 NEEDS: dict[str, tuple[Any, ...]] = {
     "teacher_success": ("labels",),
+    "within_limits": ("labels",),
     "finite": ("labels",),
     "force_limits": ("labels",),
     "label_replay": ("labels", "teacher"),

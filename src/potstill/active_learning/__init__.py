@@ -1,1 +1,1 @@
-"""A student that meets its own mistakes: it moves the atoms, the teacher corrects, and it learns again."""
+"""Active learning: the student runs MD, the teacher labels frames of it, and the student is trained on them."""

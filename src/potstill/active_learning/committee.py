@@ -1,7 +1,7 @@
 """A committee of small students: labelled structures and a pool in, the disagreement on each structure of the pool out.
 
-Where students that learnt the same from other random weights differ, the labels so far do not tell what the forces are: a
-label is worth most there (query by committee, Seung, Opper and Sompolinsky, COLT (1992)).
+Where students trained on the same labels from other random weights disagree, those labels do not determine the forces. A
+further label has the largest value there (query by committee, Seung, Opper and Sompolinsky, COLT (1992)).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from potstill.train.options import TrainConfig
 from potstill.train.stage import train_student
 
 MEMBERS = 2
-LOOKED_AT = 30_000  # structures that each member is shown in its training, again and again where there are fewer
+LOOKED_AT = 30_000  # number of structures in a member's training, repeated where there are fewer
 BATCH = 32
 
 
@@ -42,19 +42,19 @@ def disagreement(
     Parameters
     ----------
     parts
-        Labelled files.
+        Files of labelled structures.
     pool
         S structures, with labels or without.
     folder
-        Receives the members' checkpoints; a training that was stopped goes on there.
+        Folder of the members' checkpoints; a training that was stopped continues from them.
     cutoff_angstrom
         Cutoff of the members in Å.
     seed
         Seed of the first member.
     on_step
-        Called with a line of text before each step.
+        Function called with a line of text before each step.
     on_epoch
-        Called after each epoch.
+        Function called after each epoch.
 
     Raises
     ------

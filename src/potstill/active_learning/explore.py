@@ -1,8 +1,7 @@
 """MD by the student: starting structures in, frames for the teacher out.
 
-A frame at each interval is a candidate. Some are taken at regular times, whatever they are, so that they judge the student
-on its own dynamics; the others are those that it is most uncertain of, and those where atoms came too close, which end a
-trajectory.
+A frame at each interval is a candidate. Some are taken at regular times, so that they judge the student on its own dynamics.
+The others are those with the largest expected errors, and those where atoms came too close, which end a trajectory.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from potstill.core.types import Array, Structure
 from potstill.deploy.student import DeployedStudent
 
 SOURCE = "active_learning"
-CLOSEST = 0.4  # scaled distance below which a teacher is not asked: 7net-0 and others have holes there
+CLOSEST = 0.4  # scaled distance below which no teacher is called: 7net-0 and others have unphysical wells there
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Journey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A frame, with the largest error that is expected of any of its atoms."""
+    """A frame, with the largest expected error of any of its atoms."""
 
     frame: Structure
     trajectory: int
@@ -62,13 +61,13 @@ def visit(
     student
         Student that runs the MD and predicts its own errors.
     starts
-        Taken in an order that depends on the seed and the round.
+        Structures to start from, in an order that depends on the seed and the round.
     options
         Section ``active_learning``.
     number, seed
         The round, from 1, and the seed of the run.
     on_journey
-        Called after each trajectory.
+        Function called after each trajectory.
     """
     order = np.random.default_rng([seed, number]).permutation(len(starts))
     candidates: list[Candidate] = []

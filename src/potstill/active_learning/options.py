@@ -35,7 +35,7 @@ class ActiveLearningConfig(Section):
     ] = 2.0
     temperatures_kelvin: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...],
-        Field(min_length=1, description="temperatures of the trajectories in K, in turn"),
+        Field(min_length=1, description="temperatures of the trajectories in K, used in turn"),
     ] = (300.0, 600.0, 1000.0)
     timestep_fs: Annotated[
         float, Field(gt=0, le=5, description="time step in fs; half of it for structures with hydrogen")

@@ -80,17 +80,17 @@ def learn_actively(
     config
         Sections of the run's config.
     dataset, student
-        Files of the run; ``student`` receives the last student after each round.
+        Files of the run; the last student replaces ``student`` after each round.
     folder
         ``active_learning/`` of the run.
     executor
-        Runs the teacher.
+        Executor of the teacher's calls.
     on_step
-        Called with a line of text before each step.
+        Function called with a line of text before each step.
     on_epoch
-        Called with the round, the epoch and its errors.
+        Function called with the round, the epoch and its errors.
     on_round
-        Called with the reports of all rounds so far and the folder of the last.
+        Function called with the reports of all rounds so far and the folder of the last.
 
     Returns
     -------
@@ -114,19 +114,19 @@ def learn_actively(
             break
         parts.append(here / "new.h5")
         latest = one.trained(parts, lambda epoch, errors, n=number: on_epoch(n, epoch, errors))  # type: ignore[misc]
-        if stated(student) != made_from(origin, options):  # the student of the run is the best so far, also after Ctrl-C
+        if stated(student) != made_from(origin, options):  # the student of the run is the latest one, also after Ctrl-C
             take_over(latest, student, made_from(origin, options, after_round=number))
     take_over(latest, student, made_from(origin, options))
     return judged
 
 
 def made_from(first: Mapping[str, Any], options: ActiveLearningConfig, *, after_round: int | None = None) -> dict[str, Any]:
-    """Return what the student of a run is made from after active learning, as it stands in its ``config.json``.
+    """Return the origin of a run's student after active learning, as in its ``config.json``.
 
     Parameters
     ----------
     first
-        What :func:`potstill.train.provenance.made_from` returns for the training before.
+        Result of :func:`potstill.train.provenance.made_from` for the training before.
     options
         Section ``active_learning``.
     after_round
@@ -137,12 +137,12 @@ def made_from(first: Mapping[str, Any], options: ActiveLearningConfig, *, after_
 
 
 def keep_first(student: Path, folder: Path) -> Path:
-    """Copy the student of the first training to ``first/``, and set the rounds of another one aside.
+    """Copy the student of the first training to ``first/``, and rename the rounds of another one.
 
     Returns
     -------
     Path
-        The copy, which stays as it is while active learning replaces the student.
+        Folder of the copy, which does not change while active learning replaces the student.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def keep_first(student: Path, folder: Path) -> Path:
 
 
 class _Round:
-    """One round; each of its steps is left out where its file is there."""
+    """One round; a step is skipped where its file exists."""
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class _Round:
     ) -> None:
         self.config, self.options, self.number, self.folder = config, options, number, folder
         self.first, self.student = open_file(first), student
-        self._rate = rate  # of the training before the rounds
+        self._rate = rate  # learning rate of the training before the rounds
         self._on_step = on_step
 
     def _say(self, what: str) -> None:
@@ -340,14 +340,14 @@ def _before(made_from: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def take_over(latest: Path, student: Path, made_from: Mapping[str, Any]) -> None:
-    """Copy a student's files over those of another; a stop in between leaves no ``config.json``, and so no student.
+    """Copy a student's files over those of another; an interruption leaves no ``config.json``, and so no student.
 
     Parameters
     ----------
     latest, student
         Folder of the student to copy, and of the one that is replaced.
     made_from
-        Stands in the ``config.json`` of the copy.
+        Origin, written into the ``config.json`` of the copy.
     """
     weights = "weights.safetensors"
     if stated(student) == made_from and (latest / weights).read_bytes() == (student / weights).read_bytes():

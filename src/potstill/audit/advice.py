@@ -1,8 +1,8 @@
-"""Advice for each check that failed: one sentence, and the change of the config that mends it where there is one.
+"""Advice for each check that failed: one sentence, and the change of the config that fixes it where there is one.
 
-Enters the findings with the evidence behind them, leaves rows for ``audit.json``; a run also gets a whole config that
-``potstill check`` accepts, and a file of the user's own gets the section ``audit``. Each check names its mend where it is
-defined (:mod:`potstill.audit.registry`).
+Takes the findings with their evidence and returns rows for ``audit.json``. A run also gets a whole config that ``potstill
+check`` accepts, and a file of the user's own gets the section ``audit``. The advice of a check is defined together with the
+check (:mod:`potstill.audit.registry`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Advice:
     Parameters
     ----------
     check, source
-        The finding, and the source behind it; empty where no source is.
+        Name of the finding's check, and the source behind it; empty where no source is.
     why
-        What is wrong and what would mend it.
+        Fault, and the action that would fix it.
     change
-        YAML of the sections of a config that change; empty where no config mends it.
+        YAML of the sections of a config that change; empty where no config fixes it.
     """
 
     check: str
@@ -49,8 +49,8 @@ def advise(findings: Sequence[Finding], evidence: Evidence) -> list[Advice]:
 def mended(config: Change, advice: Sequence[Advice]) -> str:
     """Return the whole config with every change in it, as YAML.
 
-    Where several changes count one source, the largest count holds, unless one of them asks for less than before: a source
-    that cannot give more is asked for no more.
+    Where several changes count one source, the largest count is taken. If one of them is smaller than the present count,
+    that one is taken, because the source cannot make more.
     """
     whole = yaml.safe_load(yaml.safe_dump(config))
     counts: dict[str, list[int]] = {}

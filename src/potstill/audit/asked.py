@@ -1,4 +1,4 @@
-"""Questions about the run that wrote a dataset: its config, the sources that it asked, and the mix that it settled on."""
+"""Facts about the run that wrote a dataset: its config, its sources, and the mix that it used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def generate_section(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def mix_of(dataset: Dataset) -> Mix | None:
-    """Return the mix of sources that a run settled on, or None where it is that of its config."""
+    """Return the mix of sources that a run used, or None where it is that of its config."""
     written = dataset.attributes.get("mix", "")
     try:
         return Mix(**json.loads(written)) if written else None
@@ -36,13 +36,13 @@ def mix_of(dataset: Dataset) -> Mix | None:
 
 
 def asked_of(dataset: Dataset) -> dict[str, int]:
-    """Return how many structures were asked of each source: by the mix that was taken, else by the config."""
+    """Return the number of structures requested of each source: by the mix that was used, else by the config."""
     mix = mix_of(dataset)
     return dict(mix.counts) if mix else asked_by_config(dataset)
 
 
 def asked_by_config(dataset: Dataset) -> dict[str, int]:
-    """Return how many structures the config in a file asks of each source."""
+    """Return the number of structures that the config in a file requests of each source."""
     return {
         name_of(source): int(source["count"])
         for source in generate_section(dataset.attributes).get("sources", [])

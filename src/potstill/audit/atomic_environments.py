@@ -3,7 +3,7 @@
 Schwalbe-Koda, Hamel, Sadigh, Zhou and Lordi, "Model-free estimation of completeness, uncertainties, and outliers in
 atomistic machine learning using information theory", Nat. Commun. 16, 4014 (2025): a vector of weighted inverse distances to
 the nearest atoms, and of the mean over them of their inverse distances to each other; a Gaussian kernel between vectors.
-Elements are told apart here by their covalent radius, by which distances are scaled.
+Elements differ here by their covalent radius, by which distances are scaled.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from potstill.dataset import Dataset
 
 CUTOFF_ANGSTROM = 5.0
 NEIGHBORS = 24
-BANDWIDTH = 0.015  # 1/Å, as that paper has it
+BANDWIDTH = 0.015  # 1/Å, value of that paper
 MOST_STRUCTURES = 400
 MOST_ATOMS = 1500
 
@@ -72,7 +72,7 @@ def entropy_bits(rows: Array) -> float:
 
 
 def novelty(rows: Array, others: Array) -> Array:
-    """Return (m,) -ln of the sum of kernels to the others: positive where a row is like none of them."""
+    """Return (m,) -ln of the sum of kernels to the others: positive where a row resembles none of them."""
     return np.asarray(-np.log(np.maximum(_kernel_sum(rows, others), 1e-300)))
 
 

@@ -1,6 +1,6 @@
 """Every check, in the order of the report.
 
-A check compares a measured figure with a limit of section ``audit``; it never repairs and never guesses. Each stands in the
+A check compares a measured figure with a limit of section ``audit``; it never changes data and never guesses. Each is in the
 module of its family and registers itself with :func:`potstill.audit.registry.check`.
 """
 

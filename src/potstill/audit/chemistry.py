@@ -1,4 +1,4 @@
-"""Chemistry: missing hydrogens, too many bonds, molecules in pieces, charges, and elements where they do not belong."""
+"""Chemistry: missing hydrogens, too many bonds, molecules in pieces, charges, and elements in the wrong source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def hydrogens(evidence: Evidence) -> Finding:
     """Measure the share of molecules without their hydrogens: by SMILES, or by bond lengths where none is known.
 
     Bond lengths are judged over all geometries of one family and composition, because displacements stretch them. Two atoms
-    of the source ``dimers`` are no molecule, and their metadata says so.
+    of the source ``dimers`` are no molecule, as their metadata state.
     """
     stats = evidence.stats
     molecules = np.flatnonzero(stats.molecule & ~stats.atom_pair).tolist()
@@ -65,7 +65,7 @@ def valences(evidence: Evidence) -> Finding:
     mend="molecules{of} fell apart: smaller displacements, or leave them out",
 )
 def fragments(evidence: Evidence) -> Finding:
-    """Measure the share of molecules that lie in more pieces than their SMILES has."""
+    """Measure the share of molecules that are in more pieces than their SMILES."""
     limit = evidence.gates.max_fragmented_fraction
     return _share(evidence, "fragments", evidence.stats.pieces, limit, "molecules lie in more pieces than their SMILES has")
 
@@ -80,7 +80,7 @@ def fragments(evidence: Evidence) -> Finding:
     mend="molecules{of} are not what their SMILES say: look at how they were read",
 )
 def composition(evidence: Evidence) -> Finding:
-    """Count molecules whose atoms are not those of their SMILES; too few hydrogens are a matter of ``hydrogens``."""
+    """Count molecules whose atoms are not those of their SMILES; ``hydrogens`` counts those with too few hydrogens."""
     bad = np.flatnonzero(evidence.stats.foreign_atoms)
     worst = largest_first(evidence.stats, evidence.stats.foreign_atoms, above=0)
     return at_most("composition", len(bad), 0, "structures", "molecules whose atoms are not those of their SMILES", worst)
@@ -106,7 +106,7 @@ def charge_balance(evidence: Evidence) -> Finding:
 
 @check("chemistry", unit="structures", gates=("min_structures_per_element",), mend=mend.more_of_the_rarest)
 def element_support(evidence: Evidence) -> Finding:
-    """Find the smallest number of structures that hold an element: a rare one is a mistake, or cannot be learnt."""
+    """Find the smallest number of structures with an element: a rare one is an error, or cannot be learned."""
     from ase.data import chemical_symbols
 
     holders = (evidence.stats.composition > 0).sum(axis=0)
@@ -122,7 +122,7 @@ def element_support(evidence: Evidence) -> Finding:
 
 @check("chemistry", unit="structures", needs=(CONFIG,), mend="a reader misread an element{of}: such a source cannot make it")
 def elements_per_source(evidence: Evidence) -> Finding:
-    """Count structures with an element that their source was not asked for."""
+    """Count structures with an element that their source was not allowed to use."""
     allowed = allowed_elements(evidence.dataset.attributes)
     bad = np.zeros(len(evidence.stats), bool)
     for name in evidence.stats.elements:

@@ -49,7 +49,7 @@ def size_cv(evidence: Evidence) -> Finding:
     mend="atomic environments are too much alike: other sources, larger displacements, fewer frames of one run",
 )
 def structural_entropy(evidence: Evidence) -> Finding:
-    """Measure the entropy of a sample of atomic environments, over its ceiling: 0 if all are alike, 1 if none are."""
+    """Measure the entropy of a sample of atomic environments, over its ceiling: 0 if all are equal, 1 if all differ."""
     environments = sample_environments(evidence.dataset, np.arange(len(evidence.stats)), evidence.seed)
     ceiling = math.log2(max(2, len(environments)))
     bits = entropy_bits(environments)
@@ -65,7 +65,7 @@ def structural_entropy(evidence: Evidence) -> Finding:
     mend="look at the source without environments of its own",
 )
 def source_novelty(evidence: Evidence) -> Finding:
-    """Find the smallest share of atomic environments that one source alone has. It only warns, since copies are derived."""
+    """Find the smallest share of atomic environments that one source alone has. The check only warns: copies are derived."""
     names = list(evidence.stats.elements)
     limit = evidence.gates.min_source_novelty
     drawn = {n: sample_environments(evidence.dataset, evidence.stats.of_source(n), evidence.seed) for n in names}

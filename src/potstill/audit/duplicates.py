@@ -1,4 +1,4 @@
-"""Duplicates: the same atoms twice, or the same distances in disguise."""
+"""Duplicates: the same atoms twice, or the same distances in another order, orientation or cell."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def near_duplicates(evidence: Evidence) -> Finding:
 def near_pairs(stats: Statistics, within: float = NEAR_DUPLICATE_ANGSTROM) -> Array:
     """Return (p, 2) indices, the earlier first, of structures of one composition whose fingerprints differ by less.
 
-    The rows of a composition are sorted by the one distance that varies most: only neighbors in that order can be near.
+    The rows of a composition are sorted by the distance that varies most: only neighbors in that order can be near.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for k, formula in enumerate(stats.formulas):

@@ -1,10 +1,11 @@
-"""The evidence that a check looks at, and help to name the worst structures.
+"""Evidence for the checks, and functions to name the worst structures.
 
 Findings are made by :mod:`potstill.core.verdict`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,20 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a check may look at.
+    """Data that a check may use.
 
     Parameters
     ----------
     dataset, stats
-        The file, and one row per structure of what was measured.
+        The file, and one row of measured values per structure.
     gates
         Section ``audit`` of the config.
     teacher
-        Gives the teacher that repeats labels; None where none was named.
+        Function that opens the teacher which repeats labels; None where none was named.
     seed
         Seed of random choices.
     of_run
-        Whether the file must hold all that a run writes; False for a file of the user's own.
+        Whether the file must contain all that a run writes; False for a file of the user's own.
     """
 
     dataset: Dataset
@@ -45,18 +46,27 @@ class Evidence:
     seed: int = 0
     of_run: bool = True
 
+    @property
+    def labels_given(self) -> bool:
+        """Return whether the labels came with the user's files, and no teacher made them."""
+        try:
+            recorded = json.loads(self.dataset.attributes.get("teacher", "{}"))
+        except ValueError:
+            return False
+        return isinstance(recorded, dict) and recorded.get("name") == "given"
+
 
 Check = Callable[[Evidence], Finding]
 
 
 def largest_first(stats: Statistics, values: Array, *, above: float = -np.inf) -> list[str]:
-    """Return the ids of the structures with the largest values, what is not finite before all else."""
+    """Return the ids of the structures with the largest values, values that are not finite first."""
     ranked = np.where(np.isnan(values), -np.inf, values)
     order = np.argsort(-ranked, kind="stable")[:WORST]
     return [stats.ids[k] for k in order if ranked[k] > above]
 
 
 def largest(values: Array) -> float:
-    """Return the largest of the values that are not NaN, 0 where there is none: NaN means that it does not apply."""
+    """Return the largest of the values without NaN (which means not applicable); 0 where there is none."""
     values = values[~np.isnan(values)]
     return float(values.max()) if values.size else 0.0

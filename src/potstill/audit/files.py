@@ -1,8 +1,8 @@
-"""The audit of a file of the user's own: HDF5 of ours, extended XYZ, or whatever ASE reads.
+"""Audit of a file of the user's own: HDF5 of ours, extended XYZ, or any file that ASE reads.
 
-Checks that ask about a run (what was asked for, how long, which split) do not apply to a file that comes from none. Where no
-teacher is named, nor do those that ask a teacher, and the verdict says so. A file that holds the config of a run is held to
-all that a run writes.
+Checks about a run (counts requested, duration, split) do not apply to a file without a run. Without a named teacher, checks
+that call a teacher do not apply either, and the verdict says so. A file that contains the config of a run must contain all
+that a run writes.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def audit_file(
     Parameters
     ----------
     data
-        Labelled structures.
+        File of labelled structures.
     folder
-        Made if needed.
+        Folder of the reports, made if needed.
     teacher
         Name of the teacher that repeats some labels; empty for none.
     gates
-        The default ones where None.
+        Limits of the checks; the default ones where None.
     on_judged
-        Receives the report, the statistics and the dataset while the file is open, to write pages.
+        Function called with the report, the statistics and the dataset while the file is open, to write pages.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def audit_file(
         path = data
         if data.suffix not in hdf5.FORMAT.endings:
             path = Path(scratch) / "data.h5"
-            convert(data, path, options=ReadOptions(keep_not_finite=True))  # the check 'finite' shall see them
+            convert(data, path, options=ReadOptions(keep_not_finite=True))  # kept for the check 'finite'
         kept = folder / "audit_data.npz" if path == data else None  # a file of another format states no checksums
         dataset = _labelled(open_file(path), data)
         of_run = bool(config_in(dataset.attributes))
@@ -103,7 +103,7 @@ def _teacher(name: str) -> Callable[[], Teacher]:
 
 
 def read_gates(config: Path) -> AuditConfig:
-    """Gates of the section ``audit`` of a YAML file; see :func:`~potstill.core.section.read_section`."""
+    """Return the gates of the section ``audit`` of a YAML file; see :func:`~potstill.core.section.read_section`."""
     return read_section(config, "audit", AuditConfig)
 
 
@@ -113,7 +113,7 @@ def _labelled(dataset: Dataset, data: Path) -> Dataset:
     Raises
     ------
     InputError
-        If one has none.
+        If a structure has none.
     """
     if not dataset.labelled:
         raise InputError(

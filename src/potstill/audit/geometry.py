@@ -19,7 +19,9 @@ PAIRS_NAMED = 3
 def distances(evidence: Evidence) -> Finding:
     """Find the smallest distance over the sum of covalent radii, periodic images included."""
     scaled = evidence.stats.scaled_distance
-    order = np.argsort(scaled, kind="stable")  # NaN, where positions are not finite, comes last: finite() says it
+    order = np.argsort(
+        scaled, kind="stable"
+    )  # NaN (positions that are not finite) comes last; the check finite() reports it
     limit = evidence.gates.min_scaled_distance
     too_close = int((scaled < limit).sum())
     why = f"{too_close} structures have atoms closer than {limit} of the sum of their covalent radii"
@@ -60,7 +62,7 @@ def volume(evidence: Evidence) -> Finding:
     mend=mend.cleaner_gate("max_packing", "cells of {source} are compressed"),
 )
 def packing(evidence: Evidence) -> Finding:
-    """Find the largest share of a cell that its covalent spheres would fill: elements themselves fill 0.3 to 0.9."""
+    """Find the largest share of a cell that its covalent spheres would fill: pure elements fill 0.3 to 0.9."""
     return _largest(evidence, "packing", evidence.stats.packing, evidence.gates.max_packing, "of the cell", "fuller")
 
 
@@ -72,7 +74,7 @@ def packing(evidence: Evidence) -> Finding:
     mend=mend.cleaner_gate("max_vacuum_angstrom", "structures of {source} are called periodic across a vacuum"),
 )
 def vacuum(evidence: Evidence) -> Finding:
-    """Find the widest layer without atoms in a structure called periodic in three directions: its stress means nothing."""
+    """Find the widest layer without atoms in a structure periodic in three directions: its stress has no meaning."""
     limit = evidence.gates.max_vacuum_angstrom
     return _largest(evidence, "vacuum", evidence.stats.vacuum, limit, "Å", "with a wider layer without atoms")
 

@@ -1,4 +1,4 @@
-"""Integrity: the file is the one that was written, and its rows can be told apart."""
+"""Integrity: the file is unchanged since it was written, and its rows can be identified."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def integrity(evidence: Evidence) -> Finding:
 
 @check("integrity", unit="faults", mend="give each structure an id of its own, a source and a family")
 def schema(evidence: Evidence) -> Finding:
-    """Check that each structure has an id of its own, a source, a family, real elements, and metadata as JSON."""
+    """Check that each structure has a unique id, a source, a family, real elements, and metadata as JSON."""
     stats = evidence.stats
     seen = Counter(stats.ids)
     numbers = evidence.dataset.column("atoms/atomic_numbers")

@@ -1,7 +1,7 @@
-"""Labels by themselves: finite, within limits, without outliers, and such as energies, forces and stresses must be.
+"""Labels by themselves: finite, within limits, without outliers, and consistent energies, forces and stresses.
 
-A force is minus the slope of an energy: forces sum to zero, turn no molecule, and do the work that separates the energies of
-near siblings. None of this asks the teacher; what does stands in :mod:`potstill.audit.replay`.
+A force is the negative gradient of an energy. Forces therefore sum to zero, turn no molecule, and do the work that separates
+the energies of near siblings. No check here calls the teacher; those in :mod:`potstill.audit.replay` do.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from potstill.core.types import Array
 from potstill.core.verdict import Finding, at_most, does_not_apply
 from potstill.generate.filter import NEAR_DUPLICATE_ANGSTROM
 
-FEWEST_FOR_SCORES = 40  # structures of a source: of fewer, the spread is not known, and that of all is taken
-FEWEST_FOR_SLOPE = 20  # pairs of siblings
-WORK_NOISE_EV_PER_ATOM = 2e-3  # of energies and positions in float32
+FEWEST_FOR_SCORES = 40  # structures of a source; with fewer, the spread of all structures is used
+FEWEST_FOR_SLOPE = 20  # number of pairs of siblings
+WORK_NOISE_EV_PER_ATOM = 2e-3  # rounding of energies and positions in float32
 
 
 @check(
@@ -56,7 +56,7 @@ def finite(evidence: Evidence) -> Finding:
     mend=mend.refuse_forces,
 )
 def force_limits(evidence: Evidence) -> Finding:
-    """Find the largest force on any atom, as a share of the limit of its source where that has one of its own."""
+    """Find the largest force on any atom, as a share of the source's own limit where it has one."""
     values, gates = evidence.stats.largest_force, evidence.gates
     limit, own = gates.max_force_ev_per_angstrom, gates.max_force_per_source
     scaled = _scaled_by_source(evidence, values, limit, own)
@@ -84,10 +84,10 @@ def force_limits(evidence: Evidence) -> Finding:
     mend=mend.refuse_stresses,
 )
 def stress_limits(evidence: Evidence) -> Finding:
-    """Find the largest component of any stress, as a share of the limit of its source where that has one of its own.
+    """Find the largest component of any stress, as a share of the source's own limit where it has one.
 
-    The default, 3 eV/Å^3 or 481 GPa, is beyond the bulk modulus of diamond (443 GPa) and the pressure in the middle of the
-    Earth (364 GPa): no solid is near equilibrium there.
+    The default, 3 eV/Å^3 or 481 GPa, is above the bulk modulus of diamond (443 GPa) and the pressure in the middle of the
+    Earth (364 GPa). No solid is near equilibrium there.
     """
     values, gates = evidence.stats.largest_stress, evidence.gates
     limit, own = gates.max_stress_ev_per_cubic_angstrom, gates.max_stress_per_source
@@ -116,7 +116,7 @@ def stress_limits(evidence: Evidence) -> Finding:
     mend="stresses{of} were put together in a wrong order",
 )
 def stress_symmetry(evidence: Evidence) -> Finding:
-    """Find the largest difference between a component of stress and the one across the diagonal."""
+    """Find the largest difference between two components of stress across the diagonal."""
     values = evidence.stats.stress_asymmetry
     limit = evidence.gates.max_stress_asymmetry_ev_per_cubic_angstrom
     worst = largest_first(evidence.stats, values)
@@ -132,7 +132,7 @@ def stress_symmetry(evidence: Evidence) -> Finding:
     mend="label the structures named again, and compare",
 )
 def energy_outliers(evidence: Evidence) -> Finding:
-    """Measure the energy per atom beyond the reference energies, in robust standard deviations of its source."""
+    """Measure the energy per atom less the reference energies, in robust standard deviations of its source."""
     limit = evidence.gates.max_energy_score
     residual = energy_residuals(evidence.stats)
     scores = np.abs(robust_scores(evidence.stats, residual, floor=0.05, fewest=FEWEST_FOR_SCORES))
@@ -181,7 +181,7 @@ def net_torque(evidence: Evidence) -> Finding:
     "labels", unit="structures", needs=(LABELS,), mend="forces{of} were rounded to 16 bits: export or label them again in 32"
 )
 def precision(evidence: Evidence) -> Finding:
-    """Count structures whose forces are all numbers that 16 bits can hold: they were rounded."""
+    """Count structures whose forces are all 16-bit numbers: they were rounded."""
     bad = np.flatnonzero(evidence.stats.coarse)
     why = "structures whose forces were rounded to 16 bits" if len(bad) else "forces have more digits than 16 bits hold"
     measured = float(len(bad)) if evidence.stats.labelled else np.nan
@@ -230,7 +230,7 @@ def missing_stress(evidence: Evidence) -> Finding:
     mend="energies{of} do not fit the forces on the way to a near sibling: label them again",
 )
 def energy_work(evidence: Evidence) -> Finding:
-    """Compare energy differences between near siblings with the work on the way, in units of the second-order bound."""
+    """Compare energy differences between near siblings with the work between them, in units of the second-order bound."""
     scores = work_scores(evidence)
     near = int((~np.isnan(scores)).sum())
     why = f"{near} of {len(scores)} structures have a sibling near enough to compare energies with forces and stresses"
@@ -264,12 +264,12 @@ def energy_work_slope(evidence: Evidence) -> Finding:
 
 
 def work_scores(evidence: Evidence) -> Array:
-    """(S,) gap of energy and work over its bound; NaN without a sibling."""
+    """Return (S,) gaps of energy and work over their bound; NaN without a sibling."""
     return np.asarray(evidence.stats.work_gap / (evidence.stats.work_bound + WORK_NOISE_EV_PER_ATOM))
 
 
 def _gives_stress(evidence: Evidence) -> bool:
-    """Return whether the teacher at hand says that it gives stress; False where none is named."""
+    """Return whether the named teacher predicts stress; False where none is named."""
     return evidence.teacher is not None and "stress" in evidence.teacher().properties
 
 
@@ -279,7 +279,7 @@ def _kinds(evidence: Evidence, known: Array) -> list[Array]:
 
 
 def _slope(work: Array, change: Array) -> tuple[float, float]:
-    """Least squares through zero, in pairs of like weight, and its standard error; what is far off has no say."""
+    """Fit a line through zero to pairs of similar weight, without outliers; return slope and standard error."""
     weight = 1.0 / np.maximum(np.abs(work), np.median(np.abs(work)) + 1e-12)
     x, y = weight * work, weight * change
     keep = np.abs(y - x) <= 10 * GAUSS * np.median(np.abs(y - x)) + 1e-9
@@ -290,13 +290,13 @@ def _slope(work: Array, change: Array) -> tuple[float, float]:
 
 
 def _alike(evidence: Evidence, a: int, b: int) -> bool:
-    """Return whether two structures have the same distances, so that they may well have the same forces."""
+    """Return whether two structures have the same distances, so that equal forces are plausible."""
     one, other = evidence.stats.fingerprint(a), evidence.stats.fingerprint(b)
     return len(one) == len(other) and bool(np.abs(one - other).max() < NEAR_DUPLICATE_ANGSTROM)
 
 
 def _scaled_by_source(evidence: Evidence, values: Array, limit: float, own: Mapping[str, float]) -> Array:
-    """(S,) values times the general limit over that of their source, so that its own counts as much as it is stricter."""
+    """Return (S,) values times the general limit over that of their source, so that all compare with the general limit."""
     limits = np.full(len(values), limit)
     for name, stricter in own.items():
         limits[evidence.stats.of_source(name)] = stricter

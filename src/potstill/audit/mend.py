@@ -1,14 +1,14 @@
-"""Changes of a config that would mend a NO_GO, each checked by arithmetic on the data that were judged.
+"""Changes of a config that would fix a NO_GO, each tested by arithmetic on the data.
 
-Enters a finding with its evidence, leaves a sentence and the options that change. A change that falls short by the same
-figures is not proposed. For a file that comes from no run, only limits can change.
+Takes a finding with its evidence and returns a sentence and the options to change. A change that falls short by the same
+figures is not proposed. For a file without a run, only limits can change.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,10 @@ from potstill.audit.evidence import Evidence
 from potstill.core.elements import symbols_of
 from potstill.core.errors import PotstillError
 from potstill.core.verdict import Finding
+from potstill.label.stage import BEYOND_LIMITS
 
-MARGIN = 1.05  # a limit is met with a little to spare
-FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)  # of the count of one source
+MARGIN = 1.05  # factor by which a proposed limit exceeds the figure
+FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)  # factors on the count of one source
 BALANCE = 0.7
 COMMON = ("H", "C", "N", "O", "F", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "K", "Ca", "Ti", "Fe", "Cu", "Zn", "Br", "Ag")
 
@@ -30,16 +31,16 @@ Change = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A finding, the source behind it, and what it was found in.
+    """A finding, the source behind it, and its evidence.
 
     Parameters
     ----------
     finding
-        The verdict is NO_GO.
+        Finding with the verdict NO_GO.
     source
         Source of most structures that the finding names; empty where there is none.
     evidence
-        What the check looked at.
+        Evidence of the check.
     config
         Config in the file; empty where there is none.
     """
@@ -51,17 +52,17 @@ class Trouble:
 
     @property
     def measured(self) -> float:
-        """The figure; 0 where it is not finite."""
+        """Return the figure; 0 where it is not finite."""
         return self.finding.measured or 0.0
 
     @property
     def limit(self) -> float:
-        """The limit."""
+        """Return the limit."""
         return self.finding.limit or 0.0
 
     @property
     def where(self) -> str:
-        """The source in words."""
+        """Return the source in words."""
         return self.source or "a source"
 
 
@@ -88,7 +89,7 @@ def more_of_the_rare(trouble: Trouble) -> tuple[str, Change]:
 
 
 def more_elements(trouble: Trouble) -> tuple[str, Change]:
-    """Propose further elements that the teacher knows, or a lower limit where the data are meant for these."""
+    """Propose further elements that the teacher supports, or a lower limit for data that need only these."""
     have = symbols_of(sorted(trouble.evidence.stats.element_counts))
     allowed = list(trouble.config.get("generate", {}).get("elements") or have)
     wanted = math.ceil(trouble.limit)
@@ -107,7 +108,7 @@ def more_elements(trouble: Trouble) -> tuple[str, Change]:
 
 
 def more_of_the_rarest(trouble: Trouble) -> tuple[str, Change]:
-    """Propose more structures of the source that holds the rarest element, or a lower limit."""
+    """Propose more structures of the source with the rarest element, or a lower limit."""
     holding = trouble.source if trouble.measured else ""
     if trouble.evidence.of_run and holding in _asked(trouble.config):
         factor = MARGIN * trouble.limit / trouble.measured
@@ -171,9 +172,19 @@ def refuse_stresses(trouble: Trouble) -> tuple[str, Change]:
     return _refuse(trouble, why, "max_stress_ev_per_cubic_angstrom", own or trouble.limit or 3.0, values)
 
 
+def fewer_violent(trouble: Trouble) -> tuple[str, Change]:
+    """Propose a larger smallest distance, or fewer structures of the source whose labels are beyond the limits."""
+    return _refused_as(trouble, BEYOND_LIMITS)
+
+
 def fewer_refusals(trouble: Trouble) -> tuple[str, Change]:
     """Propose fewer structures of the source that the teacher refuses, where the others then meet the limit."""
-    refused = [r for r in trouble.evidence.dataset.refused if r.stage == "label"]
+    refused = trouble.evidence.dataset.refused
+    return _refused_as(trouble, {r.reason for r in refused if r.stage == "label"} - set(BEYOND_LIMITS))
+
+
+def _refused_as(trouble: Trouble, asked: Collection[str]) -> tuple[str, Change]:
+    refused = [r for r in trouble.evidence.dataset.refused if r.stage == "label" and r.reason in asked]
     reasons = Counter(r.reason for r in refused).most_common()
     if not reasons:
         return "nothing was labelled and nothing refused: the run asked for no structure", {}
@@ -191,7 +202,7 @@ def fewer_refusals(trouble: Trouble) -> tuple[str, Change]:
 
 
 def what_sources_can_give(trouble: Trouble) -> tuple[str, Change]:
-    """Propose to ask each source for what it gave, and the others for the rest."""
+    """Propose to request of each source the number that it made, and of the others the rest."""
     made = Counter(trouble.evidence.stats.sources)
     asked = {name: count for name, count in asked_of(trouble.evidence.dataset).items() if count}
     short = {name: made[name] for name, count in asked.items() if made[name] / count < trouble.limit}
@@ -206,7 +217,7 @@ def what_sources_can_give(trouble: Trouble) -> tuple[str, Change]:
 
 
 def cleaner_gate(option: str, what: str) -> Mend:
-    """Return a mend that proposes another limit, because only the user knows whether the data are meant so."""
+    """Return a function that proposes another limit, because only the user can decide whether the data are right."""
 
     def mend(trouble: Trouble) -> tuple[str, Change]:
         measured = trouble.finding.measured if trouble.finding.measured is not None else trouble.limit
@@ -217,7 +228,7 @@ def cleaner_gate(option: str, what: str) -> Mend:
 
 
 def _refuse(trouble: Trouble, why: str, option: str, limit: float, values: Any) -> tuple[str, Change]:
-    """Change of section ``label``; the limit of the audit instead where too few labels would remain, or there is no run."""
+    """Return a change of section ``label``, or of the audit's limit where too few labels would remain or no run exists."""
     gates = trouble.evidence.gates
     with np.errstate(invalid="ignore"):
         kept = 1.0 - float((values > limit).mean())
@@ -237,7 +248,7 @@ def _refuse(trouble: Trouble, why: str, option: str, limit: float, values: Any) 
 
 
 def _factor_of_refused(trouble: Trouble, refused: Counter[str]) -> float | None:
-    """Share of a source at which the whole meets the limit; None where no share does, or no other source remains."""
+    """Return the share of a source at which the whole meets the limit; None where no share does or no source is left."""
     made = Counter(trouble.evidence.stats.sources)
     name = trouble.source
     labelled, asked = made.total() - made[name], made.total() + refused.total() - made[name] - refused[name]
@@ -265,7 +276,7 @@ def _lower_gate(option: str, trouble: Trouble) -> Change:
 
 
 def _generate(config: Change, options: Change, factors: dict[str, float], *, exact: bool = False) -> Change:
-    """Section ``generate`` with options, and counts of sources times factors; the list of sources is given whole."""
+    """Return the section ``generate`` with options, and with all sources, their counts times factors."""
     change: Change = dict(options)
     sources = config.get("generate", {}).get("sources", [])
     if any(name_of(s) in factors for s in sources):
@@ -281,7 +292,7 @@ def _asked(config: Change) -> set[str]:
 
 
 def _known_elements(evidence: Evidence) -> set[str] | None:
-    """Return the elements that the teacher knows; None where nothing says so."""
+    """Return the elements that the teacher supports; None where unknown."""
     try:
         known = evidence.teacher().elements if evidence.teacher else None
     except (PotstillError, AttributeError):

@@ -1,7 +1,7 @@
-"""What checks look at, and whether data without it are incomplete or of another kind.
+"""Needs of the checks, and whether data without them are incomplete or of another kind.
 
-Data of a run must hold all that a run writes. A file of the user's own has no run, no split and perhaps no teacher: checks
-that ask about these do not apply to it.
+Data of a run must contain all that a run writes. A file of the user's own has no run, no split and perhaps no teacher.
+Checks that need these do not apply to it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ def _no_labels(evidence: Evidence) -> str:
 
 
 def _no_teacher(evidence: Evidence) -> str:
+    if evidence.labels_given:
+        return "the labels came with the user's files: there is no teacher to ask again"
     return "" if evidence.teacher else "no teacher was named, so nothing was asked of one; name the one that made the labels"
+
+
+def _of_no_teacher(evidence: Evidence) -> bool:
+    return evidence.labels_given or _of_no_run(evidence)
 
 
 def _no_record(evidence: Evidence) -> str:
@@ -78,7 +84,7 @@ def _one_source(evidence: Evidence) -> str:
 
 
 LABELS = Need(_no_labels, _never, "label the structures first")
-TEACHER = Need(_no_teacher, _of_no_run, NAME_THE_TEACHER)
+TEACHER = Need(_no_teacher, _of_no_teacher, NAME_THE_TEACHER)
 RECORD = Need(_no_record, _always)
 CONFIG = Need(_no_config, _of_no_run, "only the file of a run says what its sources were asked for: audit the run itself")
 TIME = Need(_no_time, _of_no_run, "the file does not say how long labelling took; potstill label records it")

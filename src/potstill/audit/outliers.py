@@ -1,4 +1,4 @@
-"""Robust distances of labels from those of their kind: a few wrong values do not move a median."""
+"""Robust distances of labels from the median of their kind, which a few wrong values do not move."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def reference_energies(stats: Statistics) -> dict[int, float]:
 
 
 def robust_scores(stats: Statistics, values: Array, *, floor: float, fewest: int) -> Array:
-    """Return (S,) distances from the median of the source over its spread; from that of all where it has too few."""
+    """Return (S,) distances from the median of the source over its spread, or of all structures where it has too few."""
     scores = np.full(len(values), np.nan)
     known = ~np.isnan(values)
     for name in stats.elements:

@@ -1,4 +1,4 @@
-"""Process: structures asked for, made, labelled and refused, and the rate of labelling."""
+"""Process: structures requested, made, labelled and refused, and the labelling rate."""
 
 from __future__ import annotations
 
@@ -11,22 +11,38 @@ from potstill.audit.asked import asked_of, mix_of
 from potstill.audit.evidence import Evidence
 from potstill.audit.needs import CONFIG, RECORD, TIME
 from potstill.audit.registry import check
+from potstill.core.types import Refused
 from potstill.core.verdict import Finding, at_least, at_most, not_run, warned
+from potstill.label.stage import BEYOND_LIMITS
 
 REASONS_NAMED = 4
 
 
 @check("process", unit="fraction", needs=(RECORD,), gates=("min_teacher_success",), mend=mend.fewer_refusals)
 def teacher_success(evidence: Evidence) -> Finding:
-    """Measure labelled structures over those the teacher was asked for, with its 95 % confidence interval (Wilson 1927)."""
-    refused = [r for r in evidence.dataset.refused if r.stage == "label"]
-    labelled = len(evidence.dataset) if evidence.dataset.labelled else 0
-    asked = labelled + len(refused)
-    low, high = wilson_interval(labelled, asked)
-    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(r.reason for r in refused).most_common()) or "none refused"
-    why = f"{labelled} of {asked} labelled, 95 % interval {100 * low:.1f} to {100 * high:.1f} %; {reasons}"
+    """Measure the share of structures that the teacher could label, with its 95 % confidence interval (Wilson 1927).
+
+    Labels beyond the limits of force and stress count as labels here: the teacher gave them. See ``within_limits``.
+    """
+    limits, failures = _refused_labels(evidence)
+    answered = _labelled(evidence) + len(limits)
+    why = _share(answered, answered + len(failures), failures)
+    if limits:
+        why += f"; {len(limits)} more were beyond the limits of force and stress, see within_limits"
+    share = answered / (answered + len(failures)) if answered else 0.0
     limit = evidence.gates.min_teacher_success
-    return at_least("teacher_success", labelled / asked if asked else 0.0, limit, "fraction", why, [r.id for r in refused])
+    return at_least("teacher_success", share, limit, "fraction", why, [r.id for r in failures])
+
+
+@check("process", unit="fraction", needs=(RECORD,), gates=("min_within_limits",), mend=mend.fewer_violent)
+def within_limits(evidence: Evidence) -> Finding:
+    """Measure the share of the teacher's labels that are within the limits of force and stress of section ``label``."""
+    limits, _ = _refused_labels(evidence)
+    kept = _labelled(evidence)
+    given = kept + len(limits)
+    why = _share(kept, given, limits)
+    limit = evidence.gates.min_within_limits
+    return at_least("within_limits", kept / given if given else 0.0, limit, "fraction", why, [r.id for r in limits])
 
 
 @check(
@@ -46,7 +62,7 @@ def throughput(evidence: Evidence) -> Finding:
 
 @check("process", unit="fraction", needs=(RECORD,), gates=("max_refused_fraction",), mend="look at the refusals by reason")
 def refusals(evidence: Evidence) -> Finding:
-    """Find the largest share of a source's candidates that was refused before labelling. It only warns."""
+    """Find the largest share of a source's candidates that was refused before labelling. The check only warns."""
     made = Counter(evidence.stats.sources)
     refused: dict[str, Counter[str]] = {}
     for r in evidence.dataset.refused:
@@ -63,7 +79,7 @@ def refusals(evidence: Evidence) -> Finding:
 
 @check("process", unit="fraction", needs=(CONFIG,), gates=("min_share_of_asked",), mend=mend.what_sources_can_give)
 def shares(evidence: Evidence) -> Finding:
-    """Find the source that gave the smallest share of the structures asked for."""
+    """Find the source with the smallest share of the structures requested."""
     mix, asked = mix_of(evidence.dataset), asked_of(evidence.dataset)
     if not asked:
         return not_run("shares", "fraction", "the file does not say how many structures its sources were asked for")
@@ -78,10 +94,26 @@ def shares(evidence: Evidence) -> Finding:
 
 @check("process", unit="sources", needs=(CONFIG,), mend="install what the missing sources need:  potstill doctor")
 def stand_ins(evidence: Evidence) -> Finding:
-    """Count sources of the config that others replaced. It only warns: the user has agreed."""
+    """Count sources of the config that others replaced. The check only warns: the user has agreed."""
     mix = mix_of(evidence.dataset)
     why = mix.sentence() if mix and mix.failed else "every source of the config was used"
     return warned(at_most("stand_ins", len(mix.failed) if mix else 0, 0, "sources", why))
+
+
+def _labelled(evidence: Evidence) -> int:
+    return len(evidence.dataset) if evidence.dataset.labelled else 0
+
+
+def _refused_labels(evidence: Evidence) -> tuple[list[Refused], list[Refused]]:
+    """Return the refusals of labels beyond the limits of force and stress, and all other refusals of the stage ``label``."""
+    refused = [r for r in evidence.dataset.refused if r.stage == "label"]
+    return [r for r in refused if r.reason in BEYOND_LIMITS], [r for r in refused if r.reason not in BEYOND_LIMITS]
+
+
+def _share(kept: int, asked: int, refused: list[Refused]) -> str:
+    low, high = wilson_interval(kept, asked)
+    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(r.reason for r in refused).most_common()) or "none refused"
+    return f"{kept} of {asked} labelled, 95 % interval {100 * low:.1f} to {100 * high:.1f} %; {reasons}"
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:

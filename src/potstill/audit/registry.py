@@ -1,7 +1,7 @@
 """The register of checks: each names its family, limits, needs and advice where it is defined.
 
 A check is a function from :class:`~potstill.audit.evidence.Evidence` to one finding, decorated with :func:`check`. A check
-whose needs are not there is not called. Its finding is DOES_NOT_APPLY where that is right for such data, else NOT_RUN.
+whose needs are missing is not called. Its finding is DOES_NOT_APPLY where such data never have them, else NOT_RUN.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ FAMILIES = ("process", "diversity", "duplicates", "geometry", "chemistry", "labe
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Evidence that a check looks at.
+    """Evidence that a check needs.
 
     Parameters
     ----------
     lacking
-        Returns why the evidence is not there, or an empty text.
+        Function that returns why the evidence is missing, or an empty text.
     by_nature
-        Returns whether the check does not apply to data without it; else it is NOT_RUN.
+        Function that returns whether the check does not apply to data without it; else it is NOT_RUN.
     remedy
-        Advice to a user whose check did not run for the lack of it.
+        Advice to a user whose check did not run without it.
     """
 
     lacking: Callable[[Evidence], str]
@@ -39,12 +39,12 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One check with all that is known about it.
+    """One check with its metadata.
 
     Parameters
     ----------
     check
-        The function; it looks for its needs first.
+        Function of the check; it tests for its needs first.
     family
         One of :data:`FAMILIES`.
     unit
@@ -65,7 +65,7 @@ class Entry:
     mend: Mend | str
 
     def remedy(self, evidence: Evidence) -> str:
-        """Return the advice for the first need that is not there; empty where none is lacking."""
+        """Return the advice for the first missing need; empty where none is missing."""
         return next((need.remedy for need in self.needs if need.lacking(evidence)), "")
 
 

@@ -1,7 +1,7 @@
-"""Labels against the recorded teacher: the same answer again, and forces that are the slope of its energy.
+"""Labels against the recorded teacher: repeated labels, and forces as the negative gradient of its energy.
 
-Half of what is asked again is drawn at random, so that the share of wrong labels is bounded; to these come the structures
-whose labels look most suspicious, so that a few wrong ones in a large dataset are found.
+Half of the repeated structures are drawn at random, so that the share of wrong labels is bounded. The others are those with
+the most suspicious labels, so that a few wrong ones in a large dataset are found.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from potstill.teacher.floor import force_floor
 
 MIN_REPLAYED = 8
 MIN_DIFFERENTIATED = 6
-FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 6, 4  # nine questions to the teacher for each
+FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 6, 4  # nine calls of the teacher for each
 STEP_ANGSTROM = 0.005
 STEP_STRAIN = 1e-3
-SLOPE_FLOOR = 1.0  # eV/Å or eV: smaller slopes are not told apart from rounding in float32
+SLOPE_FLOOR = 1.0  # eV/Å or eV: smaller slopes cannot be distinguished from rounding in float32
 
 
 @check(
@@ -69,7 +69,7 @@ def label_replay(evidence: Evidence) -> Finding:
     mend="forces or stresses are not the slope of the energy: a sign or unit in the teacher's adapter, most likely",
 )
 def gradients(evidence: Evidence) -> Finding:
-    """Compare finite differences of the teacher's energy, with the stored forces and stress."""
+    """Compare finite differences of the teacher's energy with the stored forces and stress."""
     chosen = _with_largest_forces(evidence, chosen_at_random(evidence))
     structures = [evidence.dataset[int(k)] for k in chosen]
     steps = [step for s in structures for step in _steps(s)]
@@ -97,7 +97,7 @@ def gradients(evidence: Evidence) -> Finding:
     mend="no student with an energy can learn that part: take a conservative teacher where it is too much",
 )
 def conservative_forces(evidence: Evidence) -> Finding:
-    """Measure the part of the teacher's forces that no potential has. It only warns: the user judges it."""
+    """Measure the part of the teacher's forces that no potential can reproduce. The check only warns: the user decides."""
     unit = "of the forces"
     drawn = chosen_at_random(evidence)
     structures = [evidence.dataset[int(k)].with_(labels=None) for k in drawn[:: max(1, len(drawn) // FLOOR_STRUCTURES)]]
@@ -111,8 +111,11 @@ def conservative_forces(evidence: Evidence) -> Finding:
 
 @check("labels", unit="other teachers", mend="label everything with one teacher")
 def teacher_fingerprint(evidence: Evidence) -> Finding:
-    """Check that one teacher with known weights made all labels, and that it is the one at hand."""
+    """Check that one teacher with known weights made all labels, and that it is the named one."""
     recorded = json.loads(evidence.dataset.attributes.get("teacher", "{}"))
+    if evidence.labels_given:
+        method = recorded.get("weights") or "not stated; state it as label.teacher.method"
+        return does_not_apply("teacher_fingerprint", "other teachers", f"labels of the user's files, method: {method}")
     complete = all(recorded.get(key) for key in ("name", "version", "weights", "dtype"))
     if not complete:
         why = "the file does not say which teacher made its labels"
@@ -127,24 +130,24 @@ def teacher_fingerprint(evidence: Evidence) -> Finding:
 
 
 def _teacher(evidence: Evidence) -> Teacher:
-    """Return the teacher that the needs of the check ask for."""
+    """Return the teacher of the evidence; the check's needs guarantee it."""
     if evidence.teacher is None:
         raise LookupError("no teacher was named")
     return evidence.teacher()
 
 
 def chosen_at_random(evidence: Evidence) -> Array:
-    """Return sorted indices of the share of the structures that the gates ask for, eight at least."""
+    """Return sorted indices of the share of the structures that the gates set, eight at least."""
     count = len(evidence.dataset)
     wanted = max(MIN_REPLAYED, math.ceil(evidence.gates.replay_fraction * count))
     return np.sort(np.random.default_rng(evidence.seed).choice(count, min(wanted, count), replace=False))
 
 
 def suspicious(evidence: Evidence) -> Array:
-    """Return the indices of the structures whose labels look least likely, half as many as are drawn at random.
+    """Return the indices of the structures with the most suspicious labels, half as many as are drawn at random.
 
-    Turn by turn the largest gap between energy and work, the largest distance from the reference energies, and the same of
-    the logarithm of the mean force.
+    The ranking alternates between three scores: gap between energy and work, distance from the reference energies, and
+    distance of the logarithm of the mean force.
     """
     stats = evidence.stats
     if not stats.labelled:
@@ -163,7 +166,7 @@ def suspicious(evidence: Evidence) -> Array:
 
 
 def _with_largest_forces(evidence: Evidence, drawn: Array) -> Array:
-    """Some of those drawn, molecules and crystals: those with the largest forces, and those with the largest stress."""
+    """Return some of the drawn molecules and crystals: those with the largest forces, and with the largest stress."""
     stats = evidence.stats
     order = [np.nan_to_num(-values[drawn], nan=np.inf) for values in (stats.mean_force, stats.largest_stress)]
     ranked = [drawn[np.argsort(values, kind="stable")] for values in order]
@@ -171,7 +174,7 @@ def _with_largest_forces(evidence: Evidence, drawn: Array) -> Array:
 
 
 def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Structure]]]:
-    """Id, expected energy difference, and the two structures: along the forces, and along the stress where there is one."""
+    """Return id, expected energy difference and two structures per step: along the forces, and along the stress if any."""
     labels = structure.labels
     found: list[tuple[str, float, tuple[Structure, Structure]]] = []
     if labels is None:
@@ -201,12 +204,12 @@ def _energies(teacher: Teacher, structures: Sequence[Structure]) -> list[float]:
 
 
 def _seldom(drawn: int) -> float:
-    """Share of wrong labels that a random draw of this size meets with 95 %."""
+    """Return the share of wrong labels that a random draw of this size finds with 95 % probability."""
     return 1.0 - 0.05 ** (1.0 / max(1, drawn))
 
 
 def _label_gap(structure: Structure, again: Labels | None) -> float:
-    """Largest difference between stored and repeated labels: eV per atom, eV/Å, eV/Å^3, whichever is largest."""
+    """Return the largest difference between stored and repeated labels: eV per atom, eV/Å or eV/Å^3."""
     stored = structure.labels
     if again is None or stored is None:
         return math.inf

@@ -1,4 +1,4 @@
-"""Splits: no family and no copy of a structure may stand on two sides."""
+"""Splits: no family and no copy of a structure may be in two parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from potstill.dataset.schema import PARTS
 
 @check("splits", unit="families", needs=(SPLIT,), mend="split by family again; a run does so by its section dataset")
 def split_leakage(evidence: Evidence) -> Finding:
-    """Count families that stand on more than one side of the split."""
+    """Count families that are in more than one part of the split."""
     parts = np.asarray(evidence.dataset.splits)
     _, family = np.unique(np.array(evidence.stats.families, dtype=object).astype(str), return_inverse=True)
     sides = np.zeros((family.max(initial=-1) + 1, len(PARTS)), bool)
@@ -30,7 +30,7 @@ def split_leakage(evidence: Evidence) -> Finding:
 
 @check("splits", unit="structures", needs=(SPLIT,), mend="leave out the copies on one side of the split")
 def near_leakage(evidence: Evidence) -> Finding:
-    """Count structures with the distances of one on another side of the split."""
+    """Count structures with the distances of one in another part of the split."""
     parts = np.asarray(evidence.dataset.splits)
     pairs = near_pairs(evidence.stats)
     across = pairs[parts[pairs[:, 0]] != parts[pairs[:, 1]]]

@@ -52,23 +52,23 @@ def audit(
     gates
         Section ``audit`` of the config.
     teacher
-        Gives the teacher that repeats labels; None where none was named.
+        Function that opens the teacher which repeats labels; None where none was named.
     seed
-        Chooses the replayed structures.
+        Seed of the choice of repeated structures.
     checks
-        All of them unless a test says otherwise.
+        Checks to run; all of them by default.
     kept
-        File where the statistics are kept, and read from while the dataset is the same; None to collect them anew.
+        File of the statistics, read again while the dataset is the same; None to collect them each time.
     of_run
-        Whether the dataset must hold all that a run writes; False for a file of the user's own, to which checks that ask
-        about a run do not apply.
+        Whether the dataset must contain all that a run writes. False for a file of the user's own, to which checks about a
+        run do not apply.
 
     Returns
     -------
     report, statistics
-        The contents of ``audit.json``, and what the pages draw.
+        The contents of ``audit.json``, and the data of the pages.
     """
-    dataset = Dataset(dataset.path, compare_blocks=False)  # a damaged file gets its verdict, by the check integrity
+    dataset = Dataset(dataset.path, compare_blocks=False)  # the check integrity judges a damaged file
     stats = collect_once(dataset, kept) if kept else collect(dataset)
     evidence = Evidence(dataset, stats, gates, teacher, seed, of_run)
     findings = [run_check(check, evidence) for check in checks] if len(dataset) else _nothing_to_judge(checks, evidence)
@@ -102,7 +102,7 @@ def run_check(check: Check, evidence: Evidence) -> Finding:
 
 
 def _nothing_to_judge(checks: Sequence[Check], evidence: Evidence) -> list[Finding]:
-    """Return the findings on an empty dataset: one that fails and says why, and all others, which do not apply."""
+    """Return the findings on an empty dataset: one that fails with the reason, and all others, which do not apply."""
     refused = evidence.dataset.refused
     (reason, count), *_ = Counter(r.reason for r in refused).most_common(1) or [("", 0)]
     detail = next((r.detail for r in refused if r.reason == reason and r.detail), "")
@@ -124,10 +124,10 @@ def _fingerprint(teacher: Callable[[], Teacher] | None) -> dict[str, str] | None
 
 
 def write_advice(report: dict[str, Any], config: str, path: Path) -> bool:
-    """Write ``advice.yaml``, the config with every change that the advice names; return whether there is any.
+    """Write ``advice.yaml``, the config with every proposed change; return whether there is any.
 
-    An ``advice.yaml`` of an earlier audit is removed where no change is named now. For a file of the user's own the config
-    is empty, and what is written is a section ``audit`` for ``--gates``.
+    Without a change, remove an ``advice.yaml`` of an earlier audit. For a file of the user's own the config is empty, and
+    the file contains a section ``audit`` for ``--gates``.
     """
     advice = [Advice(**row) for row in report["advice"]]
     if not any(row.change for row in advice):
@@ -139,7 +139,7 @@ def write_advice(report: dict[str, Any], config: str, path: Path) -> bool:
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:
-    """Write ``audit.json`` as a whole or not at all."""
+    """Write ``audit.json`` completely or not at all."""
     with sealed(path) as temporary:
         temporary.write_text(
             json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8", errors="backslashreplace"

@@ -60,13 +60,13 @@ def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None) -> N
 
 
 def _verdict_line(verdict: str, folder: Path) -> str:
-    """Return the verdict of an audit with its page, and with the config that mends it where there is one."""
+    """Return the verdict of an audit with its page, and with the config that fixes it where there is one."""
     advice = folder / "advice.yaml"
     return f"{verdict}  {folder / 'audit.html'}" + (f"  {advice}" if advice.exists() else "")
 
 
 def refuse_run_folder(folder: Path, stage: str) -> None:
-    """Raise where the verdict on a file would take the place of the verdict of a run."""
+    """Raise where the verdict on a file would replace the verdict of a run."""
     if (folder / "run.json").exists():
         raise InputError(
             f"{folder} is a run folder, whose {stage}.json is the verdict of the run\n"

@@ -1,4 +1,4 @@
-"""What the commands share: reading a config, holding a run folder, logs, and errors as one line."""
+"""Shared code of the commands: reading a config, locking a run folder, logs, and errors as one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RunArgument = Annotated[Path, typer.Argument(help="Run folder.")]
 
 
 def read_config(path: Path, folder: Path | None = None) -> Config:
-    """Read a config; that of the run folder ``folder`` itself may be of an earlier format."""
+    """Read a config; the config of the run folder ``folder`` itself may be of an earlier format."""
     from potstill.config import load_config
 
     if folder is not None:
@@ -43,7 +43,7 @@ def read_config(path: Path, folder: Path | None = None) -> Config:
 
 
 def one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
-    """Do one stage of a run that is there, again where it is done."""
+    """Run one stage of an existing run, again where it is done."""
     from potstill.run.folder import RunFolder
     from potstill.run.no_go import stop_on_no_go
 
@@ -71,7 +71,7 @@ def open_pipeline(
     hours: float | None = None,
     formats: tuple[str, ...] = (),
 ) -> Iterator[Pipeline]:
-    """Hold a run folder with its logs; a failure leaves its traceback in ``error.log``."""
+    """Lock a run folder and open its logs; a failure writes its traceback to ``error.log``."""
     from potstill.config import dump_config
     from potstill.run.context import Context
     from potstill.run.folder import RunFolder
@@ -122,7 +122,7 @@ def say(text: str) -> None:
 
 
 def names_of_any_encoding() -> None:
-    """Let file names that are no UTF-8 be printed, with their bytes as backslash escapes."""
+    """Make file names that are not UTF-8 printable, with their bytes as backslash escapes."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

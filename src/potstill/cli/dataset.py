@@ -19,7 +19,7 @@ DatasetFile = Annotated[Path, typer.Argument(help="dataset.h5 or a run folder.")
 
 
 class Part(StrEnum):
-    """Sides of the split."""
+    """Parts of the split."""
 
     train = "train"
     valid = "valid"

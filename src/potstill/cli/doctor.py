@@ -1,4 +1,4 @@
-"""What works on this machine: each source and teacher is really asked for a structure or a label."""
+"""Condition of this machine: each source and teacher is called for a structure or a label."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_CANDIDATES = 64
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One thing that was looked at."""
+    """Result of trying one source, teacher, engine or device."""
 
     kind: str
     name: str
@@ -91,7 +91,7 @@ def _ask(options: type[TeacherOptions]) -> str:
     from potstill.teacher.opening import open_teacher
 
     teacher = open_teacher(options.example())
-    crystals = "stress" in teacher.properties  # a teacher without stress may know molecules only
+    crystals = "stress" in teacher.properties  # a teacher without stress may support molecules only
     name, atoms = ("copper", bulk("Cu", "fcc", a=3.6)) if crystals else ("water", molecule("H2O"))
     (answer,) = teacher.label([Structure.from_ase(atoms)])
     if not isinstance(answer, Labels):
@@ -102,7 +102,7 @@ def _ask(options: type[TeacherOptions]) -> str:
 
 
 def _environment(name: str) -> str:
-    """Return the content of an environment; nothing is generated, that was tried when it was made."""
+    """Return the content of an environment; its setup has tried it, so nothing is generated here."""
     place = installed(name)
     if not place.python.is_file():
         raise PotstillError(f"not made\n  make it with:  potstill setup {name}")
@@ -140,7 +140,7 @@ def _ase_version() -> str:
 
 
 def _lammps_version() -> str:
-    """Return each LAMMPS that is here, and whether ``pair_style potstill`` was compiled for it."""
+    """Return each LAMMPS here, and whether ``pair_style potstill`` was compiled for it."""
     from potstill.deploy.lammps_setup import NO_LAMMPS, found_lammps
 
     known = found_lammps()

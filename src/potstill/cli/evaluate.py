@@ -1,4 +1,4 @@
-"""The command ``potstill evaluate``: the student of a run, the same judged again, or any two models beside each other."""
+"""The command ``potstill evaluate``: the student of a run, the same judged again, or a comparison of any two models."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _judge_again(folder: Path, gates: Path) -> None:
 
 
 def _tell(evaluation: Evaluation, folder: Path) -> None:
-    """Print every finding, and then the verdict with the page in one line; exit 1 where a gate is not met."""
+    """Print every finding, and then the verdict with the page in one line; exit with 1 where a gate is not met."""
     from potstill.core.verdict import overall
     from potstill.report.evaluate import sentence
 

@@ -55,7 +55,7 @@ app.command()(verify)
 app.command()(convert)
 
 STOPS = (signal.SIGTERM, signal.SIGHUP)
-EXIT_CODES = tuple(128 + number for number in (signal.SIGINT, *STOPS))  # as of a shell
+EXIT_CODES = tuple(128 + number for number in (signal.SIGINT, *STOPS))  # exit codes of a shell
 
 
 class Template(StrEnum):
@@ -82,7 +82,7 @@ def main() -> NoReturn:
         told = file_error(error)
         say(f"potstill: {told}")
         sys.exit(told.exit_code)
-    except SystemExit as stop:  # the command line's own after Ctrl-C
+    except SystemExit as stop:  # raised by the command line after Ctrl-C
         if stop.code in EXIT_CODES:
             say("stopped; what was finished is kept, go on with --resume")
         raise
@@ -93,11 +93,11 @@ def main() -> NoReturn:
 
 
 class Terminated(SystemExit):
-    """SIGTERM from a scheduler or SIGHUP from a closed terminal: like Ctrl-C, with the exit code of a shell."""
+    """Raised at SIGTERM from a scheduler or SIGHUP from a closed terminal, with the exit code of a shell."""
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
-    for other in STOPS:  # a second signal must not interrupt the end that the first began
+    for other in STOPS:  # a second signal must not interrupt the shutdown after the first
         signal.signal(other, signal.SIG_IGN)
     raise Terminated(128 + number)
 

@@ -1,4 +1,4 @@
-"""SHA-256 of texts, plain data and files, for results that store what they were made from."""
+"""SHA-256 of texts, plain data and files, for results that store their origin."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Names that have changed: the old name, the new name, and how long the old name works.
 
-The policy stands in ``docs/config.md``: an old name of the Python interface warns for two minor versions and at least one
-year before it is removed.
+The policy is in ``docs/config.md``: an old name of the Python interface warns for two minor versions and at least one year
+before it is removed.
 """
 
 from __future__ import annotations

@@ -205,8 +205,8 @@ class _Candidates:
     def hold_all(self, cutoff: float, positions: Array, lattice: Array, pbc: Array) -> bool:
         """Return whether every pair that is now within the cutoff must be among the candidates.
 
-        With F the linear map from the old lattice to the new one, and u what an atom moved beyond being carried along by F,
-        an edge that was r is now r F + u_j - u_i. It is no shorter than s |r| - 2 max |u|, where s is the smallest singular
+        F is the linear map from the old lattice to the new one, and u is the displacement of an atom beyond that map. An
+        edge that was r is now r F + u_j - u_i. It is no shorter than s |r| - 2 max |u|, where s is the smallest singular
         value of F, and all edges that are no candidates had |r| >= radius.
         """
         if len(positions) != len(self.positions) or (pbc != self.pbc).any():

@@ -54,6 +54,13 @@ def _name_or_file(value: str, info: ValidationInfo) -> str:
     return str(_absolute(folder / value))
 
 
+def _name_or_folder(value: str, info: ValidationInfo) -> str:
+    folder = _folder(info)
+    if folder is None or not value or not (folder / value).is_dir():
+        return value
+    return str(_absolute(folder / value))
+
+
 def _absolute(path: Path) -> Path:
     """Return the absolute path without following its last link.
 
@@ -70,6 +77,10 @@ ExistingPath = Annotated[Path, AfterValidator(_existing)]
 
 NameOrPath = Annotated[str, AfterValidator(_name_or_file)]
 """A name, or the path of a file relative to the config."""
+
+
+NameOrFolder = Annotated[str, AfterValidator(_name_or_folder)]
+"""A name, or the path of a folder relative to the config."""
 
 
 def refuse_unknown_symbols(symbols: Iterable[str]) -> None:

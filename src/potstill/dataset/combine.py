@@ -209,7 +209,7 @@ def _refuse_known_ids(dataset: Dataset, owner: dict[str, Path]) -> None:
 
 def _elements_of(dataset: Dataset) -> list[frozenset[int]]:
     numbers = dataset.column("atoms/atomic_numbers")
-    known: dict[bytes, frozenset[int]] = {}  # few combinations of elements, many structures
+    known: dict[bytes, frozenset[int]] = {}  # there are few combinations of elements for many structures
     found = []
     for a, b in zip(dataset.ptr[:-1].tolist(), dataset.ptr[1:].tolist(), strict=True):
         row = numbers[a:b].tobytes()

@@ -43,9 +43,10 @@ def convert(
     target
         File to make, of one of :data:`potstill.dataset.formats.FORMATS`.
     on_progress
-        Called with the number of structures since the last call, while they are written and again while they are compared.
+        Function called with the number of structures since the last call, once while they are written and once while they
+        are compared.
     options
-        How to read the source: elements of types, keys of labels.
+        Options for reading the source: elements of types, keys of labels.
 
     Returns
     -------

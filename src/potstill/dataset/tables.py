@@ -40,7 +40,7 @@ def _distributions(stats: DatasetStatistics) -> Table:
     gpa = GPA_PER_EV_PER_CUBIC_ANGSTROM
     for name, found, factor, unit in (
         ("atoms per structure", stats.sizes, 1.0, ""),
-        ("neighbours within 5 Å", stats.neighbors, 1.0, ""),
+        ("neighbors within 5 Å", stats.neighbors, 1.0, ""),
         ("energy", stats.energy_per_atom, 1.0, "eV/atom"),
         ("force component", stats.force_component, 1.0, "eV/Å"),
         ("force", stats.force_norm, 1.0, "eV/Å"),

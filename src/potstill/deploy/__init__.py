@@ -1,4 +1,4 @@
-"""The trained student in the engines people use."""
+"""Exports of the trained student to simulation engines."""
 
 from potstill.deploy.student import DeployedStudent, load_student
 

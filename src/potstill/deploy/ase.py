@@ -18,19 +18,19 @@ INPUTS = ("positions", "numbers", "cell", "pbc")
 
 
 class StudentCalculator(Calculator):
-    """Drop-in ASE calculator: set ``atoms.calc`` and everything else stays as it was.
+    """Drop-in ASE calculator: set ``atoms.calc`` and keep all other code.
 
-    ``stress`` (Voigt order xx, yy, zz, yz, xz, xy in eV/Å^3, + is tension) is there where the cell has a volume, which is
-    that of the whole cell, vacuum included. Atoms that move a little between calls share the search for neighbours.
+    ``stress`` (Voigt order xx, yy, zz, yz, xz, xy in eV/Å^3, + is tension) is available where the cell has a volume. It is
+    that of the whole cell, vacuum included. Calls in which atoms move a little share the neighbor search.
 
-    ``results["uncertainty"]`` (n,) is the expected length of each force's error in eV/Å, where the student has learnt it.
-    Structures far outside the training data are warned of in the log ``potstill``, each pair of elements once: looked at in
-    the first call and every hundredth.
+    ``results["uncertainty"]`` (n,) is the expected length of each force's error in eV/Å, where the student predicts it. The
+    log ``potstill`` warns of structures far outside the training data, once per pair of elements. The first call and every
+    hundredth are checked.
 
     Parameters
     ----------
     student
-        From :func:`potstill.load_student`.
+        Student of :func:`potstill.load_student`.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 - ASE's own interface
@@ -45,7 +45,7 @@ class StudentCalculator(Calculator):
 
     @property
     def uncertain(self) -> Array:
-        """(n,) bool of the last calculation: atoms whose expected error is beyond the student's threshold, if any."""
+        """Return (n,) bool of the last calculation: atoms whose expected error exceeds the student's threshold, if any."""
         if self.student.uncertainty is None:
             return np.zeros(len(self.results["forces"]), dtype=bool)
         return np.asarray(self.results["uncertainty"] > float(self.student.uncertainty.threshold))
@@ -61,21 +61,21 @@ class StudentCalculator(Calculator):
             return super().calculate_properties(atoms, properties)  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles get a lock of their own."""
+        """Leave out the lock: copies and pickles get one of their own."""
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state of a copy."""
+        """Restore the state of a copy."""
         self.__dict__.update(state, _lock=threading.RLock())
 
     def check_state(self, atoms: Any, tol: float = 0.0) -> list[str]:
-        """What changed since the last calculation, of all that a student depends on; to the last bit, whatever ``tol``."""
+        """Return the changes since the last calculation that matter to a student, to the last bit whatever ``tol``."""
         if self.atoms is None:
             return list(all_changes)
         return [name for name in INPUTS if not np.array_equal(getattr(atoms, name), getattr(self.atoms, name))]
 
     def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)) -> None:
-        """Compute everything at once; one forward and one backward pass."""
+        """Compute all properties at once, by one forward and one backward pass."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         structure = Structure.from_ase(atoms)
         neighbors = None

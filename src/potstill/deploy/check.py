@@ -1,7 +1,7 @@
-"""Exports against their student: each format is loaded as its engine loads it, and asked for the example.
+"""Exports against their student: each format is loaded as its engine loads it, and evaluated on the example.
 
-Lengths of forces are compared, since some engines turn the cell. A format whose engine is not installed here is named in the
-log as not checked, and so is one whose file its script makes later.
+Lengths of forces are compared, since some engines turn the cell. A warning in the log names a format whose engine is not
+installed here as not checked, and also one whose file its script makes later.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from potstill.deploy.student import load_student
 log = logging.getLogger(__name__)
 
 LARGEST_DIFFERENCE = 1e-6  # eV per atom and eV/Å, for the same code with the same files
-OTHER_CODE = 1e-3  # of the largest force, or of one eV/Å: float32 in another order of sums
+OTHER_CODE = 1e-3  # relative to the largest force, or to 1 eV/Å: float32 sums in another order
 
 
 def check_export(student: Path, folder: Path, name: str, example: Structure) -> bool:
@@ -33,11 +33,11 @@ def check_export(student: Path, folder: Path, name: str, example: Structure) -> 
     student
         Folder of the student.
     folder
-        The export.
+        Folder of the export.
     name
-        Its format.
+        Name of its format.
     example
-        Structure that both are asked for.
+        Structure that both are evaluated on.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def _ipi(folder: Path, _example: Structure) -> Labels:
     return Labels(energy / hartree, forces / (hartree * driver._angstrom))
 
 
-# The format lammps is proven by its own tests: a plug-in must be compiled for it.
+# The tests of the format lammps prove it: a plug-in must be compiled for it.
 _LOADERS: dict[str, Callable[[Path, Structure], Labels]] = {
     "ase": _ase,
     "pt2": _pt2,

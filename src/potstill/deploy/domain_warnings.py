@@ -1,6 +1,6 @@
-"""What lies far outside the training data is said in the log while a student is asked again and again.
+"""Warnings about structures far outside the training data, during repeated calls of a student.
 
-Enter the structures that it is asked, leave warnings of the log ``potstill``, each pair of elements once.
+Takes the structures of the calls and writes warnings to the log ``potstill``, once per pair of elements.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from potstill.deploy.student import DeployedStudent
 
 log = logging.getLogger(__name__)
-LOOK_EVERY = 100  # calls; a look costs about as much as a small molecule's forces
+LOOK_EVERY = 100  # number of calls; a check costs about as much as a small molecule's forces
 
 
 class Watch:
-    """Looks at the first structure, at every hundredth, and at those that are said to be new.
+    """Checks the first structure, every hundredth, and those that the caller marks as new.
 
     Parameters
     ----------
     student
-        That is asked.
+        Student that is called.
     """
 
     def __init__(self, student: DeployedStudent) -> None:
@@ -33,10 +33,10 @@ class Watch:
         self._warned: set[str] = set()
 
     def __call__(self, structure: Structure, neighbors: Neighbors | None, *, new: bool = False) -> None:
-        """Look or not; the neighbours are those within the student's cutoff, searched for where None."""
+        """Check a structure if its turn has come; a neighbor list within the student's cutoff is made where None."""
         if new or self._calls % LOOK_EVERY == 0:
             for reason in self.student.foreign(structure, neighbors):
-                kind = reason.split(" ", 1)[0]  # the pair, not its distance now
+                kind = reason.split(" ", 1)[0]  # the pair without its distance
                 if kind not in self._warned:
                     self._warned.add(kind)
                     log.warning("far outside what the student was trained on: %s", reason)

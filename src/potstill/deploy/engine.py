@@ -1,6 +1,6 @@
-"""What the exports for other engines share: a student asked step after step, and a cell as those engines want it.
+"""Shared code of the exports for other engines: a student called step after step, and cells in the engines' form.
 
-Enter the arrays of an engine in Å, wrapped into its box or not; leave :class:`~potstill.core.types.Labels` in eV and Å.
+Takes the arrays of an engine in Å, wrapped into its box or not. Returns :class:`~potstill.core.types.Labels` in eV and Å.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from potstill.deploy.student import DeployedStudent
 
 
 class Stepper:
-    """A student that one engine asks for one system, step after step.
+    """A student that one engine calls for one system, step after step.
 
-    Atoms that the engine wraps into its box are followed, so that the neighbour list outlives a crossing.
+    Atoms that the engine wraps into its box are unwrapped, so that the neighbor list stays valid after a crossing.
 
     Parameters
     ----------
     student
-        From :func:`potstill.load_student`.
+        Student of :func:`potstill.load_student`.
     """
 
     def __init__(self, student: DeployedStudent) -> None:
@@ -35,12 +35,12 @@ class Stepper:
         self._inverse = np.zeros((3, 3))
 
     def __call__(self, atomic_numbers: Array, positions: Array, cell: Array, pbc: Array) -> Labels:
-        """Labels of the system now; the arguments are the fields of a :class:`~potstill.core.types.Structure`.
+        """Label the system; the arguments are the fields of a :class:`~potstill.core.types.Structure`.
 
         Raises
         ------
         PotstillError
-            If energy or forces are no finite numbers: an engine would go on with them.
+            If energy or forces are not finite: an engine would continue with them.
         """
         structure = Structure(atomic_numbers, self._followed(positions, cell, pbc), cell, pbc)
         neighbors = None
@@ -57,7 +57,7 @@ class Stepper:
         return labels
 
     def _followed(self, positions: Array, cell: Array, pbc: Array) -> Array:
-        """The images of the atoms that are closest to where they were at the call before."""
+        """Return the images of the atoms that are closest to their positions in the previous call."""
         positions = np.array(positions, dtype=np.float64)
         lattice = np.where(np.asarray(pbc)[:, None], cell, 0.0)
         if (lattice != self._lattice).any():
@@ -71,10 +71,10 @@ class Stepper:
 
 
 def lower_triangular(structure: Structure) -> tuple[Array, Array]:
-    """Cell in the form that LAMMPS, OpenMM and i-PI want: lower triangular, tilts at most half a diagonal element.
+    """Return the cell in the form of LAMMPS, OpenMM and i-PI: lower triangular, tilts at most half a diagonal element.
 
-    It spans the lattice of the structure, turned. Axes that are not periodic get vectors at right angles to the others, of a
-    length that has no meaning.
+    The cell spans the rotated lattice of the structure. Axes that are not periodic get vectors at right angles to the
+    others, of arbitrary length.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def lower_triangular(structure: Structure) -> tuple[Array, Array]:
 
     cell = complete_cell(np.where(structure.pbc[:, None], structure.cell, 0.0))
     if np.linalg.det(cell) < 0:
-        cell = -cell  # the same lattice, right-handed
+        cell = -cell  # same lattice, right-handed
     rotation, upper = np.linalg.qr(cell.T)
     sign = np.where(np.diag(upper) < 0, -1.0, 1.0)
     lower = np.tril(upper.T * sign)
@@ -95,14 +95,14 @@ def lower_triangular(structure: Structure) -> tuple[Array, Array]:
 
 
 def in_periodic_box(structure: Structure, vacuum_angstrom: float) -> Structure:
-    """A structure periodic in three directions, with vacuum along the axes that were not; all in the form of engines.
+    """Return a structure periodic in three directions, with vacuum along the axes that were not, in the engines' form.
 
     Parameters
     ----------
     structure
-        Of any kind.
+        Structure of any periodicity.
     vacuum_angstrom
-        Between images along axes that were not periodic, in Å; beyond the cutoff, no atom notices.
+        Distance in Å between images along axes that were not periodic; beyond the cutoff it has no effect.
     """
     cell, rotation = lower_triangular(structure)
     positions = structure.positions @ rotation

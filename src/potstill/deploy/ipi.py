@@ -1,6 +1,6 @@
-"""The student in i-PI: a potential of the kind ``ffdirect`` calls in its own process, or a socket client its driver.
+"""The student in i-PI: a potential that ``ffdirect`` calls in its own process, or the driver of a socket client.
 
-Enter positions and cell in i-PI's atomic units, vectors as columns; leave energy, forces and virial in the same units.
+Takes positions and cell in i-PI's atomic units, vectors as columns. Returns energy, forces and virial in the same units.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from potstill.core.types import Array, Structure
 from potstill.deploy.engine import Stepper, in_periodic_box
 from potstill.deploy.student import load_student
 
-VACUUM_ANGSTROM = 20.0  # i-PI always has a cell; along axes that are not periodic, the student does not look at it
+VACUUM_ANGSTROM = 20.0  # i-PI always has a cell; along axes that are not periodic, the student ignores it
 
 
 class StudentDriver:
-    """A driver of i-PI (``pes`` custom).
+    """Driver of i-PI (``pes`` custom).
 
     Parameters
     ----------
     student
         Folder of the exported student.
     template
-        Structure file with the elements, in i-PI's order, and with what is periodic.
+        Structure file with the elements in i-PI's order, and with the periodic axes.
     dtype
-        ``"float32"`` or ``"float64"``.
+        Precision: ``"float32"`` or ``"float64"``.
     """
 
     def __init__(self, student: str, template: str, dtype: str = "float32", **_: Any) -> None:
@@ -45,7 +45,7 @@ class StudentDriver:
         self._hartree = unit_to_internal("energy", "electronvolt", 1.0)
 
     def __call__(self, cell: Any, positions: Any) -> Any:
-        """(energy, (n, 3) forces, (3, 3) virial, extras), or a list of these for lists."""
+        """Return (energy, (n, 3) forces, (3, 3) virial, extras), or a list of these for lists."""
         if isinstance(cell, list):
             return [self(*pair) for pair in zip(cell, positions, strict=True)]
         rows = self._angstrom * np.asarray(cell).T
@@ -57,7 +57,7 @@ class StudentDriver:
 
 
 def write_start(structure: Structure, path: Path) -> tuple[Array, Array]:
-    """Write the start in i-PI's xyz, turned into its cell; gives the masses (n,) in amu and the cell (3, 3) in Å, rows."""
+    """Write the start in i-PI's xyz, turned into its cell; return masses (n,) in amu and cell (3, 3) in Å, rows."""
     boxed = in_periodic_box(structure, VACUUM_ANGSTROM)
     symbols = [ase.data.chemical_symbols[z] for z in boxed.atomic_numbers]
     lengths_and_angles = " ".join(f"{x:.12f}" for x in boxed.to_ase().cell.cellpar())

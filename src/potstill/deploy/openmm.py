@@ -1,6 +1,6 @@
 """The student in OpenMM, as a ``PythonForce``.
 
-Enter positions in nm; leave energies in kJ/mol and forces in kJ/mol/nm. Barostats of OpenMM go by energies alone, so they
+Takes positions in nm and returns energies in kJ/mol and forces in kJ/mol/nm. OpenMM's barostats need energies only, so they
 work too. Structures that are periodic in one or two directions get vacuum along the others.
 """
 
@@ -20,20 +20,20 @@ from potstill.deploy.student import DeployedStudent
 
 NM_ANGSTROM = 10.0
 EV_KJ_PER_MOL = ase.units.mol / ase.units.kJ  # ASE's units are numbers in eV
-VACUUM_CUTOFFS = 2.0  # vacuum beside a slab, in cutoffs of the student
+VACUUM_CUTOFFS = 2.0  # thickness of the vacuum beside a slab, in cutoffs of the student
 
 
 class StudentForce:
-    """What a ``PythonForce`` calls in every step.
+    """Callable of a ``PythonForce``, called in every step.
 
     Parameters
     ----------
     student
-        From :func:`potstill.load_student`.
+        Student of :func:`potstill.load_student`.
     atomic_numbers
-        (n,) of OpenMM's particles.
+        (n,) atomic numbers of OpenMM's particles.
     periodic
-        Whether the box of the context counts, in all three directions.
+        Whether the system is periodic in all three directions of the context's box.
     """
 
     def __init__(self, student: DeployedStudent, atomic_numbers: Array, *, periodic: bool) -> None:
@@ -41,7 +41,7 @@ class StudentForce:
         self.atomic_numbers, self.pbc = np.asarray(atomic_numbers), np.full(3, periodic)
 
     def __call__(self, state: Any) -> tuple[float, Array]:
-        """Energy in kJ/mol and (n, 3) forces in kJ/mol/nm of an ``openmm.State``."""
+        """Return energy in kJ/mol and (n, 3) forces in kJ/mol/nm of an ``openmm.State``."""
         positions = NM_ANGSTROM * state.getPositions(asNumpy=True)._value
         cell = np.zeros((3, 3))
         if self.pbc.any():
@@ -51,12 +51,12 @@ class StudentForce:
 
 
 def make_force(student: DeployedStudent, atomic_numbers: Array, *, periodic: bool) -> Any:
-    """An ``openmm.PythonForce`` to add to a system of your own, whose particles are these atoms.
+    """Return an ``openmm.PythonForce`` for a system of the user's, whose particles are these atoms.
 
     Parameters
     ----------
     student, atomic_numbers, periodic
-        See :class:`StudentForce`.
+        As in :class:`StudentForce`.
     """
     openmm = borrow("openmm", "engines", "the export to OpenMM")
     if not hasattr(openmm, "PythonForce"):
@@ -67,12 +67,12 @@ def make_force(student: DeployedStudent, atomic_numbers: Array, *, periodic: boo
 
 
 def make_system(student: DeployedStudent, structure: Structure) -> tuple[Any, Array]:
-    """An ``openmm.System`` of a structure with the student as its only force.
+    """Return an ``openmm.System`` of a structure with the student as its only force.
 
     Returns
     -------
     system, positions
-        And (n, 3) positions in nm, turned with the cell into the form that OpenMM wants.
+        System, and (n, 3) positions in nm, turned with the cell into OpenMM's form.
     """
     openmm = borrow("openmm", "engines", "the export to OpenMM")
     periodic = bool(structure.pbc.any())
@@ -88,12 +88,12 @@ def make_system(student: DeployedStudent, structure: Structure) -> tuple[Any, Ar
 
 
 def velocity_verlet(timestep_fs: float) -> Any:
-    """Integrator whose velocities belong to the same time as its positions, unlike those of OpenMM's leapfrog.
+    """Return an integrator whose velocities and positions have the same time, unlike those of OpenMM's leapfrog.
 
     Parameters
     ----------
     timestep_fs
-        Of one step.
+        Length of a step in fs.
     """
     openmm = borrow("openmm", "engines", "the export to OpenMM")
     integrator = openmm.CustomIntegrator(1e-3 * timestep_fs)

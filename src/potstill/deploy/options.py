@@ -12,6 +12,6 @@ DeployFormat = Literal["ase", "lammps", "openmm", "torchsim", "metatomic", "ipi"
 
 
 class DeployConfig(Section):
-    """Section ``deploy``: formats to export."""
+    """Section ``deploy``: formats of the export."""
 
-    formats: Annotated[tuple[DeployFormat, ...], Field(description="engines to export for")] = ("ase",)
+    formats: Annotated[tuple[DeployFormat, ...], Field(description="formats to export, one per engine")] = ("ase",)

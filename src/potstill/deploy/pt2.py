@@ -8,7 +8,7 @@ from potstill.deploy.student import DeployedStudent, load_student
 
 
 def export_compiled(student: Path, path: Path) -> Path:
-    """Compile the student of a folder in float32; half a minute to two minutes.
+    """Compile the student of a folder in float32; takes half a minute to two minutes.
 
     Raises
     ------
@@ -21,7 +21,7 @@ def export_compiled(student: Path, path: Path) -> Path:
 
 
 def load_compiled(student: Path, path: Path) -> DeployedStudent:
-    """The student of a folder, computed by the compiled file."""
+    """Load the student of a folder, evaluated by the compiled file."""
     from potstill.student.compiled import CompiledKernel
 
     deployed = load_student(student, backend="torch")

@@ -1,4 +1,4 @@
-"""How large a student is and what it costs: parameters by part, arithmetic per atom, its speed on this machine."""
+"""Size and cost of a student: parameters by part, arithmetic per atom, its speed on this machine."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ from potstill.student.fused_library import KernelError
 from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture, StudentConfig, refuse_outside
 
-CELLS = 3  # of diamond along each axis: 216 atoms
+CELLS = 3  # number of diamond cells along each axis: 216 atoms
 REPEATS = 7
 LAST_ELEMENT = 94
-BOND = 1.06  # of the sum of covalent radii, as between silicon atoms in diamond
+BOND = 1.06  # bond length over the sum of covalent radii, as between silicon atoms in diamond
 
 
 @dataclass(frozen=True, slots=True)
 class StudentSize:
-    """What a student of a config is and costs.
+    """Size and cost of the student of a config.
 
     Parameters
     ----------
     parameters
-        Trained numbers.
+        Number of trained parameters.
     parts
-        The same by part: embedding, radial weights, mixtures of densities, networks per atom (experts), the rest.
+        Number of parameters by part: embedding, radial weights, mixtures of densities, networks per atom (experts), rest.
     flops_per_atom
         Floating-point operations of the matrix products for energy and forces, two for each multiplication and addition.
     neighbors_per_atom
-        In the structure that was counted and timed.
+        Neighbors per atom in the structure that was timed.
     weight_megabytes
-        Of the weights in float32.
+        Size of the weights in float32.
     kernel_kilobytes_per_atom
-        Working memory of the fused kernel for that structure, or None where it cannot be had.
+        Working memory of the fused kernel for that structure, or None where the kernel cannot run.
     atoms
-        In that structure.
+        Number of atoms in that structure.
     seconds
-        Median time of energy, forces and stress of that structure, neighbour list included, by backend.
+        Median time of energy, forces and stress of that structure in s, neighbor list included, by backend.
     threads
-        That PyTorch and the fused kernel use.
+        Number of threads of PyTorch and the fused kernel.
     """
 
     parameters: int
@@ -70,14 +70,14 @@ class StudentSize:
 
 
 def measure_size(config: StudentConfig, symbols: Sequence[str]) -> StudentSize:
-    """Build a student with random weights, count it and time it.
+    """Build a student with random weights, count its parameters and time it.
 
     Parameters
     ----------
     config
         Section ``student``.
     symbols
-        Elements that it will know; all up to plutonium where there are none.
+        Elements that it supports; all up to plutonium where empty.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _kernel_kilobytes(student: Student, batch: Batch) -> float | None:
         kernel = FusedKernel(student)
     except KernelError:
         return None
-    with ThreadPoolExecutor(1) as pool:  # a new thread has no memory of other calls
+    with ThreadPoolExecutor(1) as pool:  # a new thread holds no memory of earlier calls
         pool.submit(student.predict, batch, kernel=kernel).result()
         held: int = pool.submit(kernel.bytes_held).result()
     return 1e-3 * held / len(batch.atomic_numbers)
@@ -137,20 +137,20 @@ def _parts(student: Student) -> dict[str, int]:
 
 
 def _flops(student: Student, batch: Batch) -> int:
-    student.predict(batch)  # mixes the experts, which is done once
-    grouped = {torch.ops.aten._grouped_mm: grouped_flops}  # which the counter does not know
+    student.predict(batch)  # mixes the experts, once
+    grouped = {torch.ops.aten._grouped_mm: grouped_flops}  # the counter does not know this operator
     with FlopCounterMode(display=False, custom_mapping=grouped) as counter:
         student.predict(batch)
     return counter.get_total_flops()
 
 
 def grouped_flops(x: Sequence[int], matrices: Sequence[int], *_: Any, **__: Any) -> int:
-    """Of rows in groups, each times its own matrix; not asked for derivatives by the matrices, which are frozen."""
+    """Count the operations of groups of rows, each times its own matrix, without derivatives by the frozen matrices."""
     return 2 * x[0] * x[1] * matrices[2]
 
 
 def _diamond(atomic_numbers: Sequence[int]) -> Structure:
-    """216 atoms in a rattled diamond lattice of one element, carbon or silicon where it is there."""
+    """Return 216 atoms in a rattled diamond lattice of one element, carbon or silicon if supported."""
     element = next((z for z in (14, 6) if z in atomic_numbers), atomic_numbers[0])
     corners = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
     basis = np.concatenate([corners, corners + 0.25])
@@ -177,15 +177,15 @@ def _median(student: DeployedStudent, structure: Structure) -> float:
 
 
 def print_size(size: StudentSize, config: StudentConfig, console: Console) -> None:
-    """Print it as a table."""
+    """Print the size as a table."""
     table = Table(title=f"student, tier {config.tier}, cutoff {config.cutoff_angstrom:g} Å", show_header=False)
     table.add_row("parameters", f"{size.parameters / 1e6:.2f} million ({size.weight_megabytes:.0f} MB)")
     for part, count in size.parts.items():
         table.add_row(f"  {part}", f"{count / 1e6:.3f} million")
-    neighbors = f"{size.neighbors_per_atom:.0f} neighbours"
+    neighbors = f"{size.neighbors_per_atom:.0f} neighbors"
     table.add_row("matrix products", f"{size.flops_per_atom / 1e6:.1f} MFLOP per atom ({neighbors}), energy and forces")
     if size.kernel_kilobytes_per_atom is not None:
-        table.add_row("memory, fused", f"{size.kernel_kilobytes_per_atom:.1f} kB per atom, beside the neighbour list")
+        table.add_row("memory, fused", f"{size.kernel_kilobytes_per_atom:.1f} kB per atom, beside the neighbor list")
     for backend, seconds in size.seconds.items():
         rate = f"{size.atoms / seconds:,.0f} atoms/s"
         table.add_row(f"speed, {backend}", f"{1e3 * seconds:.2f} ms for {size.atoms} atoms, {size.threads} threads: {rate}")

@@ -1,7 +1,7 @@
 """The stage ``deploy``: ``student/`` in, one folder per engine out, each with a script that runs.
 
-An export is loaded again as its engine loads it, and must give the energies and forces of the student it came from. No
-engine needs to be installed where a student is exported: what was not checked is named in the log.
+An export is loaded again as its engine loads it, and must give the energies and forces of its student. No engine needs to be
+installed where a student is exported: the log names exports that were not checked.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def deploy(student: Path, folder: Path, formats: Sequence[str], example: Structu
     folder
         ``deploy/`` of the run.
     formats
-        Of :data:`~potstill.config.DeployFormat`; a format asked for twice is exported once.
+        Formats of :data:`~potstill.config.DeployFormat`; a format given twice is exported once.
     example
         Structure that the exported script starts from, and that the export is tested with.
 
@@ -94,7 +94,9 @@ def _write_ipi(folder: Path, example: Structure) -> None:
 
     masses, cell = write_start(example, folder / "start.xyz")
     _write(folder / "potstill_pes.py", "potstill_pes.py.txt")
-    _write(folder / "input.xml", "input.xml.txt", MASSES=_numbers(masses), CELL=_numbers(cell.T))  # i-PI has columns
+    _write(
+        folder / "input.xml", "input.xml.txt", MASSES=_numbers(masses), CELL=_numbers(cell.T)
+    )  # i-PI's cell vectors are columns
 
 
 def _write_pt2(folder: Path, _example: Structure) -> None:
@@ -105,7 +107,7 @@ def _write_pt2(folder: Path, _example: Structure) -> None:
 
 
 def _make_or_leave_to_script(make: Callable[[Path, Path], Path], folder: Path, file: str) -> None:
-    """Make the file of a format that needs a package or compiler; where that is missing, its script will make it."""
+    """Make the file of a format that needs a package or compiler; where that is missing, leave it to the script."""
     (folder / file).unlink(missing_ok=True)
     try:
         make(folder / "student", folder / file)

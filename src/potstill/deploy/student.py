@@ -22,6 +22,7 @@ from potstill.student.files import count_parameters, read_student
 from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
+from potstill.student.shipped import student_folder
 from potstill.student.threads import survive_fork
 from potstill.student.uncertainty import Uncertainty, read_uncertainty
 
@@ -35,7 +36,7 @@ class DeployedStudent:
     Parameters
     ----------
     student
-        Ready to evaluate.
+        Student, ready to evaluate.
     config
         Contents of its ``config.json``.
     device
@@ -47,12 +48,12 @@ class DeployedStudent:
         ``"gpu"``: Triton kernels, for float32 on a CUDA device. ``"torch"``: plain PyTorch. ``"auto"``: the fastest that
         the device has; the log ``potstill`` says why where that is PyTorch.
     uncertainty
-        What it expects of its own errors; None where that was not learnt.
+        Model of its expected errors; None where it was trained without.
 
     Raises
     ------
     KernelError
-        If the backend is ``"fused"`` or ``"gpu"`` and it cannot be had; the message says why.
+        If the backend is ``"fused"`` or ``"gpu"`` and it cannot run; the message says why.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class DeployedStudent:
         survive_fork()
         references = student.reference_energies
         self.model = student.to(device=device, dtype=dtype)
-        self.model.reference_energies = references.to(device)  # stays float64
+        self.model.reference_energies = references.to(device)  # kept in float64
         self.config = config
         self.domain = Domain.read(config)
         self.device = device
@@ -78,28 +79,28 @@ class DeployedStudent:
 
     @property
     def backend(self) -> Backend:
-        """What computes: ``"fused"``, ``"gpu"`` or ``"torch"``."""
+        """Return the backend in use: ``"fused"``, ``"gpu"`` or ``"torch"``."""
         if self.gpu is not None:
             return "gpu"
         return "fused" if isinstance(self._kernel, FusedKernel) else "torch"
 
     def use(self, kernel: Kernel) -> None:
-        """Compute by another kernel from now on, such as a compiled file."""
+        """Use another kernel from now on, such as a compiled file."""
         self.gpu, self._kernel = None, kernel
 
     @property
     def elements(self) -> list[str]:
-        """Chemical symbols it was trained on."""
+        """Return the chemical symbols of its training data."""
         return list(self.config["elements"])
 
     @property
     def cutoff_angstrom(self) -> float:
-        """Radius of an atom's surroundings in Å."""
+        """Return the radius of the atomic environment in Å."""
         return self.model.architecture.cutoff_angstrom
 
     @property
     def parameters(self) -> int:
-        """Number of trained parameters."""
+        """Return the number of trained parameters."""
         return count_parameters(self.model)
 
     def label(
@@ -109,31 +110,31 @@ class DeployedStudent:
         neighbors: Sequence[Neighbors] | None = None,
         uncertainty: bool = False,
     ) -> list[Labels]:
-        """Energy, forces and stress of structures, computed as one batch.
+        """Compute energy, forces and stress of structures as one batch.
 
-        The stress is there where the cell has a volume, whatever is periodic: of a slab in a cell with vacuum, the virial
-        over the volume of that cell, vacuum included, as ASE and LAMMPS have it.
+        Stress is returned where the cell has a volume, whatever the periodic axes. For a slab in a cell with vacuum it is
+        the virial over the volume of that cell, vacuum included, as in ASE and LAMMPS.
 
         Parameters
         ----------
         structures
-            At least one.
+            Structures to label, at least one.
         neighbors
-            Neighbour lists made earlier with the student's cutoff, one per structure; made here where None.
+            Neighbor lists with the student's cutoff, one per structure; made here where None.
         uncertainty
-            Give the expected error of each force in eV/Å as well, as ``extra["uncertainty"]``.
+            Whether to return the expected error of each force in eV/Å as well, as ``extra["uncertainty"]``.
 
         Raises
         ------
         InputError
-            If a structure holds an element that the student was not trained on, or the student knows no uncertainty.
+            If a structure contains an element outside the training data, or the student predicts no uncertainty.
         """
         if uncertainty and self.uncertainty is None:
             raise InputError("this student knows no uncertainty: it was trained with train.uncertainty false, or before it")
         for structure in structures:
             self.refuse_unknown(structure)
         with float32_products():
-            if self.gpu is not None:  # searches for neighbors by itself
+            if self.gpu is not None:  # makes its own neighbor lists
                 return self.gpu.label(structures, self.uncertainty if uncertainty else None)
             return self._label(structures, neighbors, uncertainty=uncertainty)
 
@@ -160,7 +161,7 @@ class DeployedStudent:
         ]
 
     def refuse_unknown(self, structure: Structure) -> None:
-        """Raise where a structure holds an element that the student was not trained on."""
+        """Raise InputError where a structure contains an element outside the training data."""
         known = set(self.model.architecture.atomic_numbers)
         unknown = set(np.unique(structure.atomic_numbers).tolist()) - known
         if unknown:
@@ -170,9 +171,9 @@ class DeployedStudent:
             )
 
     def foreign(self, structure: Structure, neighbors: Neighbors | None = None) -> list[str]:
-        """What of a structure lies far outside the training data, one sentence each; see :mod:`potstill.student.domain`.
+        """Return one sentence per departure from the training data; see :mod:`potstill.student.domain`.
 
-        Empty also for a student that states no domain.
+        The list is also empty for a student that states no domain.
         """
         if self.domain is None:
             return []
@@ -180,7 +181,7 @@ class DeployedStudent:
         return self.domain.foreign(structure, near)
 
     def calculator(self) -> StudentCalculator:
-        """ASE calculator: energy, forces, stress where periodic, and the expected errors where they were learnt."""
+        """Return an ASE calculator: energy, forces, stress where the cell has a volume, and expected errors if predicted."""
         from potstill.deploy.ase import StudentCalculator
 
         return StudentCalculator(self)
@@ -194,7 +195,8 @@ def load_student(
     Parameters
     ----------
     path
-        ``student/`` of a run, the run folder itself, or an exported folder.
+        ``student/`` of a run, the run folder itself, an exported folder, or the name of a student that comes with the
+        package, such as ``"general"``.
     device
         Torch device.
     dtype
@@ -205,17 +207,15 @@ def load_student(
     Raises
     ------
     InputError
-        If there is no student, or the dtype or backend is another.
+        If there is no student, or the dtype or backend is unknown.
     KernelError
-        If the backend is ``"fused"`` or ``"gpu"`` and it cannot be had.
+        If the backend is ``"fused"`` or ``"gpu"`` and it cannot run.
     """
     if dtype not in ("float32", "float64"):
         raise InputError(f"dtype must be 'float32' or 'float64', found '{dtype}'")
     if backend not in get_args(Backend):
         raise InputError(f"backend must be 'auto', 'fused', 'gpu' or 'torch', found '{backend}'")
-    folder = Path(path)
-    if not (folder / "config.json").exists() and (folder / "student" / "config.json").exists():
-        folder = folder / "student"
+    folder = student_folder(path)
     student, config = read_student(folder)
     uncertainty = read_uncertainty(folder, student.architecture.hidden)
     return DeployedStudent(student, config, device, getattr(torch, dtype), backend, uncertainty)

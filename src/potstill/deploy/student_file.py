@@ -1,8 +1,7 @@
-"""The file ``student.potstill``: what the C++ of ``pair_style potstill`` reads, without Python and PyTorch.
+"""The file ``student.potstill``, which the C++ of ``pair_style potstill`` reads without Python and PyTorch.
 
-Three lines of text, a header of text that ends with ``end``, then numbers in double precision, least byte first. The experts
-of each element are mixed already, in double precision, for the elements that were asked for. The reader is
-``plugin/student_file.cpp``.
+It has three lines of text, a header of text that ends with ``end``, then numbers in double precision, least byte first. The
+experts of each requested element are mixed already, in double precision. The reader is ``plugin/student_file.cpp``.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from potstill.student.layer import Layer
 from potstill.student.uncertainty import Uncertainty
 
 FORMAT_VERSION = 1
-NOT_IN_DATA = 0.0  # instead of a closest distance
+NOT_IN_DATA = 0.0  # stands for a missing closest distance
 
 
 def write_student_file(student: Path, path: Path, elements: Sequence[str] | None = None) -> Path:
@@ -34,16 +33,17 @@ def write_student_file(student: Path, path: Path, elements: Sequence[str] | None
     Parameters
     ----------
     student
-        Its folder.
+        Folder of the student.
     path
         File to write.
     elements
-        Symbols to hold; all that it knows where None. A file of 89 elements takes some 200 MB, one of three a few MB.
+        Chemical symbols to include; all that it supports where None. A file of 89 elements takes some 200 MB, one of three a
+        few MB.
 
     Raises
     ------
     InputError
-        If the student does not know one of the elements.
+        If the student does not support one of the elements.
     """
     deployed = load_student(student, dtype="float64", backend="torch")
     chosen = list(dict.fromkeys(elements)) if elements else deployed.elements
@@ -86,7 +86,7 @@ def _tensors(deployed: DeployedStudent, elements: list[str]) -> dict[str, Array]
         **_each("readout", model.readout.matrices(species)),
     }
     for place, layer in enumerate(model.layers):
-        if isinstance(layer, Layer):  # nn.ModuleList forgets the type
+        if isinstance(layer, Layer):  # nn.ModuleList loses the type
             found |= {f"{place}.{name}": x for name, x in _layer(layer, species).items()}
     if deployed.uncertainty is not None:
         found |= _uncertainty(deployed.uncertainty)
@@ -124,7 +124,7 @@ def _uncertainty(uncertainty: Uncertainty) -> dict[str, torch.Tensor]:
 
 
 def _closest(known: Mapping[str, float], elements: list[str]) -> Array:
-    """(Z, Z) closest distance of each pair in Å, or that the data does not hold it."""
+    """Return (Z, Z) closest distances of each pair in Å; :data:`NOT_IN_DATA` for pairs that the data do not contain."""
     numbers = [ase.data.atomic_numbers[symbol] for symbol in elements]
     found = np.full((len(elements), len(elements)), NOT_IN_DATA)
     for i, a in enumerate(numbers):

@@ -1,6 +1,6 @@
-"""The student in TorchSim: a model for any number of systems at once, each with its own kept neighbour list.
+"""The student in TorchSim: a model for any number of systems at once, each with a neighbor list of its own.
 
-Enters a ``SimState`` in Å; leaves energies in eV, forces in eV/Å and stresses in eV/Å^3 in the precision of the state.
+Takes a ``SimState`` in Å. Returns energies in eV, forces in eV/Å and stresses in eV/Å^3 in the precision of the state.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
     Parameters
     ----------
     student
-        From :func:`potstill.load_student`; computes on its own device and in its own precision.
+        Student of :func:`potstill.load_student`; it computes on its own device and in its own precision.
     dtype
-        Of states and answers: positions in float64 keep MD exact, whatever the student computes in.
+        Precision of states and answers: positions in float64 keep MD exact, whatever the precision of the student.
     """
 
     def __init__(self, student: DeployedStudent, dtype: torch.dtype = torch.float64) -> None:
@@ -47,7 +47,7 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         self._systems: tuple[tuple[Any, ...], Systems] | None = None
 
     def forward(self, state: SimState | dict[str, Any], **_: Any) -> dict[str, torch.Tensor]:
-        """Energy (s,), forces (n, 3) and stress (s, 3, 3); the stress of a cell without volume is no number."""
+        """Return energy (s,), forces (n, 3) and stress (s, 3, 3); the stress of a cell without volume is NaN."""
         if isinstance(state, dict):
             state = SimState(**state, masses=torch.ones_like(state["positions"][:, 0]))
         if self.student.gpu is not None:
@@ -69,7 +69,7 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         return {name: torch.as_tensor(x, dtype=self._dtype, device=self._device) for name, x in answers.items()}
 
     def _on_card(self, state: SimState, student: GpuStudent) -> dict[str, torch.Tensor]:
-        """The same without a way through the host; systems are looked at when they are new only."""
+        """Compute the same without a detour over the host; only new systems are checked for their domain."""
         key = (state.atomic_numbers, state.system_idx, tuple(np.broadcast_to(np.asarray(state.pbc), 3).tolist()))
         known = self._systems
         if known is None or known[0][2] != key[2] or not all(map(torch.equal, known[0][:2], key[:2])):

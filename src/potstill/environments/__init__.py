@@ -1,7 +1,7 @@
-"""Environments of programs that cannot live beside potstill: where they are, what they hold, how they are made.
+"""Environments of programs that cannot be installed beside potstill: their folders, contents and setup.
 
-Each has a folder of its own under ``~/.local/share/potstill/environments`` (``$POTSTILL_HOME/environments`` where that is
-set): ``venv/``, ``repository/``, ``weights/``, ``setup.log`` and ``environment.json``, which records what was installed.
+Each has a folder under ``~/.local/share/potstill/environments`` (``$POTSTILL_HOME/environments`` where that is set):
+``venv/``, ``repository/``, ``weights/``, ``setup.log`` and ``environment.json``, which records what was installed.
 """
 
 from potstill.environments.catalog import ENVIRONMENTS, Environment

@@ -1,4 +1,4 @@
-"""What each environment consists of: data only, so that another one is an entry more."""
+"""Contents of each environment, as data only: a further environment is one more entry."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ class Environment:
     Parameters
     ----------
     name
-        As typed after ``potstill setup``.
+        Name after ``potstill setup``.
     pythons
-        Versions of Python it runs with, the one it was made for first.
+        Versions of Python that it supports, the preferred one first.
     requirements
         File of pinned packages beside this module.
     packages
-        Distributions whose versions ``potstill doctor`` asks for; all must be there.
+        Distributions whose versions ``potstill doctor`` checks; all must be installed.
     repository, commit
-        Where its source code is, and which state of it is known to work; empty where its packages are all there is.
+        Address of its source code, and a commit that is known to work; empty where its packages suffice.
     needed_files
-        What a checkout must hold: one of each group.
+        Files that a checkout must contain: one of each group.
     accept_weights
-        Files of the user's at a path, as ``{place in weights/: file}``; None where the config names the weights.
+        Function that finds weights of the user's at a path, as ``{place in weights/: file}``; None where the config names
+        them.
     weights_from
-        What to download from where, in words.
+        Download to make and its address, in words.
     fetch_weights
-        Python code that the environment's interpreter runs to download weights: into the folder of its first argument, those
-        named by the arguments after it. None where a script cannot do that.
+        Python code that the environment's interpreter runs to download weights. Its first argument is the target folder, the
+        others name the weights. None where a script cannot download them.
     default_weights
-        What is fetched where nothing else was asked for.
+        Weights that are downloaded where the user names none.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Environment:
     default_weights: tuple[str, ...] = ()
 
     def lacking_files(self, checkout: Path) -> list[str]:
-        """Files that a checkout should hold and does not."""
+        """Return the files that a checkout should contain and does not."""
         return [group[0] for group in self.needed_files if not any((checkout / name).is_file() for name in group)]
 
 
@@ -75,7 +76,7 @@ _ALL = (
         needed_files=(
             ("mattergen/scripts/generate.py",),
             ("sampling_conf/default.yaml", "mattergen/sampling_conf/default.yaml"),
-            ("mattergen/common/gemnet/gemnet-dT.json",),  # like the YAML files, it is not in the wheel on PyPI
+            ("mattergen/common/gemnet/gemnet-dT.json",),  # the wheel on PyPI lacks it, as it lacks the YAML files
         ),
         accept_weights=mattergen_models,
         weights_from="the folder of a model, with config.yaml and checkpoints/last.ckpt, "

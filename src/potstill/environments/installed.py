@@ -1,4 +1,4 @@
-"""What was installed: the folder of an environment and the record in it."""
+"""Installed environments: the folder of each and the record in it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RECORD = "environment.json"
 
 
 def home() -> Path:
-    """Where potstill keeps what outlives a run: ``$POTSTILL_HOME``, or ``~/.local/share/potstill``."""
+    """Return the folder of files that outlive a run: ``$POTSTILL_HOME``, or ``~/.local/share/potstill``."""
     chosen = os.environ.get("POTSTILL_HOME")
     return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".local" / "share" / "potstill"
 
 
 @dataclass(frozen=True)
 class Installed:
-    """An environment as it stands on this machine, whole or in part."""
+    """An environment on this machine, complete or in part."""
 
     name: str
     folder: Path
@@ -31,23 +31,23 @@ class Installed:
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """Return the path of its interpreter."""
         return self.folder / "venv" / "bin" / "python"
 
     @property
     def repository(self) -> Path | None:
-        """Its checkout, where one was made or named."""
+        """Return the path of its checkout, or None where there is none."""
         path = self.record.get("repository", {}).get("path")
         return Path(path) if path else None
 
     @property
     def weights(self) -> Path:
-        """Folder of its weights."""
+        """Return the folder of its weights."""
         return self.folder / "weights"
 
     @property
     def proved(self) -> bool:
-        """Whether it has made or labelled structures."""
+        """Return whether it has made or labelled structures."""
         return bool(self.record.get("proof", {}).get("structures"))
 
     def update(self, **changes: Any) -> Installed:
@@ -59,7 +59,7 @@ class Installed:
 
 
 def installed(name: str) -> Installed:
-    """The environment of a name; its record is empty where it was never set up.
+    """Return the environment of a name; its record is empty where it was never set up.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Makes an environment, step by step: interpreter, packages, source code, weights, proof.
+"""Sets up an environment in steps: interpreter, packages, source code, weights, proof.
 
-A step whose result is there already is skipped, so that a setup that failed, was stopped, or lacked weights goes on with the
-same command. Everything that its programs print is in ``setup.log``.
+A step whose result exists is skipped. A setup that failed, was stopped, or lacked weights therefore continues with the same
+command. ``setup.log`` contains the output of its programs.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 
 @dataclass(frozen=True)
 class Options:
-    """What the user may choose.
+    """Choices of the user.
 
     Parameters
     ----------
     weights
-        File or folder of weights to take.
+        File or folder of weights to copy.
     checkpoints
-        Released weights to download by name, where the program has such.
+        Names of released weights to download, where the program has such.
     repository
-        Checkout to use instead of cloning one; it is used where it stands.
+        Checkout to use in place instead of a clone.
     python
         Interpreter to make the environment with.
     requirements
@@ -62,30 +62,30 @@ def setup(
     say: Callable[[str], None],
     prove: Callable[[], Sequence[str]] | None = None,
 ) -> Installed:
-    """Make an environment, or go on with it.
+    """Set up an environment, or continue an unfinished setup.
 
     Parameters
     ----------
     environment
-        Its recipe.
+        Recipe of the environment.
     options
         The user's choices.
     say
-        Called with one line about each step.
+        Function called with one line about each step.
     prove
-        Makes structures with what was installed and returns a word about each; not called where it was proved before.
+        Function that makes structures in the environment and returns a line about each; skipped where it ran before.
 
     Returns
     -------
     Installed
-        Its record.
+        Environment with its record.
 
     Raises
     ------
     InputError
-        If an interpreter, a checkout or weights of the user's are not what is needed, or another process is at it.
+        If the user's interpreter, checkout or weights do not fit, or another process sets it up.
     PotstillError
-        If a command failed; its last line and the log are named.
+        If a command failed. The message names its last line and the log.
     """
     given = {"--weights": options.weights or options.checkpoints, "--repository": options.repository}
     for option, known in (("--weights", environment.accept_weights), ("--repository", environment.repository)):
@@ -122,7 +122,7 @@ def _alone(place: Installed) -> Iterator[None]:
 
 
 def find_python(environment: Environment, given: Path | None) -> tuple[Path, str]:
-    """An interpreter that an environment can be made with, and its version.
+    """Return an interpreter for the environment, and its version.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def find_python(environment: Environment, given: Path | None) -> tuple[Path, str
 
 
 def _interpreter(environment: Environment, options: Options, place: Installed) -> tuple[Installed, str]:
-    there = _version_of(place.python) if place.record.get("python") else None  # without the record it was cut short
+    there = _version_of(place.python) if place.record.get("python") else None  # without the record the step was cut short
     minor = there.rpartition(".")[0] if there else None
     if there and minor in environment.pythons and options.python is None:
         return place, f"Python {there}, there already"
@@ -266,7 +266,7 @@ def _proof(prove: Callable[[], Sequence[str]], place: Installed) -> tuple[Instal
 
 
 def versions_in(place: Installed, packages: Sequence[str]) -> dict[str, str | None]:
-    """Versions of distributions in an environment, as its own interpreter finds them; None where one is missing.
+    """Return versions of distributions in an environment, as its interpreter finds them; None for a missing one.
 
     Raises
     ------
@@ -293,7 +293,7 @@ def versions_in(place: Installed, packages: Sequence[str]) -> dict[str, str | No
 
 
 def commit_of(checkout: Path) -> str | None:
-    """Commit of a checkout, or None where git cannot tell (or tells of a repository around it)."""
+    """Return the commit of a checkout, or None where git finds none (or that of a repository around it)."""
     command = ["git", "-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""Weights: which of the user's files are those of a program, and whether a file can be weights at all."""
+"""Weights: the search for a program's weights among the user's files, and checks of a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LFS_POINTER = b"version https://git-lfs"
 
 
 def weights_fault(path: Path) -> str | None:
-    """Why a file cannot be weights, or None where nothing speaks against it."""
+    """Return why a file cannot be weights, or None where no fault is found."""
     if not path.is_file():
         return f"no weights at {path}"
     with path.open("rb") as file:
@@ -38,12 +38,12 @@ def weights_fault(path: Path) -> str | None:
 
 
 def mattergen_models(path: Path) -> dict[str, Path]:
-    """Files of the released models at or below a path, as ``name/file``; a model is known by the name of its folder.
+    """Return files of the released models at or below a path, as ``name/file``; the folder's name is the model's.
 
     Raises
     ------
     InputError
-        If there is none, or weights that cannot be weights.
+        If there is none, or a file cannot be weights.
     """
     folders = [config.parent for config in sorted(path.resolve().rglob("config.yaml")) if _last_checkpoint(config.parent)]
     files: dict[str, Path] = {}
@@ -64,18 +64,18 @@ def mattergen_models(path: Path) -> dict[str, Path]:
 
 
 def moldiff_models(path: Path) -> dict[str, Path]:
-    """``MolDiff.pt``, ``MolDiff_simple.pt`` and ``bondpred.pt`` in a folder, whatever the last is called there.
+    """Return ``MolDiff.pt``, ``MolDiff_simple.pt`` and ``bondpred.pt`` of a folder, under any name of the last.
 
     Raises
     ------
     InputError
-        If there is no model, or weights that cannot be weights.
+        If there is no model, or a file cannot be weights.
     """
     names = {
         "MolDiff.pt": "MolDiff.pt",
         "MolDiff_simple.pt": "MolDiff_simple.pt",
         "bondpred.pt": "bondpred.pt",
-        "bond_predictor.pt": "bondpred.pt",  # the name in its README; its config says bondpred.pt
+        "bond_predictor.pt": "bondpred.pt",  # name in MolDiff's README; its config says bondpred.pt
     }
     candidates = [path] if path.is_file() else [path / name for name in names]
     files = {names[p.name]: p for p in candidates if p.name in names and p.is_file()}

@@ -1,1 +1,1 @@
-"""The student beside its teacher: errors, physics, speed."""
+"""The student against its teacher: errors, physics, speed."""

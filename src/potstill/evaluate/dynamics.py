@@ -1,4 +1,4 @@
-"""Constant-energy molecular dynamics with the student: it must stay finite and keep its energy."""
+"""Constant-energy molecular dynamics with the student: it must stay finite and conserve the energy."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Trajectory:
     system, kind
         Id of the structure it started from, and ``crystal`` or ``molecule``.
     atoms, steps, timestep_fs
-        Size and length.
+        Number of atoms, number of steps, and length of a step in fs.
     time_ps, total_energy, temperature
-        (T,) record of the run: ps, eV per atom, K.
+        (T,) record of the run: time in ps, energy in eV per atom, temperature in K.
     seconds
-        Wall time of the steps.
+        Wall time of the steps in s.
     final
-        The last structure.
+        Last structure.
     """
 
     system: str
@@ -50,18 +50,18 @@ class Trajectory:
 
     @property
     def finite(self) -> bool:
-        """Whether every recorded number is finite."""
+        """Return whether every recorded number is finite."""
         return bool(np.isfinite(self.total_energy).all() and np.isfinite(self.temperature).all())
 
     @property
     def drift_mev_per_atom(self) -> float:
-        """Slope of a straight line through the total energy times the length of the run, in meV/atom."""
+        """Return the slope of a straight line through the total energy times the length of the run, in meV/atom."""
         slope = np.polyfit(self.time_ps, self.total_energy, 1)[0] if self.finite else np.inf
         return float(abs(slope) * (self.time_ps[-1] - self.time_ps[0]) * 1e3)
 
     @property
     def residual_mev_per_atom(self) -> float:
-        """Root mean square distance of the total energy from that straight line, in meV/atom."""
+        """Return the root mean square distance of the total energy from that straight line, in meV/atom."""
         if not self.finite:
             return np.inf
         line = np.polyval(np.polyfit(self.time_ps, self.total_energy, 1), self.time_ps)
@@ -69,11 +69,11 @@ class Trajectory:
 
     @property
     def largest_deviation_mev_per_atom(self) -> float:
-        """Largest distance of the total energy from its first value, in meV/atom."""
+        """Return the largest distance of the total energy from its first value, in meV/atom."""
         return float(np.abs(self.total_energy - self.total_energy[0]).max() * 1e3) if self.finite else np.inf
 
     def report(self) -> dict[str, Any]:
-        """Row of ``evaluate.json``."""
+        """Return the row of ``evaluate.json``."""
         length = float(self.time_ps[-1])
         return {
             "system": self.system,
@@ -92,20 +92,20 @@ class Trajectory:
 
 
 def run_nve(student: Model, structure: Structure, *, length_ps: float, temperature_kelvin: float, seed: int) -> Trajectory:
-    """Relax with the student, give it velocities, and integrate Newton's equations (velocity Verlet).
+    """Relax with the student, draw velocities, and integrate Newton's equations (velocity Verlet).
 
-    Small crystals are repeated to at least 32 atoms, so that the cell holds more than one phonon.
+    Small crystals are repeated to at least 32 atoms, so that the cell contains more than one phonon.
 
     Parameters
     ----------
     student
-        Gives the forces.
+        Model that computes the forces.
     structure
-        Start; its own positions are not changed.
+        Structure at the start; its own positions are not changed.
     length_ps, temperature_kelvin
-        Of the run, and of the initial Maxwell-Boltzmann velocities.
+        Length of the run in ps, and temperature of the initial Maxwell-Boltzmann velocities in K.
     seed
-        Of the velocities.
+        Seed of the velocities.
     """
     from ase import units
     from ase.md.verlet import VelocityVerlet

@@ -1,6 +1,6 @@
-"""Errors of a student against its teacher, beside the errors of predicting zero.
+"""Errors of a student against its teacher, and the errors of predicting zero.
 
-Enters labels of teacher and student, leaves the figures of ``evaluate.json``.
+Takes labels of teacher and student and returns the figures of ``evaluate.json``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from potstill.core.elements import symbols_of
 from potstill.core.types import Array, Labels, Structure
 
 MAGNITUDES_EV_PER_ANGSTROM = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, np.inf)
-SMALLEST_DIRECTED_FORCE = 0.1  # eV/Å
+SMALLEST_DIRECTED_FORCE = 0.1  # eV/Å; the direction of smaller forces is not compared
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,9 +26,9 @@ class Comparison:
     Parameters
     ----------
     structures
-        Labelled by the teacher.
+        Structures labelled by the teacher.
     student
-        The student's labels, in the same order.
+        Labels by the student, in the same order.
     """
 
     structures: Sequence[Structure]
@@ -36,42 +36,42 @@ class Comparison:
 
     @property
     def teacher(self) -> list[Labels]:
-        """The teacher's labels."""
+        """Return the labels by the teacher."""
         return [s.labels for s in self.structures if s.labels is not None]
 
     @property
     def sources(self) -> Array:
-        """(S,) str."""
+        """Return (S,) names of the sources."""
         return np.array([s.source for s in self.structures])
 
     @property
     def atoms(self) -> Array:
-        """(S,) atoms per structure."""
+        """Return (S,) numbers of atoms per structure."""
         return np.array([len(s) for s in self.structures])
 
     @property
     def atomic_numbers(self) -> Array:
-        """(N,)."""
+        """Return (N,) atomic numbers."""
         return np.concatenate([s.atomic_numbers for s in self.structures])
 
     def forces(self) -> tuple[Array, Array]:
-        """(N, 3) of teacher and of student."""
+        """Return (N, 3) forces by the teacher and by the student, in eV/Å."""
         return np.concatenate([x.forces for x in self.teacher]), np.concatenate([x.forces for x in self.student])
 
     def expectations(self) -> tuple[Array, Array]:
-        """(N,) length of the force's error that the student expects, and the true one, in eV/Å."""
+        """Return (N,) lengths of the force's error that the student expects, and the true ones, in eV/Å."""
         teacher, student = self.forces()
         return np.concatenate([x.extra["uncertainty"] for x in self.student]), np.linalg.norm(student - teacher, axis=1)
 
     def energies(self) -> tuple[Array, Array]:
-        """(S,) energy per atom of teacher and of student."""
+        """Return (S,) energies per atom by the teacher and by the student, in eV."""
         return (
             np.array([x.energy for x in self.teacher]) / self.atoms,
             np.array([x.energy for x in self.student]) / self.atoms,
         )
 
     def stresses(self) -> tuple[Array, Array]:
-        """(P, 3, 3) of teacher and of student, for the P periodic structures."""
+        """Return (P, 3, 3) stresses by the teacher and by the student in eV/Å^3, for the P periodic structures."""
         pairs = [
             (a.stress, b.stress)
             for a, b in zip(self.teacher, self.student, strict=True)
@@ -82,7 +82,7 @@ class Comparison:
         return np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs])
 
     def subset(self, chosen: Array) -> Comparison:
-        """Some of the structures."""
+        """Return the comparison of some of the structures."""
         return Comparison([self.structures[k] for k in chosen], [self.student[k] for k in chosen])
 
 
@@ -92,7 +92,7 @@ def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, An
     Parameters
     ----------
     comparison
-        At least one structure.
+        Labels of both, for at least one structure.
     mean_energy_baseline
         (S,) energy per atom in eV that the composition alone predicts (reference energies fitted to the training part).
     """
@@ -152,7 +152,7 @@ def by_magnitude(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _mean_cosine(teacher: Array, student: Array) -> float | None:
-    """Of the angle between both forces on an atom, of atoms with a force that has a direction to speak of."""
+    """Return the mean cosine of the angle between both forces on an atom, without atoms whose force is small."""
     size = np.linalg.norm(teacher, axis=1)
     chosen = size > SMALLEST_DIRECTED_FORCE
     if not chosen.any():

@@ -1,6 +1,6 @@
-"""Every gate of the evaluation: what is measured, in which unit, and how far it may go.
+"""Gates of the evaluation: the figure of each, its unit and its limit.
 
-Enters the stored report, leaves findings; the same figures can be judged again by other limits.
+Takes the stored report and returns findings; the same figures can be judged again by other limits.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The largest accepted figure of one check of the physics.
+    """Largest accepted figure of one physics check.
 
     Parameters
     ----------
     limit
-        Unless the config says otherwise.
+        Limit where the config states none.
     unit
-        Of figure and limit.
+        Unit of figure and limit.
     says
-        What is measured.
+        Description of the figure.
     """
 
     limit: float
@@ -62,7 +62,7 @@ GATES: dict[str, Gate] = {
     "relaxed_cell": Gate(5, "%", "largest gap of volume and cell lengths after relaxation by each"),
     "relaxed_positions": Gate(0.1, "Å", "distance of atoms after relaxation by each, root mean square"),
     "rdf": Gate(0.05, "Å", "Wasserstein distance of pair distances in dynamics, less that of two runs"),
-    "adf": Gate(3, "degrees", "the same of angles between neighbours"),
+    "adf": Gate(3, "degrees", "the same of angles between neighbors"),
     "vdos": Gate(1, "THz", "the same of the vibrational density of states"),
     "pressure": Gate(1, "GPa", "the same of the pressure"),
     "nvt": Gate(25, "%", "hot run: mean temperature off the thermostat's, beyond chance; not finite where two atoms fused"),
@@ -77,11 +77,13 @@ OF_CRYSTALS = (
 )
 OF_MOLECULES = ("vibrations", "torsions", "relaxed_positions")
 OF_PAIRS = ("smoothness", "fused_pairs", "dimers")
+OF_STUDENT = (*OF_ANY, "stress_slope", "nvt", "npt", "smoothness")  # these ask the student alone
+NO_TEACHER = "the labels came with the user's files: there is no teacher to compare with"
 KINDS = ("crystals", "molecules")
 
 
 def asked_of(kind: str, config: EvaluateConfig) -> tuple[str, ...]:
-    """Return the physics checks that a config asks of crystals or of molecules, whether they can be had or not."""
+    """Return the physics checks that a config requests for crystals or for molecules, whether they can run or not."""
     crystals = kind == "crystals"
     if not (config.physics_crystals if crystals else config.physics_molecules):
         return ()
@@ -93,8 +95,8 @@ def asked_of(kind: str, config: EvaluateConfig) -> tuple[str, ...]:
 def judge(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
     """Return a finding for each gate on the figures of ``evaluate.json``; other limits can be judged at any later time.
 
-    Which gates there are follows from the config. One whose figure could not be had is NOT_RUN; one with nothing to look at
-    in such data does not apply.
+    The config alone decides the list of gates. A gate without its figure is NOT_RUN. One that has no systems in such data
+    does not apply.
     """
     findings = [
         _force_gate("force_error", report["forces"], config.max_force_error_ratio, "all held-out families"),
@@ -107,7 +109,7 @@ def judge(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
 
 
 def _nve_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
-    """Drift of the total energy, of a crystal and of a molecule where the data have them."""
+    """Judge the drift of the total energy, of a crystal and of a molecule where the data contain them."""
     found = []
     for row in report["nve"]:
         drift = row["drift_mev_per_atom"] if row["finite"] else float("inf")
@@ -126,7 +128,7 @@ def _nve_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Findin
 
 
 def _physics_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
-    """One finding for each physics check that was asked for or has a figure, in the order of the gates."""
+    """Return one finding per physics check that was requested or has a figure, in the order of the gates."""
     rows = _by_check(report.get("physics", []))
     findings = {check: _physics_gate(of_check, config) for check, of_check in rows.items()}
     if "kinds" in report:
@@ -138,15 +140,15 @@ def _physics_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Fi
 
 
 def _without_figure(report: Mapping[str, Any], config: EvaluateConfig) -> dict[str, Finding]:
-    """Findings of all checks that were asked for, as they stand where a check has no figure at all."""
+    """Return findings of all requested checks for the case that a check has no figure."""
     found: dict[str, Finding] = {}
     kinds = report["kinds"]
-    teacher = report.get("teacher_asked", True)
-    for kind in sorted(KINDS, key=lambda kind: not kinds.get(kind)):  # what the data have decides first
+    teacher, given = report.get("teacher_asked", True), report.get("labels_given", False)
+    for kind in sorted(KINDS, key=lambda kind: not kinds.get(kind)):  # kinds that the data contain come first
         for name in asked_of(kind, config):
             unit = GATES[name].unit
-            if not teacher:
-                finding = not_run(name, unit, "no teacher was at hand")
+            if not teacher and name not in OF_STUDENT:
+                finding = _without_teacher(name, given=given)
             elif kinds.get(kind):
                 finding = not_run(name, unit, f"no held-out one of the {kind} could be used; see systems")
             elif name in OF_ANY and not any(kinds.get(other) for other in KINDS):
@@ -155,14 +157,19 @@ def _without_figure(report: Mapping[str, Any], config: EvaluateConfig) -> dict[s
                 finding = does_not_apply(name, unit, f"the data hold no {kind}")
             found.setdefault(name, finding)
     for name in OF_PAIRS if config.physics_pairs else ():
-        found[name] = not_run(
-            name, GATES[name].unit, "no pair of atoms was looked at" if teacher else "no teacher was at hand"
-        )
+        found[name] = not_run(name, GATES[name].unit, "no pair of atoms was looked at")
+        if not teacher and name not in OF_STUDENT:
+            found[name] = _without_teacher(name, given=given)
     return found
 
 
+def _without_teacher(name: str, *, given: bool) -> Finding:
+    unit = GATES[name].unit
+    return does_not_apply(name, unit, NO_TEACHER) if given else not_run(name, unit, "no teacher was at hand")
+
+
 def _error_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
-    """Softening, direction of forces, energy and stress; reports of earlier versions may lack some."""
+    """Judge softening, direction of forces, energy and stress; reports of earlier versions may lack some."""
     found = []
     forces, energy, stress = report["forces"], report.get("energy", {}), report.get("stress", {})
     if forces.get("slope") is not None:
@@ -186,7 +193,7 @@ def _error_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Find
 
 
 def _errors_without_figure(report: Mapping[str, Any], had: set[str]) -> list[Finding]:
-    """Findings of the gates on errors that have no figure."""
+    """Return findings of the gates on errors that have no figure."""
     if "kinds" not in report:  # written by an earlier version
         return []
     reasons = {
@@ -203,7 +210,7 @@ def _errors_without_figure(report: Mapping[str, Any], had: set[str]) -> list[Fin
 
 
 def _element_gate(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
-    """The element whose forces are worst, of those with enough atoms to say so."""
+    """Judge the element with the worst forces, among those with enough atoms."""
     ratios = {
         symbol: figures["forces"]["mae"] / figures["forces"]["zero_baseline_mae"]
         for symbol, figures in report.get("per_element", {}).items()
@@ -219,7 +226,7 @@ def _element_gate(report: Mapping[str, Any], config: EvaluateConfig) -> list[Fin
 
 
 def _physics_gate(rows: list[Mapping[str, Any]], config: EvaluateConfig) -> Finding:
-    """One finding for all systems of a check: the worst."""
+    """Return one finding for all systems of a check: the worst."""
     check = rows[0]["check"]
     gate = GATES[check]
     limit = config.limits.get(check, gate.limit)

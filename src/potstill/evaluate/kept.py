@@ -1,6 +1,6 @@
-"""The costly part of an evaluation, kept in a file: labels and trajectories, so that gates can be judged again.
+"""The costly part of an evaluation, stored in a file: labels and trajectories, for judging gates again.
 
-Enters an evaluation or the files of a run, leaves ``evaluate_data.npz`` or the evaluation that it was made from.
+Takes an evaluation and writes ``evaluate_data.npz``, or reads the files of a run and returns their evaluation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RECORDS = ("time_ps", "total_energy", "temperature")
 
 
 def write_evaluation(evaluation: Evaluation, report: Path, data: Path) -> None:
-    """Write ``evaluate.json``, and beside it the arrays that the pages draw."""
+    """Write ``evaluate.json``, and beside it the arrays that the pages plot."""
     with sealed(report) as temporary:
         text = json.dumps(finite_or_none(evaluation.report), indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text, encoding="utf-8")
@@ -53,14 +53,14 @@ def write_evaluation(evaluation: Evaluation, report: Path, data: Path) -> None:
 
 
 def read_evaluation(report: Path, data: Path, structures: Sequence[Structure]) -> Evaluation:
-    """Read the evaluation that was written.
+    """Read a written evaluation.
 
     Parameters
     ----------
     report, data
-        Of :func:`write_evaluation`.
+        Files of :func:`write_evaluation`.
     structures
-        With the teacher's labels, in the same order.
+        Structures with the teacher's labels, in the same order.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def judged_again(evaluation: Evaluation, gates: EvaluateConfig) -> Evaluation:
 
 
 def finite_or_none(value: Any) -> Any:
-    """Return the same with None for what is not finite: JSON knows neither NaN nor infinity."""
+    """Return the same value with None for numbers that are not finite: JSON has neither NaN nor infinity."""
     if isinstance(value, dict):
         return {key: finite_or_none(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

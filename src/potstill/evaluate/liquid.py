@@ -1,8 +1,8 @@
-"""Atoms in motion: what a thermostat finds with either model, and whether the candidate holds out heat and pressure.
+"""Dynamics: averages under a thermostat with either model, and stability of the candidate at heat and pressure.
 
-Enter candidate and reference as ASE calculators and a structure, leave rows with Wasserstein distances of distributions.
-Short runs are noisy: the candidate runs a second time with other random numbers, and the distance between its own two
-runs is taken off.
+Takes candidate and reference as ASE calculators and a structure. Returns rows with Wasserstein distances of distributions.
+Short runs are noisy. The candidate therefore runs a second time with other random numbers, and the distance between its two
+runs is subtracted.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from potstill.evaluate.dynamics import TIMESTEP_FS, TIMESTEP_WITH_HYDROGEN_FS
 from potstill.evaluate.measured import Curve, Row, of
 
 FRICTION_PER_FS = 0.02
-AT_REST = 2.0  # half of the kinetic energy goes into the bonds
-SETTLING = 0.25  # of the run is left out
-RADIUS_ANGSTROM, SHELL = 6.0, 1.35  # of pair distances; of neighbours for angles, over the sum of covalent radii
-EVERY = 4  # steps between frames that are looked at
+AT_REST = 2.0  # factor on the temperature: half of the kinetic energy goes into the bonds
+SETTLING = 0.25  # share of the run that is left out
+RADIUS_ANGSTROM, SHELL = (
+    6.0,
+    1.35,
+)  # largest pair distance; neighbors for angles are within SHELL times the sum of covalent radii
+EVERY = 4  # number of steps between analysed frames
 BINS = 120
 HOT_KELVIN_AT_LEAST, HOTTER = 600.0, 2.0
 FUSED = 0.5  # over the sum of covalent radii
@@ -34,7 +37,7 @@ PRESSURE_TIME_FS, TEMPERATURE_TIME_FS = 400.0, 50.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """What is kept of a run: (T, n, 3) positions and velocities, (T,) pressures in GPa and temperatures in K."""
+    """Frames of a run: (T, n, 3) positions and velocities, (T,) pressures in GPa and temperatures in K."""
 
     atoms: Any
     timestep_fs: float
@@ -46,14 +49,14 @@ class Frames:
 
     @property
     def settled(self) -> slice:
-        """All but the start."""
+        """Return the slice of frames without the start."""
         return slice(int(SETTLING * len(self.positions)), None)
 
 
 def motion(
     candidate: Any, reference: Any, atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: int
 ) -> list[Row]:
-    """Run Langevin dynamics with both, and compare distances, angles, vibrations and pressures by Wasserstein distances."""
+    """Run Langevin dynamics with both models, and compare distances, angles, vibrations and pressures."""
     runs = [
         langevin(of(atoms, c), length_ps=length_ps, temperature_kelvin=temperature_kelvin, seed=seed + k)
         for c, k in ((candidate, 0), (reference, 0), (candidate, 1))
@@ -62,7 +65,7 @@ def motion(
         return [Row(name, float("inf"), why="the run exploded") for name in ("rdf", "adf", "vdos")]
     looked: dict[str, tuple[str, str, Callable[[Frames], tuple[Array, Array]]]] = {
         "rdf": ("distance, Å", "pairs of atoms", _distances),
-        "adf": ("angle, degrees", "angles between neighbours", _angles),
+        "adf": ("angle, degrees", "angles between neighbors", _angles),
         "vdos": ("frequency, THz", "vibrational density of states", _spectrum),
     }
     if atoms.pbc.all():
@@ -81,7 +84,7 @@ def stability(candidate: Any, atoms: Any, *, length_ps: float, temperature_kelvi
 
 
 def langevin(atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: int) -> Frames:
-    """Run from a minimum at a temperature; stops early where numbers are no longer finite."""
+    """Run from a minimum at a temperature; stop early where numbers are no longer finite."""
     from ase import units
     from ase.constraints import FixCom
     from ase.md.langevin import Langevin
@@ -96,7 +99,7 @@ def langevin(atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: i
 
 
 def timestep_fs(atoms: Any) -> float:
-    """Return half a femtosecond where there is hydrogen, else one."""
+    """Return 0.5 fs where there is hydrogen, else 1 fs."""
     return TIMESTEP_WITH_HYDROGEN_FS if 1 in atoms.numbers else TIMESTEP_FS
 
 
@@ -140,7 +143,7 @@ def _compared(
 
 
 def _distances(run: Frames) -> tuple[Array, Array]:
-    """g(r) of a crystal up to a constant, and the histogram of distances of a molecule."""
+    """Return g(r) of a crystal up to a constant, or the histogram of distances of a molecule."""
     edges = np.linspace(0.0, RADIUS_ANGSTROM, BINS + 1)
     counts = np.zeros(BINS)
     for positions in run.positions[run.settled]:
@@ -170,7 +173,7 @@ def _angles(run: Frames) -> tuple[Array, Array]:
 
 
 def _spectrum(run: Frames) -> tuple[Array, Array]:
-    """Power of the mass-weighted velocities by frequency in THz, which sums to one."""
+    """Return the power of the mass-weighted velocities by frequency in THz, normalised to a sum of one."""
     velocities = run.velocities[run.settled] * np.sqrt(run.atoms.get_masses())[:, None]
     window = np.hanning(len(velocities))[:, None, None]
     power = (np.abs(np.fft.rfft(velocities * window, axis=0)) ** 2).sum(axis=(1, 2))
@@ -184,7 +187,7 @@ def _pressures(run: Frames) -> tuple[Array, Array]:
 
 
 def _held_out(run: Frames, kelvin: float) -> Row:
-    """Hot: mean temperature off the thermostat's beyond two standard errors, or a pair of atoms fused."""
+    """Judge a hot run: mean temperature off the thermostat's by more than two standard errors, or a pair of atoms fused."""
     if not np.isfinite(run.positions[-1]).all():
         return Row("nvt", float("inf"), why=f"exploded at {kelvin:.0f} K")
     radii = covalent_radii()[run.atoms.numbers]
@@ -195,7 +198,9 @@ def _held_out(run: Frames, kelvin: float) -> Row:
             i, j = near.edge_index
             closest = min(closest, float((near.distance / (radii[i] + radii[j])).min()))
     mean = float(run.temperature[run.settled].mean())
-    runs = max(1.0, len(run.temperature[run.settled]) * run.timestep_fs * FRICTION_PER_FS / 2)  # independent of each other
+    runs = max(
+        1.0, len(run.temperature[run.settled]) * run.timestep_fs * FRICTION_PER_FS / 2
+    )  # number of independent samples
     noise = np.sqrt(2 / (3 * len(run.atoms)) / runs)
     measured = float("inf") if closest < FUSED else 100 * max(0.0, abs(mean / kelvin - 1) - 2 * noise)
     figures = {"mean temperature, K": mean, "smallest distance over covalent radii": closest}

@@ -1,4 +1,4 @@
-"""What an evaluation was made from, so that its figures are never judged again for other data or another student."""
+"""Origin of an evaluation, so that its figures are never judged again for other data or another student."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def weights_checksum(student: DeployedStudent) -> str:
-    """Return the checksum of a student's weights: of names, shapes and bytes, whatever file they came from."""
+    """Return the checksum of a student's weights: of names, shapes and bytes, independent of their file."""
     digest = hashlib.sha256()
     for name, tensor in sorted(student.model.state_dict().items()):
         array = np.ascontiguousarray(tensor.detach().cpu().numpy())
@@ -30,7 +30,7 @@ def weights_checksum(student: DeployedStudent) -> str:
 
 
 def made_from(student: DeployedStudent, dataset: Dataset, config: EvaluateConfig, teacher: Teacher | None) -> dict[str, Any]:
-    """Return the checksums of dataset, section and weights, and the fingerprint of the teacher that was asked."""
+    """Return the checksums of dataset, section and weights, and the fingerprint of the teacher."""
     return {
         "dataset": checksum_of(dataset),
         "section": sha256_of_json(config.model_dump(mode="json")),
@@ -45,7 +45,7 @@ def refuse_others(report: Mapping[str, Any], student: DeployedStudent, dataset: 
     Raises
     ------
     InputError
-        If one differs. A report of an earlier version states neither, and is judged.
+        If one differs. A report of an earlier version states neither, and is accepted.
     """
     stored = report.get("made_from", {})
     now = {"dataset": checksum_of(dataset), "student": weights_checksum(student)}

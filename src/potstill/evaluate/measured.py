@@ -16,14 +16,14 @@ from potstill.core.types import Array
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """One quantity along a path, of both models; what only one has is None.
+    """One quantity along a path, from both models; None for a model without it.
 
     Parameters
     ----------
     x_label, y_label
-        With units.
+        Labels of the axes, with units.
     x, candidate, reference
-        (k,) each.
+        (k,) values each.
     """
 
     x_label: str
@@ -42,17 +42,18 @@ class Row:
     check
         Name of its gate.
     measured
-        In the unit of the gate; what is not finite never passes (and is None in JSON). None where it did not run.
+        Figure in the unit of the gate. A value that is not finite never passes (and is None in JSON). None where it did not
+        run.
     candidate, reference
-        What it was made from, by name with its unit.
+        Values of both models that it was computed from, by name with its unit.
     curves
-        To be drawn, by name.
+        Curves to draw, by name.
     why
-        Said of it beside the system: why it did not run, or where the figure is from.
+        Reason for which it did not run, or origin of the figure.
     system
-        Filled in by the suite.
+        Name of the system, filled in by the suite.
     applies
-        False where the check has nothing to look at in such a system, by its nature.
+        False where the check can never apply to such a system.
     """
 
     check: str
@@ -95,7 +96,7 @@ def of(atoms: Any, calculator: Any) -> Any:
 
 
 def relative(candidate: float, reference: float) -> float:
-    """Return the difference over the size of the reference; infinity beside a reference of zero unless both are."""
+    """Return the difference over the size of the reference; infinite for a reference of zero unless both are zero."""
     if candidate == reference:
         return 0.0
     return abs(candidate - reference) / abs(reference) if reference else float("inf")

@@ -1,4 +1,4 @@
-"""What is evaluated: a student, or any ASE calculator in its place."""
+"""Models to evaluate: a student, or any ASE calculator in its place."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ class Model(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it computes."""
+        """Return the device that it computes on."""
         ...
 
     @property
     def uncertainty(self) -> Uncertainty | None:
-        """How it expects its own errors; None where it does not."""
+        """Return the model of its expected errors, or None."""
         ...
 
     def label(self, structures: Sequence[Structure], *, uncertainty: bool = False) -> list[Labels]:
-        """Labels of structures, in order; with the error expected of each force on request."""
+        """Return labels of structures, in order; with the expected error of each force on request."""
         ...
 
     def calculator(self) -> Any:
-        """ASE calculator."""
+        """Return an ASE calculator."""
         ...
 
 
 class TeacherModel:
-    """A teacher (or any ASE calculator as one) in the place of a student.
+    """Teacher (or any ASE calculator as one) in the place of a student.
 
     Parameters
     ----------
     teacher
-        Loaded.
+        Loaded teacher.
     """
 
     device = "as its calculator chooses"
@@ -49,12 +49,12 @@ class TeacherModel:
         self.teacher = teacher
 
     def label(self, structures: Sequence[Structure], *, uncertainty: bool = False) -> list[Labels]:
-        """Labels of structures.
+        """Return labels of structures.
 
         Raises
         ------
         InputError
-            If one is refused, or errors are asked for, which a teacher does not expect of itself.
+            If one is refused, or expected errors are requested, which a teacher does not have.
         """
         if uncertainty:
             raise InputError("a teacher does not expect errors of itself")
@@ -68,5 +68,5 @@ class TeacherModel:
         return found
 
     def calculator(self) -> TeacherCalculator:
-        """ASE calculator."""
+        """Return an ASE calculator."""
         return TeacherCalculator(self.teacher)

@@ -1,6 +1,6 @@
 """Molecules: vibrations, a turn about each kind of bond, the candidate's own minimum, and pairs of atoms pulled apart.
 
-Enter candidate and reference as ASE calculators and a molecule at the minimum of the reference, or atomic numbers.
+Takes candidate and reference as ASE calculators and a molecule at the minimum of the reference, or atomic numbers.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from potstill.evaluate.measured import Curve, Row, of
 from potstill.evaluate.solids import relax
 
 DISPLACEMENT_ANGSTROM = 0.01
-MOST_ATOMS_VIBRATED = 40  # six calls for each
+MOST_ATOMS_VIBRATED = 40  # six calls per atom
 RIGID_MODES = 6
 BONDED = 1.25  # times the sum of covalent radii
 TURNS_DEGREES = np.arange(0.0, 360.0, 20.0)
-CLASH = 1.5  # times the sum of covalent radii: atoms that come closer than bonds ever let them
+CLASH = 1.5  # times the sum of covalent radii: closer atoms without a bond clash
 MOST_BONDS_TURNED = 2
 DEEP_WELL_EV, LEAST_OF_WELL = 1.0, 0.1  # a bond of the reference, and the share of it that the candidate must have
 PULLED = np.linspace(0.7, 2.5, 25)  # distances over the sum of covalent radii
@@ -45,7 +45,7 @@ def vibrations(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
 def torsions(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
     """Turn parts of the molecule about a bond, all else rigid, and compare the energies (root mean square).
 
-    Angles at which atoms clash are left out; they are no conformations. A molecule without a bond to turn has no figure.
+    Angles at which atoms clash are left out. A molecule without a bond to turn has no figure.
     """
     bonds = rotatable_bonds(molecule)[:MOST_BONDS_TURNED]
     if not bonds:
@@ -68,7 +68,7 @@ def torsions(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
 
 
 def relaxed_molecule(candidate: Any, reference: Any, molecule: Any) -> list[Row]:
-    """Relax the molecule by both from the reference's minimum, and measure how far apart atoms end."""
+    """Relax the molecule by both from the reference's minimum, and measure the distance between the results."""
     from ase.build import minimize_rotation_and_translation
 
     mine, theirs = (relax(molecule, c, cell=False) for c in (candidate, reference))
@@ -84,8 +84,8 @@ def relaxed_molecule(candidate: Any, reference: Any, molecule: Any) -> list[Row]
 def dimers(candidate: Any, reference: Any, elements: Sequence[int], most: int) -> list[Row]:
     """Pull pairs of atoms apart with both, and count the pairs whose curve has another form than the reference's.
 
-    Such a pair has forces that change sign more often, or no well where the reference has a deep one. Atoms alone in vacuum
-    are far from most data, so that the depth of a well is shown and not judged.
+    Such a pair has forces that change sign more often, or no well where the reference has a deep one. Pairs in vacuum are
+    far from most data, so the depth of a well is shown and not judged.
     """
     curves, mine_turns, their_turns, names = {}, 0, 0, []
     unbound: list[str] = []
@@ -108,7 +108,7 @@ def dimers(candidate: Any, reference: Any, elements: Sequence[int], most: int) -
 
 
 def pulled(calculator: Any, numbers: Sequence[int], distance: Array) -> tuple[Array, Array]:
-    """Return the energy and the force that drives two atoms apart, at each distance."""
+    """Return the energy and the repulsive force of two atoms at each distance."""
     from ase import Atoms
 
     pair = Atoms(numbers, np.zeros((2, 3)))
@@ -122,9 +122,9 @@ def pulled(calculator: Any, numbers: Sequence[int], distance: Array) -> tuple[Ar
 
 
 def rotatable_bonds(molecule: Any) -> list[tuple[tuple[int, int, int, int], list[int]]]:
-    """Return bonds in no ring between atoms with further neighbors: four atoms of the dihedral, and those that turn.
+    """Return bonds outside rings between atoms with further neighbors: four atoms of the dihedral, and those that turn.
 
-    The larger the smaller of the two parts, the earlier the bond.
+    Bonds are sorted by the size of the smaller part, largest first.
     """
     graph = _bonds(molecule)
     found = []
@@ -140,7 +140,7 @@ def rotatable_bonds(molecule: Any) -> list[tuple[tuple[int, int, int, int], list
 
 
 def in_one_piece(molecule: Any) -> bool:
-    """Return whether bonds lead from every atom to every other."""
+    """Return whether bonds connect all atoms."""
     from scipy.sparse.csgraph import connected_components
 
     return int(connected_components(_bonds(molecule), directed=False)[0]) == 1
@@ -154,7 +154,7 @@ def _bonds(molecule: Any) -> Array:
 
 
 def _part(graph: Array, j: int, k: int) -> list[int] | None:
-    """Atoms that hang on k when the bond from j is cut; None where j is among them, by a ring."""
+    """Return the atoms on k's side when the bond from j is cut; None where j is among them, by a ring."""
     seen, ahead = {int(k)}, [int(k)]
     while ahead:
         at = ahead.pop()
@@ -170,7 +170,7 @@ def _part(graph: Array, j: int, k: int) -> list[int] | None:
 
 
 def _clashes(atoms: Any, turned: Sequence[int]) -> bool:
-    """Whether the turned part comes close to the rest, other than along its bond."""
+    """Return whether the turned part comes close to the rest, other than along its bond."""
     graph = _bonds(atoms)
     still = np.setdiff1d(np.arange(len(atoms)), turned)
     radii = covalent_radii()[atoms.numbers]
@@ -181,7 +181,7 @@ def _clashes(atoms: Any, turned: Sequence[int]) -> bool:
 
 
 def _frequencies(atoms: Any) -> Array:
-    """Wave numbers in 1/cm without those of rigid motion, imaginary ones as negative, sorted."""
+    """Return wave numbers in 1/cm without those of rigid motion, imaginary ones as negative, sorted."""
     from ase.vibrations import Vibrations
 
     with tempfile.TemporaryDirectory() as folder:
@@ -194,6 +194,6 @@ def _frequencies(atoms: Any) -> Array:
 
 
 def _turns(force: Array) -> int:
-    """How often the force changes its sign, forces of rounding left out."""
+    """Count the sign changes of the force, without those of rounding."""
     signs = np.sign(force[np.abs(force) > 1e-2])
     return int((signs[1:] != signs[:-1]).sum())

@@ -11,45 +11,59 @@ from potstill.core.section import Section
 
 
 class EvaluateConfig(Section):
-    """Section ``evaluate``: the physics that the student is put through."""
+    """Section ``evaluate``: the physics checks of the student and their limits."""
 
-    nve_ps: Annotated[float, Field(ge=0, description="length of each constant-energy run")] = 1.0
+    nve_ps: Annotated[float, Field(ge=0, description="length of each constant-energy run in ps; 0 for none")] = 1.0
     nve_temperature_kelvin: Annotated[float, Field(gt=0, description="initial temperature")] = 300.0
     max_nve_drift_mev_per_atom: Annotated[
-        float, Field(gt=0, description="largest accepted drift of the total energy over the run")
+        float, Field(gt=0, description="largest accepted drift of the total energy over a constant-energy run, in meV/atom")
     ] = 5.0
     max_force_error_ratio: Annotated[
-        float, Field(gt=0, description="largest accepted force MAE over that of predicting zero, all sources")
+        float, Field(gt=0, description="largest accepted force MAE over that of predicting zero, for all sources")
     ] = 1 / 3
-    max_force_error_ratio_per_source: Annotated[float, Field(gt=0, description="the same for each source by itself")] = 0.5
-    speed_repeats: Annotated[int, Field(gt=0, description="timed calls of student and teacher, in turn")] = 5
-    speed_atoms: Annotated[int, Field(ge=0, description="largest cell of the curve of speed against size; 0 for none")] = 256
+    max_force_error_ratio_per_source: Annotated[
+        float, Field(gt=0, description="largest accepted force MAE over that of predicting zero, for each source")
+    ] = 0.5
+    speed_repeats: Annotated[int, Field(gt=0, description="number of timed calls of student and teacher, in turn")] = 5
+    speed_atoms: Annotated[
+        int,
+        Field(ge=0, description="number of atoms of the largest cell in the curve of speed against size; 0 for no curve"),
+    ] = 256
     max_force_error_ratio_per_element: Annotated[
-        float, Field(gt=0, description="the same for the element whose forces are worst")
+        float,
+        Field(
+            gt=0,
+            description="largest accepted force MAE over that of predicting zero, for the element with the worst forces",
+        ),
     ] = 0.7
-    min_atoms_of_judged_element: Annotated[int, Field(ge=1, description="held-out atoms of an element to judge it")] = 20
+    min_atoms_of_judged_element: Annotated[
+        int, Field(ge=1, description="smallest number of held-out atoms with which an element is judged")
+    ] = 20
     max_force_cosine_gap: Annotated[
-        float, Field(gt=0, description="one less the mean cosine between the forces of student and teacher")
+        float, Field(gt=0, description="largest accepted value of 1 - mean cosine between the forces of student and teacher")
     ] = 0.15
     max_softening: Annotated[
-        float, Field(gt=0, description="distance from 1 of the slope of the student's forces on the teacher's")
+        float,
+        Field(gt=0, description="largest accepted distance from 1 of the slope of the student's forces on the teacher's"),
     ] = 0.08
     max_energy_error_ratio: Annotated[
-        float, Field(gt=0, description="largest energy MAE over that of the composition alone")
+        float, Field(gt=0, description="largest accepted energy MAE over that of a prediction from the composition alone")
     ] = 0.5
-    max_stress_error_ratio: Annotated[float, Field(gt=0, description="largest stress MAE over that of predicting zero")] = (
-        0.5
-    )
-    physics_crystals: Annotated[int, Field(ge=0, description="held-out crystals put through the physics checks")] = 2
-    physics_molecules: Annotated[int, Field(ge=0, description="held-out molecules put through them")] = 1
-    physics_pairs: Annotated[int, Field(ge=0, description="pairs of elements whose atoms are pulled apart by both")] = 10
-    physics_ps: Annotated[float, Field(ge=0, description="length of the dynamics that the teacher runs too")] = 0.15
-    stability_ps: Annotated[float, Field(ge=0, description="length of the student's hot run and of that under pressure")] = (
-        1.0
-    )
+    max_stress_error_ratio: Annotated[
+        float, Field(gt=0, description="largest accepted stress MAE over that of predicting zero")
+    ] = 0.5
+    physics_crystals: Annotated[int, Field(ge=0, description="number of held-out crystals in the physics checks")] = 2
+    physics_molecules: Annotated[int, Field(ge=0, description="number of held-out molecules in the physics checks")] = 1
+    physics_pairs: Annotated[int, Field(ge=0, description="number of pairs of elements in the check of dimers")] = 10
+    physics_ps: Annotated[
+        float, Field(ge=0, description="length of the dynamics with student and teacher in ps; 0 for none")
+    ] = 0.15
+    stability_ps: Annotated[
+        float, Field(ge=0, description="length of the student's hot run and of its constant-pressure run in ps; 0 for none")
+    ] = 1.0
     limits: Annotated[
         dict[str, Annotated[float, Field(ge=0)]],
-        Field(description="limits of physics checks by name, where others are wanted"),
+        Field(description="limits of physics checks by name that replace the default ones"),
     ] = {}
 
     @field_validator("limits")

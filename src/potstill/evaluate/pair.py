@@ -1,6 +1,6 @@
-"""Any two models beside each other on structures of one's own: no run, no dataset, no training part.
+"""Comparison of any two models on structures of the user's: no run, no dataset, no training part.
 
-A model is the folder of a student, ``module:callable`` that gives an ASE calculator, or the name of a teacher.
+A model is the folder of a student, ``module:callable`` that makes an ASE calculator, or the name of a teacher.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from potstill.evaluate.model import Model, TeacherModel
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.stage import Evaluation, compare
 from potstill.stats.references import fit_reference_energies
+from potstill.student.shipped import shipped_students
 from potstill.teacher.choices import parse_teacher
 from potstill.teacher.opening import open_teacher
 
@@ -42,29 +43,29 @@ def evaluate_pair(
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
-    """Hold one model against another, and write ``evaluate.json`` and what it was made from.
+    """Compare one model with another, and write ``evaluate.json`` and its origin.
 
     Parameters
     ----------
     candidate
-        Student, teacher or calculator to be judged.
+        Student, teacher or calculator to judge.
     reference
-        Teacher or calculator that is taken for the truth.
+        Teacher or calculator that is taken as the truth.
     path
-        Structures: whatever ``potstill convert`` or ASE reads. The first thousand are taken, their labels are not looked at.
+        File of structures that ``potstill convert`` or ASE can read. The first thousand are used, without their labels.
     folder
-        Made if needed.
+        Target folder, made if needed.
     config
         Section ``evaluate``; the defaults where None.
     seed
-        Of velocities.
+        Seed of velocities.
     on_step
-        Told what comes next.
+        Function called with a text before each step.
 
     Raises
     ------
     InputError
-        If a model or the file cannot be had, or the reference labels none of the structures.
+        If a model or the file cannot be opened, or the reference labels none of the structures.
     """
     truth = load_model(reference)
     if not isinstance(truth, TeacherModel):
@@ -96,14 +97,14 @@ def evaluate_pair(
 
 @cache
 def load_model(name: str) -> Model:
-    """A student by its folder, a calculator by ``module:callable``, else a teacher by its name.
+    """Load a student by its folder, a calculator by ``module:callable``, else a teacher by its name.
 
     Raises
     ------
     InputError
-        If there is none.
+        If there is no such model.
     """
-    if Path(name).is_dir():
+    if Path(name).is_dir() or name in shipped_students():
         from potstill.deploy.student import load_student
 
         return load_student(name)
@@ -136,7 +137,7 @@ def _labelled(teacher: Teacher, path: Path) -> list[Structure]:
 
 
 def composition_baseline(structures: list[Structure]) -> Array:
-    """(S,) energy per atom in eV by reference energies fitted to these very structures."""
+    """Return (S,) energies per atom in eV by reference energies fitted to these structures."""
     elements, places = np.unique(np.concatenate([s.atomic_numbers for s in structures]), return_inverse=True)
     owner = np.repeat(np.arange(len(structures)), [len(s) for s in structures])
     amounts = np.zeros((len(structures), len(elements)))

@@ -21,20 +21,20 @@ MESH, BAND_POINTS, SYMMETRY_ANGSTROM, KELVIN = 6, 60, 1e-3, 300.0
 
 
 def phonons(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
-    """Frequencies on a mesh: the mean absolute gap over the mean of the reference; bands and heat capacity beside."""
+    """Compare frequencies on a mesh: mean absolute gap over the mean of the reference, with bands and heat capacity."""
     try:
         borrow("phonopy", "phonons", "phonons")
     except PotstillError as error:
         return [Row("phonons", None, why=str(error))]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # phonopy's notes on symmetries that supercells and meshes do not share
+        warnings.simplefilter("ignore")  # phonopy's warnings about symmetries that supercells and meshes lack
         return _compared(candidate, reference, crystal)
 
 
 def lowest_frequency(calculator: Any, crystal: Any, most_displacements: int) -> float | None:
-    """Lowest frequency on the mesh in THz, imaginary ones as negative.
+    """Return the lowest frequency on the mesh in THz, imaginary ones as negative.
 
-    Not a number where it takes more displacements than those, None without phonopy.
+    The value is NaN where more than ``most_displacements`` displacements are needed, and None without phonopy.
     """
     try:
         borrow("phonopy", "phonons", "phonons")
@@ -90,7 +90,7 @@ def _forces(cell: Any, calculator: Any) -> Array:
 
 
 def _repeats(crystal: Any) -> list[int]:
-    """Cells along each axis: 8 Å if the number of atoms allows it."""
+    """Return the number of cells along each axis: 8 Å if the number of atoms allows it."""
     repeats = [max(1, int(np.ceil(SUPERCELL_ANGSTROM / length - 0.1))) for length in crystal.cell.lengths()]
     while len(crystal) * np.prod(repeats) > MOST_ATOMS and max(repeats) > 1:
         lengths = [n * length if n > 1 else 0.0 for n, length in zip(repeats, crystal.cell.lengths(), strict=True)]

@@ -1,7 +1,7 @@
-"""The suite of physics checks: which checks on each system, and what they find.
+"""The suite of physics checks: the checks of each system, and their results.
 
-Enters two ASE calculators and some held-out structures, leaves rows of ``evaluate.json``. What fails is a row that did not
-run, which is not a pass. The systems are chosen in :mod:`potstill.evaluate.systems`.
+Takes two ASE calculators and some held-out structures and returns rows of ``evaluate.json``. A check that fails is a row
+that did not run, which is not a pass. :mod:`potstill.evaluate.systems` chooses the systems.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ def measure(
     Parameters
     ----------
     candidate, reference
-        ASE calculators; the second is taken for the truth.
+        ASE calculators; the second is taken for the truth. Where it is None, only checks of the candidate alone are made.
     structures
-        Labelled by the reference; systems are chosen among them.
+        Labelled by the reference; systems are chosen among them, by the candidate where there is no reference.
     config
-        Section ``evaluate``: how many systems, how long the dynamics.
+        Section ``evaluate``: number of systems, length of the dynamics.
     seed
-        Of displacements and velocities.
+        Seed of displacements and velocities.
     on_step
-        Told what comes next.
+        Function called with a text before each step.
     """
     with _no_domain_warnings():
         return _measured(candidate, reference, structures, config, seed, on_step)
@@ -81,7 +81,7 @@ def measure(
 
 @contextmanager
 def _no_domain_warnings() -> Iterator[None]:
-    """Mute the student's warnings on atoms far from its training data: the checks make such atoms on purpose."""
+    """Mute the student's warnings about atoms far from its training data: the checks make such atoms on purpose."""
     before = domain_warnings.log.level
     domain_warnings.log.setLevel(logging.ERROR)
     try:
@@ -105,17 +105,20 @@ def _measured(
         rows.extend(replace(row, system=system) for row in _attempt(checks, check))
 
     for periodic, wanted in ((True, config.physics_crystals), (False, config.physics_molecules)):
-        choice = choose(reference, structures, wanted, periodic=periodic, on_step=on_step)
+        choice = choose(reference or candidate, structures, wanted, periodic=periodic, on_step=on_step)
         if not wanted or not choice.tried:
             continue
-        rows.append(Row("systems", choice.missing, system="crystals" if periodic else "molecules", why=choice.why))
+        if reference is not None:
+            kind = "crystals" if periodic else "molecules"
+            rows.append(Row("systems", choice.missing, system=kind, why=choice.why))
         for name, atoms in [*choice.systems, *choice.others]:
-            several = atoms.repeat(2) if len(atoms) == 1 else atoms  # in whose cell atoms can move against each other
+            several = atoms.repeat(2) if len(atoms) == 1 else atoms  # a cell in which atoms can move against each other
             for alone, checks in ALONE:
                 run(name, checks, lambda f=alone, a=several: f(candidate, a))  # type: ignore[misc]
             if periodic:
                 run(name, ("stress_slope",), lambda a=several: sanity.stress_slope(candidate, a))  # type: ignore[misc]
-            for beside, checks in (OF_CRYSTALS if periodic else OF_MOLECULES) if name not in choice.names_of_others else ():
+            compared = reference is not None and name not in choice.names_of_others
+            for beside, checks in (OF_CRYSTALS if periodic else OF_MOLECULES) if compared else ():
                 run(name, checks, lambda f=beside, a=atoms: f(candidate, reference, a))  # type: ignore[misc]
             _move(run, name, atoms, candidate, reference, config, seed)
     _pairs(run, _common_elements(structures), candidate, reference, config)
@@ -127,7 +130,7 @@ def _move(
 ) -> None:
     large = enlarge(Structure.from_ase(atoms)).to_ase()
     kelvin = config.nve_temperature_kelvin
-    if config.physics_ps:
+    if config.physics_ps and reference is not None:
         names = ("rdf", "adf", "vdos", *(("pressure",) if atoms.pbc.all() else ()))
         options: dict[str, Any] = {"length_ps": config.physics_ps, "temperature_kelvin": kelvin, "seed": seed}
         run(name, names, lambda: liquid.motion(candidate, reference, large, **options))
@@ -142,6 +145,8 @@ def _pairs(run: Callable[..., None], elements: list[int], candidate: Any, refere
         return
     common = (elements[0], elements[min(1, len(elements) - 1)])
     run("pairs of atoms", ("smoothness",), lambda: sanity.smoothness(candidate, common))
+    if reference is None:
+        return
     run("pairs of atoms", ("fused_pairs",), lambda: sanity.fused_pairs(candidate, reference, elements))
     run("pairs of atoms", ("dimers",), lambda: molecules.dimers(candidate, reference, elements, config.physics_pairs))
 
@@ -150,7 +155,7 @@ def _attempt(checks: tuple[str, ...], check: Callable[[], list[Row]]) -> list[Ro
     """Return the rows of a check; rows that did not run where it raises."""
     try:
         found = check()
-    except Exception as error:  # a calculator may raise whatever it likes, and the other checks still count
+    except Exception as error:  # a calculator may raise anything, and the other checks still count
         log.info("the checks %s failed", ", ".join(checks), exc_info=True)
         return [Row(name, None, why=f"it failed: {type(error).__name__}: {error}") for name in checks]
     unknown = {row.check for row in found} - {*GATES}

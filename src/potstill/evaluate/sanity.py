@@ -1,6 +1,6 @@
-"""Laws that hold for every potential: the candidate is asked alone, without a reference.
+"""Laws that hold for every potential: the candidate is evaluated alone, without a reference.
 
-Enters one ASE calculator and ASE ``Atoms``, leaves rows. Steps and limits are those of float32.
+Takes one ASE calculator and ASE ``Atoms`` and returns rows. Steps and limits are those of float32.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from potstill.core.types import Array
 from potstill.evaluate.measured import Row, of
 from potstill.evaluate.molecules import pulled
 
-STEP_ANGSTROM, STEP_STRAIN = 1e-2, 2e-3  # of central differences
-RATTLE_ANGSTROM = 0.05  # off the minimum, so that no force vanishes
+STEP_ANGSTROM, STEP_STRAIN = 1e-2, 2e-3  # steps of central differences
+RATTLE_ANGSTROM = 0.05  # displacement from the minimum, so that no force vanishes
 MOST_ATOMS_DIFFERENTIATED = 4
 LOOP_POINTS, MOST_LOOP_POINTS, LOOP_ANGSTROM = 24, 192, 0.1
-LOOP_SETTLED = 1e-4  # change of the result where the points are doubled once more
-LEAST_WORK_EV_PER_ATOM = 0.01  # where forces vanish by symmetry, what is left is rounding
+LOOP_SETTLED = 1e-4  # relative change of the result when the points are doubled again
+LEAST_WORK_EV_PER_ATOM = 0.01  # where forces vanish by symmetry, only rounding remains
 FAR_ANGSTROM = 60.0
 LOCAL_ANGSTROM, NUDGE_ANGSTROM = 12.0, 0.1
-SCAN_FROM, SCAN_TO_ANGSTROM, SCAN_STEP_ANGSTROM = 1.2, 9.0, 0.02  # from: over the sum of covalent radii
+SCAN_FROM, SCAN_TO_ANGSTROM, SCAN_STEP_ANGSTROM = 1.2, 9.0, 0.02  # SCAN_FROM is over the sum of covalent radii
 FUSED = (0.5, 0.6, 0.7)  # distances over the sum of covalent radii
 STRAINED_ATOMS = 200
 
@@ -56,9 +56,9 @@ def stress_slope(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 def closed_loop(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
     """Measure the work along a circle of all coordinates, over the size of the work on its way: zero for a potential.
 
-    The points on the circle are doubled until that changes the result no more: for smooth forces, the error of equal steps
-    on a closed path shrinks exponentially. Forces that never settle are judged by the larger of the last two results. The
-    size of the work counts as 0.01 eV per atom at least.
+    The points on the circle are doubled until the result no longer changes. For smooth forces, the error of equal steps on a
+    closed path shrinks exponentially. Forces that never settle are judged by the larger of the last two results. The size of
+    the work counts as 0.01 eV per atom at least.
     """
     rng = np.random.default_rng(seed)
     u, v = rng.normal(size=(2, len(atoms), 3)) * LOOP_ANGSTROM
@@ -87,7 +87,7 @@ def closed_loop(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 
 
 def invariance(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
-    """Measure the largest change of the forces where the atoms are turned, moved together, and listed in another order."""
+    """Measure the largest change of the forces when the atoms are rotated, translated and listed in another order."""
     rng = np.random.default_rng(seed)
     moved = _rattled(atoms, seed)
     before = of(moved, candidate).get_forces()
@@ -106,7 +106,7 @@ def invariance(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 
 
 def extensivity(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
-    """Compare the energy per atom of a crystal with that of its supercell, of a molecule against two of them far apart."""
+    """Compare the energy per atom of a crystal with that of its supercell, or of a molecule with two of them far apart."""
     moved = _rattled(atoms, seed)
     double = moved.repeat([2, 1, 1]) if atoms.pbc.any() else _two_far_apart(moved)
     energies = [of(a, candidate).get_potential_energy() / len(a) for a in (moved, double)]
@@ -130,7 +130,7 @@ def locality(candidate: Any, atoms: Any, seed: int = 0) -> list[Row]:
 
 
 def smoothness(candidate: Any, numbers: Sequence[int]) -> list[Row]:
-    """Pull two atoms apart in small steps past any cutoff, and find the largest kink of the force by third differences.
+    """Pull two atoms apart in small steps beyond any cutoff, and find the largest kink of the force by third differences.
 
     A step of the energy counts as a kink too, over a length of 0.1 Å.
     """
@@ -145,9 +145,9 @@ def smoothness(candidate: Any, numbers: Sequence[int]) -> list[Row]:
 
 
 def fused_pairs(candidate: Any, reference: Any, elements: Sequence[int]) -> list[Row]:
-    """Push pairs of atoms to 0.5, 0.6 and 0.7 of their covalent radii, and count those that are not driven apart.
+    """Push pairs of atoms to 0.5, 0.6 and 0.7 of their covalent radii, and count those without a repulsive force.
 
-    Those that the reference does not drive apart either are named and not counted.
+    Pairs that the reference does not repel either are named and not counted.
     """
     counted: list[str] = []
     shared: list[str] = []
@@ -170,8 +170,8 @@ def fused_pairs(candidate: Any, reference: Any, elements: Sequence[int]) -> list
 def endurance(candidate: Any, atoms: Any) -> list[Row]:
     """Count odd structures without a finite answer.
 
-    A crystal of about 200 atoms stretched, compressed and sheared by 50 %; one atom alone and alone in a large cell; two
-    atoms beyond any cutoff; the atoms in vacuum as a cluster.
+    The structures are a crystal of about 200 atoms stretched, compressed and sheared by 50 %; one atom alone, and alone in a
+    large cell; two atoms beyond any cutoff; the atoms in vacuum as a cluster.
     """
     from ase import Atoms
 
@@ -219,7 +219,7 @@ def _two_far_apart(atoms: Any) -> Any:
 
 
 def _gap(found: Array, expected: Array) -> float:
-    """Largest difference over the largest of what is expected, which counts as one unit at least."""
+    """Return the largest difference over the largest expected value, which counts as one unit at least."""
     return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
 
 

@@ -1,7 +1,7 @@
-"""Crystals: volume and bulk modulus, elastic constants, vacancies, surfaces, and where the candidate's own minimum is.
+"""Crystals: volume and bulk modulus, elastic constants, vacancies, surfaces, and the candidate's own minimum.
 
-Enter candidate and reference as ASE calculators and a crystal at the minimum of the reference; both are asked at that same
-geometry, so that each check is about one thing. Only :func:`relaxed_crystal` lets the candidate move atoms.
+Takes candidate and reference as ASE calculators and a crystal at the minimum of the reference. Both are evaluated at that
+geometry, so that each check is about one property. Only :func:`relaxed_crystal` moves atoms by the candidate.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SUPERCELL_ATOMS = 27
 PLANES = ((1, 0, 0), (1, 1, 0), (1, 1, 1))
 SLAB_ANGSTROM, VACUUM_ANGSTROM, MOST_SLAB_ATOMS = 8.0, 7.0, 64
 RELAX_FMAX, RELAX_STEPS = 0.02, 150
-JOULE_PER_SQUARE_METRE = 16.0217663  # of one eV/Å^2
+JOULE_PER_SQUARE_METRE = 16.0217663  # one eV/Å^2
 
 
 def equation_of_state(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
@@ -51,10 +51,10 @@ def elastic_constants(candidate: Any, reference: Any, crystal: Any) -> list[Row]
 
 
 def vacancies(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
-    """Measure the energy to take one atom of each element out of a supercell, atoms left in place.
+    """Measure the energy to take one atom of each element out of a supercell, without relaxation.
 
-    It counts from the energies of the crystal per atom: a formation energy in an element, and in a compound that up to
-    chemical potentials, which are the same on both sides.
+    It is relative to the energies of the crystal per atom. In an element this is a formation energy. In a compound it is one
+    up to chemical potentials, which cancel in the comparison.
     """
     large = crystal.repeat([_repeats(crystal)] * 3)
     found: list[dict[str, float]] = []
@@ -72,7 +72,7 @@ def vacancies(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
 
 
 def surfaces(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
-    """Measure the energy of cleaving along low-index planes, over both faces, atoms left in place."""
+    """Measure the energy of cleaving along low-index planes, over both faces, without relaxation."""
     from ase.build import surface
 
     cut = {}
@@ -101,7 +101,7 @@ def surfaces(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
 
 
 def relaxed_crystal(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
-    """Relax atoms and cell by both from the minimum of the reference, and measure how far apart they end."""
+    """Relax atoms and cell by both from the minimum of the reference, and measure the distance between the results."""
     mine, theirs = (relax(crystal, c, cell=True) for c in (candidate, reference))
     volume, volume0 = (moved.get_volume() / len(moved) for moved in (mine, theirs))
     away = mine.get_scaled_positions(wrap=False) - theirs.get_scaled_positions(wrap=False)
@@ -117,7 +117,7 @@ def relaxed_crystal(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
 
 
 def relax(atoms: Any, calculator: Any, *, cell: bool, steps: int = RELAX_STEPS) -> Any:
-    """Return a copy of ASE ``Atoms`` at the nearest minimum, or as near as the steps lead."""
+    """Return a copy of ASE ``Atoms`` at the nearest minimum, or as near as the number of steps allows."""
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE
 
@@ -137,7 +137,7 @@ def _energies(calculator: Any, crystal: Any) -> Any:
 
 
 def _fit(volumes: Any, energies: Any) -> tuple[float, float]:
-    """Volume and bulk modulus in GPa; not a number where the curve has no minimum."""
+    """Return volume and bulk modulus in GPa; NaN where the curve has no minimum."""
     from ase.eos import EquationOfState
     from scipy.optimize import OptimizeWarning
 
@@ -151,7 +151,7 @@ def _fit(volumes: Any, energies: Any) -> tuple[float, float]:
 
 
 def _stiffness(atoms: Any) -> Any:
-    """(6, 6) derivative of the stress by strain in eV/Å^3, in Voigt's order."""
+    """Return the (6, 6) derivative of the stress by strain in eV/Å^3, in Voigt's order."""
     from ase.stress import full_3x3_to_voigt_6_stress as voigt
     from ase.stress import get_elasticity_tensor, voigt_notation
 
@@ -160,7 +160,7 @@ def _stiffness(atoms: Any) -> Any:
 
 
 def _moduli(tensor: Any) -> dict[str, float]:
-    """Voigt's averages of a (6, 6) tensor in GPa."""
+    """Return Voigt's averages of a (6, 6) tensor in GPa."""
     normal, off, shear = np.trace(tensor[:3, :3]), tensor[[0, 0, 1], [1, 2, 2]].sum(), np.trace(tensor[3:, 3:])
     return {"K, GPa": (normal + 2 * off) / 9, "G, GPa": (normal - off + 3 * shear) / 15}
 

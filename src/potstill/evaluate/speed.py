@@ -1,6 +1,6 @@
-"""The time of student and teacher for the same structures: in turn, warm, with neighbor lists, threads and batch alike.
+"""Time of student and teacher for the same structures: in turn, after a warm-up, with equal threads and batches.
 
-No call is timed twice on the same positions: a calculator that keeps its last result would answer from memory.
+No call is timed twice on the same positions, because a calculator may return its last result from memory.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from potstill.teacher.isolated import IsolatedTeacher
 
 log = logging.getLogger(__name__)
 PATIENCE_S, LOOK_EVERY_S, SECONDS_PER_DAY = 2.0, 2e-3, 86400.0
-STEP_ANGSTROM = 1e-3  # of the atoms between two calls, as in a step of dynamics
+STEP_ANGSTROM = 1e-3  # displacement of the atoms between two calls, as in a step of dynamics
 
 
 class NotTimedError(Exception):
-    """A model refused a structure, so that its time says nothing."""
+    """Raised when a model refused a structure, so that its time has no meaning."""
 
 
 def compare_speed(
@@ -43,11 +43,11 @@ def compare_speed(
     Parameters
     ----------
     student, teacher
-        Both label a list of structures.
+        Models that label a list of structures.
     systems
-        Name and structures, which both get in one call.
+        Name and structures of each system, labelled in one call.
     repeats
-        Timed calls of each, after one that is not counted.
+        Number of timed calls of each, after one that is not counted.
     """
     rows = []
     for name, structures in systems:
@@ -84,19 +84,19 @@ def speed_by_size(
 ) -> list[dict[str, Any]]:
     """Return steps per second, nanoseconds per day and memory of one crystal repeated to more and more atoms.
 
-    Times are taken in turn. Memory is measured in a pass of its own before: the growth of the process of the model since
-    before the first size. A model that took longer than :data:`PATIENCE_S` for a call is not asked for larger cells.
+    Times are taken in turn. Memory is measured earlier in a separate pass: the growth of the model's process since before
+    the first size. A model that took longer than :data:`PATIENCE_S` for a call gets no larger cells.
 
     Parameters
     ----------
     student, teacher
-        Both label a list of structures; the teacher in its fastest mode.
+        Models that label a list of structures; the teacher in its fastest mode.
     crystal
-        Periodic in three directions.
+        Crystal periodic in three directions.
     atoms
         Smallest number of atoms of each size, ascending.
     repeats
-        Timed calls of each.
+        Number of timed calls of each.
     """
     cells = list({len(s): s for s in (enlarge(crystal, n) for n in atoms)}.values())
     memory = {who: _memory(model, cells) for who, model in (("student", student), ("teacher", teacher))}
@@ -122,14 +122,14 @@ def speed_by_size(
 
 
 def _moved(structures: Sequence[Structure], call: int) -> list[Structure]:
-    """Return the structures with positions that no other call has."""
+    """Return the structures with positions that differ from those of all other calls."""
     rng = np.random.default_rng(call)
     steps = [rng.normal(0.0, STEP_ANGSTROM, s.positions.shape) for s in structures]
     return [s.with_(positions=s.positions + step, labels=None) for s, step in zip(structures, steps, strict=True)]
 
 
 def _seconds(model: Model | Teacher, structures: Sequence[Structure]) -> float:
-    """Return the time of one call; of a teacher in a process of its own, by the clock there.
+    """Return the time of one call in s; for a teacher in a process of its own, by the clock of that process.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def _in_its_own_process(model: Model | Teacher) -> IsolatedTeacher | None:
 
 
 def _memory(model: Model | Teacher, cells: Sequence[Structure]) -> list[int]:
-    """Return the growth of the model's process, or the memory of the GPU, up to each size; it ends where a call is slow."""
+    """Return the growth of the model's process, or the GPU memory, up to each size; it ends at a slow call."""
     remote, grown = _in_its_own_process(model), [0]
     try:
         process = psutil.Process(None if remote is None else remote.process)
@@ -183,7 +183,7 @@ def _device_bytes(remote: IsolatedTeacher | None) -> int:
 
 @contextmanager
 def _watched(process: psutil.Process) -> Iterator[Callable[[], int]]:
-    """Give the largest resident memory while the block runs; a thread measures it every two milliseconds."""
+    """Yield a function that returns the largest resident memory in the block; a thread measures it every 2 ms."""
     seen, done = [process.memory_info().rss], threading.Event()
 
     def look() -> None:

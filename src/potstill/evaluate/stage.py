@@ -1,7 +1,8 @@
-"""The stage ``evaluate``: held-out families, physics and speed of a student beside its teacher, ``evaluate.json`` out."""
+"""The stage ``evaluate``: held-out families, physics and speed of a student against its teacher, ``evaluate.json`` out."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,12 +36,12 @@ BATCH_STRUCTURES = 32
 LARGE_CRYSTAL = 200
 SPEED_BATCH = 16
 SPEED_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
-FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 8, 4  # nine questions to the teacher for each
+FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 8, 4  # nine calls of the teacher for each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What the pages draw: the held-out comparison and the trajectories behind ``evaluate.json``."""
+    """Data that the pages plot: the held-out comparison and the trajectories behind ``evaluate.json``."""
 
     report: dict[str, Any]
     comparison: Comparison
@@ -56,22 +57,23 @@ def evaluate(
     seed: int,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
-    """Hold a student against its teacher on families that neither training nor its end has seen.
+    """Compare a student with its teacher on families that neither training nor early stopping has used.
 
     Parameters
     ----------
     student
-        To be judged.
+        Student to judge.
     dataset
-        With a ``test`` part.
+        Dataset with a ``test`` part.
     config
         Section ``evaluate``.
     teacher
-        Loads the teacher for physics, timing, and what of its forces no student can have; without it there is none of them.
+        Function that loads the teacher for comparisons of the physics, timing, and the error floor of its forces. Where it
+        is None, only the checks that ask the student alone are made.
     seed
-        Of the initial velocities.
+        Seed of the initial velocities.
     on_step
-        Told what comes next.
+        Function called with a text before each step.
 
     Raises
     ------
@@ -83,8 +85,11 @@ def evaluate(
         raise InputError("the test part of the split is empty: raise dataset.test_fraction or the number of structures")
     baseline = _composition_baseline(dataset)
     evaluation = compare(student, held_out, baseline, config, teacher=teacher, seed=seed, on_step=on_step)
+    if _labels_given(dataset):
+        evaluation.report["labels_given"] = True
+        evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, config)]
     kinds = _kinds(dataset.column("structures/pbc"))
-    if kinds != evaluation.report["kinds"]:  # a kind that is only trained on is not held out, and must be missed
+    if kinds != evaluation.report["kinds"]:  # a kind that occurs in the training part only must be reported as not held out
         evaluation.report["kinds"] = kinds
         evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, config)]
     evaluation.report["made_from"] = made_from(student, dataset, config, teacher() if teacher else None)
@@ -102,18 +107,18 @@ def compare(
     seed: int,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
-    """Hold any model against a teacher.
+    """Compare any model with a teacher.
 
     Parameters
     ----------
     student
-        To be judged.
+        Model to judge.
     structures
-        (S,) labelled by the teacher, at least one.
+        (S,) structures labelled by the teacher, at least one.
     baseline
         (S,) energy per atom in eV that the composition alone predicts.
     config, teacher, seed, on_step
-        As of :func:`evaluate`.
+        As in :func:`evaluate`.
     """
     keep_freed_memory()
     torch.set_num_threads(available_cores())
@@ -143,10 +148,10 @@ def compare(
         )
     report["nve"] = [trajectory.report() for trajectory in trajectories]
     report["physics"], report["speed"], report["speed_by_size"] = [], [], []
+    reference = None if teacher is None else TeacherCalculator(teacher())
+    rows = measure(student.calculator(), reference, structures, config, seed=seed, on_step=on_step)
+    report["physics"] = [row.report() for row in rows]
     if teacher is not None:
-        calculators = (student.calculator(), TeacherCalculator(teacher()))
-        rows = measure(*calculators, structures, config, seed=seed, on_step=on_step)
-        report["physics"] = [row.report() for row in rows]
         on_step("speed beside the teacher")
         repeats = config.speed_repeats
         report["speed"] = compare_speed(student, teacher(), _speed_systems(systems, structures), repeats=repeats)
@@ -158,13 +163,18 @@ def compare(
     return Evaluation(report, comparison, trajectories)
 
 
+def _labels_given(dataset: Dataset) -> bool:
+    """Return whether the labels came with the user's files, so that there is no teacher to compare with."""
+    return json.loads(dataset.attributes.get("teacher", "{}")).get("name") == "given"
+
+
 def _kinds(pbc: Array) -> dict[str, bool]:
     """Return whether structures of each kind are among those with these (S, 3) periodic directions."""
     return {"crystals": bool(pbc.all(axis=1).any()), "molecules": bool((~pbc.any(axis=1)).any())}
 
 
 def _force_floor(teacher: Teacher, structures: Sequence[Structure], seed: int) -> dict[str, Any] | None:
-    """Of a few structures; None where the teacher labels none of them now."""
+    """Measure the error floor of the teacher's forces on a few structures; None where it labels none of them."""
     few = [s.with_(labels=None) for s in structures[:: max(1, len(structures) // FLOOR_STRUCTURES)][:FLOOR_STRUCTURES]]
     try:
         return force_floor(teacher, few, directions=FLOOR_DIRECTIONS, seed=seed).report()
@@ -173,7 +183,7 @@ def _force_floor(teacher: Teacher, structures: Sequence[Structure], seed: int) -
 
 
 def pick(structures: Sequence[Structure], *, periodic: bool) -> Structure | None:
-    """The held-out structure that dynamics starts from: near equilibrium, and the largest of those.
+    """Return the held-out structure at the start of dynamics: the largest of those near equilibrium.
 
     Near equilibrium means that the teacher's largest force is in the lowest quarter of its kind.
     """
@@ -196,7 +206,7 @@ def _label_in_batches(student: Model, structures: Sequence[Structure]) -> list[A
 
 
 def _composition_baseline(dataset: Dataset) -> Array:
-    """(S,) energy per atom predicted by reference energies alone, fitted to the training part."""
+    """Return (S,) energies per atom predicted by reference energies alone, fitted to the training part."""
     elements, amounts, energy = compositions(dataset.select("train"))
     held_out = composition_matrix(dataset.gather(dataset.split("test")), elements)
     return np.asarray(held_out @ fit_reference_energies(amounts, energy) / held_out.sum(axis=1))

@@ -1,7 +1,7 @@
-"""The crystals and molecules that go through the physics checks.
+"""Choice of the crystals and molecules for the physics checks.
 
-Enter held-out structures with the reference's labels, leave a few of them at minima of the reference: small, typical of the
-data, and of distinct chemistry. The same structures give the same choice.
+Takes held-out structures with the reference's labels and returns a few of them at minima of the reference. They are small,
+typical of the data, and of distinct chemistry. The same structures give the same choice.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from potstill.evaluate.measured import of
 log = logging.getLogger(__name__)
 
 CALM = 0.25  # share of the structures, by their largest force, that are near equilibrium
-TRIES = 5  # structures that are relaxed for each that is wanted
+TRIES = 5  # number of structures relaxed per system wanted
 SETTLED_EV_PER_ANGSTROM = 0.1
 MOST_RELAXATION_STEPS = 200
-LOWEST_THZ = -0.5  # of the reference's phonons: below, the crystal is no minimum; imaginary frequencies count as negative
-SMALL_ATOMS = 16  # larger structures are tried after these
-SYMMETRY_ANGSTROM = 0.1  # of atoms that were relaxed from a snapshot
-HELD_BY_DISPERSION = frozenset({1, 2, 7, 8, 9, 10, 17, 18, 35, 36, 53, 54})  # crystals of such molecules or atoms alone
-MOST_DISPLACEMENTS = 12  # to find that out; crystals of less symmetry come after the others
+LOWEST_THZ = (
+    -0.5
+)  # lowest phonon of the reference: below, the crystal is no minimum; imaginary frequencies count as negative
+SMALL_ATOMS = 16  # number of atoms; larger structures are tried later
+SYMMETRY_ANGSTROM = 0.1  # tolerance for atoms that were relaxed from a snapshot
+HELD_BY_DISPERSION = frozenset({1, 2, 7, 8, 9, 10, 17, 18, 35, 36, 53, 54})  # crystals of these elements alone
+MOST_DISPLACEMENTS = 12  # to find that lowest phonon; crystals of less symmetry come later
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,13 @@ class Choice:
     systems
         Names and ASE ``Atoms`` at stable minima of the reference.
     others
-        As many as are lacking of those that did not settle or are not stable. They serve checks that need no minimum.
+        Structures that did not settle or are not stable, as many as are lacking, for checks that need no minimum.
     missing
-        Systems that were wanted and could not be had.
+        Number of wanted systems that were not found.
     tried
-        Structures that were looked at.
+        Number of structures that were tried.
     why
-        What became of those that were tried and not taken.
+        Reasons for which tried structures were not taken.
     """
 
     systems: list[tuple[str, Any]]
@@ -57,7 +59,7 @@ class Choice:
 
     @property
     def names_of_others(self) -> set[str]:
-        """Names of the systems that are at no stable minimum."""
+        """Return the names of the systems that are at no stable minimum."""
         return {name for name, _ in self.others}
 
 
@@ -69,24 +71,24 @@ def choose(
     periodic: bool,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Choice:
-    """Relax candidates by the reference until as many as are wanted have settled.
+    """Relax candidates by the reference until the wanted number has settled.
 
-    A crystal is reduced to its primitive cell where spglib is installed. Candidates that share elements with one that was
-    chosen come after the others. A crystal that the reference's phonons call unstable is no judge and is not taken; one
-    whose stability is not known is taken where there are too few others.
+    A crystal is reduced to its primitive cell where spglib is installed. Candidates that share elements with a chosen one
+    come later. A crystal with unstable phonons in the reference is not taken. One of unknown stability is taken where there
+    are too few others.
 
     Parameters
     ----------
     reference
         ASE calculator.
     structures
-        Labelled by it.
+        Structures labelled by it.
     wanted
-        Number of systems.
+        Number of systems wanted.
     periodic
         Whether crystals are wanted, else molecules.
     on_step
-        Called with a text before each relaxation.
+        Function called with a text before each relaxation.
     """
     found: list[tuple[str, Any]] = []
     unknown: list[tuple[str, Any]] = []
@@ -98,7 +100,7 @@ def choose(
         if len(found) == wanted:
             break
         taken = {int(z) for _, atoms in found for z in atoms.numbers}
-        structure = min(left, key=lambda s: (*_order(s), len(taken & set(s.atomic_numbers.tolist()))))  # the first of them
+        structure = min(left, key=lambda s: (*_order(s), len(taken & set(s.atomic_numbers.tolist()))))  # the first of equals
         left.remove(structure)
         name = f"{structure.id} ({structure.formula})"
         on_step(f"relaxation of {name}")
@@ -113,7 +115,7 @@ def choose(
         if not settled:
             reasons.append(f"{name} has forces of {force:.2f} eV/Å after {MOST_RELAXATION_STEPS} steps")
             others.append((name, atoms))
-        elif lowest is None or lowest >= LOWEST_THZ:  # a molecule, or no phonopy to ask
+        elif lowest is None or lowest >= LOWEST_THZ:  # a molecule, or phonopy is missing
             found.append((name, atoms))
         elif np.isnan(lowest):
             unknown.append((name, atoms))
@@ -127,7 +129,7 @@ def choose(
 
 
 def _settled(reference: Any, structure: Structure, *, periodic: bool) -> tuple[Any, float]:
-    """Return the relaxed atoms, crystals in their primitive cell, and the largest component of a force that is left."""
+    """Return the relaxed atoms, crystals in their primitive cell, and the largest remaining component of a force."""
     atoms = solids.relax(structure.to_ase(), reference, cell=periodic, steps=MOST_RELAXATION_STEPS)
     smaller = primitive(atoms) if periodic else atoms
     if len(smaller) < len(atoms):
@@ -136,7 +138,7 @@ def _settled(reference: Any, structure: Structure, *, periodic: bool) -> tuple[A
 
 
 def primitive(atoms: Any) -> Any:
-    """Return a crystal in its primitive cell, where spglib is installed and finds a smaller one; else as it is."""
+    """Return a crystal in its primitive cell, where spglib is installed and finds a smaller one; else unchanged."""
     from ase import Atoms
 
     try:
@@ -154,13 +156,13 @@ def primitive(atoms: Any) -> Any:
 
 
 def candidates(structures: Sequence[Structure], *, periodic: bool) -> list[Structure]:
-    """Structures to choose systems from, the most representative first, one of each family.
+    """Return structures to choose systems from, the most representative first, one of each family.
 
-    They are near equilibrium, and small ones come before large ones. Crystals with one atom in the cell, whose forces
-    vanish by symmetry, and those that dispersion alone holds come after the others. Molecules with a bond to turn come
-    first, and those in more than one piece last. Then come the ordinary ones: no element among theirs is rarer than the
-    rarest of half the structures, they are compounds where most are, and they are bound better than half. Among these,
-    those that are bound best come first, by their energy per atom less what their composition makes of it.
+    They are near equilibrium, and small ones come before large ones. Crystals with one atom in the cell, whose forces vanish
+    by symmetry, and those that dispersion alone binds come later. Molecules with a bond to turn come first, and those in
+    more than one piece last. Ordinary structures come next. None of their elements is rarer than the rarest of half the
+    structures, they are compounds where most are, and they are bound better than half. Among these, the best bound come
+    first, by their energy per atom less a fit to the composition.
     """
     kind = [s for s in structures if s.labels is not None and (s.pbc.all() if periodic else not s.pbc.any())]
     several = [k for k, s in enumerate(kind) if len(s) > 1 or periodic]
@@ -182,12 +184,12 @@ def candidates(structures: Sequence[Structure], *, periodic: bool) -> list[Struc
 
 
 def _order(structure: Structure) -> tuple[bool, int]:
-    """Return small before large, and what all checks can look at before what only some can."""
+    """Return a sort key: small before large, and structures for all checks before those for some."""
     return len(structure) > SMALL_ATOMS, _dull(structure)
 
 
 def _dull(structure: Structure) -> int:
-    """0 where all checks have something to find."""
+    """Return 0 for a structure that all checks can use, a larger number for others."""
     if structure.pbc.all():
         return 2 if HELD_BY_DISPERSION.issuperset(structure.atomic_numbers.tolist()) else int(len(structure) == 1)
     atoms = structure.to_ase()
@@ -195,7 +197,7 @@ def _dull(structure: Structure) -> int:
 
 
 def _ordinary(kind: Sequence[Structure]) -> Array:
-    """(s,) bool: no rare element, and no element alone where most are compounds."""
+    """Return (s,) bool: no rare element, and no pure element where most are compounds."""
     elements = [set(s.atomic_numbers.tolist()) for s in kind]
     having = Counter(z for found in elements for z in found)
     rarest = np.array([min(having[z] for z in found) for found in elements])
@@ -204,7 +206,7 @@ def _ordinary(kind: Sequence[Structure]) -> Array:
 
 
 def _bound(kind: Sequence[Structure]) -> Array:
-    """(s,) energy per atom in eV, less what a fit to the composition says."""
+    """Return (s,) energies per atom in eV, less a fit to the composition."""
     elements = sorted({int(z) for s in kind for z in s.atomic_numbers})
     shares = np.array([[np.mean(s.atomic_numbers == z) for z in elements] for s in kind])
     energy = np.array([s.labels.energy / len(s) for s in kind if s.labels is not None])

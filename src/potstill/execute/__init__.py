@@ -1,4 +1,4 @@
-"""Where work runs: independent tasks in, their results out, in this process, in local workers or on a cluster."""
+"""Executors: independent tasks in, their results out, in this process, in local workers or on a cluster."""
 
 from potstill.execute.executor import Executor, LocalExecutor
 from potstill.execute.local import Lost, available_cores, run_tasks, try_again

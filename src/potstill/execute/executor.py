@@ -1,7 +1,7 @@
-"""The one interface behind which work runs: a function and independent tasks in, their results out.
+"""Interface of the executors: a function and independent tasks in, their results out.
 
-A task seals its own file and returns something small, so that an executor keeps nothing: what is sealed is done, and
-what is not is done again, by whichever executor comes next.
+A task seals its own file and returns a small result, so an executor stores nothing. A task whose file is sealed is done. Any
+other task is repeated, by the same or another executor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from potstill.execute.local import Lost, available_cores, run_tasks, try_again
 
 
 class Executor(Protocol):
-    """Where tasks run."""
+    """Runs tasks."""
 
     @property
     def workers(self) -> int:
@@ -30,11 +30,11 @@ class Executor(Protocol):
         isolated: bool = False,
         one_at_a_time: bool = False,
     ) -> None:
-        """Run ``function`` on every task, as :func:`potstill.execute.run_tasks` does; ``one_at_a_time`` holds them apart."""
+        """Run ``function`` on every task, as :func:`potstill.execute.run_tasks` does; in turn with ``one_at_a_time``."""
         ...
 
     def close(self) -> None:
-        """End every process that was started; nothing may be run afterwards."""
+        """End every process that was started; nothing may run afterwards."""
         ...
 
 
@@ -44,7 +44,7 @@ class LocalExecutor:
     Parameters
     ----------
     workers
-        Processes; 0 means every core.
+        Number of processes; 0 means every core.
     """
 
     def __init__(self, workers: int = 0) -> None:
@@ -60,7 +60,7 @@ class LocalExecutor:
         isolated: bool = False,
         one_at_a_time: bool = False,
     ) -> None:
-        """See :class:`Executor`."""
+        """Run ``function`` on every task; see :class:`Executor`."""
         workers = 1 if one_at_a_time else self.workers
         run_tasks(function, tasks, workers=workers, on_done=on_done, on_lost=on_lost, isolated=isolated)
 

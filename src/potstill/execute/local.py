@@ -1,8 +1,8 @@
 """Tasks on the cores of this machine.
 
-The input is a picklable function and a sequence of tasks, each of which writes its own file and returns a small result.
-Each result goes to ``on_done`` as soon as it arrives. A worker that dies or hangs loses its current task and no other;
-``on_lost`` decides what is done in its place.
+The input is a picklable function and a sequence of tasks, each of which writes its own file and returns a small result. Each
+result is passed to ``on_done`` as soon as it arrives. A worker that dies or hangs loses its current task only. ``on_lost``
+returns the tasks that replace it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-MAX_LOSSES = 3  # of one task, before it is given up
+MAX_LOSSES = 3  # losses of one task before the run ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,15 @@ class Lost(Generic[T]):
     Parameters
     ----------
     task
-        What was lost.
+        Task that was lost.
     times
-        How often this task was lost by now.
+        Number of times that this task was lost.
     doing
-        What the worker had said that it does.
+        Activity that the worker reported last.
     timed_out
-        Whether it was killed because it had promised to speak earlier.
+        Whether it was killed because it missed its deadline.
     why
-        How the worker ended, for messages.
+        End of the worker in words, for messages.
     """
 
     task: T
@@ -59,12 +59,12 @@ def available_cores() -> int:
 
 
 def try_again(lost: Lost[T]) -> Sequence[T]:
-    """Return the same task once more, until it was lost three times.
+    """Return the same task once more; raise after three losses.
 
     Raises
     ------
     PotstillError
-        Then.
+        After the third loss.
     """
     if lost.times >= MAX_LOSSES:
         raise PotstillError(
@@ -91,20 +91,20 @@ def run_tasks(
     function
         Module-level function; called as ``function(task)`` in a worker with one thread.
     tasks
-        Independent of each other; a task that is run twice must give the same file.
+        Tasks independent of each other; a task that runs twice must write the same file.
     workers
-        Processes to use; with 1 the tasks run in order, and in this process unless they are to be isolated.
+        Number of processes; with 1 the tasks run in order, and in this process unless ``isolated``.
     on_done
-        Called in this process with each task and its result as soon as it is there.
+        Function called in this process with each task and its result as soon as it arrives.
     on_lost
-        Called in this process with each task that was lost; gives the tasks that are to be done in its place, before others.
+        Function called in this process with each lost task; it returns the tasks that replace it, before others.
     isolated
-        Keep the tasks out of this process, because they may end it.
+        Whether the tasks run outside this process, because they may end it.
 
     Raises
     ------
     PotstillError
-        If workers keep dying over one task (out of memory, usually).
+        If workers keep dying over one task (usually for lack of memory).
     """
     if not isolated and (workers <= 1 or len(tasks) <= 1):
         for task in tasks:

@@ -1,4 +1,4 @@
-"""Keep freed memory in the process: PyTorch on a CPU asks for and returns the same large blocks at every step."""
+"""Keep freed memory in the process: PyTorch on a CPU allocates and frees the same large blocks at every step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TOP_PAD_BYTES = 64 * 2**20
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's malloc not to give large blocks back to the system; does nothing elsewhere."""
+    """Tell glibc's malloc not to return large blocks to the system; do nothing elsewhere."""
     if not sys.platform.startswith("linux"):
         return
     library = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""Section ``execute`` of the config: which executor, and what it needs to know of a cluster."""
+"""Section ``execute`` of the config: the executor, and its options for a cluster."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Local(ExecuteOptions):
     executor: Literal["local"] = "local"
 
     def start(self, folder: Path, workers: int) -> Executor:
-        """See the base class."""
+        """Return the executor of this machine's cores."""
         return LocalExecutor(workers)
 
 
@@ -42,38 +42,40 @@ class Parsl(ExecuteOptions):
     executor: Literal["parsl"] = "parsl"
     provider: Annotated[
         Literal["local", "slurm", "pbs", "lsf", "gridengine", "kubernetes"],
-        Field(description="source of the nodes"),
+        Field(description="provider of the nodes: this machine, or the scheduler of a cluster"),
     ] = "local"
     jobs: Annotated[int, Field(gt=0, description="largest number of jobs at the same time (Parsl's blocks)")] = 1
     nodes_per_job: Annotated[int, Field(gt=0, description="number of nodes of one job")] = 1
     workers_per_node: Annotated[
-        int, Field(ge=0, description="processes on a node; 0 means one per accelerator, or 'workers' where there is none")
+        int,
+        Field(ge=0, description="number of processes on a node; 0: one per accelerator, or 'workers' without accelerators"),
     ] = 0
     accelerators: Annotated[
-        tuple[str, ...], Field(description="GPUs of a node, such as ['0', '1']; each worker sees one of them")
+        tuple[str, ...], Field(description="GPUs of a node, such as ['0', '1']; each worker uses one of them")
     ] = ()
     walltime: Annotated[str, Field(pattern=WALLTIME, description="time limit of a job, HH:MM:SS")] = "01:00:00"
     partition: Annotated[str | None, Field(description="partition (slurm) or queue (pbs, lsf, gridengine)")] = None
-    account: Annotated[str | None, Field(description="account (slurm, pbs) or project (lsf) that pays")] = None
+    account: Annotated[str | None, Field(description="account (slurm, pbs) or project (lsf) of the jobs")] = None
     scheduler_options: Annotated[
         str, Field(description="lines for the head of the job script, such as '#SBATCH --gres=gpu:4'")
     ] = ""
-    select_options: Annotated[str, Field(description="what a node must have, such as 'ngpus=4' (pbs)")] = ""
+    select_options: Annotated[str, Field(description="requirements of a node, such as 'ngpus=4' (pbs)")] = ""
     worker_init: Annotated[str, Field(description="shell commands on a node before the workers start")] = ""
     address: Annotated[
-        str | None, Field(description="IP address by which nodes reach this machine; that of its host name where null")
+        str | None, Field(description="IP address of this machine for the nodes; that of its host name where null")
     ] = None
-    image: Annotated[str | None, Field(description="container image with potstill in it (kubernetes)")] = None
+    image: Annotated[str | None, Field(description="container image that contains potstill (kubernetes)")] = None
     namespace: Annotated[str, Field(description="namespace of the pods (kubernetes)")] = "default"
     volumes: Annotated[
         tuple[tuple[str, str], ...],
-        Field(description="persistent volume claims and where they are mounted; the run folder on one (kubernetes)"),
+        Field(description="persistent volume claims and their mount paths; one must hold the run folder (kubernetes)"),
     ] = ()
     heartbeat_seconds: Annotated[
-        int, Field(gt=0, description="seconds between signs of life; nodes and driver count as lost after six")
+        int,
+        Field(gt=0, description="time between two heartbeats in s; nodes and driver count as lost after six missing ones"),
     ] = 5
     join_minutes: Annotated[
-        float, Field(gt=0, description="a line in the log for each such time in which no node has joined")
+        float, Field(gt=0, description="time in minutes without a joined node after which the log gets a line")
     ] = 10.0
 
     @model_validator(mode="after")
@@ -87,13 +89,13 @@ class Parsl(ExecuteOptions):
         return self
 
     def start(self, folder: Path, workers: int) -> Executor:
-        """See the base class."""
+        """Return a Parsl executor with its logs in ``folder``."""
         from potstill.execute.parsl import ParslExecutor
 
         return ParslExecutor(self, folder, workers)
 
     def requires(self) -> tuple[str, str] | None:
-        """See the base class."""
+        """Return Parsl's package and extra."""
         return "parsl", "parsl"
 
 

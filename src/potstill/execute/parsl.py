@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_NODES_LOST = 20  # over one task; a node that is taken away is no fault of the task
-MAX_FAILED_JOBS = 5  # before any answer has come
+MAX_NODES_LOST = 20  # lost nodes over one task; the task does not cause the loss of a node
+MAX_FAILED_JOBS = 5  # failed jobs before the first answer
 MISSED_HEARTBEATS = 6
 LOOK_SECONDS = 1.0
 STRATEGY_SECONDS = 2.0
@@ -57,9 +57,9 @@ class ParslExecutor:
     options
         Section ``execute`` of the config.
     folder
-        For Parsl's logs and the driver's signs of life; nodes must see it under the same name.
+        Folder for Parsl's logs and the driver's heartbeat; nodes must see it under the same path.
     workers
-        Processes on a node where neither ``workers_per_node`` nor ``accelerators`` say.
+        Number of processes on a node where neither ``workers_per_node`` nor ``accelerators`` is set.
     """
 
     def __init__(self, options: Parsl, folder: Path, workers: int = 0) -> None:
@@ -73,7 +73,7 @@ class ParslExecutor:
 
     @property
     def workers(self) -> int:
-        """Return the number of workers of all jobs together."""
+        """Return the number of workers of all jobs."""
         return self._options.jobs * self._options.nodes_per_job * self._per_node
 
     def run(
@@ -86,7 +86,7 @@ class ParslExecutor:
         isolated: bool = False,  # a task always has a process of its own
         one_at_a_time: bool = False,
     ) -> None:
-        """See :class:`potstill.execute.executor.Executor`.
+        """Run ``function`` on every task; see :class:`potstill.execute.executor.Executor`.
 
         Raises
         ------
@@ -125,7 +125,7 @@ class ParslExecutor:
                 on_done(job.task, answer.result)
 
     def close(self) -> None:
-        """Give the nodes back and end every process."""
+        """Release the nodes and end every process."""
         if self._kernel is not None:
             kernel, self._kernel = self._kernel, None
             started = self._processes_here()
@@ -154,7 +154,7 @@ class ParslExecutor:
                 run_dir=str(self._folder),
                 strategy="simple",  # replaces jobs that ended
                 strategy_period=STRATEGY_SECONDS,
-                retries=0,  # tasks are given again here, where a lost node is told from a teacher that crashes
+                retries=0,  # tasks are repeated here, which distinguishes a lost node from a teacher that crashes
                 initialize_logging=False,
                 usage_tracking=0,
             )
@@ -184,7 +184,7 @@ class ParslExecutor:
             launch_cmd=f"{shlex.join(supervisor)} {executor.DEFAULT_LAUNCH_CMD}",
             interchange_launch_cmd=[sys.executable, *supervisor[1:], sys.executable, interchange.__file__],
             max_workers_per_node=self._per_node,
-            cores_per_worker=1e-3,  # the number of workers is stated, and not a matter of cores
+            cores_per_worker=1e-3,  # the number of workers is stated and does not depend on cores
             available_accelerators=list(self._options.accelerators),
             heartbeat_period=self._options.heartbeat_seconds,
             heartbeat_threshold=MISSED_HEARTBEATS * self._options.heartbeat_seconds,
@@ -216,7 +216,7 @@ class _NodeLost:
 
 
 def _answer(future: Any) -> Answer | _NodeLost:
-    """Return the answer of a worker, or that it was lost with its node, its manager or alone."""
+    """Return the answer of a worker, or a loss of its node, its manager or itself."""
     from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
     error = future.exception()
@@ -241,7 +241,7 @@ def _once_more(job: _Job, why: str) -> _Job:
 
 
 class _Watch:
-    """Looks after Parsl's own processes and jobs while no answer comes."""
+    """Checks Parsl's own processes and jobs while no answer arrives."""
 
     def __init__(self, join_minutes: float) -> None:
         self._every = 60.0 * join_minutes
@@ -272,7 +272,7 @@ def provider(options: Parsl) -> Any:
     Raises
     ------
     PotstillError
-        If what it talks to the scheduler with is missing.
+        If a package or program for the scheduler is missing.
     """
     import parsl.launchers
     import parsl.providers

@@ -1,8 +1,8 @@
 """Runs a command for as long as the driver of a run is alive, and ends it with all its children then.
 
-Started in place of Parsl's own processes, on the driver's machine and on every node of a cluster. The driver writes signs of
-life into a file in the run folder (see :class:`Heartbeat`), which every node sees; on its own machine its process is looked
-at as well, so that there a killed driver is noticed within a second.
+Started in place of Parsl's own processes, on the driver's machine and on every node of a cluster. The driver writes a
+heartbeat into a file in the run folder (see :class:`Heartbeat`), which every node sees. On the driver's own machine its
+process is checked as well, so that a killed driver is noticed within a second.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ SENTRY = "import os, signal\nwhile os.read(0, 4096): pass\nos.killpg(0, signal.S
 
 
 class Heartbeat:
-    """Signs of life of this process, in a file, until it is stopped.
+    """Heartbeat of this process, in a file, until it is stopped.
 
     Parameters
     ----------
     path
-        The file; replaced as a whole.
+        Path of the file, which is replaced as a whole.
     every_seconds
-        Time between two signs.
+        Time between two writes in s.
     """
 
     def __init__(self, path: Path, every_seconds: float) -> None:
@@ -46,7 +46,7 @@ class Heartbeat:
         threading.Thread(target=self._go_on, daemon=True).start()
 
     def beat(self) -> None:
-        """Write one sign of life."""
+        """Write one heartbeat."""
         self._beats += 1
         born = psutil.Process().create_time()
         content = {"host": platform.node(), "process": os.getpid(), "born": born, "every": self._every, "beat": self._beats}
@@ -55,25 +55,25 @@ class Heartbeat:
         temporary.replace(self._path)
 
     def stop(self) -> None:
-        """Stop the signs of life and remove the file."""
+        """Stop the heartbeat and remove the file."""
         self._stopped.set()
         self._path.unlink(missing_ok=True)
 
     def _go_on(self) -> None:
         while not self._stopped.wait(self._every):
-            with suppress(OSError):  # a file system that is away for a while; readers are patient
+            with suppress(OSError):  # the file system may be away for a while; readers wait for six heartbeats
                 self.beat()
 
 
 class Driver:
-    """The driver as seen from elsewhere, by its file.
+    """State of the driver, read from its file.
 
     Parameters
     ----------
     path
-        Written by a :class:`Heartbeat`.
+        File of a :class:`Heartbeat`.
     missed
-        Signs that may fail to come.
+        Number of heartbeats that may be missing.
     """
 
     def __init__(self, path: Path, missed: int = 6) -> None:
@@ -84,8 +84,8 @@ class Driver:
         self._every = 5.0
 
     def alive(self) -> bool:
-        """Return whether the driver's process is alive; for another machine, whether it gave signs of life lately."""
-        if not self._path.exists():  # it has stopped; renaming leaves no moment without a file
+        """Return whether the driver's process is alive; for another machine, whether its heartbeat is recent."""
+        if not self._path.exists():  # the driver has stopped; a rename leaves no moment without a file
             return False
         with suppress(OSError, ValueError):
             text = self._path.read_text(encoding="utf-8")
@@ -109,8 +109,8 @@ def main() -> None:
     """Run a command: ``python -m potstill.execute.parsl_supervisor HEARTBEAT_FILE COMMAND …``."""
     driver = Driver(Path(sys.argv[1]))
     signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which says what becomes of others
-    variables = {**os.environ, "PYTHONSAFEPATH": "1"}  # a struct.py in the current folder is no module of Parsl's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the driver reacts to Ctrl-C; it ends the others
+    variables = {**os.environ, "PYTHONSAFEPATH": "1"}  # so that a struct.py in the current folder does not replace Python's
     child = subprocess.Popen(sys.argv[2:], process_group=0, env=variables)
     sentry = subprocess.Popen([sys.executable, "-I", "-S", "-c", SENTRY], stdin=subprocess.PIPE, process_group=child.pid)
     code: int | None = None

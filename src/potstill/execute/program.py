@@ -1,7 +1,7 @@
-"""One run of a program that is not ours: in its own process group, for a limited time, with its output kept.
+"""One run of an external program: in its own process group, with a time limit, its output kept.
 
 The input is an argument list, the output is how the program ended. The caller judges success by the files that it wrote:
-programs exit with 0 after a failure, and with 1 after writing all that was asked for.
+programs exit with 0 after a failure, and with 1 after writing all that was requested.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ NOT_INHERITED = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended.
+    """End of a program.
 
     Parameters
     ----------
     code
-        Exit code; 128 + n where signal n ended it.
+        Exit code; 128 + n where signal n ended the program.
     timed_out
-        Whether it was ended here, with all its children, because its time was over.
+        Whether it was killed here, with all its children, at its time limit.
     out_of_memory
-        Whether its last output speaks of exhausted memory, or something else killed it (as Linux does then).
+        Whether its last output reports exhausted memory, or another process killed it (as Linux does then).
     last_line
-        Last line that it printed, or nothing.
+        Last line that it printed; may be empty.
     """
 
     code: int
@@ -74,21 +74,21 @@ def run_program(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Ended:
-    """Run a command to its end, or end it.
+    """Run a command to its end, or kill it at the time limit.
 
     Parameters
     ----------
     command
-        Program and arguments; no shell reads them.
+        Program and arguments; no shell interprets them.
     log_file
-        Gets the command and, as they come, standard output and error; what it held before stays.
+        File that the command and its output are appended to.
     timeout_seconds
-        After this the program and all its children are killed.
+        Time limit in s; the program and all its children are then killed.
     folder
-        Where it runs; a temporary folder where None.
+        Working folder; a temporary folder where None.
     environment
-        Variables to set, beside those of this process. Python's own are not handed on, temporary files go to a folder that
-        is removed afterwards, and the Hugging Face hub is offline unless stated otherwise.
+        Variables to set, beside those of this process. Python's own variables are not passed on. Temporary files go to a
+        folder that is removed afterwards. The Hugging Face hub is offline unless stated otherwise.
     """
     arguments = [str(part) for part in command]
     log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def _run(
                 log.info("%s has run for %.0f s, output in %s", arguments[0], time.monotonic() - started, log_file)
         return True, 128 + signal.SIGKILL
     finally:
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS says so by the second
+        with suppress(ProcessLookupError, PermissionError):  # no process is left; macOS reports that by the second error
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if process.stdin:

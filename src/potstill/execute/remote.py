@@ -1,7 +1,7 @@
-"""One task in a worker of a cluster: the function and the task in, what became of it out.
+"""One task in a worker of a cluster: the function and the task in, its result or loss out.
 
-The task runs in a process of its own beside Parsl's, which is kept for the tasks to come. A teacher that hangs or ends its
-process is therefore noticed on the node, as the local executor notices it, and Parsl's worker lives on.
+The task runs in a process of its own beside Parsl's. That process is kept for later tasks. A teacher that hangs or ends its
+process is therefore noticed on the node, as by the local executor, and Parsl's worker continues.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 
 from potstill.execute.worker import Worker, portable, stay_with
 
-_hand: dict[Any, Worker] = {}  # at most one: the function that it serves, and the process
+_hand: dict[Any, Worker] = {}  # at most one entry: the function, and the process that runs it
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a task: a result, an exception, or (``why`` is stated) the end of the process that had it in hand."""
+    """End of a task: a result, an exception, or (``why`` is set) the end of the process that worked on it."""
 
     result: Any = None
     error: Exception | None = None

@@ -1,7 +1,7 @@
 """One worker process with one thread, and the pipe to its parent.
 
-The parent sends tasks. The worker sends results, exceptions and promises: a task may state what it does and within which
-time it will send its next message, so that the parent can end a worker that hangs.
+The parent sends tasks. The worker sends results, exceptions and deadlines. A task may report its activity and the deadline
+of its next message, so that the parent can kill a worker that hangs.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 SAFE_PATH = "PYTHONSAFEPATH"  # keeps the current folder, and a file there such as struct.py, off the path of modules
 WORKER_VARIABLE = "POTSTILL_WORKER"  # number of a worker process, from 0
 
-_parent: Connection | None = None  # in a worker: its line to the parent
+_parent: Connection | None = None  # in a worker: its pipe to the parent
 
 
 def expect_within(seconds: float | None, doing: str) -> None:
-    """Tell the parent, from within a task, what the task does now and when its next message will come at the latest.
+    """Report to the parent, from within a task, the present activity and the deadline of the next message.
 
-    A worker that does not is killed, and its task lost. In a process that is no worker nothing happens.
+    A worker that misses its deadline is killed, and its task is lost. In other processes the function does nothing.
 
     Parameters
     ----------
     seconds
-        None where no limit holds.
+        Time to the deadline in s; None for no limit.
     doing
-        For messages, such as ``"labelling"``.
+        Activity for messages, such as ``"labelling"``.
     """
     if _parent is not None:
         _parent.send(("promise", (seconds, doing)))
 
 
 class Worker:
-    """A worker process as its parent sees it.
+    """A worker process, as seen by its parent.
 
     Parameters
     ----------
     function
         Module-level function that is called with each task.
     number
-        From 0; its processes know it by an environment variable.
+        Number from 0; an environment variable states it to its processes.
     """
 
     def __init__(self, function: Callable[[Any], Any], number: int) -> None:
@@ -74,7 +74,7 @@ class Worker:
         return self._process.sentinel
 
     def give(self, task: Any) -> None:
-        """Send a task; a process that is dead already gets none, and is found dead later."""
+        """Send a task; a dead process gets none, and :meth:`lost` reports it later."""
         self.doing, self.deadline = "starting", None
         try:
             self.line.send(task)
@@ -82,7 +82,7 @@ class Worker:
             return
 
     def result(self) -> tuple[Any] | None:
-        """Return the result of the task if it has arrived; raise its exception, and note promises."""
+        """Return the result of the task if it has arrived; raise its exception, and store deadlines."""
         try:
             while self.line.poll():
                 kind, content = self.line.recv()
@@ -99,7 +99,7 @@ class Worker:
         raise content
 
     def lost(self) -> tuple[str, bool] | None:
-        """Return why the current task will have no answer, and whether it timed out; None where an answer may still come."""
+        """Return why the current task will have no answer, and whether it timed out; None while an answer may come."""
         if not self._process.is_alive():
             return self._why(), False
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -118,7 +118,7 @@ class Worker:
         self.kill()
 
     def kill(self) -> None:
-        """End the process now; what it had not sealed will be done again."""
+        """Kill the process; an unsealed task will be repeated."""
         self._process.kill()
         self._process.join()
         self.line.close()
@@ -127,7 +127,7 @@ class Worker:
 def _work(line: Connection, function: Callable[[Any], Any], parent: int, number: int, safe: str | None) -> None:
     global _parent  # noqa: PLW0603 - one line per process
     _parent = line
-    os.environ.pop(SAFE_PATH, None)  # programs that a task starts have the user's own setting
+    os.environ.pop(SAFE_PATH, None)  # programs that a task starts get the user's own setting
     if safe is not None:
         os.environ[SAFE_PATH] = safe
     os.environ[WORKER_VARIABLE] = str(number)
@@ -174,7 +174,7 @@ def _exit_with_parent(parent: int) -> None:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Set the environment of a process that is started: one thread, and no module from the folder it happens to start in."""
+    """Set the environment of a new process: one thread, and no modules from its current folder."""
     wanted = {**dict.fromkeys(THREAD_VARIABLES, "1"), SAFE_PATH: "1"}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

@@ -1,6 +1,6 @@
 """Alloys: metals on the sites of fcc, bcc and hcp, ordered or at random.
 
-Leaves the ordered structures L1_2, L1_0 and B2, and supercells of solid solutions of two or more metals of similar size. The
+Makes the ordered structures L1_2, L1_0 and B2, and supercells of solid solutions of two or more metals of similar size. The
 lattice constant follows Vegard's law: the edge of the volume of an atom is the average over the metals in the cell.
 """
 
@@ -23,21 +23,26 @@ ORDERED = ("L1_2", "L1_0", "B2")
 TETRAGONALITY = (0.92, 1.04)  # c/a of L1_0, in terms of the cubic cell
 HEXAGONALITY = (1.57, 1.68)  # c/a of hcp
 MAX_REPEATS = 5
-SMALLEST_SUPERCELL = 4  # atoms
+SMALLEST_SUPERCELL = 4  # number of atoms
 
 
 class Alloys(SourceOptions):
     """Ordered alloys (L1_2, L1_0, B2) and random solid solutions on fcc, bcc and hcp."""
 
     source: Literal["alloys"] = "alloys"
-    max_metals: Annotated[int, Field(ge=2, description="largest number of different metals")] = 4
-    ordered_fraction: Annotated[float, Field(ge=0, le=1, description="share of ordered structures")] = 0.3
+    max_metals: Annotated[int, Field(ge=2, description="largest number of different metals in an alloy")] = 4
+    ordered_fraction: Annotated[
+        float, Field(ge=0, le=1, description="share of ordered structures among the alloys, 0 to 1")
+    ] = 0.3
     max_size_mismatch: Annotated[
-        float, Field(gt=0, lt=1, description="largest relative difference of the atomic diameters of two metals")
+        float,
+        Field(gt=0, lt=1, description="largest relative difference of the atomic diameters of two metals in one alloy"),
     ] = 0.2
     max_lattice_strain: Annotated[
         float,
-        Field(ge=0, lt=0.3, description="largest deviation of the lattice constant from Vegard's law, drawn uniformly"),
+        Field(
+            ge=0, lt=0.3, description="largest relative deviation of the lattice constant from Vegard's law, drawn uniformly"
+        ),
     ] = 0.05
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
@@ -62,7 +67,7 @@ class Alloys(SourceOptions):
 
 
 def draw_metals(elements: Sequence[str], wanted: int, max_size_mismatch: float, rng: np.random.Generator) -> list[str]:
-    """Different metals, each of a size similar to all before it; fewer than wanted where there are no more."""
+    """Draw different metals, each of a size similar to all before it; fewer than wanted where there are no more."""
     pool = rng.permutation(metals(elements)).tolist()
     chosen: list[str] = []
     for symbol in pool:
@@ -75,12 +80,12 @@ def draw_metals(elements: Sequence[str], wanted: int, max_size_mismatch: float, 
 
 
 def vegard_edge(symbols: Sequence[str]) -> float:
-    """Average of the cube roots of the atomic volumes, in Å."""
+    """Return the average of the cube roots of the atomic volumes, in Å."""
     return float(np.mean([metal_volume(symbol) ** (1 / 3) for symbol in symbols]))
 
 
 def _ordered(kind: str, rng: np.random.Generator) -> ase.Atoms:
-    """An ordered structure of unit volume per atom; its atomic numbers 1 and 2 stand for the first and second metal."""
+    """Return an ordered structure of unit volume per atom; atomic numbers 1 and 2 mean the first and second metal."""
     import ase
 
     if kind == "L1_2":
@@ -94,7 +99,7 @@ def _ordered(kind: str, rng: np.random.Generator) -> ase.Atoms:
 
 
 def _supercell(packing: str, max_atoms: int, rng: np.random.Generator) -> ase.Atoms:
-    """Some repeats of a primitive cell, of unit volume per atom."""
+    """Repeat a primitive cell of unit volume per atom at random."""
     from ase.build import bulk
 
     primitive = bulk("X", packing, a=1.0, c=float(rng.uniform(*HEXAGONALITY)) if packing == "hcp" else None)
@@ -112,7 +117,7 @@ def _unit_volume(lattice: ase.Atoms) -> ase.Atoms:
 
 
 def _mixture(symbols: Sequence[str], sites: int, rng: np.random.Generator) -> list[str]:
-    """Each metal at least once, the other sites by shares that are uniformly random."""
+    """Draw metals for the sites: each metal at least once, the other sites by shares that are uniformly random."""
     shares = rng.dirichlet(np.ones(len(symbols)))
     rest = rng.choice(symbols, size=max(0, sites - len(symbols)), p=shares).tolist()
     return [str(s) for s in rng.permutation([*symbols, *rest])[:sites]]

@@ -1,7 +1,7 @@
-"""Balance of elements: candidates that would make a source's most common elements more common are turned away, in part.
+"""Balance of elements: refuses some of the candidates that would make a source's most common elements more common.
 
-Enters structures in the order of their indices, leaves refusals. With it the element entropy of a set rises by design and
-not by luck; the seed and the order decide alone, so the result does not depend on workers or kills.
+Takes structures in the order of their indices and returns refusals. It raises the element entropy of a set. Only the seed
+and the order decide, so the result does not depend on the number of workers or on restarts.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ class Balance:
     """Elements of the structures that one source has given so far.
 
     Adding a structure raises the Shannon entropy H = -Σ p log2 p of the elements over atoms, to first order, when the mean
-    of -log2 p over its atoms is above H. One that is below is turned away with a fixed probability.
+    of -log2 p over its atoms is above H. A structure below H is refused with a fixed probability.
 
     Parameters
     ----------
     share
-        That probability; 0 turns nothing away.
+        Probability of refusing a structure below the mean; 0 refuses nothing.
     seed, source
-        Of the random numbers.
+        Seed and source name of the random numbers.
     """
 
     def __init__(self, share: float, seed: int, source: str) -> None:
@@ -32,11 +32,11 @@ class Balance:
         self._atoms = np.zeros(MAX_ATOMIC_NUMBER + 1)
 
     def weigh(self, structure: Structure) -> Refused | None:
-        """None where the structure may come in; draws one random number in any case."""
+        """Return None where the structure is accepted, else its refusal; draw one random number in either case."""
         drawn = self._rng.random()
         if self._share == 0 or not self._atoms.any():
             return None
-        p = (self._atoms + 1.0) / (self._atoms.sum() + np.count_nonzero(self._atoms) + 1.0)  # a new element has p > 0 too
+        p = (self._atoms + 1.0) / (self._atoms.sum() + np.count_nonzero(self._atoms) + 1.0)  # a new element also has p > 0
         present = self._atoms > 0
         entropy = float(-(p[present] * np.log2(p[present])).sum())
         rarity = float(-np.log2(p[structure.atomic_numbers]).mean())
@@ -46,5 +46,5 @@ class Balance:
         return Refused("too_common", why, id=structure.id, source=structure.source, stage="generate")
 
     def add(self, structure: Structure) -> None:
-        """Count the atoms of a structure that came in."""
+        """Count the atoms of an accepted structure."""
         np.add.at(self._atoms, structure.atomic_numbers, 1.0)

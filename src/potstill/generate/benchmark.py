@@ -1,6 +1,6 @@
 """Benchmark: structures known from experiment or from published calculations, as installed packages ship them.
 
-Leaves four sets, each with its reference and licence in ``generator_metadata``:
+Holds four sets, each with its reference and licence in ``generator_metadata``:
 
 - ``aflow``: prototype crystals that pymatgen ships (Mehl et al., Comput. Mater. Sci. 136, S1 (2017)), each the crystal after
   which a structure type is named,
@@ -40,13 +40,16 @@ class Benchmark(SourceOptions):
     source: Literal["benchmark"] = "benchmark"
     sets: Annotated[
         tuple[Set, ...],
-        Field(min_length=1, description="aflow: prototypes; g2: molecules; dcdft: elements; s22: dimers; in this order"),
+        Field(
+            min_length=1,
+            description="sets of known structures, in order; aflow: prototypes; g2: molecules; dcdft: elements; s22: dimers",
+        ),
     ] = ("aflow", "g2")
     snapshots: Annotated[
-        int, Field(ge=0, description="thermal snapshots of each structure beside the published geometry")
+        int, Field(ge=0, description="number of thermal snapshots of each structure, added to the published geometry")
     ] = 2
     thermal_angstrom: Annotated[
-        float, Field(gt=0, description="standard deviation of each coordinate in a thermal snapshot")
+        float, Field(gt=0, description="standard deviation of each coordinate in a thermal snapshot, in Å")
     ] = 0.06
 
     def available(self) -> int | None:
@@ -63,7 +66,7 @@ class Benchmark(SourceOptions):
         return propose_each(self.name, indices, seed, make)
 
     def _snapshot(self, published: Structure, rng: np.random.Generator) -> Structure:
-        """Independent Gaussian displacements, of the size that diffraction finds at room temperature."""
+        """Displace atoms by independent Gaussians, of the size that diffraction finds at room temperature."""
         displaced = published.positions + rng.normal(0.0, self.thermal_angstrom, size=published.positions.shape)
         metadata = {**published.generator_metadata, "thermal_angstrom": self.thermal_angstrom}
         return published.with_(positions=displaced, generator_metadata=metadata)
@@ -86,14 +89,14 @@ def _set(name: Set) -> list[Structure]:
 
 @lru_cache(maxsize=1)
 def closed_shell_molecules() -> tuple[Structure, ...]:
-    """The closed-shell molecules of G2 in their ground state."""
+    """Return the closed-shell molecules of G2 in their ground state."""
     from ase.collections import g2
 
     molecules = []
     for name in g2.names:
         atoms = g2[name]
         if np.any(atoms.get_initial_magnetic_moments() != 0) or len(atoms) < 2 or name in EXCITED:
-            continue  # radicals, atoms, excited singlets: a teacher without spin has no answer
+            continue  # a teacher without spin cannot label radicals, atoms and excited singlets
         molecules.append(Structure.from_ase(atoms, generator_metadata={"title": name, "reference": "ASE g2"}))
     return tuple(molecules)
 

@@ -1,8 +1,8 @@
-"""Chempleter: molecules that a small language model writes, with the weights that its package ships.
+"""Chempleter: molecules from a small language model, with the weights that its package ships.
 
-A recurrent network over SELFIES (package chempleter) stands in for a generative model of molecules where the weights of
-larger ones are missing. Leaves conformers of what it writes. The package declares Python 3.12 and a graphical interface as
-requirements; it writes molecules without either, if it is installed without its dependencies.
+A recurrent network over SELFIES (package chempleter) is used as a generative model of molecules where the weights of larger
+ones are missing. The source embeds its molecules as conformers. The package declares Python 3.12 and a graphical interface
+as requirements. Neither is needed for making molecules, if the package is installed without its dependencies.
 """
 
 from __future__ import annotations
@@ -37,9 +37,13 @@ class Chempleter(SourceOptions):
 
     source: Literal["chempleter"] = "chempleter"
     max_symbols: Annotated[int, Field(gt=0, description="largest number of SELFIES symbols of a molecule")] = 50
-    temperature: Annotated[float, Field(gt=0, description="of the choice of each symbol, dimensionless")] = 0.7
+    temperature: Annotated[float, Field(gt=0, description="sampling temperature of the language model, dimensionless")] = 0.7
     max_mmff_steps: Annotated[
-        int, Field(ge=0, description="MMFF94 minimiser steps after embedding, drawn from 0 up to this")
+        int,
+        Field(
+            ge=0,
+            description="largest number of MMFF94 minimiser steps after embedding; the number is drawn from 0 up to this",
+        ),
     ] = 20
 
     def missing(self) -> str | None:
@@ -68,7 +72,7 @@ class Chempleter(SourceOptions):
     def _write(self, seed: int) -> str:
         from chempleter.inference import extend
 
-        model = _model()  # making it draws random numbers
+        model = _model()  # its construction draws random numbers
         with reproducible(seed):
             _, smiles, _ = extend(
                 model=model, smiles="", max_len=self.max_symbols, temperature=self.temperature, device="cpu"
@@ -77,7 +81,7 @@ class Chempleter(SourceOptions):
 
 
 def _import_quietly() -> None:
-    """Import chempleter, which sends the messages of every library to the terminal, and undo that."""
+    """Import chempleter, and undo its logging setup, which sends the messages of every library to the terminal."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     borrow("chempleter.inference", "molecules", "the source 'chempleter'")
@@ -88,7 +92,7 @@ def _import_quietly() -> None:
 
 @contextmanager
 def reproducible(seed: int) -> Iterator[None]:
-    """Seed the global random numbers of Python and torch, one thread on the CPU, and put all back as it was."""
+    """Seed Python's and torch's global random numbers and use one CPU thread; restore both afterwards."""
     import torch
 
     state, threads = random.getstate(), torch.get_num_threads()
@@ -105,7 +109,7 @@ def reproducible(seed: int) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _model() -> Any:
-    """The network with the weights of the package, on the CPU."""
+    """Return the network with the weights of the package, on the CPU."""
     import torch
     from chempleter.model import ChempleterModel
 

@@ -1,8 +1,8 @@
 """Clusters: nanoparticles of one or two metals, not periodic.
 
-Leaves icosahedra, decahedra and (truncated) octahedra, whole or without some atoms of their surface, and compact heaps of
-random points. Two metals share the sites at random, as core and shell, or as two halves. A cluster's family is its reduced
-composition, so that particles of one composition stay together whatever their size.
+Makes icosahedra, decahedra and (truncated) octahedra, whole or without some atoms of their surface, and compact random
+clusters. Two metals share the sites at random, as core and shell, or as two halves. A cluster's family is its reduced
+composition. Particles of one composition and any size are therefore in one part of the split.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from potstill.generate.crystals import push_apart
 from potstill.generate.source import SourceOptions, propose_each
 
 Shape = Literal["icosahedron", "decahedron", "octahedron", "random"]
-FCC_EDGE = 4 ** (1 / 3)  # of a lattice whose atoms have unit volume
+FCC_EDGE = 4 ** (1 / 3)  # edge of a lattice whose atoms have unit volume
 SMALLEST = 3
-BOND = 1.2  # times the spacing of closest packing: neighbours
-SPACING = 2 ** (1 / 6)  # of closest packing with unit volume per atom
-RANDOM_DISTANCE = 0.9  # of the sum of covalent radii, in random clusters
+BOND = 1.2  # neighbors are closer than this times the spacing of closest packing
+SPACING = 2 ** (1 / 6)  # distance of neighbors in closest packing with unit volume per atom
+RANDOM_DISTANCE = 0.9  # over the sum of covalent radii, in random clusters
 
 
 class Clusters(SourceOptions):
@@ -34,15 +34,23 @@ class Clusters(SourceOptions):
     source: Literal["clusters"] = "clusters"
     max_atoms: Annotated[int, Field(ge=SMALLEST, description="largest cluster")] = 80
     shapes: Annotated[
-        tuple[Shape, ...], Field(min_length=1, description="kinds of clusters, drawn with equal probability")
+        tuple[Shape, ...], Field(min_length=1, description="shapes of clusters, drawn with equal probability")
     ] = ("icosahedron", "decahedron", "octahedron", "random")
-    bimetallic_fraction: Annotated[float, Field(ge=0, le=1, description="share of clusters of two metals")] = 0.5
-    max_missing: Annotated[int, Field(ge=0, description="largest number of surface atoms that are left out")] = 4
+    bimetallic_fraction: Annotated[float, Field(ge=0, le=1, description="share of clusters with two metals, 0 to 1")] = 0.5
+    max_missing: Annotated[
+        int, Field(ge=0, description="largest number of surface atoms that are left out of a cluster")
+    ] = 4
     max_size_mismatch: Annotated[
-        float, Field(gt=0, lt=1, description="largest relative difference of the atomic diameters of two metals")
+        float,
+        Field(gt=0, lt=1, description="largest relative difference of the atomic diameters of two metals in one cluster"),
     ] = 0.2
     max_strain: Annotated[
-        float, Field(ge=0, lt=0.3, description="largest deviation of the spacing from that of the solids, drawn uniformly")
+        float,
+        Field(
+            ge=0,
+            lt=0.3,
+            description="largest relative deviation of the atomic spacing from that of the solids, drawn uniformly",
+        ),
     ] = 0.06
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
@@ -77,7 +85,7 @@ class Clusters(SourceOptions):
         return cluster.with_(family=hill_formula(cluster.atomic_numbers, reduced=True))
 
     def _positions(self, shape: Shape, rng: np.random.Generator) -> Array | None:
-        """Sites at unit volume per atom, or None where the smallest particle of the shape is too large."""
+        """Return sites at unit volume per atom, or None where the smallest particle of the shape is too large."""
         if shape != "random":
             known = [sites for sites in particles(shape) if len(sites) <= self.max_atoms]
             return known[int(rng.integers(len(known)))] if known else None
@@ -89,7 +97,7 @@ class Clusters(SourceOptions):
 
 @lru_cache(maxsize=8)
 def particles(shape: str) -> tuple[Array, ...]:
-    """Sites of the particles that ASE makes of a shape, (n, 3) at unit volume per atom, by size."""
+    """Return the sites of the particles that ASE makes of a shape, each (n, 3) at unit volume per atom, by size."""
     from ase.cluster import Decahedron, Icosahedron, Octahedron
 
     if shape == "icosahedron":
@@ -108,7 +116,7 @@ def particles(shape: str) -> tuple[Array, ...]:
 
 
 def _without_some(positions: Array, missing: int, rng: np.random.Generator) -> Array:
-    """Leave out atoms of the surface, those with fewer than the twelve neighbours of closest packing."""
+    """Leave out atoms of the surface: those with fewer than the twelve neighbors of closest packing."""
     for _ in range(min(missing, len(positions) - SMALLEST)):
         distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
         surface = np.flatnonzero((distance < BOND * SPACING).sum(axis=1) - 1 < 12)
@@ -117,7 +125,7 @@ def _without_some(positions: Array, missing: int, rng: np.random.Generator) -> A
 
 
 def _arrange(chosen: Sequence[str], positions: Array, rng: np.random.Generator) -> tuple[list[str], str]:
-    """Which of the metals is at each site."""
+    """Draw the metal of each site; return the symbols and the name of the arrangement."""
     n = len(positions)
     if len(chosen) == 1:
         return [chosen[0]] * n, "pure"

@@ -1,8 +1,8 @@
-"""Compositions: which elements a random structure holds, and how many atoms of each.
+"""Compositions: the elements of a random structure, and the number of atoms of each.
 
-Enters the allowed elements, leaves a formula unit. ``ionic`` is cations and one anion, ``balanced`` any elements whose
-charges cancel (borates, nitrides with oxygen, hydroxides, borohydrides, ...), ``free`` any elements at all (intermetallics,
-borides, hydrides, the elements themselves). Charges are pymatgen's common oxidation states.
+Takes the allowed elements and returns a formula unit. ``ionic`` means cations and one anion. ``balanced`` means any elements
+whose charges cancel (borates, nitrides with oxygen, hydroxides, borohydrides, ...). ``free`` means any elements at all
+(intermetallics, borides, hydrides, pure elements). Charges are pymatgen's common oxidation states.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Composition = Literal["ionic", "balanced", "free"]
 Formula = tuple[tuple[str, ...], tuple[int, ...]]
 
 DRAWS = 200
-MOST_OF_ONE = 6  # atoms of one element in a balanced formula unit
+MOST_OF_ONE = 6  # largest number of atoms of one element in a balanced formula unit
 MOST_IN_ALL = 16
-SIMPLEST = 4  # balanced amounts to choose from
-SIZES = (0.1, 0.4, 0.35, 0.15)  # of one to four elements in a free composition
-MOST_FREE = 4  # atoms of one element in a free formula unit
+SIMPLEST = 4  # number of balanced amounts to choose from
+SIZES = (0.1, 0.4, 0.35, 0.15)  # probabilities of one to four elements in a free composition
+MOST_FREE = 4  # largest number of atoms of one element in a free formula unit
 
 
 def draw_composition(
     elements: Sequence[str], max_cations: int, rng: np.random.Generator, kind: Composition = "ionic"
 ) -> Formula | None:
-    """A formula unit of a kind.
+    """Draw a formula unit of a kind.
 
     Parameters
     ----------
@@ -42,12 +42,13 @@ def draw_composition(
     rng
         Random numbers.
     kind
-        See the top of this module.
+        ``ionic``, ``balanced`` or ``free``; the module's docstring explains them.
 
     Returns
     -------
     symbols, amounts
-        The most electronegative last where charges balance; None where the elements allow no composition of this kind.
+        Chemical symbols, the most electronegative last where charges balance, and their numbers of atoms. None where the
+        elements allow no composition of this kind.
     """
     if kind == "ionic":
         return _ionic(elements, max_cations, rng)
@@ -56,9 +57,9 @@ def draw_composition(
 
 
 def _ionic(elements: Sequence[str], max_cations: int, rng: np.random.Generator) -> Formula | None:
-    """Some cations (metals, metalloids) and an anion, in the smallest amounts whose charges cancel.
+    """Draw some cations (metals, metalloids) and an anion, in the smallest amounts whose charges cancel.
 
-    One cation is drawn as often as all larger numbers together.
+    One cation is as probable as all larger numbers of cations in sum.
     """
     cations, anions = _oxidation_states(tuple(elements))
     if not cations or not anions:
@@ -82,7 +83,7 @@ def _ionic(elements: Sequence[str], max_cations: int, rng: np.random.Generator) 
 
 
 def _balanced(metals: Sequence[str], others: Sequence[str], rng: np.random.Generator) -> Formula | None:
-    """Up to two metals and one to three other elements; electrons go from the less to the more electronegative."""
+    """Draw up to two metals and one to three other elements; the more electronegative ones take up the electrons."""
     for _ in range(DRAWS):
         n_others = int(rng.integers(1, 4))
         n_metals = int(rng.integers(1 if n_others == 1 else 0, 3))
@@ -103,7 +104,7 @@ def _balanced(metals: Sequence[str], others: Sequence[str], rng: np.random.Gener
 
 
 def _free(metals: Sequence[str], others: Sequence[str], rng: np.random.Generator) -> Formula | None:
-    """One to four elements in any amounts; one of them is no metal in half of the draws, however few of those there are."""
+    """Draw one to four elements in any amounts; half of the draws contain a non-metal, however few are allowed."""
     known = [*metals, *others]
     if not known:
         return None
@@ -118,7 +119,7 @@ def _free(metals: Sequence[str], others: Sequence[str], rng: np.random.Generator
 
 @lru_cache(maxsize=4096)
 def balancing_amounts(charges: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """The simplest amounts of so many charged atoms that cancel, without a common divisor.
+    """Return the simplest amounts of atoms of these charges that cancel, without a common divisor.
 
     >>> balancing_amounts((1, 5, -2))[:2]  # as in LiNO3 and Li3NO4
     ((1, 1, 3), (3, 1, 4))
@@ -130,7 +131,7 @@ def balancing_amounts(charges: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
 
 
 def _metals_and_others(elements: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Metals, and all other elements that enter compounds."""
+    """Return the metals, and all other elements that form compounds."""
     return [s for s in elements if s not in NO_METALS], [s for s in elements if s in NO_METALS - NOBLE]
 
 

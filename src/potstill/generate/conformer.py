@@ -1,4 +1,4 @@
-"""From a SMILES to a conformer with explicit hydrogens, for every source of molecules.
+"""Conformers: from a SMILES to a molecule in space with explicit hydrogens, for every source of molecules.
 
 Conformers are embedded by ETKDGv3 (Riniker and Landrum, J. Chem. Inf. Model. 55, 2562 (2015); Wang et al., ibid. 60, 2044
 (2020)) and moved some steps towards the MMFF94 minimum, so that they lie near it but not in it.
@@ -23,10 +23,10 @@ MAX_EMBEDDING_ATTEMPTS = 50
 def embed(
     smiles: str, source: SourceOptions, rng: np.random.Generator, max_mmff_steps: int
 ) -> tuple[Any, dict[str, Any]] | Refused:
-    """An RDKit molecule with hydrogens and one conformer, and how it was made.
+    """Return an RDKit molecule with hydrogens and one conformer, and how it was made.
 
-    Refused where it is no neutral closed-shell molecule, where the source allows neither its elements nor its size, and
-    where ETKDGv3 finds no conformer.
+    The answer is a refusal if it is no neutral closed-shell molecule, if the source allows neither its elements nor its
+    size, or if ETKDGv3 finds no conformer.
     """
     from rdkit import Chem, RDLogger
     from rdkit.Chem import AllChem
@@ -54,14 +54,14 @@ def embed(
 
 
 def conformer(smiles: str, source: SourceOptions, rng: np.random.Generator, max_mmff_steps: int) -> Structure | Refused:
-    """:func:`embed`, as a structure."""
+    """Return the molecule of :func:`embed` as a structure."""
     embedded = embed(smiles, source, rng, max_mmff_steps)
     return embedded if isinstance(embedded, Refused) else structure_of(*embedded)
 
 
 @lru_cache(maxsize=4)
 def smiles_lines(path: Path | None) -> tuple[str, ...]:
-    """First words of the lines of a SMILES file; of RDKit's 5,000 NCI molecules where there is none."""
+    """Return the first word of each line of a SMILES file, or RDKit's 5,000 NCI molecules where no file is given."""
     if path is None:
         from rdkit import RDConfig
 

@@ -1,8 +1,8 @@
 """Crystals: random symmetric crystals of random composition.
 
-Enters the allowed elements, leaves crystals drawn by PyXtal (Fredericks, Parrish, Sayre and Zhu, Comput. Phys. Commun. 261,
-107810 (2021)): a composition, which common oxidation states balance by default, a space group, Wyckoff positions that fit
-both.
+Takes the allowed elements and makes crystals by PyXtal (Fredericks, Parrish, Sayre and Zhu, Comput. Phys. Commun. 261,
+107810 (2021)). It draws a composition, balanced by common oxidation states by default, a space group, and Wyckoff positions
+that fit both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from potstill.generate.source import SourceOptions, propose_each
 SPACE_GROUPS = (2, 230)
 ATTEMPTS = 40
 PUSH_STEPS = 30
-PUSH_FRACTION = 0.3  # of the overlap, for each atom of a pair
+PUSH_FRACTION = 0.3  # share of the overlap by which each atom of a pair moves
 
 
 class Crystals(SourceOptions):
@@ -35,24 +35,28 @@ class Crystals(SourceOptions):
     packages: ClassVar[tuple[tuple[str, str], ...]] = (("pyxtal", "crystals"),)
 
     source: Literal["crystals"] = "crystals"
-    max_atoms: Annotated[int, Field(gt=0, description="largest primitive cell")] = 16
-    max_cations: Annotated[int, Field(ge=1, le=3, description="largest number of different cations")] = 2
+    max_atoms: Annotated[int, Field(gt=0, description="largest number of atoms in a primitive cell")] = 16
+    max_cations: Annotated[int, Field(ge=1, le=3, description="largest number of different cations in an ionic crystal")] = 2
     compositions: Annotated[
         tuple[Composition, ...],
         Field(
             min_length=1,
-            description="drawn with equal probability; ionic: cations and an anion; balanced: any elements whose charges "
+            description="kinds of compositions, drawn with equal probability; ionic: cations and an anion; "
+            "balanced: any elements whose charges"
             "cancel; free: any elements, in any amounts",
         ),
     ] = ("ionic",)
     volume_factor: Annotated[
-        tuple[float, float], Field(description="range of the cell volume relative to PyXtal's estimate from radii")
+        tuple[float, float], Field(description="range of the cell volume relative to PyXtal's estimate from atomic radii")
     ] = (1.0, 1.5)
     shortest_scaled_distance: Annotated[
         tuple[float, float],
-        Field(description="range, over the sum of covalent radii: closer atoms are pushed apart, then the cell grows"),
+        Field(
+            description="range of the shortest distance over the sum of covalent radii; atoms closer than the value "
+            "drawn are pushed apart, then the cell grows"
+        ),
     ] = (0.9, 1.1)
-    max_expansion: Annotated[float, Field(ge=1, description="largest factor on the edges of a cell")] = 1.25
+    max_expansion: Annotated[float, Field(ge=1, description="largest factor by which the edges of a cell grow")] = 1.25
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
         return propose_each(self.name, indices, seed, lambda _, rng: self._crystal(rng))
@@ -95,7 +99,7 @@ class Crystals(SourceOptions):
         return Refused("no_crystal", f"no crystal after {ATTEMPTS} compositions and space groups")
 
     def _loosen(self, crystal: Structure, wanted: float) -> Structure | Refused:
-        """Push contacts apart, then expand what is left, until the shortest scaled distance is the one wanted."""
+        """Push close atoms apart, then expand the cell, until the shortest scaled distance is the one wanted."""
         pushed = push_apart(crystal, wanted)
         scaled, _ = smallest_scaled_distance(pushed)
         factor = max(1.0, wanted / scaled)
@@ -107,9 +111,9 @@ class Crystals(SourceOptions):
 def push_apart(structure: Structure, wanted: float | Array, steps: int = PUSH_STEPS) -> Structure:
     """Move atoms that are closer than ``wanted`` times the sum of their covalent radii away from each other.
 
-    ``wanted`` is one number, or (n, n), one for each pair.
-    Every such pair moves along its own line, so a symmetric crystal keeps its symmetry, and atoms that it holds in place
-    stay there.
+    ``wanted`` is one number, or an (n, n) array with one for each pair.
+    Every such pair moves along its own line, so a symmetric crystal keeps its symmetry. Atoms whose position the symmetry
+    fixes do not move.
     """
     radii = covalent_radii()[structure.atomic_numbers]
     factor = np.broadcast_to(wanted, (len(structure), len(structure)))
@@ -130,9 +134,10 @@ def push_apart(structure: Structure, wanted: float | Array, steps: int = PUSH_ST
 
 
 def _remember_tolerances() -> None:
-    """Let PyXtal make its default table of tolerances once.
+    """Make PyXtal build its default table of tolerances only once.
 
-    It makes the same table, a loop over all pairs of elements, at every check of a distance: half of its time.
+    PyXtal builds the same table, a loop over all pairs of elements, at every check of a distance. That took half of its
+    time.
     """
     from pyxtal import operations
 
@@ -146,12 +151,12 @@ def _group(make: Any, number: int) -> Any:
 
 
 def _lattice_points(symbol: str) -> int:
-    """Primitive cells per conventional cell, from the first letter of the space-group symbol."""
+    """Return the number of primitive cells per conventional cell, from the first letter of the space-group symbol."""
     return {"P": 1, "R": 3, "F": 4}.get(symbol[0], 2)
 
 
 def _primitive(atoms: Any) -> Any:
-    """Primitive cell (spglib), or the cell itself where spglib finds none."""
+    """Return the primitive cell (spglib), or the cell itself where spglib finds none."""
     import ase
     import spglib
 

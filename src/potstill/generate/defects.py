@@ -1,6 +1,6 @@
-"""Defects: supercells of the crystals of the sources before it, with something missing, added or exchanged.
+"""Defects: supercells of the crystals of earlier sources, with atoms missing, added or exchanged.
 
-Enters parents that are periodic in three directions, leaves vacancies, interstitials in the largest void (by Voronoi's
+Takes parents that are periodic in three directions and makes vacancies, interstitials in the largest void (by Voronoi's
 construction), antisites and substitutions. A defect keeps the family of its parent.
 """
 
@@ -20,21 +20,26 @@ from potstill.generate.parents import DerivedOptions
 from potstill.generate.source import propose_each
 
 Kind = Literal["vacancy", "interstitial", "antisite", "substitution"]
-SMALLEST_SUPERCELL = 8  # atoms: with fewer, a defect is another crystal
-SMALL_ATOMS = ("H", "Li", "B", "C", "N", "O", "F")  # that enter voids beside the crystal's own elements
+SMALLEST_SUPERCELL = 8  # number of atoms; in a smaller cell a defect makes another crystal
+SMALL_ATOMS = ("H", "Li", "B", "C", "N", "O", "F")  # interstitials beside the crystal's own elements
 MAX_RADIUS_RATIO = 1.5
-CONTACT = 0.8  # of the sum of covalent radii: to where the neighbours of a defect give way
+CONTACT = 0.8  # over the sum of covalent radii; the neighbors of a defect are pushed to this distance
 
 
 class Defects(DerivedOptions):
     """Vacancies, interstitials, antisites and substitutions in supercells of earlier crystals."""
 
     source: Literal["defects"] = "defects"
-    max_atoms: Annotated[int, Field(gt=0, description="largest supercell, interstitials included")] = 72
+    max_atoms: Annotated[int, Field(gt=0, description="largest number of atoms in a supercell, interstitials included")] = 72
     kinds: Annotated[
-        tuple[Kind, ...], Field(min_length=1, description="defects, drawn with equal probability where the crystal has them")
+        tuple[Kind, ...],
+        Field(
+            min_length=1, description="kinds of defects, drawn with equal probability among those that the crystal can have"
+        ),
     ] = ("vacancy", "interstitial", "antisite", "substitution")
-    max_defects: Annotated[int, Field(ge=1, description="largest number of vacancies, pairs exchanged or substitutions")] = 2
+    max_defects: Annotated[
+        int, Field(ge=1, description="largest number of vacancies, exchanged pairs or substitutions in a supercell")
+    ] = 2
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
         crystals = self.order(parents, seed, crystals=True)
@@ -96,7 +101,7 @@ class Defects(DerivedOptions):
         return push_apart(filled, CONTACT)
 
     def _substitutions(self, supercell: Structure, n: int, rng: np.random.Generator) -> Structure | Refused:
-        """One element at some sites in place of another of similar size."""
+        """Replace one element at some sites by another of similar size."""
         radii = covalent_radii()
         sites = _sites_of_one_element(supercell, n, rng)
         old = int(supercell.atomic_numbers[sites[0]])
@@ -116,20 +121,22 @@ class Defects(DerivedOptions):
 
 
 def largest_void(crystal: Structure) -> tuple[Array, float]:
-    """The point of a crystal that is farthest from every atom.
+    """Return the point of a crystal that is farthest from every atom.
 
-    It is a corner of Voronoi cells, where four or more atoms are equally far.
+    The point is a corner of Voronoi cells, where four or more atoms are equally far.
 
     Returns
     -------
     position, distance
-        (3,) Å, inside the cell, and Å to the nearest atoms.
+        Position (3,) in Å inside the cell, and distance to the nearest atoms in Å.
     """
     from scipy.spatial import KDTree, Voronoi
 
     cell, inverse = crystal.cell, np.linalg.inv(crystal.cell)
     heights = 1 / np.linalg.norm(inverse, axis=0)
-    reach = float(np.linalg.norm(np.abs(cell).sum(axis=0))) / 2  # no point is farther from the images of an atom
+    reach = (
+        float(np.linalg.norm(np.abs(cell).sum(axis=0))) / 2
+    )  # no point is farther than this from the nearest image of an atom
     span = np.maximum(2, np.ceil(reach / heights).astype(int) + 1)
     shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in span], indexing="ij"), axis=-1).reshape(-1, 3)
     home = (crystal.positions @ inverse) % 1.0 @ cell
@@ -139,14 +146,14 @@ def largest_void(crystal: Structure) -> tuple[Array, float]:
     fractions = corners @ inverse
     corners = corners[((fractions > -1e-6) & (fractions < 1 - 1e-6)).all(axis=1)]
     distance, _ = KDTree(images).query(corners)
-    # equal corners differ in the last digits: the first of them in a fixed order
+    # equal corners differ in the last digits, so take the first in a fixed order
     best = np.flatnonzero(distance > distance.max() - 1e-6)
     at = int(best[np.lexsort(np.round(corners[best], 4).T)[0]])
     return corners[at], float(distance[at])
 
 
 def _repeats(parent: Structure, atoms: int) -> tuple[int, int, int]:
-    """Repeat the shortest edge until the next repeat would have more than so many atoms."""
+    """Repeat the shortest edge until the next repeat would give more than ``atoms`` atoms."""
     repeats = np.ones(3, int)
     lengths = np.linalg.norm(parent.cell, axis=1)
     while True:

@@ -1,6 +1,6 @@
 """Dimers: two atoms at any distance from near to far, and two molecules at contact.
 
-Leaves pairs of atoms of all allowed elements, which teach what happens where bonds break and atoms meet, and pairs of the
+Makes pairs of atoms of all allowed elements, which sample broken bonds and short distances. It also makes pairs of the
 closed-shell G2 molecules that ASE ships, turned at random. The family of two molecules is the composition of the larger one.
 """
 
@@ -21,7 +21,7 @@ from potstill.generate.elements import allowed
 from potstill.generate.source import SourceOptions, propose_each
 
 ATTEMPTS = 30
-UNSATURATED = ("CO", "CS")  # carbon with three bonds: no judgement of hydrogens by bond lengths holds for them
+UNSATURATED = ("CO", "CS")  # carbon with three bonds: the audit's check of hydrogens by bond lengths does not hold for them
 
 
 class Dimers(SourceOptions):
@@ -29,14 +29,14 @@ class Dimers(SourceOptions):
 
     source: Literal["dimers"] = "dimers"
     kinds: Annotated[
-        tuple[Literal["atoms", "molecules"], ...], Field(min_length=1, description="pairs to make, in turn")
+        tuple[Literal["atoms", "molecules"], ...], Field(min_length=1, description="kinds of pairs, made in turn")
     ] = ("atoms", "molecules")
     scaled_distance: Annotated[
-        tuple[float, float], Field(description="range of the distance of two atoms, over the sum of their covalent radii")
+        tuple[float, float], Field(description="range of the distance of two atoms over the sum of their covalent radii")
     ] = (0.7, 2.5)
     scaled_contact: Annotated[
         tuple[float, float],
-        Field(description="range of the shortest distance of two molecules, over the sum of van der Waals radii"),
+        Field(description="range of the shortest distance of two molecules over the sum of van der Waals radii"),
     ] = (0.7, 1.3)
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
@@ -87,7 +87,7 @@ class Dimers(SourceOptions):
 def _contact(
     fixed: Array, fixed_numbers: Array, moved: Array, moved_numbers: Array, scaled: float, rng: np.random.Generator
 ) -> Array:
-    """Shift along a random direction that brings the closest atoms to ``scaled`` times the sum of their radii."""
+    """Return the shift along a random direction that brings the closest atoms to ``scaled`` times the sum of their radii."""
     from ase.data.vdw_alvarez import vdw_radii
 
     wanted = scaled * (vdw_radii[fixed_numbers][:, None] + vdw_radii[moved_numbers][None])

@@ -1,6 +1,6 @@
-"""Displacements and strains: how a structure is moved away from where it came from.
+"""Displacements and strains, which move a structure away from where it came from.
 
-Enters a structure and random numbers, leaves displaced positions or a strain tensor. Used by perturb and trees.
+Takes a structure and random numbers and returns displaced positions or a strain tensor. Used by perturb and trees.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ ROUNDING = 1e-9
 
 
 def draw_strain(kind: StrainKind, largest: float, rng: np.random.Generator) -> Array:
-    """(3, 3) strain tensor, each of its free entries drawn uniformly from ``-largest`` to ``largest``.
+    """Draw a (3, 3) strain tensor, each of its free entries uniformly from ``-largest`` to ``largest``.
 
-    ``symmetric`` has six of them: symmetrised, so that those off the diagonal are means of two draws. ``shear`` has three,
-    off the diagonal, and keeps the volume to first order. ``volume`` has one, three times on the diagonal.
+    ``symmetric`` has six free entries. It is symmetrised, so that those off the diagonal are means of two draws. ``shear``
+    has three, off the diagonal, and keeps the volume to first order. ``volume`` has one, which stands three times on the
+    diagonal.
     """
     if kind == "volume":
         return float(rng.uniform(-largest, largest)) * np.eye(3)
@@ -37,20 +38,21 @@ def draw_strain(kind: StrainKind, largest: float, rng: np.random.Generator) -> A
 def monte_carlo_rattle(
     structure: Structure, sigma_angstrom: float, floor: float, rng: np.random.Generator, sweeps: int = SWEEPS
 ) -> Array:
-    """Positions after random displacements of which none brings two atoms closer than a floor.
+    """Displace atoms at random without bringing two atoms closer than a floor.
 
-    The displacement is made in ``sweeps`` Gaussian steps of all atoms together; in each of them the atoms of every pair
-    that would come too close stay where they are. It is a rejection as in ``mc_rattle`` of hiPhive (Eriksson, Fransson and
-    Erhart, Adv. Theory Simul. 2, 1800184 (2019)), with a sharp floor and over all atoms at once.
+    The displacement is made in ``sweeps`` Gaussian steps of all atoms. In each step the atoms of every pair that would come
+    too close do not move. This is a rejection as in ``mc_rattle`` of hiPhive (Eriksson, Fransson and Erhart, Adv. Theory
+    Simul. 2, 1800184 (2019)), with a sharp floor and for all atoms at once.
 
     Parameters
     ----------
     structure
-        Left as it is.
+        Structure to displace; it is not changed.
     sigma_angstrom
-        Standard deviation that each coordinate has where no step is rejected.
+        Standard deviation of each coordinate in Å, if no step is rejected.
     floor
-        Smallest distance over the sum of covalent radii; where atoms are closer than that already, their closest distance.
+        Smallest distance over the sum of covalent radii. Atoms that are closer already keep their closest distance as the
+        floor.
     rng
         Random numbers.
     sweeps
@@ -59,7 +61,7 @@ def monte_carlo_rattle(
     Returns
     -------
     Array
-        (n, 3) Å.
+        Positions (n, 3) in Å.
     """
     radii = covalent_radii()[structure.atomic_numbers]
     limit = min(floor, smallest_scaled_distance(structure)[0]) - ROUNDING

@@ -8,12 +8,12 @@ from typing import Any
 
 from potstill.core.elements import symbols_of
 
-UNCOMMON = {"Po", "At", "Rn", "Fr", "Ra"}  # in no large set of reference calculations
+UNCOMMON = {"Po", "At", "Rn", "Fr", "Ra"}  # absent from every large set of reference calculations
 HEAVIEST = 94
 NOBLE = {"He", "Ne", "Ar", "Kr", "Xe"}
 NO_METALS = NOBLE | {"H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Ge", "As", "Se", "Br", "Te", "I"}
 PACKINGS = ("fcc", "bcc", "hcp")
-# Å^3 an atom, from the densities of the solids: metals with other structures than fcc, bcc and hcp
+# Å^3 per atom from the densities of the solids, for metals with other structures than fcc, bcc and hcp
 OTHER_VOLUMES = {
     "Mn": 12.2,
     "Ga": 19.6,
@@ -32,18 +32,18 @@ OTHER_VOLUMES = {
 
 
 def allowed(elements: Sequence[str]) -> tuple[str, ...]:
-    """The elements named, or hydrogen to plutonium without noble gases and those that are known by their decay only."""
+    """Return the elements named, or H to Pu without noble gases and without those known by their decay only."""
     everything = symbols_of(range(1, HEAVIEST + 1))
     return tuple(elements) or tuple(s for s in everything if s not in UNCOMMON | NOBLE)
 
 
 def metals(elements: Sequence[str]) -> tuple[str, ...]:
-    """The metals among the allowed elements."""
+    """Return the metals among the allowed elements."""
     return tuple(s for s in allowed(elements) if s not in NO_METALS | UNCOMMON and s in _metallic_volumes())
 
 
 def metal_volume(symbol: str) -> float:
-    """Volume of an atom in the solid metal, in Å^3.
+    """Return the volume of an atom in the solid metal, in Å^3.
 
     >>> round(metal_volume("Cu"), 2)
     11.76
@@ -52,7 +52,7 @@ def metal_volume(symbol: str) -> float:
 
 
 def metal_packing(symbol: str) -> tuple[str, float | None]:
-    """How the metal crystallises: fcc, bcc, hcp with its c/a, or fcc for what is neither."""
+    """Return the crystal structure of a metal: fcc, bcc, hcp with its c/a, or fcc for any other."""
     from ase.data import atomic_numbers
 
     reference = _reference_state(atomic_numbers[symbol])
@@ -62,7 +62,7 @@ def metal_packing(symbol: str) -> tuple[str, float | None]:
 
 @lru_cache(maxsize=1)
 def _metallic_volumes() -> dict[str, float]:
-    """Cell volume over atoms of the reference states that ASE ships."""
+    """Return cell volume over atoms of the reference states that ASE ships, in Å^3."""
     from ase.data import chemical_symbols
 
     volumes = dict(OTHER_VOLUMES)
@@ -76,7 +76,7 @@ def _metallic_volumes() -> dict[str, float]:
 
 
 def _reference_state(atomic_number: int) -> dict[str, Any]:
-    """Structure and lattice constants of the element, as ASE ships them."""
+    """Return structure and lattice constants of the element, as ASE ships them."""
     from ase.data import reference_states
 
     return dict(reference_states[atomic_number] or {})

@@ -1,6 +1,6 @@
 """Files: the user's own structures, from files of any format that ASE or pymatgen reads, folders of them, or datasets.
 
-What gives no structure is refused by its name and a reason, and everything else goes on.
+An entry that gives no structure is refused with its name and a reason; all others are used.
 """
 
 from __future__ import annotations
@@ -27,23 +27,45 @@ LONGEST_DETAIL = 300
 
 
 class Files(SourceOptions):
-    """Structures from the user's own files, every frame of them; ``count`` at most."""
+    """Structures from the user's own files: every frame, up to ``count``."""
 
     kind: ClassVar[Kind] = "own"
 
     source: Literal["files"] = "files"
     paths: Annotated[
         tuple[ExistingPath, ...],
-        Field(min_length=1, description="files of any format that ASE or pymatgen reads, folders of them, datasets"),
+        Field(
+            min_length=1,
+            description="structure files of any format that ASE or pymatgen reads, folders of them, or datasets",
+        ),
     ]
-    max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 500
+    max_atoms: Annotated[int, Field(gt=0, description="largest number of atoms in a structure")] = 500
     species: Annotated[
         dict[str, str],
-        Field(description="chemical symbol of each type or atom name, for files that name no elements: {1: Si, OW: O}"),
+        Field(
+            description="chemical symbol of each type or atom name, for files that name no elements, such as {1: Si, OW: O}"
+        ),
     ] = {}  # noqa: RUF012 - pydantic copies
     ignore_charge: Annotated[
-        bool, Field(description="whether structures with a stated charge or unpaired electrons are taken as neutral ones")
+        bool,
+        Field(
+            description="true: structures with a stated charge or unpaired electrons are labelled as neutral ones; "
+            "false: they are refused"
+        ),
     ] = False
+
+    labels: Annotated[
+        bool,
+        Field(
+            description="whether energies, forces and stress of the files are taken along, and frames without them refused; "
+            "true where label.teacher is given"
+        ),
+    ] = False
+    energy_key: Annotated[str, Field(description="key of the energy in eV; REF_energy or energy where empty")] = ""
+    forces_key: Annotated[str, Field(description="key of the forces in eV/Å; REF_forces or forces where empty")] = ""
+    stress_key: Annotated[
+        str, Field(description="key of the stress in eV/Å^3, + is tension; REF_stress, stress or virials where empty")
+    ] = ""
 
     @field_validator("species", mode="before")
     @classmethod
@@ -58,8 +80,15 @@ class Files(SourceOptions):
 
     @property
     def reading(self) -> ReadOptions:
-        """How the files are read."""
-        return ReadOptions(species=tuple(self.species.items()), ignore_charge=self.ignore_charge, labels=False)
+        """Return how the files are to be read."""
+        return ReadOptions(
+            species=tuple(self.species.items()),
+            energy_key=self.energy_key,
+            forces_key=self.forces_key,
+            stress_key=self.stress_key,
+            ignore_charge=self.ignore_charge,
+            labels=self.labels,
+        )
 
     def available(self) -> int | None:
         catalogue = _catalogue(self.paths, self.reading)
@@ -81,23 +110,24 @@ class Files(SourceOptions):
 
 
 def origin(structure: Structure) -> str:
-    """``"name.cif, frame 0"`` of a structure from a file; its formula where it is from elsewhere."""
+    """Return ``"name.cif, frame 0"`` for a structure from a file; its formula for any other."""
     known = structure.generator_metadata
     return f"{known['file']}, frame {known['frame']}" if {"file", "frame"} <= set(known) else structure.formula
 
 
 class Catalogue(Sequence[Structure | Refused]):
-    """All frames of all files, in order; a file that cannot be opened stands in it as one refusal.
+    """All frames of all files, in order; a file that cannot be opened is one refusal.
 
     Parameters
     ----------
     found
         Name and path of each file, or the refusal of an entry that is none.
     options
-        How they are read.
+        Options of reading.
     """
 
     def __init__(self, found: Iterator[tuple[str, Path] | Refused], options: ReadOptions) -> None:
+        self._labels = options.labels
         self._files: list[tuple[str, Frames] | Refused] = [
             entry if isinstance(entry, Refused) else _open(*entry, options) for entry in found
         ]
@@ -111,7 +141,7 @@ class Catalogue(Sequence[Structure | Refused]):
         k = range(len(self))[index]
         at = int(np.searchsorted(self._start, k, side="right")) - 1
         file = self._files[at]
-        return file if isinstance(file, Refused) else _frame(*file, k - int(self._start[at]))
+        return file if isinstance(file, Refused) else _frame(*file, k - int(self._start[at]), labels=self._labels)
 
 
 @lru_cache(maxsize=4)
@@ -123,7 +153,7 @@ def _catalogue(paths: tuple[Path, ...], options: ReadOptions) -> Catalogue:
 
 
 def _files_at(path: Path) -> Iterator[tuple[str, Path] | Refused]:
-    """A file, or the files of a folder and of its folders, by name; hidden ones are left out, links are not followed."""
+    """Yield a file, or the visible files below a folder by name; links to folders are not followed."""
     if not path.is_dir():
         yield shown(path.name), path
         return
@@ -155,15 +185,19 @@ def _open(name: str, path: Path, options: ReadOptions) -> tuple[str, Frames] | R
         return _refusal(name, error)
 
 
-def _frame(name: str, frames: Frames, k: int) -> Structure | Refused:
+def _frame(name: str, frames: Frames, k: int, *, labels: bool) -> Structure | Refused:
     try:
         frame = frames.frame(k)
-    except Exception as error:  # noqa: BLE001 - the same for a frame
+    except Exception as error:  # noqa: BLE001 - a foreign reader may raise anything; one frame must not stop a run
         return _refusal(f"{name}, frame {k}", error)
     metadata = {**frame.structure.generator_metadata, "file": name, "frame": k}
     if frame.remarks:
         metadata["remarks"] = list(frame.remarks)
-    return frame.structure.with_(id="", source="", labels=None, generator_metadata=metadata)
+    found = frame.structure.labels
+    if labels and found is None:
+        why = "; ".join(frame.remarks) or "the frame has no energy and forces"
+        return Refused("no_labels", f"{name}, frame {k}: {why}"[:LONGEST_DETAIL])
+    return frame.structure.with_(id="", source="", labels=found if labels else None, generator_metadata=metadata)
 
 
 def _refusal(name: str, error: Exception) -> Refused:

@@ -1,4 +1,4 @@
-"""The filter: what is refused before any teacher sees it, with its reason."""
+"""The geometry filter: refuses structures before a teacher labels them, with a reason."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ NEAR_DUPLICATE_ANGSTROM = 0.005
 class FilterOptions(Section):
     """Limits on the geometry of a structure."""
 
-    min_scaled_distance: Annotated[float, Field(gt=0, description="smallest distance over the sum of covalent radii")] = 0.7
+    min_scaled_distance: Annotated[
+        float, Field(gt=0, description="smallest distance of two atoms over the sum of their covalent radii")
+    ] = 0.7
     max_volume_per_atom_cubic_angstrom: Annotated[
-        float, Field(gt=0, description="largest cell volume per atom of a crystal")
+        float, Field(gt=0, description="largest cell volume per atom of a crystal, in Å^3")
     ] = 80.0
 
     def screen(self, structure: Structure) -> Structure | Refused:
-        """The structure, or why not."""
+        """Return the structure, or its refusal."""
         scaled, pair = smallest_scaled_distance(structure)
         if scaled < self.min_scaled_distance:
             return Refused("too_close", f"atoms {pair} at {scaled:.2f} of the sum of their covalent radii")
@@ -33,14 +35,14 @@ class FilterOptions(Section):
 
 
 class DuplicateFilter:
-    """Remembers who came in, and refuses copies: same content, or same composition and same distances."""
+    """Refuses copies of accepted structures: same content, or same composition and same distances."""
 
     def __init__(self) -> None:
         self._hashes: dict[str, str] = {}
         self._known: dict[str, _Fingerprints] = {}
 
     def admit(self, structure: Structure) -> Refused | None:
-        """None where the structure is new; it is remembered then."""
+        """Return None and remember the structure where it is new, else its refusal."""
         content = content_hash(structure)
         copy_of = self._hashes.get(content)
         if copy_of is not None:
@@ -67,13 +69,13 @@ class _Fingerprints:
         self._ids: list[str] = []
 
     def near(self, fingerprint: Array) -> str | None:
-        """Id of a structure with nearly the same fingerprint."""
+        """Return the id of a structure with nearly the same fingerprint, or None."""
         gaps = np.abs(self._rows[: len(self._ids)] - fingerprint).max(axis=1)
         close = np.flatnonzero(gaps < NEAR_DUPLICATE_ANGSTROM)
         return self._ids[close[0]] if len(close) else None
 
     def add(self, fingerprint: Array, name: str) -> None:
-        """Remember one more."""
+        """Add one fingerprint and the id of its structure."""
         if len(self._ids) == len(self._rows):
             self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
         self._rows[len(self._ids)] = fingerprint

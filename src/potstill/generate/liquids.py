@@ -1,6 +1,6 @@
 """Liquids: molecules packed at random in a periodic box.
 
-Enters SMILES, leaves cubic boxes of one to three kinds of molecules, packed without overlap by Packmol (Martínez, Andrade,
+Takes SMILES and makes cubic boxes of one to three kinds of molecules, packed without overlap by Packmol (Martínez, Andrade,
 Birgin and Martínez, J. Comput. Chem. 30, 2157 (2009)) at a density drawn from a range.
 """
 
@@ -43,11 +43,11 @@ SOLVENTS = (
     *("ClCCl", "ClC(Cl)Cl", "ClC(Cl)(Cl)Cl", "Clc1ccccc1", "Fc1ccccc1", "FC(F)(F)CO", "BrCCBr", "CI", "COB(OC)OC"),
     *("C[Si](C)(C)C", "CO[Si](OC)(OC)OC"),
 )
-SMALLEST_BOX = 40  # atoms wanted at least
+SMALLEST_BOX = 40  # smallest number of atoms in a box
 CONTACT_ANGSTROM = 2.0  # Packmol's shortest distance between atoms of two molecules
 PACKMOL_LOOPS = 60
 PACKMOL_SECONDS = 60.0
-VOLUME_GRID_ANGSTROM = 0.5  # within 3 % of finer ones
+VOLUME_GRID_ANGSTROM = 0.5  # volumes are within 3 % of those of finer grids
 
 
 class Liquids(SourceOptions):
@@ -58,17 +58,22 @@ class Liquids(SourceOptions):
     source: Literal["liquids"] = "liquids"
     max_atoms: Annotated[int, Field(gt=0, description="largest box")] = 96
     smiles: Annotated[
-        tuple[str, ...], Field(description="the molecules to choose from; common solvents and gases where empty")
+        tuple[str, ...], Field(description="SMILES of the molecules to choose from; common solvents and gases where empty")
     ] = ()
-    max_components: Annotated[int, Field(ge=1, description="largest number of different molecules in a box")] = 3
+    max_components: Annotated[int, Field(ge=1, description="largest number of different kinds of molecules in a box")] = 3
     density_g_per_cubic_cm: Annotated[
-        tuple[float, float] | None, Field(description="range of the density; that of packing_fraction where empty")
+        tuple[float, float] | None, Field(description="range of the density in g/cm^3; where null, packing_fraction decides")
     ] = None
     packing_fraction: Annotated[
-        tuple[float, float], Field(description="range of the molecules' van der Waals volumes over the volume of the box")
+        tuple[float, float],
+        Field(description="range of the share of the box that the molecules' van der Waals volumes fill"),
     ] = (0.4, 0.58)
     max_mmff_steps: Annotated[
-        int, Field(ge=0, description="MMFF94 minimiser steps for each conformer, drawn from 0 up to this")
+        int,
+        Field(
+            ge=0,
+            description="largest number of MMFF94 minimiser steps for each conformer; the number is drawn from 0 up to this",
+        ),
     ] = 20
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
@@ -100,7 +105,7 @@ class Liquids(SourceOptions):
         return Structure(numbers, positions, edge * np.eye(3), np.ones(3, bool), generator_metadata=metadata)
 
     def _draw_molecules(self, rng: np.random.Generator) -> list[Structure] | Refused:
-        """Conformers of one or more of the molecules, those that the elements allow and the size leaves room for twice."""
+        """Draw conformers of one or more of the allowed molecules that fit twice into ``max_atoms``."""
         from rdkit.Chem import AllChem
 
         half = self.model_copy(update={"max_atoms": self.max_atoms // 2})
@@ -121,7 +126,7 @@ class Liquids(SourceOptions):
         return found or refusal
 
     def _draw_counts(self, sizes: Sequence[int], rng: np.random.Generator) -> list[int]:
-        """How many of each: one at least, then more at random up to a random number of atoms."""
+        """Draw the number of each molecule: one at least, then more at random up to a random number of atoms."""
         limit = int(rng.integers(min(SMALLEST_BOX, self.max_atoms), self.max_atoms + 1))
         counts = [1] * len(sizes)
         weights = rng.dirichlet(np.ones(len(sizes)))
@@ -134,12 +139,12 @@ class Liquids(SourceOptions):
 
 
 def pack(molecules: Sequence[Structure], counts: Sequence[int], edge_angstrom: float, seed: int) -> Array | Refused:
-    """Positions of so many copies of each molecule in a periodic cube, or why Packmol found none.
+    """Return positions of ``counts`` copies of each molecule in a periodic cube, or the reason for which Packmol found none.
 
     Returns
     -------
     Array
-        (n, 3) Å: all copies of the first molecule, then of the second, ...
+        Positions (n, 3) in Å: all copies of the first molecule, then of the second, ...
     """
     from packmol.cli import get_binary_path
 

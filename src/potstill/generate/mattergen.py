@@ -1,7 +1,7 @@
 """MatterGen: crystals from the diffusion model of Zeni et al., Nature 639, 624 (2025), run in an environment of its own.
 
-Leaves what ``mattergen-generate`` writes into ``generated_crystals.extxyz``. Its CIF files are not read: it stages them at a
-fixed path, where two runs overwrite each other's.
+Reads ``generated_crystals.extxyz``, which ``mattergen-generate`` writes. Its CIF files are not read: MatterGen stages them
+at a fixed path, where two runs overwrite each other's files.
 """
 
 from __future__ import annotations
@@ -31,31 +31,38 @@ from potstill.generate.program import LAUNCHERS, Chunk, Made, ProgramSource
 
 log = logging.getLogger(__name__)
 
-MASK_TOKEN = 101  # an atom whose element the model had not decided, written as Md
-MOST_ATOMS = 20  # of the distribution that it draws the number of atoms from
+MASK_TOKEN = 101  # atomic number of an atom without a decided element, written as Md
+MOST_ATOMS = 20  # largest number in MatterGen's distribution of the number of atoms
 OUTPUT = "generated_crystals.extxyz"
 
 
 class MatterGen(ProgramSource):
-    """Crystals of up to 20 atoms from MatterGen, also with wanted properties."""
+    """Crystals of up to 20 atoms from MatterGen, optionally with wanted properties."""
 
     source: Literal["mattergen"] = "mattergen"
-    max_atoms: Annotated[int, Field(gt=0, description="largest cell; MatterGen makes none above 20")] = MOST_ATOMS
-    min_atoms: Annotated[int, Field(ge=1, le=MOST_ATOMS, description="smallest cell that is asked for")] = 1
+    max_atoms: Annotated[
+        int, Field(gt=0, description="largest number of atoms in a cell; MatterGen makes none above 20")
+    ] = MOST_ATOMS
+    min_atoms: Annotated[int, Field(ge=1, le=MOST_ATOMS, description="smallest number of atoms in a cell")] = 1
     pretrained_name: Annotated[
-        MatterGenModel, Field(description="released model, as taken by 'potstill setup mattergen'")
+        MatterGenModel, Field(description="name of a released model that 'potstill setup mattergen' has installed")
     ] = "mattergen_base"
     model_path: Annotated[
-        ExistingPath | None, Field(description="folder of another model, with config.yaml and checkpoints/last.ckpt")
+        ExistingPath | None,
+        Field(
+            description="folder of another model, with config.yaml and checkpoints/last.ckpt; the released one where null"
+        ),
     ] = None
     properties: Annotated[
-        dict[str, float | int | str], Field(description="wanted properties, of those that the model was trained for")
+        dict[str, float | int | str],
+        Field(description="wanted properties and their values, among those that the model was trained for"),
     ] = {}  # noqa: RUF012 - pydantic copies it
     guidance_factor: Annotated[
-        float, Field(ge=0, description="how strongly wanted properties guide; without effect where none is wanted")
+        float,
+        Field(ge=0, description="scale of the guidance towards wanted properties; without effect where none is wanted"),
     ] = 2.0
-    sampling_config_overrides: Annotated[tuple[str, ...], Field(description="handed on to MatterGen")] = ()
-    config_overrides: Annotated[tuple[str, ...], Field(description="handed on to MatterGen")] = ()
+    sampling_config_overrides: Annotated[tuple[str, ...], Field(description="overrides of MatterGen's sampling config")] = ()
+    config_overrides: Annotated[tuple[str, ...], Field(description="overrides of MatterGen's model config")] = ()
 
     @field_validator("properties")
     @classmethod
@@ -96,7 +103,7 @@ class MatterGen(ProgramSource):
         return f"{fault}{mend}" if fault else None
 
     def command(self, chunk: Chunk) -> list[str]:
-        """Arguments of ``mattergen-generate``."""
+        """Return the arguments of ``mattergen-generate``."""
         arguments = [
             str(chunk.folder / "out"),
             f"--model_path={self._model()}",
@@ -142,7 +149,7 @@ class MatterGen(ProgramSource):
 
 
 def read_crystals(path: Path) -> tuple[list[Structure | Refused], str]:
-    """Frames of an output file up to where it breaks off, and how it breaks off (nothing where it is whole or absent)."""
+    """Return the whole frames of an output file, and a description of its broken end (empty where it is whole or absent)."""
     if not path.is_file():
         return [], ""
     answers: list[Structure | Refused] = []
@@ -173,11 +180,11 @@ def _crystal(frame: str, number: int) -> Structure | Refused:
     except InputError as error:
         return Refused("not_a_structure", f"frame {number}: {error}")
     fractional = np.linalg.solve(crystal.cell.T, crystal.positions.T).T
-    return crystal.with_(positions=(fractional - np.floor(fractional)) @ crystal.cell)  # some stand outside the cell
+    return crystal.with_(positions=(fractional - np.floor(fractional)) @ crystal.cell)  # some atoms are outside the cell
 
 
 def visible_devices(device: str) -> dict[str, str]:
-    """Environment variables that leave a program only the device it should take, where it takes any it sees."""
+    """Return environment variables that restrict a program to its device, where it would take any that it finds."""
     if device == "auto":
         return {}
     if device == "cpu":
@@ -189,13 +196,13 @@ def visible_devices(device: str) -> dict[str, str]:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Let no two runs of MatterGen go on at once on this machine, whoever started them."""
+    """Hold a lock on this machine, so that two runs of MatterGen never overlap, whichever user started them."""
     path = Path(tempfile.gettempdir()) / "potstill-mattergen.lock"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        os.fchmod(descriptor, 0o644)  # other users may lock it too, whatever the umask
+        os.fchmod(descriptor, 0o644)  # other users may lock it, whatever the umask
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,8 @@
 """MD: molecular dynamics with the teacher at several temperatures, thinned to frames that differ.
 
-Enters parents and a teacher, leaves frames of Langevin dynamics at constant volume. A frame is kept once some time has
-passed and its forces have lost their correlation with those of the frame kept before. That is what a label would repeat; it
-says nothing of motion slower than the forces, such as the turning of a group of atoms.
+Takes parents and a teacher and makes frames of Langevin dynamics at constant volume. A frame is kept once some time has
+passed and its forces are no longer correlated with those of the last frame kept. Correlated forces would give a redundant
+label. The criterion ignores motion slower than the forces, such as the turning of a group of atoms.
 """
 
 from __future__ import annotations
@@ -29,20 +29,26 @@ class MD(TrajectoryOptions):
     source: Literal["md"] = "md"
     temperatures_kelvin: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...],
-        Field(min_length=1, description="of the bath; one of them is drawn for each trajectory"),
+        Field(
+            min_length=1,
+            description="temperatures of the Langevin thermostat in K; one of them is drawn for each trajectory",
+        ),
     ] = (300.0, 600.0, 1000.0)
-    timestep_fs: Annotated[float, Field(gt=0, le=5, description="half of it where there is hydrogen")] = 1.0
-    friction_per_ps: Annotated[float, Field(gt=0, description="of the bath; the reciprocal of its relaxation time")] = 10.0
-    equilibration_fs: Annotated[float, Field(ge=0, description="time before the first frame")] = 200.0
-    min_interval_fs: Annotated[float, Field(ge=0, description="smallest time between two frames")] = 25.0
+    timestep_fs: Annotated[
+        float, Field(gt=0, le=5, description="timestep of the dynamics in fs; half of it for structures with hydrogen")
+    ] = 1.0
+    friction_per_ps: Annotated[float, Field(gt=0, description="friction of the Langevin thermostat in 1/ps")] = 10.0
+    equilibration_fs: Annotated[float, Field(ge=0, description="simulated time before the first frame, in fs")] = 200.0
+    min_interval_fs: Annotated[float, Field(ge=0, description="smallest simulated time between two frames, in fs")] = 25.0
     max_force_correlation: Annotated[
-        float, Field(gt=-1, lt=1, description="largest cosine between the forces of a frame and those of the one before")
+        float,
+        Field(gt=-1, lt=1, description="largest cosine between the forces of a frame and those of the last frame kept"),
     ] = 0.5
     max_interval_fs: Annotated[
-        float, Field(gt=0, description="a trajectory ends where no frame could be kept for this long")
+        float, Field(gt=0, description="longest simulated time without a new frame, in fs; the trajectory ends then")
     ] = 500.0
     min_crystal_atoms: Annotated[
-        int, Field(gt=0, description="crystals are repeated up to this size, as far as max_atoms allows")
+        int, Field(gt=0, description="number of atoms up to which crystals are repeated, as far as max_atoms allows")
     ] = 8
 
     def trajectory(
@@ -84,7 +90,7 @@ class MD(TrajectoryOptions):
                 raise TrajectoryError("correlated", f"no frame after {elapsed:g} fs differs from the one before")
 
     def _look(self, frame: Structure, found: float, kelvin: float, elapsed: float) -> None:
-        """Raise TrajectoryError where the dynamics has gone wrong."""
+        """Raise TrajectoryError where atoms came too close or the temperature left the range."""
         fault = self.too_close(frame)
         if fault:
             raise TrajectoryError("too_close", f"after {elapsed:g} fs at {kelvin:g} K: {fault}")

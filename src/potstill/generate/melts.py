@@ -1,7 +1,7 @@
-"""Melts: atoms at random in a periodic box, ions of charge-balanced composition by default.
+"""Melts: atoms at random positions in a periodic box, ions of charge-balanced composition by default.
 
-Leaves cubic or slightly oblique cells with a whole number of formula units at random places, pushed apart until no two ions
-are closer than a share of their radii; anions keep farther from each other than from cations.
+Makes cubic or slightly oblique cells with a whole number of formula units at random places. Ions are pushed apart until none
+are closer than a share of their radii. Anions keep a larger distance from each other than from cations.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from potstill.generate.elements import allowed
 from potstill.generate.source import SourceOptions, propose_each
 
 ATTEMPTS = 40
-SMALLEST_BOX = 8  # atoms wanted at least
+SMALLEST_BOX = 8  # smallest number of atoms in a box
 PUSH_STEPS = 100
-ANION_FACTOR = 1.7  # how much farther apart anions keep: their covalent radii are those of a bond
+ANION_FACTOR = 1.7  # on the distance of two anions, because covalent radii are those of a bond
 SHAPE = 0.15  # standard deviation of the edges and angles, relative to a cube
 
 
@@ -35,20 +35,25 @@ class Melts(SourceOptions):
 
     source: Literal["melts"] = "melts"
     max_atoms: Annotated[int, Field(gt=0, description="largest cell")] = 64
-    max_cations: Annotated[int, Field(ge=1, le=3, description="largest number of different cations")] = 3
+    max_cations: Annotated[int, Field(ge=1, le=3, description="largest number of different cations in an ionic melt")] = 3
     compositions: Annotated[
         tuple[Composition, ...],
         Field(
             min_length=1,
-            description="drawn with equal probability; ionic: cations and an anion; balanced: any elements whose charges "
+            description="kinds of compositions, drawn with equal probability; ionic: cations and an anion; "
+            "balanced: any elements whose charges"
             "cancel; free: any elements, in any amounts",
         ),
     ] = ("ionic",)
     packing_fraction: Annotated[
-        tuple[float, float], Field(description="range of the volumes of spheres of covalent radii over that of the cell")
+        tuple[float, float], Field(description="range of the share of the cell that spheres of covalent radii fill")
     ] = (0.3, 0.6)
     shortest_scaled_distance: Annotated[
-        tuple[float, float], Field(description="range, over the sum of covalent radii: closer ions are pushed apart")
+        tuple[float, float],
+        Field(
+            description="range of the shortest distance over the sum of covalent radii; ions closer than the value "
+            "drawn are pushed apart"
+        ),
     ] = (0.85, 1.05)
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
@@ -80,7 +85,7 @@ class Melts(SourceOptions):
         metadata = {"ions": dict(zip(symbols, amounts, strict=True)), "formula_units": units, "composition": kind}
         box = Structure(numbers, rng.random((len(numbers), 3)) @ cell, cell, np.ones(3, bool), generator_metadata=metadata)
         wanted = float(rng.uniform(*self.shortest_scaled_distance))
-        anion = (numbers == numbers[-1]) & (kind != "free")  # the last of a composition with charges
+        anion = (numbers == numbers[-1]) & (kind != "free")  # the last element of a composition with charges
         apart = np.where(anion[:, None] & anion[None], ANION_FACTOR, 1.0) * wanted
         pushed = push_apart(box, apart, PUSH_STEPS)
         scaled, _ = smallest_scaled_distance(pushed)

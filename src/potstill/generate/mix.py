@@ -1,6 +1,6 @@
-"""The mix: how many structures each source shall give, and what takes the place of a generative source that cannot.
+"""The mix: the number of structures wanted of each source, and the replacement of generative sources that fail.
 
-Enters the sources as the config asks for them, leaves the same sources with other counts. The total stays.
+Takes the sources of the config and returns the same sources with other counts. The total stays the same.
 """
 
 from __future__ import annotations
@@ -21,17 +21,27 @@ from potstill.generate.source import Kind, SourceOptions
 
 KINDS: tuple[Kind, ...] = ("traditional", "generative", "benchmark")
 JUDGED_AFTER = 64  # candidates
-MIX_FILE = "mix.json"  # in structures/ of a run
+MIX_FILE = "mix.json"  # file in structures/ of a run
 
 
 class Contingency(Section):
-    """Shares by kind of source once a generative source is missing or fails; taken with ``--fallback`` only."""
+    """Shares by kind of source, used with ``--fallback`` only, once a generative source is missing or fails."""
 
-    traditional: Annotated[float, Field(ge=0, le=1, description="share of sources that need no network")] = 0.8
-    generative: Annotated[float, Field(ge=0, le=1, description="share of generative sources that work")] = 0.1
-    benchmark: Annotated[float, Field(ge=0, le=1, description="share of known structures")] = 0.1
+    traditional: Annotated[
+        float, Field(ge=0, le=1, description="share of structures from sources without a generative model, 0 to 1")
+    ] = 0.8
+    generative: Annotated[
+        float, Field(ge=0, le=1, description="share of structures from the generative sources that work, 0 to 1")
+    ] = 0.1
+    benchmark: Annotated[float, Field(ge=0, le=1, description="share of structures from benchmark sets, 0 to 1")] = 0.1
     min_success: Annotated[
-        float, Field(ge=0, le=1, description="share of a generative source's candidates that must become structures")
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="smallest share of a generative source's candidates that must become structures; below, the "
+            "source has failed",
+        ),
     ] = 0.3
 
     @model_validator(mode="after")
@@ -43,32 +53,32 @@ class Contingency(Section):
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Structures wanted of each source.
+    """Number of structures wanted of each source.
 
     Parameters
     ----------
     counts
-        By name of the source; 0 for one that is left out.
+        Counts by name of the source; 0 for a source that is left out.
     failed
-        Why, by name of each generative source that is left out; empty where the config is followed as it is.
+        Reasons by name of each generative source that is left out; empty where the config is followed.
     """
 
     counts: dict[str, int]
     failed: dict[str, str] = field(default_factory=dict)
 
     def apply(self, sources: Sequence[SourceOptions]) -> list[SourceOptions]:
-        """The sources that are wanted, with their counts."""
+        """Return the sources that are wanted, with their counts."""
         return [s.model_copy(update={"count": self.counts[s.name]}) for s in sources if self.counts[s.name]]
 
     def sentence(self) -> str:
-        """What a report says first; empty where the config is followed."""
+        """Return the first sentence of a report; empty where the config is followed."""
         if not self.failed:
             return ""
         reasons = "; ".join(f"{name}: {why.splitlines()[0]}" for name, why in self.failed.items())
         return f"This is the contingency mix, not the one that the config asks for ({reasons}): {self.amounts()}."
 
     def amounts(self) -> str:
-        """Counts and names, such as ``"800 crystals, 100 benchmark"``."""
+        """Return counts and names, such as ``"800 crystals, 100 benchmark"``."""
         return ", ".join(f"{count:,} {name}" for name, count in self.counts.items() if count)
 
 
@@ -81,7 +91,7 @@ class SourceFailedError(PotstillError):
 
 
 def with_what_there_is(sources: Sequence[SourceOptions]) -> list[SourceOptions]:
-    """The sources, with the user's own files asked for no more structures than they hold.
+    """Limit the count of each of the user's own sources to the number of structures in its files.
 
     Raises
     ------
@@ -96,12 +106,12 @@ def _no_more_than(source: SourceOptions, available: int | None) -> SourceOptions
 
 
 def as_asked(sources: Sequence[SourceOptions]) -> Mix:
-    """The counts of the config."""
+    """Return the mix with the counts of the config."""
     return Mix({source.name: source.count for source in sources})
 
 
 def together(mixes: Sequence[Mix]) -> Mix:
-    """What several runs took in all; a source that failed in one of them has failed."""
+    """Sum the mixes of several runs; a source that failed in one of them has failed."""
     counts = Counter[str]()
     for mix in mixes:
         counts.update(mix.counts)
@@ -109,25 +119,25 @@ def together(mixes: Sequence[Mix]) -> Mix:
 
 
 def contingency(sources: Sequence[SourceOptions], shares: Contingency, failed: Mapping[str, str]) -> Mix:
-    """The mix without the sources that failed.
+    """Return the mix without the sources that failed.
 
-    Each kind gets its share of the total, divided among its sources as the config divides it. What a kind cannot give,
-    because it has no source that works or no more structures, goes to the traditional sources. The user's own files
-    (``kind`` ``"own"``) keep their count and are not part of the total.
+    Each kind gets its share of the total, divided among its sources as the config divides it. The traditional sources get
+    the rest of a kind that has no working source or too few structures. The user's own files (``kind`` ``"own"``) keep their
+    count and are not part of the total.
 
     Parameters
     ----------
     sources
-        As the config asks for them, the failed ones among them.
+        Sources of the config, the failed ones among them.
     shares
-        By kind.
+        Shares by kind.
     failed
-        Why, by name.
+        Reasons by name of the source.
 
     Raises
     ------
     InputError
-        If the config holds no traditional source.
+        If the config has no traditional source.
     """
     working = {kind: [s for s in sources if s.kind == kind and s.name not in failed] for kind in KINDS}
     if not working["traditional"]:
@@ -151,30 +161,30 @@ def contingency(sources: Sequence[SourceOptions], shares: Contingency, failed: M
 
 
 def without_missing(sources: Sequence[SourceOptions], shares: Contingency, mix: Mix) -> Mix:
-    """The mix without generative sources that cannot run here; the same where none is missing."""
+    """Return the mix without generative sources that cannot run here; the same mix where none is missing."""
     missing = {s.name: why for s in mix.apply(sources) if s.kind == "generative" and (why := s.missing()) is not None}
     return contingency(sources, shares, {**mix.failed, **missing}) if missing else mix
 
 
 def too_few(source: SourceOptions, candidates: int, accepted: int, shares: Contingency) -> str | None:
-    """Why a generative source has failed, after the first 64 candidates at the earliest; None where it has not."""
+    """Return the reason for which a generative source has failed, judged from 64 candidates on; None where it has not."""
     if source.kind != "generative" or candidates < JUDGED_AFTER or accepted >= shares.min_success * candidates:
         return None
     return f"{accepted} of its first {candidates} candidates became structures, at least {shares.min_success:.0%} are asked"
 
 
 def read_mix(path: Path) -> Mix | None:
-    """The mix that an earlier start of the run settled on, or None."""
+    """Read the mix of an earlier start of the run; None where there is none."""
     return Mix(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def as_json(mix: Mix) -> str:
-    """For ``structures/mix.json``."""
+    """Return the text of ``structures/mix.json``."""
     return json.dumps(asdict(mix), indent=2, ensure_ascii=False)
 
 
 def _divided(total: int, sources: Sequence[SourceOptions]) -> dict[str, int]:
-    """A total among sources as their counts are to each other, by the largest remainder."""
+    """Divide a total among sources in proportion to their counts, by the largest remainder."""
     if not sources:
         return {}
     exact = np.array([s.count for s in sources], dtype=float)

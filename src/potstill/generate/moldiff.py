@@ -1,6 +1,6 @@
 """MolDiff: drug-like molecules from the diffusion model of Peng, Guan, Liu and Ma, ICML 2023, in an environment of its own.
 
-Leaves the molecules of its SDF folder, which have heavy atoms only, with every hydrogen that their valences ask for.
+Reads the molecules of MolDiff's SDF folder, which have heavy atoms only, and adds every hydrogen that their valences need.
 Fragments, radicals, charged molecules and impossible valences are refused.
 """
 
@@ -29,18 +29,24 @@ class MolDiff(ProgramSource):
     packages: ClassVar[tuple[tuple[str, str], ...]] = (("rdkit", "molecules"),)
 
     source: Literal["moldiff"] = "moldiff"
-    max_atoms: Annotated[int, Field(gt=0, description="largest molecule, hydrogens included")] = 100
+    max_atoms: Annotated[int, Field(gt=0, description="largest number of atoms in a molecule, hydrogens included")] = 100
     heavy_atoms: Annotated[
         tuple[int, int] | None,
-        Field(description="range of the number of heavy atoms that is asked for; 25 with a deviation of 5.5 where empty"),
+        Field(
+            description="range of the number of heavy atoms; where null, normally distributed about 25 with a "
+            "deviation of 5.5"
+        ),
     ] = None
     model: Annotated[
-        Literal["MolDiff", "MolDiff_simple"], Field(description="released model, as taken by 'potstill setup moldiff'")
+        Literal["MolDiff", "MolDiff_simple"],
+        Field(description="name of a released model that 'potstill setup moldiff' has installed"),
     ] = "MolDiff"
-    model_path: Annotated[ExistingPath | None, Field(description="file of another model's weights")] = None
+    model_path: Annotated[
+        ExistingPath | None, Field(description="weights file of another model; the released one where null")
+    ] = None
     bond_guidance: Annotated[
         float,
-        Field(ge=0, description="scale of the guidance by the bond predictor; 0 does without. MolDiff_simple has none"),
+        Field(ge=0, description="scale of the guidance by the bond predictor; 0 for none, as MolDiff_simple always has"),
     ] = 1e-4
 
     @model_validator(mode="after")
@@ -73,9 +79,9 @@ class MolDiff(ProgramSource):
         return None
 
     def sample_config(self, chunk: Chunk, outdir: Path) -> dict[str, object]:
-        """Content of MolDiff's own config file."""
+        """Return the content of MolDiff's own config file."""
         weights = self._weights()
-        # it adds the code points of the output folder to the seed, and the folder has another name each time
+        # MolDiff adds the code points of the output folder's name to the seed, and that name differs each time
         seed = chunk.seed - sum(map(ord, str(outdir)))
         sample: dict[str, object] = {"seed": seed, "batch_size": chunk.count, "num_mols": chunk.count, "save_traj_prob": 0.0}
         config: dict[str, object] = {"model": {"checkpoint": str(weights["model"])}, "sample": sample}
@@ -101,15 +107,15 @@ class MolDiff(ProgramSource):
 
 
 def read_molecules(outdir: Path, metadata: dict[str, object]) -> list[Structure | Refused]:
-    """Molecules of every SDF folder, in the order of their numbers; trajectories beside them are left out."""
+    """Return the molecules of every SDF folder, in the order of their numbers; trajectories beside them are not read."""
     files = [f for folder in sorted(outdir.glob("*_SDF")) for f in folder.glob("[0-9]*.sdf") if f.stem.isdigit()]
     return [read_molecule(file, metadata) for file in sorted(files, key=lambda f: int(f.stem))]
 
 
 def read_molecule(file: Path, metadata: dict[str, object]) -> Structure | Refused:
-    """One molecule with its hydrogens, or why not.
+    """Return one molecule with its hydrogens, or its refusal.
 
-    Heavy atoms stay where the program put them. ``generator_metadata`` says which force field placed the hydrogens.
+    Heavy atoms keep their positions. ``generator_metadata`` names the force field that placed the hydrogens.
     """
     from rdkit import Chem
 

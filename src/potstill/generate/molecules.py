@@ -1,6 +1,6 @@
 """Molecules: conformers of real organic molecules with explicit hydrogens.
 
-Enters RDKit's list of NCI molecules (or a SMILES file of the user's), leaves conformers made by
+Takes RDKit's list of NCI molecules (or a SMILES file of the user's) and makes conformers by
 :mod:`~potstill.generate.conformer`.
 """
 
@@ -26,10 +26,14 @@ class Molecules(SourceOptions):
 
     source: Literal["molecules"] = "molecules"
     smiles_file: Annotated[
-        ExistingPath | None, Field(description="one SMILES per line; RDKit's 5,000 NCI molecules where empty")
+        ExistingPath | None, Field(description="file with one SMILES per line; RDKit's 5,000 NCI molecules where null")
     ] = None
     max_mmff_steps: Annotated[
-        int, Field(ge=0, description="MMFF94 minimiser steps after embedding, drawn from 0 up to this")
+        int,
+        Field(
+            ge=0,
+            description="largest number of MMFF94 minimiser steps after embedding; the number is drawn from 0 up to this",
+        ),
     ] = 20
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:

@@ -1,6 +1,6 @@
-"""Mutants: real molecules whose SELFIES were changed at random, so that each is new and every one has valid valences.
+"""Mutants: real molecules whose SELFIES were changed at random; each is new and has valid valences.
 
-Enters RDKit's NCI molecules (or a SMILES file of the user's), leaves conformers of their mutants. SELFIES: Krenn, Häse,
+Takes RDKit's NCI molecules (or a SMILES file of the user's) and makes conformers of their mutants. SELFIES: Krenn, Häse,
 Nigam, Friederich and Aspuru-Guzik, Mach. Learn.: Sci. Technol. 1, 045024 (2020); mutation as in STONED: Nigam, Pollice,
 Krenn, dos Passos Gomes and Aspuru-Guzik, Chem. Sci. 12, 7079 (2021).
 """
@@ -32,11 +32,18 @@ class Mutants(SourceOptions):
 
     source: Literal["mutants"] = "mutants"
     smiles_file: Annotated[
-        ExistingPath | None, Field(description="one SMILES per line to start from; RDKit's 5,000 NCI molecules where empty")
+        ExistingPath | None,
+        Field(description="file with one SMILES per line to mutate; RDKit's 5,000 NCI molecules where null"),
     ] = None
-    max_mutations: Annotated[int, Field(ge=1, description="largest number of changed, added or left out symbols")] = 3
+    max_mutations: Annotated[
+        int, Field(ge=1, description="largest number of SELFIES symbols changed, added or removed in a mutant")
+    ] = 3
     max_mmff_steps: Annotated[
-        int, Field(ge=0, description="MMFF94 minimiser steps after embedding, drawn from 0 up to this")
+        int,
+        Field(
+            ge=0,
+            description="largest number of MMFF94 minimiser steps after embedding; the number is drawn from 0 up to this",
+        ),
     ] = 20
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
@@ -80,9 +87,9 @@ class Mutants(SourceOptions):
 
 
 def mutate(smiles: str, mutations: int, elements: Sequence[str], rng: np.random.Generator) -> str:
-    """Change, add or leave out some symbols of a molecule's SELFIES; an empty text where nothing is left.
+    """Change, add or remove some symbols of a molecule's SELFIES; return an empty text where nothing is left.
 
-    Symbols come from the robust alphabet of the package selfies, neutral atoms of the elements allowed.
+    New symbols come from the robust alphabet of the package selfies: neutral atoms of the allowed elements.
     """
     import selfies
 
@@ -106,7 +113,7 @@ def mutate(smiles: str, mutations: int, elements: Sequence[str], rng: np.random.
 
 @lru_cache(maxsize=8)
 def _alphabet(elements: tuple[str, ...]) -> tuple[str, ...]:
-    """Symbols of neutral atoms, branches and rings, in alphabetical order."""
+    """Return the symbols of neutral atoms, branches and rings, in alphabetical order."""
     import selfies
 
     symbols = [s for s in sorted(selfies.get_semantic_robust_alphabet()) if "+" not in s and "-" not in s]

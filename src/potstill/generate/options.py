@@ -66,31 +66,41 @@ else:
 
 
 class GenerateConfig(Section):
-    """Section ``generate``: which structures, from where."""
+    """Section ``generate``: the sources of structures."""
 
     elements: Annotated[
-        tuple[str, ...], Field(description="chemical symbols allowed in every source; all that it can make where empty")
+        tuple[str, ...],
+        Field(description="chemical symbols that every source may use; all that a source can make where empty"),
     ] = ()
-    sources: Annotated[tuple[AnySource, ...], Field(min_length=1, description="sources, in order")]
-    filter: Annotated[FilterOptions, Field(description="geometry that is refused before labelling")] = FilterOptions()
+    sources: Annotated[
+        tuple[AnySource, ...], Field(min_length=1, description="sources of structures, in the order in which they run")
+    ]
+    filter: Annotated[
+        FilterOptions, Field(description="limits of the geometry filter, which refuses structures before labelling")
+    ] = FilterOptions()
 
     families: Annotated[
         Families,
         Field(
-            description="what is held out as a whole: all structures of one composition with their copies; or structure: "
-            "each by itself, for one system, where there is nothing else to hold out"
+            description="unit of the split; composition: all structures of one composition with their copies; structure: "
+            "each structure by itself, for a dataset of one system"
         ),
     ] = "composition"
     contingency: Annotated[
-        Contingency, Field(description="the mix without a generative source that is missing or fails; see --fallback")
+        Contingency,
+        Field(description="shares of the mix that --fallback takes where a generative source is missing or fails"),
     ] = Contingency()
     balance: Annotated[
         float,
-        Field(ge=0, lt=1, description="share of the candidates made of common elements that each source turns away"),
+        Field(
+            ge=0,
+            lt=1,
+            description="share of the candidates made of a source's common elements that are refused, 0 to below 1",
+        ),
     ] = 0.0
     after: Annotated[
         tuple[ConfigPath, ...],
-        Field(description="folders of earlier runs: candidates go on where theirs ended, and nothing is made twice"),
+        Field(description="folders of earlier runs; candidates are numbered on from theirs, so that nothing is made twice"),
     ] = ()
 
     @field_validator("elements")
@@ -116,9 +126,15 @@ class GenerateConfig(Section):
         return self
 
     def resolved_sources(self, teacher: TeacherOptions | None = None) -> list[SourceOptions]:
-        """Sources with the section's elements, and the teacher of the labels, filled in where they state none."""
-        shared = {"elements": self.elements, "teacher": teacher}
-        return [
-            s.model_copy(update={k: v for k, v in shared.items() if k in type(s).model_fields and not getattr(s, k)})
-            for s in self.sources
-        ]
+        """Return the sources with the section's elements and the teacher of the labels where they state none.
+
+        Files keep their labels where that teacher is ``given``.
+        """
+        given = teacher is not None and not teacher.on_demand
+
+        def resolved(source: SourceOptions) -> SourceOptions:
+            shared = {"elements": self.elements, "teacher": teacher if source.needs_teacher else None, "labels": given}
+            known = {k: v for k, v in shared.items() if k in type(source).model_fields and not getattr(source, k)}
+            return source.model_copy(update=known)
+
+        return [resolved(source) for source in self.sources]

@@ -1,6 +1,6 @@
 """Parents: the structures that a derived source starts from, found without reading all of them.
 
-Enters what the sources before it gave, leaves an order of it; a child keeps its parent's family and SMILES.
+Takes the structures of earlier sources and returns an order of them. A child keeps its parent's family and SMILES.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from potstill.core.types import Array, Refused, Structure
 from potstill.dataset import Dataset
 from potstill.generate.source import SourceOptions
 
-INHERITED = ("smiles", "atom_pair")  # facts that the audit looks at, and that a displacement does not change
+INHERITED = ("smiles", "atom_pair")  # facts that the audit reads and a displacement does not change
 NO_PARENT = Refused("no_parent", "the sources before it gave nothing to start from")
 
 
 class DerivedOptions(SourceOptions, ABC):
-    """Options of a source that starts from the structures of the sources before it."""
+    """Options of a source that starts from the structures of earlier sources."""
 
     parents: Annotated[
-        tuple[str, ...], Field(description="names of the sources to start from; all that stand before it where empty")
+        tuple[str, ...], Field(description="names of the sources to start from; all earlier ones where empty")
     ] = ()
 
     @property
@@ -34,7 +34,7 @@ class DerivedOptions(SourceOptions, ABC):
         return True
 
     def order(self, parents: Sequence[Structure], seed: int, *, crystals: bool = False) -> Array:
-        """(p,) indices of the parents that may be used, or of the crystals among them, in random order."""
+        """Return (p,) indices of the usable parents, or of the crystals among them, in random order."""
         if isinstance(parents, Dataset):
             return _order_in_file(parents, self.parents, seed, crystals)
         periodic = np.array([parent.pbc.all() for parent in parents], dtype=bool)
@@ -42,7 +42,7 @@ class DerivedOptions(SourceOptions, ABC):
 
 
 def child_of(parent: Structure, positions: Array, cell: Array, metadata: dict[str, Any]) -> Structure:
-    """Copy of a parent with the same atoms elsewhere, of its family, unlabelled."""
+    """Return an unlabelled copy of a parent with the same atoms at other positions, of the same family."""
     known = parent.generator_metadata
     inherited = {key: known[key] for key in INHERITED if key in known}
     return parent.with_(
@@ -51,7 +51,7 @@ def child_of(parent: Structure, positions: Array, cell: Array, metadata: dict[st
 
 
 def open_parents(path: Path) -> Dataset:
-    """The file of all parents, opened once in a process as long as it does not change: its text is read as a whole."""
+    """Open the file of all parents once per process while it does not change, because its texts are read as a whole."""
     state = path.stat()
     return _open(path, state.st_mtime_ns, state.st_size)
 

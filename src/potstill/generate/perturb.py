@@ -1,6 +1,6 @@
-"""Perturb: strained and rattled copies of the structures of the sources before it.
+"""Perturb: strained and rattled copies of the structures of earlier sources.
 
-Enters parents, leaves copies off equilibrium, which is what a force field is made for. A copy keeps its parent's family.
+Takes parents and makes copies off equilibrium. A copy keeps its parent's family.
 """
 
 from __future__ import annotations
@@ -11,10 +11,17 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.errors import InputError
 from potstill.core.types import Refused, Structure
 from potstill.generate.distort import StrainKind, draw_strain, monte_carlo_rattle
 from potstill.generate.parents import NO_PARENT, DerivedOptions, child_of
-from potstill.generate.source import propose_each
+from potstill.generate.source import propose_each, random_generator
+from potstill.generate.teachers import loaded, one_thread
+from potstill.generate.thermal import displacement_angstrom, mean_curvature
+from potstill.teacher.choices import AnyTeacher
+from potstill.teacher.options import TeacherOptions
+
+_CURVATURES: dict[tuple[str, bytes, TeacherOptions], float] = {}  # of parents that this process has asked about
 
 
 class Perturb(DerivedOptions):
@@ -24,21 +31,44 @@ class Perturb(DerivedOptions):
     max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 500
     rattle: Annotated[
         Literal["gaussian", "monte_carlo"],
-        Field(description="gaussian: each coordinate by itself; monte_carlo: the same, without steps below the floor"),
+        Field(
+            description="kind of displacement; gaussian: each coordinate by itself; monte_carlo: the same, without "
+            "steps below the floor"
+        ),
     ] = "gaussian"
     rattle_angstrom: Annotated[
-        tuple[float, float], Field(description="range of the standard deviation of each coordinate")
+        tuple[float, float], Field(description="range of the standard deviation of each coordinate, in Å")
     ] = (0.03, 0.15)
+    temperatures_kelvin: Annotated[
+        tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None,
+        Field(
+            description="range of temperatures in K that set the displacements of each structure by the curvature of its "
+            "teacher's energy, instead of rattle_angstrom"
+        ),
+    ] = None
+    teacher: Annotated[
+        AnyTeacher | None,
+        Field(description="teacher whose energy gives the curvature for temperatures_kelvin; label.teacher where empty"),
+    ] = None
     floor_scaled_distance: Annotated[
-        float, Field(gt=0, description="floor of monte_carlo: smallest distance over the sum of covalent radii")
+        float,
+        Field(gt=0, description="floor of monte_carlo: smallest distance of two atoms over the sum of their covalent radii"),
     ] = 0.85
     strain: Annotated[
         StrainKind,
-        Field(description="symmetric: all entries of the tensor; shear: those off the diagonal; volume: one for three axes"),
+        Field(
+            description="kind of strain; symmetric: all entries of the tensor; shear: those off the diagonal; "
+            "volume: one for three axes"
+        ),
     ] = "symmetric"
     max_strain: Annotated[
-        float, Field(ge=0, lt=0.5, description="largest entry of the symmetric strain tensor, drawn uniformly")
+        float,
+        Field(ge=0, lt=0.5, description="largest entry of the symmetric strain tensor, dimensionless, drawn uniformly"),
     ] = 0.05
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.temperatures_kelvin is not None
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
         order = self.order(parents, seed)
@@ -49,12 +79,25 @@ class Perturb(DerivedOptions):
             parent = parents[int(order[index % len(order)])]
             return self.refuse(parent, parent.id) or self._copy(parent, rng)
 
-        return propose_each(self.name, indices, seed, make)
+        with one_thread():
+            return propose_each(self.name, indices, seed, make)
+
+    def _displacement(self, parent: Structure, rng: np.random.Generator) -> tuple[float, dict[str, Any]]:
+        """Return the standard deviation of a coordinate in Å, and the metadata that tell where it is from."""
+        if self.temperatures_kelvin is None:
+            sigma = float(rng.uniform(*self.rattle_angstrom))
+            return sigma, {"rattle_angstrom": sigma}
+        if self.teacher is None:
+            raise InputError(f"the source '{self.name}' needs a teacher; give it one by its option 'teacher'")
+        kelvin = float(rng.uniform(*self.temperatures_kelvin))
+        curvature = _curvature(parent, self.teacher)
+        sigma = displacement_angstrom(curvature, kelvin)
+        return sigma, {"rattle_angstrom": sigma, "temperature_kelvin": kelvin, "curvature_ev_per_square_angstrom": curvature}
 
     def _copy(self, parent: Structure, rng: np.random.Generator) -> Structure:
-        sigma = float(rng.uniform(*self.rattle_angstrom))
+        sigma, metadata = self._displacement(parent, rng)
         strain = draw_strain(self.strain, self.max_strain, rng) if parent.pbc.all() else np.zeros((3, 3))
-        metadata: dict[str, Any] = {"rattle_angstrom": sigma, "strain": strain.tolist()}
+        metadata["strain"] = strain.tolist()
         deformation = np.eye(3) + strain
         strained = parent.with_(positions=parent.positions @ deformation, cell=parent.cell @ deformation)
         if self.rattle == "monte_carlo":
@@ -63,3 +106,11 @@ class Perturb(DerivedOptions):
         else:
             positions = strained.positions + rng.normal(0.0, sigma, size=parent.positions.shape)
         return child_of(parent, positions, strained.cell, metadata)
+
+
+def _curvature(parent: Structure, teacher: TeacherOptions) -> float:
+    """Return the mean curvature of a parent in eV/Å^2, asked for once in a process; its id gives the directions."""
+    key = (parent.id, parent.positions.tobytes(), teacher)
+    if key not in _CURVATURES:
+        _CURVATURES[key] = mean_curvature(parent, loaded(teacher), random_generator(0, parent.id, 0))
+    return _CURVATURES[key]

@@ -1,8 +1,8 @@
-"""Sources that are programs of others: run in batches, each of which may fail alone.
+"""Sources that run external programs in chunks, each of which may fail without the others.
 
-A candidate belongs to the batch ``index // batch_size``, and the seed of a batch comes from the run's seed, the source's
-name and the batch's number. Whatever happens to a program costs the batch that it was making: after a crash, a hang or a
-half-written file, what is missing is refused, and a batch that memory does not suffice for is made in halves.
+A candidate belongs to the chunk ``index // batch_size``. The seed of a chunk comes from the run's seed, the source's name
+and the chunk's number. A failure of a program costs the chunk that it was making. After a crash, a timeout or a half-written
+file the missing structures are refused. A chunk that does not fit into memory is made in halves.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _log_folder: ContextVar[Path | None] = ContextVar("log_folder", default=None)
 
 @contextmanager
 def logs_in(folder: Path) -> Iterator[None]:
-    """Keep what programs print in this folder; elsewhere it goes to ``logs`` in :func:`potstill.environments.home`."""
+    """Write the output of programs to this folder; without it, to ``logs`` in :func:`potstill.environments.home`."""
     token = _log_folder.set(folder)
     try:
         yield
@@ -46,7 +46,7 @@ def logs_in(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one run of a program is asked for, and where it may write."""
+    """Number of structures for one run of a program, its seed, and the folder that it may write to."""
 
     count: int
     seed: int
@@ -57,9 +57,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What one run of a program left: structures and refusals in its order, and how it ended.
+    """Output of one run of a program: structures and refusals in its order, and how it ended.
 
-    ``broken`` says what was wrong with its files, where they could not be read to the end.
+    ``broken`` describes files that could not be read to the end.
     """
 
     answers: Sequence[Structure | Refused]
@@ -73,18 +73,26 @@ class ProgramSource(SourceOptions):
     kind: ClassVar[Kind] = "generative"
 
     batch_size: Annotated[
-        int, Field(gt=0, description="structures that one run of the program makes; a failure costs this many at most")
+        int,
+        Field(gt=0, description="number of structures that one run of the program makes; a failure costs this many at most"),
     ] = 32
     device: Annotated[
         str,
-        Field(pattern=r"^(auto|cpu|cuda:\d+)$", description="auto, cpu, or cuda:0 and so on; auto takes a GPU if it can"),
+        Field(
+            pattern=r"^(auto|cpu|cuda:\d+)$",
+            description="device of the program: auto, cpu, cuda:0 and so on; auto takes a GPU where there is one",
+        ),
     ] = "auto"
-    timeout_minutes: Annotated[float, Field(gt=0, description="longest time of one batch; it is ended then")] = 240.0
+    timeout_minutes: Annotated[
+        float, Field(gt=0, description="longest time of one run of the program, in minutes; it is stopped then")
+    ] = 240.0
     python: Annotated[
-        ExistingPath | None, Field(description="interpreter of its environment; the one of 'potstill setup' where empty")
+        ExistingPath | None,
+        Field(description="path of the interpreter of the program's environment; that of 'potstill setup' where null"),
     ] = None
     repository: Annotated[
-        ExistingPath | None, Field(description="checkout of its source code; the one of 'potstill setup' where empty")
+        ExistingPath | None,
+        Field(description="path of the checkout of the program's source code; that of 'potstill setup' where null"),
     ] = None
 
     @property
@@ -97,17 +105,17 @@ class ProgramSource(SourceOptions):
 
     @property
     def environment(self) -> str:
-        """Name of its environment, which is that of the source."""
+        """Return the name of its environment, which is that of the source."""
         return str(getattr(self, "source"))  # noqa: B009 - the discriminator lives in the leaf
 
     @property
     def interpreter(self) -> Path:
-        """Interpreter that runs the program."""
+        """Return the path of the interpreter that runs the program."""
         return self.python or installed(self.environment).python
 
     @property
     def checkout(self) -> Path:
-        """Source code of the program."""
+        """Return the path of the program's source code."""
         return self.repository or installed(self.environment).repository or Path("repository")
 
     def missing(self) -> str | None:
@@ -127,7 +135,7 @@ class ProgramSource(SourceOptions):
         return f"the source '{self.name}': {fault}" if fault else super().missing()
 
     def provenance(self, weights: str | None) -> dict[str, str]:
-        """What is recorded of the code and, by their name in its environment, of the weights; less where they are others."""
+        """Return facts to record: the code's version and, where they are those of the environment, the weights."""
         record = installed(self.environment).record
         commit = record.get("repository", {}).get("commit") if self.repository is None else None
         digest = record.get("weights", {}).get(weights, {}).get("sha256")
@@ -137,15 +145,15 @@ class ProgramSource(SourceOptions):
     @classmethod
     @abstractmethod
     def with_weights_of(cls, place: Installed) -> ProgramSource:
-        """A source of one structure that needs no other weights than those that an environment holds, if it holds any."""
+        """Return a source of one structure that uses the weights installed in an environment, if there are any."""
 
     @abstractmethod
     def _weights_missing(self, place: Installed) -> str | None:
-        """Why its weights cannot be used, with what mends that; None where nothing speaks against them."""
+        """Return why its weights cannot be used, with the command that fixes it; None where nothing is wrong."""
 
     @abstractmethod
     def _run(self, chunk: Chunk) -> Made:
-        """Run the program once and read what it left."""
+        """Run the program once and read its output."""
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
         fault = self.missing()
@@ -159,9 +167,9 @@ class ProgramSource(SourceOptions):
         return answers
 
 
-@lru_cache(maxsize=1)  # those who ask for one candidate after the other
+@lru_cache(maxsize=1)  # for callers that ask for one candidate after the other
 def _batch(kind: type[ProgramSource], options: str, seed: int, number: int, _home: Path) -> tuple[Structure | Refused, ...]:
-    """All candidates of one batch."""
+    """Return all candidates of one chunk."""
     source = kind.model_validate_json(options)
     log_file = (_log_folder.get() or home() / "logs") / f"{source.name}-{number:06d}.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Whether an environment works: its source makes two structures with what is installed."""
+"""Proof of an environment: its source makes two structures with the installed program."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MOST_BATCHES = 4
 
 
 def prove(source: ProgramSource) -> list[str]:
-    """Formulas of two structures that the source made.
+    """Return the formulas of two structures that the source made.
 
     Raises
     ------
     PotstillError
-        If it made fewer in four batches of two; the last refusal and the log are named.
+        If the source made fewer in four chunks of two. The message names the last refusal and the log.
     """
     asked = source.model_copy(update={"batch_size": STRUCTURES, "label": f"{source.name}-proof"})
     found: list[Structure] = []

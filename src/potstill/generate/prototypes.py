@@ -1,8 +1,8 @@
 """Prototypes: known structure types decorated with other elements.
 
-Enters the AFLOW prototypes that pymatgen ships (Mehl et al., Comput. Mater. Sci. 136, S1 (2017)), leaves the same crystals
-with elements exchanged for others of the same oxidation state and similar electronegativity, each kind of atom for one
-other, so that symmetry and charge balance stay; the cell is scaled by the radii of nearest neighbours.
+Takes the AFLOW prototypes that pymatgen ships (Mehl et al., Comput. Mater. Sci. 136, S1 (2017)) and exchanges their elements
+for others of the same oxidation state and similar electronegativity. Each kind of atom is exchanged for one other, so
+symmetry and charge balance stay. The cell is scaled by the radii of nearest neighbors.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from potstill.generate.source import SourceOptions, propose_each
 
 ATTEMPTS = 30
 MAX_RADIUS_RATIO = 1.5
-MAX_ELECTRONEGATIVITY_DIFFERENCE = 0.6  # Pauling
-NEAREST = 1.15  # times an atom's shortest distance: its nearest neighbours
+MAX_ELECTRONEGATIVITY_DIFFERENCE = 0.6  # Pauling units
+NEAREST = 1.15  # nearest neighbors are within this times an atom's shortest distance
 SEARCH_ANGSTROM = 6.0
 
 
@@ -41,10 +41,14 @@ class Prototypes(SourceOptions):
 
     source: Literal["prototypes"] = "prototypes"
     max_electronegativity_difference: Annotated[
-        float, Field(gt=0, description="Pauling units, between an element and the one that takes its place")
+        float,
+        Field(
+            gt=0,
+            description="largest difference of electronegativity between an element and its substitute, in Pauling units",
+        ),
     ] = MAX_ELECTRONEGATIVITY_DIFFERENCE
     volume_factor: Annotated[
-        tuple[float, float], Field(description="range of the cell volume relative to the one scaled by covalent radii")
+        tuple[float, float], Field(description="range of the cell volume relative to that scaled by covalent radii")
     ] = (0.95, 1.2)
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
@@ -72,11 +76,11 @@ class Prototype:
     Parameters
     ----------
     crystal
-        As published; its metadata name it.
+        Crystal as published; its metadata name it.
     charges
-        Oxidation state of each element, of a set that balances; empty where there is none.
+        Oxidation state of each element, from a set that balances; empty where there is none.
     nearest
-        (2, e) pairs of nearest neighbours.
+        (2, e) pairs of nearest neighbors.
     """
 
     crystal: Structure
@@ -95,12 +99,12 @@ class _Element:
 
 @lru_cache(maxsize=1)
 def aflow_crystals() -> tuple[Structure, ...]:
-    """The prototype crystals that pymatgen ships, as published."""
+    """Return the prototype crystals that pymatgen ships, as published."""
     borrow("pymatgen", "crystals", "a source of known crystals")
     from ase.data import atomic_numbers
     from pymatgen.core import Composition
 
-    # read as data: to import the package that they lie in, or to decode them as objects, takes a hundred times longer
+    # read as data: importing their package, or decoding them as objects, takes a hundred times longer
     path = resources.files("pymatgen.analysis").joinpath("prototypes").joinpath("aflow_prototypes.json.gz")
     crystals = []
     for entry in json.loads(gzip.decompress(path.read_bytes())):
@@ -122,14 +126,14 @@ def aflow_crystals() -> tuple[Structure, ...]:
 
 @lru_cache(maxsize=8)
 def prototypes(max_atoms: int) -> tuple[Prototype, ...]:
-    """Prototypes of at most so many atoms."""
+    """Return the prototypes with at most ``max_atoms`` atoms."""
     return tuple(_analyse(crystal) for crystal in aflow_crystals() if len(crystal) <= max_atoms)
 
 
 def decorate(
     prototype: Prototype, elements: Sequence[str], max_electronegativity_difference: float, rng: np.random.Generator
 ) -> Structure | None:
-    """The prototype with other elements, at least one of them changed; None where the elements do not allow it."""
+    """Return the prototype with at least one element exchanged; None where the elements do not allow it."""
     old = symbols_of(prototype.crystal.atomic_numbers)
     taken: dict[str, str] = {}
     for symbol in rng.permutation(old).tolist():
@@ -164,7 +168,7 @@ def decorate(
 def _substitutes(
     symbol: str, charge: int | None, elements: tuple[str, ...], max_electronegativity_difference: float
 ) -> tuple[str, ...]:
-    """Elements that may take the place of one: metal for metal, of the same charge, of similar character and size."""
+    """Return the elements that may replace one: metal for metal, of the same charge, of similar character and size."""
     table = _elements()
     old = table.get(symbol)
     if old is None:
@@ -188,7 +192,7 @@ def _may_replace(old: _Element, new: _Element, charge: int | None) -> bool:
 
 @lru_cache(maxsize=1)
 def _elements() -> dict[str, _Element]:
-    """Elements with an electronegativity, as pymatgen knows them."""
+    """Return the elements with an electronegativity, as pymatgen states them."""
     from pymatgen.core import Element
 
     radii = covalent_radii()
@@ -214,7 +218,7 @@ def _analyse(crystal: Structure) -> Prototype:
 
 
 def _balance(crystal: Structure) -> dict[str, int]:
-    """One oxidation state for each element, of sum zero, from the common ones where they suffice; empty where none do."""
+    """Return one oxidation state per element, of sum zero, preferring common ones; empty where none balance."""
     symbols = symbols_of(crystal.atomic_numbers)
     counts = [int((crystal.atomic_numbers == z).sum()) for z in atomic_numbers_of(symbols)]
     table = _elements()
@@ -228,5 +232,5 @@ def _balance(crystal: Structure) -> dict[str, int]:
 
 
 def _bond_lengths(prototype: Prototype, numbers: Array) -> float:
-    """Mean over pairs of nearest neighbours of the sum of their covalent radii."""
+    """Return the mean over pairs of nearest neighbors of the sum of their covalent radii, in Å."""
     return float(covalent_radii()[numbers][prototype.nearest].sum(axis=0).mean())

@@ -1,7 +1,7 @@
-"""What a source is: options that a config states, and one method that turns indices into structures.
+"""Interface of a source: options that a config states, and one method that turns indices into structures.
 
-A source is a frozen pydantic model, so that a config *is* the source and travels to worker processes as data. An
-outsider's source is a subclass named by an entry point of the group ``potstill.sources``.
+A source is a frozen pydantic model, so a config contains the source itself and worker processes receive it as data. A
+plug-in's source is a subclass named by an entry point of the group ``potstill.sources``.
 """
 
 from __future__ import annotations
@@ -29,36 +29,42 @@ class SourceOptions(Section, ABC):
     """Options common to every source."""
 
     kind: ClassVar[Kind] = "traditional"
-    """What it counts as in the contingency mix; structures of the user's ``own`` are no part of it."""
+    """Kind in the contingency mix; structures of the user's ``own`` are not part of the mix."""
 
     packages: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Optional packages that it imports, each with the extra that installs it."""
 
-    count: Annotated[int, Field(gt=0, description="structures wanted from this source")]
+    count: Annotated[int, Field(gt=0, description="number of structures wanted from this source")]
     label: Annotated[
-        str, Field(description="name in the dataset; the source's own name where empty", pattern=r"^[\w.-]*$")
+        str, Field(description="name of the source in the dataset; its type where empty", pattern=r"^[\w.-]*$")
     ] = ""
     elements: Annotated[
-        tuple[str, ...], Field(description="chemical symbols allowed; those of the generate section where empty")
+        tuple[str, ...],
+        Field(description="chemical symbols that this source may use; those of the generate section where empty"),
     ] = ()
     max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 40
 
     @property
     def name(self) -> str:
-        """Name written into ``/structures/source``."""
+        """Return the name written into ``/structures/source``."""
         return self.label or str(getattr(self, "source"))  # noqa: B009 - the discriminator lives in the leaf
 
     @property
     def derived(self) -> bool:
-        """Whether it starts from the structures of the sources that stand before it."""
+        """Return whether it starts from the structures of earlier sources."""
+        return False
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Return whether it asks a teacher: that of its option ``teacher``, or else that of the labels."""
         return False
 
     def available(self) -> int | None:
-        """How many structures it can give at most, or None where there is no end."""
+        """Return the largest number of structures that it can make, or None where there is no limit."""
         return None
 
     def missing(self) -> str | None:
-        """Why it cannot run here, with the command that mends it; None where nothing is missing."""
+        """Return why it cannot run here, with the command that fixes it; None where nothing is missing."""
         faults = []
         for package, extra in self.packages:
             try:
@@ -69,20 +75,20 @@ class SourceOptions(Section, ABC):
 
     @property
     def candidates_per_task(self) -> int:
-        """Candidates that are made together and sealed as one part file; a crash costs this many at most."""
+        """Return the number of candidates made and sealed as one part file; a crash costs this many at most."""
         return CANDIDATES_PER_TASK
 
     @property
     def exclusive(self) -> bool:
-        """Whether its tasks must follow each other (a program that takes a whole GPU, or writes to a fixed path)."""
+        """Return whether its tasks must run one after another (it takes a whole GPU or writes to a fixed path)."""
         return False
 
     def refuse(self, structure: Structure, what: str = "") -> Refused | None:
-        """None where the elements and the size are allowed; ``what`` names the structure in the refusal."""
+        """Return None where the elements and the size are allowed, else a refusal; ``what`` names the structure in it."""
         return self.refuse_composition(symbols_of(structure.atomic_numbers), len(structure), what or structure.formula)
 
     def refuse_composition(self, symbols: Collection[str], atoms: int, what: str) -> Refused | None:
-        """The same before there is a structure, so that a forbidden one need not be made."""
+        """Judge elements and size before there is a structure, so that a forbidden one need not be made."""
         foreign = sorted(set(symbols) - set(self.elements))
         if self.elements and foreign:
             return Refused("element_not_allowed", f"{what}: {', '.join(foreign)}")
@@ -92,11 +98,11 @@ class SourceOptions(Section, ABC):
 
     @abstractmethod
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
-        """One structure or refusal for each index, in order: a pure function of the options, the index and the seed."""
+        """Return one structure or refusal per index, in order: a pure function of the options, the index and the seed."""
 
 
 def random_generator(seed: int, name: str, index: int) -> np.random.Generator:
-    """The random numbers of one candidate, whoever computes it and when."""
+    """Return the random numbers of one candidate, the same in every process."""
     words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype=np.uint32)
     return np.random.default_rng([seed, index, *words.tolist()])
 
@@ -104,7 +110,7 @@ def random_generator(seed: int, name: str, index: int) -> np.random.Generator:
 def propose_each(
     name: str, indices: Sequence[int], seed: int, make: Callable[[int, np.random.Generator], Structure | Refused]
 ) -> list[Structure | Refused]:
-    """Call ``make(index, rng)`` for each index; an exception refuses that candidate and no other."""
+    """Call ``make(index, rng)`` for each index; an exception refuses that candidate only."""
     results: list[Structure | Refused] = []
     for index in indices:
         try:

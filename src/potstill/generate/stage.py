@@ -1,8 +1,8 @@
 """The stage ``generate``: sources in, ``structures/structures.h5`` out.
 
-Candidates are numbered; a task makes a range of them and seals a part file, so the result does not depend on the number
-of workers, and a killed run goes on where it was. The filter is walked through in order, by one process: bad geometry and
-copies are refused, with reasons, until each source has its count or has no more to give.
+Candidates are numbered. A task makes a range of them and seals a part file, so the result does not depend on the number of
+workers, and a killed run continues where it stopped. One process applies the geometry filter in order. It refuses bad
+geometry and copies, with reasons, until each source has its count or has no more candidates.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CANDIDATES_PER_ROUND = 8192
-GIVE_UP_AFTER = 50  # candidates for each structure wanted
+GIVE_UP_AFTER = 50  # number of candidates per structure wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,12 @@ class GenerateTask:
     path: Path
     parents: Path | None = None
     families: Families = "composition"
+    labelled: bool = False
 
 
 @dataclass(slots=True)
 class SourceCount:
-    """What one source was asked for and gave; ``made`` counts candidates of good geometry, copies among them."""
+    """Number of structures wanted of one source, and its results; ``made`` counts good candidates and their copies."""
 
     name: str
     wanted: int
@@ -93,31 +94,32 @@ def generate(
     config
         Section ``generate`` of the config.
     folder
-        ``structures/`` of the run; parts that are already there are used.
+        Folder ``structures/`` of the run; parts that are already there are used.
     seed, workers
-        Seed of every random number, and processes to use on this machine, where 0 means every core.
+        Seed of every random number, and number of processes on this machine, where 0 means every core.
     executor
-        Where the tasks run instead.
+        Executor that runs the tasks instead of local processes.
     fallback
-        Whether the contingency mix is taken when a generative source is missing or fails; it is remembered in ``mix.json``.
+        Whether the contingency mix is taken when a generative source is missing or fails; ``mix.json`` records the choice.
     teacher
-        Moves the atoms for the sources that need one and state none.
+        Teacher that moves the atoms for the sources that need one and state none. Where it is ``given``, structures keep
+        their labels.
     on_progress
-        Called whenever a source has advanced.
+        Function called whenever a source has advanced.
 
     Returns
     -------
     list of SourceCount
-        In the order of the config.
+        Counts of each source, in the order of the config.
 
     Raises
     ------
     SourceFailedError
-        If a generative source is missing or fails, and ``fallback`` was not asked for.
+        If a generative source is missing or fails, and ``fallback`` is false.
     InputError
         If another source lacks a package.
     PotstillError
-        If no source gave a single structure.
+        If no source made a single structure.
     """
     folder = folder.absolute()  # a source may change the current folder of a worker
     asked = config.resolved_sources(teacher)
@@ -139,7 +141,8 @@ def generate(
         missing = [fault for source in chosen if (fault := source.missing()) is not None]
         if missing:
             raise InputError("a source cannot run here:\n" + "\n".join(f"  {fault}" for fault in missing))
-        attempt = _Attempt(config, folder, seed, executor or LocalExecutor(workers), on_progress)
+        labelled = teacher is not None and not teacher.on_demand
+        attempt = _Attempt(config, folder, seed, executor or LocalExecutor(workers), on_progress, labelled=labelled)
         failure = attempt.make(chosen, take_over=bool(mix.failed))
         if failure is None:
             return attempt.counts
@@ -149,15 +152,23 @@ def generate(
 
 
 class _Attempt:
-    """The sources of one mix, one after the other."""
+    """Runs the sources of one mix, one after the other."""
 
     def __init__(
-        self, config: GenerateConfig, folder: Path, seed: int, executor: Executor, on_progress: Callable[[SourceCount], None]
+        self,
+        config: GenerateConfig,
+        folder: Path,
+        seed: int,
+        executor: Executor,
+        on_progress: Callable[[SourceCount], None],
+        *,
+        labelled: bool,
     ) -> None:
         self.counts: list[SourceCount] = []
         self._config = config
         self._folder = folder
         self._seed = seed
+        self._labelled = labelled
         self._executor = executor
         self._on_progress = on_progress
         self._duplicates = DuplicateFilter()
@@ -168,9 +179,9 @@ class _Attempt:
         self._files: list[Path] = []
 
     def make(self, sources: Sequence[SourceOptions], *, take_over: bool) -> dict[str, str] | None:
-        """Fill all sources and merge them; the name of a generative source that fails, and why.
+        """Fill all sources and merge them; return the name of a generative source that fails, and the reason.
 
-        In a contingency mix a traditional source takes over what those before it could not give.
+        In a contingency mix a traditional source makes the structures that earlier sources could not make.
         """
         missing = 0
         for asked in sources:
@@ -231,7 +242,7 @@ class _Attempt:
         return None
 
     def _parents(self, source: SourceOptions) -> Path:
-        """The structures so far in one file, whose name tells what is in it: other parents make other candidates."""
+        """Merge the structures so far into one file, whose name depends on its content."""
         path = self._folder / "parts" / f"{source.name}-parents.h5"
         merge(self._files, path, attributes={}, refused=())
         digest = hashlib.sha256(Dataset(path).attributes["checksums"].encode()).hexdigest()[:12]
@@ -240,7 +251,7 @@ class _Attempt:
     def _tasks_until_full(
         self, source: SourceOptions, parents: Path | None, count: SourceCount, first: int
     ) -> Iterator[GenerateTask]:
-        """Finished tasks in order, more and more of them, until the count is reached or the source has no more."""
+        """Yield finished tasks in order, more and more of them, until the count is reached or the source has no more."""
 
         def done(_task: GenerateTask, made: int) -> None:
             count.made += made
@@ -267,6 +278,7 @@ class _Attempt:
                     path=self._folder / "parts" / f"{stem}-{k:08d}-{min(k + size, stop):08d}.h5",
                     parents=parents,
                     families=self._config.families,
+                    labelled=self._labelled,
                 )
                 for k in range(start, stop, size)
             ]
@@ -281,7 +293,7 @@ class _Attempt:
 
 
 def make_candidates(task: GenerateTask) -> int:
-    """Make, screen and seal the candidates of one task (runs in a worker); returns how many have a good geometry."""
+    """Make, screen and seal the candidates of one task (runs in a worker); return the number of good geometry."""
     parents: Sequence[Structure] = open_parents(task.parents) if task.parents else ()
     indices = range(task.start, task.stop)
     accepted: list[Structure] = []
@@ -296,19 +308,19 @@ def make_candidates(task: GenerateTask) -> int:
             refused.append(Refused(screened.reason, detail, id=name, source=task.source.name, stage="generate"))
         else:
             family = name if task.families == "structure" else screened.family or screened.formula
-            positions = screened.positions.astype(np.float32)  # what is stored is what will be labelled
+            positions = screened.positions.astype(np.float32)  # the stored positions are the ones that will be labelled
             accepted.append(screened.with_(id=name, source=task.source.name, family=family, positions=positions))
-    write_part(task.path, accepted, refused)
+    write_part(task.path, accepted, refused, labelled=task.labelled)
     return len(accepted)
 
 
 def _candidates(path: Path) -> int:
-    """Where the candidates of a source ended in an earlier run; 0 where it had no such source."""
+    """Return the number of the candidate at which a source ended in an earlier run; 0 where it had no such source."""
     return int(Dataset(path).attributes["candidates"]) if path.exists() else 0
 
 
 def _with_file(detail: str, proposal: Structure | Refused) -> str:
-    """The detail of a refusal with the name of the file that the structure came from, where there is one."""
+    """Return the detail of a refusal with the name of the file that the structure came from, if there is one."""
     if isinstance(proposal, Structure) and "file" in proposal.generator_metadata:
         return f"{origin(proposal)}: {detail}"
     return detail

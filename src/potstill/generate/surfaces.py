@@ -1,6 +1,6 @@
 """Surfaces: slabs cut from crystals, bare or with an adsorbate.
 
-Enters metals, rocksalt and zinc-blende compounds of balanced charges, and decorated prototypes; leaves slabs with vacuum on
+Takes metals, rocksalt and zinc-blende compounds of balanced charges, and decorated prototypes. Makes slabs with vacuum on
 both sides, periodic along the surface only (pbc is true, true, false). A slab's family is the composition of its crystal.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Bulk = Literal["metals", "rocksalt", "zincblende", "prototypes"]
 ATTEMPTS = 40
-LARGEST_PROTOTYPE = 16  # atoms
+LARGEST_PROTOTYPE = 16  # number of atoms
 BOND_FACTOR = {"rocksalt": 1.05, "zincblende": 1.02}  # bond length over the sum of covalent radii
 ADSORBATES = ("H", "C", "N", "O", "F", "S", "Cl", "N2", "O2", "CO", "OH", "CO2", "H2O", "NH3", "CH4", "CH3OH", "C2H4")
 MAX_REPEATS = 3  # along the surface
@@ -39,20 +39,22 @@ class Surfaces(SourceOptions):
     packages: ClassVar[tuple[tuple[str, str], ...]] = (("pymatgen", "crystals"),)
 
     source: Literal["surfaces"] = "surfaces"
-    max_atoms: Annotated[int, Field(gt=0, description="largest slab with its adsorbate")] = 64
+    max_atoms: Annotated[int, Field(gt=0, description="largest number of atoms in a slab with its adsorbate")] = 64
     crystals: Annotated[
-        tuple[Bulk, ...], Field(min_length=1, description="what slabs are cut from, drawn with equal probability")
+        tuple[Bulk, ...],
+        Field(min_length=1, description="kinds of crystals that slabs are cut from, drawn with equal probability"),
     ] = ("metals", "rocksalt", "zincblende", "prototypes")
-    max_miller_index: Annotated[int, Field(ge=1, le=3, description="largest Miller index")] = 2
+    max_miller_index: Annotated[int, Field(ge=1, le=3, description="largest Miller index of a surface")] = 2
     thickness_angstrom: Annotated[
-        tuple[float, float], Field(description="range of the thickness; a slab that has too many atoms is thinner")
+        tuple[float, float],
+        Field(description="range of the thickness of a slab in Å; a slab with too many atoms is made thinner"),
     ] = (4.0, 12.0)
     vacuum_angstrom: Annotated[
-        float, Field(gt=0, description="on each side of the slab, within the cell that is stored")
+        float, Field(gt=0, description="thickness of the vacuum on each side of the slab in the stored cell, in Å")
     ] = 10.0
-    adsorbate_fraction: Annotated[float, Field(ge=0, le=1, description="share of the slabs that carry an adsorbate")] = 0.4
+    adsorbate_fraction: Annotated[float, Field(ge=0, le=1, description="share of the slabs with an adsorbate, 0 to 1")] = 0.4
     max_lattice_strain: Annotated[
-        float, Field(ge=0, lt=0.3, description="largest change of the lattice constants, drawn uniformly")
+        float, Field(ge=0, lt=0.3, description="largest relative change of the lattice constants, drawn uniformly")
     ] = 0.04
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
@@ -82,7 +84,7 @@ class Surfaces(SourceOptions):
         return Refused("no_slab", f"no slab of at most {self.max_atoms} atoms after {ATTEMPTS} crystals: {wanted}")
 
     def _crystal(self, kind: Bulk, rng: np.random.Generator) -> tuple[ase.Atoms | None, str]:
-        """A conventional cell and its name; None where the elements drawn make none of this kind."""
+        """Return a conventional cell and its name; None where the elements drawn make none of this kind."""
         from ase.build import bulk
 
         if kind == "metals":
@@ -105,7 +107,7 @@ class Surfaces(SourceOptions):
         return bulk(cation + anion, kind, a=edge, cubic=True), f"{cation}{anion} ({kind})"
 
     def _cut(self, crystal: ase.Atoms, max_atoms: int, rng: np.random.Generator) -> tuple[Any, dict[str, Any]]:
-        """A slab along random Miller indices with a random termination, or None where it has too many atoms."""
+        """Return a slab along random Miller indices with a random termination, or None where it has too many atoms."""
         from ase.build import surface
 
         indices = _miller(self.max_miller_index, rng)
@@ -125,7 +127,7 @@ class Surfaces(SourceOptions):
         return slab, {"miller_indices": list(indices), "layers": layers, "repeats": list(repeats[:2])}
 
     def _adsorbate(self, rng: np.random.Generator) -> Any:
-        """One of the adsorbates that the elements allow and that leave room for a slab, or None."""
+        """Return one of the adsorbates that the elements allow and that leave atoms for a slab, or None."""
         import ase
         from ase.build import molecule
 
@@ -135,7 +137,7 @@ class Surfaces(SourceOptions):
 
 
 def metal_crystal(symbol: str) -> tuple[ase.Atoms, str]:
-    """The conventional cell of a metal as it crystallises (fcc, bcc or hcp), and its name."""
+    """Return the conventional cell of a metal in its structure (fcc, bcc or hcp), and its name."""
     from ase.build import bulk
 
     packing, ratio = metal_packing(symbol)
@@ -147,7 +149,7 @@ def metal_crystal(symbol: str) -> tuple[ase.Atoms, str]:
 
 
 def _miller(largest: int, rng: np.random.Generator) -> tuple[int, int, int]:
-    """Random Miller indices without a common divisor."""
+    """Draw Miller indices without a common divisor."""
     while True:
         h, k, l = (int(i) for i in rng.integers(-largest, largest + 1, size=3))  # noqa: E741 - crystallographers' letters
         if gcd(h, k, l) == 1:
@@ -155,7 +157,7 @@ def _miller(largest: int, rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def _adsorb(slab: ase.Atoms, adsorbate: ase.Atoms, rng: np.random.Generator) -> ase.Atoms:
-    """The slab with a randomly turned adsorbate above a random point of it, at contact."""
+    """Return the slab with a randomly turned adsorbate above a random point of it, at contact."""
     molecule = adsorbate.copy()
     turned = molecule.positions @ random_rotation(rng).T
     corner = float(rng.random()) * slab.cell[0] + float(rng.random()) * slab.cell[1]
@@ -167,11 +169,11 @@ def _adsorb(slab: ase.Atoms, adsorbate: ase.Atoms, rng: np.random.Generator) -> 
 
 
 def _contact_height(slab: ase.Atoms, molecule: ase.Atoms, wanted: float) -> float:
-    """Height at which the shortest distance to the slab is ``wanted`` times the sum of the covalent radii."""
+    """Return the height at which the shortest distance to the slab is ``wanted`` times the sum of the covalent radii."""
     radii = covalent_radii()
     reach = wanted * (radii[molecule.numbers][:, None] + radii[slab.numbers][None])
     edge = max(float(reach.max()), 1.0)
-    heights = 1 / np.linalg.norm(slab.cell.reciprocal()[:2], axis=1)  # of the cell over its two edges in the surface
+    heights = 1 / np.linalg.norm(slab.cell.reciprocal()[:2], axis=1)  # heights of the cell over its two edges in the surface
     span = [int(np.ceil(2 * edge / h)) + 1 for h in heights]
     best = -np.inf
     for i in range(-span[0], span[0] + 1):

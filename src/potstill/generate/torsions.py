@@ -1,6 +1,6 @@
 """Torsions: molecules turned about one of their rotatable bonds, step by step.
 
-Enters RDKit's NCI molecules (or a SMILES file of the user's), leaves for each a scan of one bond at evenly spaced dihedral
+Takes RDKit's NCI molecules (or a SMILES file of the user's). Makes for each a scan of one bond at evenly spaced dihedral
 angles. All steps of a scan have the same conformer elsewhere, and one family: the molecule's composition.
 """
 
@@ -19,7 +19,7 @@ from potstill.dataset.inputs.chemistry import structure_of
 from potstill.generate.conformer import embed, smiles_lines
 from potstill.generate.source import SourceOptions, propose_each, random_generator
 
-# not in a ring, no multiple bond, both ends with another neighbour; triple bonds have no dihedral angle
+# not in a ring, no multiple bond, both ends with another neighbor; triple bonds have no dihedral angle
 ROTATABLE = "[!$(*#*)&!D1]-&!@[!$(*#*)&!D1]"
 
 
@@ -30,11 +30,17 @@ class Torsions(SourceOptions):
 
     source: Literal["torsions"] = "torsions"
     smiles_file: Annotated[
-        ExistingPath | None, Field(description="one SMILES per line; RDKit's 5,000 NCI molecules where empty")
+        ExistingPath | None, Field(description="file with one SMILES per line; RDKit's 5,000 NCI molecules where null")
     ] = None
-    steps: Annotated[int, Field(ge=2, le=360, description="dihedral angles in a scan, evenly spaced over a full turn")] = 12
+    steps: Annotated[
+        int, Field(ge=2, le=360, description="number of dihedral angles in a scan, evenly spaced over a full turn")
+    ] = 12
     max_mmff_steps: Annotated[
-        int, Field(ge=0, description="MMFF94 minimiser steps before the scan, drawn from 0 up to this")
+        int,
+        Field(
+            ge=0,
+            description="largest number of MMFF94 minimiser steps before the scan; the number is drawn from 0 up to this",
+        ),
     ] = 50
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
@@ -53,7 +59,7 @@ class Torsions(SourceOptions):
         return propose_each(self.name, indices, seed, make)
 
     def _start(self, smiles: str, rng: np.random.Generator) -> tuple[Any, dict[str, Any]] | Refused:
-        """A conformer, the four atoms of the dihedral angle to turn, and its value in the first step."""
+        """Return a conformer, and the four atoms of the dihedral angle to turn with its value in the first step."""
         from rdkit import Chem
 
         embedded = embed(smiles, self, rng, self.max_mmff_steps)

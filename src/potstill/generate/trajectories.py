@@ -1,16 +1,13 @@
-"""Trajectories: sources that let a teacher move the atoms, and give frames of the way.
+"""Trajectories: sources in which a teacher moves the atoms, with frames along the way.
 
-Index ``i`` is frame ``i % frames`` of trajectory ``i // frames``, and a trajectory has its own random numbers, so a frame
-does not depend on who asks for it; a task holds whole trajectories, so none is made twice.
+Index ``i`` is frame ``i % frames`` of trajectory ``i // frames``. Each trajectory has its own random numbers, so a frame
+does not depend on the process that makes it. A task holds whole trajectories, so none is made twice.
 """
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
 from itertools import islice
 from typing import Annotated
 
@@ -22,15 +19,14 @@ from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Array, Refused, Structure, Teacher
 from potstill.generate.parents import NO_PARENT, DerivedOptions
 from potstill.generate.source import random_generator
+from potstill.generate.teachers import loaded, one_thread
 from potstill.teacher.choices import AnyTeacher
-from potstill.teacher.opening import open_teacher
-from potstill.teacher.options import TeacherOptions
 
 CANDIDATES_PER_TASK = 8  # a candidate costs many calls of the teacher
 
 
 class TrajectoryError(Exception):
-    """A trajectory that cannot go on; what is missing of it is refused with this reason and detail."""
+    """Raised by a trajectory that cannot continue; its missing frames are refused with this reason and detail."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -43,12 +39,19 @@ class TrajectoryOptions(DerivedOptions, ABC):
     max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 100
     teacher: Annotated[
         AnyTeacher | None,
-        Field(description="model that moves the atoms, with the options of label.teacher; that teacher where empty"),
+        Field(
+            description="teacher that moves the atoms, with the options of label.teacher; the teacher of the labels "
+            "where null"
+        ),
     ] = None
-    frames: Annotated[int, Field(gt=0, description="frames of each trajectory")] = 8
+    frames: Annotated[int, Field(gt=0, description="number of frames of each trajectory")] = 8
     min_scaled_distance: Annotated[
-        float, Field(gt=0, description="smallest distance over the sum of covalent radii; no frame has a smaller one")
+        float, Field(gt=0, description="smallest distance of two atoms in a frame over the sum of their covalent radii")
     ] = 0.6
+
+    @property
+    def needs_teacher(self) -> bool:
+        return True
 
     @property
     def candidates_per_task(self) -> int:
@@ -58,7 +61,7 @@ class TrajectoryOptions(DerivedOptions, ABC):
     def trajectory(
         self, parent: Structure, number: int, teacher: Teacher, rng: np.random.Generator
     ) -> Iterator[Structure | Refused]:
-        """Frames of one trajectory from a parent, at least ``frames`` of them unless it raises TrajectoryError."""
+        """Yield frames of one trajectory from a parent, at least ``frames`` of them unless it raises TrajectoryError."""
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
         order = self.order(parents, seed)
@@ -66,12 +69,12 @@ class TrajectoryOptions(DerivedOptions, ABC):
             return [NO_PARENT] * len(indices)
         if self.teacher is None:
             raise InputError(f"the source '{self.name}' needs a teacher; give it one by its option 'teacher'")
-        teacher = _loaded(self.teacher)
-        last: dict[int, int] = {}  # of each trajectory, the frame up to which it must be made
+        teacher = loaded(self.teacher)
+        last: dict[int, int] = {}  # by trajectory: the frame up to which it must be made
         for index in indices:
             number, frame = divmod(index, self.frames)
             last[number] = max(last.get(number, 0), frame)
-        with _one_thread():
+        with one_thread():
             made = {
                 number: self._run(number, frame + 1, seed, parents[int(order[number % len(order)])], teacher)
                 for number, frame in last.items()
@@ -79,7 +82,7 @@ class TrajectoryOptions(DerivedOptions, ABC):
         return [made[index // self.frames][index % self.frames] for index in indices]
 
     def _run(self, number: int, count: int, seed: int, parent: Structure, teacher: Teacher) -> list[Structure | Refused]:
-        """The first frames of a trajectory; refusals where it ended before."""
+        """Return the first frames of a trajectory; refusals where it ended earlier."""
         refusal = self.refuse(parent, parent.id)
         if refusal is not None:
             return [refusal] * count
@@ -95,7 +98,7 @@ class TrajectoryOptions(DerivedOptions, ABC):
         return made
 
     def too_close(self, structure: Structure) -> str:
-        """Why a frame is refused; empty where it is not."""
+        """Return why a frame is refused; empty where it is not."""
         scaled, pair = smallest_scaled_distance(structure)
         return (
             f"atoms {pair} at {scaled:.2f} of the sum of their covalent radii" if scaled < self.min_scaled_distance else ""
@@ -103,26 +106,6 @@ class TrajectoryOptions(DerivedOptions, ABC):
 
 
 def correlation(a: Array, b: Array) -> float:
-    """Cosine of the angle between two sets of forces as vectors of 3n numbers; 0 where one of them vanishes."""
+    """Return the cosine of the angle between two sets of forces as vectors of 3n numbers; 0 where one of them vanishes."""
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(np.sum(a * b)) / lengths if lengths > 0 else 0.0
-
-
-@lru_cache(maxsize=1)
-def _loaded(options: TeacherOptions) -> Teacher:
-    """The teacher of this process, loaded once."""
-    return open_teacher(options)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in a worker: sums over threads round otherwise, and a trajectory magnifies that."""
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else 0
-    if torch:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if torch:
-            torch.set_num_threads(before)

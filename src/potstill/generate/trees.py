@@ -1,8 +1,8 @@
 """Trees: rattle, relax a little, repeat from any structure found so far.
 
-Enters parents and a teacher, leaves structures further and further from a parent, at heights that a relaxation passes. It
-is the procedure of augment-atoms (Gardner, pypi.org/project/augment-atoms): a family tree starts with the parent alone; to
-grow it by one, a member is drawn, rattled, relaxed for some steps with the teacher's forces, and becomes a member itself.
+Takes parents and a teacher and makes structures further and further from a parent, at the energies that a relaxation passes
+through. The procedure is that of augment-atoms (Gardner, pypi.org/project/augment-atoms). A family tree starts with the
+parent alone. To add a member, an earlier member is drawn, rattled and relaxed for some steps with the teacher's forces.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ class Trees(TrajectoryOptions):
 
     source: Literal["trees"] = "trees"
     rattle_angstrom: Annotated[
-        tuple[float, float], Field(description="range of the standard deviation of each coordinate")
+        tuple[float, float], Field(description="range of the standard deviation of each coordinate in a rattle, in Å")
     ] = (0.05, 0.3)
     max_strain: Annotated[
-        float, Field(ge=0, lt=0.5, description="largest entry of the symmetric strain of a rattle, where periodic")
+        float,
+        Field(ge=0, lt=0.5, description="largest entry of the symmetric strain tensor of a rattle, for periodic structures"),
     ] = 0.03
-    max_relax_steps: Annotated[int, Field(ge=0, description="steps of LBFGS after a rattle, drawn from 0 up to this")] = 10
+    max_relax_steps: Annotated[
+        int, Field(ge=0, description="largest number of LBFGS steps after a rattle; the number is drawn from 0 up to this")
+    ] = 10
     relax_cell: Annotated[
-        bool, Field(description="whether the cell of a crystal relaxes with its atoms; it stays as it is otherwise")
+        bool, Field(description="true: the cell of a crystal relaxes with its atoms; false: it is fixed")
     ] = False
 
     def trajectory(
@@ -70,7 +73,7 @@ class Trees(TrajectoryOptions):
         atoms.calc = TeacherCalculator(teacher)
         try:
             if steps:
-                relaxation: Any = LBFGS  # its types deny that there may be no log
+                relaxation: Any = LBFGS  # its types do not allow a missing log
                 moved: Any = FrechetCellFilter(atoms) if self.relax_cell and structure.pbc.all() else atoms
                 relaxation(moved, logfile=None, maxstep=LONGEST_STEP_ANGSTROM).run(STILL_EV_PER_ANGSTROM, steps)
             relaxed = structure.with_(positions=atoms.positions, cell=np.array(atoms.cell))

@@ -1,6 +1,6 @@
-"""What a labelled part was asked for: one checksum of its structures, the teachers and the limits.
+"""Request of a labelled part: one checksum of its structures, the teachers and the limits.
 
-A part that another run, another teacher or other structures left is told by it, though ids and file names agree.
+The checksum identifies a part of another run, another teacher or other structures, even if ids and file names agree.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STRUCTURE_COLUMNS = ("structures/cell", "structures/pbc")
 
 
 def asked_of(task: LabelTask, structures: Dataset) -> str:
-    """Return the checksum of what a task asks; time limits and the order of tasks do not matter."""
+    """Return the checksum of a task's request; time limits and the order of tasks do not matter."""
     digest = hashlib.sha256()
     ptr = np.asarray(structures.ptr[task.start : task.stop + 1])
     digest.update((ptr - ptr[0]).tobytes())
@@ -38,7 +38,7 @@ def asked_of(task: LabelTask, structures: Dataset) -> str:
 
 
 def set_aside_others(tasks: Sequence[LabelTask], structures: Dataset) -> None:
-    """Rename the parts that are damaged or were asked for something else; they are labelled again, and none is deleted."""
+    """Rename parts that are damaged or belong to another request; they are labelled again, and none is deleted."""
     for task in tasks:
         if not task.path.exists():
             continue
@@ -51,7 +51,7 @@ def set_aside_others(tasks: Sequence[LabelTask], structures: Dataset) -> None:
 
 
 def _stated(part: Path) -> str | None:
-    """Return what a part says it was asked for, empty where an earlier version made it, None where it is damaged."""
+    """Return the checksum that a part states, empty where an earlier version made it, None where it is damaged."""
     try:
         with h5py.File(part, "r") as file:
             return str(file.attrs.get("asked", ""))

@@ -1,8 +1,8 @@
-"""Replace tasks that were lost because the teacher ended its process, or did not answer in time.
+"""Replacement of tasks that were lost because the teacher ended its process, or did not answer in time.
 
-A task that was lost is done once more as it is, for a worker may be killed without any fault of its own, and its labels
-shall be the same to the last bit. If it is lost again, or was killed because it hung, each of its structures becomes a task
-of its own; a structure that is lost by itself twice, or hangs by itself, is refused, and all others have their labels.
+A lost task is first repeated as it is, because another program may have killed the worker, and its labels must be the same
+to the last bit. If it is lost again, or was killed because it hung, each of its structures becomes a task of its own. A
+structure that is lost alone twice, or hangs alone, is refused. All others are labelled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class LostTasks:
-    """All tasks in order, while lost ones are replaced.
+    """All tasks in order, with replacements for lost ones.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class LostTasks:
         self.planned = list(planned)
 
     def instead(self, lost: Lost[LabelTask]) -> Sequence[LabelTask]:
-        """Return the tasks to do in the place of a lost one.
+        """Return the tasks that replace a lost one.
 
         Raises
         ------
@@ -64,7 +64,7 @@ class LostTasks:
 
 
 def _while_not_labelling(lost: Lost[LabelTask]) -> Sequence[LabelTask]:
-    """Return the task once more; a teacher that ends every process that loads it ends the run."""
+    """Return the task once more; raise where every process that loads the teacher ends."""
     try:
         return try_again(lost)
     except PotstillError as error:

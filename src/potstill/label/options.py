@@ -13,21 +13,23 @@ from potstill.teacher.sevennet import SevenNet
 
 
 class SelectOptions(Section):
-    """Section ``label.select``: how many of the generated structures are labelled, and which."""
+    """Section ``label.select``: the number of generated structures to label, and how they are chosen."""
 
-    count: Annotated[int | None, Field(gt=0, description="structures to label")] = None
+    count: Annotated[int | None, Field(gt=0, description="number of structures to label")] = None
     fraction: Annotated[
-        float | None, Field(gt=0, le=1, description="share of the structures to label, instead of a count")
+        float | None, Field(gt=0, le=1, description="share of the generated structures to label, instead of a count")
     ] = None
     by: Annotated[
         Literal["committee", "farthest", "random"],
         Field(
-            description="committee: some at random, then those on which students that learnt from these disagree; "
-            "farthest: those that cover all the others; random: any"
+            description="rule of the choice; committee: some at random, then those on which students trained on "
+            "these disagree;"
+            "farthest: those that cover all the others; random: at random"
         ),
     ] = "committee"
     first_fraction: Annotated[
-        float, Field(gt=0, lt=1, description="share of them that is drawn at random for the committee to learn from")
+        float,
+        Field(gt=0, lt=1, description="share of the labelled structures that is drawn at random to train the committee"),
     ] = 0.3
 
     @model_validator(mode="after")
@@ -37,38 +39,47 @@ class SelectOptions(Section):
         return self
 
     def wanted(self, total: int) -> int:
-        """How many of so many."""
+        """Return the number of structures to label out of ``total``."""
         return min(total, self.count or max(1, round((self.fraction or 0.0) * total)))
 
 
 class LabelConfig(Section):
-    """Section ``label``: the teacher and what is accepted from it."""
+    """Section ``label``: the teacher and the limits of its labels."""
 
-    teacher: Annotated[AnyTeacher, Field(description="the slow model that is learnt from")] = SevenNet()
+    teacher: Annotated[AnyTeacher, Field(description="teacher: the slow model that labels the structures")] = SevenNet()
     max_force_ev_per_angstrom: Annotated[
-        float, Field(gt=0, description="a structure with a larger force on any atom is refused")
+        float, Field(gt=0, description="largest force on an atom in eV/Å; a structure above is refused")
     ] = 30.0
     max_stress_ev_per_cubic_angstrom: Annotated[
-        float, Field(gt=0, description="a crystal with a larger component of stress is refused; 1 eV/Å^3 is 160 GPa")
+        float,
+        Field(gt=0, description="largest component of stress in eV/Å^3 (1 eV/Å^3 is 160 GPa); a crystal above is refused"),
     ] = 1.0
     timeout_seconds_per_structure: Annotated[
-        float | None, Field(gt=0, description="a structure that takes the teacher longer is refused; no limit where null")
+        float | None,
+        Field(
+            gt=0,
+            description="longest time of the teacher for a structure in s; a structure above is refused; no limit "
+            "where null",
+        ),
     ] = 120.0
     select: Annotated[
-        SelectOptions | None, Field(description="which of the generated structures are labelled; all where null")
+        SelectOptions | None, Field(description="choice of the generated structures to label; all where null")
     ] = None
     extra: Annotated[
         tuple[Extra, ...],
         Field(
-            description="what is stored of each atom beside the labels: local_energies, node_embeddings, "
-            "hessian_vector_products (twice more questions to the teacher), force_disagreement (of the committee)"
+            description="arrays per atom stored beside the labels: local_energies, node_embeddings, "
+            "hessian_vector_products (two more calls of the teacher per structure), force_disagreement (of the committee)"
         ),
     ] = ()
     committee: Annotated[
-        tuple[AnyTeacher, ...], Field(description="further teachers, for the disagreement of the forces")
+        tuple[AnyTeacher, ...], Field(description="further teachers, for the extra force_disagreement")
     ] = ()
     structures_per_task: Annotated[
-        int, Field(gt=0, le=10_000, description="structures in one part file; a kill costs at most one part per worker")
+        int,
+        Field(
+            gt=0, le=10_000, description="number of structures in one part file; a kill costs at most one part per worker"
+        ),
     ] = 32
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def output_in(path: Path) -> Iterator[None]:
-    """Append to a file what this process prints meanwhile, to standard output or error, from Python or from C."""
+    """Append to a file the output of this process, standard output and error, from Python or from C."""
     path.parent.mkdir(parents=True, exist_ok=True)
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     _flush()

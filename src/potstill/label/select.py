@@ -1,12 +1,11 @@
-"""Which of the generated structures are worth a label: ``structures/structures.h5`` in, ``structures/selected.h5`` out.
+"""Selection of the structures to label: ``structures/structures.h5`` in, ``structures/selected.h5`` out.
 
-By ``committee`` a part is drawn at random and labelled first, and the rest are those on which small students that learnt
-from it disagree most (:mod:`potstill.active_learning.committee`).
+By ``committee`` a part is drawn at random and labelled first. The rest are the structures on which small students trained on
+that part disagree most (:mod:`potstill.active_learning.committee`).
 
-By ``farthest`` each structure becomes a vector: its composition, and over its atoms the mean and the spread of smooth radial
-densities, plain and weighted by the radius and the atomic number of the neighbours. Structures are then taken one after the
-other, each the farthest from all that were taken before, so that the taken ones cover what there is. Nothing is asked of
-the teacher.
+By ``farthest`` each structure becomes a vector. It holds the composition and, over the atoms, the mean and the spread of
+smooth radial densities, plain and weighted by the radius and the atomic number of the neighbors. Structures are then chosen
+one by one, each the farthest from all chosen before, so that the choice covers the pool. The teacher is not called.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from potstill.label.options import SelectOptions
 
 CUTOFF_ANGSTROM = 5.0
 SHELLS = 10
-POOL_AT_ONCE = 20_000  # the search grows with the square of a pool; a larger one is shuffled and divided
+POOL_AT_ONCE = 20_000  # the cost grows with the square of a pool, so a larger one is shuffled and divided
 COMPOSITION = 3.0  # weight of a composition beside the radial densities
 
 
 def write_first(structures: Path, target: Path, options: SelectOptions, *, seed: int, at_once: int) -> Path:
-    """Seal the structures that a committee learns from; a file that is there is kept.
+    """Seal the structures that the committee is trained on; an existing file is kept.
 
-    Their number is a multiple of ``at_once``, the structures of one task, so that their labels serve later on.
+    Their number is a multiple of ``at_once``, the structures of one task, so that their labels are used again later.
     """
     if not target.exists():
         pool = Dataset(structures)
@@ -50,20 +49,20 @@ def write_selected(
     first: Path | None = None,
     disagreement: Array | None = None,
 ) -> Path:
-    """Seal the chosen structures in the order of the pool, with the refusals of the pool; a file that is there is kept.
+    """Seal the chosen structures in the order of the pool, with the refusals of the pool; an existing file is kept.
 
     Parameters
     ----------
     structures
-        The pool.
+        File of all generated structures.
     target
-        File to make.
+        Path of the file to make.
     options
         Section ``label.select``.
     seed
-        Of the first structure, or of all by ``random``.
+        Seed of the first structure by ``farthest``, or of all by ``random``.
     first, disagreement
-        By ``committee``: what it learnt from, which stands first in the file, and (S,) how far it is apart on the pool.
+        Only for ``committee``: the file of its training structures, which come first, and its disagreement (S,) on the pool.
     """
     if not target.exists():
         pool = Dataset(structures)
@@ -81,7 +80,7 @@ def _seal(pool: Dataset, target: Path, chosen: Array) -> None:
 
 
 def with_disputed(ids: Array, first: Array, disagreement: Array, wanted: int) -> Array:
-    """(wanted,) indices of a pool: the first ones as they stand, then those of the largest disagreement, ascending."""
+    """Return (wanted,) indices of a pool: ``first`` in its order, then those of the largest disagreement, ascending."""
     place = {name: k for k, name in enumerate(ids.tolist())}
     taken = np.array([place[name] for name in first.tolist()], dtype=np.int64)
     free = np.setdiff1d(np.arange(len(ids)), taken)
@@ -90,7 +89,7 @@ def with_disputed(ids: Array, first: Array, disagreement: Array, wanted: int) ->
 
 
 def choose(pool: Dataset, options: SelectOptions, *, seed: int) -> Array:
-    """(k,) indices of a pool, ascending, by ``farthest`` or ``random``."""
+    """Return (k,) indices of a pool, ascending, by ``farthest`` or ``random``."""
     rng = np.random.default_rng(seed)
     wanted = options.wanted(len(pool))
     order = rng.permutation(len(pool))
@@ -104,7 +103,7 @@ def choose(pool: Dataset, options: SelectOptions, *, seed: int) -> Array:
 
 
 def farthest(rows: Array, wanted: int) -> Array:
-    """(wanted,) indices of vectors (S, d): the first, then always the one whose nearest taken one is farthest away.
+    """Return (wanted,) indices of vectors (S, d): the first, then always the one farthest from all chosen.
 
     Gonzalez, "Clustering to minimize the maximum intercluster distance", Theor. Comput. Sci. 38, 293 (1985).
     """
@@ -121,7 +120,7 @@ def farthest(rows: Array, wanted: int) -> Array:
 
 
 def fingerprints(pool: Dataset) -> Array:
-    """(S, d) float32 vectors, each column of spread 1; rotation, order of atoms and choice of cell do not matter."""
+    """Return (S, d) float32 vectors, each column of spread 1, invariant to rotation, atom order and choice of cell."""
     numbers, positions = pool.column("atoms/atomic_numbers"), pool.column("atoms/positions")
     cell, pbc = pool.column("structures/cell"), pool.column("structures/pbc")
     present = np.unique(numbers)
@@ -138,7 +137,7 @@ def fingerprints(pool: Dataset) -> Array:
 
 
 def densities(numbers: Array, positions: Array, cell: Array, pbc: Array) -> Array:
-    """(n, 3 * SHELLS) neighbours of each atom in smooth shells: their number, their radii, roots of their atomic numbers."""
+    """Return (n, 3 * SHELLS) sums over neighbors in smooth shells: number, radii, roots of atomic numbers."""
     near = find_neighbors(positions, cell, pbc, CUTOFF_ANGSTROM)
     receiver, sender = near.edge_index
     radii = covalent_radii()

@@ -1,8 +1,9 @@
 """The stage ``label``: ``structures/structures.h5`` in, labelled parts and then ``dataset.h5`` out.
 
-A task labels a range of structures with one thread and seals a part file. A part remembers the teacher's fingerprint, and
-parts of two teachers are never merged. What the teacher cannot label, or labels beyond the stated limits, is refused with
-its reason and counted; so is a structure on which it hangs or ends its process (see :mod:`potstill.label.lost_tasks`).
+A task labels a range of structures with one thread and seals a part file. A part contains the teacher's fingerprint, and
+parts of two teachers are never merged. Structures that the teacher cannot label, or labels beyond the limits, are refused
+with a reason and counted. The same holds for a structure on which it hangs or ends its process (see
+:mod:`potstill.label.lost_tasks`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ from potstill.teacher.frames import as_number
 from potstill.teacher.opening import open_teacher
 from potstill.teacher.options import TeacherOptions
 
-TEACHER_LOG = "teacher.log"  # in the folder of the parts: what teachers print while they load and label
+BEYOND_LIMITS = ("force_limit", "stress_limit")  # reasons to refuse a label that the teacher gave
+TEACHER_LOG = "teacher.log"  # in the folder of the parts: output of the teachers
 
 if TYPE_CHECKING:
     from potstill.dataset.options import SplitConfig
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
-    """What one task labelled and refused, in sum and by source; ``worker`` (``host:process``) is empty for a part found."""
+    """Labels and refusals of one task, in sum and by source; ``worker`` (``host:process``) is empty for a part found."""
 
     labelled: int
     refused: int
@@ -56,6 +58,7 @@ class LabelCount:
     sources: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     worker: str = ""
     memory_bytes: int = 0
+    beyond_limits: int = 0  # of the refused ones, those whose label exceeds the limits of force and stress
 
 
 def label(
@@ -76,18 +79,18 @@ def label(
     structures
         File of unlabelled structures.
     folder
-        Where the parts stand; those that are already there are kept.
+        Folder of the parts; those that are already there are kept.
     workers
-        Processes on this machine, each with one thread; 0 means every core.
+        Number of processes on this machine, each with one thread; 0 means every core.
     executor
-        Where the tasks run instead.
+        Executor that runs the tasks instead of local processes.
     on_progress
-        Called after each finished task, also for those found finished.
+        Function called after each finished task, also for those found finished.
 
     Returns
     -------
     list of Path
-        Parts in the order of the structures.
+        Part files in the order of the structures.
     """
     asked = Dataset(structures)
     folder, structures = folder.absolute(), structures.absolute()  # a teacher may change the current folder of a worker
@@ -146,11 +149,12 @@ def label_structures(task: LabelTask) -> LabelCount:
         _by_source([s.source for s in labelled], [r.source for r in refused]),
         worker=f"{platform.node()}:{os.getpid()}",
         memory_bytes=psutil.Process().memory_info().rss,
+        beyond_limits=sum(r.reason in BEYOND_LIMITS for r in refused),
     )
 
 
 def _watched(teacher: Teacher, structures: Sequence[Structure], task: LabelTask) -> Sequence[Labels | Refused]:
-    """The teacher's answers; it may take so long for each structure of a batch, or for all of them where it does not say."""
+    """Return the teacher's answers; the time limit counts per structure of a batch, or of the task without heartbeats."""
 
     def promise(count: int) -> None:
         expect_within(None if task.timeout_seconds is None else count * task.timeout_seconds, LABELLING)
@@ -167,12 +171,12 @@ def _watched(teacher: Teacher, structures: Sequence[Structure], task: LabelTask)
 def ask(
     teacher: Teacher, structures: Sequence[Structure], max_force: float, max_stress: float = math.inf
 ) -> list[Labels | Refused]:
-    """A teacher's answers, checked in the filter: shapes, finite numbers, limits of force and stress.
+    """Return a teacher's answers after a check of shapes, finite numbers, and limits of force and stress.
 
     Raises
     ------
     PotstillError
-        If the teacher gives another number of answers than it was asked for, or becomes another teacher meanwhile.
+        If the number of answers differs from that of the structures, or the fingerprint changes meanwhile.
     """
     before = [_content(s) for s in structures]
     fingerprint = dict(teacher.fingerprint)
@@ -197,7 +201,7 @@ def _content(structure: Structure) -> bytes:
 
 
 def _screen(structure: Structure, answer: Any, max_force: float, max_stress: float) -> Labels | Refused:
-    """The answer, or why it is none. Teachers come from outside, so that nothing is taken for granted."""
+    """Return the answer, or its refusal. Teachers are external code, so every property is checked."""
     if isinstance(answer, Refused):
         return answer
     if not isinstance(answer, Labels):
@@ -213,7 +217,7 @@ def _screen(structure: Structure, answer: Any, max_force: float, max_stress: flo
 
 
 def _beyond(arrays: Mapping[str, Array], max_force: float, max_stress: float) -> Refused | None:
-    """Why such numbers are no labels: not finite, or too large."""
+    """Return a refusal where the numbers are not finite or too large, else None."""
     if not all(np.isfinite(array).all() for array in arrays.values()):
         return Refused("not_finite", "energy, forces or stress are not finite")
     largest = float(np.linalg.norm(arrays["forces"], axis=1).max())
@@ -226,7 +230,7 @@ def _beyond(arrays: Mapping[str, Array], max_force: float, max_stress: float) ->
 
 
 def _extra(structure: Structure, answer: Labels) -> dict[str, Array]:
-    """What else the teacher says of each atom, where it is real numbers for each of them."""
+    """Return the teacher's further arrays per atom, where they are real numbers for each atom."""
     arrays = {name: np.asarray(value) for name, value in dict(answer.extra).items()}
     return {name: rows for name, rows in arrays.items() if rows.dtype.kind in "fiu" and rows.shape[:1] == (len(structure),)}
 
@@ -253,12 +257,12 @@ def assemble(
     attributes: Mapping[str, Any],
     partial: bool = False,
 ) -> None:
-    """Merge labelled parts into ``dataset.h5`` with its split and every refusal so far; ``partial`` where some are missing.
+    """Merge labelled parts into ``dataset.h5`` with its split and every refusal; ``partial`` if some are missing.
 
     Raises
     ------
     DatasetError
-        If the parts were labelled by different teachers, or hold other structures than those that were generated.
+        If the parts were labelled by different teachers, or hold structures other than the generated ones.
     """
     fingerprints = sorted({_attribute(part, "teacher") for part in parts})
     if len(fingerprints) > 1:
@@ -269,7 +273,7 @@ def assemble(
     names = Dataset(generated).ids.tolist()
     _refuse_other_structures(parts, [names[k] for part in parts for k in range_of(part)] if partial else names)
     seconds = sum(float(_attribute(part, "seconds")) for part in parts)
-    # time that a kill took from the record of the run cannot flatter the rate
+    # a kill may remove time from the run's record; the sum over parts keeps the labelling rate true
     wall = max(float(attributes.get("label_seconds", 0.0)), seconds / max(int(attributes.get("workers", 1)), 1))
     families, elements = _families(parts)
     merge(
@@ -289,7 +293,7 @@ def assemble(
 
 
 def _refuse_other_structures(parts: Sequence[Path], ids: list[str]) -> None:
-    """Parts, one after the other, must tell of each generated structure once and of no other."""
+    """Raise DatasetError unless the parts, in order, hold each generated structure once and no other."""
     at = 0
     for part in parts:
         found = Dataset(part)
@@ -316,7 +320,7 @@ def _families(parts: Sequence[Path]) -> tuple[list[str], list[frozenset[int]]]:
 
 
 def _teacher(options: TeacherOptions) -> Teacher:
-    """The teacher of this process, loaded once; workers are spawned, so they share nothing with their parent."""
+    """Return the teacher of this process, loaded once; workers are spawned, so they share nothing with their parent."""
     return _loaded(type(options), options.model_dump_json())
 
 
@@ -329,7 +333,9 @@ def _loaded(kind: type[TeacherOptions], options: str) -> Teacher:
 def _count(part: Path) -> LabelCount:
     with h5py.File(part, "r") as file:
         labelled, refused = (list(file[f"{group}/source"].asstr()[:]) for group in ("structures", "refused"))
-        return LabelCount(len(labelled), len(refused), float(file.attrs["seconds"]), _by_source(labelled, refused))
+        beyond = sum(reason in BEYOND_LIMITS for reason in file["refused/reason"].asstr()[:])
+        counts = (len(labelled), len(refused), float(file.attrs["seconds"]))
+        return LabelCount(*counts, _by_source(labelled, refused), beyond_limits=beyond)
 
 
 def _by_source(labelled: Sequence[str], refused: Sequence[str]) -> dict[str, tuple[int, int]]:

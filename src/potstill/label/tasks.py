@@ -1,4 +1,4 @@
-"""Tasks of labelling: ranges of a file, each with the part file that it will become."""
+"""Labelling tasks: ranges of a file, each with the path of its part file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GOLDEN = 0.6180339887498949
 class LabelTask:
     """Structures ``start … stop`` of a file, to be labelled and sealed at ``path``.
 
-    ``refuse``, where there is one, is said of the structures instead of asking the teacher.
+    ``refuse``, where it is set, refuses the structures without calling the teacher.
     """
 
     structures: Path
@@ -38,9 +38,9 @@ class LabelTask:
 
 
 def tasks_of(config: LabelConfig, structures: Path, folder: Path, *, total: int) -> list[LabelTask]:
-    """Return the tasks of a file with so many structures, in order, whether their parts are there already or not.
+    """Return the tasks of a file with ``total`` structures, in order, whether their parts exist or not.
 
-    A range that was divided in an earlier run, because its teacher did not survive it, is divided again.
+    A range that an earlier run divided, because its teacher ended or hung, is divided again.
     """
     size = config.structures_per_task
     tasks: list[LabelTask] = []
@@ -72,7 +72,7 @@ def one_by_one(task: LabelTask) -> list[LabelTask]:
 def spread(tasks: Sequence[LabelTask]) -> list[LabelTask]:
     """Return the tasks in an order in which every source soon has its share of the tasks done.
 
-    Fractional parts of multiples of the golden ratio: each next one falls into the largest gap so far.
+    Sorts by the fractional parts of multiples of the golden ratio: each next one falls into the largest gap so far.
     """
     return [tasks[k] for k in sorted(range(len(tasks)), key=lambda k: k * GOLDEN % 1)]
 

@@ -21,7 +21,7 @@ SHOWN = {
     "vibrations": "Wave numbers of the molecule, sorted.",
     "torsions": "Energy along rigid turns about bonds.",
     "rdf": "Distances between atoms in dynamics, from the same start with the same random numbers.",
-    "adf": "Angles between neighbours in dynamics.",
+    "adf": "Angles between neighbors in dynamics.",
     "vdos": "Vibrational density of states in dynamics.",
     "dimers": "Two atoms pulled apart. Atoms alone in vacuum are far from most data: a look, no gate on the depth.",
 }

@@ -1,6 +1,6 @@
-"""The stage ``batches``: each batch is a run as far as its audit, then one ``dataset.h5`` is made from all.
+"""The stage ``batches``: each batch is a run up to its audit, then one ``dataset.h5`` is made from all.
 
-batches/01, 02, … (each a run as far as its audit) -> batches -> dataset.h5 -> audit -> …
+batches/01, 02, … (each a run up to its audit) -> batches -> dataset.h5 -> audit -> …
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 
 
 def run_batches(context: Context, work: Callable[[Context], None]) -> None:
-    """Do every batch that has not passed yet, and join them; at the time limit, those that are labelled so far.
+    """Run every batch that has not passed yet, and merge them; at the time limit, those that are labelled so far.
 
     Parameters
     ----------
     context
-        The whole run.
+        Context of the whole run.
     work
-        Does all stages of a batch up to its audit.
+        Function that runs all stages of a batch up to its audit.
     """
     configs = batch_configs(context.config)
     try:
@@ -60,7 +60,7 @@ def _do_batch(context: Context, number: int, config: Config, work: Callable[[Con
 
 
 def _remedy(context: Context, batch: RunFolder) -> str:
-    """Write ``advice.yaml`` for the whole run, where there is advice, and return what the user can do."""
+    """Write ``advice.yaml`` for the whole run, where there is advice, and return the user's next command."""
     advice = advice_for_all(batch, context.config)
     mend = f"mend the config ({batch.html('audit')} says why)"
     if advice:
@@ -71,7 +71,7 @@ def _remedy(context: Context, batch: RunFolder) -> str:
 
 
 def _join(context: Context) -> None:
-    """Make ``dataset.h5`` from the batches that are labelled, wholly or in part."""
+    """Make ``dataset.h5`` from the batches that are labelled, completely or in part."""
     run = context.run
     labelled = [batch for batch in run.batches() if batch.dataset.exists()]
     if labelled:

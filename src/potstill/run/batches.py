@@ -1,7 +1,8 @@
-"""A long run in batches, each of which is a whole run folder as far as its audit, and a point to decide upon.
+"""A long run in batches: each is a complete run folder up to its audit, after which the user can decide.
 
-Enters a config, leaves the config of each batch; enter the finished batches, leaves one ``dataset.h5``. A batch has its
-share of every source. Its candidates go on where those of the batch before it ended, and no structure is in two batches.
+Takes a config and returns the config of each batch; takes the finished batches and writes one ``dataset.h5``. A batch has
+its share of every source. Its candidates are numbered on from those of the batch before it, and no structure is in two
+batches.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from potstill.run.upgrade import read_config
 
 
 def batch_configs(config: Config) -> list[Config]:
-    """Return the config of each batch, in order, to stand in folders ``01``, ``02``, … beside each other.
+    """Return the config of each batch, in order, for the folders ``01``, ``02``, … beside each other.
 
-    The counts of a source are its shares of the whole, rounded so that they add up to it.
+    The counts of a source are its shares of the total, rounded so that their sum is that total.
     """
     ends = np.cumsum([0, *config.batches]) / sum(config.batches)
     found = []
@@ -45,10 +46,10 @@ def batch_configs(config: Config) -> list[Config]:
 
 
 def claim(run: RunFolder, config: Config) -> Config | None:
-    """Claim the folder of a batch and give the batch's config as the folder has it; None for a batch that has passed.
+    """Claim the folder of a batch and return its config as stored there; None for a batch that has passed.
 
-    A batch that has passed stays as it is, whatever the config says now. One that was begun with other structures or labels
-    in mind is set aside, under another name, and begun anew.
+    A batch that has passed stays as it is, whatever the config says now. One that was begun for other structures or labels
+    is renamed and begun anew.
     """
     if run.passed():
         return None
@@ -61,9 +62,9 @@ def claim(run: RunFolder, config: Config) -> Config | None:
 
 
 def join(batches: Sequence[RunFolder], config: Config, path: Path, attributes: Mapping[str, Any]) -> None:
-    """Merge the datasets of the batches and divide their families anew.
+    """Merge the datasets of the batches and split their families anew.
 
-    The file says of each source how many structures the batches together were asked for.
+    The file states for each source the number of structures requested in all batches.
     """
     asked = Counter[str]()
     for batch in batches:
@@ -89,7 +90,7 @@ def join(batches: Sequence[RunFolder], config: Config, path: Path, attributes: M
 
 
 def _mixes(batches: Sequence[RunFolder]) -> str:
-    """Return how many structures all batches took from each source; empty where each followed its config."""
+    """Return the number of structures that all batches requested from each source; empty where each used its config."""
     mixes = [batch.mix() for batch in batches]
     if not any(mixes):
         return ""

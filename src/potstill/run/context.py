@@ -1,4 +1,4 @@
-"""What every stage of a run is given."""
+"""Context of the stages of a run."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from potstill.teacher.opening import open_teacher
 
 @dataclass(frozen=True)
 class Context:
-    """A run and the means to work on it.
+    """A run and the objects that its stages use.
 
     Parameters
     ----------
     config
         Checked config.
     run
-        Its folder, held by this process.
+        Run folder, locked by this process.
     progress
-        Shows what goes on.
+        Display of the progress.
     executor
-        Runs the tasks of ``generate`` and ``label``.
+        Executor of the tasks of ``generate`` and ``label``.
     teacher
-        Opens the teacher, once.
+        Function that opens the teacher, once; None where the labels were given with the user's files.
     fallback
-        Whether the contingency mix may take the place of a generative source that is missing or fails.
+        Whether the contingency mix may replace a generative source that is missing or fails.
     until
         Time limit by :func:`time.monotonic`, or None.
     formats
@@ -46,7 +46,7 @@ class Context:
     run: RunFolder
     progress: Progress
     executor: Executor
-    teacher: Callable[[], Teacher]
+    teacher: Callable[[], Teacher] | None
     fallback: bool = False
     until: float | None = None
     formats: tuple[str, ...] = ()
@@ -65,14 +65,16 @@ class Context:
     ) -> Context:
         """Start the executor of a config.
 
-        The teacher is opened when it is first needed, in a supervised process: it may end its process, not the run.
+        The teacher is opened at its first use, in a supervised process, so that its end does not end the run.
         """
         if config.batches:
             (run.path / "batches").mkdir(exist_ok=True)
         executor = config.execute.start(run.path / "execute", config.workers)
         timeout = config.label.timeout_seconds_per_structure
         ask = partial(open_teacher, config.label.teacher, supervised=True, timeout_seconds_per_structure=timeout)
-        return cls(config, run, progress, executor, cache(ask), fallback, until, formats)
+        return cls(
+            config, run, progress, executor, cache(ask) if config.label.teacher.on_demand else None, fallback, until, formats
+        )
 
     def of_batch(self, config: Config, run: RunFolder) -> Context:
         """Return the context of a batch of this run, with an executor of its own and the same teacher."""

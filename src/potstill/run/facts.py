@@ -39,7 +39,7 @@ FILES = (
 
 
 def done_report(run: RunFolder, stage: str) -> dict[str, Any]:
-    """Return ``audit.json`` or ``evaluate.json``; empty where the stage is not done, or no longer with what is there."""
+    """Return ``audit.json`` or ``evaluate.json``; empty where the stage is not done, or its input has changed since."""
     if run.stage(stage)["state"] != "done" or file_fault(run.path, run.stage(stage)) or not run.json(stage).is_file():
         return {}
     return read_json(run.json(stage), f"make it again:  potstill {stage} {run.path}")
@@ -73,15 +73,15 @@ def sources(run: RunFolder, data: Dataset | None) -> list[dict[str, Any]]:
     names = [*wanted, *sorted({*held, *refused["generate"], *refused["label"]} - set(wanted))]
     rows = []
     for name in names:
-        door, teacher = (refused[stage].get(name, Counter()) for stage in ("generate", "label"))
+        filtered, teacher = (refused[stage].get(name, Counter()) for stage in ("generate", "label"))
         rows.append(
             {
                 "name": name,
                 "asked": wanted.get(name),
                 "generated": held[name] + teacher.total() if data is not None else None,
                 "labelled": held[name] if data is not None and data.labelled else None,
-                "filter": door.most_common(),
-                "refused_by_filter": door.total(),
+                "filter": filtered.most_common(),
+                "refused_by_filter": filtered.total(),
                 "teacher": teacher.most_common(),
                 "refused_by_teacher": teacher.total(),
             }
@@ -94,10 +94,10 @@ def flow(rows: list[dict[str, Any]], data: Dataset | None) -> list[dict[str, Any
     wanted = sum(r["asked"] or 0 for r in rows)
     if data is None:
         return [{"count": wanted, "name": "structures asked for", "lost": ""}] if wanted else []
-    door, teacher = (sum(r[key] for r in rows) for key in ("refused_by_filter", "refused_by_teacher"))
+    filtered, teacher = (sum(r[key] for r in rows) for key in ("refused_by_filter", "refused_by_teacher"))
     generated = len(data) + teacher
     boxes = [
-        {"count": generated + door, "name": "candidates", "lost": f"{door:,} refused by the filter"},
+        {"count": generated + filtered, "name": "candidates", "lost": f"{filtered:,} refused by the filter"},
         {"count": generated, "name": "structures", "lost": f"{teacher:,} refused by the teacher" if data.labelled else ""},
     ]
     if data.labelled:

@@ -1,7 +1,7 @@
 """Numbers about a run in progress: counts and rates by source and worker, time left, disk, memory, alerts.
 
-The input is a run folder, the output are numbers; :mod:`potstill.run.status` prints them,
-:mod:`potstill.run.metrics` keeps them in files.
+The input is a run folder, the output are numbers. :mod:`potstill.run.status` prints them, :mod:`potstill.run.metrics` writes
+them to files.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from potstill.run.upgrade import read_config
 
 RECENT_SECONDS = 300.0
 MINUTE = 60.0
-SLOW = 0.5  # of the running median of the rate
-MEDIAN_MINUTES = 5  # before a rate can be called low
-SUCCESS_AFTER = 100  # structures, before a share is a prophecy
+SLOW = 0.5  # share of the running median of the rate
+MEDIAN_MINUTES = 5  # time before a rate can count as low
+SUCCESS_AFTER = 100  # number of structures before a share is extrapolated
 LITTLE_MEMORY = 0.05
-COPIES = 2.5  # of what is labelled: parts, dataset and what else a run keeps
+COPIES = 2.5  # size of a run over that of its labels: parts, dataset and other files
 
 
 @dataclass(slots=True)
 class SourceFigures:
-    """One source: counts, and rates in structures per second."""
+    """Counts of one source, and its rates in structures per second."""
 
     name: str
     wanted: int
@@ -50,7 +50,7 @@ class SourceFigures:
 
 @dataclass(slots=True)
 class WorkerFigures:
-    """One worker process: ``host:process``, when it last gave a result, structures by it, memory in bytes."""
+    """One worker process: ``host:process``, time of its last result, number of its structures, memory in bytes."""
 
     name: str
     seen: datetime
@@ -62,15 +62,16 @@ class WorkerFigures:
 
 @dataclass(slots=True)
 class Figures:
-    """All of a run at one moment; rates in structures per second, None where there is no figure yet.
+    """Figures of a run at one moment; rates in structures per second, None where there is no figure yet.
 
-    Of a run in batches they are those of the ``batch`` that has not passed yet, but for the stages.
+    For a run in batches they are those of the ``batch`` that has not passed yet, except the stages.
     """
 
     stages: dict[str, dict[str, Any]]
     total: int
     labelled: int = 0
     refused: int = 0
+    beyond_limits: int = 0
     rate: float | None = None
     recent_rate: float | None = None
     seconds_left: float | None = None
@@ -90,7 +91,7 @@ def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figu
     lines = read_metrics(run.metrics)
     stages = {stage: run.stage(stage) for stage in run.stages}
     batch = next((b for b in run.batches() if b.config.exists() and not b.passed()), None)
-    if batch is not None:  # all figures are those of the batch in hand
+    if batch is not None:  # all figures are those of the current batch
         figures = look(batch, read_config(batch), now=now)
         return replace(figures, stages=stages, batch=batch)
     sources = {s.name: SourceFigures(s.name, s.count) for s in config.generate.sources}
@@ -132,13 +133,14 @@ def _generated(figures: Figures, lines: Iterable[dict[str, Any]]) -> None:
 
 
 def _labelled(figures: Figures, lines: Sequence[dict[str, Any]], now: datetime) -> None:
-    """Fill in the counts of labelling since it last started: each start logs again all parts that it finds."""
+    """Fill in the counts of labelling since its last start: each start logs all parts found again."""
     own = [line for line in lines if line.get("stage") == "label"]
     begun = max((k for k, line in enumerate(own) if line.get("event") == "begun"), default=0)
     own = [line for line in own[begun:] if "labelled" in line]
     fresh = [line for line in own if line.get("event") != "found"]
     figures.labelled = sum(line["labelled"] for line in own)
     figures.refused = sum(line["refused"] for line in own)
+    figures.beyond_limits = sum(line.get("beyond_limits", 0) for line in own)
     for line in own:
         for name, (labelled, refused) in line.get("sources", {}).items():
             source = figures.sources.setdefault(name, SourceFigures(name, 0))
@@ -199,7 +201,7 @@ def _alerts(figures: Figures, config: Config, lines: Sequence[dict[str, Any]], n
 
 
 def _slow(lines: Sequence[dict[str, Any]], now: datetime) -> Iterable[str]:
-    """Yield an alert where the rate of the last minute is below half of the median since labelling last started."""
+    """Yield an alert where the rate of the last minute is below half of the median since the last start of labelling."""
     own = [line for line in lines if line.get("stage") == "label"]
     begun = max((k for k, line in enumerate(own) if line.get("event") == "begun"), default=0)
     fresh = [line for line in own[begun:] if "labelled" in line and line.get("event") != "found"]
@@ -218,11 +220,12 @@ def _slow(lines: Sequence[dict[str, Any]], now: datetime) -> Iterable[str]:
 
 
 def _gates(figures: Figures, gates: AuditConfig) -> Iterable[str]:
-    """Yield an alert for each gate of the audit that can no longer be met, or that would be missed at the present rate."""
+    """Yield an alert for each gate of the audit that can no longer pass, or that would fail at the present rate."""
     gate, done = gates.min_teacher_success, figures.labelled + figures.refused
-    if figures.total and (best := 1 - figures.refused / figures.total) < gate:
+    failures = figures.refused - figures.beyond_limits
+    if figures.total and (best := 1 - failures / figures.total) < gate:
         yield f"teacher success: {best:.1%} at best, the audit asks for {gate:.1%}"
-    elif done >= SUCCESS_AFTER and (share := figures.labelled / done) < gate:
+    elif done >= SUCCESS_AFTER and (share := 1 - failures / done) < gate:
         yield f"teacher success: {share:.1%} so far, the audit asks for {gate:.1%}"
     slowest = gates.min_structures_per_hour
     if figures.rate is not None and done >= SUCCESS_AFTER and 3600 * figures.rate < slowest:
@@ -251,5 +254,5 @@ def _time(line: dict[str, Any]) -> datetime:
 def _size(folder: str, name: str) -> int:
     try:
         return os.stat(os.path.join(folder, name)).st_size  # noqa: PTH116, PTH118 - thousands of files
-    except OSError:  # renamed meanwhile
+    except OSError:  # the file was renamed meanwhile
         return 0

@@ -1,4 +1,4 @@
-"""The run folder: the place of each file of the contract, the record of what was done, and the claim of a config."""
+"""The run folder: the path of each file of the contract, the record of finished stages, and the claim of a config."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class RunFolder:
         return [RunFolder(path) for path in sorted((self.path / "batches").glob("[0-9][0-9]"))]
 
     def passed(self) -> bool:
-        """Return whether its audit is done and says GO, of the dataset that is there."""
+        """Return whether its audit is done, says GO, and judged the present dataset."""
         entry = self.stage("audit")
         files = (self.json("audit"), self.dataset)
         if entry["state"] != "done" or file_fault(self.path, entry) or not all(path.is_file() for path in files):
@@ -135,7 +135,7 @@ class RunFolder:
         return bool(read_json(self.json("audit"), f"judge again:  potstill audit {self.path}")["verdict"] == "GO")
 
     def others_than(self, config_text: str) -> bool:
-        """Return whether its config asks for other structures or labels than this one."""
+        """Return whether its config requests other structures or labels than this one."""
         return not differences(self._completed_config(), config_text) <= MAY_CHANGE
 
     @property
@@ -162,7 +162,7 @@ class RunFolder:
         write_record(self.record_file, {**self.record(), **changes})
 
     def set_stage(self, stage: str, state: str, seconds: float, **facts: Any) -> None:
-        """Note the state of a stage, its time so far, and ``made_from`` and ``files``, which stay where not given."""
+        """Record a stage's state and time so far, and ``made_from`` and ``files``, which are unchanged where not given."""
         stages = self.record().get("stages", {})
         entry = {**stages.get(stage, {}), "seconds": round(seconds, 3), "state": state, **facts}
         self.update(stages={**stages, stage: entry})
@@ -183,7 +183,7 @@ class RunFolder:
         Raises
         ------
         RunFolderError
-            If it holds another run, or the same run and ``resume`` was not asked for, or other files.
+            If it holds another run, or the same run and ``resume`` is false, or other files.
         """
         if self.config.exists():
             self._must_hold(config_text, resume=resume)
@@ -233,7 +233,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder, see :func:`potstill.run.lock.locked`."""
+        """Lock the folder, see :func:`potstill.run.lock.locked`."""
         with locked(self.path):
             yield
 

@@ -1,4 +1,4 @@
-"""What a config says of itself before anything is run: gates that no data of this config can pass."""
+"""Checks of a config before a run: gates that no data of this config can pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from potstill.config import Config
 
 
 def contradictions(config: Config) -> list[str]:
-    """Return one line for each gate that the config itself makes impossible; empty where there is none."""
+    """Return one line for each gate that the config makes impossible; empty where there is none."""
     found = []
     elements, gates = len(set(config.generate.elements)), config.audit
     if elements and elements < gates.min_element_coverage:

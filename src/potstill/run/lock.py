@@ -39,7 +39,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder, which is made if needed; remove what killed writers left there.
+    """Lock a run folder, which is made if needed; remove the temporary files of killed writers.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def holder(folder: Path) -> str:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise :class:`RunFolderError` for a folder that holds files and is no run folder; it is left as it is."""
+    """Raise :class:`RunFolderError` for a folder that contains files and is no run folder; it is not changed."""
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir():
@@ -91,7 +91,7 @@ def _has_record(folder: Path) -> bool:
 
 
 def _open_lock(path: Path) -> IO[str]:
-    """Open the lock file for reading and writing, never through a link and never a file of somebody else."""
+    """Open the lock file for reading and writing, never through a link and never another user's file."""
     try:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -124,7 +124,7 @@ def _lock(file: IO[str], folder: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of writers that were killed; nobody else writes here now."""
+    """Remove temporary files of killed writers; no other process writes here now."""
     for name in (".", *sorted(FOLDERS)):
         for place, folders, names in os.walk(folder / name):
             if name == ".":

@@ -1,8 +1,8 @@
-"""What each stage was made from, and which files it wrote, so that "done" can be compared with what is there now.
+"""Origin and files of each stage, for comparison with the present config and files.
 
-``made_from`` of a stage holds the sections of the config that it depends on and the checksums of the files that it started
-from. Sections are stored as they were, not as a checksum: an option that a later version adds changes no stored result.
-``files`` holds a checksum for each file that later stages or users rely on, and ``present`` for files that users may edit.
+``made_from`` of a stage holds the sections of the config that it depends on and the checksums of its input files. Sections
+are stored in full, not as a checksum: an option that a later version adds changes no stored result. ``files`` holds a
+checksum for each file that later stages or users rely on, and ``present`` for files that users may edit.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from potstill.core.checksums import sha256_of_file, sha256_of_text, with_contents
+from potstill.student.shipped import student_folder
 
 if TYPE_CHECKING:
     from potstill.config import Config
@@ -23,23 +24,23 @@ if TYPE_CHECKING:
 PRESENT = "present"
 NO_FILE = "none"
 CHECKED_EXPORTS = (".safetensors", ".json", ".pt", ".pt2")
-NO_RESULT = {  # options that change how a stage runs and nothing of what it makes
+NO_RESULT = {  # options that change how a stage runs and not its results
     "label": {"timeout_seconds_per_structure"},
     "train": {"checkpoint_minutes", "tensorboard"},
 }
 
 
 def made_from(run: RunFolder, config: Config, stage: str, formats: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return what a stage would be made from now: JSON data, sections of the config and checksums of files.
+    """Return the present origin of a stage: JSON data, sections of the config and checksums of files.
 
     Parameters
     ----------
     run, config
-        The run.
+        Run folder and config.
     stage
         Name of the stage.
     formats
-        Export formats that the stage ``deploy`` was asked for; those of the config where empty.
+        Export formats of the stage ``deploy``; those of the config where empty.
     """
     found: dict[str, Any]
     match stage:
@@ -61,6 +62,8 @@ def made_from(run: RunFolder, config: Config, stage: str, formats: tuple[str, ..
         case "train":
             sections = {name: _section(config, name) for name in ("student", "train", "active_learning")}
             found = {"seed": config.seed, "dataset.h5": file_checksum(run.dataset), **sections}
+            if config.train.start:
+                found["start"] = files_checksum(student_folder(config.train.start))
         case "evaluate":
             section = _section(config, "evaluate")
             found = {"dataset.h5": file_checksum(run.dataset), "student": student_checksum(run), "evaluate": section}
@@ -83,7 +86,7 @@ def files_of(run: RunFolder, stage: str, formats: tuple[str, ...] = ()) -> dict[
 
 
 def missing_files(run: RunFolder, stage: str, formats: tuple[str, ...] = ()) -> list[str]:
-    """Return the files without which a stage cannot be done and that are not there."""
+    """Return the required files of a finished stage that are missing."""
     needed = [path for path in _files(run, stage, formats) if path.name != "uncertainty.safetensors"]
     names = [str(path.relative_to(run.path)) for path in needed if path.suffix != ".html" and not path.is_file()]
     if stage == "deploy":
@@ -92,12 +95,12 @@ def missing_files(run: RunFolder, stage: str, formats: tuple[str, ...] = ()) -> 
 
 
 def changed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the dotted names that differ; an option that one of the two does not have was added or removed, and is none."""
+    """Return the dotted names of options that differ; options that only one of the two has do not count."""
     return list(_differences(stored, now, ""))
 
 
 def file_fault(folder: Path, entry: Mapping[str, Any]) -> str:
-    """Return what is wrong with the files of a stage, in words; empty where they are those that it wrote."""
+    """Return the fault of a stage's files, in words; empty where they are those that it wrote."""
     for name, stated in entry.get("files", {}).items():
         path = folder / name
         if not path.is_file():
@@ -110,7 +113,7 @@ def file_fault(folder: Path, entry: Mapping[str, Any]) -> str:
 
 
 def why_not_done(run: RunFolder, config: Config, stage: str, formats: tuple[str, ...] = ()) -> str:
-    """Return why a stage that is noted as done is not done any more, in words; empty where it is."""
+    """Return why a stage recorded as done no longer counts as done, in words; empty where it does."""
     entry = run.stage(stage)
     asked = formats or (tuple(entry.get("made_from", {}).get("deploy", {}).get("formats", ())) if stage == "deploy" else ())
     if missing := missing_files(run, stage, asked):
@@ -121,22 +124,27 @@ def why_not_done(run: RunFolder, config: Config, stage: str, formats: tuple[str,
         return ""
     now = made_from(run, config, stage)
     if stage == "deploy" and set(now["deploy"]["formats"]) <= set(entry["made_from"].get("deploy", {}).get("formats", ())):
-        now["deploy"] = entry["made_from"]["deploy"]  # more formats than the config asks for
+        now["deploy"] = entry["made_from"]["deploy"]  # formats beyond those of the config
     other = changed(entry["made_from"], now)
     return f"it was made with another {' and another '.join(other[:3])}" if other else ""
 
 
 def student_checksum(run: RunFolder) -> str:
-    """Return one checksum for weights and config of the student."""
+    """Return one checksum for weights and config of the student of a run."""
+    return files_checksum(run.student)
+
+
+def files_checksum(student: Path) -> str:
+    """Return one checksum for the files of a student in a folder."""
     names = ("weights.safetensors", "config.json", "uncertainty.safetensors")
-    return sha256_of_text(" ".join(file_checksum(run.student / name) for name in names))
+    return sha256_of_text(" ".join(file_checksum(student / name) for name in names))
 
 
 def file_checksum(path: Path) -> str:
     """Return the checksum of a file, ``none`` where there is none.
 
-    For HDF5 it is one of the checksums that the file states and of its teacher. A file that was made again with the same
-    content does not differ; a file that was cut short cannot be opened, and differs.
+    For HDF5 it is one checksum of the checksums in the file and of its teacher. A file that was made again with the same
+    content does not differ. A file that was cut short cannot be opened, and differs.
     """
     if not path.is_file():
         return NO_FILE
@@ -181,7 +189,7 @@ def _generate(run: RunFolder, config: Config) -> dict[str, Any]:
 
 
 def _section(config: Config, name: str) -> Any:
-    """Return a section as JSON data, with the checksums of files in place of their paths, without options of no result."""
+    """Return a section as JSON data, file paths replaced by checksums, without options that change no result."""
     section = getattr(config, name)
     return None if section is None else with_contents(section.model_dump(mode="json", exclude=NO_RESULT.get(name)))
 

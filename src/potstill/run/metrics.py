@@ -16,12 +16,17 @@ from potstill.run.record import STATES
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS = 15.0
-NO_REASON_TO_STOP = (OSError, ValueError, KeyError, PotstillError)  # a full disk ends the run where results are written
+NO_REASON_TO_STOP = (
+    OSError,
+    ValueError,
+    KeyError,
+    PotstillError,
+)  # a full disk ends the run later, where results are written
 
 
 @contextmanager
 def monitored(run: RunFolder, config: Config, every_seconds: float = EVERY_SECONDS) -> Iterator[None]:
-    """Write ``metrics.prom`` and log new alerts now and then, and at the end."""
+    """Write ``metrics.prom`` and log new alerts at intervals, and at the end."""
     stop = threading.Event()
     said: set[str] = set()
 
@@ -29,7 +34,7 @@ def monitored(run: RunFolder, config: Config, every_seconds: float = EVERY_SECON
         while not stop.wait(every_seconds):
             with suppress(
                 OSError, ValueError, KeyError, PotstillError
-            ):  # a full disk must not end the run here, but where it matters
+            ):  # a full disk must not end the run here, only where results are written
                 observe(run, config, said)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -44,7 +49,7 @@ def monitored(run: RunFolder, config: Config, every_seconds: float = EVERY_SECON
 
 
 def observe(run: RunFolder, config: Config, said: set[str]) -> None:
-    """Write the figures once and log new alerts; ``said`` holds the kinds of alerts that were logged and still hold."""
+    """Write the figures once and log new alerts; ``said`` contains the kinds of alerts that were logged and still hold."""
     figures = look(run, config)
     kinds = {alert.partition(":")[0]: alert for alert in figures.alerts}
     for kind in kinds.keys() - said:

@@ -1,4 +1,4 @@
-"""The lines of ``metrics.jsonl``: facts with their time, one a line, appended while a run goes on."""
+"""The lines of ``metrics.jsonl``: facts with their time, one per line, appended during a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NUMBERS = ("labelled", "seconds", "memory_bytes", "epoch", "round", "wanted", "m
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the lines of ``metrics.jsonl``; empty where there is no file.
 
-    A line that is being written, that a kill cut short or that is damaged is left out.
+    A line that is incomplete or damaged is left out.
     """
     if not path.is_file():
         return []

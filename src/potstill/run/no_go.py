@@ -1,4 +1,4 @@
-"""The verdict NO-GO as an error: stages behind the audit are not done."""
+"""The verdict NO-GO as an error: stages after the audit do not run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from potstill.run.folder import RunFolder
 
 
 class NoGoError(PotstillError):
-    """The audit says NO-GO: what comes after it is not done."""
+    """Raised where the audit says NO-GO: later stages do not run."""
 
     exit_code = 3
 

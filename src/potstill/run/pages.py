@@ -1,4 +1,4 @@
-"""The page ``report.html`` of a run: the page to open first.
+"""The page ``report.html`` of a run, which a user opens first.
 
 It can be written at any stage, also after a NO-GO or a failure.
 """
@@ -33,7 +33,7 @@ EACH_SOURCE = 3
 
 
 def write_run_page(run: RunFolder) -> None:
-    """Write ``report.html`` from whatever is in the run folder."""
+    """Write ``report.html`` from the files in the run folder."""
     record, audit, evaluation = run.record(), done_report(run, "audit"), done_report(run, "evaluate")
     data = open_data(run)
     rows = sources(run, data)
@@ -63,7 +63,7 @@ def write_run_page(run: RunFolder) -> None:
 
 
 def status(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) -> tuple[tuple[str, str], str]:
-    """Return kind and word of the badge at the top, and the sentence beside it."""
+    """Return kind and word of the badge at the top, and its sentence."""
     states = {stage: run.stage(stage)["state"] for stage in run.stages}
     failed = [stage for stage, state in states.items() if state == "failed"]
     running = [stage for stage, state in states.items() if state == "running"]
@@ -92,7 +92,7 @@ def status(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) ->
 
 
 def _tiles(audit: dict[str, Any], evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the four headline figures; a figure that is not known yet says so."""
+    """Return the four headline figures, with a text in place of a missing one."""
     found = []
     if audit:
         passed, asked = tally(audit["findings"])

@@ -1,4 +1,4 @@
-"""The stages of a run in order: which are done, which are to be done again, and the report after each."""
+"""The stages of a run in order, with the report after each; finished stages are repeated where their input changed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Pipeline:
     Parameters
     ----------
     context
-        The run and the means to work on it.
+        Context of the run.
     """
 
     def __init__(self, context: Context) -> None:
@@ -42,7 +42,7 @@ class Pipeline:
         self.context.executor.close()
 
     def all_stages(self, last: str = "deploy") -> None:
-        """Do every stage up to the last that is not done yet.
+        """Run every stage that is not done yet, up to ``last``.
 
         Raises
         ------
@@ -57,10 +57,9 @@ class Pipeline:
                 stop_on_no_go(self.run)
 
     def stage(self, name: str, *, again: bool = False) -> None:
-        """Do a stage, unless it is done and not asked for again.
+        """Run a stage, unless it is done and ``again`` is false.
 
-        Its time adds up over resumed runs. What it left before is used where it was made from the same, and set aside
-        where not.
+        Its time adds up over resumed runs. Earlier results are used if they have the same origin, and renamed if not.
         """
         before = self.run.stage(name)
         if before["state"] == "done" and not again:
@@ -82,7 +81,7 @@ class Pipeline:
             raise InputError(f"there is no stage '{name}': {nearest(name, self.run.stages)}")
 
     def require(self, name: str) -> None:
-        """Raise where the stage that a stage starts from is not done, or not with what is there now."""
+        """Raise where the stage before it is not done, or its input has changed since."""
         self.require_name(name)
         data = self.run.stages[self.run.stages.index("audit") - 1]
         needed = {"label": "generate", "audit": data, "train": "audit", "evaluate": "train", "deploy": "train"}
@@ -99,7 +98,7 @@ class Pipeline:
             )
 
     def write_report(self) -> None:
-        """Write ``report.html`` from whatever is there; a page that fails stops no stage."""
+        """Write ``report.html`` from the present files; a page that fails stops no stage."""
         from potstill.run.pages import write_run_page
 
         try:
@@ -109,7 +108,7 @@ class Pipeline:
             log.debug("report.html was not written", exc_info=True)
 
     def _begin(self, name: str) -> bool:
-        """Note what a stage is made from, and set aside what was made from something else; return whether anything was."""
+        """Record the origin of a stage, and rename results of another origin; return whether there were any."""
         entry = self.run.stage(name)
         now = made_from(self.run, self.context.config, name, self.context.formats)
         other = changed(entry["made_from"], now) if "made_from" in entry else []
@@ -118,7 +117,7 @@ class Pipeline:
         return bool(moved)
 
     def _work(self, name: str, started: float) -> None:
-        """Run the function of a stage and note how it ends; ``started`` is when it began, less the time before."""
+        """Run the function of a stage and record its end; ``started`` is its start time less the time of earlier runs."""
         self.run.set_stage(name, "running", perf_counter() - started)
         log.info("%s: %s", name, "begins" if perf_counter() - started < 1 else "goes on")
         self.write_report()
@@ -126,7 +125,7 @@ class Pipeline:
             with self.context.progress.stage(name):
                 self._call(name, replace(self.context, seconds=lambda: perf_counter() - started))
         except BaseException as error:
-            stopped = not isinstance(error, Exception) or isinstance(error, OutOfTimeError)  # little time is left
+            stopped = not isinstance(error, Exception) or isinstance(error, OutOfTimeError)  # there may be little time left
             self.run.set_stage(name, "stopped" if stopped else "failed", perf_counter() - started)
             if stopped:
                 log.warning("%s: stopped after %s; what was finished is kept", name, duration(perf_counter() - started))
@@ -149,14 +148,14 @@ class Pipeline:
             STAGE_FUNCTIONS[name](context)
 
     def _mark_stale(self, name: str) -> None:
-        """Note the stages behind one that was done again whose results were made from something else."""
+        """Mark the stages after a repeated one whose results have another origin."""
         for later in self.run.stages[self.run.stages.index(name) + 1 :]:
             entry = self.run.stage(later)
             if entry["state"] == "done" and why_not_done(self.run, self.context.config, later):
                 self.run.set_stage(later, "stale", entry["seconds"])
 
     def _adopt(self) -> None:
-        """Note what the stages of a run folder of an earlier format were made from: what is there now."""
+        """Record the present origin of the stages of a run folder of an earlier format."""
         for name in self.run.stages:
             entry = self.run.stage(name)
             formats = self.context.config.deploy.formats

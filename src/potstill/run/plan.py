@@ -1,7 +1,7 @@
-"""The cost of a run, estimated from a short measured probe, and what is missing on this machine.
+"""The cost of a run, estimated from a short measured probe, and the pieces missing on this machine.
 
-The input is a config, the output are counts, seconds, GPU time, bytes and memory per stage and per batch. Nothing is written
-into a run folder. A scatter is the standard error from the spread within the probe, without the variation of the machine.
+The input is a config, the output are counts, seconds, GPU time, bytes and memory per stage and per batch. The run folder is
+not changed. A scatter is the standard error from the spread within the probe, without the variation of the machine.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class Cost:
 
 
 def settle(config: Config) -> Config:
-    """Return the config with the counts of the contingency mix where a generative source is missing; else the same."""
+    """Return the config with the counts of the contingency mix where a generative source is missing; else unchanged."""
     _, sources = _mix_here(config)
     return config.model_copy(update={"generate": config.generate.model_copy(update={"sources": tuple(sources)})})
 
 
 def missing_pieces(config: Config) -> list[str]:
-    """Return what this config needs and this machine lacks, each with the command that installs it."""
+    """Return the pieces that this config needs and this machine lacks, each with the command that installs it."""
     mix, sources = _mix_here(config)
     missing = [str(SourceFailedError(mix))] if mix.failed else []
     missing += [fault for source in sources if (fault := source.missing()) is not None]
@@ -90,7 +90,7 @@ def missing_pieces(config: Config) -> list[str]:
 
 def _mix_here(config: Config) -> tuple[Mix, list[SourceOptions]]:
     """Return the mix that this machine can make, and its sources."""
-    sources = with_what_there_is(config.generate.resolved_sources())
+    sources = with_what_there_is(config.generate.resolved_sources(config.label.teacher))
     mix = without_missing(sources, config.generate.contingency, as_asked(sources))
     return mix, mix.apply(sources)
 
@@ -130,7 +130,7 @@ def probe(config: Config) -> list[Cost]:
 def _rounds(config: Config, labelling: float, learning: float, structures: int, atoms: float) -> list[Cost]:
     """Return the cost of all rounds of active learning, at most: one row, or none without active learning.
 
-    The student's own dynamics are left out: they are short beside the two.
+    The student's own dynamics are left out: they are short compared with labelling and training.
     """
     if config.active_learning is None:
         return []
@@ -210,7 +210,7 @@ def _gpus(config: Config) -> int:
 
 
 def ask_before_long_run(config: Config) -> None:
-    """Show the estimate and ask, where it exceeds an hour and someone sits at the terminal."""
+    """Print the estimate and ask for confirmation, if it exceeds an hour and a user is at the terminal."""
     if not sys.stdin.isatty():
         return
     costs = probe(config)
@@ -224,17 +224,17 @@ def ask_before_long_run(config: Config) -> None:
 def _probe_generate(config: Config, workers: int) -> tuple[list[Structure], Cost]:
     """Return some accepted structures of every source, and the estimated time of all workers for all of them.
 
-    The scatter is that of the share that is accepted, and of the seconds of a candidate between groups of them; of a program
-    that makes a whole batch only the former.
+    The scatter is that of the accepted share, and of the seconds per candidate between groups. For a program that makes a
+    whole chunk it is only the former.
     """
     structures: list[Structure] = []
     seconds = gpu_seconds = variance = 0.0
     for source in config.generate.resolved_sources(config.label.teacher):
         candidates = PROBE_CANDIDATES
-        if source.exclusive:  # a program's whole batch; what its start takes is part of every batch
+        if source.exclusive:  # a program makes a whole chunk; its start-up time is part of every chunk
             candidates = source.candidates_per_task
         else:
-            source.propose(range(1), config.seed, structures)  # imports
+            source.propose(range(1), config.seed, structures)  # the first call imports packages
         accepted: list[Structure] = []
         spent: list[float] = []
         for some in _groups(range(candidates), 1 if source.exclusive else PROBE_GROUPS):

@@ -26,14 +26,14 @@ PLAIN_EVERY_SECONDS = 10.0
 
 
 class _Rate(ProgressColumn):
-    """Finished items per hour."""
+    """Column with the number of finished items per hour."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{3600 * (task.speed or 0.0):,.0f}/hour")
 
 
 class Counter:
-    """Counts work done and refused, and shows rate and time left."""
+    """Counts finished and refused work, and shows rate and time left."""
 
     def __init__(self, console: Console, bar: RichProgress | None, total: int | None, unit: str) -> None:
         self._console = console
@@ -83,12 +83,12 @@ class Counter:
 
 
 class Progress:
-    """Print the progress of a run.
+    """Prints the progress of a run.
 
     Parameters
     ----------
     console
-        Where to print; standard error by default, so that standard output stays for results.
+        Console of the output; standard error by default, so that standard output stays for results.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -103,7 +103,7 @@ class Progress:
         self.console.print(f"  [green]done[/green] in {time.perf_counter() - started:.1f} s", highlight=False)
 
     def skip(self, name: str, seconds: float) -> None:
-        """Print that an earlier run has done the stage."""
+        """Print that an earlier run has finished the stage."""
         self.console.print(f"[bold]{name}[/bold]  done before ({seconds:.1f} s)", highlight=False)
 
     def note(self, text: str) -> None:

@@ -1,7 +1,7 @@
-"""The record of a run, ``run.json``: its format version, its stages, and what each of them was made from.
+"""The record of a run, ``run.json``: its format version, its stages, and the origin of each.
 
-The file is replaced as a whole after every change. An entry of ``stages`` holds ``seconds``, ``state``, ``made_from`` (what
-the stage started from) and ``files`` (what it wrote); see :mod:`potstill.run.made_from`.
+The file is replaced as a whole after every change. An entry of ``stages`` has ``seconds``, ``state``, ``made_from`` (its
+origin) and ``files`` (its output); see :mod:`potstill.run.made_from`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from potstill.core.errors import RunFolderError
 from potstill.core.files import read_json, sealed
 
 FORMAT = 2
-"""Version of run folders that is written. A change of names or keys needs a new one, with its step in ``upgrade.py``."""
+"""Version of run folders that is written. A change of names or keys needs a new version, with its step in ``upgrade.py``."""
 
 STATES = ("waiting", "running", "done", "stale", "failed", "stopped")
 

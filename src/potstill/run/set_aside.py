@@ -1,4 +1,4 @@
-"""Results that were made from something else: renamed, never deleted, so that a stage begins anew beside them."""
+"""Results of another origin: renamed, never deleted, before a stage begins anew."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ log = logging.getLogger(__name__)
 
 
 def set_aside(run: RunFolder, stage: str, other: Sequence[str]) -> list[Path]:
-    """Rename what a stage left that was made from something else, and return the new names.
+    """Rename a stage's results that have another origin, and return the new names.
 
     Parameters
     ----------
     run
-        The run.
+        Run folder.
     stage
-        Stage that is about to begin.
+        Name of the stage that is about to begin.
     other
-        Dotted names that differ from what the partial results were made from, see
-        :func:`potstill.run.made_from.changed`.
+        Dotted names that differ from the origin of the partial results, see :func:`potstill.run.made_from.changed`.
     """
     names = {name if name.endswith(".h5") else name.partition(".")[0] for name in other}
     state = run.stage(stage)["state"]
-    unknown = state == "waiting"  # run.json was lost, or somebody put files there
+    unknown = state == "waiting"  # run.json was lost, or a user put files there
     moved: list[Path] = []
     match stage:
         case "generate" if names or unknown or state in ("done", "stale"):
-            moved = [run.structures.parent]  # whose file is not there any more: its parts may be of another run, too
+            moved = [run.structures.parent]  # the file is missing: its parts may be of another run, too
         case "label":
             if names - {"dataset"}:
-                moved = [run.labelled_parts]  # otherwise each part tells what it was made from
+                moved = [run.labelled_parts]  # otherwise each part states its request
             if names - {"dataset"} or unknown:
                 moved += [run.selected, run.first]
             if _is_foreign(run, stage):
@@ -51,7 +50,7 @@ def set_aside(run: RunFolder, stage: str, other: Sequence[str]) -> list[Path]:
 
 
 def _is_foreign(run: RunFolder, stage: str) -> bool:
-    """Return whether the file that a stage will replace is not the one that it wrote."""
+    """Return whether the file that a stage will replace differs from the one that it wrote."""
     entry = run.stage(stage)
     stated, found = entry.get("files", {}), files_of(run, stage)
     if not stated:

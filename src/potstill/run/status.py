@@ -52,7 +52,7 @@ def print_status(folder: Path, console: Console) -> None:
 
 
 def follow_status(folder: Path, console: Console) -> None:
-    """Print the same, renewed until no process works on the run.
+    """Print the same, refreshed until no process works on the run.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def _stages(run: RunFolder, config: Config, figures: Figures) -> Table:
 
 
 def _state_now(run: RunFolder, config: Config, stage: str, figures: Figures) -> tuple[str, str]:
-    """Return the state of a stage, ``stale`` where what it was made from or what it wrote is not there any more, and why."""
+    """Return the state of a stage, ``stale`` where its input or output is changed or missing, and the reason."""
     state = str(run.stage(stage)["state"])
     try:
         if state == "done" and (why := why_not_done(run, config, stage)):
@@ -271,7 +271,7 @@ def _refusals(run: RunFolder) -> Counter[tuple[str, str, str]]:
 
 @cache
 def _refusals_in(file: Path, _written: int) -> Counter[tuple[str, str, str]]:
-    """Count the refusals in one file, which is read once."""
+    """Count the refusals in one file; the result is cached."""
     return Counter((r.stage, r.source, r.reason) for r in open_file(file).refused)
 
 

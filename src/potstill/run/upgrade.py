@@ -1,4 +1,4 @@
-"""Run folders of earlier versions: one small function a step, and the config of a folder whatever its version.
+"""Run folders of earlier formats: one small upgrade function per format, and the config of a folder of any format.
 
 ====== ==========================================================================================================
 format difference from the one before
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def read_config(run: RunFolder) -> Config:
-    """Read the config of a run folder of any format; the folder is left as it is.
+    """Read the config of a run folder of any format; the folder is not changed.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def read_config(run: RunFolder) -> Config:
 
 
 def upgrade(run: RunFolder) -> None:
-    """Bring a run folder that this process holds to the present format, step by step."""
+    """Upgrade a run folder that this process has locked to the present format, step by step."""
     while run.format < FORMAT:
         STEPS[run.format](run)
         run.update(format=run.format + 1)
@@ -55,4 +55,4 @@ def _name_active_learning(run: RunFolder) -> None:
 
 
 STEPS: dict[int, Callable[[RunFolder], None]] = {1: _name_active_learning}
-"""The step from each format to the next."""
+"""Upgrade function from each format to the next."""

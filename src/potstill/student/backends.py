@@ -1,4 +1,4 @@
-"""Which code computes a student's labels: the GPU kernels where it is on a card; the log says why where they do not."""
+"""Choice of the code that computes a student's labels: GPU kernels on a GPU; the log says why where they cannot run."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ log = logging.getLogger(__name__)
 
 
 def gpu_student(student: Student, backend: Backend) -> GpuStudent | None:
-    """The GPU kernels of a student that is in its place and precision, or None for other code.
+    """Return the GPU kernels of a student on its device and in its precision, or None for other code.
 
     Parameters
     ----------
     student
-        Where it is.
+        Student on the device to use.
     backend
-        ``"gpu"``, or ``"auto"``: the kernels if the student is on a CUDA device and they can be had.
+        ``"gpu"``, or ``"auto"``: the kernels if the student is on a CUDA device and they can run.
 
     Raises
     ------
     KernelError
-        If the backend is ``"gpu"`` and the kernels cannot be had; the message says why.
+        If the backend is ``"gpu"`` and the kernels cannot run; the message says why.
     """
     if backend not in {"gpu", "auto"} or (backend == "auto" and not student.embedding.weight.is_cuda):
         return None

@@ -1,4 +1,4 @@
-"""Functions of an edge: radial functions, spherical harmonics, and where the edges of an atom lie."""
+"""Functions of an edge: radial functions, spherical harmonics, and the slots of an atom's edges."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import torch
 
 
 def cutoff_envelope(x: torch.Tensor, p: int = 5) -> torch.Tensor:
-    """Polynomial that is 1 at 0 and vanishes with two derivatives at 1 (Gasteiger, Groß and Günnemann, ICLR 2020, eq. 8)."""
+    """Return a polynomial that is 1 at 0 and vanishes with two derivatives at 1 (Gasteiger et al., ICLR 2020, eq. 8)."""
     x = x.clamp(max=1.0)
     a, b, c = -(p + 1) * (p + 2) / 2, p * (p + 2), -p * (p + 1) / 2
     return 1.0 + x**p * (a + x * (b + x * c))
 
 
 def radial_functions(distance: torch.Tensor, cutoff: float, count: int) -> torch.Tensor:
-    """Bessel functions times an envelope (Gasteiger, Groß and Günnemann, ICLR 2020, eq. 7).
+    """Return Bessel functions times an envelope (Gasteiger, Groß and Günnemann, ICLR 2020, eq. 7).
 
     Parameters
     ----------
     distance
-        (N, M) Å.
+        (N, M) distances in Å.
     cutoff
-        Where they vanish, Å.
+        Distance in Å at which they vanish.
     count
-        B, their number.
+        Number B of functions.
 
     Returns
     -------
     torch.Tensor
-        (N, B, M).
+        (N, B, M) values.
     """
     x = (distance / cutoff)[:, None]
     frequency = math.pi * torch.arange(1, count + 1, dtype=distance.dtype, device=distance.device)[:, None]
@@ -37,14 +37,14 @@ def radial_functions(distance: torch.Tensor, cutoff: float, count: int) -> torch
 
 
 def spherical_harmonics(unit: torch.Tensor, l_max: int) -> torch.Tensor:
-    """Real spherical harmonics of unit vectors, each l normalised to a sum of squares of 2 l + 1.
+    """Return real spherical harmonics of unit vectors, each l normalised to a sum of squares of 2 l + 1.
 
     Parameters
     ----------
     unit
         (N, 3, ...) unit vectors.
     l_max
-        1, 2 or 3.
+        Highest order: 1, 2 or 3.
 
     Returns
     -------
@@ -65,19 +65,19 @@ def spherical_harmonics(unit: torch.Tensor, l_max: int) -> torch.Tensor:
 
 
 def slots_by_receiver(edge_index: torch.Tensor, n_atoms: int) -> tuple[torch.Tensor, int]:
-    """A place for every edge in a table of atoms by slots, as wide as the fullest atom needs.
+    """Assign a slot to every edge in a table of atoms by slots, as wide as the fullest atom needs.
 
     Parameters
     ----------
     edge_index
-        (2, e), sorted by receiver.
+        (2, e) edges, sorted by receiver.
     n_atoms
-        N.
+        Number N of atoms.
 
     Returns
     -------
     slot, n_slots
-        (e,) indices into N times ``n_slots`` places, and their number per atom: at least 2, as compiled students want it.
+        (e,) indices into N times ``n_slots`` slots, and their number per atom, at least 2 as compiled students require.
     """
     receiver = edge_index[0]
     count = torch.bincount(receiver, minlength=n_atoms)

@@ -1,9 +1,9 @@
-"""The student compiled ahead of time by AOTInductor, into one ``.pt2`` file for any number of atoms and neighbours.
+"""The student compiled ahead of time by AOTInductor, into one ``.pt2`` file for any number of atoms and neighbors.
 
-The file holds the network with its weights and its derivative, so that an engine needs no Python code of the student:
+The file contains the network with its weights and its derivative, so that an engine needs no Python code of the student:
 
-- in: (N, 3, M) vectors in Å from each atom to its neighbours, longer than the cutoff in empty slots; (N, M) their indices;
-  (N,) species; and, of a student with experts, the arrays of :class:`ElementGrid`. N, M, Z and G must be at least 2.
+- in: (N, 3, M) vectors in Å from each atom to its neighbors, longer than the cutoff in empty slots; (N, M) their indices;
+(N,) species; and, for a student with experts, the arrays of :class:`ElementGrid`. N, M, Z and G must be at least 2.
 - out: (N,) local energies in eV without reference energies, and the (N, 3, M) derivative of their sum by the vectors.
 """
 
@@ -23,19 +23,19 @@ from potstill.core.types import Batch
 from potstill.student.layer import ElementLinear, Groups, Layer
 from potstill.student.model import Student
 
-EXAMPLE_ATOMS, EXAMPLE_SLOTS = 6, 5  # of the batch that is traced; their numbers are left open
+EXAMPLE_ATOMS, EXAMPLE_SLOTS = 6, 5  # sizes of the traced batch; the compiled code accepts others
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ElementGrid:
-    """Atoms put on a grid of elements by places, for batched matrix products without a look at the numbers.
+    """Atoms arranged on a grid of elements by places, for batched matrix products without reading counts on the host.
 
     Parameters
     ----------
     present
-        (Z,) species.
+        (Z,) species in the batch.
     occupant
-        (Z, G) atom at each place; N where there is none.
+        (Z, G) index of the atom at each place; N where there is none.
     place
         (N,) place of each atom on the flattened grid.
     """
@@ -46,10 +46,10 @@ class ElementGrid:
 
     @classmethod
     def of(cls, species: torch.Tensor) -> ElementGrid:
-        """Grid of (N,) species, with at least two of everything."""
+        """Make the grid of (N,) species, with at least two of everything."""
         order = torch.argsort(species, stable=True)
         present, index, counts = torch.unique(species, return_inverse=True, return_counts=True)
-        if len(present) == 1:  # an element more, without atoms
+        if len(present) == 1:  # add an element without atoms
             present, counts = present.repeat(2), torch.nn.functional.pad(counts, (0, 1))
         length = max(int(counts.max()), 2)
         first = torch.cumsum(counts, 0) - counts
@@ -61,14 +61,14 @@ class ElementGrid:
         return cls(present, occupant.view(len(present), length), place)
 
     def product(self, x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-        """(N, outputs) rows of (N, inputs), each times its element's of the (Z, inputs, outputs) matrices."""
+        """Return (N, outputs): each row of (N, inputs) times its element's of the (Z, inputs, outputs) matrices."""
         filled = torch.cat([x, x.new_zeros(1, x.shape[1])]).index_select(0, self.occupant.flatten())
         product = torch.bmm(filled.view(*self.occupant.shape, x.shape[1]), matrices)
         return product.flatten(0, 1).index_select(0, self.place)
 
 
 class _Merged(nn.Module):
-    """A mixed linear map with every element's matrix made."""
+    """Mixed linear map with every element's matrix computed in advance."""
 
     matrices: torch.Tensor
     bias: torch.Tensor
@@ -85,19 +85,19 @@ class _Merged(nn.Module):
 
 
 def compile_student(student: Student, path: Path) -> Path:
-    """Compile a student for its device and precision; half a minute to two minutes.
+    """Compile a student for its device and precision; takes half a minute to two minutes.
 
     Parameters
     ----------
     student
-        Trained.
+        Trained student.
     path
         File to write, ending in ``.pt2``.
 
     Raises
     ------
     InputError
-        If the file is not to end in ``.pt2``, or there is no C++ compiler.
+        If the file does not end in ``.pt2``, or there is no C++ compiler.
     """
     if path.suffix != ".pt2":
         raise InputError(f"a compiled student is a .pt2 file, found {path}")
@@ -122,7 +122,7 @@ def compile_student(student: Student, path: Path) -> Path:
         *(({0: free}, {0: free, 1: free}, {0: free}) if grid else ()),
     )
     with warnings.catch_warnings():
-        for category in (FutureWarning, DeprecationWarning):  # torch 2.13 deprecates what it uses itself
+        for category in (FutureWarning, DeprecationWarning):  # torch 2.13 deprecates functions that it calls itself
             warnings.simplefilter("ignore", category)
         traced = make_fx(energies, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*example)
         program = torch.export.export(traced, example, dynamic_shapes=shapes, strict=False)
@@ -136,7 +136,7 @@ class CompiledKernel:
     Parameters
     ----------
     path
-        Of :func:`compile_student`.
+        File of :func:`compile_student`.
     student
         The same student, for its elements and cutoff.
     """
@@ -146,11 +146,11 @@ class CompiledKernel:
         self._student = student
 
     def __call__(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N,) local energies in eV and (e, 3) derivatives in eV/Å of their sum by the (e, 3) edge vectors."""
+        """Return (N,) local energies in eV and (e, 3) derivatives in eV/Å of their sum by the (e, 3) edge vectors."""
         padded, neighbor, slot = self._student.pad(vectors, batch)
         species = self._student.species_of[batch.atomic_numbers]
         n_atoms = len(species)
-        if n_atoms == 1:  # a second one, alone
+        if n_atoms == 1:  # add a second, isolated atom
             padded, neighbor, species = padded.repeat(2, 1, 1), neighbor.repeat(2, 1), species.repeat(2)
         groups = ElementGrid.of(species) if self._student.architecture.experts > 1 else None
         of_groups = (groups.present, groups.occupant, groups.place) if groups else ()
@@ -159,7 +159,7 @@ class CompiledKernel:
 
 
 def merged_student(student: Student) -> Student:
-    """Copy of a student with every element's matrices made, without experts."""
+    """Copy a student with every element's matrices computed in advance, without experts."""
     merged = copy.deepcopy(student).requires_grad_(requires_grad=False)
     if student.architecture.experts > 1:
         n_elements = len(student.architecture.atomic_numbers)

@@ -1,8 +1,8 @@
-"""Where a student is at home: the distances and neighbourhoods that it was trained on, and what lies far outside them.
+"""Domain of a student: the distances and numbers of neighbors in its training data, and departures from them.
 
-Enters the training records, leaves a few numbers for ``config.json``; or a structure, and what is foreign in it.
-Elements that it was not trained on are refused long before. What is inside may still be predicted badly: that is a matter
-of errors and of the student's own uncertainty.
+Takes the training records and returns a few numbers for ``config.json``. For a structure it returns the departures from the
+training data. Structures with elements outside the training data are refused earlier. A structure inside the domain may
+still be predicted badly; errors and the student's uncertainty measure that.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from potstill.core.neighbors import Neighbors, find_neighbors
 from potstill.core.types import Array, Structure
 from potstill.dataset.records import RecordSource
 
-AT_ONCE = 512  # structures
-CLOSER = 0.9  # of the closest distance in the data
-CROWDED = 1.3  # times the most neighbours in the data
-BONDED = 1.3  # of the sum of covalent radii: an encounter that the data should hold
+AT_ONCE = 512  # number of structures
+CLOSER = 0.9  # over the closest distance in the data
+CROWDED = 1.3  # over the largest number of neighbors in the data
+BONDED = 1.3  # over the sum of covalent radii: a closer pair should be in the data
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """What the training data held.
+    """Distances and numbers of neighbors in the training data.
 
     Parameters
     ----------
     closest_angstrom
-        Smallest distance of each pair of elements, such as ``"C-H"``, that came within the cutoff.
+        Smallest distance in Å of each pair of elements, such as ``"C-H"``, with distances within the cutoff.
     most_neighbors
-        Largest number of neighbours of an atom within the cutoff.
+        Largest number of neighbors of an atom within the cutoff.
     """
 
     closest_angstrom: Mapping[str, float]
@@ -41,7 +41,7 @@ class Domain:
 
     @classmethod
     def of(cls, records: RecordSource, cutoff_angstrom: float) -> Domain:
-        """The domain of training records."""
+        """Measure the domain of training records."""
         closest = np.full((256, 256), np.inf)
         most = 0
         for start in range(0, len(records), AT_ONCE):
@@ -63,7 +63,7 @@ class Domain:
         Raises
         ------
         ValueError, TypeError
-            If it is no domain.
+            If the entry is no domain.
         """
         if "domain" not in config:
             return None
@@ -74,26 +74,26 @@ class Domain:
         return found
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``config.json`` has it."""
+        """Return the entry of ``config.json``."""
         closest = {name: round(distance, 4) for name, distance in self.closest_angstrom.items()}
         return {"closest_angstrom": closest, "most_neighbors": self.most_neighbors}
 
     def foreign(self, structure: Structure, neighbors: Neighbors) -> list[str]:
-        """What of a structure lies far outside, one sentence each; empty where nothing does.
+        """Return one sentence for each departure of a structure from the domain; empty where there is none.
 
         Parameters
         ----------
         structure
-            Of elements that the student knows.
+            Structure of elements that the student supports.
         neighbors
-            Within the student's cutoff.
+            Neighbor list within the student's cutoff.
         """
         if not neighbors.distance.size:
             return []
         found = [*self._too_close(structure, neighbors)]
         count = int(np.bincount(neighbors.edge_index[0]).max())
         if count > CROWDED * self.most_neighbors:
-            found.append(f"an atom has {count} neighbours within the cutoff, in the data at most {self.most_neighbors}")
+            found.append(f"an atom has {count} neighbors within the cutoff, in the data at most {self.most_neighbors}")
         return found
 
     def _too_close(self, structure: Structure, neighbors: Neighbors) -> list[str]:

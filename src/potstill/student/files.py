@@ -1,7 +1,8 @@
-"""A student on disk: ``weights.safetensors`` and ``config.json``, never a pickled class.
+"""A student on disk: ``weights.safetensors`` and ``config.json``, without pickled classes.
 
-``config.json`` holds a format version and a checksum of the weights with their architecture, elements and units. Files of an
-earlier version are read through one upgrade function for each step; the tests keep a student of each version.
+``config.json`` contains a format version, a checksum, the architecture, the elements and the units. The checksum covers the
+weights and these entries. Files of an earlier version are read through one upgrade function per version. The tests keep a
+student of each version.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture
 
 FORMAT_VERSION = 3
-SEALED = ("architecture", "elements", "units")  # in the checksum, beside the weights
+SEALED = ("architecture", "elements", "units")  # entries in the checksum, beside the weights
 REMEDY = "train it again, or copy the whole folder again from where it works"
 
 
 def save_student(student: Student, folder: Path, provenance: Mapping[str, Any]) -> None:
-    """Write a student, each of its two files whole or not at all.
+    """Write a student; each of its two files is written completely or not at all.
 
     Parameters
     ----------
     student
-        Its weights are stored as they are.
+        Student whose weights are stored as they are.
     folder
-        Made if needed.
+        Target folder, made if needed.
     provenance
         JSON-serialisable facts: dataset checksum, teacher, potstill version.
     """
@@ -54,7 +55,7 @@ def save_student(student: Student, folder: Path, provenance: Mapping[str, Any]) 
     weights = save({name: tensor.contiguous() for name, tensor in student.state_dict().items()})
     config["checksum"] = _checksum(config, weights)
     with sealed(folder / "weights.safetensors") as temporary:
-        temporary.write_bytes(weights)  # by this process, so that its umask holds
+        temporary.write_bytes(weights)  # written by this process, so that its umask holds
     with sealed(folder / "config.json") as temporary:
         temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
 
@@ -65,7 +66,7 @@ def read_student(folder: Path) -> tuple[Student, dict[str, Any]]:
     Raises
     ------
     InputError
-        If the folder holds no student, a damaged or edited one, or one of a format that this version does not read.
+        If the folder contains no student, a damaged or edited one, or one of a format that this version cannot read.
     """
     config, weights = _read_files(folder)
     path = folder / "config.json"
@@ -90,9 +91,9 @@ def read_tensors(
     Parameters
     ----------
     path
-        For messages.
+        Path of the file, for messages.
     content
-        What the file holds.
+        Content of the file.
     expected
         Shape by name, and whether float64 is needed; any names and shapes where None.
 
@@ -126,12 +127,12 @@ def read_tensors(
 
 
 def count_parameters(student: torch.nn.Module) -> int:
-    """Return the number of trainable numbers."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in student.parameters())
 
 
 def _read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """Return the config in the format of now, and the content of the file of weights."""
+    """Return the config in the current format, and the content of the weights file."""
     for name in ("config.json", "weights.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"{folder} holds no student: {name} is missing\n  train one with:  potstill train RUN")
@@ -169,7 +170,7 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {2: _without_c
 
 
 def _architecture(config: dict[str, Any], path: Path) -> StudentArchitecture:
-    """Return the architecture of a config whose elements and domain are sound."""
+    """Return the architecture of a config after a check of its elements and domain."""
     from ase.data import chemical_symbols
 
     try:
@@ -192,7 +193,7 @@ def _architecture(config: dict[str, Any], path: Path) -> StudentArchitecture:
 
 
 def _expected(architecture: StudentArchitecture) -> dict[str, tuple[tuple[int, ...], bool]]:
-    """Return shape and need of float64 of each tensor, without memory for them: a size may be any number in a file."""
+    """Return shape and need of float64 of each tensor without allocating it, since a file may state any size."""
     with torch.device("meta"):
         tensors = Student(architecture).state_dict()
     return {name: (tuple(x.shape), x.dtype == torch.float64) for name, x in tensors.items()}

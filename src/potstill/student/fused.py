@@ -1,7 +1,7 @@
-"""The fused CPU kernel as a :data:`~potstill.student.model.Kernel`: one to use a student, one to train it.
+"""The fused CPU kernel as a :data:`~potstill.student.model.Kernel`: one for prediction, one for training.
 
-Enters a student in float32 on a CPU; leaves the same numbers as its own PyTorch code, several times faster. Where there is
-no C++ compiler, :class:`KernelError` says why and the student runs in PyTorch.
+Takes a student in float32 on a CPU and returns the numbers of its PyTorch code, several times faster. Where there is no C++
+compiler, :class:`KernelError` says why and the student runs in PyTorch.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ STEP_ANGSTROM = 0.003
 
 
 def kernel_of(student: Student, backend: Backend, make: Callable[[Student], Kernel]) -> Kernel | None:
-    """The kernel that a backend asks for, or None for plain PyTorch.
+    """Return the kernel of a backend, or None for plain PyTorch.
 
     Parameters
     ----------
     student
-        Where it is, and in its precision.
+        Student on its device and in its precision.
     backend
-        ``"fused"``, ``"torch"``, or ``"auto"``: the first if it can be had, else the second. None for ``"gpu"``, whose
-        kernels take structures (:mod:`potstill.student.gpu`).
+        ``"fused"``, ``"torch"``, or ``"auto"``: the first if it can run, else the second. None for ``"gpu"``, whose kernels
+        take structures (:mod:`potstill.student.gpu`).
     make
         :class:`FusedKernel` or :class:`FusedTraining`.
 
     Raises
     ------
     KernelError
-        If the backend is ``"fused"`` and it cannot be had; the message says why.
+        If the backend is ``"fused"`` and it cannot run; the message says why.
     """
     if backend in {"torch", "gpu"}:
         return None
@@ -59,17 +59,17 @@ def kernel_of(student: Student, backend: Backend, make: Callable[[Student], Kern
 
 
 class FusedKernel:
-    """Local energies and their derivative by the edge vectors, for a student whose weights stay as they are now.
+    """Local energies and their derivative by the edge vectors, for a student with frozen weights.
 
     Parameters
     ----------
     student
-        In float32 on the CPU.
+        Student in float32 on the CPU.
 
     Raises
     ------
     KernelError
-        If the student is elsewhere or in another precision, or the kernel cannot be compiled here.
+        If the student is on another device or in another precision, or the kernel cannot be compiled here.
     """
 
     def __init__(self, student: Student) -> None:
@@ -78,13 +78,13 @@ class FusedKernel:
         self._weights = FusedWeights(student, self._library.student_lanes())
 
     def __call__(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N,) local energies in eV and (e, 3) derivatives in eV/Å of their sum by the (e, 3) edge vectors."""
+        """Return (N,) local energies in eV and (e, 3) derivatives in eV/Å of their sum by the (e, 3) edge vectors."""
         edges = _Edges(self._student, vectors, batch)
         self._weights.merge(edges.present)
         return edges.energy_gradient(self._library, self._weights)
 
     def with_last_features(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same, and the (N, hidden) features that local energies are linear in."""
+        """Return energies, derivatives, and the (N, hidden) features in which local energies are linear."""
         edges = _Edges(self._student, vectors, batch)
         self._weights.merge(edges.present)
         lanes, hidden = self._library.student_lanes(), self._student.architecture.hidden
@@ -93,12 +93,12 @@ class FusedKernel:
         return local, gradient, last[:, :hidden]
 
     def bytes_held(self) -> int:
-        """Memory that the calling thread's last and largest calls of any kernel left, for the next one."""
+        """Return the memory in bytes that the calling thread keeps between calls of any kernel."""
         self._library.student_memory.restype = ctypes.c_int64
         return int(self._library.student_memory())
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Copies and pickles are made anew from the student."""
+        """Make copies and pickles anew from the student."""
         return FusedKernel, (self._student,)
 
 
@@ -106,19 +106,19 @@ class FusedTraining:
     """Local energies and their derivative by the edge vectors, both differentiable by the student's parameters.
 
     A loss L of energies E and derivatives g = dE/dr needs ``dL/dE dE/dw + dL/dg dg/dw``. The second term is the derivative
-    of dE/dw along v = dL/dg, a direction in the space of edge vectors: the difference of two derivatives by the weights
-    alone, with the edge vectors moved a small step along v and against it. So no second derivative is written out, and no
-    graph is kept. The error is of second order in the step: about one part in ten thousand.
+    of dE/dw along v = dL/dg, a direction in the space of edge vectors. It is computed as the difference of two derivatives
+    by the weights alone, with the edge vectors moved a small step along v and against it. No second derivative is written
+    out, and no graph is kept. The error is of second order in the step: about one part in ten thousand.
 
     Parameters
     ----------
     student
-        In float32 on the CPU.
+        Student in float32 on the CPU.
 
     Raises
     ------
     KernelError
-        If the student is elsewhere or in another precision, or the kernel cannot be compiled here.
+        If the student is on another device or in another precision, or the kernel cannot be compiled here.
     """
 
     def __init__(self, student: Student) -> None:
@@ -126,7 +126,7 @@ class FusedTraining:
         self._library = load_library()
 
     def __call__(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N,) local energies in eV and (e, 3) derivatives in eV/Å of their sum by the (e, 3) edge vectors."""
+        """Return (N,) local energies in eV and (e, 3) derivatives in eV/Å of their sum by the (e, 3) edge vectors."""
         edges = _Edges(self._student, vectors, batch)
         weights = FusedWeights(self._student, self._library.student_lanes(), learning=True)
         weights.merge(edges.present)
@@ -145,7 +145,7 @@ class _Learnable(torch.autograd.Function):
         edges: _Edges,
         weights: FusedWeights,
         scale: float,
-        *_: torch.Tensor,  # what it depends on
+        *_: torch.Tensor,  # tensors that the result depends on
     ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.given = library, edges, weights, scale
         return edges.energy_gradient(library, weights)
@@ -159,7 +159,7 @@ class _Learnable(torch.autograd.Function):
 
 
 class _Edges:
-    """A batch as C++ takes it: edges sorted by their receiver, and nothing that it could not read."""
+    """Batch as C++ takes it: edges sorted by receiver, with all indices checked."""
 
     def __init__(self, student: Student, vectors: torch.Tensor, batch: Batch) -> None:
         if vectors.dtype != torch.float32 or vectors.device.type != "cpu":
@@ -184,7 +184,7 @@ class _Edges:
     def energy_gradient(
         self, library: ctypes.CDLL, weights: FusedWeights, last: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N,) local energies and the (e, 3) derivative of their sum; the last features are put where they are wanted."""
+        """Return (N,) local energies and the (e, 3) derivative of their sum; write the last features into ``last``."""
         local, gradient = self.vectors.new_empty(len(self.species)), torch.empty_like(self.vectors)
         atoms = _atoms(self.species, self.first, self.sender, self.vectors, local, gradient)
         if last is not None:
@@ -195,7 +195,7 @@ class _Edges:
     def weight_gradient(
         self, library: ctypes.CDLL, weights: FusedWeights, by_local: torch.Tensor, by_gradient: torch.Tensor
     ) -> list[torch.Tensor]:
-        """Derivative of ``sum(by_local * local) + sum(by_gradient * gradient)`` by each of the weights' tensors."""
+        """Return the derivative of ``sum(by_local * local) + sum(by_gradient * gradient)`` by each tensor of the weights."""
         longest = by_gradient.new_zeros(self.n_structures)
         of_edge = self.structure[self.receiver]
         longest.scatter_reduce_(0, of_edge, by_gradient.norm(dim=1), "amax")

@@ -23,7 +23,7 @@ from potstill.core.errors import PotstillError
 SOURCE = Path(__file__).with_name("fused.cpp")
 HEADERS = Path(__file__).with_name("kernel")
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-ffp-contract=fast", "-shared", "-fPIC")
-# the first that compiles; without OpenMP there is one thread
+# Options of the compiler; the first that compiles is taken. Without OpenMP there is one thread.
 OPTIONAL_FLAGS = (
     ("-march=native", "-fopenmp"),
     ("-mcpu=native", "-fopenmp"),
@@ -41,20 +41,20 @@ log = logging.getLogger(__name__)
 
 
 class KernelError(PotstillError):
-    """The fused kernel cannot be used here; the message says why."""
+    """Raised where the fused kernel cannot run here; the message says why."""
 
 
 class LibraryError(KernelError):
-    """The library of the fused kernel cannot be compiled or loaded, which a user can mend."""
+    """Raised where the library of the fused kernel cannot be compiled or loaded, which a user can fix."""
 
 
 def load_library() -> ctypes.CDLL:
-    """The compiled kernel, from the cache or compiled now.
+    """Return the compiled kernel, from the cache or compiled now.
 
     Raises
     ------
     KernelError
-        If there is no compiler, or it fails.
+        If there is no compiler, or the compilation fails.
     """
     found = loaded_library()
     if isinstance(found, str):
@@ -63,7 +63,7 @@ def load_library() -> ctypes.CDLL:
 
 
 def warn_once(reason: str) -> None:
-    """Warn in the log ``potstill`` that a student runs in PyTorch, once for each reason and process."""
+    """Warn in the log ``potstill`` that a student runs in PyTorch, once per reason and process."""
     if reason not in _warned:
         _warned.add(reason)
         log.warning("the student runs in PyTorch, several times slower than in the fused kernel: %s", reason)
@@ -74,7 +74,7 @@ _warned: set[str] = set()
 
 @cache
 def loaded_library() -> ctypes.CDLL | str:
-    """The compiled kernel, or why there is none: what failed once in a process is not tried again."""
+    """Return the compiled kernel, or why there is none; a failure is not tried again in the same process."""
     try:
         compiler = compiler_command()
         with _folder_of_our_own() as folder:
@@ -94,7 +94,7 @@ def loaded_library() -> ctypes.CDLL | str:
 
 @contextmanager
 def _folder_of_our_own() -> Iterator[Path]:
-    """Give the cache folder, or where others could write to it a folder for this process, with a warning."""
+    """Yield the cache folder; where others could write to it, warn and yield a temporary folder."""
     folder = _cache_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def _folder_of_our_own() -> Iterator[Path]:
 
 
 def _fault_of(folder: Path) -> str | None:
-    """Return why a library in a folder cannot be trusted: another user could have put it there. None where it can."""
+    """Return why a library in a folder cannot be trusted (another user could have written it), or None."""
     own = os.geteuid()
     for place in (folder, *folder.parents):
         state = place.stat()
@@ -126,9 +126,9 @@ def _fault_of(folder: Path) -> str | None:
 
 
 def _whole(library: Path) -> bool:
-    """Return whether a library of this user is there as it was compiled.
+    """Return whether a complete library of this user exists.
 
-    A damaged one would end the process, and one that others can write might run their code.
+    A damaged library would end the process, and others' code might run from one that they can write.
     """
     seal = library.with_suffix(".sha256")
     try:
@@ -143,7 +143,7 @@ def _whole(library: Path) -> bool:
 
 
 def compiler_command() -> list[str]:
-    """Command of the compiler, with the options that ``CXX`` may hold."""
+    """Return the command of the compiler, with the options that ``CXX`` may contain."""
     wanted = shlex.split(os.environ.get("CXX", ""))
     for command in [wanted] if wanted else [["c++"], ["g++"], ["clang++"]]:
         if found := shutil.which(command[0]):
@@ -153,7 +153,7 @@ def compiler_command() -> list[str]:
 
 
 def _key(compiler: list[str]) -> str:
-    """Changes with the sources, the flags, the compiler and the processor, for which it was compiled."""
+    """Return a key of the sources, the flags, the compiler and the processor."""
     try:
         version = subprocess.run([*compiler, "--version"], capture_output=True, check=False, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -164,7 +164,7 @@ def _key(compiler: list[str]) -> str:
 
 
 def processor() -> str:
-    """Return what tells this processor from those that its machine code may not run on."""
+    """Return a text that differs between processors with different machine code."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         wanted = ("model name", "flags", "Features", "CPU part")
@@ -175,14 +175,14 @@ def processor() -> str:
 
 def _cache_folder() -> Path:
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    try:  # a relative path means nothing, by the specification
+    try:  # the specification does not allow a relative path
         return (given if given.is_absolute() else Path.home() / ".cache") / "potstill"
     except RuntimeError as error:
         raise KernelError(f"no folder to keep the compiled kernel in ({error}); set XDG_CACHE_HOME") from error
 
 
 def _compile(compiler: list[str], library: Path) -> None:
-    """Compile under a temporary name, then rename: two processes that start together do not disturb each other."""
+    """Compile under a temporary name, then rename, so that two processes started at once do not disturb each other."""
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:

@@ -17,7 +17,7 @@ FLOAT_BYTES = 4
 
 
 class ElementWeights(ctypes.Structure):
-    """Of one element in one layer."""
+    """Weights of one element in one layer."""
 
     _fields_ = [
         (n, POINTER) for n in ("table", "vector_table", "hidden", "hidden_t", "hidden_bias", "out", "out_t", "out_bias")
@@ -25,7 +25,7 @@ class ElementWeights(ctypes.Structure):
 
 
 class LayerWeights(ctypes.Structure):
-    """Of one layer, shared by its elements."""
+    """Weights of one layer, shared by its elements."""
 
     _fields_ = [
         ("send", POINTER),
@@ -40,13 +40,13 @@ class LayerWeights(ctypes.Structure):
 
 
 class ElementReadout(ctypes.Structure):
-    """Of one element, after the last layer."""
+    """Weights of one element after the last layer."""
 
     _fields_ = [(n, POINTER) for n in ("hidden", "hidden_t", "bias")]
 
 
 class Model(ctypes.Structure):
-    """A whole student."""
+    """Weights of a whole student."""
 
     _fields_ = [
         *(
@@ -59,42 +59,42 @@ class Model(ctypes.Structure):
 
 
 class Atoms(ctypes.Structure):
-    """A batch: what is asked and where the answer goes."""
+    """Batch of atoms: input arrays and output arrays."""
 
     _fields_ = [
         ("n_atoms", ctypes.c_int64),
         ("n_edges", ctypes.c_int64),
         *((n, POINTER) for n in ("species", "first_edge", "sender", "vectors", "local", "gradient", "last")),
-        ("n_ghosts", ctypes.c_int64),  # none here: ghosts are for programs that share atoms between processes
+        ("n_ghosts", ctypes.c_int64),  # 0 here: programs that divide atoms among processes have ghosts
         ("exchange", POINTER),
     ]
 
 
 class Learned(ctypes.Structure):
-    """Where derivatives by the weights go."""
+    """Arrays for derivatives by the weights."""
 
     _fields_ = [("model", POINTER), ("weight", POINTER), ("stride", ctypes.c_int64)]
 
 
 class FusedWeights:
-    """Weights of a student, handed over as they are now.
+    """Weights of a student, copied at construction.
 
     Parameters
     ----------
     student
-        In float32 on the CPU.
+        Student in float32 on the CPU.
     lanes
-        Floats in a vector of the processor; widths are padded to multiples.
+        Number of floats in a vector of the processor; widths are padded to multiples.
     learning
-        Keep each tensor's way back to the student's parameters, in ``tensors``.
+        Whether ``tensors`` keeps the path from each tensor back to the student's parameters.
     """
 
     def __init__(self, student: Student, lanes: int, *, learning: bool = False) -> None:
         self._student = student
         self._lanes = lanes
         self._learning = learning
-        self._others: list[torch.Tensor] = []  # what C++ points to and what is not learned
-        self._places: dict[int, int] = {}  # address -> place in the list of all floats that are learned
+        self._others: list[torch.Tensor] = []  # tensors that C++ points to and that are not trained
+        self._places: dict[int, int] = {}  # address -> place in the list of all trained floats
         self._length = 0
         self.tensors: list[torch.Tensor] = []
         n_layers, n_elements = len(student.layers), len(student.architecture.atomic_numbers)
@@ -105,9 +105,9 @@ class FusedWeights:
         self.model = self._whole(student)
 
     def merge(self, species: Iterable[int]) -> None:
-        """Mix the matrices of elements that are not there yet, and hand them over."""
+        """Mix the matrices of elements that are missing, and pass them to C++."""
         missing = sorted(set(species) - self._merged)
-        # one by one, rounding is that of an element alone; together is faster, where it is done at every step
+        # one by one, an element rounds as it does alone; all at once is faster, for training that merges at every step
         for chosen in [missing] if self._learning else [[z] for z in missing]:
             self._merge(chosen)
 
@@ -134,9 +134,9 @@ class FusedWeights:
         self._merged.update(missing)
 
     def derivatives(self, threads: int) -> tuple[Model, torch.Tensor, object]:
-        """Where C++ adds derivatives: a model whose pointers lead into the rows, one for each thread, of a tensor of zeros.
+        """Return a model for derivatives: its pointers lead into rows, one per thread, of a tensor of zeros.
 
-        The last of the three keeps alive what the model points to.
+        The third value keeps the memory of the model's pointers alive.
         """
         rows = torch.zeros(threads, self._length)
         start = rows.data_ptr()
@@ -156,7 +156,7 @@ class FusedWeights:
         return model, rows, (layers, elements, readouts)
 
     def split(self, floats: torch.Tensor) -> list[torch.Tensor]:
-        """The derivative of each of ``tensors`` out of one row of all."""
+        """Return the derivative of each of ``tensors`` out of one row of all."""
         parts = floats.split([t.numel() for t in self.tensors])
         return [part.view(tensor.shape) for part, tensor in zip(parts, self.tensors, strict=True)]
 
@@ -171,7 +171,7 @@ class FusedWeights:
                 setattr(to, name, start + FLOAT_BYTES * self._places[value])
 
     def _layers_of_student(self) -> list[Layer]:
-        return [layer for layer in self._student.layers if isinstance(layer, Layer)]  # nn.ModuleList forgets the type
+        return [layer for layer in self._student.layers if isinstance(layer, Layer)]  # nn.ModuleList loses the type
 
     def _whole(self, student: Student) -> Model:
         a = student.architecture
@@ -209,7 +209,7 @@ class FusedWeights:
         return found
 
     def _density(self, layer: Layer, order: int) -> list[int]:
-        """Parts of a density's width: what is padded by itself."""
+        """Return the parts of a density's width that are padded separately."""
         a = self._student.architecture
         return [a.channels, layer.vectors] if layer.vectors and order < 3 else [a.channels]
 
@@ -219,38 +219,38 @@ class FusedWeights:
     def _linear(
         self, linear: ElementLinear, present: torch.Tensor, rows: list[int], columns: list[int]
     ) -> list[tuple[int, int, int]]:
-        """Addresses of each element's matrix, its transpose and the bias."""
+        """Return addresses of each element's matrix, its transpose and the bias."""
         matrices = self._padded(linear.matrices(present), rows, columns)
         bias = self._address(self._padded(linear.bias, None, columns))
         turned = self._each(matrices.detach().transpose(1, 2))
         return [(one, other, bias) for one, other in zip(self._each(matrices), turned, strict=True)]
 
     def _both(self, matrix: torch.Tensor, rows: list[int], columns: list[int]) -> tuple[int, int]:
-        """Addresses of a matrix and of its transpose."""
+        """Return addresses of a matrix and of its transpose."""
         padded = self._padded(matrix, rows, columns)
         return self._address(padded), self._address(padded.detach().T)
 
     def _each(self, stack: torch.Tensor) -> list[int]:
-        """Addresses of the tensors in a stack."""
+        """Return addresses of the tensors in a stack."""
         first, size = self._address(stack), stack[0].numel()
         if first in self._places:
             self._places |= {first + FLOAT_BYTES * size * k: self._places[first] + size * k for k in range(len(stack))}
         return [first + FLOAT_BYTES * size * k for k in range(len(stack))]
 
     def _address(self, tensor: torch.Tensor) -> int:
-        """Where C++ finds a tensor, which is kept."""
+        """Return the address of a tensor, and keep the tensor."""
         if self._learning and tensor.requires_grad:
             kept = tensor.contiguous()
             self.tensors.append(kept)
             self._places[kept.data_ptr()] = self._length
             self._length += kept.numel()
-        else:  # a copy: the weights are those of now, whatever becomes of the student
+        else:  # a copy, so that later changes of the student have no effect
             kept = tensor.detach().clone(memory_format=torch.contiguous_format)
             self._others.append(kept)
         return kept.data_ptr()
 
     def _padded(self, tensor: torch.Tensor, rows: list[int] | None, columns: list[int]) -> torch.Tensor:
-        """A tensor whose parts are padded with zeros to whole vectors."""
+        """Return a tensor whose parts are padded with zeros to whole vectors."""
         if rows is not None:
             tensor = self._padded(tensor.transpose(-1, -2), None, rows).transpose(-1, -2)
         missing = [self._width(n) - n for n in columns]

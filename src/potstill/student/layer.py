@@ -1,4 +1,4 @@
-"""One round of message passing: densities of the neighbours' features, their invariants, a network per atom."""
+"""One message-passing layer: densities of the neighbors' features, their invariants, a network per atom."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from torch import nn
 
 from potstill.student.options import StudentArchitecture
 
-NEIGHBORS_AT_START = 8.0  # effective number of neighbours that the initial weights are scaled for
-LARGEST_INVARIANTS = 10.0  # root mean square that the inputs of an atom's network cannot exceed; usually it is about 1
-COEFFICIENTS_AT_START = 0.05  # of all experts but the first: larger ones let elements learn apart, and generalise worse
-INVARIANTS_AT_START = 0.1  # gain of invariants, which are sums of squares of some ten
-FILTERS_OF_VECTORS = 3  # l = 0, 1, 2 of the edge, with which a sent vector gives l = 1, 0, 2
+NEIGHBORS_AT_START = 8.0  # effective number of neighbors that the initial weights are scaled for
+LARGEST_INVARIANTS = 10.0  # bound of the root mean square of the inputs of an atom's network; usually it is about 1
+COEFFICIENTS_AT_START = 0.05  # of all experts but the first: larger ones separate elements, and generalise worse
+INVARIANTS_AT_START = 0.1  # gain of invariants, whose sums of squares are about ten
+FILTERS_OF_VECTORS = 3  # l = 0, 1, 2 of the edge; with them a sent vector makes l = 1, 0, 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Surroundings:
-    """What all layers share about a batch of N atoms with up to M neighbours each.
+class AtomicEnvironments:
+    """Inputs that all layers share, for a batch of N atoms with up to M neighbors each.
 
     Parameters
     ----------
     species
-        (N,) place of each atom's element among those of the student.
+        (N,) index of each atom's element among those of the student.
     neighbor
-        (N, M) the sender in each slot; any atom where the slot is empty.
+        (N, M) index of the sender in each slot; any atom where the slot is empty.
     edges
         (N, L, B, M) spherical harmonics (L = (l_max + 1)^2) times radial functions; zero in empty slots.
     groups
@@ -45,26 +45,26 @@ class Groups(Protocol):
 
     @property
     def present(self) -> torch.Tensor:
-        """(Z,) species in the batch."""
+        """Return (Z,) species in the batch."""
         ...
 
     def product(self, x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-        """(N, outputs) rows of (N, inputs), each times its element's of the (Z, inputs, outputs) matrices."""
+        """Return (N, outputs): each row of (N, inputs) times its element's of the (Z, inputs, outputs) matrices."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ElementGroups:
-    """Atoms put in the order of their elements.
+    """Atoms in the order of their elements.
 
     Parameters
     ----------
     present
         (Z,) species in the batch, ascending.
     ends
-        (Z,) int32, where the atoms of each end in the new order.
+        (Z,) int32, the end of each element's atoms in the new order.
     order, inverse
-        (N,) given order -> order by element, and back.
+        (N,) maps from the given order to the order by element, and back.
     """
 
     present: torch.Tensor
@@ -74,30 +74,30 @@ class ElementGroups:
 
     @classmethod
     def of(cls, species: torch.Tensor) -> ElementGroups:
-        """Groups of (N,) species."""
+        """Group (N,) species."""
         order = torch.argsort(species, stable=True)
         present, counts = torch.unique_consecutive(species[order], return_counts=True)
         return cls(present, counts.cumsum(0).to(torch.int32), order, torch.argsort(order))
 
     def product(self, x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-        """(N, outputs) rows of (N, inputs), each times its element's of the (Z, inputs, outputs) matrices."""
+        """Return (N, outputs): each row of (N, inputs) times its element's of the (Z, inputs, outputs) matrices."""
         return grouped_product(x.index_select(0, self.order), matrices, self.ends).index_select(0, self.inverse)
 
 
 class ElementLinear(nn.Module):
-    """A linear map whose matrix is, for every element, its own mixture of a few expert matrices.
+    """Linear map whose matrix is, for every element, its own mixture of a few expert matrices.
 
-    ``y_i = x_i W(z_i) + b`` with ``W(z) = sum_k a(z, k) W_k``: parameters that cost no arithmetic per atom, since a matrix
-    is mixed once per element and batch, and only once where weights are frozen. With one expert it is a plain linear map.
-    Mixtures of linear experts are those of UMA (Wood et al., arXiv:2506.23971), which mixes them per system; mixed per
-    element, energies stay local.
+    ``y_i = x_i W(z_i) + b`` with ``W(z) = sum_k a(z, k) W_k``. The experts cost no arithmetic per atom: a matrix is mixed
+    once per element and batch, and only once where weights are frozen. With one expert it is a plain linear map. Mixtures of
+    linear experts are those of UMA (Wood et al., arXiv:2506.23971), which mixes them per system. Mixed per element, energies
+    stay local.
 
     Parameters
     ----------
     n_elements
-        Elements.
+        Number of elements.
     inputs, outputs
-        Widths.
+        Widths of input and output.
     experts
         Number of matrices K.
     """
@@ -108,22 +108,22 @@ class ElementLinear(nn.Module):
         bound = inputs**-0.5
         self.weight = nn.Parameter(torch.empty(experts, inputs * outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
-        if experts > 1:  # the first is shared at the start, the others tell elements apart
+        if experts > 1:  # at the start all elements share the first; the others differ between elements
             self.coefficients = nn.Parameter(COEFFICIENTS_AT_START * torch.randn(n_elements, experts))
             with torch.no_grad():
                 self.coefficients[:, 0] = 1.0
         self._frozen: tuple[object, torch.Tensor] | None = None
 
     def matrices(self, present: torch.Tensor) -> torch.Tensor:
-        """(Z, inputs, outputs) of the species asked for."""
+        """Return (Z, inputs, outputs) matrices of ``present`` species."""
         if len(self.weight) == 1:
             return self.weight.view(1, *self.shape).expand(len(present), -1, -1)
         if self.weight.requires_grad or self.coefficients.requires_grad:
             return self._mixed(present)
         state = (tuple(present.tolist()), self.weight.data_ptr(), self.weight._version, self.coefficients._version)
-        frozen = self._frozen  # read once: another Python thread may replace it
+        frozen = self._frozen  # read once, because another Python thread may replace it
         if frozen is None or frozen[0] != state:
-            with torch.inference_mode(mode=False):  # kept, and perhaps differentiated through later
+            with torch.inference_mode(mode=False):  # kept, and a later call may differentiate through it
                 frozen = self._frozen = (state, self._mixed(present.clone()))
         return frozen[1]
 
@@ -131,17 +131,17 @@ class ElementLinear(nn.Module):
         return (self.coefficients[present] @ self.weight).view(-1, *self.shape)
 
     def forward(self, x: torch.Tensor, groups: Groups | None) -> torch.Tensor:
-        """(N, outputs) from (N, inputs)."""
+        """Return (N, outputs) from (N, inputs)."""
         if groups is None or len(self.weight) == 1:
             return torch.addmm(self.bias, x, self.weight.view(self.shape))
         return groups.product(x, self.matrices(groups.present)) + self.bias
 
 
 def grouped_product(x: torch.Tensor, matrices: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
-    """(N, outputs) each group of rows of (N, inputs) times its own of the (Z, inputs, outputs) matrices.
+    """Return (N, outputs): each group of rows of (N, inputs) times its own of the (Z, inputs, outputs) matrices.
 
-    ``torch.nn.functional.grouped_mm`` where it can: it has no float64, on a GPU not every version has float32, and it wants
-    rows of whole 16 bytes. Older PyTorch does not have it.
+    Calls ``torch.nn.functional.grouped_mm`` where possible. That function has no float64, not every version has float32 on a
+    GPU, and rows must be multiples of 16 bytes. Older PyTorch does not have it.
     """
     suits = x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[1] % 4 == 0 and matrices.shape[2] % 4 == 0
     if suits and hasattr(nn.functional, "grouped_mm"):
@@ -153,12 +153,12 @@ def grouped_product(x: torch.Tensor, matrices: torch.Tensor, ends: torch.Tensor)
 class RadialWeights(nn.Module):
     """Weights of the radial functions for each order and channel: shared, times a gain of the receiver's element.
 
-    Weights that each element learns by itself fit the training set better and new structures worse.
+    Weights that are independent for each element fit the training set better and new structures worse.
 
     Parameters
     ----------
     n_elements
-        Elements.
+        Number of elements.
     orders, radial, channels
         L, B and C of the (L, B, C) weights.
     """
@@ -169,25 +169,25 @@ class RadialWeights(nn.Module):
         self.element_gain = nn.Parameter(torch.ones(n_elements, orders, 1, channels))
 
     def tables(self, species: torch.Tensor) -> torch.Tensor:
-        """(N, L, B, C) of each atom."""
+        """Return the (N, L, B, C) weights of each atom."""
         return self.weight * self.element_gain[species]
 
 
 class Layer(nn.Module):
-    """Density of the neighbours' features, its invariants, and a residual network per atom.
+    """Density of the neighbors' features, its invariants, and a residual network per atom.
 
-    Scalars of the neighbours are summed with radial functions and harmonics into densities of l = 0 to l_max; where vectors
-    were made by the layer before, these are summed too, into l = 0, 1 and 2. Two linear mixtures of each density are
-    multiplied into invariants.
+    Scalars of the neighbors are summed with radial functions and harmonics into densities of l = 0 to l_max. Vectors of the
+    previous layer, if it makes any, are summed too, into l = 0, 1 and 2. Two linear mixtures of each density are multiplied
+    into invariants.
 
     Parameters
     ----------
     architecture
-        Sizes.
+        Sizes of the student.
     n_elements
-        Elements.
+        Number of elements.
     receives, makes
-        Whether neighbours send vectors, and whether the next layer's are made here.
+        Whether neighbors send vectors, and whether this layer makes vectors for the next one.
     """
 
     def __init__(self, architecture: StudentArchitecture, n_elements: int, *, receives: bool, makes: bool) -> None:
@@ -211,9 +211,9 @@ class Layer(nn.Module):
             self.gate = nn.Linear(a.hidden, a.vectors)
 
     def forward(
-        self, features: torch.Tensor, vectors: torch.Tensor | None, around: Surroundings
+        self, features: torch.Tensor, vectors: torch.Tensor | None, around: AtomicEnvironments
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """New (N, D) features and (N, 3, V) vectors, the latter None where none are made."""
+        """Return new (N, D) features and (N, 3, V) vectors, the latter None where none are made."""
         densities = self._densities(features, around)
         if self.vectors and vectors is not None:
             extra = self._vector_densities(vectors, around)
@@ -235,8 +235,8 @@ class Layer(nn.Module):
             vectors = made if vectors is None else vectors + made
         return features + self.out(hidden, around.groups), vectors if self.makes else None
 
-    def _densities(self, features: torch.Tensor, around: Surroundings) -> list[torch.Tensor]:
-        """(N, 2 l + 1, C) for every l."""
+    def _densities(self, features: torch.Tensor, around: AtomicEnvironments) -> list[torch.Tensor]:
+        """Return (N, 2 l + 1, C) densities for every l."""
         n_atoms, n_harmonics, n_radial, n_slots = around.edges.shape
         sent = self.send(features).index_select(0, around.neighbor.reshape(-1)).view(n_atoms, n_slots, -1)
         density = torch.bmm(around.edges.flatten(1, 2), sent).view(n_atoms, n_harmonics, n_radial, -1)
@@ -244,8 +244,11 @@ class Layer(nn.Module):
         parts = density.split([2 * order + 1 for order in range(self.orders)], dim=1)
         return [(part * table).sum(2) for part, table in zip(parts, tables, strict=True)]
 
-    def _vector_densities(self, vectors: torch.Tensor, around: Surroundings) -> list[torch.Tensor]:
-        """(N, 1, V), (N, 3, V), (N, 5, V): sent vectors times harmonics l = 1, 0, 1 of the edge, coupled to l = 0, 1, 2."""
+    def _vector_densities(self, vectors: torch.Tensor, around: AtomicEnvironments) -> list[torch.Tensor]:
+        """Return (N, 1, V), (N, 3, V), (N, 5, V) densities: sent vectors times harmonics l = 1, 0, 1 of the edge.
+
+        Each product is coupled to l = 0, 1 and 2.
+        """
         n_atoms, _, n_radial, n_slots = around.edges.shape
         sent = vectors.flatten(1).index_select(0, around.neighbor.reshape(-1)).view(n_atoms, n_slots, -1)
         density = torch.bmm(around.edges[:, :4].flatten(1, 2), sent).view(n_atoms, 4, n_radial, 3, self.vectors)
@@ -258,24 +261,24 @@ class Layer(nn.Module):
 
 
 def bounded(x: torch.Tensor) -> torch.Tensor:
-    """(N, K) x / sqrt(1 + mean of x^2 / c^2), c far beyond what datasets hold: the repulsion wins where atoms meet.
+    """Return (N, K) x / sqrt(1 + mean of x^2 / c^2), with c far beyond the values of datasets.
 
-    Products of densities grow with the square of what is in reach, and again in every layer; unbounded, they can outgrow the
-    repulsion of nuclei, and atoms fall into each other.
+    Products of densities grow with the square of the density, and again in every layer. Unbounded, they could exceed the
+    nuclear repulsion at short distances, and atoms would fuse.
     """
     return x * torch.rsqrt(1.0 + x.square().mean(dim=1, keepdim=True) / LARGEST_INVARIANTS**2)
 
 
 def soft_norm(x: torch.Tensor) -> torch.Tensor:
-    """(N, 3, V) x / sqrt(1 + mean of |x|^2 over the V vectors): bounds long vectors and leaves short ones as they are.
+    """Return (N, 3, V) x / sqrt(1 + mean of |x|^2 over the V vectors), which bounds long vectors and keeps short ones.
 
-    A plain normalisation would blow up an atom whose last neighbour is leaving the cutoff, and its energy would jump.
+    A plain normalisation diverges for an atom whose last neighbor leaves the cutoff, and its energy would jump.
     """
     return x * torch.rsqrt(1.0 + x.square().sum(dim=1, keepdim=True).mean(dim=2, keepdim=True))
 
 
 def quadratic_form(u: torch.Tensor, v: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """(N, C) the invariant u . Q v of two vectors and a traceless symmetric tensor given by its five components."""
+    """Return the (N, C) invariant u . Q v of two vectors and a traceless symmetric tensor of five components."""
     ux, uy, uz = u.unbind(1)
     vx, vy, vz = v.unbind(1)
     xy, yz, z2, xz, x2y2 = q.unbind(1)
@@ -284,6 +287,6 @@ def quadratic_form(u: torch.Tensor, v: torch.Tensor, q: torch.Tensor) -> torch.T
 
 
 def traceless(matrix: torch.Tensor) -> torch.Tensor:
-    """(N, 5, V) components xy, yz, z2, xz, x2-y2 of the traceless symmetric part of (N, 3, 3, V)."""
+    """Return (N, 5, V) components xy, yz, z2, xz, x2-y2 of the traceless symmetric part of (N, 3, 3, V)."""
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (row.unbind(1) for row in matrix.unbind(1))
     return torch.stack([xy + yx, yz + zy, (2 * zz - xx - yy) / math.sqrt(3.0), xz + zx, xx - yy], dim=1)

@@ -1,10 +1,10 @@
-"""The student: local energies from the atoms' surroundings, forces and stress from them in one place.
+"""The student: local energies of atomic environments, and forces and stress as their derivatives in one place.
 
-Every layer sums its neighbours' scalars and vectors, weighted by radial functions and spherical harmonics, into densities
-around each atom; products of densities are invariants, and a residual network per atom turns them into new features. An edge
-never holds a network: its radial and angular parts are computed once for all layers, and a layer is one batched matrix
-product over padded neighbours. The density is that of the atomic cluster expansion (Drautz, Phys. Rev. B 99, 014104 (2019));
-vectors as messages are those of PaiNN (Schütt, Unke and Gastegger, ICML 2021).
+Every layer sums its neighbors' scalars and vectors, weighted by radial functions and spherical harmonics, into densities
+around each atom. Products of densities are invariants, and a residual network per atom turns them into new features. No
+network is evaluated per edge: radial and angular parts are computed once for all layers. A layer is one batched matrix
+product over padded neighbors. The density is that of the atomic cluster expansion (Drautz, Phys. Rev. B 99, 014104 (2019)).
+Vectors as messages are those of PaiNN (Schütt, Unke and Gastegger, ICML 2021).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import nn
 
 from potstill.core.types import Batch
 from potstill.student.basis import radial_functions, slots_by_receiver, spherical_harmonics
-from potstill.student.layer import ElementGroups, ElementLinear, Groups, Layer, Surroundings
+from potstill.student.layer import AtomicEnvironments, ElementGroups, ElementLinear, Groups, Layer
 from potstill.student.options import StudentArchitecture
 from potstill.student.zbl import zbl_energy
 
@@ -30,7 +30,7 @@ Kernel = Callable[[torch.Tensor, Batch], tuple[torch.Tensor, torch.Tensor]]
 
 @runtime_checkable
 class FeatureKernel(Protocol):
-    """A kernel that computes the last features in the same pass."""
+    """Kernel that computes the last features in the same pass."""
 
     def with_last_features(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return (N,) local energies, their (e, 3) derivative and (N, hidden) last features."""
@@ -39,23 +39,23 @@ class FeatureKernel(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What a student says of a batch of S structures and N atoms.
+    """Prediction for a batch of S structures and N atoms.
 
     Parameters
     ----------
     energy
-        (S,) eV, float64.
+        (S,) energies in eV, float64.
     forces
-        (N, 3) eV/Å.
+        (N, 3) forces in eV/Å.
     stress
         (S, 3, 3) eV/Å^3, + is tension; zero where ``batch.periodic`` is False.
     local_energies
-        (N,) eV, without reference energies.
+        (N,) local energies in eV, without reference energies.
     virial
-        (S, 3, 3) derivative of the energy by the strain in eV, also of structures that are not periodic: the stress times
-        the volume.
+        (S, 3, 3) derivative of the energy by the strain in eV, also of structures that are not periodic. It is the stress
+        times the volume.
     features
-        (N, hidden) last features, in which local energies are linear apart from the repulsion; None unless asked for.
+        (N, hidden) last features, in which local energies are linear apart from the repulsion; None by default.
     """
 
     energy: torch.Tensor
@@ -72,7 +72,7 @@ class Student(nn.Module):
     Parameters
     ----------
     architecture
-        Sizes, cutoff and the elements it knows.
+        Sizes, cutoff and supported elements.
     """
 
     reference_energies: torch.Tensor
@@ -101,16 +101,16 @@ class Student(nn.Module):
     def local_energies(
         self, vectors: torch.Tensor, neighbor: torch.Tensor, species: torch.Tensor, groups: Groups | None
     ) -> torch.Tensor:
-        """(N,) energy of each atom in eV without its reference energy.
+        """Return (N,) energies of each atom in eV without its reference energy.
 
         Parameters
         ----------
         vectors
-            (N, 3, M) from each atom to its neighbours in Å; longer than the cutoff in empty slots.
+            (N, 3, M) vectors from each atom to its neighbors in Å; longer than the cutoff in empty slots.
         neighbor
-            (N, M) index of the neighbour; any atom in empty slots.
+            (N, M) indices of the neighbors; any atom in empty slots.
         species
-            (N,) place of each atom's element among those of the student.
+            (N,) index of each atom's element among those of the student.
         groups
             Atoms by element; not needed where ``experts`` is 1.
         """
@@ -131,14 +131,14 @@ class Student(nn.Module):
         a = self.architecture
         radial = radial_functions(distance, a.cutoff_angstrom, a.radial)
         harmonics = spherical_harmonics(vectors / distance[:, None], a.l_max)
-        around = Surroundings(species, neighbor, harmonics[:, :, None] * radial[:, None], groups)
+        around = AtomicEnvironments(species, neighbor, harmonics[:, :, None] * radial[:, None], groups)
         features, sent = self.embedding(species), None
         for layer in self.layers:
             features, sent = layer(features, sent, around)
         return nn.functional.silu(self.readout(features, groups))
 
     def last_features(self, vectors: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """(N, hidden) features that local energies are linear in, apart from the repulsion, for (e, 3) edge vectors."""
+        """Return (N, hidden) features of (e, 3) edge vectors; local energies without the repulsion are linear in them."""
         padded, neighbor, _ = self.pad(vectors, batch)
         species = self.species_of[batch.atomic_numbers]
         groups = ElementGroups.of(species) if self.architecture.experts > 1 else None
@@ -146,7 +146,7 @@ class Student(nn.Module):
         return self._last_features(padded, distance, neighbor, species, groups)
 
     def differentiate(self, vectors: torch.Tensor, batch: Batch, *, training: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N,) local energies and the (e, 3) derivative of their sum by the edge vectors, by automatic differentiation."""
+        """Return (N,) local energies and the (e, 3) derivative of their sum by the edge vectors, by autograd."""
         padded, neighbor, slot = self.pad(vectors, batch)
         species = self.species_of[batch.atomic_numbers]
         groups = ElementGroups.of(species) if self.architecture.experts > 1 else None
@@ -157,9 +157,9 @@ class Student(nn.Module):
             return local, gradient.transpose(1, 2).reshape(-1, 3).index_select(0, slot)
 
     def pad(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(N, 3, M) vectors and (N, M) neighbours of each atom, M that of the fullest, and (e,) the slot of each edge.
+        """Return (N, 3, M) vectors and (N, M) neighbors of each atom, M that of the fullest, and (e,) slots of the edges.
 
-        Empty slots hold vectors that are longer than the cutoff.
+        Empty slots contain vectors that are longer than the cutoff.
         """
         n_atoms = len(batch.atomic_numbers)
         slot, n_slots = slots_by_receiver(batch.edge_index, n_atoms)
@@ -171,7 +171,7 @@ class Student(nn.Module):
     def predict(
         self, batch: Batch, *, training: bool = False, kernel: Kernel | None = None, features: bool = False
     ) -> Prediction:
-        """Energy, forces and stress: the only place where forces and stress are made from the energy's derivative.
+        """Predict energy, forces and stress, the only place where forces and stress are derived from the energy.
 
         With r the vector of each edge and g = dE/dr, the force on an atom is the sum of g over the edges it receives
         less those it sends, and the stress is sum(r g^T) / V, which is dE/d(strain) / V.
@@ -179,14 +179,15 @@ class Student(nn.Module):
         Parameters
         ----------
         batch
-            On the student's device and dtype.
+            Batch on the student's device and in its dtype.
         training
-            Keep the graph, so that a loss on forces and stress can be differentiated once more.
+            Whether to keep the graph, so that a loss on forces and stress can be differentiated again.
         kernel
-            Faster way to local energies and their derivative, differentiable itself in training; :meth:`differentiate`
+            Faster code for local energies and their derivative, differentiable itself in training; :meth:`differentiate`
             where None.
         features
-            Give the last features too: by the kernel in the same pass where it can, else by a second pass in PyTorch.
+            Whether to return the last features: from the kernel in the same pass where it can, else by a second pass in
+            PyTorch.
         """
         receiver, sender = batch.edge_index
         vectors = batch.edge_vectors

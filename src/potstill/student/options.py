@@ -1,4 +1,4 @@
-"""What a student is made of: a tier or sizes in the config, sizes and elements in its file."""
+"""Sizes of a student: a tier or single sizes in the config, sizes and elements in its file."""
 
 from __future__ import annotations
 
@@ -22,35 +22,39 @@ SIZES: dict[str, dict[str, int]] = {
 }
 
 
-LARGEST = 4096  # of a size: nine times what the largest tier has
+LARGEST = 4096  # largest value of a size: nine times that of the largest tier
 
 
 class StudentConfig(Section):
-    """Section ``student`` of the config. A tier sets the sizes; each of them can be set by itself."""
+    """Section ``student`` of the config. A tier sets the sizes; each of them can be overridden."""
 
-    tier: Annotated[Tier, Field(description="sizes to start from: nano, small, base, large or xl")] = "base"
-    cutoff_angstrom: Annotated[float, Field(gt=2.0, le=8.0, description="radius of an atom's surroundings")] = 5.0
-    layers: Annotated[int, Field(ge=1, le=6, description="rounds of message passing")] = 2
+    tier: Annotated[Tier, Field(description="tier that sets the sizes: nano, small, base, large or xl")] = "base"
+    cutoff_angstrom: Annotated[float, Field(gt=2.0, le=8.0, description="radius of the atomic environment in Å")] = 5.0
+    layers: Annotated[int, Field(ge=1, le=6, description="number of message-passing layers")] = 2
     l_max: Annotated[int, Field(ge=2, le=3, description="highest order of the spherical harmonics")] = 2
-    radial: Annotated[int, Field(ge=2, le=16, description="radial basis functions")] = 8
-    features: Annotated[int, Field(ge=8, le=LARGEST, description="scalar features per atom")] = SIZES["base"]["features"]
-    channels: Annotated[int, Field(ge=4, le=LARGEST, description="scalars that an atom sends to its neighbours")] = SIZES[
-        "base"
-    ]["channels"]
-    vectors: Annotated[int, Field(ge=0, le=LARGEST, description="vectors that an atom sends, from the second layer on")] = (
-        SIZES["base"]["vectors"]
-    )
-    products: Annotated[int, Field(ge=4, le=LARGEST, description="products of densities for each order")] = SIZES["base"][
-        "products"
+    radial: Annotated[int, Field(ge=2, le=16, description="number of radial basis functions")] = 8
+    features: Annotated[int, Field(ge=8, le=LARGEST, description="number of scalar features per atom")] = SIZES["base"][
+        "features"
     ]
-    hidden: Annotated[int, Field(ge=8, le=LARGEST, description="width of the network per atom")] = SIZES["base"]["hidden"]
-    experts: Annotated[int, Field(ge=1, le=LARGEST, description="matrices that each element mixes its own network from")] = (
-        SIZES["base"]["experts"]
-    )
+    channels: Annotated[
+        int, Field(ge=4, le=LARGEST, description="number of scalars that an atom sends to its neighbors")
+    ] = SIZES["base"]["channels"]
+    vectors: Annotated[
+        int, Field(ge=0, le=LARGEST, description="number of vectors that an atom sends, from the second layer on")
+    ] = SIZES["base"]["vectors"]
+    products: Annotated[int, Field(ge=4, le=LARGEST, description="number of products of densities for each order")] = SIZES[
+        "base"
+    ]["products"]
+    hidden: Annotated[int, Field(ge=8, le=LARGEST, description="width of the hidden layer of the network per atom")] = SIZES[
+        "base"
+    ]["hidden"]
+    experts: Annotated[
+        int, Field(ge=1, le=LARGEST, description="number of expert matrices, mixed into one network per element")
+    ] = SIZES["base"]["experts"]
 
     parameters_between: Annotated[
         tuple[float, float] | None,
-        Field(description="refuse a student whose number of parameters is outside this range, as in [5.0e6, 2.0e7]"),
+        Field(description="allowed range of the number of parameters, such as [5.0e6, 2.0e7]; a student outside is refused"),
     ] = None
 
     @model_validator(mode="before")
@@ -62,11 +66,11 @@ class StudentConfig(Section):
 
 
 class StudentArchitecture(StudentConfig):
-    """All that is needed to build a student again."""
+    """Complete description of a student's network."""
 
     atomic_numbers: Annotated[
         tuple[Annotated[int, Field(ge=1, le=MAX_ATOMIC_NUMBER)], ...],
-        Field(min_length=1, description="elements it knows, in order"),
+        Field(min_length=1, description="atomic numbers of the supported elements, in order"),
     ]
 
     @model_validator(mode="after")
@@ -77,12 +81,12 @@ class StudentArchitecture(StudentConfig):
 
 
 def refuse_outside(config: StudentConfig, parameters: int) -> None:
-    """Raise where a student has not as many parameters as its config asks for.
+    """Raise InputError where a student's number of parameters is outside the range of its config.
 
     Raises
     ------
     InputError
-        With the count, the range and the tiers.
+        If it is outside; the message states the count, the range and the tiers.
     """
     if config.parameters_between is None:
         return

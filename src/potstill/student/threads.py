@@ -1,6 +1,7 @@
-"""Threads of PyTorch and of the fused kernel: their number, also in a process that was forked.
+"""Threads of PyTorch and of the fused kernel: their number, also in a forked process.
 
-Both use OpenMP. Its threads do not exist in a forked child, which would wait for them for ever: a child computes on one.
+Both use OpenMP. Its threads do not exist in a forked child, which would wait for them without end. A child therefore uses
+one thread.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def threads() -> int:
 
 @cache
 def survive_fork() -> None:
-    """From now on, let children that are forked from this process compute on one thread."""
+    """Make children that are later forked from this process use one thread."""
     os.register_at_fork(after_in_child=_in_child)
 
 

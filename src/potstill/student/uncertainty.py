@@ -1,10 +1,10 @@
-"""What error a student expects of its own forces: the last features of each atom in, eV/Å and a flag out.
+"""Expected error of a student's forces: the last features of each atom in, eV/Å and a flag out.
 
-Two things are told from the features that the local energies are linear in. How far an atom is from those that were trained
-on, as a linear model with these features would have it (last-layer prediction rigidity: Bigi, Chong, Ceriotti and Grasselli,
-"A prediction rigidity formalism for low-cost uncertainties in trained neural networks", Mach. Learn.: Sci. Technol. 5,
-045018 (2024)), and how large errors were among atoms of the kind. Both together are scaled to the errors of families that
-were not trained on. One small matrix product per atom, so that it can go along with every step of molecular dynamics.
+Two quantities are computed from the features in which the local energies are linear. The first is the distance of an atom
+from the training atoms, as in a linear model with these features (last-layer prediction rigidity: Bigi, Chong, Ceriotti and
+Grasselli, "A prediction rigidity formalism for low-cost uncertainties in trained neural networks", Mach. Learn.: Sci.
+Technol. 5, 045018 (2024)). The second is the size of errors among similar atoms. Both are scaled to the errors of families
+outside the training set. The cost is one small matrix product per atom, so it can run at every step of molecular dynamics.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from potstill.core.types import Array
 from potstill.student.files import read_tensors
 
 FILE = "uncertainty.safetensors"
-LARGEST_LOG = 20.0  # e^20 eV/Å: whatever is beyond is as strange as anything
+LARGEST_LOG = 20.0  # e^20 eV/Å: larger expectations are cut to this
 BINS = 10
-LARGE = 3.0  # times the median error
+LARGE = 3.0  # an error is large above this times the median
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,14 +39,14 @@ class Uncertainty:
     noise
         (H + 1,) weights and constant of the linear model of the logarithm of training errors.
     noise_range
-        (2,) what that model is cut to: beyond what it has seen, only the distance speaks.
+        (2,) range that the model is clipped to; beyond the training values, only the distance counts.
     coefficients
-        (3,) a, b and c.
+        (3,) coefficients a, b and c.
     threshold
-        () eV/Å, above which an atom is flagged.
+        () threshold in eV/Å, above which an atom is flagged.
     curve
-        (2, k) ascending logarithms as they come out and as errors were found to be, straight between these and of slope 1
-        beyond; k is 0 where there were too few errors to tell.
+        (2, k) ascending logarithms of raw expectations and of the errors found, linear between these and of slope 1 beyond.
+        k is 0 where there were too few errors.
     """
 
     factor: torch.Tensor
@@ -57,11 +57,11 @@ class Uncertainty:
     curve: torch.Tensor = field(default_factory=lambda: torch.zeros(2, 0))
 
     def expected_errors(self, features: torch.Tensor) -> torch.Tensor:
-        """(N,) expected length of the force's error in eV/Å."""
+        """Return (N,) expected lengths of the force's error in eV/Å."""
         return self._along_curve(self.log_score(features)).clamp(max=LARGEST_LOG).exp()
 
     def log_score(self, features: torch.Tensor) -> torch.Tensor:
-        """(N,) logarithm of what is expected before the curve."""
+        """Return (N,) logarithms of the expectation before the curve."""
         a, b, c = self.coefficients.unbind()
         return a * self.log_noise(features) + b * self.log_distance(features) + c
 
@@ -75,16 +75,16 @@ class Uncertainty:
         return y[right - 1] + slope * (within - x[right - 1]) + (score - within)
 
     def log_distance(self, features: torch.Tensor) -> torch.Tensor:
-        """(N,) logarithm of how far atoms are from those that were trained on, whose root mean square is sqrt(H)."""
+        """Return (N,) logarithms of the distance from the training atoms, whose root mean square is sqrt(H)."""
         return (features @ self.factor.T).norm(dim=1).clamp(min=1e-12).log()
 
     def log_noise(self, features: torch.Tensor) -> torch.Tensor:
-        """(N,) logarithm of the error that atoms of the kind had in training."""
+        """Return (N,) logarithms of the error that similar atoms had in training."""
         lowest, highest = self.noise_range.unbind()
         return (features @ self.noise[:-1] + self.noise[-1]).clamp(lowest, highest)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Uncertainty:
-        """Copy on another device and in another precision."""
+        """Copy to another device and precision."""
         return Uncertainty(**{field.name: getattr(self, field.name).to(device, dtype) for field in fields(self)})
 
 
@@ -96,12 +96,12 @@ def save_uncertainty(uncertainty: Uncertainty, folder: Path) -> None:
 
 
 def read_uncertainty(folder: Path, hidden: int) -> Uncertainty | None:
-    """What stands in a student's folder; None where nothing does.
+    """Read the uncertainty of a student's folder; None where it has none.
 
     Raises
     ------
     InputError
-        If the file is damaged, or of a student with other than H ``hidden`` features.
+        If the file is damaged, or of a student whose number of features is not ``hidden``.
     """
     path = folder / FILE
     if not path.is_file():
@@ -120,7 +120,7 @@ def read_uncertainty(folder: Path, hidden: int) -> Uncertainty | None:
 
 
 def auroc(score: Array, positive: Array) -> float | None:
-    """Chance that a positive has a higher score than one that is not; None where there are no two sides.
+    """Return the probability that a positive has a higher score than a negative; None where one side is empty.
 
     >>> auroc(np.array([0.1, 0.2, 0.9]), np.array([False, False, True]))
     1.0
@@ -135,10 +135,10 @@ def auroc(score: Array, positive: Array) -> float | None:
 
 
 def judge(expected: Array, error: Array, threshold: float) -> dict[str, Any]:
-    """How well (N,) expected errors tell of (N,) true ones, both in eV/Å.
+    """Measure how well (N,) expected errors predict (N,) true ones, both in eV/Å.
 
     ``auroc`` is for finding the tenth of the atoms with the largest error, ``auroc_large`` for finding errors above three
-    times the median; ``bins`` are tenths of the atoms by expectation.
+    times the median. ``bins`` are tenths of the atoms by expectation.
     """
     from scipy.stats import spearmanr
 

@@ -1,7 +1,7 @@
-"""The screened nuclear repulsion of Ziegler, Biersack and Littmark, so that atoms never fuse where there were no data.
+"""The screened nuclear repulsion of Ziegler, Biersack and Littmark, which keeps atoms apart where there are no data.
 
 "The Stopping and Range of Ions in Solids" (1985), eqs. 2-73 to 2-76. It is switched off smoothly at the sum of the covalent
-radii, so that it acts inside bonds only, and at the cutoff where that is nearer.
+radii, so that it acts inside bonds only, and at the cutoff where that is shorter.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ SCREENING_LENGTH_BOHR = 0.8854
 
 
 def zbl_energy(z_i: torch.Tensor, z_j: torch.Tensor, distance: torch.Tensor, cutoff: float) -> torch.Tensor:
-    """Repulsion of each pair in eV, in the shape of ``distance``.
+    """Return the repulsion of each pair in eV, in the shape of ``distance``.
 
     Parameters
     ----------
     z_i, z_j
         Atomic numbers, of shapes that broadcast to that of ``distance``.
     distance
-        Å.
+        Distances in Å.
     cutoff
-        Å; of atoms whose covalent radii add up to more, the repulsion ends here.
+        Cutoff in Å; the repulsion ends here for pairs whose covalent radii sum to more.
     """
     radii = torch.as_tensor(covalent_radii(), dtype=distance.dtype, device=distance.device)
     zi, zj = z_i.to(distance.dtype), z_j.to(distance.dtype)

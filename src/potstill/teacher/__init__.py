@@ -1,4 +1,4 @@
-"""The teacher's energy, forces and stress for every structure."""
+"""Teachers: energy, forces and stress of every structure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def load_teacher(name: str, **options: Any) -> Teacher:
-    """A teacher by name, ready to label.
+    """Load a teacher by name, ready to label.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ def load_teacher(name: str, **options: Any) -> Teacher:
         ``"sevennet"``, ``"chgnet"``, ``"orb-v2"``, ``"orb-v3"``, ``"mace"``, ``"xtb"``, ``"ase"``, ``"emt"``,
         ``"lennard-jones"``, or one that another package offers.
     options
-        As in section ``label.teacher`` of a config.
+        Options of section ``label.teacher`` of a config.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Any ASE calculator as a teacher, named as ``module:callable`` with its options.
 
-Naming a callable in a config runs the code of that module, as importing it does: use configs of people you trust.
+A callable named in a config runs the code of that module, as an import does: use configs of people you trust.
 """
 
 from __future__ import annotations
@@ -27,20 +27,32 @@ class AseCalculator(TeacherOptions):
 
     name: Literal["ase"] = "ase"
     calculator: Annotated[
-        str, Field(description="module:callable that gives an ASE calculator", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+        str, Field(description="module:callable that makes an ASE calculator", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
     ]
     folder: Annotated[
         str,
         Field(
-            description="folder that the module is looked for in, after installed packages; that of the config by default",
+            description="folder searched for the module after the installed packages; that of the config by default",
             validate_default=True,
         ),
     ] = ""
-    options: Annotated[dict[str, Any], Field(description="keyword arguments of the callable")] = {}  # noqa: RUF012 - pydantic copies
-    elements: Annotated[tuple[str, ...], Field(description="chemical symbols that it knows; any where empty")] = ()
-    stress: Annotated[bool, Field(description="whether it gives stress for periodic structures")] = True
-    direct_forces: Annotated[bool, Field(description="whether its forces are predicted and no slope of the energy")] = False
-    precision: Annotated[Literal["float32", "float64"], Field(description="in which it computes")] = "float64"
+    options: Annotated[dict[str, Any], Field(description="keyword arguments of the callable that makes the calculator")] = {}  # noqa: RUF012 - pydantic copies
+    elements: Annotated[
+        tuple[str, ...], Field(description="chemical symbols that the calculator supports; any where empty")
+    ] = ()
+    stress: Annotated[
+        bool, Field(description="true: the calculator computes stress for periodic structures; false: labels have no stress")
+    ] = True
+    direct_forces: Annotated[
+        bool,
+        Field(
+            description="true: the calculator predicts forces directly; false: forces are the negative gradient of "
+            "its energy"
+        ),
+    ] = False
+    precision: Annotated[Literal["float32", "float64"], Field(description="floating-point precision of the calculator")] = (
+        "float64"
+    )
 
     @field_validator("folder")
     @classmethod
@@ -89,7 +101,7 @@ class AseCalculator(TeacherOptions):
     def _callable(self) -> Callable[..., Any]:
         module, _, attribute = self.calculator.partition(":")
         if self.folder and self.folder not in sys.path:
-            sys.path.append(self.folder)  # last: a file of the user's never takes the place of an installed module
+            sys.path.append(self.folder)  # last, so that a file of the user's never replaces an installed module
         try:
             found: Any = importlib.import_module(module)
         except (Exception, SystemExit) as error:
@@ -109,7 +121,7 @@ class AseCalculator(TeacherOptions):
         return found
 
     def _refuse_hidden(self, module: str) -> None:
-        """Refuse a module of Python or of a package where the folder holds one of the same name."""
+        """Refuse a module of Python or of an installed package where the folder contains one of the same name."""
         top = module.partition(".")[0]
         if not self.folder or not any((Path(self.folder) / name).exists() for name in (f"{top}.py", f"{top}/__init__.py")):
             return
@@ -122,7 +134,7 @@ class AseCalculator(TeacherOptions):
 
 
 def _version(module: str) -> str:
-    """Name and version of the package that a module belongs to; without one, the hash of its file."""
+    """Return name and version of the package that a module belongs to; without one, the hash of its file."""
     top = module.split(".", maxsplit=1)[0]
     packages = sorted(set(metadata.packages_distributions().get(top, ())))
     if packages:

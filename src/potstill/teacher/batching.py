@@ -1,9 +1,9 @@
-"""Many structures in one call of a model: who shares a batch, and what becomes of a batch that fails.
+"""Batches of structures for one call of a model, and the handling of a batch that fails.
 
-Enter structures and two functions of a teacher, one that makes a graph of a structure and one that labels a list of graphs;
-leave labels or refusals in the order of the structures. Who shares a batch follows from the structures and one number, never
-from time or free memory, so that a run that is repeated, resumed or shared out differently has the same labels to the last
-bit. Only a batch that does not fit into memory is divided.
+Takes structures and two functions of a teacher: one makes a graph of a structure, the other labels a list of graphs. Returns
+labels or refusals in the order of the structures. The structures and one number alone decide the batches; time and free
+memory do not matter. A run that is repeated, resumed or divided differently therefore has the same labels to the last bit.
+Only a batch that does not fit into memory is divided.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from potstill.execute.worker import WORKER_VARIABLE
 if TYPE_CHECKING:
     import torch
 
-LOADING, LABELLING = "loading the teacher", "labelling"  # what a worker is doing, in messages
+LOADING, LABELLING = "loading the teacher", "labelling"  # state of a worker, in messages
 log = logging.getLogger(__name__)
 G = TypeVar("G")
 
 asking: ContextVar[Callable[[int], None]] = ContextVar("asking", default=lambda count: None)
-"""Called with the number of structures before each call of a model: a sign of life of those who label."""
+"""Function called with the number of structures before each call of a model, as a heartbeat of the worker."""
 
 
 def label_in_batches(
@@ -44,22 +44,22 @@ def label_in_batches(
 ) -> list[Labels | Refused]:
     """Label structures by a model that takes several at once.
 
-    A structure with a foreign element, or of which no graph can be made, is refused before the model is asked. A batch that
-    fails is halved until the structure that fails stands alone and is refused; where memory was too small, later batches
-    are no larger than what fitted.
+    A structure with an unsupported element, or for which no graph can be made, is refused before the model is called. A
+    batch that fails is halved until the structure that fails is alone, which is then refused. Where memory was too small,
+    later batches are no larger than the largest that fitted.
 
     Parameters
     ----------
     structures
-        Any number of them.
+        Structures to label, any number.
     elements
-        Atomic numbers that the teacher knows; None where it does not say.
+        Atomic numbers that the teacher supports; None where it does not state them.
     atoms_per_batch
-        Atoms in one call at most; a larger structure is asked for alone.
+        Largest number of atoms in one call; a larger structure is labelled alone.
     prepare
-        Makes the graph of a structure; may raise.
+        Function that makes the graph of a structure; may raise.
     evaluate
-        Labels graphs; may raise. It is also given their structures.
+        Function that labels graphs, given their structures too; may raise.
     """
     results: dict[int, Labels | Refused] = {}
     known = []
@@ -96,18 +96,18 @@ def label_in_batches(
 
 
 class BatchedTeacher(ABC):
-    """A teacher whose package takes several structures at once; a leaf makes graphs and evaluates them.
+    """A teacher whose package takes several structures at once; subclasses make graphs and evaluate them.
 
     Parameters
     ----------
     fingerprint
         Name, version, weights and dtype.
     elements
-        Atomic numbers that it knows.
+        Atomic numbers that it supports.
     atoms_per_batch
-        Atoms in one call at most.
+        Largest number of atoms in one call.
     properties
-        What it gives.
+        Names of the properties that it predicts.
     """
 
     def __init__(
@@ -124,21 +124,21 @@ class BatchedTeacher(ABC):
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        """Name, version, weights and dtype."""
+        """Return name, version, weights and dtype."""
         return self._fingerprint
 
     @property
     def elements(self) -> frozenset[int]:
-        """Atomic numbers that it knows."""
+        """Return the atomic numbers that it supports."""
         return self._elements
 
     @property
     def properties(self) -> frozenset[str]:
-        """What it gives."""
+        """Return the names of the properties that it predicts."""
         return self._properties
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
-        """Labels or a refusal for each structure, in order."""
+        """Return labels or a refusal for each structure, in order."""
         with self._settings():
             return label_in_batches(
                 structures,
@@ -149,24 +149,25 @@ class BatchedTeacher(ABC):
             )
 
     def _settings(self) -> AbstractContextManager[None]:
-        """What its package wants of the process for as long as it works; products of float32 are float32 unless it says."""
+        """Apply the process settings that its package needs; by default, keep float32 products in float32."""
         return float32_products()
 
     @abstractmethod
     def _graph(self, structure: Structure) -> Any:
-        """What the model takes for a structure; may raise."""
+        """Return the model's input for a structure; may raise."""
 
     @abstractmethod
     def _evaluate(self, graphs: Sequence[Any], structures: Sequence[Structure]) -> list[Labels]:
-        """Labels of some graphs and their structures; may raise."""
+        """Return labels of some graphs and their structures; may raise."""
 
 
 def labels_of(
     structures: Sequence[Structure], energy: Array, forces: Array, stress: Array | None, **extra: Array
 ) -> list[Labels]:
-    """Labels of each structure from those of a batch: (S,) eV, (N, 3) eV/Å, (S, 3, 3) eV/Å^3 where there is one.
+    """Return the labels of each structure from those of a batch.
 
-    ``extra`` are rows per atom.
+    ``energy`` is (S,) in eV, ``forces`` (N, 3) in eV/Å and ``stress`` (S, 3, 3) in eV/Å^3, or None. ``extra`` are arrays
+    with one row per atom.
     """
     ptr = np.cumsum([0, *(len(s) for s in structures)])
     return [
@@ -181,7 +182,7 @@ def labels_of(
 
 
 def label_each(structures: Sequence[Structure], ask: Callable[[Structure], Labels]) -> list[Labels | Refused]:
-    """Ask for one structure after the other; an exception refuses that structure and no other."""
+    """Label one structure after the other; an exception refuses that structure only."""
     results: list[Labels | Refused] = []
     for structure in structures:
         asking.get()(1)
@@ -193,19 +194,19 @@ def label_each(structures: Sequence[Structure], ask: Callable[[Structure], Label
 
 
 def refuse_foreign(structure: Structure, elements: Collection[int] | None) -> Refused | None:
-    """A refusal that names the elements which a teacher does not know, or None."""
+    """Return a refusal that names the elements which a teacher does not support, or None."""
     foreign = set() if elements is None else set(structure.atomic_numbers.tolist()) - set(elements)
     return Refused("unsupported_element", f"the teacher does not know {', '.join(symbols_of(foreign))}") if foreign else None
 
 
 def failed(error: Exception) -> Refused:
-    """The refusal of a structure on which a teacher raised an exception."""
+    """Return the refusal of a structure on which a teacher raised an exception."""
     reason = "out_of_memory" if is_out_of_memory(error) else "teacher_error"
     return Refused(reason, f"{type(error).__name__}: {error}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory was too small, on a GPU or a CPU."""
+    """Return whether an exception reports that memory was too small, on a GPU or a CPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(
@@ -214,7 +215,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of an option: ``auto`` is a GPU where there is one, and workers take the GPUs in turn."""
+    """Return the device of an option; ``auto`` is a GPU where there is one, and workers take the GPUs in turn."""
     import torch
 
     if name != "auto":
@@ -225,7 +226,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def _batches(indices: Sequence[int], structures: Sequence[Structure], atoms_per_batch: int) -> Iterator[list[int]]:
-    """Neighbours in size share a batch; the order is the same in every run."""
+    """Yield batches of structures of similar size, in an order that is the same in every run."""
     batch: list[int] = []
     atoms = 0
     for k in sorted(indices, key=lambda k: (len(structures[k]), k)):
@@ -239,7 +240,7 @@ def _batches(indices: Sequence[int], structures: Sequence[Structure], atoms_per_
 
 
 def _smaller(limit: int, atoms: int) -> int:
-    """The next limit after a batch with so many atoms did not fit into memory."""
+    """Return the limit to use after a batch of ``atoms`` atoms did not fit into memory."""
     import torch
 
     if torch.cuda.is_available():

@@ -1,7 +1,7 @@
-"""A periodic cell around what is not periodic along every axis, for models that know nothing else.
+"""Periodic cells around structures that are not periodic along every axis, for models that need a full cell.
 
-Enters a structure, leaves one that is periodic along all three axes, whose copies along the added axes are farther apart
-than the model sees: its energy and forces are those of the structure itself. A stress of it would be meaningless.
+Takes a structure and returns one that is periodic along all three axes. Copies along the added axes are farther apart than
+the model's cutoff, so energy and forces are those of the structure itself. A stress of it would be meaningless.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from potstill.core.types import Array, Structure
 
 
 def boxed(structure: Structure, gap_angstrom: float) -> Structure:
-    """The same atoms with a lattice vector along each axis that had none.
+    """Add a lattice vector along each axis that had none.
 
     Parameters
     ----------
     structure
-        Returned as it is where all three axes are periodic.
+        Structure to extend; returned unchanged where all three axes are periodic.
     gap_angstrom
-        Distance between the outermost atoms of neighbouring copies: more than the cutoff of the model.
+        Distance between the outermost atoms of neighboring copies in Å, more than the cutoff of the model.
     """
     if structure.pbc.all():
         return structure
@@ -32,7 +32,7 @@ def boxed(structure: Structure, gap_angstrom: float) -> Structure:
 
 
 def _perpendicular(vectors: Array) -> Array:
-    """(3 - k, 3) unit vectors at right angles to k lattice vectors and to each other."""
+    """Return (3 - k, 3) unit vectors at right angles to k lattice vectors and to each other."""
     if len(vectors) == 0:
         return np.eye(3)
     _, _, directions = np.linalg.svd(vectors)

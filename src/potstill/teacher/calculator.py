@@ -1,4 +1,4 @@
-"""A teacher as an ASE calculator, for what moves atoms by its forces: dynamics and relaxation."""
+"""A teacher as an ASE calculator, for dynamics and relaxation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from potstill.teacher.frames import as_number
 
 
 class TeacherCalculator(Calculator):
-    """ASE calculator that asks a teacher for one structure at a time.
+    """ASE calculator that calls a teacher for one structure at a time.
 
-    ``stress`` (Voigt order, + is tension) is there where the teacher gives it. What the teacher refuses, and answers that
-    are not finite, raise ``CalculationFailed`` with the reason.
+    ``stress`` (Voigt order, + is tension) is available where the teacher predicts it. A refusal by the teacher, and labels
+    that are not finite, raise ``CalculationFailed`` with the reason.
 
     Parameters
     ----------
     teacher
-        Loaded.
+        Loaded teacher.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 - ASE's own interface
@@ -31,7 +31,7 @@ class TeacherCalculator(Calculator):
         self.teacher = teacher
 
     def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)) -> None:
-        """Compute everything at once."""
+        """Compute all properties at once."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         (answer,) = self.teacher.label([Structure.from_ase(atoms)])
         if isinstance(answer, Refused):

@@ -1,7 +1,7 @@
-"""CHGNet as a teacher (Deng et al., Nat. Mach. Intell. 5, 1031 (2023)), batched; its weights come inside its package.
+"""CHGNet as a teacher (Deng et al., Nat. Mach. Intell. 5, 1031 (2023)), batched; its package contains its weights.
 
-It knows crystals only: molecules, wires and slabs are put into a cell with empty space around and get no stress. An atom
-without neighbours is refused, as by the package itself. Its surface is not smooth: forces and differences of the energy
+It accepts crystals only. Molecules, wires and slabs are put into a cell with vacuum and get no stress. An atom without
+neighbors is refused, as by the package itself. Its energy surface is not smooth: forces and differences of the energy
 disagree by some 0.01 eV/Å.
 """
 
@@ -38,10 +38,13 @@ HINT = f"give label.teacher.weights one of {', '.join(SHIPPED)} (inside chgnet),
 
 
 class CHGNet(TeacherOptions):
-    """CHGNet with pretrained weights: ``0.3.0`` or ``r2scan`` from the package, or a checkpoint of one's own."""
+    """CHGNet with pretrained weights: ``0.3.0`` or ``r2scan`` from the package, or a checkpoint of the user's own."""
 
     name: Literal["chgnet"] = "chgnet"
-    weights: Annotated[NameOrPath, Field(description="0.3.0, r2scan, 0.2.0, or the path of a checkpoint")] = "0.3.0"
+    weights: Annotated[
+        NameOrPath,
+        Field(description="name of CHGNet weights inside the package (0.3.0, r2scan, 0.2.0), or the path of a checkpoint"),
+    ] = "0.3.0"
     device: Device = "auto"
     atoms_per_batch: AtomsPerBatch = 64
 
@@ -70,7 +73,7 @@ class _CHGNet(BatchedTeacher):
         self._device = pick_device(device)
         with weights_at(checkpoint, "chgnet", HINT), redirect_stdout(io.StringIO()):
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
-            # only the first of them has a bias in its last layer, as CHGNet.load knows and the file does not say
+            # only the first has a bias in its last layer; CHGNet.load states it and the file does not
             model = Model.from_dict(saved, mlp_out_bias=name == "0.2.0")
         self._model = model.to(self._device).eval().requires_grad_(requires_grad=False)
         self._model.graph_converter.set_isolated_atom_response("error")
@@ -94,7 +97,7 @@ class _CHGNet(BatchedTeacher):
         answers = self._model.predict_graph(list(graphs), task="efs", return_atom_feas=True, batch_size=len(graphs))
         answers = [answers] if isinstance(answers, dict) else answers
         energy = np.array([float(a["e"]) * len(s) for a, s in zip(answers, structures, strict=True)])  # "e" is per atom
-        # its volume has the sign of the determinant, and so has its stress
+        # CHGNet's volume has the sign of the determinant, and so has its stress
         handedness = np.sign([np.linalg.det(s.cell) for s in structures])[:, None, None]
         stress = handedness * np.array([a["s"] for a in answers], dtype=np.float64) / GPA_PER_EV_PER_CUBIC_ANGSTROM
         forces, features = (np.concatenate([a[key] for a in answers]) for key in ("f", "atom_fea"))

@@ -16,9 +16,9 @@ class LennardJones(TeacherOptions):
     """One Lennard-Jones potential for every pair of elements, smoothly cut off."""
 
     name: Literal["lennard-jones"] = "lennard-jones"
-    epsilon_ev: Annotated[float, Field(gt=0, description="depth of the well")] = 0.2
-    sigma_angstrom: Annotated[float, Field(gt=0, description="distance where the energy is zero")] = 1.6
-    cutoff_angstrom: Annotated[float, Field(gt=0, description="distance beyond which there is no force")] = 4.5
+    epsilon_ev: Annotated[float, Field(gt=0, description="depth of the potential well in eV")] = 0.2
+    sigma_angstrom: Annotated[float, Field(gt=0, description="distance of two atoms in Å at which the energy is zero")] = 1.6
+    cutoff_angstrom: Annotated[float, Field(gt=0, description="cutoff of the potential in Å")] = 4.5
 
     def load(self) -> Teacher:
         def make() -> Any:
@@ -37,7 +37,7 @@ class LennardJones(TeacherOptions):
 
 
 class EMT(TeacherOptions):
-    """Effective medium theory of ASE: Al, Cu, Ag, Au, Ni, Pd, Pt, and rough values for H, C, N, O."""
+    """Effective medium theory of ASE: Al, Cu, Ag, Au, Ni, Pd, Pt, and rough parameters for H, C, N, O."""
 
     name: Literal["emt"] = "emt"
 

@@ -1,7 +1,7 @@
-"""More than energy, forces and stress: what a student can learn besides, computed by any teacher from its own answers.
+"""Labels beyond energy, forces and stress, computed from the answers of any teacher.
 
-Enter structures with their labels, leave labels with arrays per atom in ``Labels.extra``, or a refusal where one of the
-further questions was refused: a dataset has an extra for all of its structures or for none.
+Takes structures with their labels and returns labels with arrays per atom in ``Labels.extra``. It returns a refusal where
+one of the further calls was refused, because a dataset has an extra for all of its structures or for none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from potstill.core.types import Array, Labels, Refused, Structure, Teacher
 
 Extra = Literal["local_energies", "node_embeddings", "hessian_vector_products", "force_disagreement"]
-GIVEN = ("local_energies", "node_embeddings")  # with the labels, by a teacher that has them
+GIVEN = ("local_energies", "node_embeddings")  # returned with the labels, by a teacher that has them
 STEP_ANGSTROM = 0.005  # root mean square of a displacement
 Answers = list[Labels | Refused]
 
@@ -27,19 +27,19 @@ def add_extras(
     structures: Sequence[Structure],
     answers: Sequence[Labels | Refused],
 ) -> Answers:
-    """Labels with what is wanted besides, and nothing else.
+    """Add the wanted extras to labels, and drop any others.
 
     Parameters
     ----------
     wanted
-        Names; ``hessian_vector_products`` asks the teacher twice more for each structure, ``force_disagreement`` asks each
-        further teacher once.
+        Names. ``hessian_vector_products`` needs two more calls of the teacher per structure, ``force_disagreement`` one call
+        of each further teacher.
     teacher
-        Gave the answers.
+        Teacher that gave the answers.
     committee
         Further teachers, for ``force_disagreement``.
     structures, answers
-        In the same order.
+        Structures and the teacher's answers, in the same order.
     """
     found: Answers = list(answers)
     unwanted = set(GIVEN) - set(wanted)
@@ -52,17 +52,17 @@ def add_extras(
 
 
 def direction_of(structure: Structure) -> Array:
-    """(n, 3) a random direction v in the space of all coordinates, of root mean square 1: a pure function of the id."""
+    """Return a random direction (n, 3) in the space of all coordinates, of root mean square 1, fixed by the id."""
     words = np.frombuffer(hashlib.sha256(structure.id.encode()).digest()[:16], dtype=np.uint32)
     v = np.random.default_rng(words.tolist()).normal(size=(len(structure), 3))
     return np.asarray(v / np.sqrt((v**2).mean()))
 
 
 def _hessian_vector_products(teacher: Teacher, structures: Sequence[Structure], labels: Sequence[Labels]) -> Answers:
-    """Hv = -(F(x + h v) - F(x - h v)) / 2h, with ``hessian_directions`` v and ``hessian_products`` in eV/Å^2.
+    """Compute Hv = -(F(x + h v) - F(x - h v)) / 2h, with ``hessian_directions`` v and ``hessian_products`` in eV/Å^2.
 
-    The cell stays. Learning from such products is that of Amin, Raja and Krishnapriyan, "Towards fast, specialized machine
-    learning force fields", ICLR (2025).
+    The cell is fixed. Learning from such products is that of Amin, Raja and Krishnapriyan, "Towards fast, specialized
+    machine learning force fields", ICLR (2025).
     """
     directions = [direction_of(s) for s in structures]
     forward, backward = (
@@ -80,7 +80,7 @@ def _hessian_vector_products(teacher: Teacher, structures: Sequence[Structure], 
 
 
 def _force_disagreement(committee: Sequence[Teacher], structures: Sequence[Structure], labels: Sequence[Labels]) -> Answers:
-    """(n,) root mean square over the teachers of what a force differs from their mean, in eV/Å."""
+    """Return (n,) root mean squares over the teachers of the difference of a force from their mean, in eV/Å."""
     others = [member.label(structures) for member in committee]
     found: Answers = []
     for k, known in enumerate(labels):
@@ -99,7 +99,7 @@ def _each_labelled(
     answers: Answers,
     more: Callable[[Sequence[Structure], Sequence[Labels]], Answers],
 ) -> Answers:
-    """Ask more of those that have labels; the others stay refused."""
+    """Call ``more`` for the structures that have labels; the others stay refused."""
     labelled = [(s, a) for s, a in zip(structures, answers, strict=True) if isinstance(a, Labels)]
     given = iter(more([s for s, _ in labelled], [a for _, a in labelled]))
     return [next(given) if isinstance(a, Labels) else a for a in answers]

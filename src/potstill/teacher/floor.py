@@ -1,21 +1,22 @@
-"""The part of a teacher's forces that no potential can have, which is the floor of every conservative student.
+"""The part of a teacher's forces that no potential can reproduce: the error floor of every conservative student.
 
-Enters a teacher and some structures, leaves the root mean square of that part over force components, in eV/Å. It is zero for
-a teacher whose forces are the slope of an energy, up to its rounding.
+Takes a teacher and some structures and returns the root mean square of that part over force components, in eV/Å. It is zero,
+up to rounding, for a teacher whose forces are the negative gradient of an energy.
 
-Three parts are measured. A potential that does not depend on where a structure stands, or how it is turned, has no *net
-force* and, for a molecule, no *net torque*: their least share of the forces is the projection on rigid translations and
-rotations. And the derivative of its forces is symmetric. Near a structure forces are F(x + d) = F(x) + (S + A) d with a
-symmetric matrix S and an antisymmetric one A. Averaged over displacements d with independent Gaussian components of width
-sigma, A d is orthogonal to the gradient of any function phi,
+Three parts are measured. A potential that is invariant to translation and rotation has no *net force* and, for a molecule,
+no *net torque*. Their least share of the forces is the projection on rigid translations and rotations. The derivative of a
+potential's forces is also symmetric. Near a structure forces are F(x + d) = F(x) + (S + A) d with a symmetric matrix S and
+an antisymmetric one A. Averaged over displacements d with independent Gaussian components of width sigma, A d is orthogonal
+to the gradient of any function phi,
 
     E[(A d) . grad phi] = -E[phi (tr A - d . A d / sigma^2)] = 0,
 
-since both terms vanish for an antisymmetric matrix. So the best potential keeps all of S d and nothing of A d, and leaves
-the *curl* sqrt(E |A d|^2 / 3n) = sigma |A| / sqrt(3n) with the Frobenius norm |A|. That norm comes from few random
-directions v: u . A v = (u . J v - v . J u) / 2 has the mean square |A|^2 over pairs of Gaussian directions, and J v is a
-central difference of forces. sigma says over which distance the potential is asked to fit: that of the rattles and motions
-in a dataset. It is a floor to first order in the displacements, and of displacements that are independent of each other.
+since both terms vanish for an antisymmetric matrix. The best potential therefore reproduces all of S d and nothing of A d.
+The rest is the *curl* sqrt(E |A d|^2 / 3n) = sigma |A| / sqrt(3n) with the Frobenius norm |A|. That norm is estimated from a
+few random directions v. Over pairs of Gaussian directions, u . A v = (u . J v - v . J u) / 2 has the mean square |A|^2, and
+J v is a central difference of forces. sigma is the distance over which the potential is fitted: that of the rattles and
+motions in a dataset. The floor holds to first order in the displacements, and for displacements that are independent of each
+other.
 """
 
 from __future__ import annotations
@@ -30,29 +31,29 @@ import numpy as np
 from potstill.core.errors import InputError
 from potstill.core.types import Array, Labels, Structure, Teacher
 
-LEAST_INERTIA = 1e-6  # Å^2: about a smaller one a molecule does not turn (the axis of a linear one)
+LEAST_INERTIA = 1e-6  # Å^2: smaller moments have no rotation (the axis of a linear molecule)
 
 
 @dataclass(frozen=True, slots=True)
 class ForceFloor:
-    """What no potential can have of some structures' forces: root mean squares over force components in eV/Å.
+    """Part of the forces that no potential can reproduce: root mean squares over force components in eV/Å.
 
     Parameters
     ----------
     structures
-        How many of them were measured; those that the teacher refuses are left out.
+        Number of structures measured; those that the teacher refuses are left out.
     net_force
-        Of the net force, spread evenly over the atoms.
+        Net force, spread evenly over the atoms.
     net_torque
-        Of the net torque of molecules; of the others it is not defined, and counts as zero.
+        Net torque of molecules; for other structures it is not defined and counts as zero.
     curl
-        Of the antisymmetric derivative, over displacements of ``sigma_angstrom`` per coordinate.
+        Antisymmetric part of the derivative, over displacements of ``sigma_angstrom`` per coordinate.
     curl_error
         Standard error of ``curl`` over the structures.
     forces
-        Of the forces themselves, for comparison.
+        Forces themselves, for comparison.
     sigma_angstrom
-        Width of the displacements.
+        Width of the displacements in Å.
     """
 
     structures: int
@@ -65,11 +66,11 @@ class ForceFloor:
 
     @property
     def total(self) -> float:
-        """Root of the sum of squares: the error in eV/Å that a perfect conservative student still has."""
+        """Return the root of the sum of squares: the error in eV/Å that a perfect conservative student still has."""
         return float(np.sqrt(self.net_force**2 + self.net_torque**2 + self.curl**2))
 
     def report(self) -> dict[str, Any]:
-        """The figures as ``evaluate.json`` has them."""
+        """Return the figures as in ``evaluate.json``."""
         figures = {
             name: getattr(self, name) for name in ("total", "net_force", "net_torque", "curl", "curl_error", "forces")
         }
@@ -93,28 +94,28 @@ def force_floor(
     step_angstrom: float = 2e-3,
     seed: int = 0,
 ) -> ForceFloor:
-    """Measure on a sample what no potential can have of a teacher's forces.
+    """Measure on a sample the part of a teacher's forces that no potential can reproduce.
 
     Parameters
     ----------
     teacher
-        Asked ``1 + 2 directions`` times for each structure.
+        Teacher, called for ``1 + 2 directions`` geometries of each structure.
     structures
-        A sample of what will be labelled.
+        Sample of the structures to label.
     sigma_angstrom
-        Width of the displacements over which a potential is asked to fit; the curl is proportional to it.
+        Width of the displacements over which a potential is fitted, in Å; the curl is proportional to it.
     directions
-        Random directions of each structure; their pairs are averaged.
+        Number of random directions of each structure; their pairs are averaged.
     step_angstrom
-        Of the central differences, per coordinate. Their error grows with its square, and the rounding of forces in
-        float32 with its inverse.
+        Step of the central differences per coordinate, in Å. Their error grows with its square, and that of rounding forces
+        in float32 with its inverse.
     seed
-        Of the directions.
+        Seed of the directions.
 
     Raises
     ------
     InputError
-        If the teacher labels none of the structures and their displaced copies.
+        If the teacher labels none of the structures with all of their displaced copies.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -150,13 +151,13 @@ def force_floor(
 
 
 def _antisymmetric_norm_squared(ways: Array, slopes: Array) -> float:
-    """Estimate of |A|^2 from random directions v and the change of the forces along each, J v."""
+    """Estimate |A|^2 from random directions v and the change of the forces along each, J v."""
     pairs = np.einsum("aij,bij->ab", ways, slopes)
     return float(np.mean([((pairs[a, b] - pairs[b, a]) / 2) ** 2 for a, b in combinations(range(len(ways)), 2)]))
 
 
 def _torque_share(structure: Structure, forces: Array) -> float:
-    """Mean square over components of the forces of a rigid rotation that has the net torque of a molecule."""
+    """Return the mean square over components of the rigid-rotation forces that have a molecule's net torque."""
     if structure.pbc.any():
         return 0.0
     arms = structure.positions - structure.positions.mean(axis=0)

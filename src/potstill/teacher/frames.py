@@ -1,7 +1,7 @@
-"""What potstill and a teacher in a process of its own say to each other: frames of named arrays, over pipes.
+"""Messages between potstill and a teacher in a process of its own: frames of named arrays, over pipes.
 
 A frame is two lengths of eight bytes, a header as JSON (a message, and name, type and shape of each array) and the bytes of
-the arrays. Nothing in it can run code.
+the arrays. It contains no code.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 from potstill.core.types import Array, Labels, Refused, Structure
 
-LARGEST_BYTES = 1 << 36  # more is text that was printed into the pipe
+LARGEST_BYTES = 1 << 36  # a larger length is text that was printed into the pipe
 NUMBERS = "biufc"  # kinds of NumPy types: bool, integers, floats, complex
 
 
 class BrokenFrameError(Exception):
-    """Bytes that are no frame: the other side has printed into the pipe, or ended in the middle of a word."""
+    """Raised for bytes that are no frame: a process printed into the pipe, or ended in the middle of a frame."""
 
 
 def send(stream: IO[bytes], message: Mapping[str, Any], arrays: Mapping[str, Array] | None = None) -> None:
@@ -49,9 +49,9 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Array]]:
     Raises
     ------
     EOFError
-        If the other side is gone.
+        If the other process has ended.
     BrokenFrameError
-        If what comes is no frame.
+        If the bytes are no frame.
     """
     sizes = _exactly(stream, 16)
     lengths = [int.from_bytes(part, "big") for part in (sizes[:8], sizes[8:])]
@@ -74,12 +74,12 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def names_of(structures: Sequence[Structure]) -> list[list[Any]]:
-    """What structures are called and where they come from."""
+    """Return id, source and metadata of structures."""
     return [[s.id, s.source, s.family, dict(s.generator_metadata)] for s in structures]
 
 
 def pack_structures(structures: Sequence[Structure]) -> dict[str, Array]:
-    """The atoms of some structures, side by side."""
+    """Concatenate the atoms of some structures."""
     return {
         "ptr": np.cumsum([0, *map(len, structures)]),
         "atomic_numbers": np.concatenate([s.atomic_numbers for s in structures]),
@@ -90,7 +90,7 @@ def pack_structures(structures: Sequence[Structure]) -> dict[str, Array]:
 
 
 def unpack_structures(names: Sequence[Sequence[Any]], arrays: Mapping[str, Array]) -> list[Structure]:
-    """Structures again."""
+    """Return the structures of :func:`pack_structures`."""
     found = []
     for k, ((start, stop), name) in enumerate(zip(pairwise(arrays["ptr"]), names, strict=True)):
         atoms = (arrays["atomic_numbers"][start:stop], arrays["positions"][start:stop], arrays["cell"][k], arrays["pbc"][k])
@@ -99,7 +99,7 @@ def unpack_structures(names: Sequence[Sequence[Any]], arrays: Mapping[str, Array
 
 
 def pack_answers(answers: Sequence[Any]) -> tuple[list[list[str] | None], dict[str, Array]]:
-    """Refusals as words, and the arrays of labels; whatever else a teacher says is a refusal."""
+    """Return refusals as text, and the arrays of labels; any other answer of a teacher becomes a refusal."""
     words: list[list[str] | None] = []
     arrays: dict[str, Array] = {}
     for k, answer in enumerate(answers):
@@ -120,7 +120,7 @@ def pack_answers(answers: Sequence[Any]) -> tuple[list[list[str] | None], dict[s
 
 
 def unpack_answers(words: Sequence[Sequence[str] | None], arrays: Mapping[str, Array]) -> list[Labels | Refused]:
-    """Labels and refusals again; the filter of the stage looks at shapes and types as at any other answer."""
+    """Return the labels and refusals of :func:`pack_answers`; the stage checks shapes and types as for any answer."""
     found: dict[int, dict[str, Array]] = {k: {} for k in range(len(words))}
     for name, array in arrays.items():
         k, _, what = name.partition(".")
@@ -129,7 +129,7 @@ def unpack_answers(words: Sequence[Sequence[str] | None], arrays: Mapping[str, A
 
 
 def _labels(arrays: dict[str, Array]) -> Labels:
-    energy: Any = arrays.pop("energy", np.array(np.nan))  # of a wrong shape perhaps, which the filter says
+    energy: Any = arrays.pop("energy", np.array(np.nan))  # its shape may be wrong; the stage's check of answers finds that
     return Labels(
         energy=as_number(energy) if energy.shape in ((), (1,)) else energy,
         forces=arrays.pop("forces", np.empty(0)),

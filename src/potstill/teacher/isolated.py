@@ -1,9 +1,9 @@
-"""A teacher in a process of its own: because its packages need another environment, or because it may end its process.
+"""A teacher in a process of its own, for packages of another environment or teachers that may end their process.
 
-Enters a teacher's options, leaves a teacher as any other. The process loads the model once and is asked over pipes. If it
-ends, it is started again and asked once more, then for each structure by itself, and the structure that ends it twice is
-refused. A process that gives no answer in time is ended. Its output goes to the log. It is a process group of its own, which
-ends with its parent however the parent is ended.
+Takes a teacher's options and returns a teacher like any other. The process loads the model once and is called over pipes. If
+the process ends, it is started again and called once more, then for each structure alone. A structure that ends it twice is
+refused. A process that does not answer in time is killed. Its output goes to the log. It is a process group of its own,
+which ends with its parent however the parent ends.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parents[1]
-# With this interpreter: the paths of the parent, but modules of the current folder never hide those of Python.
+# Started with this interpreter: it has the paths of the parent, and modules of the current folder never hide those of
+# Python.
 START_HERE = """\
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from potstill.teacher.serve import main
 main()
 """
-# Only potstill itself is found in its folder: what stands beside it belongs to another environment.
+# Only potstill itself is imported from its folder: the packages beside it belong to another environment.
 START_THERE = """\
 import importlib.util, sys
 sys.path[:] = [place for place in sys.path if place]
@@ -54,20 +55,20 @@ from potstill.teacher.serve import main
 main()
 """
 TAIL_BYTES = 4096
-LOGGED_BYTES = 65_536  # of the output of one call; a teacher that prints without end does not fill the log
-GIVEN_UP_AFTER = 6  # ends in a row of a supervised teacher: audit and evaluate shall not start it for hours
-PATIENCE_SECONDS = 5.0  # for a process that has closed its pipe and is about to end
+LOGGED_BYTES = 65_536  # per call, so that a teacher that prints without end does not fill the log
+GIVEN_UP_AFTER = 6  # ends in a row of a supervised teacher, so that audit and evaluate do not restart it for hours
+PATIENCE_SECONDS = 5.0  # wait for a process that has closed its pipe
 
 
 class EndedError(Exception):
-    """The process ended without an answer; the text says how.
+    """Raised when the process ended without an answer; the text says how.
 
     Parameters
     ----------
     how
         Exit code or signal, with the last line of its output.
     timed_out
-        Whether it was ended because no answer came in time.
+        Whether it was killed because no answer came in time.
     """
 
     def __init__(self, how: str, *, timed_out: bool = False) -> None:
@@ -85,12 +86,12 @@ class IsolatedTeacher:
     python
         Interpreter of its environment; this one, with the same paths and variables, where None.
     timeout_seconds_per_structure
-        Time that it may take for each structure; no limit where None.
+        Time limit in s for each structure; no limit where None.
 
     Raises
     ------
     InputError
-        If the teacher cannot be loaded there for a reason that the user can mend.
+        If the teacher cannot be loaded there for a reason that the user can fix.
     PotstillError
         If its process ends while it loads.
     """
@@ -103,38 +104,38 @@ class IsolatedTeacher:
         self._process = _Process(python)
         self._described: dict[str, Any] = {}
         self._cost = (0.0, 0)
-        self._ends = 0  # of its process since the last answer
+        self._ends = 0  # number of ends of its process since the last answer
         self._load()
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        """Name, version, weights and dtype, as its process has said them last."""
+        """Return name, version, weights and dtype, as last reported by its process."""
         return dict(self._described["fingerprint"])
 
     @property
     def elements(self) -> frozenset[int] | None:
-        """Atomic numbers that it knows; None where it does not say."""
+        """Return the atomic numbers that it supports; None where it does not state them."""
         known = self._described["elements"]
         return None if known is None else frozenset(known)
 
     @property
     def properties(self) -> frozenset[str]:
-        """What it gives."""
+        """Return the names of the properties that it predicts."""
         return frozenset(self._described["properties"])
 
     @property
     def seconds(self) -> float:
-        """Time of the last call by the clock of its process, without the way there and back."""
+        """Return the time of the last call in s by the clock of its process, without the transfer."""
         return self._cost[0]
 
     @property
     def device_bytes(self) -> int:
-        """Largest memory of the GPU that its process has used; 0 without one."""
+        """Return the largest GPU memory in bytes that its process has used; 0 without a GPU."""
         return self._cost[1]
 
     @property
     def process(self) -> int:
-        """Number of its process."""
+        """Return the id of its process."""
         return self._process.number
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
@@ -145,7 +146,7 @@ class IsolatedTeacher:
             why = f"it is not asked again, for its process ended {self._ends} times in a row"
             return [Refused("teacher_crashed", why)] * len(structures)
         ended = EndedError("")
-        for _ in range(2):  # it may be killed without any fault of its own
+        for _ in range(2):  # another program may have killed the process
             try:
                 answers = self._ask(structures)
             except EndedError as error:
@@ -163,7 +164,7 @@ class IsolatedTeacher:
         return [Refused("teacher_crashed", f"its process ended: {ended}")]
 
     def close(self) -> None:
-        """End its process; it is started again with the next question."""
+        """End its process; the next call starts it again."""
         self._process.end()
 
     def _ask(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
@@ -194,7 +195,7 @@ class IsolatedTeacher:
             ) from error
 
     def _hear(self, structures: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the next message; ``structures`` is how many it is about, by which a time limit counts."""
+        """Return the next message; the time limit counts ``structures`` structures."""
         seconds = None if structures is None or self._timeout is None else structures * self._timeout
         message, arrays = self._process.hear(seconds)
         self._process.log_output()
@@ -240,7 +241,7 @@ class _Process:
             raise EndedError(self._how()) from None
 
     def hear(self, seconds: float | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the next frame; a process that sends none within some seconds is killed."""
+        """Return the next frame; kill a process that sends none within ``seconds``."""
         late = threading.Event()
 
         def kill() -> None:
@@ -260,7 +261,7 @@ class _Process:
                 timer.cancel()
 
     def log_output(self) -> None:
-        """Write to the log what its process has printed since the last time."""
+        """Write to the log the new output of its process."""
         size = self._printed.seek(0, os.SEEK_END)
         if size <= self._logged:
             return
@@ -276,7 +277,7 @@ class _Process:
         self._end()
 
     def _how(self) -> str:
-        """How it ended, with the last line that it printed."""
+        """Return how it ended, with the last line that it printed."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(PATIENCE_SECONDS)
         self.log_output()
@@ -300,7 +301,7 @@ def _command(python: Path | None) -> list[str]:
 
 
 def _variables(python: Path | None) -> dict[str, str]:
-    """Return the environment variables of the process; another interpreter does not have Python's own."""
+    """Return the environment variables of the process; another interpreter gets none of Python's own."""
     if python is None:
         return dict(os.environ)
     kept = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
@@ -325,6 +326,6 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 def _threads() -> int:
-    """Threads of PyTorch in this process, which its process shall have too; one where PyTorch is not there."""
+    """Return the number of PyTorch's threads in this process, for the teacher's process; 1 without PyTorch."""
     torch = sys.modules.get("torch")
     return int(torch.get_num_threads()) if torch is not None else 1

@@ -1,8 +1,8 @@
 """MACE as a teacher (Batatia et al., NeurIPS 2022): any checkpoint that its package can open, batched.
 
-A MACE checkpoint is a pickled Python object, which can run any code while it is opened; so its file is opened only where
-the config says that it may be. ``mace-torch`` pins an old e3nn that sevenn cannot use: it has an environment of its own, in
-whose process it runs where it is not installed here.
+A MACE checkpoint is a pickled Python object, which can run any code while it is opened. Its file is opened only where the
+config allows it. ``mace-torch`` pins an old e3nn that sevenn cannot use. The teacher runs in a process of its own
+environment where mace-torch is not installed here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from potstill.teacher.box import boxed
 from potstill.teacher.extras import GIVEN
 from potstill.teacher.options import AtomsPerBatch, Device, TeacherOptions, file_of_weights, weights_at
 
-UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # mace sets it for the whole process when it is imported
+UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # the import of mace sets it for the whole process
 HINT = (
     "give label.teacher.weights the path of a MACE checkpoint (.model); those of the foundation models are at\n"
     "  https://github.com/ACEsuit/mace-foundations/releases"
@@ -36,17 +36,26 @@ HINT = (
 
 
 class MACE(TeacherOptions):
-    """MACE with a checkpoint of one's own or of the foundation models."""
+    """MACE with a checkpoint of the user's own or of the foundation models."""
 
     own_environment: ClassVar[str] = "mace"
 
     name: Literal["mace"] = "mace"
-    weights: Annotated[NameOrPath, Field(description="path of the checkpoint; none comes with the package")] = ""
+    weights: Annotated[NameOrPath, Field(description="path of the MACE checkpoint (.model); the package contains none")] = ""
     allow_pickle: Annotated[
-        bool, Field(description="open the checkpoint, which can run any code: true for files from people you trust")
+        bool,
+        Field(
+            description="true: open the checkpoint, which can run any code (only for files from people you trust); "
+            "false: refuse it"
+        ),
     ] = False
-    head: Annotated[str, Field(description="of a model with several; where empty, the only one or 'default'")] = ""
-    precision: Annotated[Literal["model", "float32", "float64"], Field(description="model: as it was saved")] = "model"
+    head: Annotated[
+        str, Field(description="name of the output head of a model with several; where empty, the only one or 'default'")
+    ] = ""
+    precision: Annotated[
+        Literal["model", "float32", "float64"],
+        Field(description="floating-point precision of the model; model: that of the checkpoint"),
+    ] = "model"
     device: Device = "auto"
     atoms_per_batch: AtomsPerBatch = 128
 
@@ -55,7 +64,7 @@ class MACE(TeacherOptions):
 
     def check(self) -> None:
         self.interpreter()
-        self._checkpoint()  # nobody else may import the package, see _safe_loading_stays
+        self._checkpoint()  # the package must not be imported elsewhere, see _safe_loading_stays
 
     def load(self) -> Teacher:
         checkpoint = self._checkpoint()
@@ -107,7 +116,7 @@ class _MACE(BatchedTeacher):
     def _graph(self, structure: Structure) -> Any:
         if structure.pbc.any():
             atoms = boxed(structure, 2.0 * self._cutoff).to_ase()
-        else:  # mace puts molecules into a cell by itself, which grows with the distance from the origin
+        else:  # mace itself puts molecules into a cell that grows with the distance from the origin
             centred = structure.positions - structure.positions.mean(axis=0)
             atoms = structure.with_(positions=centred, cell=np.zeros((3, 3))).to_ase()
         configuration = self._data.config_from_atoms(atoms, head_name=self._head)
@@ -127,7 +136,7 @@ class _MACE(BatchedTeacher):
 
 
 def _scalars_of(model: Any) -> list[int]:
-    """Columns of the node features that do not change when a structure is turned, of all layers."""
+    """Return the columns of the node features that are invariant to rotation, of all layers."""
     columns: list[int] = []
     start = 0
     for product in model.products:
@@ -151,7 +160,7 @@ def _pick_head(wanted: str, heads: Sequence[str]) -> str:
 
 @contextmanager
 def _safe_loading_stays() -> Iterator[None]:
-    """Let mace and its e3nn open their own files as they need to while they are imported, and nobody afterwards."""
+    """Allow unsafe loading while mace and its e3nn import their own files, and forbid it again afterwards."""
     before = os.environ.get(UNSAFE)
     os.environ[UNSAFE] = "1"
     try:

@@ -1,7 +1,7 @@
 """The one way to open a teacher: in this process, or supervised in a process of its own.
 
-A teacher of another environment always has its own process. One that is supervised has it too: if the teacher ends its
-process, hangs or changes the current folder, the caller lives on and has a refusal that says so.
+A teacher of another environment always has its own process. A supervised teacher has one too. If such a teacher ends its
+process, hangs or changes the current folder, the caller continues and receives a refusal with the reason.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ def open_teacher(
     options
         Options of the teacher.
     supervised
-        Whether it runs in a process of its own: for callers that must outlive it. Workers that are supervised
-        themselves need no second process.
+        Whether it runs in a process of its own, for callers that must survive its end. Supervised workers need no second
+        process.
     timeout_seconds_per_structure
-        Time that a supervised teacher, or one of another environment, may take for each structure; no limit where None.
+        Time limit in s for each structure of a teacher in another process; no limit where None.
 
     Raises
     ------
     MissingExtraError
         If its package is not installed.
     InputError
-        If its environment or its weights are not there.
+        If its environment or its weights are missing.
     PotstillError
         If its process ends while it loads.
     """

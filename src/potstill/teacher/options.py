@@ -1,6 +1,6 @@
-"""What a teacher is: options that a config states, ``load()`` that makes the model, ``label`` that asks it.
+"""Interface of a teacher: options that a config states, ``load()`` makes the model, ``label`` calls it.
 
-An outsider's teacher is a subclass of :class:`TeacherOptions` named by an entry point of the group ``potstill.teachers``.
+A plug-in's teacher is a subclass of :class:`TeacherOptions` named by an entry point of the group ``potstill.teachers``.
 """
 
 from __future__ import annotations
@@ -24,31 +24,40 @@ from potstill.core.types import PROPERTIES, Labels, Refused, Structure, Teacher
 from potstill.teacher.batching import label_each, refuse_foreign
 from potstill.teacher.frames import as_number
 
-Device = Annotated[str, Field(description="torch device; auto: a GPU if there is one", pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+Device = Annotated[
+    str, Field(description="torch device of the teacher; auto: a GPU if there is one", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+]
 AtomsPerBatch = Annotated[
-    int, Field(gt=0, description="atoms in one call of the model; halved by itself where memory is too small")
+    int,
+    Field(
+        gt=0, description="largest number of atoms in one call of the model; halved automatically where memory is too small"
+    ),
 ]
 
-# of the Materials Project's trajectories, Alexandria and OMat24: without Po, At, Rn, Fr, Ra, and nothing beyond Pu
+# elements of the Materials Project's trajectories, Alexandria and OMat24: no Po, At, Rn, Fr, Ra, and none beyond Pu
 MATERIALS_ELEMENTS = frozenset({*range(1, 84), *range(89, 95)})
 
 
 class TeacherOptions(Section, ABC):
-    """A teacher as the config states it."""
+    """Options of a teacher in the config."""
+
+    on_demand: ClassVar[bool] = True
+    """Whether it labels any structure on demand; False where the labels come with the user's files."""
 
     own_environment: ClassVar[str] = ""
-    """Environment of :mod:`potstill.environments` that it moves to where :meth:`lives_here` is False."""
+    """Environment of :mod:`potstill.environments` that it runs in where :meth:`lives_here` is False."""
 
     environment: Annotated[
         NameOrPath,
         Field(
-            description="in whose process it runs: one of 'potstill setup', or the path of an interpreter; here where empty"
+            description="environment of the teacher's process: a name of 'potstill setup' or the path of an "
+            "interpreter; this environment where empty"
         ),
     ] = ""
 
     @abstractmethod
     def load(self) -> Teacher:
-        """The model in this process, ready to label (heavy packages are imported here).
+        """Load the model in this process, ready to label (heavy packages are imported here).
 
         Raises
         ------
@@ -64,7 +73,7 @@ class TeacherOptions(Section, ABC):
         Raises
         ------
         MissingExtraError, InputError
-            As :meth:`load`, or if its environment is not there.
+            As :meth:`load`, or if its environment is missing.
         PotstillError
             If the process ends while it loads.
         """
@@ -73,7 +82,7 @@ class TeacherOptions(Section, ABC):
         return open_teacher(self)
 
     def interpreter(self) -> Path | None:
-        """Interpreter of the environment in which it runs; None where that is ours.
+        """Return the interpreter of the environment in which it runs; None where that is ours.
 
         Raises
         ------
@@ -95,11 +104,11 @@ class TeacherOptions(Section, ABC):
         )
 
     def lives_here(self) -> bool:
-        """Whether the packages of its own environment are in this one."""
+        """Return whether the packages of its own environment are installed in this one."""
         return True
 
     def check(self) -> None:
-        """Raise InputError where its package, environment or weights are not there, without loading them."""
+        """Raise InputError where its package, environment or weights are missing, without loading them."""
         if self.interpreter() is None:
             needed = self.requires()
             if needed is not None:
@@ -110,36 +119,36 @@ class TeacherOptions(Section, ABC):
         return f"the teacher '{getattr(self, 'name', type(self).__name__)}'"
 
     def check_weights(self) -> None:
-        """Raise InputError where the weights are not there, without loading them; called where it runs in this process."""
+        """Raise InputError where the weights are missing, without loading them; called where it runs in this process."""
         return
 
     def requires(self) -> tuple[str, str] | None:
-        """Package and extra that must be installed, or None."""
+        """Return package and extra that must be installed, or None."""
         return None
 
     @classmethod
     def example(cls) -> TeacherOptions:
-        """Options that are enough to try it with."""
+        """Return options that suffice for a trial."""
         return cls()
 
     @property
     def conservative(self) -> bool:
-        """Whether forces and stress are the slope of the energy; False where a model predicts them by themselves."""
+        """Return whether forces and stress are derivatives of the energy; False where a model predicts them directly."""
         return True
 
     @property
     def equivariant(self) -> bool:
-        """Whether rotating a structure rotates its labels and nothing else, by construction of the model."""
+        """Return whether rotating a structure only rotates its labels, by construction of the model."""
         return True
 
 
 def file_of_weights(weights: str, teacher: str, hint: str) -> Path:
-    """The file of weights that an option names.
+    """Return the file of weights that an option names.
 
     Raises
     ------
     InputError
-        If there is none, with ``hint`` on where to get one.
+        If there is none; ``hint`` in the message tells where to get one.
     """
     path = Path(weights).expanduser()
     if not path.is_file():
@@ -149,7 +158,7 @@ def file_of_weights(weights: str, teacher: str, hint: str) -> Path:
 
 @contextmanager
 def weights_at(path: Path, teacher: str, hint: str) -> Iterator[None]:
-    """Turn whatever a package raises while it reads weights into an InputError that says what to do."""
+    """Turn any exception of a package that reads weights into an InputError with the next action."""
     try:
         yield
     except Exception as error:
@@ -162,7 +171,7 @@ def weights_at(path: Path, teacher: str, hint: str) -> Iterator[None]:
 
 
 def sha256_of_options(options: Mapping[str, Any]) -> str:
-    """SHA-256 of options as sorted JSON; a text that names a file counts with the content of that file."""
+    """Return the SHA-256 of options as sorted JSON; a text that names a file counts with that file's content."""
 
     def content(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -177,7 +186,7 @@ def sha256_of_options(options: Mapping[str, Any]) -> str:
 
 
 def label_with_ase(calculator: Any, structure: Structure, *, stress: bool = True) -> Labels:
-    """Labels from an ASE calculator; stress only where it is wanted and all three axes are periodic."""
+    """Label by an ASE calculator; stress only where it is wanted and all three axes are periodic."""
     atoms = structure.to_ase()
     atoms.calc = calculator
     tensor = np.array(atoms.get_stress(voigt=False)) if stress and structure.pbc.all() else None
@@ -190,13 +199,13 @@ class AseTeacher:
     Parameters
     ----------
     make
-        Builds the calculator.
+        Function that builds the calculator.
     fingerprint
         Name, version, weights and dtype.
     elements
-        Atomic numbers that it knows; None where it does not say.
+        Atomic numbers that it supports; None where it does not state them.
     stress
-        False for a calculator that gives none; one whose ``implemented_properties`` lack it is not asked either.
+        False for a calculator without stress; True also skips one whose ``implemented_properties`` lack it.
     """
 
     def __init__(
@@ -215,21 +224,21 @@ class AseTeacher:
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        """Name, version, weights and dtype."""
+        """Return name, version, weights and dtype."""
         return self._fingerprint
 
     @property
     def elements(self) -> frozenset[int] | None:
-        """Atomic numbers that it knows; None where it does not say."""
+        """Return the atomic numbers that it supports; None where it does not state them."""
         return self._elements
 
     @property
     def properties(self) -> frozenset[str]:
-        """What it gives."""
+        """Return the names of the properties that it predicts."""
         return PROPERTIES if self._stress else PROPERTIES - {"stress"}
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
-        """Labels or a refusal for each structure, in order."""
+        """Return labels or a refusal for each structure, in order."""
         refused = [refuse_foreign(s, self._elements) for s in structures]
         known = [s for s, foreign in zip(structures, refused, strict=True) if foreign is None]
         answers = iter(label_each(known, self._ask))
@@ -239,7 +248,7 @@ class AseTeacher:
         try:
             return label_with_ase(self._calculator, structure, stress=self._stress)
         except Exception:
-            self._calculator = self._make()  # the old one may hold half of this structure, and answer the next with it
+            self._calculator = self._make()  # the failed one may hold half of this structure, and use it for the next
             raise
 
 

@@ -1,9 +1,8 @@
 """Orb as a teacher: orb-v2 (Neumann et al., arXiv:2410.22570) and orb-v3 (Rhodes et al., arXiv:2504.06231), batched.
 
-No weights come with the package ``orb-models``: they are a file that the user fetches once. orb-v2 and the direct models of
-orb-v3 predict forces by themselves, so that some part of them belongs to no potential (see :mod:`potstill.teacher.floor`),
-and
-all of them have learnt rotations instead of knowing them.
+The package ``orb-models`` contains no weights: they are a file that the user downloads once. orb-v2 and the direct models of
+orb-v3 predict forces directly, so that some part of them belongs to no potential (see :mod:`potstill.teacher.floor`). No
+model is equivariant by construction; all were trained on rotated structures.
 """
 
 from __future__ import annotations
@@ -44,11 +43,17 @@ OLD_HEADS = {"node_head.": "heads.forces.", "graph_head.": "heads.energy.", "str
 
 
 class _Orb(TeacherOptions):
-    weights: Annotated[NameOrPath, Field(description="path of the checkpoint; it does not come with the package")] = ""
+    weights: Annotated[NameOrPath, Field(description="path of the Orb checkpoint; the package contains none")] = ""
     precision: Annotated[
-        Precision, Field(description="of matrix products; float32-high: TF32 on GPUs that have it, as the authors use it")
+        Precision,
+        Field(description="precision of matrix products; float32-high: TF32 on GPUs that support it, as the authors use"),
     ] = "float32-highest"
-    compiled: Annotated[bool, Field(description="compile the model first: minutes, worth it on a GPU only")] = False
+    compiled: Annotated[
+        bool,
+        Field(
+            description="true: compile the model first, which takes minutes and pays on a GPU only; false: run it as it is"
+        ),
+    ] = False
     device: Device = "auto"
     atoms_per_batch: AtomsPerBatch = 256
 
@@ -71,7 +76,7 @@ class _Orb(TeacherOptions):
         return file_of_weights(self.weights, self._title(), self._hint())
 
     def _hint(self) -> str:
-        """Which file to fetch from where, as the installed package knows it."""
+        """Return the file to download and its address, as stated by the installed package."""
         url = str(inspect.signature(_maker(self._title())).parameters["weights_path"].default)
         name = url.rsplit("/", 1)[-1]
         return f"fetch them once with:  curl -LO {url}\n  then give label.teacher.weights: {name} (the path of that file)"
@@ -84,12 +89,12 @@ class _Orb(TeacherOptions):
 
 
 class OrbV2(_Orb):
-    """Orb of the second generation: 25 million parameters, forces predicted directly, 20 neighbours within 6 Å."""
+    """Orb of the second generation: 25 million parameters, forces predicted directly, 20 neighbors within 6 Å."""
 
     name: Literal["orb-v2"] = "orb-v2"
     model: Annotated[
         Literal["orb-v2", "orb-d3-v2", "orb-d3-sm-v2", "orb-d3-xs-v2", "orb-mptraj-only-v2"],
-        Field(description="which of its models the weights are of; d3: with dispersion"),
+        Field(description="model that the weights belong to; d3: with dispersion"),
     ] = "orb-v2"
 
     @property
@@ -98,7 +103,7 @@ class OrbV2(_Orb):
 
 
 class OrbV3(_Orb):
-    """Orb of the third generation, whose forces are the slope of the energy (conservative) or predicted (direct)."""
+    """Orb of the third generation, with forces as the negative gradient of the energy (conservative) or direct."""
 
     name: Literal["orb-v3"] = "orb-v3"
     model: Annotated[
@@ -112,7 +117,10 @@ class OrbV3(_Orb):
             "orb-v3-direct-20-mpa",
             "orb-v3-direct-inf-mpa",
         ],
-        Field(description="which of its models the weights are of; 20 or all neighbours within 6 Å, and the training data"),
+        Field(
+            description="model that the weights belong to; its name states the neighbors within 6 Å (20 or all) and "
+            "the training data"
+        ),
     ] = "orb-v3-conservative-20-omat"
     atoms_per_batch: AtomsPerBatch = 128
 
@@ -151,7 +159,7 @@ class _OrbTeacher(BatchedTeacher):
 
     def _graph(self, structure: Structure) -> Any:
         if not structure.pbc.any():
-            atoms = structure.with_(cell=0.0 * structure.cell).to_ase()  # orb takes any cell for a crystal's
+            atoms = structure.with_(cell=0.0 * structure.cell).to_ase()  # orb takes any cell as that of a crystal
         else:
             atoms = boxed(structure, 2.0 * self._system.radius).to_ase()
         return self._make_graph(
@@ -172,7 +180,7 @@ class _OrbTeacher(BatchedTeacher):
 
     @contextmanager
     def _settings(self) -> Iterator[None]:
-        """PyTorch's global precision as orb-models sets and expects it, for as long as it works."""
+        """Set PyTorch's global precision as orb-models expects it, and restore it afterwards."""
         import torch
 
         dtype, products = torch.get_default_dtype(), torch.get_float32_matmul_precision()
@@ -190,7 +198,7 @@ class _OrbTeacher(BatchedTeacher):
 
 
 def _dtype_name(precision: Precision, device_type: str) -> str:
-    """What labels are computed in: ``float64``, ``float32``, or ``tf32`` where the card has it."""
+    """Return the precision of the labels: ``float64``, ``float32``, or ``tf32`` where the GPU supports it."""
     if precision == "float64":
         return precision
     return float32_name("high" if precision == "float32-high" else "highest", device_type)
@@ -203,7 +211,7 @@ def _maker(title: str) -> Any:
 
 
 def _refuse_untrained_heads(model: torch.nn.Module, checkpoint: Path) -> None:
-    """Raise where the file lacks weights of a head, which orb-models would leave at random."""
+    """Raise KeyError where the file lacks weights of a head, which orb-models would leave at random."""
     import torch
 
     found = set()

@@ -1,4 +1,4 @@
-"""Whether the environment of a teacher works: a model with random weights is saved, opened and asked in it."""
+"""Proof of a teacher's environment: a model with random weights is saved, opened and evaluated in it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ TIMEOUT_SECONDS = 600.0
 
 
 def prove_mace() -> list[str]:
-    """A word about each structure that a random MACE has labelled in its environment.
+    """Return one line about each structure that a random MACE has labelled in its environment.
 
     Raises
     ------
     PotstillError
-        If the model cannot be made or does not label; the log of the setup is named.
+        If the model cannot be made or does not label. The message names the log of the setup.
     """
     place = installed("mace")
     log = place.folder / "setup.log"

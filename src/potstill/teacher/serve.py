@@ -1,8 +1,8 @@
 """A teacher in a process of its own: started by :mod:`potstill.teacher.isolated` with the interpreter of its environment.
 
-Enter on standard input the options of a teacher and then structures, leave on standard output its fingerprint and its
-answers, as frames (see :mod:`potstill.teacher.frames`). The teacher's package prints to standard error. The process ends
-with its parent.
+Reads the options of a teacher and then structures from standard input. Writes its fingerprint and its answers to standard
+output, as frames (see :mod:`potstill.teacher.frames`). The teacher's package prints to standard error. The process ends with
+its parent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from potstill.teacher.frames import pack_answers, pack_structures, receive, send
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Serve calls until standard input ends."""
     stay_with(os.getppid())
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -50,7 +50,7 @@ def _answer(teacher: Teacher, structures: Sequence[Structure], stream: IO[bytes]
     started = time.perf_counter()
     try:
         found: list[Any] = list(teacher.label(structures))
-        cost = {"seconds": 0.0, "device_bytes": _device_bytes()}  # first: it waits for the GPU
+        cost = {"seconds": 0.0, "device_bytes": _device_bytes()}  # read first, because it waits for the GPU
         cost["seconds"] = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 - as it would in the parent's own process
         send(stream, {"failed": _text(error), "input": isinstance(error, InputError)})

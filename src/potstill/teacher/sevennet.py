@@ -1,6 +1,6 @@
 """SevenNet as a teacher (Park, Kim, Hwang and Han, J. Chem. Theory Comput. 20, 4857 (2024)), batched.
 
-The weights of 7net-0 come inside its package, so that this teacher works offline; it is the embedded default.
+Its package contains the weights of 7net-0, so this teacher works offline. It is the default teacher.
 """
 
 from __future__ import annotations
@@ -35,10 +35,13 @@ HINT = f"give label.teacher.weights one of {', '.join(SHIPPED)} (inside sevenn),
 
 
 class SevenNet(TeacherOptions):
-    """SevenNet with pretrained weights: ``7net-0`` or ``7net-l3i5`` from the package, or a checkpoint of one's own."""
+    """SevenNet with pretrained weights: ``7net-0`` or ``7net-l3i5`` from the package, or a checkpoint of the user's own."""
 
     name: Literal["sevennet"] = "sevennet"
-    weights: Annotated[NameOrPath, Field(description="7net-0, 7net-l3i5, or the path of a checkpoint")] = "7net-0"
+    weights: Annotated[
+        NameOrPath,
+        Field(description="name of SevenNet weights inside the package (7net-0, 7net-l3i5), or the path of a checkpoint"),
+    ] = "7net-0"
     device: Device = "auto"
     atoms_per_batch: AtomsPerBatch = 64
 
@@ -86,11 +89,13 @@ class _SevenNet(BatchedTeacher):
         output = self._model(Batch.from_data_list(list(graphs)).to(self._device))
         energy = output[key.PRED_TOTAL_ENERGY].detach().double().cpu().numpy().reshape(-1)
         forces = output[key.PRED_FORCE].detach().double().cpu().numpy()
-        # the sign is the opposite of ASE's
+        # SevenNet's sign is the opposite of ASE's
         voigt = -output[key.PRED_STRESS].detach().double().cpu().numpy().reshape(-1, 6)
         local = output[key.ATOMIC_ENERGY].detach().double().cpu().numpy().reshape(-1)
         stress = from_voigt(voigt, SEVENNET_ORDER)
-        hidden = output[key.NODE_FEATURE].detach().cpu().numpy()  # of the last layer, scalars, of which the energy is made
+        hidden = (
+            output[key.NODE_FEATURE].detach().cpu().numpy()
+        )  # scalars of the last layer, from which the energy is computed
         return labels_of(structures, energy, forces, stress, local_energies=local, node_embeddings=hidden)
 
     def _graph(self, structure: Structure) -> Any:

@@ -1,6 +1,7 @@
 """GFN2-xTB and GFN1-xTB as teachers of molecules (Bannwarth, Ehlert and Grimme, J. Chem. Theory Comput. 15, 1652 (2019)).
 
-By the library tblite, structure by structure: a molecule takes milliseconds. Molecules are neutral, and of lowest spin.
+Uses the library tblite, structure by structure: a molecule takes milliseconds. Molecules are neutral and have the lowest
+spin.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from potstill.core.units import BOHR_ANGSTROM, HARTREE_EV
 from potstill.teacher.batching import label_each, refuse_foreign
 from potstill.teacher.options import TeacherOptions
 
-BOLTZMANN_HARTREE_PER_KELVIN = 3.166808578545117e-6  # as tblite converts
+BOLTZMANN_HARTREE_PER_KELVIN = 3.166808578545117e-6  # value that tblite uses
 ELEMENTS = frozenset(range(1, 87))
 
 
@@ -27,9 +28,19 @@ class XTB(TeacherOptions):
 
     name: Literal["xtb"] = "xtb"
     method: Annotated[Literal["GFN2-xTB", "GFN1-xTB"], Field(description="parametrisation")] = "GFN2-xTB"
-    accuracy: Annotated[float, Field(gt=0, description="of the self-consistent charges; smaller is more exact")] = 1.0
-    electronic_temperature_kelvin: Annotated[float, Field(gt=0, description="of the occupation of orbitals")] = 300.0
-    max_iterations: Annotated[int, Field(gt=0, description="until charges that do not converge are a refusal")] = 250
+    accuracy: Annotated[
+        float,
+        Field(gt=0, description="accuracy parameter of the self-consistent charges, dimensionless; smaller is more exact"),
+    ] = 1.0
+    electronic_temperature_kelvin: Annotated[
+        float, Field(gt=0, description="electronic temperature of the occupation of orbitals in K")
+    ] = 300.0
+    max_iterations: Annotated[
+        int,
+        Field(
+            gt=0, description="largest number of iterations of the charges; a structure that does not converge is refused"
+        ),
+    ] = 250
 
     def requires(self) -> tuple[str, str] | None:
         return "tblite", "xtb"

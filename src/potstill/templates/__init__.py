@@ -6,5 +6,5 @@ from importlib import resources
 
 
 def read_template(name: str) -> str:
-    """Text of a commented config."""
+    """Return the text of a commented config."""
     return resources.files("potstill.templates").joinpath(f"{name}.yaml").read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Test kits for whoever writes a source, a teacher, a student or a check, and tiny structures to test them with.
+"""Test kits for authors of sources, teachers, students and checks, and tiny structures for the tests.
 
-A plug-in's test is one line; the built-in ones are held to the same kits::
+A plug-in's test is one line; the built-in ones pass the same kits::
 
     from potstill.testing import check_teacher, rocksalt, water
 
@@ -8,8 +8,8 @@ A plug-in's test is one line; the built-in ones are held to the same kits::
     def test_my_teacher():
         check_teacher(MyTeacher(), [water(), rocksalt()])
 
-A kit returns nothing where all is well and raises AssertionError with the measured figure and its limit where it is not.
-pytest is not needed.
+A kit returns nothing on success, and raises AssertionError with the measured figure and its limit on failure. pytest is not
+needed.
 """
 
 from potstill.testing.data import check_check, check_source

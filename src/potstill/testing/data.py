@@ -27,7 +27,7 @@ from potstill.testing.faults import config_asking_for
 from potstill.testing.physics import require
 from potstill.testing.structures import all_structures, rattled
 
-FUSED = 0.3  # of the sum of covalent radii: closer atoms are a fault of the source, not a matter of taste
+FUSED = 0.3  # over the sum of covalent radii: closer atoms are a fault of the source
 
 Missing = Literal["labels", "split", "teacher", "fingerprint", "time", "config"]
 
@@ -35,25 +35,25 @@ Missing = Literal["labels", "split", "teacher", "fingerprint", "time", "config"]
 def check_source(source: Source, *, seed: int = 0, count: int = 8, parents: Sequence[Structure] | None = None) -> None:
     """Check a source for everything that the pipeline relies on.
 
-    A pure function of options, index, seed and parents: the same when asked again, alone, backwards or in other groups,
-    and after its options went through JSON; one answer per index; refusals with a reason; structures whose geometry is
-    sound and whose elements and size are allowed; parents and global random numbers left as they are.
+    It must be a pure function of options, index, seed and parents: equal answers when called again, alone, backwards or in
+    other groups, and after its options went through JSON. It must give one answer per index, and refusals with a reason.
+    Structures must have a sound geometry, and allowed elements and size. Parents and global random numbers must not change.
 
     Parameters
     ----------
     source
-        With its options.
+        Source with its options.
     seed
-        Of its random numbers.
+        Seed of the source's random numbers.
     count
-        Indices asked for; at least one of them must give a structure.
+        Number of indices; at least one of them must give a structure.
     parents
-        What a derived source copies from; the structures of this package where None.
+        Structures that a derived source copies from; those of this package where None.
 
     Raises
     ------
     AssertionError
-        With what was found and what was expected.
+        If a check fails; the message states what was found and expected.
     """
     given = tuple(all_structures() if parents is None else parents)
     before = [_content(parent) for parent in given]
@@ -86,13 +86,13 @@ def check_source(source: Source, *, seed: int = 0, count: int = 8, parents: Sequ
 def check_check(check: Check, *, needs: Collection[Missing] = ()) -> None:
     """Check that an audit check keeps its contract.
 
-    On a whole dataset it gives a Finding with its own name, a measured figure, limit, unit and reason, twice the same.
-    Where what it needs is missing it never passes: NOT_RUN, NO_GO, or an exception, which the audit turns into NOT_RUN.
+    On a complete dataset it returns a Finding with its own name, a measured figure, limit, unit and reason, the same in two
+    calls. Without a need it never passes: NOT_RUN, NO_GO, or an exception, which the audit turns into NOT_RUN.
 
     Parameters
     ----------
     check
-        A function from :class:`~potstill.audit.checks.Evidence` to a finding.
+        Function from :class:`~potstill.audit.checks.Evidence` to a finding.
     needs
         Evidence without which it must not pass: ``"labels"``, ``"split"``, ``"teacher"``, ``"fingerprint"`` (of the
         teacher in the file), ``"time"`` (that labelling took), ``"config"`` (of the run, in the file).
@@ -100,7 +100,7 @@ def check_check(check: Check, *, needs: Collection[Missing] = ()) -> None:
     Raises
     ------
     AssertionError
-        With what was found and what was expected.
+        If a check fails; the message states what was found and expected.
     """
     unknown = set(needs) - set(get_args(Missing))
     require(not unknown, f"needs: {', '.join(sorted(unknown))} is none of {', '.join(get_args(Missing))}")

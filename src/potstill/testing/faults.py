@@ -1,7 +1,7 @@
-"""Faults to inject into a dataset, each with the check that is meant for it and the smallest size that it must see.
+"""Faults to inject into a dataset, each with the check that must find it and the smallest size that it must find.
 
-Enters a whole and clean :class:`Case`, leaves it damaged. The same random numbers damage it the same way. Use them to find
-out what an audit of your own would miss::
+Takes a clean :class:`Case` and returns it damaged. Equal random numbers damage it equally. Use them to find the faults that
+an audit of your own would miss::
 
     for fault in FAULTS:
         damaged = fault.inject(case, np.random.default_rng(1))
@@ -39,15 +39,15 @@ class Case:
     Parameters
     ----------
     structures
-        With labels.
+        Labelled structures.
     splits
         (S,) index of the part of each.
     teacher
-        That made the labels.
+        Teacher that made the labels.
     attributes
-        Of the file.
+        Attributes of the file.
     refused
-        What was refused.
+        Refusals of the file.
     on_file
         Damage to be done to the file once it is written.
     """
@@ -67,13 +67,13 @@ class Fault:
     Parameters
     ----------
     name
-        Of the fault.
+        Name of the fault.
     check
-        Meant for it: must not say GO.
+        Name of the check that must not return GO.
     smallest
         Detection limit: the size of the fault, in words with units, above which it is always caught.
     inject
-        Damages a case.
+        Function that damages a case.
     """
 
     name: str

@@ -253,14 +253,14 @@ def one_size_only(case: Case, rng: Rng) -> Case:
     return _only(case, lambda s: len(s) == 4)
 
 
-@fault("structural_entropy", "surroundings alike to 0.015 / Å, below the gate")
-def one_surrounding_only(case: Case, rng: Rng) -> Case:
+@fault("structural_entropy", "atomic environments alike to 0.015 / Å, below the gate")
+def one_environment_only(case: Case, rng: Rng) -> Case:
     s = case.structures[pick(case, rng, is_crystal)]
     moved = [replace(s, id=f"{s.id}-{k}", positions=s.positions + rng.normal(0, 1e-4, s.positions.shape)) for k in range(40)]
     return replace(case, structures=tuple(moved), splits=np.zeros(40, np.uint8))
 
 
-@fault("source_novelty", "98 % of the surroundings of a source")
+@fault("source_novelty", "98 % of the atomic environments of a source")
 def source_that_repeats_another(case: Case, rng: Rng) -> Case:
     moved = [
         replace(s, id=f"{s.id}-2", source=f"{s.source}-2", positions=s.positions + rng.normal(0, 1e-3, s.positions.shape))
@@ -271,7 +271,15 @@ def source_that_repeats_another(case: Case, rng: Rng) -> Case:
 
 @fault("teacher_success", "below the gate")
 def many_refused(case: Case, rng: Rng) -> Case:
-    refused = [Refused("force_limit", id=f"r{k}", source="metals", stage="label") for k in range(len(case.structures) // 4)]
+    refused = [
+        Refused("teacher_error", id=f"r{k}", source="metals", stage="label") for k in range(len(case.structures) // 4)
+    ]
+    return replace(case, refused=(*case.refused, *refused))
+
+
+@fault("within_limits", "below the gate")
+def many_violent_structures(case: Case, rng: Rng) -> Case:
+    refused = [Refused("force_limit", id=f"v{k}", source="metals", stage="label") for k in range(len(case.structures) // 3)]
     return replace(case, refused=(*case.refused, *refused))
 
 

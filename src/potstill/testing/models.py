@@ -23,8 +23,8 @@ from potstill.testing import physics
 from potstill.testing.physics import CUTOFF_STEP_ANGSTROM, FLOAT32, FLOAT64, Label, Tolerances, at_most, require
 from potstill.testing.structures import all_structures, rattled
 
-TEACHER_FORCE_COMPONENTS = 12  # of each structure that are held against a central difference
-SCALED_DISTANCE = 0.95  # of the closest atoms in the structures that a student is tested with
+TEACHER_FORCE_COMPONENTS = 12  # number of components per structure that are compared with a central difference
+SCALED_DISTANCE = 0.95  # scaled distance of the closest atoms in the test structures of a student
 TINY = {
     "cutoff_angstrom": 4.0,
     "layers": 2,
@@ -36,8 +36,8 @@ TINY = {
     "hidden": 16,
     "experts": 2,
 }
-UNTRAINED_ENERGY_EV = -3.0  # reference energies of a random student, so that a lost one is noticed
-EXTENSIVITY_EV_PER_ATOM = 1e-5  # between a cell and its supercell, in any precision and however large the energy
+UNTRAINED_ENERGY_EV = -3.0  # reference energies of a random student, so that the checks notice a lost one
+EXTENSIVITY_EV_PER_ATOM = 1e-5  # between a cell and its supercell, in any precision and for any energy
 STEEPEST_AT_CUTOFF = 1e-2  # slope of the energy in eV/Å, and of forces in eV/Å^2, where an atom crosses the cutoff
 
 
@@ -52,30 +52,31 @@ def check_teacher(
 ) -> None:
     """Check a teacher for everything that the pipeline relies on.
 
-    As many answers as structures and in their order; the same alone and in a batch; rotation, permutation, translation by
-    lattice vectors; forces and stress that are the slope of the energy (+ is tension); input left untouched; a complete
-    fingerprint; elements and properties that are true, and a foreign element refused by name.
+    The teacher must give as many answers as structures, in their order, and the same answers alone and in a batch. The check
+    covers rotation, permutation, translation by lattice vectors, and forces and stress as derivatives of the energy (+ is
+    tension). Input must not change, the fingerprint must be complete, elements and properties must be true, and an
+    unsupported element must be refused by name.
 
     Parameters
     ----------
     teacher
-        Loaded.
+        Loaded teacher.
     structures
-        Of elements that it knows, at least one of them periodic in three directions unless ``stress`` is False.
+        Structures of supported elements, at least one of them periodic in three directions unless ``stress`` is False.
     conservative
-        False for a teacher that predicts forces by themselves: forces and stress are not held against the energy then.
-        What is lost by that is measured by :func:`potstill.teacher.floor.force_floor`.
+        False for a teacher that predicts forces directly: forces and stress are not compared with the energy then.
+        :func:`potstill.teacher.floor.force_floor` measures the resulting error.
     equivariant
-        False for a model that has learnt rotations instead of knowing them: labels of a turned structure are not compared.
+        False for a model that is not equivariant by construction: labels of a rotated structure are not compared.
     stress
-        Whether it gives stress; as its properties say where None.
+        Whether it predicts stress; as its properties state where None.
     tolerances
-        Chosen by the dtype of the fingerprint where None: ``FLOAT64`` for ``"float64"``, else ``FLOAT32``.
+        Tolerances; where None, ``FLOAT64`` for the dtype ``"float64"`` of the fingerprint, else ``FLOAT32``.
 
     Raises
     ------
     AssertionError
-        With what was measured and its limit.
+        If a check fails; the message states the measured value and its limit.
     """
     structures = list(structures)
     periodic = [s for s in structures if s.pbc.all()]
@@ -118,9 +119,9 @@ def random_student(
     Parameters
     ----------
     atomic_numbers
-        Elements it shall know.
+        Atomic numbers of its elements.
     seed
-        Of its weights; PyTorch's global random numbers stay as they are.
+        Seed of its weights; PyTorch's global random numbers do not change.
     backend
         See :class:`~potstill.deploy.student.DeployedStudent`.
     sizes
@@ -138,20 +139,21 @@ def random_student(
 def check_student(student: DeployedStudent) -> None:
     """Check the physics of a student that does not depend on its weights.
 
-    In float64: forces and stress are the slope of the energy; rotation, reflection, permutation, translation by lattice
-    vectors, supercells; batch equals single and nothing leaks between structures; single atoms, no neighbors; energy and
-    forces smooth at the cutoff. Then all of that in float32, in PyTorch and on the student's own backend, and float32
-    against float64 (:func:`check_engine`). An unknown element is refused by name, and saving and loading changes nothing.
+    Checks in float64: forces and stress are derivatives of the energy; rotation, reflection, permutation, translation by
+    lattice vectors, supercells. A batch equals single calls, and no structure of a batch affects another. Single atoms and
+    atoms without neighbors work. Energy and forces are smooth at the cutoff. Then the same in float32, in PyTorch and on the
+    student's own backend, and float32 against float64 (:func:`check_engine`). An unsupported element is refused by name, and
+    saving and loading changes nothing.
 
     Parameters
     ----------
     student
-        In either precision; it is copied and left as it is.
+        Student in either precision; it is copied and not changed.
 
     Raises
     ------
     AssertionError
-        With what was measured and its limit.
+        If a check fails; the message states the measured value and its limit.
     """
     exact = _copy(student, torch.float64)
     structures = _structures(student)
@@ -172,22 +174,22 @@ def check_student(student: DeployedStudent) -> None:
 def check_engine(label: Label, student: DeployedStudent, name: str = "engine") -> None:
     """Compare another path to a student's float32 labels, such as a compiled kernel or an exported file.
 
-    Its labels are those of the student in float64 within the tolerances of float32, and all physics of
-    :func:`check_student` holds for them by themselves.
+    The labels must be those of the student in float64 within the tolerances of float32, and pass all physics checks of
+    :func:`check_student` by themselves.
 
     Parameters
     ----------
     label
-        From structures to labels.
+        Function from structures to labels.
     student
-        What it stands for, in either precision; it is copied and left as it is.
+        Student that it replaces, in either precision; it is copied and not changed.
     name
-        For messages.
+        Name for messages.
 
     Raises
     ------
     AssertionError
-        With what was measured and its limit.
+        If a check fails; the message states the measured value and its limit.
     """
     structures = _structures(student)
     exact = _copy(student, torch.float64).label(structures)

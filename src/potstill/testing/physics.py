@@ -1,6 +1,6 @@
-"""What holds for every model of atoms: symmetries, sums, and forces that are the slope of the energy.
+"""Laws that hold for every model of atoms: symmetries, sums, and forces as the negative gradient of the energy.
 
-Enters a function that labels structures, leaves nothing, or an AssertionError with what was measured and its limit.
+Takes a function that labels structures. Returns nothing, or raises AssertionError with the measured value and its limit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SYMMETRIC_STRAINS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 @dataclass(frozen=True, slots=True)
 class Tolerances:
-    """Largest accepted differences; each grows with the size of what is compared where that exceeds one unit.
+    """Largest accepted differences; each grows with the size of the compared values where that exceeds one unit.
 
     Parameters
     ----------

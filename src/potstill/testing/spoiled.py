@@ -1,7 +1,6 @@
-"""Spoiled students: a good ASE calculator with one thing wrong, and the checks of the evaluation that must fail for it.
+"""Spoiled students: a good ASE calculator with one fault, and the checks of the evaluation that must fail for it.
 
-Enters any calculator, leaves one that answers like it but for its fault. Use them to find out what an evaluation of your own
-would miss::
+Takes any calculator and returns one with a fault. Use them to find the faults that an evaluation of your own would miss::
 
     for spoiled in SPOILED:
         candidate = spoiled.make(EMT())
@@ -28,15 +27,15 @@ COPPER, GOLD = 29, 79  # the faults that are about one element are about these
 
 
 class SpoiledCalculator(Calculator):
-    """A calculator whose answers are changed before they are given.
+    """Calculator whose answers are changed before they are returned.
 
     Parameters
     ----------
     good
-        ASE calculator that is asked.
+        ASE calculator that computes the answers.
     spoil
-        Changes ``energy``, ``forces`` and ``stress`` ((3, 3), where periodic) of its answer in place, given the
-        answer, the atoms and the good calculator.
+        Function that changes ``energy``, ``forces`` and ``stress`` ((3, 3), where periodic) of its answer in place, given
+        the answer, the atoms and the good calculator.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 - ASE's own interface
@@ -63,13 +62,13 @@ class Spoiled:
     Parameters
     ----------
     name
-        Of the fault.
+        Name of the fault.
     says
-        What is wrong, with its size.
+        Description of the fault, with its size.
     checks
-        Those that must fail, and no others.
+        Names of the checks that must fail, and no others.
     spoil
-        Changes an answer.
+        Function that changes an answer.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""From a labelled dataset to a student."""
+"""Training of a student on a labelled dataset."""

@@ -51,7 +51,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise PotstillError(f"the checkpoint {path} cannot be read: {error.strerror or error}\n  {_remedy(path)}") from error
-    except Exception as error:  # a damaged archive raises whatever its bytes lead to
+    except Exception as error:  # a damaged archive may raise anything
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise PotstillError(f"the checkpoint {path} is damaged: {why}\n  {_remedy(path)}") from error
     if not isinstance(found, dict) or (missing := [name for name in NEEDED if name not in found]):
@@ -70,15 +70,15 @@ class Checkpoints(Callback):
     Parameters
     ----------
     job
-        The training; its ``made_from`` goes into each checkpoint.
+        Training; its ``made_from`` is stored in each checkpoint.
     made_from
-        The same, computed once.
+        Origin of the student, computed once.
     training
-        Batches of the training, whose place within the epoch is kept.
+        Batches of the training, whose position within the epoch is stored.
     on_epoch
-        Called with the number of the epoch and its errors.
+        Function called with the number of the epoch and its errors.
     early_stopping
-        Adds its errors to the report.
+        Callback whose errors are added to the report.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from potstill.execute import available_cores
 from potstill.train.sampler import Batches
 
 BATCHES_AHEAD = 4
-STRUCTURES_AT_ONCE = 256  # while neighbor lists are first made
+STRUCTURES_AT_ONCE = 256  # number of structures in one search for neighbor lists
 CACHE_BYTES = 2 * 10**9
 
 
@@ -119,7 +119,7 @@ class LabelledStructures:
 
     @property
     def cached(self) -> int:
-        """Number of structures whose neighbor lists are kept."""
+        """Return the number of structures whose neighbor lists are kept."""
         return len(self._kept)
 
     def __getitem__(self, indices: Array) -> LabelledBatch:
@@ -208,9 +208,9 @@ class Loader:
             thread.join()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place within the epoch (Lightning calls it)."""
+        """Return the position within the epoch (Lightning calls it)."""
         return {"epoch": self.epoch, "done": self._done % max(len(self), 1)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a place within an epoch (Lightning calls it)."""
+        """Continue from a position within an epoch (Lightning calls it)."""
         self.epoch, self._done = state["epoch"], state["done"]

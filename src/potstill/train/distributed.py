@@ -32,7 +32,9 @@ from potstill.core.errors import InputError, PotstillError
 from potstill.train.options import TrainConfig
 
 HOST = "127.0.0.1"
-TIMEOUT = timedelta(hours=12)  # a rank may wait so long for the others: while rank 0 looks for a learning rate, say
+TIMEOUT = timedelta(
+    hours=12
+)  # longest wait of a rank for the others, for example while rank 0 runs the learning-rate finder
 SECONDS_TO_END = 60.0
 JOB = "job"
 
@@ -59,12 +61,12 @@ def rank() -> int:
 
 
 def processes() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes that train one student."""
     return torch_distributed.get_world_size() if torch_distributed.is_initialized() else 1
 
 
 def share(counts: Mapping[str, int], device: torch.device) -> Share:
-    """Return the part of a batch that this process computes, from what each term of its loss is the mean over.
+    """Return the part of a batch that this process computes, from the number of items in each term's mean.
 
     The term ``energy`` must be among them: it counts structures.
     """
@@ -160,7 +162,7 @@ def process_group(config: TrainConfig, job: Mapping[str, Any], folder: Path) -> 
             _initialize(store, 0, count, config.processes)
             yield
             torch_distributed.destroy_process_group()
-            with suppress(subprocess.TimeoutExpired):  # the student is trained; a rank that is slow to end is killed
+            with suppress(subprocess.TimeoutExpired):  # the student is trained; a rank that does not end in time is killed
                 for other in others:
                     other.wait(SECONDS_TO_END)
         except Exception as error:

@@ -21,16 +21,17 @@ from potstill.train.provenance import described, made_from, records_digest
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class TrainJob:
-    """What is trained, on what, and where it goes.
+    """Data, options and folder of a training.
 
     Parameters
     ----------
     training, watching
-        Records to train on, and those whose errors are measured beside; the latter may be empty.
+        Records to train on, and records for measuring errors; the latter may be empty.
     student, config
         Sections ``student`` and ``train``.
     folder
-        Receives ``checkpoints/``, ``learning_rate.json`` where the learning rate is ``auto``, and what :func:`train` adds.
+        Folder of ``checkpoints/``, of ``learning_rate.json`` where the learning rate is ``auto``, and of the files of
+        :func:`train`.
     seed
         Seed of the initial weights and of the order of batches.
     weights
@@ -91,11 +92,11 @@ class TrainJob:
 
     @property
     def last_checkpoint(self) -> Path:
-        """Where the training goes on after a stop."""
+        """Return the path of the checkpoint that a stopped training continues from."""
         return self.folder / "checkpoints" / "last.ckpt"
 
     def made_from(self) -> dict[str, Any]:
-        """Return what the student is made from, as :func:`potstill.train.provenance.made_from` does."""
+        """Return the origin of the student, as :func:`potstill.train.provenance.made_from` does."""
         if self.dataset is not None:
             return made_from(self.dataset, self.student, self.config, seed=self.seed, start=self.start)
         data = records_digest(self.training, self.watching, weights=self.weights)

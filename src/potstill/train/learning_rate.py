@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 FILE = "learning_rate.json"
 STEPS = 240
 LOWEST, HIGHEST = 1e-5, 1.0
-BOTTOM = 1.2  # times the lowest loss: what counts as the bottom of the curve
+BOTTOM = 1.2  # times the lowest loss: the curve's bottom lies below
 WINDOW = 0.1  # decades: standard deviation of the Gaussian that smooths the curve
 DIVERGED = 4.0  # times the lowest loss so far, over as many steps as a window has
 
@@ -49,13 +49,13 @@ class RateTest:
     Parameters
     ----------
     learning_rate
-        The rate to train with.
+        Learning rate to train with.
     rates
         Learning rate of each step.
     losses
         Loss of each step's batch, divided by that of the untouched student on the same batch.
     smoothed
-        The curve through them.
+        Smoothed curve of the losses.
     """
 
     learning_rate: float
@@ -75,9 +75,9 @@ def settled_rate(
     Parameters
     ----------
     job, made_from
-        The training, and what its student is made from.
+        Training, and the origin of its student.
     student, data, hints
-        As the training starts with them; they stay as they are.
+        Student, data and hints at the start of the training; they are not changed.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def settled_rate(
         If the file is damaged.
     """
     config, path = job.config, job.folder / FILE
-    if config.learning_rate == "auto" and not (path.exists() and _read(path).get(KEY) == made_from):
+    if config.rate == "auto" and not (path.exists() and _read(path).get(KEY) == made_from):
         test = find_learning_rate(student, config, data, seed=job.seed, hints=hints)
         log.info("learning rate %.2g, by a range test of %d steps", test.learning_rate, len(test.rates))
         with sealed(path) as temporary:
@@ -103,8 +103,8 @@ def known_rate(config: TrainConfig, folder: Path) -> float:
     PotstillError
         If the file is damaged.
     """
-    if config.learning_rate != "auto":
-        return config.learning_rate
+    if config.rate != "auto":
+        return config.rate
     if not (folder / FILE).exists():
         raise InputError(f"{folder} has no {FILE}: train.learning_rate is auto, and the student there was not trained by it")
     return float(_read(folder / FILE)["learning_rate"])
@@ -129,15 +129,15 @@ def find_learning_rate(
     Parameters
     ----------
     student
-        As the training will start from.
+        Student at the start of the training.
     config
-        Section ``train``; its learning rate is not looked at.
+        Section ``train``; its learning rate is not used.
     data
-        What it will be trained on.
+        Training data.
     seed
-        Of the order of batches.
+        Seed of the order of batches.
     hints
-        As the training will start with; they stay as they are.
+        Hints at the start of the training; they are not changed.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     test, untouched = (

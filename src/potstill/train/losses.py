@@ -1,6 +1,6 @@
 """Terms of the loss: a labelled batch and a student's prediction in, one number per term out.
 
-A term is one class: its weight, the columns of ``/extra`` that it needs, what its mean is over, and its value. Terms add up:
+A term is one class: its weight, the columns of ``/extra`` that it needs, the items of its mean, and its value. Terms add up:
 ``EnergyTerm(1.0) + ForcesTerm(10.0)`` is a :class:`TotalLoss`.
 """
 
@@ -97,7 +97,7 @@ class LossTerm(ABC):
         return self.weight + gone * (self.late_weight - self.weight)
 
     def count(self, batch: LabelledBatch, chosen: torch.Tensor) -> int:
-        """Return how many atoms or structures of a batch the value is the mean over; atoms unless a term says otherwise."""
+        """Return the number of atoms or structures of a batch in the term's mean; atoms by default."""
         return len(batch.forces)
 
     @abstractmethod
@@ -130,11 +130,11 @@ class TotalLoss:
 
     @property
     def names(self) -> list[Loss]:
-        """Names of the terms."""
+        """Return the names of the terms."""
         return [term.name for term in self.terms]
 
     def counts(self, batch: LabelledBatch, chosen: torch.Tensor) -> dict[str, int]:
-        """Return by term how many atoms or structures its value is the mean over."""
+        """Return by term the number of atoms or structures in its mean."""
         return {term.name: term.count(batch, chosen) for term in self.terms}
 
     def values(self, seen: Comparison) -> dict[str, torch.Tensor]:
@@ -363,9 +363,9 @@ def hessian_vector_products(
 
     Forces are evaluated twice; there is no third derivative.
 
-    In training the gradient reaches the weights by both forces, so that whatever computes forces can learn from it. The
-    directions v have a root mean square of about 1. Products in training are those of Amin, Raja and Krishnapriyan, "Towards
-    fast, specialized machine learning force fields", ICLR (2025).
+    In training the gradient reaches the weights by both forces, so any code that computes forces works. The directions v
+    have a root mean square of about 1. Products in training are those of Amin, Raja and Krishnapriyan, "Towards fast,
+    specialized machine learning force fields", ICLR (2025).
     """
     ahead, behind = (
         student.predict(displaced(batch, sign * directions), training=training, kernel=kernel).forces

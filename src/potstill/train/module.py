@@ -25,25 +25,25 @@ FINAL_RATE = 1e-3  # of the highest learning rate
 
 
 class Distillation(lightning.LightningModule):
-    """Trains a student; ``averaged`` holds the exponential moving average of its weights and is what is kept.
+    """Trains a student; ``averaged`` contains the exponential moving average of its weights, which is the result.
 
     Parameters
     ----------
     student
-        With its reference energies set.
+        Student with its reference energies set.
     config
         Section ``train``, with a number for a learning rate.
     total_steps
         Optimizer steps of the whole training, at which the cosine decay ends.
     hints
-        Trained with the student, where ``node_embeddings`` have a weight.
+        Hints to train with the student, where ``node_embeddings`` have a weight.
 
     Attributes
     ----------
     loss
-        The terms of the loss.
+        Terms of the loss.
     training_kernel, validation_kernel
-        What computes local energies in training and in validation; None is PyTorch. They are chosen when each begins.
+        Kernels of the local energies in training and in validation; None is PyTorch. They are chosen at the start of each.
     """
 
     def __init__(self, student: Student, config: TrainConfig, total_steps: int, hints: Hints | None = None) -> None:
@@ -60,11 +60,11 @@ class Distillation(lightning.LightningModule):
         self._element_weights = weights_by_atomic_number(config.element_weights)
 
     def on_train_start(self) -> None:
-        """Choose what computes, once the student is on its device."""
+        """Choose the kernel, once the student is on its device."""
         self.training_kernel = kernel_of(self.student, self.config.backend, FusedTraining)
 
     def on_validation_epoch_start(self) -> None:
-        """Choose what computes for the averaged weights as they are now."""
+        """Choose the kernel for the current averaged weights."""
         self.validation_kernel = kernel_of(self.averaged, self.config.backend, FusedKernel)
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> torch.Tensor:
@@ -142,7 +142,7 @@ class Distillation(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with linear warm-up and cosine decay over all steps."""
-        optimizer = optimizer_of(self.trainable(), float(self.config.learning_rate), self.config.weight_decay)
+        optimizer = optimizer_of(self.trainable(), float(self.config.rate), self.config.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, field_validator
 
-from potstill.core.section import Section, refuse_unknown_symbols
+from potstill.core.section import NameOrFolder, Section, refuse_unknown_symbols
 from potstill.student.options import Backend
 from potstill.teacher.extras import Extra
 
 Loss = Literal["energy", "forces", "stress", "local_energies", "node_embeddings", "hessian"]
+RATE, RATE_WITH_START = 2e-3, 5e-4  # learning rates of AdamW
 LABEL_EXTRA: dict[Loss, Extra] = {  # entry of label.extra that stores what a loss needs
     "local_energies": "local_energies",
     "node_embeddings": "node_embeddings",
@@ -28,16 +29,26 @@ def _rate_or_auto(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 class TrainConfig(Section):
     """Section ``train``: losses, optimizer, early stopping and checkpoints of the training."""
 
+    start: Annotated[
+        NameOrFolder,
+        Field(
+            description="student that the training goes on from (fine-tuning): general, or the folder of a student or run; "
+            "random weights where empty"
+        ),
+    ] = ""
     epochs: Annotated[int, Field(gt=0, description="passes over the training families")] = 100
     batch_structures: Annotated[int, Field(gt=0, description="largest number of structures in one step")] = 16
     batch_atoms: Annotated[
         int | None, Field(gt=0, description="largest number of atoms in one step; a larger structure has a step of its own")
     ] = None
     learning_rate: Annotated[
-        Annotated[float, Field(gt=0)] | Literal["auto"],
-        Field(description="highest learning rate of AdamW; auto: found by a range test before the training"),
+        Annotated[float, Field(gt=0)] | Literal["auto"] | None,
+        Field(
+            description="highest learning rate of AdamW; auto: found by a range test before the training; null: 0.002, or "
+            "0.0005 with a start"
+        ),
         WrapValidator(_rate_or_auto),
-    ] = 2e-3
+    ] = None
     processes: Annotated[
         int,
         Field(
@@ -137,6 +148,13 @@ class TrainConfig(Section):
     def _known_elements(cls, weights: dict[str, float]) -> dict[str, float]:
         refuse_unknown_symbols(weights)
         return weights
+
+    @property
+    def rate(self) -> float | Literal["auto"]:
+        """Return the learning rate, with its default where the config states none."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return RATE_WITH_START if self.start else RATE
 
     def wants(self, loss: Loss) -> bool:
         """Return whether a loss has a weight at any time."""

@@ -1,7 +1,7 @@
-"""What a student was made from: a dataset, sections of the config, a seed and start weights in, a JSON object out.
+"""Origin of a student: a dataset, sections of the config, a seed and start weights in, a JSON object out.
 
-It stands in ``student/config.json``, in each checkpoint and in ``learning_rate.json`` under ``made_from``. A result is that
-of a training only if both objects are equal; :func:`differences` says what differs.
+``student/config.json``, each checkpoint and ``learning_rate.json`` contain it under ``made_from``. A result belongs to a
+training only if both objects are equal. :func:`differences` lists the differences.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 KEY = "made_from"
-FORMAT = 1  # of what is compared: results of another format are made anew
+FORMAT = 1  # format of the origin: results of another format are made anew
 MACHINE = frozenset({"processes", "nodes", "backend", "checkpoint_minutes", "tensorboard"})  # the student is the same
 STRUCTURES_AT_ONCE = 4096
 
@@ -33,12 +33,12 @@ STRUCTURES_AT_ONCE = 4096
 def made_from(
     dataset: Dataset, student: StudentConfig, config: TrainConfig, *, seed: int, start: Student | None = None
 ) -> dict[str, Any]:
-    """Return what a training on a dataset makes its student from.
+    """Return the origin of the student of a training on a dataset.
 
     Parameters
     ----------
     dataset
-        Labelled and split; its checksums and the fingerprint of its teacher count, its path does not.
+        Labelled and split dataset; its checksums and the fingerprint of its teacher count, its path does not.
     student, config
         Sections ``student`` and ``train``; options that name the machine (``processes``, ``backend`` …) do not count.
     seed
@@ -56,19 +56,19 @@ def made_from(
 
 
 def described(data: str, student: StudentConfig, config: TrainConfig, *, seed: int, start: Student | None) -> dict[str, Any]:
-    """Return the same for data of which the digest is known."""
+    """Return the same for data with a known digest."""
     return {
         "format": FORMAT,
         "dataset": data,
         "student": student.model_dump(mode="json"),
-        "train": config.model_dump(mode="json", exclude=set(MACHINE)),
+        "train": config.model_dump(mode="json", exclude={*MACHINE, "start"}),  # the weights of the start count below
         "seed": seed,
         "start": None if start is None else weights_digest(start),
     }
 
 
 def stated(folder: Path) -> dict[str, Any] | None:
-    """Return what the ``config.json`` of a student's folder says that it was made from; None where it says nothing."""
+    """Return the origin that the ``config.json`` of a student's folder states; None where it states none."""
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -78,7 +78,7 @@ def stated(folder: Path) -> dict[str, Any] | None:
 
 
 def differences(found: Mapping[str, Any] | None, expected: Mapping[str, Any]) -> list[str]:
-    """Return one phrase for each entry in which two results were made from something else; none where they are the same.
+    """Return one phrase for each entry in which two origins differ; none where they are equal.
 
     >>> differences({"seed": 1, "train": {"epochs": 10}}, {"seed": 1, "train": {"epochs": 20}})
     ['train.epochs was 10, is 20']
@@ -107,7 +107,7 @@ def _short(value: Any) -> str:
 
 
 def set_aside(path: Path, found: Mapping[str, Any] | None, expected: Mapping[str, Any]) -> Path:
-    """Rename a result of another job to ``NAME.old``, in place of an earlier one, and warn of it.
+    """Rename a result of another job to ``NAME.old``, in place of an earlier one, and warn.
 
     Returns
     -------

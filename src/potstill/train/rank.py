@@ -14,7 +14,7 @@ from potstill.execute.supervisor import end_with_parent
 
 
 def main() -> None:
-    """Train with the other ranks, and end."""
+    """Train with the other ranks, then end."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     from potstill.train.distributed import join
     from potstill.train.job import TrainJob

@@ -1,8 +1,8 @@
 """Composition and order of batches: a pure function of seed and epoch.
 
-Structures are put into strata of like size, as many in each as there are batches, and every batch is dealt one of each
-stratum. So the number of batches is the same in every epoch, all are of nearly the same size, and the largest sizes of the
-strata add up to a bound that no shuffle can exceed.
+Structures are divided into strata of similar size, with one structure per batch in each. Every batch gets one structure of
+each stratum. The number of batches is therefore the same in every epoch, and all are of nearly the same size. The largest
+sizes of the strata add up to a bound that no shuffle can exceed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The stage ``train``: ``dataset.h5`` in, ``student/`` out. A killed training goes on at its last checkpoint."""
+"""The stage ``train``: ``dataset.h5`` in, ``student/`` out. A killed training continues from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str
     Parameters
     ----------
     job
-        A training on a dataset. Its folder receives ``weights.safetensors``, ``config.json``, ``uncertainty.safetensors``,
+        Training on a dataset. Its folder receives ``weights.safetensors``, ``config.json``, ``uncertainty.safetensors``,
         ``checkpoints/`` and, for the learning rate ``auto``, ``learning_rate.json``.
     on_epoch
-        Called with the number of each epoch and its errors.
+        Function called with the number of each epoch and its errors.
     provenance
         Facts written into ``config.json`` beside the architecture and ``made_from``.
 
@@ -85,7 +85,7 @@ def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str
         uncertainty, facts["uncertainty"] = fit_uncertainty(
             averaged, job.training, job.watching, backend=job.config.backend, seed=job.seed
         )
-    (job.folder / "config.json").unlink(missing_ok=True)  # the files of two students must never be taken for one
+    (job.folder / "config.json").unlink(missing_ok=True)  # the files of two students must never be mixed
     if uncertainty is None:
         (job.folder / UNCERTAINTY).unlink(missing_ok=True)
     else:
@@ -147,9 +147,9 @@ def initial_student(job: TrainJob, *, local_energies: bool = False) -> Student:
     Parameters
     ----------
     job
-        The training; its seed gives the weights.
+        Training; its seed determines the weights.
     local_energies
-        Take the means of the teacher's local energies as reference energies, instead of a fit to total energies.
+        Whether the means of the teacher's local energies become reference energies, instead of a fit to total energies.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def _trainable_copy(start: Student) -> Student:
 
 @contextmanager
 def _warnings_of_lightning_only() -> Iterator[None]:
-    """Mute what Lightning tells of devices and of its other products."""
+    """Mute Lightning's messages about devices and its other products."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -181,9 +181,9 @@ def _warnings_of_lightning_only() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")  # a small dataset has no families to watch
-            # Lightning 2.6 asks torch 2.13 in a way that the latter deprecates
+            # Lightning 2.6 calls torch 2.13 in a deprecated way
             warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated.*", FutureWarning)
-            warnings.filterwarnings("ignore", ".*`srun` command is available.*")  # it starts other nodes, not rank 0
+            warnings.filterwarnings("ignore", ".*`srun` command is available.*")  # srun starts other nodes, not rank 0
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -221,10 +221,10 @@ def _fit(module: Distillation, training: Loader, watching: Loader, callbacks: li
             ckpt_path=last if last.exists() else None,
             weights_only=True,
         )
-    except SIGTERMException:  # Lightning would end the process with exit code 0, as if all were done
+    except SIGTERMException:  # Lightning would end the process with exit code 0, as after success
         raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit as stop:
-        if stop.code == 1 and trainer.interrupted:  # what Lightning makes of Ctrl-C, which it ignores from then on
+        if stop.code == 1 and trainer.interrupted:  # Lightning's reaction to Ctrl-C, which it ignores afterwards
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
         raise

@@ -14,7 +14,7 @@ class TensorBoardWriter:
     Parameters
     ----------
     folder
-        For ``tensorboard --logdir``.
+        Folder for ``tensorboard --logdir``.
 
     Raises
     ------

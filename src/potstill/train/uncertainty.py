@@ -1,4 +1,4 @@
-"""After the training: a student and its data in, its :class:`~potstill.student.uncertainty.Uncertainty` out."""
+"""Fit of expected errors: a student and its data in, its :class:`~potstill.student.uncertainty.Uncertainty` out."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from potstill.student.options import Backend
 from potstill.student.uncertainty import Uncertainty, judge
 from potstill.train.data import LabelledStructures
 
-MOST_STRUCTURES = 10_000  # that are looked at: some hundred thousand atoms settle a matrix of a few hundred features
+MOST_STRUCTURES = 10_000  # used for the fit: some hundred thousand atoms determine a matrix of a few hundred features
 BATCH = 64
 REGULARISATION = 1e-5  # of the covariance and of the linear model, in mean squares of a feature
-SMALLEST_ERROR = 0.05  # in mean errors: atoms that symmetry holds in place have no error at all
+SMALLEST_ERROR = 0.05  # in mean errors: atoms whose force vanishes by symmetry have no error
 NOISE_RANGE = (0.01, 0.99)  # quantiles over the training atoms
-CURVE_POINTS, CURVE_ATOMS = 10, 20  # of what was expected against what was found; atoms at each point at least
-SMALLEST_STEP = 1e-3  # in the logarithm of what is expected
+CURVE_POINTS, CURVE_ATOMS = 10, 20  # points of expected against found errors; smallest number of atoms at each
+SMALLEST_STEP = 1e-3  # smallest step of the logarithm of the expectation
 FLAGGED = 0.05  # share of the atoms of families not trained on
 
 
@@ -35,12 +35,12 @@ def fit_uncertainty(
     Parameters
     ----------
     student
-        Trained.
+        Trained student.
     training, watching
         Training records, and those of held-out families. Where there are none, training errors, which are smaller,
         are used.
     backend
-        What computes.
+        Kernel of the student.
     seed
         Seed of the choice where there are more than 10,000 structures.
 
@@ -102,7 +102,7 @@ def _ridge(features: torch.Tensor, wanted: torch.Tensor, regularisation: torch.T
 
 
 def calibration_curve(score: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
-    """(2, k) logarithms of mean expectations, and of mean errors that never fall, of k equal parts of the atoms by score."""
+    """Return (2, k) logarithms of mean expectations, and of mean errors that never fall, of k equal parts by score."""
     from scipy.optimize import isotonic_regression
 
     parts = [k.tolist() for k in np.array_split(np.argsort(score.numpy(), kind="stable"), CURVE_POINTS)]
@@ -116,7 +116,7 @@ def calibration_curve(score: torch.Tensor, errors: torch.Tensor) -> torch.Tensor
 
 
 def _scaled(draft: Uncertainty, features: torch.Tensor, errors: torch.Tensor, smallest: torch.Tensor) -> torch.Tensor:
-    """(3,) a, b, c: b is 1, as the formula has it, for what is not strange cannot teach how much strangeness counts.
+    """Return (3,) coefficients a, b, c, with b = 1 as in the formula, because familiar atoms cannot determine b.
 
     a is that of least squares for the logarithm, and c makes means agree.
     """

@@ -33,7 +33,7 @@ def read_rows(rows_of: Callable[[Path], Iterator[Any]], path: Path, options: Rea
     path
         The database.
     options
-        How to read.
+        Options for reading the file.
 
     Raises
     ------

@@ -26,9 +26,9 @@ def frame_from(
     Parameters
     ----------
     atoms
-        Its ``info`` holds what the file states about the frame.
+        Atoms of a frame; ``info`` contains the file's facts about it.
     options
-        How to read.
+        Options for reading the file.
     ours
         Whether potstill wrote the file.
     names
@@ -37,7 +37,7 @@ def frame_from(
     Raises
     ------
     UnusableError
-        With a reason of its own for each kind of fault.
+        If the atoms are no usable structure; each kind of fault has its own reason.
     """
     remarks: list[str] = []
     fields = dict(names)
@@ -73,7 +73,7 @@ def refuse_geometry(atoms: Any) -> None:
     Raises
     ------
     UnusableError
-        With a reason of its own for each kind of fault.
+        If there is a fault; each kind has its own reason.
     """
     numbers, cell, pbc = np.asarray(atoms.numbers), np.array(atoms.cell), np.asarray(atoms.pbc, bool)
     if len(numbers) == 0:

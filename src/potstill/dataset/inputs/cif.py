@@ -15,7 +15,7 @@ from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.settings import OPERATIONS, operations
 from potstill.dataset.inputs.unusable import Frame, UnusableError
 
-SHARED_SITE = 1e-3  # of a lattice vector
+SHARED_SITE = 1e-3  # as a fraction of a lattice vector
 FORMULA_ROUNDING = 0.01
 CIF_BLOCK = re.compile(rb"^[ \t]*data_", re.IGNORECASE | re.MULTILINE)
 CIF_ITEM = re.compile(r"^[ \t]*(_\S+)[ \t]+('[^'\n]*'|\"[^\"\n]*\"|[^\n#]+)", re.MULTILINE)
@@ -91,7 +91,7 @@ def _cif_by_pymatgen(text: str, cause: Exception) -> Any:
 
 
 def _compare_formula(text: str, structure: Structure) -> None:
-    """A CIF that says what it holds must hold it: a table that was cut between two rows looks whole."""
+    """Refuse a CIF whose atoms differ from its stated formula: a table cut between two rows looks complete."""
     stated = re.search(r"^_chemical_formula_sum\s+(?:'([^']+)'|\"([^\"]+)\"|(\S+))", text, re.MULTILINE)
     tokens = re.findall(r"([A-Z][a-z]?)([\d.]*)", next(filter(None, stated.groups()))) if stated else []
     amounts = {symbol: float(number or 1) for symbol, number in tokens if symbol != "D"}

@@ -1,6 +1,6 @@
 """Text files of many structures, cut into pieces of one structure each: extended XYZ and SDF here, CIF and PDB beside.
 
-Enters a file, leaves where its pieces start and end, so that a frame is parsed when it is asked for and nothing is held.
+Takes a file and returns the start and end of its pieces. A frame is parsed at its use, and none is kept in memory.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class UnusableError(Exception):
     reason
         Short word that is counted.
     detail
-        What was found, and what to do about it.
+        Content found, and the next action.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -41,7 +41,7 @@ class Frame:
     Parameters
     ----------
     structure
-        With labels where they were read.
+        Structure, with labels where they were read.
     remarks
         A remark about each thing that the file states and the structure lacks.
     ours

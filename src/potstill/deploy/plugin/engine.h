@@ -1,4 +1,4 @@
-// What computes: the kernel in one precision, on atoms of this process and ghosts of others.
+// Engine: the kernel in one precision, on atoms of this process and ghosts of others.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +9,12 @@
 
 namespace potstill {
 
-// Rows of numbers of atoms (at the places that ``row`` says) and of ghosts (after those of all atoms).
+// Rows of values of atoms (at the places ``row``) and of ghosts (after those of all atoms).
 struct Rows {
     void* data;
-    int width;           // numbers in a row
-    bool single;         // float, else double
-    const int64_t* row;  // of each atom
+    int width;           // values in a row
+    bool single;         // true: float, false: double
+    const int64_t* row;  // place of each atom
 };
 
 class Communicator {
@@ -29,11 +29,11 @@ class Communicator {
 // One step. Atoms are numbered 0 to N - 1, ghosts N to N + G - 1.
 struct Step {
     int64_t n_atoms = 0, n_ghosts = 0;
-    const int* atom = nullptr;         // [N] its number in x
-    const int64_t* species = nullptr;  // [N + G]; -1 where the student is not asked
+    const int* atom = nullptr;         // [N] index in x
+    const int64_t* species = nullptr;  // [N + G]; -1 for atoms that the student does not compute
     const int64_t* first_edge = nullptr;  // [N + 1]
     const int64_t* sender = nullptr;      // [E] atom or ghost, of pairs closer than the cutoff
-    const int* image = nullptr;           // [E] its number in x
+    const int* image = nullptr;           // [E] index in x
     const double* const* x = nullptr;
     Communicator* others = nullptr;  // null where every ghost is an image of an atom here
     int threads = 1;

@@ -106,7 +106,7 @@ class KernelEngine : public potstill::Engine {
             }
         }
     }
-    static double along(const std::vector<double>& curve, double score) {  // straight between the points, of slope 1 beyond
+    static double along(const std::vector<double>& curve, double score) {  // linear between the points, of slope 1 beyond
         const size_t count = curve.size() / 2;
         if (count < 2) return count ? score + curve[1] - curve[0] : score;
         const double *x = curve.data(), *y = x + count;

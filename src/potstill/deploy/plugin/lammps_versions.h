@@ -1,4 +1,4 @@
-// What differs between the versions of LAMMPS, from that of September 2021 on; and what their installed headers leave out.
+// Differences between the versions of LAMMPS from September 2021 on, and declarations that their installed headers lack.
 #pragma once
 
 #include <cstring>
@@ -21,20 +21,20 @@ auto reverse_comm(C* comm, LAMMPS_NS::Pair* pair, int) -> decltype(comm->reverse
 template <typename C>
 auto reverse_comm(C* comm, LAMMPS_NS::Pair* pair, long) -> decltype(comm->reverse_comm_pair(pair), void()) { comm->reverse_comm_pair(pair); }
 
-// Ask for a list of all neighbors; false where this LAMMPS has another way of asking.
+// Request a full neighbor list; return false where this LAMMPS has another interface.
 template <typename N>
 auto request_full(N* neighbor, LAMMPS_NS::Pair* pair, int, int) -> decltype(neighbor->add_request(pair, 1), bool()) {
     neighbor->add_request(pair, 1);  // NeighConst::REQ_FULL
     return true;
 }
-// Older ones want flags set in an object whose header is not installed. It begins, after its base class, with the requestor; the
-// flags of a new request are recognised, or nothing is done.
+// Older versions need flags in an object whose header is not installed. After its base class, it begins with the requestor. The
+// flags of a new request are recognised by their values; otherwise the function changes nothing.
 struct PointersSize : public LAMMPS_NS::Pointers {
     explicit PointersSize(LAMMPS_NS::LAMMPS* lmp) : Pointers(lmp) {}
 };
 template <typename N>
 bool request_full(N* neighbor, LAMMPS_NS::Pair* pair, int instance, long) {
-    const int place = neighbor->request(pair, instance);  // which may move the array
+    const int place = neighbor->request(pair, instance);  // this call may move the array
     char* request = reinterpret_cast<char*>(neighbor->requests[place]);
     const int untouched[] = {1, 0, 0, 0, 0, 1, 0};  // pair, fix, compute, command, neigh, half, full
     void* const self = pair;

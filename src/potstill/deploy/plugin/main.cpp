@@ -1,5 +1,5 @@
 // The program of a LAMMPS that cannot load plugins (it lacks the package PLUGIN), with pair_style potstill in it.
-// The style is forgotten after the command clear.
+// The command clear removes the style.
 
 #include <mpi.h>
 

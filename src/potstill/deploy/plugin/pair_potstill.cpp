@@ -23,10 +23,10 @@
 using namespace LAMMPS_NS;
 
 namespace {
-constexpr int EXCHANGED = 128;         // doubles of an atom in one exchange, known before the student is read
-constexpr int LOOK_EVERY = 100;        // steps
+constexpr int EXCHANGED = 128;         // doubles per atom in one exchange; fixed before the student is read
+constexpr int LOOK_EVERY = 100;        // number of steps between two checks
 constexpr double CLOSER = 0.9, CROWDED = 1.3, BONDED = 1.3;  // see potstill/student/domain.py
-constexpr double KCAL_PER_MOL = 23.060549;                   // of an eV, as LAMMPS has it
+constexpr double KCAL_PER_MOL = 23.060549;                   // one eV, with LAMMPS's constant
 }  // namespace
 
 PairPotstill::PairPotstill(LAMMPS* lmp) : Pair(lmp) {
@@ -41,7 +41,7 @@ PairPotstill::~PairPotstill() {
     memory->destroy(cutsq);
 }
 
-// One line from all processes. A plain string, for text in braces is not formatted.
+// Raise one error line from all processes. The line is a plain string, so that text in braces is not formatted.
 void PairPotstill::stop(const std::string& text) { error->all(FLERR, text); }
 
 void PairPotstill::settings(int narg, char** arg) {
@@ -135,8 +135,8 @@ int PairPotstill::thread_count() const {
     return std::max({1, comm->nthreads, asked ? std::atoi(asked) : 1});
 }
 
-// Atoms here are numbered in the order of the list. Ghosts that are images of atoms here share their number; all others follow
-// by their place, and only where there are several processes.
+// Local atoms are numbered in the order of the list. Ghosts that are images of local atoms share their number. All others follow
+// by their index, and only where there are several processes.
 void PairPotstill::number_atoms() {
     const int n_local = atom->nlocal, n_all = n_local + atom->nghost;
     number_of.assign(n_all, -1);
@@ -240,7 +240,7 @@ void PairPotstill::tally(int, int) {
     }
 }
 
-// What lies far outside the training data, once a pair of elements. All processes come here in the same steps.
+// Warn of structures far outside the training data, once per pair of elements. All processes call this in the same steps.
 void PairPotstill::warn_of_foreign() {
     if (!student.has("closest")) return;
     const int n = student.n_elements();
@@ -305,7 +305,7 @@ double PairPotstill::memory_usage() {
 
 int PairPotstill::row_bytes() const { return rows.single ? 4 : 8; }
 
-// Row of an atom or ghost in LAMMPS's arrays; null where there is none. Ghosts have rows of their own here, images too.
+// Row of an atom or ghost in LAMMPS's arrays; null where there is none. Ghosts have rows of their own, images included.
 void* PairPotstill::row_of(int i) const {
     int64_t row;
     if (i < atom->nlocal) {

@@ -38,16 +38,16 @@ class PairPotstill : public Pair, private potstill::Communicator {
     std::unique_ptr<potstill::Engine> engine;
     potstill::Answer answer;
     bool exact = false;  // double precision
-    double scale = 1.0;  // eV in LAMMPS's unit of energy
+    double scale = 1.0;  // one eV in LAMMPS's unit of energy
     std::vector<int> species_of_type;
     int uncertainty_flag = 0;
     std::vector<double> uncertainty;
     int64_t calls = 0;
     std::set<std::string> warned;
 
-    // Numbers of atoms and ghosts, renewed with the neighbor list; -1 where the student is not asked.
+    // Numbering of atoms and ghosts, renewed with the neighbor list; -1 for atoms that the student does not compute.
     std::vector<int> atoms;         // their places in LAMMPS's arrays
-    std::vector<int> number_of;     // of all in LAMMPS's arrays; an image of an atom here has that atom's number
+    std::vector<int> number_of;     // for all in LAMMPS's arrays; an image of a local atom has that atom's number
     std::vector<int64_t> species;
     int numbered_atoms = -1, numbered_ghosts = -1;
     const void* numbered_list = nullptr;
@@ -55,7 +55,7 @@ class PairPotstill : public Pair, private potstill::Communicator {
     std::vector<int64_t> first_edge, sender;
     std::vector<int> image;
 
-    // What is being exchanged.
+    // Rows in the current exchange.
     potstill::Rows rows{};
     int first_column = 0, columns = 0;
 

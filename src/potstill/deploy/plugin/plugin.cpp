@@ -6,7 +6,7 @@ static void* create(void* lmp) { return new LAMMPS_NS::PairPotstill((LAMMPS_NS::
 
 extern "C" void lammpsplugin_init(void* lmp, void* handle, void* registration) {
     lammpsplugin_t plugin{};
-    plugin.version = ((LAMMPS_NS::LAMMPS*)lmp)->version;  // compiled for it, by: potstill setup lammps
+    plugin.version = ((LAMMPS_NS::LAMMPS*)lmp)->version;  // the version compiled for by: potstill setup lammps
     plugin.style = "pair", plugin.name = "potstill";
     plugin.info = "pair style potstill: a student of potstill";
     plugin.author = "the developers of potstill";

@@ -13,16 +13,16 @@ struct StudentFile {
     std::vector<std::string> elements;
     int layers = 0, features = 0, channels = 0, vectors = 0, products = 0, radial = 0, hidden = 0, l_max = 0;
     double cutoff = 0;        // Å
-    int most_neighbors = -1;  // of an atom in the training data; -1 where the student does not say
+    int most_neighbors = -1;  // largest number in the training data; -1 where the file does not state it
     std::map<std::string, std::vector<double>> tensors;
 
     int n_elements() const { return (int)elements.size(); }
     bool has(const std::string& name) const { return tensors.count(name) > 0; }
     const std::vector<double>& tensor(const std::string& name) const;
     double scalar(const std::string& name) const { return tensor(name).at(0); }
-    int place_of(const std::string& element) const;  // -1 where it does not know it
+    int place_of(const std::string& element) const;  // -1 for an unsupported element
 
-    // Throw std::runtime_error with one line where the bytes are no such file; ``path`` is for the message.
+    // Throw std::runtime_error with one line where the bytes are no such file; ``path`` is used in the message.
     static StudentFile parse(const std::string& bytes, const std::string& path);
 };
 

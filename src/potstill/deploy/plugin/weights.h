@@ -65,7 +65,7 @@ class Weights {
         model.charge = padded("numbers", {1}, {Z}, false), model.radius = padded("radii", {1}, {Z}, false);
     }
 
-    // a tensor [rows, columns] whose parts are padded; rows of size 1 stay alone where ``whole`` is false
+    // a tensor [rows, columns] whose parts are padded; rows of size 1 are not padded where ``whole`` is false
     const real* padded(const std::string& name, const std::vector<int>& rows, const std::vector<int>& columns, bool turned,
                        bool whole = false) {
         const std::vector<double>& from = file_.tensor(name);

@@ -1,1 +1,1 @@
-"""Scripts that the interpreters of isolated environments run: nothing of potstill can be imported there."""
+"""Scripts that run under the interpreters of isolated environments, where potstill cannot be imported."""

@@ -1,4 +1,4 @@
-"""Calls MatterGen's own command line with seeded random numbers. Runs in its environment, from Python 3.10 on.
+"""Calls MatterGen's own command line with seeded random numbers. Runs in MatterGen's environment, from Python 3.10 on.
 
 Arguments: a JSON object (repository, seed, atoms: smallest and largest number), then those of ``mattergen-generate``.
 """
@@ -13,7 +13,7 @@ import sys
 
 
 def keep_sizes(smallest: int, largest: int) -> None:
-    """Leave only these numbers of atoms in the distributions that it draws from."""
+    """Keep only these numbers of atoms in the distributions of MatterGen."""
     module = importlib.import_module("mattergen.common.data.num_atoms_distribution")
     for distribution in module.NUM_ATOMS_DISTRIBUTIONS.values():
         kept = {n: p for n, p in distribution.items() if smallest <= n <= largest}
@@ -25,7 +25,7 @@ def keep_sizes(smallest: int, largest: int) -> None:
 
 
 def main() -> None:
-    """Seed, then generate."""
+    """Seed the random numbers, then run MatterGen."""
     order = json.loads(sys.argv[1])
     arguments = sys.argv[2:]
     sys.path[0] = order["repository"]

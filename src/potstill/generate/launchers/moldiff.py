@@ -1,4 +1,4 @@
-"""Runs MolDiff's own script, as itself. Runs in its environment, from Python 3.8 on, with the checkout as working folder.
+"""Runs MolDiff's own script. Runs in MolDiff's environment, from Python 3.8 on, with the checkout as working folder.
 
 Arguments: a JSON object (repository, device, heavy_atoms: smallest and largest number, or null), then those of
 ``scripts/sample_drug3d.py`` except the device.
@@ -16,7 +16,7 @@ from typing import Any
 
 
 def seed_with_any_integer() -> None:
-    """``random.seed`` refuses NumPy's integers since Python 3.11, and it is given one."""
+    """Make ``random.seed`` accept NumPy's integers, which Python refuses since 3.11 and MolDiff uses."""
     original = random.seed
 
     def seed(a: Any = None, version: int = 2) -> None:
@@ -26,7 +26,7 @@ def seed_with_any_integer() -> None:
 
 
 def keep_sizes(smallest: int, largest: int) -> None:
-    """Draw numbers of heavy atoms again while they are outside."""
+    """Repeat the draw of the number of heavy atoms until it is in the range."""
     numpy = importlib.import_module("numpy")
     transforms: Any = importlib.import_module("utils.transforms")
     original = transforms.make_data_placeholder
@@ -52,9 +52,9 @@ def keep_sizes(smallest: int, largest: int) -> None:
 
 
 def load_without_code(torch: Any) -> None:
-    """Let ``torch.load`` open checkpoints as data, which it does since 2.6, although their config is an EasyDict.
+    """Make ``torch.load`` open checkpoints as data, its default since 2.6, although their config is an EasyDict.
 
-    That is read as an OrderedDict, whose place torch allows, and made an EasyDict again afterwards.
+    The EasyDict is read as an OrderedDict, which torch allows, and converted back afterwards.
     """
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])
     if version < (2, 6):
@@ -73,7 +73,7 @@ def load_without_code(torch: Any) -> None:
 
 
 def main() -> None:
-    """Prepare what the script relies on, then run it."""
+    """Prepare what the script needs, then run it."""
     order = json.loads(sys.argv[1])
     arguments = sys.argv[2:]
     sys.path[0] = order["repository"]

@@ -75,7 +75,7 @@ def run_audit(context: Context) -> None:
     from potstill.report.markdown import write_audit_markdown
 
     run, config = context.run, context.config
-    kept = run.path / "audit_data.npz"  # judging again by other gates reads it
+    kept = run.path / "audit_data.npz"  # a later audit by other gates reads it
     report, stats = audit(open_file(run.dataset), config.audit, teacher=context.teacher, seed=config.seed, kept=kept)
     write_report(report, run.json("audit"))
     write_advice(report, run.config.read_text(encoding="utf-8"), run.path / "advice.yaml")
@@ -91,7 +91,7 @@ def note_teacher(run: RunFolder) -> None:
 
 
 def _select(context: Context) -> None:
-    """Choose the structures to label, where the config asks for a selection and none was made."""
+    """Select the structures to label, if the config has a selection and none was made."""
     from potstill.active_learning.committee import disagreement
     from potstill.label.select import write_first, write_selected
 
@@ -117,7 +117,7 @@ def _select(context: Context) -> None:
 
 
 def _ask_teacher(context: Context, structures: Path) -> list[Path]:
-    """Return the labelled parts of a file; those that are there are kept."""
+    """Return the labelled parts of a file; existing parts are kept."""
     from potstill.label.stage import label
 
     run = context.run
@@ -126,6 +126,7 @@ def _ask_teacher(context: Context, structures: Path) -> list[Path]:
         def advance(count: Any) -> None:
             bar.advance(count.labelled, count.refused)
             figures = {"labelled": count.labelled, "refused": count.refused, "sources": dict(count.sources)}
+            figures["beyond_limits"] = count.beyond_limits
             if count.worker:
                 figures |= {
                     "seconds": round(count.seconds, 3),

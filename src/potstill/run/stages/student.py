@@ -19,9 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def run_train(context: Context) -> None:
-    """Make ``student/``, and ``active_learning/`` where the config asks for it."""
+    """Make ``student/``, and ``active_learning/`` where the config has that section."""
     from potstill.train.job import TrainJob
     from potstill.train.stage import train
+    from potstill.train.start import starting_student
     from potstill.train.tensorboard import TensorBoardWriter
 
     run, config = context.run, context.config
@@ -35,8 +36,9 @@ def run_train(context: Context) -> None:
             if board is not None:
                 board.add(epoch, errors)
 
+        start = starting_student(config.train.start, dataset.select("train")) if config.train.start else None
         train(
-            TrainJob.on(dataset, config.student, config.train, run.student, seed=config.seed),
+            TrainJob.on(dataset, config.student, config.train, run.student, seed=config.seed, start=start),
             on_epoch=report,
             provenance={
                 "dataset": json.loads(dataset.attributes["checksums"]),
@@ -88,7 +90,7 @@ def _learn_actively(context: Context, options: ActiveLearningConfig) -> None:
     from potstill.report.active_learning import write_round_page
 
     run, config = context.run, context.config
-    shown = ExitStack()  # the counter of the epochs of one round, while there is one
+    shown = ExitStack()  # counter of the epochs of one round, while there is one
     counters: dict[int, Counter] = {}
 
     def step(text: str) -> None:

@@ -1,8 +1,8 @@
-"""Molecular dynamics on the card: NVE or Langevin, any number of systems at once.
+"""Molecular dynamics on the GPU: NVE or Langevin, any number of systems at once.
 
-The host enqueues a chunk of steps and looks once whether the candidates were enough for all of them. Where they were not,
-the chunk is taken back, candidates are searched, and it is done again: with the same random numbers, since these are a
-function of the step. So no step is kept that was made with a neighbor missing.
+The host enqueues a chunk of steps and checks once whether the candidates sufficed for all of them. If not, the state is
+reset to the start of the chunk, candidates are searched, and the chunk is repeated. Random numbers are a function of the
+step, so the repeated chunk has the same ones. No step with a missing neighbor is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from potstill.student.gpu.session import GpuStudent
 from potstill.student.gpu.systems import Systems
 
 BLOCK = 128
-LONGEST_CHUNK = 32  # steps between two looks
+LONGEST_CHUNK = 32  # number of steps between two checks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,36 +34,36 @@ class Trace:
     Parameters
     ----------
     potential, kinetic
-        (K, S).
+        Arrays (K, S) in eV.
     """
 
     potential: Array
     kinetic: Array
 
     def temperature_kelvin(self, atoms: Array) -> Array:
-        """(K, S) of systems of so many atoms, all of whose degrees of freedom count."""
+        """Return (K, S) temperatures in K of systems of ``atoms`` (S,) atoms with all degrees of freedom."""
         return np.asarray(2.0 * self.kinetic / (3.0 * np.asarray(atoms) * ase.units.kB))
 
 
 class Dynamics:
-    """Atoms that move by a student's forces in cells that stay as they are.
+    """Atoms that move by a student's forces in cells of constant shape.
 
     Parameters
     ----------
     student
-        On a card.
+        Student on a GPU.
     structures
-        Start.
+        Structures at the start.
     timestep_fs
-        Of a step.
+        Length of a step in fs.
     temperature_kelvin
-        Of the velocities at the start, and of the thermostat.
+        Temperature in K of the velocities at the start, and of the thermostat.
     friction_per_fs
-        0 for NVE; Langevin dynamics above.
+        Friction in 1/fs; 0 for NVE, Langevin dynamics above.
     seed
-        Of all random numbers.
+        Seed of all random numbers.
     skin_angstrom
-        Of the search for candidates.
+        Width of the skin of the candidate search in Å.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class Dynamics:
 
     @property
     def velocities(self) -> torch.Tensor:
-        """(N, 3) in ASE's unit Å sqrt(amu / eV); may be written to between runs."""
+        """Return velocities (N, 3) in ASE's unit Å sqrt(amu / eV); a caller may write to them between runs."""
         return self._velocities[: self.systems.layout.atoms]
 
     def run(self, steps: int) -> Trace:
-        """Make steps; energies of each of them."""
+        """Make steps and return the energies of each."""
         found: list[Array] = []
         while steps:
             chunk = min(steps, self._chunk)
@@ -117,7 +117,7 @@ class Dynamics:
         return Trace(rows[:, :, 0], rows[:, :, 1])
 
     def _advance(self, chunk: int) -> Array:
-        """(chunk, S, 2) energies; taken back and repeated after a search where candidates were not enough."""
+        """Return (chunk, S, 2) energies; repeat the chunk after a search where candidates did not suffice."""
         systems = self.systems
         before = systems.positions.clone(), self._velocities.clone(), systems.forces.clone(), self._clock.clone()
         searched = False
@@ -127,13 +127,13 @@ class Dynamics:
             if not systems.missed():
                 break
             if searched:
-                chunk = max(1, chunk // 2)  # the skin itself does not last for so many steps
+                chunk = max(1, chunk // 2)  # the skin is too thin for so many steps
             positions, velocities, forces, clock = before
             systems.put(positions)
             self._velocities.copy_(velocities)
             self._clock.copy_(clock)
             systems.search()
-            systems.forces.copy_(forces)  # to the last bit those that the step began with
+            systems.forces.copy_(forces)  # bit for bit the forces at the start of the step
             if searched and chunk == 1 and self._too_fast:
                 raise PotstillError("an atom moves by more than half the skin in one step: shorten the step")
             self._too_fast = searched and chunk == 1
@@ -159,7 +159,7 @@ class Dynamics:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            self._enqueue()  # compiles
+            self._enqueue()  # compiles the kernels
         torch.cuda.current_stream().wait_stream(side)
         for tensor, values in zip(kept, before, strict=True):
             tensor.copy_(values)

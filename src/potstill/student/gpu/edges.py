@@ -1,9 +1,9 @@
 """Triton kernels over the edges: geometry, densities, and the derivative by positions. One program for each atom.
 
-Atoms stand in the order of their elements. The edges that an atom receives lie side by side, and each edge has its reverse
-in the list. An atom's force needs the edges it receives and the edges it sends. The latter are the reverses of the former,
-with ``Y_lm(-r) = (-1)^l Y_lm(r)``. So every program writes to the rows of its own atom only: no atomic additions, and the
-same numbers in every run.
+Atoms are in the order of their elements. The edges that an atom receives are adjacent, and each edge has its reverse in the
+list. An atom's force needs the edges it receives and the edges it sends. The latter are the reverses of the former, with
+``Y_lm(-r) = (-1)^l Y_lm(r)``. Every program therefore writes to the rows of its own atom only. No atomic additions are
+needed, and every run gives the same numbers.
 
 Letters as in the C++ kernel: C channels, V vectors, B radial functions, NL = l_max + 1, NH = NL^2.
 """
@@ -16,12 +16,12 @@ import triton.language as tl
 
 @triton.jit
 def _near(d, cutoff):
-    return (d >= cutoff) == 0  # not a number counts as near, so that it is seen in the answer
+    return (d >= cutoff) == 0  # NaN counts as near, so that it reaches the answer
 
 
 @triton.jit
 def _envelope(x):
-    """The envelope of :func:`potstill.student.basis.cutoff_envelope` and its slope, in factors without cancellation."""
+    """Return the envelope of :func:`potstill.student.basis.cutoff_envelope` and its slope, without cancellation."""
     rest = 1.0 - x
     value = rest * rest * rest * (1.0 + x * (3.0 + x * (6.0 + x * (10.0 + 15.0 * x))))
     return value, -105.0 * (x * x * rest) * (x * x * rest)
@@ -33,9 +33,9 @@ def geometry(
     edges, near, last, local, force, virial,
     capacity, cutoff, B: tl.constexpr, BE: tl.constexpr,
 ):  # fmt: skip
-    """Put the candidates within the cutoff to the front of their row, with unit vectors, radial functions and slopes.
+    """Move the candidates within the cutoff to the front of their row, with unit vectors, radial functions and slopes.
 
-    Starts the local energy, force and virial of each atom with the nuclear repulsion. ``edges`` is (4 + 2 B, capacity).
+    Initialise the local energy, force and virial of each atom with the nuclear repulsion. ``edges`` is (4 + 2 B, capacity).
     """
     i = tl.program_id(0)
     if i >= tl.load(sizes):
@@ -130,7 +130,7 @@ def geometry(
         hx, hy, hz = 0.5 * rx, 0.5 * ry, 0.5 * rz
         wxx, wyy, wzz = wxx + hx * gx, wyy + hy * gy, wzz + hz * gz
         wyz, wxz, wxy = wyz + hy * gz, wxz + hx * gz, wxy + hx * gy
-    odd = (0.0 * (xi + yi + zi)).to(tl.float32)  # not a number where a coordinate is none
+    odd = (0.0 * (xi + yi + zi)).to(tl.float32)  # NaN where a coordinate is NaN or infinite
     tl.store(last + i, place)
     tl.store(local + i, tl.sum(pushed, 0) + odd)
     tl.store(force + 3 * i, tl.sum(fx, 0) + odd)
@@ -146,7 +146,7 @@ def geometry(
 
 @triton.jit
 def _radial(edges, wide, at, there, table, c, valid, B: tl.constexpr, WIDTH: tl.constexpr, ROW: tl.constexpr):
-    """(BE, BC) radial function of one order, or its slope: the sum over b of g_b(e) w[b, c]."""
+    """Return (BE, BC) radial functions of one order, or their slopes: the sum over b of g_b(e) w[b, c]."""
     found = tl.load(edges + ROW * wide + at, there, 0.0)[:, None] * tl.load(table + c, valid, 0.0)[None, :]
     for b in tl.static_range(1, B):
         g = tl.load(edges + (ROW + b) * wide + at, there, 0.0)
@@ -160,10 +160,10 @@ def density(
     C: tl.constexpr, V: tl.constexpr, B: tl.constexpr, NL: tl.constexpr, FIRST: tl.constexpr,
     BC: tl.constexpr, BV: tl.constexpr, BE: tl.constexpr,
 ):  # fmt: skip
-    """Sum what the neighbors sent into densities, times the gains of the receiver's element.
+    """Sum the features sent by the neighbors into densities, times the gains of the receiver's element.
 
-    A row of ``parts`` holds nine components of C + V channels, then those of l = 3 with C. Before the first layer atoms of
-    one element are alike, so ``sent`` has one row for each element (FIRST). V is 0 where no vectors are received.
+    A row of ``parts`` contains nine components of C + V channels, then those of l = 3 with C. Before the first layer atoms
+    of one element are equal, so ``sent`` has one row for each element (FIRST). V is 0 where no vectors are received.
     """
     i = tl.program_id(0)
     if i >= tl.load(sizes):
@@ -274,7 +274,7 @@ def density(
 
 @triton.jit
 def _pair(own, other, s_own, s_other, k: tl.constexpr, stride: tl.constexpr, ODD: tl.constexpr, c, mask, valid):
-    """What multiplies Y_k R_l of an edge and its reverse, and the neighbor's part alone."""
+    """Return the factor of Y_k R_l of an edge and its reverse, and the neighbor's part alone."""
     mine = tl.load(own + k * stride + c, valid, 0.0)[None, :]
     theirs = tl.load(other + k * stride + c[None, :], mask, 0.0)
     if ODD:
@@ -289,10 +289,10 @@ def edge_backward(
     C: tl.constexpr, V: tl.constexpr, B: tl.constexpr, NL: tl.constexpr, FIRST: tl.constexpr, PASSED: tl.constexpr,
     BC: tl.constexpr, BV: tl.constexpr, BE: tl.constexpr,
 ):  # fmt: skip
-    """Add the part of one layer to forces and virials, and give the derivative by what each atom sent.
+    """Add the part of one layer to forces and virials, and compute the derivative by the features that each atom sent.
 
     ``by_parts`` is the derivative by the densities, times the gains, in the layout of ``parts``. With PASSED, ``by_vectors``
-    already holds the derivative by the vectors that were passed on to the layer above.
+    already contains the derivative by the vectors that were passed on to the next layer.
     """
     i = tl.program_id(0)
     if i >= tl.load(sizes):
@@ -440,7 +440,7 @@ def edge_backward(
                 tl.load(edges + 2 * wide + at, there, 0.0),
             )
             x, y, w = 1.7320508075688772 * ux[:, None], 1.7320508075688772 * uy[:, None], 1.7320508075688772 * uz[:, None]
-            # filter of l = 0: vectors as they are
+            # filter of l = 0: vectors unchanged
             r = _radial(edges, wide, at, there, vector_radial, v, valid, B, V, 4)
             dx, dy, dz = (
                 tl.load(theirs + (C + V), both, 0.0),

@@ -1,7 +1,7 @@
-"""One evaluation as a sequence of kernel launches, over memory whose size is that of a bucket.
+"""One evaluation as a sequence of kernel launches, in memory of the size of a bucket.
 
-The host states sizes of buckets only. How many atoms, edges and tiles there are stands in the memory of the card, so that a
-captured CUDA graph serves every batch that fits into its bucket.
+The host states sizes of buckets only. The actual numbers of atoms, edges and tiles are in the memory of the GPU. A captured
+CUDA graph therefore works for every batch that fits into its bucket.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from potstill.student.gpu import edges, pointwise, products, search
 from potstill.student.gpu.weights import GpuWeights, LayerWeights, Matrices
 from potstill.student.options import StudentArchitecture
 
-PARTS = 8  # partial sums of a structure
-SHORT = {"BM": 16, "BN": 32, "BK": 32, "num_warps": 4, "num_stages": 3}  # tiles of products: many, for few atoms
+PARTS = 8  # number of partial sums of a structure
+SHORT = {"BM": 16, "BN": 32, "BK": 32, "num_warps": 4, "num_stages": 3}  # small tiles of products, for few atoms
 TALL = {"BM": 64, "BN": 64, "BK": 32, "num_warps": 4, "num_stages": 3}
-TALL_FROM = 2048  # atoms
+TALL_FROM = 2048  # number of atoms from which larger tiles are used
 EDGES_AT_ONCE, CHANNELS_AT_ONCE, VECTORS_AT_ONCE = 8, 64, 32
 ATOMS_AT_ONCE, PAIRS_AT_ONCE = 64, 256
 Precision = Literal["ieee", "tf32x3"]
@@ -27,12 +27,12 @@ Precision = Literal["ieee", "tf32x3"]
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Sizes that memory is made for.
+    """Sizes that memory is allocated for.
 
     Parameters
     ----------
     atoms, edges, structures, elements
-        Largest numbers; ``elements`` are those that can be in one batch.
+        Largest numbers; ``elements`` is the largest number in one batch.
     """
 
     atoms: int
@@ -42,30 +42,30 @@ class Bucket:
 
     @property
     def rows(self) -> int:
-        """Rows of a tile."""
+        """Return the number of rows of a tile."""
         return (TALL if self.atoms >= TALL_FROM else SHORT)["BM"]
 
     @property
     def tiles(self) -> int:
-        """Tiles of rows of one element each: at most one of an element is not full."""
+        """Return the largest number of tiles with rows of one element each: one per element may be partly filled."""
         return -(-self.atoms // self.rows) + min(self.elements, self.atoms)
 
 
 class Inputs:
-    """What the host writes for a bucket, in one piece of memory, so that one copy brings it to the card.
+    """Input of a bucket, in one piece of memory, so that one copy moves it from the host to the GPU.
 
     ``positions`` (N, 3) and ``lattice``, ``reciprocal`` (S, 3, 3), in float64, come first: they change from step to step.
-    The rest changes with the atoms: ``order`` and ``place`` (by element -> given, and back), ``structure`` and ``species``
-    by element, ``ptr`` of the structures in the given order, tiles, and ``sizes``: atoms, structures, tiles.
+    The rest changes with the atoms. ``order`` and ``place`` map by element -> given, and back. ``structure`` and ``species``
+    are by element, ``ptr`` of the structures in the given order. Tiles and ``sizes`` (atoms, structures, tiles) follow.
 
     Parameters
     ----------
     bucket
-        Sizes.
+        Sizes of the bucket.
     device
-        Where.
+        Device of the memory.
     pinned
-        In memory of the host that copies to a card go out of by themselves.
+        Whether the memory is page-locked host memory, for asynchronous copies to a GPU.
     """
 
     def __init__(self, bucket: Bucket, device: torch.device | str, *, pinned: bool = False) -> None:
@@ -85,7 +85,7 @@ class Inputs:
             "tile_species": (torch.int32, (t,)),
         }
         self.memory, self._views = _cut(plan, device, pinned=pinned)
-        self.step_bytes = self._views["sizes"].storage_offset() * 4  # of positions and cells
+        self.step_bytes = self._views["sizes"].storage_offset() * 4  # bytes of positions and cells
 
     def __getattr__(self, name: str) -> torch.Tensor:
         if name.startswith("_"):
@@ -94,7 +94,7 @@ class Inputs:
 
 
 class Outputs:
-    """What the card answers, in one piece of memory: energies and virials of structures, forces and energies of atoms.
+    """Output of the GPU in one piece of memory: energies and virials of structures, forces and energies of atoms.
 
     ``found`` (S, 7) float64 eV: energy and the virial xx, yy, zz, yz, xz, xy. ``status`` (2,) int32: flags, and the number
     of candidates that the search found. ``forces`` (N, 3) eV/Å and ``local`` (N,) eV in float32, in the given order.
@@ -102,7 +102,7 @@ class Outputs:
     Parameters
     ----------
     bucket, device, pinned
-        As of :class:`Inputs`.
+        As in :class:`Inputs`.
     """
 
     def __init__(self, bucket: Bucket, device: torch.device | str, *, pinned: bool = False) -> None:
@@ -121,20 +121,20 @@ class Outputs:
 
 
 class Program:
-    """A student over the memory of one bucket.
+    """A student with the memory of one bucket.
 
     Parameters
     ----------
     weights
-        Of the student.
+        Weights of the student.
     architecture
-        Its sizes.
+        Sizes of the student.
     bucket
         Largest numbers of atoms, edges and structures.
     precision
-        Of the products: ``"ieee"`` float32, or ``"tf32x3"``, which adds up three products of TF32 on tensor cores.
+        Precision of the products: ``"ieee"`` float32, or ``"tf32x3"``, which sums three products of TF32 on tensor cores.
     radius_angstrom
-        Of the search for candidates.
+        Radius of the candidate search in Å.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Program:
         def doubles(*shape: int) -> torch.Tensor:
             return torch.zeros(shape, dtype=torch.float64, device=device)
 
-        # the list of neighbors
+        # neighbor list
         self.known, self.old_lattice = doubles(n, 3), doubles(bucket.structures, 3, 3)
         self.old_reciprocal = doubles(bucket.structures, 3, 3)
         self.wraps, self.counts, self.first = integers(n, 3), integers(n), integers(n + 1)
@@ -173,7 +173,7 @@ class Program:
         self.near, self.last, self.edges = integers(e), integers(n), floats(4 + 2 * a.radial, e)
         self.local, self.force, self.virial = floats(n), floats(n, 3), floats(n, 6)
         self.partial = floats(blocks, n)
-        self.features = floats(n, a.hidden)  # what local energies are linear in
+        self.features = floats(n, a.hidden)  # local energies are linear in these
         self.energies, self.virials, self.part_sums = doubles(n), floats(n, 6), doubles(bucket.structures, PARTS, 7)
         widest = max(_pitch(layer, a) for layer in weights.layers)
         deepest = max(layer.mix.shape[2] for layer in weights.layers)
@@ -200,7 +200,7 @@ class Program:
         return TALL if self.bucket.atoms >= TALL_FROM else SHORT
 
     def search(self) -> None:
-        """Find the candidates of every atom and keep where the atoms are."""
+        """Find the candidates of every atom and store the positions of the search."""
         x, b = self.inputs, self.bucket
         self.old_lattice.copy_(x.lattice)
         self.old_reciprocal.copy_(x.reciprocal)
@@ -222,7 +222,7 @@ class Program:
                 self._offsets()
 
     def _offsets(self) -> None:
-        """Where the rows of the list begin: never beyond the memory, and the number that was wanted stands in the status."""
+        """Compute the start of each row of the list, limited to the memory; the status receives the number wanted."""
         torch.cumsum(self.counts, 0, dtype=torch.int32, out=self.first[1:])
         self.outputs.status[1:2].copy_(self.first[-1:])
         self.first.clamp_(max=self.bucket.edges)
@@ -236,7 +236,7 @@ class Program:
         )
 
     def evaluate(self) -> None:
-        """Energies, forces and virials of the positions now, with the candidates of the last search."""
+        """Compute energies, forces and virials of the current positions, with the candidates of the last search."""
         w, a, x, b = self.weights, self.a, self.inputs, self.bucket
         self._prepare()
         edges.geometry[(b.atoms,)](
@@ -290,7 +290,7 @@ class Program:
         self._network(
             products.HIDDEN, self.inputs_of_network, width, layer.hidden, self.hidden[t], a.hidden, second=self.active
         )
-        # the features of before are the last inputs of the network
+        # the features of the previous layer are the last inputs of the network
         features = self.inputs_of_network.view(-1)[len(layer.gain) :]
         self._network(
             *(products.OUT, self.active, a.hidden, layer.out, self.state[t], self.pitch),
@@ -352,7 +352,7 @@ class Program:
                 products.PLAIN, self.by_sent, a.channels, layer.send, self.by_state, self.pitch, turned=True, adds=True
             )
 
-    def _network(  # noqa: PLR0913 - one product of many kinds
+    def _network(  # noqa: PLR0913 - one launch for all kinds of products
         self,
         kind: Any,
         rows: torch.Tensor,
@@ -424,14 +424,14 @@ class Program:
 
 
 def _pitch(layer: LayerWeights, a: StudentArchitecture) -> int:
-    """Numbers of an atom's densities."""
+    """Return the number of an atom's densities."""
     return 9 * (a.channels + layer.receives) + ((a.l_max + 1) ** 2 - 9) * a.channels
 
 
 def _cut(
     plan: dict[str, tuple[torch.dtype, tuple[int, ...]]], device: torch.device | str, *, pinned: bool
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """One piece of zeros, and tensors that are parts of it, each at a multiple of 64 bytes."""
+    """Return one piece of zeros, and tensors that are parts of it, each at a multiple of 64 bytes."""
     starts, end = {}, 0
     for name, (dtype, shape) in plan.items():
         starts[name] = end

@@ -1,4 +1,4 @@
-"""Structures into the memory of a bucket: atoms by element, tiles of one element each, cells and their reciprocals."""
+"""Layout of structures in a bucket: atoms by element, tiles of one element each, cells and their reciprocals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SMALLEST, FINE_FROM = 32, 65_536
 
 
 def rounded_up(count: int, smallest: int = SMALLEST) -> int:
-    """The size of the bucket that holds so many: powers of two, then steps of an eighth of one.
+    """Return the size of the bucket for ``count`` items: powers of two, then steps of an eighth of one.
 
     >>> [rounded_up(n) for n in (1, 33, 216, 65_537)]
     [32, 64, 256, 73728]
@@ -26,7 +26,7 @@ def rounded_up(count: int, smallest: int = SMALLEST) -> int:
 
 
 def reciprocals(lattice: Array) -> Array:
-    """(S, 3, 3) such that ``r @ reciprocal`` are coordinates along the periodic axes, 0 along others.
+    """Return (S, 3, 3) such that ``r @ reciprocal`` are coordinates along the periodic axes, 0 along others.
 
     Parameters
     ----------
@@ -40,21 +40,21 @@ def reciprocals(lattice: Array) -> Array:
 
 
 def lattices(structures: Sequence[Structure]) -> Array:
-    """(S, 3, 3) Å of structures, zero rows where not periodic."""
+    """Return the (S, 3, 3) cells of structures in Å, zero rows where not periodic."""
     return np.where(np.stack([s.pbc for s in structures])[:, :, None], np.stack([s.cell for s in structures]), 0.0)
 
 
 class Layout:
-    """Where the atoms of some structures stand, whatever their positions.
+    """Places of the atoms of some structures, for any positions.
 
     Parameters
     ----------
     atomic_numbers
-        (N,).
+        (N,) atomic numbers.
     sizes
-        (S,) atoms of each structure.
+        (S,) numbers of atoms of the structures.
     species_of
-        (119,) place of each element among those of the student; -1 for others.
+        (119,) index of each element among those of the student; -1 for others.
     """
 
     def __init__(self, atomic_numbers: Array, sizes: Array, species_of: Array) -> None:
@@ -69,12 +69,12 @@ class Layout:
 
     @property
     def atoms(self) -> int:
-        """Their number."""
+        """Return the number of atoms."""
         return len(self.order)
 
     @property
     def structures(self) -> int:
-        """Their number."""
+        """Return the number of structures."""
         return len(self.ptr) - 1
 
     def write(self, inputs: Inputs, bucket: Bucket) -> None:
@@ -91,7 +91,7 @@ class Layout:
                 target[len(values) :] = 0
 
     def tiles(self, rows: int) -> tuple[Array, Array, Array]:
-        """First row, number of rows and element of each tile."""
+        """Return first row, number of rows and element of each tile."""
         starts = np.concatenate([[0], np.flatnonzero(np.diff(self.species)) + 1])
         ends = np.append(starts[1:], len(self.species))
         per_element = -(-(ends - starts) // rows)

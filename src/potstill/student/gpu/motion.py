@@ -14,7 +14,7 @@ import triton.language as tl
 def before_forces(
     sizes, clock, positions, velocities, forces, inverse_mass, spread, step, decay, seed, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Kick for half a step, drift half, damp and draw, drift half. ``spread`` is sqrt(kT / m) sqrt(1 - decay^2)."""
+    """Kick half a step, drift half, apply friction and noise, drift half; ``spread`` is sqrt(kT / m) sqrt(1 - decay^2)."""
     c = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = c < 3 * tl.load(sizes)
     a = c // 3
@@ -32,7 +32,7 @@ def before_forces(
 
 @triton.jit
 def after_forces(sizes, velocities, forces, inverse_mass, kinetic, step, BLOCK: tl.constexpr):
-    """Kick for half a step; (N,) kinetic energies in eV."""
+    """Kick for half a step; compute (N,) kinetic energies in eV."""
     a = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = a < tl.load(sizes)
     inverse = tl.load(inverse_mass + a, valid, 1.0)
@@ -47,7 +47,7 @@ def after_forces(sizes, velocities, forces, inverse_mass, kinetic, step, BLOCK: 
 
 @triton.jit
 def record(sizes, ptr, kinetic, found, trace, clock, length, BLOCK: tl.constexpr):
-    """Potential and kinetic energy of each structure into (length, S, 2) at the row of this step; the clock goes on."""
+    """Write potential and kinetic energy of each structure to the row of this step in (length, S, 2); advance the clock."""
     s, n = tl.program_id(0), tl.load(sizes + 1)
     if s >= n:
         return

@@ -1,4 +1,4 @@
-"""Triton kernels of one atom at a time: invariants, vectors, and the sums of each structure."""
+"""Triton kernels with one program per atom: invariants, vectors, and the sums of each structure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import triton.language as tl
 
 @triton.jit
 def _turn(at, p, valid, k: tl.constexpr, Q: tl.constexpr, P: tl.constexpr):
-    """Left and right mixture of component k."""
+    """Return the left and right mixture of component k."""
     return tl.load(at + k * Q + p, valid, 0.0), tl.load(at + k * Q + P + p, valid, 0.0)
 
 
 @triton.jit
 def _invariants(at, p, valid, NL: tl.constexpr, Q: tl.constexpr, P: tl.constexpr):
-    """Products of order 0 to 3, and the quadratic form of two vectors and a traceless tensor."""
+    """Return products of order 0 to 3, and the quadratic form of two vectors and a traceless tensor."""
     a, b = _turn(at, p, valid, 0, Q, P)
     i0 = a * b
     ux, vx = _turn(at, p, valid, 1, Q, P)
@@ -45,7 +45,7 @@ def invariants(
     C0: tl.constexpr, PITCH: tl.constexpr, NL: tl.constexpr, P: tl.constexpr, Q: tl.constexpr, D: tl.constexpr,
     D_PITCH: tl.constexpr, FIRST: tl.constexpr, BC: tl.constexpr, BP: tl.constexpr, BD: tl.constexpr,
 ):  # fmt: skip
-    """Inputs of the network per atom: bounded invariants, then the features (one row for each element with FIRST)."""
+    """Compute inputs of the network per atom: bounded invariants, then the features (one row per element with FIRST)."""
     i = tl.program_id(0)
     if i >= tl.load(sizes):
         return
@@ -81,7 +81,7 @@ def by_invariants(
     C0: tl.constexpr, PITCH: tl.constexpr, NL: tl.constexpr, P: tl.constexpr, Q: tl.constexpr,
     BC: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
-    """Derivative by the mixtures; that by the densities of l = 0 stays in the first columns of ``by_inputs`` (N, K)."""
+    """Compute the derivative by the mixtures; that by the densities of l = 0 stays in the first columns of ``by_inputs``."""
     i = tl.program_id(0)
     if i >= tl.load(sizes):
         return
@@ -156,7 +156,7 @@ def make_vectors(
     sizes, mixed, gates, before, made, NH: tl.constexpr, Q: tl.constexpr, P2: tl.constexpr, V: tl.constexpr,
     G_PITCH: tl.constexpr, ADDS: tl.constexpr, BV: tl.constexpr,
 ):  # fmt: skip
-    """(N, 3, V) vectors: a gate times softly normalised mixtures of the l = 1 densities, added to those before with ADDS."""
+    """Compute (N, 3, V) vectors: a gate times softly normalised l = 1 mixtures, added to earlier ones with ADDS."""
     i = tl.program_id(0)
     if i >= tl.load(sizes):
         return
@@ -181,7 +181,7 @@ def by_vectors_made(
     sizes, mixed, gates, by_vectors, by_mixed, by_gates, NH: tl.constexpr, Q: tl.constexpr, P2: tl.constexpr,
     V: tl.constexpr, G_PITCH: tl.constexpr, BV: tl.constexpr,
 ):  # fmt: skip
-    """Derivative by the mixtures that become vectors and by the gates, from that by the vectors."""
+    """Compute the derivative by the mixtures that become vectors and by the gates, from that by the vectors."""
     i = tl.program_id(0)
     if i >= tl.load(sizes):
         return
@@ -208,7 +208,7 @@ def finish(
     sizes, order, species, references, partial, local, force, virial, energies, virials, forces, locals_, blocks, n_rows,
     last_bias, BA: tl.constexpr,
 ):  # fmt: skip
-    """Put energies, virials and forces of atoms back into the order they were given in."""
+    """Write energies, virials and forces of atoms in the given order."""
     a = tl.program_id(0) * BA + tl.arange(0, BA)
     valid = a < tl.load(sizes)
     to = tl.load(order + a, valid, 0).to(tl.int64)
@@ -228,7 +228,7 @@ def finish(
 
 @triton.jit
 def sums(sizes, ptr, energies, virials, found, PARTS: tl.constexpr, BA: tl.constexpr):
-    """(S, PARTS, 7) partial sums of energy and virial of each structure in float64, always in the same order."""
+    """Compute (S, PARTS, 7) partial sums of energy and virial in float64, always in the same order."""
     s, part = tl.program_id(0), tl.program_id(1)
     if s >= tl.load(sizes + 1):
         return

@@ -1,8 +1,8 @@
 """Triton kernels of matrix products: networks per atom by element, and the mixing of densities by component.
 
-Rows are atoms in the order of their elements. A tile of rows never crosses from one element to the next, so that it needs
-one matrix; ``tile_first``, ``tile_count`` and ``tile_species`` name its rows and its element. Tiles without rows end at
-once, so that the number of tiles can be that of a bucket.
+Rows are atoms in the order of their elements. A tile never spans two elements, so it needs one matrix. ``tile_first``,
+``tile_count`` and ``tile_species`` state its rows and its element. Tiles without rows end at once, so the number of tiles
+can be that of a bucket.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def _product(
     a, a_pitch, rows, valid_rows, w, columns, valid_columns, K, N,
     TURNED: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """(BM, BN) rows of ``a`` times a (K, N) matrix, which is stored as (N, K) where TURNED."""
+    """Return (BM, BN) rows of ``a`` times a (K, N) matrix, which is stored as (N, K) where TURNED."""
     acc = tl.zeros((BM, BN), tl.float32)
     line = a + rows.to(tl.int64)[:, None] * a_pitch
     for start in range(0, K, BK):
@@ -41,7 +41,7 @@ def network(
     KIND: tl.constexpr, TURNED: tl.constexpr, ADDS: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Rows of ``a`` times the matrix of their element, and what follows.
+    """Multiply rows of ``a`` by the matrix of their element, then apply the operation of a kind.
 
     ========== ==========================================================================================================
     HIDDEN     ``out`` = product + bias, ``second`` = its silu
@@ -49,7 +49,7 @@ def network(
     READOUT    h = product + bias; ``second`` = silu(h); ``out`` = derivative of the energy by h; ``partial`` = energies
     BY_HIDDEN  ``out`` = product times the slope of silu at ``aid``
     BY_INPUTS  columns below ``split`` to ``out``; the others are added to ``aid``
-    PLAIN      ``out`` = product, added to what is there with ADDS
+    PLAIN      ``out`` = product, added to the present values with ADDS
     ========== ==========================================================================================================
     """
     tile = tl.program_id(0)
@@ -101,7 +101,7 @@ def network(
 
 @triton.jit
 def _order_of(k):
-    """Order l of component k."""
+    """Return the order l of component k."""
     return (k >= 1).to(tl.int32) + (k >= 4).to(tl.int32) + (k >= 9).to(tl.int32)
 
 
@@ -110,9 +110,9 @@ def mixing(
     sizes, parts, mix, mixed, C: tl.constexpr, V: tl.constexpr, NL: tl.constexpr, Q: tl.constexpr, P2: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """(N, NH, Q) mixtures of each component of the densities.
+    """Compute (N, NH, Q) mixtures of each component of the densities.
 
-    ``mix`` is (NL, C + V, Q). Its columns from P2 on, which make vectors, are used of l = 1 only.
+    ``mix`` is (NL, C + V, Q). Its columns from P2 on, which make vectors, are used for l = 1 only.
     """
     first_row = tl.program_id(0) * BM
     n = tl.load(sizes)
@@ -143,9 +143,9 @@ def by_mixing(
     C: tl.constexpr, V: tl.constexpr, NL: tl.constexpr, Q: tl.constexpr, P2: tl.constexpr, K: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Derivative by the densities times the gains of the atom's element, from that by their mixtures.
+    """Compute the derivative by the densities times the gains of the atom's element, from that by their mixtures.
 
-    The densities of l = 0 are invariants themselves: ``by_inputs`` (N, K) holds the derivative by them first.
+    The densities of l = 0 are invariants themselves: ``by_inputs`` (N, K) contains the derivative by them first.
     """
     first_row = tl.program_id(0) * BM
     n = tl.load(sizes)

@@ -1,8 +1,8 @@
-"""Triton kernels of the neighbor list: candidates within a radius, and whether an old list still holds all neighbors.
+"""Triton kernels of the neighbor list: candidates within a radius, and a test whether an old list is complete.
 
-Right for cells smaller than the cutoff and for every mix of periodic axes: images along an axis are as many as the distance
-of the lattice planes asks for. A row of the list belongs to the receiver; its candidates stand in the order of the search,
-which is always the same.
+Correct for cells smaller than the cutoff and for every combination of periodic axes. The distance of the lattice planes
+gives the number of images along an axis. A row of the list belongs to the receiver. Its candidates are in the order of the
+search, which is always the same.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ STALE, CROWDED = tl.constexpr(1), tl.constexpr(2)
 
 @triton.jit
 def _along(x, y, z, matrix, a: tl.constexpr):
-    """Component a of a row vector times a (3, 3) matrix."""
+    """Return component a of a row vector times a (3, 3) matrix."""
     return x * tl.load(matrix + a) + y * tl.load(matrix + 3 + a) + z * tl.load(matrix + 6 + a)
 
 
 @triton.jit
 def remember(sizes, order, structure, positions, reciprocal, wraps, known, BA: tl.constexpr):
-    """Keep the positions of the search, and by how many lattice vectors each atom lies outside its cell."""
+    """Store the positions of the search, and the number of lattice vectors by which each atom is outside its cell."""
     a = tl.program_id(0) * BA + tl.arange(0, BA)
     valid = a < tl.load(sizes)
     i = tl.load(order + a, valid, 0).to(tl.int64)
@@ -33,7 +33,7 @@ def remember(sizes, order, structure, positions, reciprocal, wraps, known, BA: t
     matrix = reciprocal + 9 * tl.load(structure + a, valid, 0)
     for k in tl.static_range(3):
         cells = tl.floor(_along(x, y, z, matrix, k))
-        tl.store(wraps + 3 * a + k, tl.where(cells == cells, cells, 0.0).to(tl.int32), valid)  # 0 where it is no number
+        tl.store(wraps + 3 * a + k, tl.where(cells == cells, cells, 0.0).to(tl.int32), valid)  # 0 where it is NaN
 
 
 @triton.jit(do_not_specialize=["radius", "cutoff"])
@@ -41,10 +41,10 @@ def prepare(
     sizes, order, structure, positions, lattice, wraps, known, old_lattice, reciprocal, wrapped, by_given, status,
     radius, cutoff, BA: tl.constexpr,
 ):  # fmt: skip
-    """Positions inside the cell, by element and as given; sets the status STALE where the list may miss a neighbor.
+    """Write positions inside the cell, by element and as given; set the status STALE where the list may miss a neighbor.
 
-    With F the map from the lattice of the search to the present one and u what an atom moved beyond being carried along by
-    it, an edge that was r is no shorter than s |r| - 2 max |u|. The smallest singular value s of F is at least 1 - |F - 1|.
+    F maps the lattice of the search to the present one, and u is the displacement of an atom beyond that map. An edge that
+    was r is no shorter than s |r| - 2 max |u|. The smallest singular value s of F is at least 1 - |F - 1|.
     """
     a = tl.program_id(0) * BA + tl.arange(0, BA)
     valid = a < tl.load(sizes)
@@ -101,7 +101,7 @@ def pairs(
     sizes, ptr, order, place, structure, wrapped, by_given, lattice, reciprocal, counts, first, sender, shift, status,
     radius, capacity, FILL: tl.constexpr, BJ: tl.constexpr,
 ):  # fmt: skip
-    """Count the candidates of each atom, or write them with FILL: every atom of the structure, every image in reach."""
+    """Count the candidates of each atom, or write them with FILL: all atoms of the structure, all images in reach."""
     a = tl.program_id(0)
     if a >= tl.load(sizes):
         if not FILL:
@@ -124,7 +124,7 @@ def pairs(
         found = tl.load(first + a)
     images = n0 * n1 * n2
     for start in range(0, (hi - lo) * images, BJ):
-        number = start + lane  # of an atom and an image
+        number = start + lane  # index of an atom and an image
         j = lo + number // images
         image = number % images
         valid = j < hi
@@ -152,6 +152,6 @@ def pairs(
 
 @triton.jit
 def _images(column, radius):
-    """Images on either side along an axis, for atoms no further apart than half a cell: its reciprocal vector is given."""
+    """Return the images on either side along an axis with this reciprocal vector, for atoms within half a cell."""
     x, y, z = tl.load(column), tl.load(column + 3), tl.load(column + 6)
     return tl.floor(radius * tl.sqrt(x * x + y * y + z * z) + 0.5).to(tl.int32)

@@ -1,7 +1,7 @@
-"""A student on a card: structures in, labels out; one CUDA graph brings, computes and fetches everything.
+"""A student on a GPU: structures in, labels out; one CUDA graph copies, computes and fetches everything.
 
-Nothing on the way waits for the host: the search for neighbors takes the memory that it was given, says how much it wanted,
-and is repeated with more where that was too little.
+No step on the way waits for the host. The search for neighbors uses the memory that it was given and reports how much it
+needed. It is repeated with more where that was too little.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from potstill.student.model import Student
 from potstill.student.uncertainty import Uncertainty
 
 STALE, CROWDED = 1, 2  # flags of the status
-CANDIDATES_AT_FIRST = 64  # for each atom; more where a search wants more
-SLOTS = 6  # buckets whose memory and graphs are kept
-VOIGT = [[1, 6, 5], [6, 2, 4], [5, 4, 3]]  # places in a row of energy, xx, yy, zz, yz, xz, xy
+CANDIDATES_AT_FIRST = 64  # per atom; raised where a search needs more
+SLOTS = 6  # number of buckets whose memory and graphs are kept
+VOIGT = [[1, 6, 5], [6, 2, 4], [5, 4, 3]]  # columns in a row of energy, xx, yy, zz, yz, xz, xy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """Numbers of S structures and N atoms in the given order, on the host.
+    """Results of S structures and N atoms in the given order, on the host.
 
     Parameters
     ----------
@@ -49,12 +49,12 @@ class Answer:
 
 
 class Slot:
-    """Memory of one bucket on the card and on the host, and its graphs.
+    """Memory of one bucket on the GPU and on the host, and its graphs.
 
     Parameters
     ----------
     program
-        Over the memory of the card.
+        Program with the memory of the GPU.
     """
 
     def __init__(self, program: Program) -> None:
@@ -65,10 +65,10 @@ class Slot:
         self._graphs: dict[str, torch.cuda.CUDAGraph] = {}
 
     def run(self, what: str) -> None:
-        """Enqueue one of the ways; on a card as a graph, which is captured at its first use.
+        """Enqueue one sequence of kernels; on a GPU as a graph, which is captured at its first use.
 
-        ``label``: everything from the host, search, answer to the host. ``step``: positions and cells from the host, the
-        candidates of before, answer to the host. ``search`` and ``evaluate``: on the card alone.
+        ``label``: input from the host, search, answer to the host. ``step``: positions and cells from the host, the earlier
+        candidates, answer to the host. ``search`` and ``evaluate``: on the GPU alone.
         """
         if not self.on_card:
             self._steps(what)
@@ -78,7 +78,7 @@ class Slot:
         self._graphs[what].replay()
 
     def wait(self) -> None:
-        """Wait until the answer is there."""
+        """Wait until the answer is on the host."""
         if self.on_card:
             torch.cuda.current_stream(self.program.inputs.memory.device).synchronize()
 
@@ -87,7 +87,7 @@ class Slot:
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
-            self._steps(what)  # compiles what is not compiled yet
+            self._steps(what)  # compiles the kernels that are not compiled yet
         torch.cuda.current_stream(device).wait_stream(side)
         side.synchronize()
         graph = torch.cuda.CUDAGraph()
@@ -112,19 +112,19 @@ class Slot:
 
 
 class GpuStudent:
-    """A student for labels on a card, whose weights stay as they are now.
+    """A student with frozen weights for labels on a GPU.
 
     Parameters
     ----------
     student
-        In float32 on a CUDA device; on a CPU only in Triton's interpreter, which is for tests.
+        Student in float32 on a CUDA device; on a CPU only in Triton's interpreter, for tests.
     precision
-        Of products: ``"ieee"`` or ``"tf32x3"``.
+        Precision of products: ``"ieee"`` or ``"tf32x3"``.
 
     Raises
     ------
     KernelError
-        If the student is elsewhere, in another precision, or of sizes that there is no kernel for.
+        If the student is on another device, in another precision, or of sizes without a kernel.
     """
 
     def __init__(self, student: Student, precision: Precision = "ieee") -> None:
@@ -144,16 +144,16 @@ class GpuStudent:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return the device of the weights."""
         return self.weights.embedding.device
 
     def layout(self, structures: Sequence[Structure]) -> Layout:
-        """Where the atoms of some structures stand."""
+        """Return the layout of some structures."""
         numbers = np.concatenate([s.atomic_numbers for s in structures])
         return Layout(numbers, np.array([len(s) for s in structures]), self.species_of)
 
     def new_slot(self, layout: Layout, radius_angstrom: float, edges: int = 0) -> Slot:
-        """Memory for a layout, with room for so many candidates at least."""
+        """Allocate memory for a layout, with room for ``edges`` candidates at least."""
         return Slot(Program(self.weights, self.architecture, self._bucket(layout, edges), self.precision, radius_angstrom))
 
     def _bucket(self, layout: Layout, edges: int) -> Bucket:
@@ -172,20 +172,20 @@ class GpuStudent:
         return self._slots[key]
 
     def learn(self, layout: Layout, candidates: int) -> None:
-        """Give later batches as much room for each atom as this one wanted, and some more."""
+        """Reserve for later batches as many candidates per atom as this one needed, and some more."""
         self._per_atom = max(self._per_atom, 1.15 * candidates / max(layout.atoms, 1))
 
     def evaluate(self, layout: Layout, positions: Array, lattice: Array) -> tuple[Answer, Slot]:
-        """Energies, forces and virials of structures, with a search; and the slot that the last features are in.
+        """Compute energies, forces and virials with a search; return also the slot with the last features.
 
         Parameters
         ----------
         layout
-            Of the structures.
+            Layout of the structures.
         positions
-            (N, 3) Å.
+            Positions (N, 3) in Å.
         lattice
-            (S, 3, 3) Å, rows; zero where not periodic.
+            Cells (S, 3, 3) in Å, rows; zero where not periodic.
         """
         edges = 0
         while True:
@@ -200,14 +200,14 @@ class GpuStudent:
             self.learn(layout, edges)
 
     def label(self, structures: Sequence[Structure], uncertainty: Uncertainty | None = None) -> list[Labels]:
-        """Labels of structures whose elements are known, as one batch.
+        """Label structures of known elements as one batch.
 
         Parameters
         ----------
         structures
-            At least one.
+            Structures to label, at least one.
         uncertainty
-            Where the expected error of each force is wanted.
+            Model of the expected error of each force; none is computed where None.
         """
         layout, lattice = self.layout(structures), lattices(structures)
         found, slot = self.evaluate(layout, np.concatenate([s.positions for s in structures]), lattice)
@@ -215,24 +215,24 @@ class GpuStudent:
         return labels_of(structures, layout, found, errors)
 
     def stepper(self, skin_angstrom: float = SKIN_ANGSTROM) -> GpuStepper:
-        """One system, step after step."""
+        """Return a stepper for one system, called step after step."""
         return GpuStepper(self, skin_angstrom)
 
 
 class GpuStepper:
-    """Labels of one system whose atoms move a little from call to call: the candidates of a search serve many calls.
+    """Labels of one system whose atoms move a little between calls, so that one search serves many calls.
 
     Parameters
     ----------
     student
-        On a card.
+        Student on a GPU.
     skin_angstrom
-        By how much the search reaches further than the cutoff.
+        Distance in Å by which the radius of the search exceeds the cutoff.
 
     Attributes
     ----------
     calls, searches
-        How often it was called, and how many of the calls searched.
+        Number of calls, and number of calls with a search.
     """
 
     def __init__(self, student: GpuStudent, skin_angstrom: float = SKIN_ANGSTROM) -> None:
@@ -240,11 +240,11 @@ class GpuStepper:
         self.calls = self.searches = 0
         self._slot: Slot | None = None
         self._layout: Layout | None = None
-        self._known: tuple[Array, Array] | None = None  # numbers and pbc of the layout
+        self._known: tuple[Array, Array] | None = None  # atomic numbers and pbc of the layout
         self._lattice = self._reciprocal = np.zeros((1, 3, 3))
 
     def __call__(self, structure: Structure, uncertainty: Uncertainty | None = None) -> Labels:
-        """Labels now."""
+        """Return the labels of the structure."""
         self.calls += 1
         lattice = np.where(structure.pbc[:, None], structure.cell, 0.0)[None]
         if not np.array_equal(lattice, self._lattice):
@@ -296,7 +296,7 @@ def place(slot: Slot, positions: Array, lattice: Array, reciprocal: Array) -> No
 
 
 def wanted_edges(slot: Slot) -> int:
-    """Candidates that the last search found, whether or not there was room for them.
+    """Return the number of candidates that the last search found, including those beyond the memory.
 
     Raises
     ------
@@ -310,19 +310,19 @@ def wanted_edges(slot: Slot) -> int:
 
 
 def answer(slot: Slot, layout: Layout) -> Answer:
-    """The answer that was fetched."""
+    """Return the answer that was copied to the host."""
     found = slot.found.found.numpy()[: layout.structures].copy()
     return Answer(found[:, 0], found[:, VOIGT], slot.found.forces.numpy()[: layout.atoms].copy())
 
 
 def expected_errors(slot: Slot, layout: Layout, uncertainty: Uncertainty) -> Array:
-    """(N,) expected errors in eV/Å in the given order, from the last features of the last run."""
+    """Return (N,) expected errors in eV/Å in the given order, from the last features of the last run."""
     errors = uncertainty.expected_errors(slot.program.features[: layout.atoms])
     return np.asarray(errors.double().cpu().numpy()[layout.place])
 
 
 def labels_of(structures: Sequence[Structure], layout: Layout, found: Answer, errors: Array | None) -> list[Labels]:
-    """Labels of each structure."""
+    """Return the labels of each structure."""
     forces, ptr = found.forces.astype(np.float64), layout.ptr.tolist()
     labels = []
     for k, structure in enumerate(structures):

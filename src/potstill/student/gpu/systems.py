@@ -1,4 +1,4 @@
-"""Systems that live on the card: tensors in, tensors out, any number of systems in one call."""
+"""Systems in the memory of the GPU: tensors in, tensors out, any number of systems in one call."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ VOIGT = [[1, 6, 5], [6, 2, 4], [5, 4, 3]]
 
 
 class Systems:
-    """S systems of N atoms together, with candidates of a search that serve until an atom has moved far enough.
+    """S systems of N atoms in sum; the candidates of a search are used until an atom has moved far enough.
 
     Parameters
     ----------
     student
-        On a card.
+        Student on a GPU.
     structures
         Atoms, positions, cells and periodic axes at the start.
     skin_angstrom
-        By how much the search reaches further than the cutoff.
+        Distance in Å by which the radius of the search exceeds the cutoff.
 
     Attributes
     ----------
     searches
-        How often candidates were searched.
+        Number of searches for candidates.
     """
 
     def __init__(self, student: GpuStudent, structures: Sequence[Structure], skin_angstrom: float = SKIN_ANGSTROM) -> None:
@@ -47,33 +47,33 @@ class Systems:
 
     @property
     def positions(self) -> torch.Tensor:
-        """(N, 3) Å, float64: memory that the next evaluation reads."""
+        """Return positions (N, 3) in Å, float64: memory that the next evaluation reads."""
         return self.slot.program.inputs.positions[: self.layout.atoms]
 
     @property
     def cells(self) -> torch.Tensor:
-        """(S, 3, 3) Å, float64, rows; zero where not periodic."""
+        """Return cells (S, 3, 3) in Å, float64, rows; zero where not periodic."""
         return self.slot.program.inputs.lattice[: self.layout.structures]
 
     @property
     def energy(self) -> torch.Tensor:
-        """(S,) eV, float64, of the last evaluation: memory that the next one overwrites."""
+        """Return energies (S,) in eV, float64, of the last evaluation: memory that the next one overwrites."""
         return self.slot.program.outputs.found[: self.layout.structures, 0]
 
     @property
     def forces(self) -> torch.Tensor:
-        """(N, 3) eV/Å, float32, of the last evaluation: memory that the next one overwrites."""
+        """Return forces (N, 3) in eV/Å, float32, of the last evaluation: memory that the next one overwrites."""
         return self.slot.program.outputs.forces[: self.layout.atoms]
 
     @property
     def stress(self) -> torch.Tensor:
-        """(S, 3, 3) eV/Å^3, float64, + is tension; no number where the cell has no volume."""
+        """Return stress (S, 3, 3) in eV/Å^3, float64, + is tension; NaN where the cell has no volume."""
         virial = self.slot.program.outputs.found[: self.layout.structures][:, VOIGT]
         volume = torch.where(self._volume > 0, self._volume, torch.nan)
         return virial / volume[:, None, None]
 
     def put(self, positions: torch.Tensor, cells: torch.Tensor | None = None) -> None:
-        """Take (N, 3) positions and, where they changed, (S, 3, 3) cells in Å; no wait for the host."""
+        """Set (N, 3) positions and, where they changed, (S, 3, 3) cells in Å, without waiting for the host."""
         self.positions.copy_(positions)
         if cells is not None:
             lattice = torch.where(self._along[:, :, None], cells.double(), 0.0)
@@ -84,7 +84,7 @@ class Systems:
             self.slot.program.inputs.reciprocal[: len(lattice)].copy_(lattice.transpose(1, 2) @ inverse)
 
     def search(self) -> None:
-        """Search for candidates and evaluate; waits for the card once."""
+        """Search for candidates and evaluate; wait for the GPU once."""
         edges = 0
         while True:
             if edges > self.slot.program.bucket.edges:
@@ -100,15 +100,15 @@ class Systems:
                 return
 
     def evaluate(self) -> None:
-        """Enqueue an evaluation with the candidates of before; :meth:`missed` tells whether they were enough."""
+        """Enqueue an evaluation with the earlier candidates; :meth:`missed` tells whether they sufficed."""
         self.slot.run("evaluate")
 
     def missed(self) -> bool:
-        """Whether an evaluation since the last search may have missed a neighbor; waits for the card."""
+        """Return whether an evaluation since the last search may have missed a neighbor; waits for the GPU."""
         return bool(int(self.slot.program.outputs.status[0]) & STALE)
 
     def __call__(self, positions: torch.Tensor, cells: torch.Tensor | None = None) -> None:
-        """Evaluate positions and cells, with a search where it is needed; the answer stands in the properties."""
+        """Evaluate positions and cells, with a search where it is needed; the properties contain the answer."""
         self.put(positions, cells)
         self.evaluate()
         if self.missed():

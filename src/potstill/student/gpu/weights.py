@@ -1,4 +1,4 @@
-"""A student's weights as the GPU kernels take them: each element's matrices mixed once, on the card."""
+"""A student's weights as the GPU kernels take them: each element's matrices mixed once, on the GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from potstill.student.zbl import SCREENING_EXPONENT
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matrices:
-    """A linear map of each of Z elements.
+    """Linear map of each of Z elements.
 
     Parameters
     ----------
@@ -30,43 +30,43 @@ class Matrices:
 
     @property
     def inputs(self) -> int:
-        """Width of a row that goes in."""
+        """Return the width of an input row."""
         return self.weight.shape[1]
 
     @property
     def outputs(self) -> int:
-        """Width of a row that comes out."""
+        """Return the width of an output row."""
         return self.weight.shape[2]
 
     @property
     def steps(self) -> tuple[int, int]:
-        """Numbers from one element's matrix to the next one's, and of the bias; 0 where there is one for all."""
+        """Return the strides between elements of matrices and biases; 0 where all elements share one."""
         matrix, bias = self.weight[0].numel(), self.bias.shape[1]
         return (matrix if len(self.weight) > 1 else 0, bias if len(self.bias) > 1 else 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerWeights:
-    """One layer, for NL orders, C channels, V vectors received, P products and Q = 2 P + vectors made.
+    """Weights of one layer, for NL orders, C channels, V vectors received, P products and Q = 2 P + vectors made.
 
     Parameters
     ----------
     receives, makes
         Numbers of vectors that neighbors send and that are made; 0 where there are none.
     send
-        (1, D, C).
+        (1, D, C) map of the features to the sent channels.
     radial, vector_radial
-        (NL, B, C) and (3, B, V).
+        (NL, B, C) and (3, B, V) weights of the radial functions.
     gains
-        (Z, NL, C + V) of the radial functions, by the receiver's element.
+        (Z, NL, C + V) gains of the radial functions, by the receiver's element.
     mix
-        (NL, C + V, Q), padded with zeros.
+        (NL, C + V, Q) mixtures, padded with zeros.
     gain
-        (K,) of the invariants.
+        (K,) gains of the invariants.
     bound
-        Of their sum of squares.
+        Bound of their sum of squares.
     hidden, out
-        Networks per atom; ``out`` has the gates of vectors in its last columns.
+        Networks per atom; the last columns of ``out`` are the gates of vectors.
     """
 
     receives: int
@@ -84,20 +84,20 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GpuWeights:
-    """A whole student in float32.
+    """Weights of a whole student in float32.
 
     Parameters
     ----------
     embedding, first_sent
-        (Z, D) features before the first layer, and (Z, C) what atoms send then.
+        (Z, D) features before the first layer, and (Z, C) channels that atoms send from them.
     layers, readout
-        Networks.
+        Layers, and the network that reads out the energy.
     last, last_bias, scale
         (H,) and two numbers: ``local energy = scale (last . features + last_bias)``.
     radius, charge, power
-        (Z,) of the nuclear repulsion.
+        (Z,) parameters of the nuclear repulsion.
     references
-        (Z,) eV, float64.
+        (Z,) reference energies in eV, float64.
     """
 
     embedding: torch.Tensor
@@ -114,9 +114,9 @@ class GpuWeights:
 
 
 def gpu_weights(student: Student) -> GpuWeights:
-    """Weights of a student as they are now, whatever becomes of it, on its device."""
+    """Copy the current weights of a student, on its device."""
     with torch.inference_mode(mode=False), torch.no_grad(), float32_products():
-        layers = [layer for layer in student.layers if isinstance(layer, Layer)]  # nn.ModuleList forgets the type
+        layers = [layer for layer in student.layers if isinstance(layer, Layer)]  # nn.ModuleList loses the type
         embedding = student.embedding.weight.detach().float().clone()
         charges = student.charges
         device = embedding.device
@@ -145,7 +145,7 @@ def _layer(layer: Layer, student: Student) -> LayerWeights:
     gains = mix.new_ones(n_elements, orders, c + v)
     gains[:, :, :c] = layer.radial.element_gain[:, :, 0]
     vector_radial = mix.new_zeros(1)
-    if v:  # filters l = 0, 1, 2 of the edge give the densities l = 1, 0, 2
+    if v:  # filters l = 0, 1, 2 of the edge make the densities l = 1, 0, 2
         gains[:, :3, c:] = layer.vector_radial.element_gain[:, [1, 0, 2], 0]
         vector_radial = layer.vector_radial.weight
     out = _matrices(layer.out)

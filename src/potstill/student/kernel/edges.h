@@ -1,4 +1,4 @@
-// Edges: from vectors to densities around each atom, and from gradients by densities back to vectors and to what was sent.
+// Edges: from vectors to densities around each atom, and from gradients by densities back to vectors and to sent features.
 #pragma once
 
 namespace POTSTILL_KERNEL {
@@ -87,8 +87,8 @@ void Run<NL, TRAINING>::vector_density(int t, int64_t a, const real* table, real
     }
 }
 
-// derivatives of the energy by the harmonics and radial functions of an edge, through layer t alone; gradient is that by the
-// densities of its receiver, own the weights of the receiver's element
+// derivatives of the energy by the harmonics and radial functions of an edge, through layer t alone; ``gradient`` is by the
+// densities of its receiver, ``own`` are the weights of the receiver's element
 template <int NL, bool TRAINING>
 inline void Run<NL, TRAINING>::edge_terms(int t, int64_t e, const real* gradient, const ElementWeights& own, vec* by_harmonic,
                                           vec* by_radial) const {
@@ -202,7 +202,7 @@ void Run<NL, TRAINING>::table_gradient(int t, int64_t a, const real* gradient, r
     }
 }
 
-// dv holds the gradient by the densities l = 0 [V], l = 1 [3, V], l = 2 [5, V]
+// dv is the gradient by the densities l = 0 [V], l = 1 [3, V], l = 2 [5, V]
 template <int NL, bool TRAINING>
 inline void Run<NL, TRAINING>::matrix_times(const real* dv, vec vx, vec vy, vec vz, vec* out) const {
     const vec xy = load(dv + 4 * V), yz = load(dv + 5 * V), z2 = THIRD * load(dv + 6 * V), xz = load(dv + 7 * V), x2y2 = load(dv + 8 * V);
@@ -211,7 +211,7 @@ inline void Run<NL, TRAINING>::matrix_times(const real* dv, vec vx, vec vy, vec 
     out[2] = xz * vx + yz * vy + real(2) * z2 * vz;
 }
 
-// derivative by what one atom sent in layer t: [C] and [3, V]. each_edge(f) calls f(edge, row and species of the other end) of
+// derivative by the features that one atom sent in layer t: [C] and [3, V]. each_edge(f) calls f(edge, row and species of the other end) for
 // the edges that it sent (sign 1), or of their reverses (sign -1): Y_lm(-r) = (-1)^l Y_lm(r)
 template <int NL, bool TRAINING>
 template <typename Edges>
@@ -247,8 +247,8 @@ inline void Run<NL, TRAINING>::sent_gradient(int t, real sign, const Edges& each
     }
 }
 
-// derivative by what the block's atoms sent in layer t, through the reverses of the edges they receive; where an edge comes from
-// a ghost, its reverse is received elsewhere, and that part was brought here
+// derivative by the features that the block's atoms sent in layer t, through the reverses of the edges they receive. Where an edge comes from
+// a ghost, another process receives its reverse and has sent that part
 template <int NL, bool TRAINING>
 void Run<NL, TRAINING>::sent_backward(int t, const Block& block, real* out, real* out_vectors) const {
     for (int64_t a = block.first; a < block.first + block.count; ++a, out += C, out_vectors += 3 * V) {
@@ -266,7 +266,7 @@ void Run<NL, TRAINING>::sent_backward(int t, const Block& block, real* out, real
     }
 }
 
-// derivatives by what the ghosts sent in layer t, into the rows of the halo; those of atoms are zero
+// derivatives by the features that the ghosts sent in layer t, into the rows of the halo; the rows of atoms are zero
 template <int NL, bool TRAINING>
 void Run<NL, TRAINING>::ghosts_backward(int t) const {
     real *halo = mem.halo.data(), *halo_vectors = mem.halo_vectors.data();

@@ -3,7 +3,7 @@
 
 namespace POTSTILL_KERNEL {
 
-struct ElementWeights {  // of one element in one layer; null where the element is not in the batch
+struct ElementWeights {  // one element in one layer; null where the element is not in the batch
     const real *table, *vector_table;             // [NL, B, C], [3, B, V]
     const real *hidden, *hidden_t, *hidden_bias;  // [K + D, H], [H, K + D], [H]
     const real *out, *out_t, *out_bias;           // [H, D], [D, H], [D]
@@ -15,22 +15,22 @@ struct LayerWeights {
     const real *vector_mix, *vector_mix_t;  // [C (+ V), V], [V, C (+ V)]
     const real *gate, *gate_t, *gate_bias;  // [H, V], [V, H], [V]
     const ElementWeights *element;
-    int32_t receives, makes;  // whether neighbours send vectors, and whether those of the next layer are made here
-    real bound;              // of the sum of squares of the invariants times their gains
+    int32_t receives, makes;  // whether neighbors send vectors, and whether this layer makes those of the next
+    real bound;              // bound of the sum of squares of the invariants times their gains
 };
 struct ElementReadout {
     const real *hidden, *hidden_t, *bias;  // [D, H], [H, D], [H]
 };
 struct Model {
     int32_t n_layers, n_elements, features, channels, vectors, products, radial, hidden, l_max;
-    real cutoff, scale, last_bias, n_vectors;  // n_vectors: before padding
+    real cutoff, scale, last_bias, n_vectors;  // n_vectors: number before padding
     const real *embedding;  // [elements, D]
     const LayerWeights *layer;
     const ElementReadout *readout;
     const real *last;           // [H]
-    const real *charge, *radius;  // per element, of the repulsion
+    const real *charge, *radius;  // parameters of the repulsion per element
 };
-// How features of ghosts come from their owners, and how gradients go back. ``row`` is the place of each atom among the rows;
+// Exchange of the features of ghosts with their owners, and of gradients. ``row`` is the place of each atom among the rows;
 // those of ghosts follow the rows of the N atoms.
 struct Exchange {
     void *caller;
@@ -44,14 +44,14 @@ struct Atoms {
     const int64_t *species, *first_edge, *sender;  // [N], [N + 1], [E]
     const real *vectors;      // [E, 3]
     real *local, *gradient;   // [N], [E, 3]; the gradient may take the place of the vectors
-    real *last;               // [N, H] what the last weights are multiplied with, or null
+    real *last;               // [N, H] features that the last weights multiply, or null
     int64_t n_ghosts;         // G: species has N + G entries, senders from N on are ghosts; none in training
-    const Exchange *exchange;  // where other processes own the ghosts, also if there are none of them here now
+    const Exchange *exchange;  // set where other processes own the ghosts, even if this step has none
 };
-// Where training puts derivatives: pointers as in a model, to what is to be added to, and that of each thread ``stride`` floats on.
+// Output of training: pointers as in a model, to the sums of derivatives; those of each next thread are ``stride`` floats further.
 struct Learned {
     const Model* model;
-    const real* weight;  // [N] of each local energy in the sum
+    const real* weight;  // [N] weight of each local energy in the sum
     int64_t stride;
 };
 
@@ -61,25 +61,25 @@ struct Block {
     int64_t first, count, species;
 };
 
-constexpr size_t SPARE = 1 << 18;  // numbers, at most
+constexpr size_t SPARE = 1 << 18;  // largest number of spare values
 
 template <typename T>
 T* grown(std::vector<T>& memory, size_t size) {
     if (memory.size() < size) {
-        std::vector<T>().swap(memory);  // nothing in it is needed again, and both would not fit
+        std::vector<T>().swap(memory);  // its content is not needed again, and old and new memory would not fit
         memory.resize(size + std::min(size / 8, SPARE));
     }
     return memory.data();
 }
 
-// memory of the calling thread, kept from call to call: fresh pages would cost as much as the arithmetic
+// memory of the calling thread, kept between calls: new pages would cost as much as the arithmetic
 struct Memory {
     std::vector<int64_t> order, place, start, next;
     std::vector<int32_t> neighbor;
     std::vector<real> edges, first_sent, sent, sent_vectors, state, vector_gradient, density_gradient;
     std::vector<real> mixed, raw, norm, pre, raw_vectors, vector_norm, gates;
     std::vector<real> densities, before;                   // for training
-    std::vector<real> halo, halo_vectors;                  // gradients by what atoms and ghosts sent, where there are ghosts
+    std::vector<real> halo, halo_vectors;                  // gradients by sent features, where there are ghosts
     std::vector<int64_t> ghost_start, ghost_edge, ghost_receiver;  // edges that end at each ghost, and the rows of their receivers
     std::vector<Block> blocks;
 
@@ -98,9 +98,9 @@ static thread_local Memory memory;
 // memory of a worker: one block of atoms
 struct Scratch {
     std::vector<real> parts, gradients, mixed, x, raw, norm, pre, act, grad, sent, vectors, gate_gradient;
-    std::vector<real> invariants, first_gradient;  // the latter by the densities of the first layer
+    std::vector<real> invariants, first_gradient;  // first_gradient: by the densities of the first layer
     std::vector<real> densities, inputs, silu;  // for training
-    size_t offset = 0;                          // of the thread's own derivatives
+    size_t offset = 0;                          // offset of the thread's own derivatives
 };
 
 }  // namespace POTSTILL_KERNEL

@@ -36,7 +36,7 @@ void Run<NL, TRAINING>::forward(int t, const Block& block, Scratch& s) {
         density(t, block.first + a, own.table, parts, a, n);
         if (w.receives) vector_density(t, block.first + a, own.vector_table, parts, a, n);
     }
-    std::memcpy(zero, parts, (size_t)n * C0 * sizeof(real));  // the invariants of l = 0; the others are made again of the mixtures
+    std::memcpy(zero, parts, (size_t)n * C0 * sizeof(real));  // the invariants of l = 0; the others are computed again from the mixtures
     for (int l = 0; l < NL; ++l)
         product(parts + (size_t)first(t, l) * n, width(t, l), w.mix[l], 2 * P, lr + (size_t)l * l * n * 2 * P, 2 * P, (2 * l + 1) * n,
                 width(t, l), 2 * P);
@@ -89,7 +89,7 @@ void Run<NL, TRAINING>::make_vectors(int t, const Block& block, const real* ones
     }
 }
 
-// from the gradient by the vectors made in layer t: into that by the l = 1 densities (added) and by the activations (added)
+// from the gradient by the vectors made in layer t: add those by the l = 1 densities and by the activations
 template <int NL, bool TRAINING>
 void Run<NL, TRAINING>::made_backward(int t, const Block& block, Scratch& s, const real* made_gradient, real* ones, real* by_act) {
     const int n = (int)block.count, C1 = width(t, 1);
@@ -152,8 +152,8 @@ void Run<NL, TRAINING>::readout(const Block& block, Scratch& s, real* grad) {
     }
 }
 
-// from grad [n, D], the derivative by the features after layer t, and made [n, 3, V], that by the vectors made in it,
-// to those by its densities, by the edges, and by the features and vectors before it
+// from grad [n, D], the derivative by the features after layer t, and made [n, 3, V], the derivative by its vectors,
+// compute those by its densities, by the edges, and by the features and vectors before it
 template <int NL, bool TRAINING>
 void Run<NL, TRAINING>::backward(int t, const Block& block, Scratch& s, real* grad, const real* made) {
     const int n = (int)block.count, K = invariants(t), C0 = width(t, 0);
@@ -188,7 +188,7 @@ void Run<NL, TRAINING>::backward(int t, const Block& block, Scratch& s, real* gr
         outer(s.inputs.data(), K + D, act, H, mine(to->hidden, s), n, K + D, H);
         add_rows(act, n, H, mine(to->hidden_bias, s));
     }
-    const bool features = t || TRAINING;  // before the first layer they depend on the element alone
+    const bool features = t || TRAINING;  // before the first layer, features depend on the element alone
     product(act, H, own.hidden_t, K + D, s.x.data(), K + D, n, H, features ? K + D : K);
     for (int a = 0; a < n; ++a) {
         real* x = s.x.data() + a * (K + D);

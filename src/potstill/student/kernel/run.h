@@ -1,4 +1,4 @@
-// What is done in which order: blocks of atoms through the layers and back.
+// Order of the computation: blocks of atoms through the layers and back.
 #pragma once
 
 namespace POTSTILL_KERNEL {
@@ -16,8 +16,8 @@ struct Run {
     const Atoms& in;
     Memory& mem;
     const Learned* learned;
-    const int D, C, V, P, B, H, row;  // row: numbers per edge
-    const size_t wide, N, E, G;       // wide: numbers of an atom's density gradient
+    const int D, C, V, P, B, H, row;  // row: number of values per edge
+    const size_t wide, N, E, G;       // wide: number of values of an atom's density gradient
     int64_t *order = nullptr, *place = nullptr;  // sorted by species -> given, and back
     int32_t* neighbor = nullptr;                 // row of each edge's sender
     real *edges = nullptr, *density_gradient = nullptr;
@@ -56,19 +56,19 @@ struct Run {
     void readout(const Block& block, Scratch& s, real* grad);
     void backward(int t, const Block& block, Scratch& s, real* grad, const real* made);
 
-    // where layer t keeps what its derivative needs: in memory for inner layers, in the scratch for the last
+    // place of the values that the derivative of layer t needs: the memory for inner layers, the scratch for the last
     real* kept(std::vector<real>& memory, std::vector<real>& scratch, int t, int64_t at, size_t size) const {
         return t + 1 < m.n_layers ? memory.data() + (t * N + at) * size : scratch.data();
     }
     real* densities(int t, const Block& block, Scratch& s) const {
         return kept(mem.densities, s.densities, t, block.first, NH * (C + V));
     }
-    // derivative of the energy by an atom's densities; those of the first layer are needed at once only
+    // derivative of the energy by an atom's densities; that of the first layer is used at once and not kept
     real* by_densities(int t, int64_t a) const { return density_gradient + ((t - (TRAINING ? 0 : 1)) * N + a) * wide; }
     real* by_densities(int t, int64_t a, const Block& block, const Scratch& s) const {
         return TRAINING || t ? by_densities(t, a) : const_cast<real*>(s.first_gradient.data()) + (a - block.first) * wide;
     }
-    // what the sender of an edge sent in layer t; before the first layer, atoms of one element are alike
+    // features that the sender of an edge sent in layer t; before the first layer, atoms of one element are equal
     const real* sent_row(int t, int64_t e) const {
         return t ? mem.sent.data() + ((t - 1) * (N + G) + neighbor[e]) * C : mem.first_sent.data() + in.species[in.sender[e]] * C;
     }
@@ -83,7 +83,7 @@ struct Run {
         mem.next.assign(mem.start.begin(), mem.start.end() - 1);
         for (size_t i = 0; i < N; ++i) order[place[i] = mem.next[in.species[i]]++] = i;
         mem.blocks.clear();
-        int64_t wanted = (N + 4 * threads - 1) / (4 * threads);  // four blocks a thread, if that leaves them a tile
+        int64_t wanted = (N + 4 * threads - 1) / (4 * threads);  // four blocks per thread, if each then has a tile
         wanted = std::min<int64_t>(std::max<int64_t>((wanted + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS, TILE_ROWS), MAX_BLOCK);
         for (int z = 0; z < m.n_elements; ++z)
             for (int64_t a = mem.start[z]; a < mem.start[z + 1]; a += wanted)
@@ -92,7 +92,7 @@ struct Run {
         density_gradient = grown(mem.density_gradient, (M - (TRAINING ? 0 : 1)) * N * wide);
         grown(mem.state, N * D);
         if (M > 2) grown(mem.vector_gradient, N * 3 * V);
-        const size_t inner = (M - 1) * N;  // layers whose values are needed after a barrier
+        const size_t inner = (M - 1) * N;  // number of rows of layers whose values are needed after a barrier
         grown(mem.sent, (M - 1) * (N + G) * C), grown(mem.sent_vectors, (M - 1) * (N + G) * 3 * V);
         grown(mem.mixed, inner * NH * 2 * P), grown(mem.raw, inner * (C + V)), grown(mem.norm, inner), grown(mem.pre, inner * H);
         grown(mem.raw_vectors, inner * 3 * V), grown(mem.vector_norm, inner), grown(mem.gates, inner * V);
@@ -100,7 +100,7 @@ struct Run {
         if (in.exchange && M > 1) prepare_ghosts();
     }
 
-    // edges by the ghost that they end at
+    // edges sorted by their ghost
     void prepare_ghosts() {
         grown(mem.halo, (N + G) * C), grown(mem.halo_vectors, (N + G) * 3 * V);
         mem.ghost_start.assign(G + 1, 0);
@@ -157,7 +157,7 @@ struct Run {
                 each_block([&](const Block& block) {
                     std::memcpy(grad, mem.state.data() + block.first * D, block.count * D * sizeof(real));
                     by_sent(t + 1, block, s, grad, made);
-                    if (m.layer[t + 1].makes)  // these vectors were passed on by the layer above
+                    if (m.layer[t + 1].makes)  // the next layer passed these vectors on
                         for (int64_t k = 0; k < block.count * 3 * V; k += LANES)
                             store(made + k, load(made + k) + load(mem.vector_gradient.data() + block.first * 3 * V + k));
                     backward(t, block, s, grad, m.layer[t].makes ? made : nullptr);
@@ -173,14 +173,14 @@ struct Run {
         }
     }
 
-    // what ghosts send in layer t + 1; one thread speaks with other processes, the others wait
+    // features that ghosts send in layer t + 1; one thread communicates with other processes, the others wait
     void bring_features(int t) {
 #pragma omp master
         in.exchange->forward(in.exchange->caller, place, mem.sent.data() + t * (N + G) * C,
                              m.layer[t].makes ? mem.sent_vectors.data() + t * (N + G) * 3 * V : nullptr);
 #pragma omp barrier
     }
-    // derivatives by what ghosts sent in layer t, to their owners
+    // send derivatives by the features of ghosts in layer t to their owners
     void return_gradients(int t) {
         ghosts_backward(t);
 #pragma omp master
@@ -188,7 +188,7 @@ struct Run {
 #pragma omp barrier
     }
 
-    // adds to grad [n, D] the derivative by the features that were sent in layer t, and gives that by the vectors sent
+    // add to grad [n, D] the derivative by the features that were sent in layer t, and compute that by the vectors sent
     void by_sent(int t, const Block& block, Scratch& s, real* grad, real* made) {
         const int n = (int)block.count;
         sent_backward(t, block, s.sent.data(), made);
@@ -196,7 +196,7 @@ struct Run {
         if (TRAINING) outer(mem.before.data() + (t * N + block.first) * D, D, s.sent.data(), C, mine(by(t).send, s), n, D, C);
     }
 
-    // after the first layer's derivative: what remains for the edges, or for the features of the element
+    // after the first layer's derivative: the rest for the edges, or for the features of the element
     void finish(const Block& block, const Scratch& s, const real* grad) const {
         if (TRAINING)
             add_rows(grad, (int)block.count, D, mine(learned->model->embedding, s) + block.species * D);
@@ -204,7 +204,7 @@ struct Run {
             edge_finish(block, s);
     }
 
-    // blocks in turn, shared by the threads; in training by their number, so that sums are the same in every run
+    // threads take blocks in turn; in training by their number, so that sums are the same in every run
     template <typename Task>
     void each_block(Task task) const {
         const size_t n = mem.blocks.size();
@@ -218,7 +218,7 @@ struct Run {
     }
 };
 
-// 0 if done, 1 if there is no code for the sizes, 2 if memory ran out
+// return 0 if done, 1 if there is no code for the sizes, 2 if memory ran out
 template <bool TRAINING>
 int run(const Model& model, const Atoms& atoms, const Learned* learned, int threads) {
     const int widths[] = {model.features, model.channels, model.vectors, model.products, model.hidden};

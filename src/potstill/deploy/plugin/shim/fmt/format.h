@@ -1,4 +1,4 @@
-// Names that LAMMPS's headers mention, where a package installs these headers without those of {fmt}. Nothing here is called.
+// Names that LAMMPS's headers mention, where a package installs these headers without those of {fmt}. No function here is called.
 #pragma once
 
 #include <string>

@@ -1,0 +1,148 @@
+"""Train the student ``general`` and measure its errors on held-out families.
+
+    python -m benchmarks.labelled.general DATASET FOLDER [--epochs 40] [--ship]
+
+DATASET is a labelled and split ``dataset.h5``, as ``potstill run production_120k.yaml --last audit`` writes it, or that of
+its first batches. FOLDER receives the student; a training that was stopped goes on there. Student and training are those of
+the template ``production_120k``. Errors on ``test`` by source and element go to ``results/general.json``. ``--ship`` puts
+the student and its model card into the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from benchmarks.lib.common import write_results
+from benchmarks.lib.held_out import HeldOut, errors
+
+from potstill import __version__
+from potstill.config import load_config
+from potstill.core.types import Structure
+from potstill.dataset import Dataset
+from potstill.deploy.student import DeployedStudent
+from potstill.student.files import count_parameters, read_student
+from potstill.student.model import Student
+from potstill.train.job import TrainJob
+from potstill.train.provenance import stated
+from potstill.train.stage import train
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "src" / "potstill" / "templates" / "production_120k.yaml"
+PACKAGE = ROOT / "src" / "potstill" / "student" / "weights" / "general"
+SEEN = 2000
+FEWEST_ATOMS = 50  # of an element that is judged
+CARD = Path(__file__).with_name("general_card.md")
+
+
+def main() -> None:
+    """Train where that is not done, and measure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--epochs", type=int, help="passes over the training families; those of the template by default")
+    parser.add_argument("--ship", action="store_true", help="put the student and its model card into the package")
+    options = parser.parse_args()
+    dataset, config = Dataset(options.dataset), load_config(CONFIG)
+    section = config.train.model_copy(update={"epochs": options.epochs or config.train.epochs})
+    job = TrainJob.on(dataset, config.student, section, options.folder, seed=config.seed)
+    if stated(options.folder) != job.made_from():
+        started = perf_counter()
+        train(job, on_epoch=_say, provenance=_origin(dataset))
+        print(f"trained for {perf_counter() - started:.0f} s", file=sys.stderr)
+    row = _row(dataset, options.folder, section.epochs)
+    print(write_results("general", [row], keep=("labels",)))
+    if options.ship:
+        ship(options.folder, row)
+
+
+def ship(folder: Path, row: dict[str, Any]) -> None:
+    """Copy a student into the package and write its model card."""
+    PACKAGE.mkdir(parents=True, exist_ok=True)
+    for name in ("weights.safetensors", "config.json", "uncertainty.safetensors"):
+        shutil.copyfile(folder / name, PACKAGE / name)
+    (PACKAGE / "README.md").write_text(card(row), encoding="utf-8")
+
+
+def card(row: dict[str, Any]) -> str:
+    """Return the model card of a row of ``general.json`` as Markdown."""
+    sources = "\n".join(
+        f"| {name} | {of['structures']} | {100 * of['of_mean_force']:.0f} | {100 * of['seen_of_mean_force']:.0f} | "
+        f"{of['energy_mev_per_atom']:.0f} |"
+        for name, of in sorted(row["per_source"].items(), key=lambda item: item[1]["of_mean_force"])
+        if of["seen_of_mean_force"] is not None
+    )
+    elements = sorted(row["per_element"].items(), key=lambda item: item[1]["of_mean_force"])
+    named = [f"{symbol} {100 * of['of_mean_force']:.0f}" for symbol, of in elements]
+    return CARD.read_text(encoding="utf-8").format(
+        **{**row, "of_mean_force": 100 * row["of_mean_force"], "seen_of_mean_force": 100 * row["seen_of_mean_force"]},
+        millions=row["parameters"] / 1e6,
+        sources=sources,
+        best=", ".join(named[:15]),
+        worst=", ".join(named[-20:]),
+    )
+
+
+def _say(epoch: int, report: dict[str, float]) -> None:
+    print(epoch, json.dumps({name: round(value, 4) for name, value in report.items()}), file=sys.stderr, flush=True)
+
+
+def _origin(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "dataset": json.loads(dataset.attributes["checksums"]),
+        "teacher": json.loads(dataset.attributes["teacher"]),
+        "potstill": __version__,
+    }
+
+
+def _row(dataset: Dataset, folder: Path, epochs: int) -> dict[str, Any]:
+    student, facts = read_student(folder)
+    known = set(student.architecture.atomic_numbers)
+    test = [int(k) for k in dataset.split("test") if set(dataset[int(k)].atomic_numbers.tolist()) <= known]
+    seen = dataset.split("train")[:: max(1, len(dataset.split("train")) // SEEN)]
+    of_seen = errors(student, HeldOut(dataset.gather(seen), dataset.sources[seen]))
+    held_out = errors(student, HeldOut(dataset.gather(np.array(test)), dataset.sources[test]))
+    for source, figures in held_out["per_source"].items():
+        figures["seen_of_mean_force"] = of_seen["per_source"].get(source, {}).get("of_mean_force")
+    return {
+        "labels": len(dataset),
+        "trained_on": len(dataset.split("train")),
+        "elements": len(known),
+        "teacher": facts["teacher"]["name"],
+        "parameters": count_parameters(student),
+        "epochs": epochs,
+        "held_out": len(test),
+        "seen_of_mean_force": of_seen["of_mean_force"],
+        "seen_energy_mev_per_atom": of_seen["energy_mev_per_atom"],
+        **held_out,
+        "per_element": _per_element(student, [dataset[k] for k in test]),
+    }
+
+
+def _per_element(student: Student, structures: list[Structure]) -> dict[str, dict[str, float]]:
+    """Return the force error of each element over the mean length of its forces, and its number of atoms."""
+    answers = DeployedStudent(student, {}).label(structures)
+    numbers = np.concatenate([s.atomic_numbers for s in structures])
+    forces = np.concatenate([s.labels.forces for s in structures if s.labels is not None])
+    off = np.linalg.norm(np.concatenate([a.forces for a in answers]) - forces, axis=1)
+    length = np.linalg.norm(forces, axis=1)
+    found = {}
+    for z in np.unique(numbers).tolist():
+        its = numbers == z
+        if its.sum() >= FEWEST_ATOMS:
+            found[chemical_symbols[z]] = {
+                "of_mean_force": round(float(off[its].sum() / length[its].sum()), 4),
+                "atoms": int(its.sum()),
+            }
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""A trained student for other elements, and for energies with another zero: the start of a fine-tuning.
+
+Enter a student and the elements or energies of the new data, leave a student of its own. For elements that it knows and the
+same energies, its predictions do not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from potstill.core.types import Array
+from potstill.stats.references import fit_reference_energies
+from potstill.student.model import Student
+from potstill.student.options import StudentArchitecture
+
+BY_ELEMENT = ("reference_energies", "embedding.weight", "element_gain", "coefficients")
+
+
+def for_elements(student: Student, atomic_numbers: Sequence[int]) -> Student:
+    """Return a student of these elements only.
+
+    An element that the student knows keeps its weights; one that it does not know starts from the mean over those that it
+    knows. Where there are fewer elements than expert matrices, each element gets its mixed matrix as an expert of its own:
+    the predictions are the same, with fewer parameters.
+
+    Parameters
+    ----------
+    student
+        Left as it is.
+    atomic_numbers
+        Elements of the new student, ascending.
+    """
+    before = student.architecture
+    rows = torch.tensor([_place(before, z) for z in atomic_numbers])
+    tensors = {
+        name: _rows(tensor, rows) if name.endswith(BY_ELEMENT) else tensor for name, tensor in student.state_dict().items()
+    }
+    experts = min(before.experts, len(atomic_numbers))
+    if experts < before.experts:
+        tensors = _one_expert_per_element(tensors, experts)
+    architecture = StudentArchitecture(
+        **{**before.model_dump(exclude={"parameters_between"}), "experts": experts, "atomic_numbers": tuple(atomic_numbers)}
+    )
+    adapted = Student(architecture)
+    adapted.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()})
+    return adapted.eval().requires_grad_(requires_grad=False)
+
+
+def align_reference_energies(student: Student, amounts: Array, energy: Array, predicted: Array) -> None:
+    """Shift the reference energies so that predicted energies have the zero of other labels.
+
+    The shift is the least-squares solution for the energy per atom, and that of least norm where compositions do not
+    determine each element.
+
+    Parameters
+    ----------
+    student
+        Its reference energies are changed.
+    amounts
+        (S, Z) number of atoms of each element of the student in each structure.
+    energy, predicted
+        (S,) eV by the labels and by the student as it is.
+    """
+    shift = fit_reference_energies(amounts, np.asarray(energy) - np.asarray(predicted))
+    student.reference_energies += torch.from_numpy(shift).to(student.reference_energies)
+
+
+def _place(architecture: StudentArchitecture, atomic_number: int) -> int:
+    """Return the place of an element among those of a student, -1 where the student does not know it."""
+    known = architecture.atomic_numbers
+    return known.index(atomic_number) if atomic_number in known else -1
+
+
+def _rows(tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    found = tensor[rows.clamp(min=0)]
+    found[rows < 0] = tensor.mean(dim=0)
+    return found
+
+
+def _one_expert_per_element(tensors: Mapping[str, torch.Tensor], experts: int) -> dict[str, torch.Tensor]:
+    """Return weights in which the matrix that each element mixed is an expert; one expert has no coefficients."""
+    found = dict(tensors)
+    for name in [name for name in tensors if name.endswith(".coefficients")]:
+        mixed = name.replace("coefficients", "weight")
+        found[mixed] = tensors[name] @ tensors[mixed]
+        found[name] = torch.eye(experts).to(tensors[name])
+        if experts == 1:
+            del found[name]
+    return found

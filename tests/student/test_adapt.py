@@ -1,0 +1,80 @@
+"""A student for other elements: the same predictions where it knows them, a finite start where not."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+
+from potstill.core.batch import make_batch
+from potstill.core.types import Structure
+from potstill.student.adapt import align_reference_energies, for_elements
+from potstill.student.files import count_parameters
+from potstill.student.model import Student
+from potstill.student.options import StudentArchitecture
+from potstill.testing.models import random_student
+
+SALT = Structure.from_ase(bulk("NaCl", "rocksalt", a=5.6, cubic=True))
+
+
+def mixed(experts: int, elements: tuple[int, ...]) -> Student:
+    """Return a random student whose elements differ in every weight that is theirs."""
+    student = Student(StudentArchitecture(tier="nano", experts=experts, atomic_numbers=elements))
+    with torch.no_grad():
+        for name, tensor in student.state_dict().items():
+            if name.endswith(("coefficients", "element_gain", "reference_energies")):
+                tensor.add_(torch.randn_like(tensor))
+    return student.eval().requires_grad_(requires_grad=False)
+
+
+def rattled(structure: Structure, seed: int = 1) -> Structure:
+    noise = np.random.default_rng(seed).normal(0, 0.1, structure.positions.shape)
+    return structure.with_(positions=structure.positions + noise)
+
+
+@pytest.mark.parametrize("experts", [1, 3, 8])
+@pytest.mark.parametrize("elements", [(11, 17), (8, 11, 17)])
+def test_predictions_stay_and_parameters_become_fewer(experts, elements):
+    student = mixed(experts, (1, 8, 11, 14, 17, 29))
+    adapted = for_elements(student, elements)
+    batch = make_batch([rattled(SALT)], student.architecture.cutoff_angstrom)
+    before, after = student.predict(batch), adapted.predict(batch)
+    assert after.energy.numpy() == pytest.approx(before.energy.numpy(), abs=1e-4)
+    assert after.forces.numpy() == pytest.approx(before.forces.numpy(), abs=1e-4)
+    assert adapted.architecture.experts == min(experts, len(elements))
+    assert count_parameters(adapted) < count_parameters(student)
+
+
+def test_one_element_needs_no_coefficients():
+    student = mixed(8, (14, 29))
+    adapted = for_elements(student, (14,))
+    batch = make_batch([rattled(Structure.from_ase(bulk("Si", cubic=True)))], 5.0)
+    assert adapted.predict(batch).forces.numpy() == pytest.approx(student.predict(batch).forces.numpy(), abs=1e-4)
+    assert not [name for name in adapted.state_dict() if name.endswith("coefficients")]
+
+
+def test_an_unknown_element_starts_from_the_mean_of_the_known_ones():
+    student = mixed(3, (8, 14))
+    adapted = for_elements(student, (8, 11, 14))
+    weights = adapted.embedding.weight
+    assert torch.allclose(weights[1], student.embedding.weight.mean(dim=0))
+    assert torch.equal(weights[[0, 2]], student.embedding.weight)
+
+
+def test_reference_energies_take_the_zero_of_other_labels():
+    student = random_student((11, 17)).model
+    structures = [rattled(SALT, seed) for seed in range(4)]
+    batch = make_batch(structures, student.architecture.cutoff_angstrom)
+    predicted = student.predict(batch).energy.numpy()
+    amounts = np.array([[4.0, 4.0]] * 4)
+    align_reference_energies(student, amounts, predicted + amounts @ [-3.0, 5.0], predicted)
+    moved = student.predict(batch).energy.numpy()
+    assert moved == pytest.approx(predicted + 8.0, abs=1e-6)
+
+
+def test_each_element_is_shifted_by_its_own_where_compositions_tell():
+    student = random_student((11, 17)).model
+    before = student.reference_energies.clone()
+    amounts = np.array([[1.0, 1.0], [2.0, 1.0], [1.0, 3.0]])
+    energy = amounts @ [0.5, -2.0]
+    align_reference_energies(student, amounts, energy, np.zeros(3))
+    assert (student.reference_energies - before).numpy() == pytest.approx([0.5, -2.0], abs=1e-9)
