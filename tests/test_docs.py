@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import shutil
 from pathlib import Path
 
+import ase.io
 import pytest
 import typer
 import yaml
+from ase.build import bulk
 
 from potstill.cli.main import app
 from potstill.config import Config, parse_config
@@ -105,6 +108,8 @@ def test_every_config_is_good(page, text, tmp_path):
     weights = config.get("label", {}).get("teacher", {}).get("weights", "")
     if "." in str(weights):
         (tmp_path / weights).touch()
+    if start := config.get("train", {}).get("start", ""):
+        shutil.copytree(ROOT / "tests" / "deploy" / "copper_student", tmp_path / start)
     try:
         parse_config(config, folder=tmp_path)
     except PotstillError as error:
@@ -206,3 +211,34 @@ def test_figures_on_pages_are_those_of_result_files():
 def test_picture_is_drawn_from_result_files(tmp_path):
     runpy.run_path(str(ROOT / "docs" / "pictures.py"))["draw"](tmp_path / "result.png")
     assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
+
+
+def section(page: str, title: str) -> str:
+    """Python of one section of a page, with fewer steps."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
+    (code,) = [block for _, language, block in BLOCK.findall(text) if language == "python"]
+    return code.replace("10_000", "20").replace("n_steps=1000", "n_steps=5").replace("interval=100", "interval=10")
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["ASE", pytest.param("OpenMM", marks=pytest.mark.engines), pytest.param("TorchSim", marks=pytest.mark.engines)],
+)
+@pytest.mark.filterwarnings("ignore")  # of packages that are not ours
+def test_every_script_of_md_runs(title, tmp_path, monkeypatch):
+    if title != "ASE":
+        pytest.importorskip({"OpenMM": "openmm", "TorchSim": "torch_sim"}[title])
+    copper = bulk("Cu", cubic=True).repeat(2)
+    ase.io.write(tmp_path / "start.extxyz", copper)
+    ase.io.write(tmp_path / "many.extxyz", [copper, copper])
+    shutil.copytree(ROOT / "tests" / "deploy" / "copper_student", tmp_path / "runs" / "my" / "student")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec(compile(section("engines.md", title), "engines.md", "exec"), found)  # noqa: S102 - our own page
+    if title == "ASE":
+        assert found["dynamics"].nsteps == 20
+        assert len(ase.io.read("md.extxyz", index=":")) == 3
+    elif title == "TorchSim":
+        assert found["final"].n_systems == 2
+    else:
+        assert found["context"].getStepCount() == 20
