@@ -315,7 +315,7 @@ def checks() -> str:
             mend = entry.mend if isinstance(entry.mend, str) else (entry.mend.__doc__ or "").strip().split("\n")[0]
             lines += [f"### {name}", "", f"{_first_sentence(entry.check.__doc__)} Unit: {entry.unit or 'none'}.", ""]
             lines += [f"- Limit: {'; '.join(limits) if limits else 'fixed, no option'}."]
-            remedy = mend.replace("{of}", "")
+            remedy = mend.replace("{of}", "").replace("Propose ", "The file advice.yaml proposes ")
             lines += [f"- Remedy: {(remedy[0].upper() + remedy[1:]).rstrip('.') if remedy else HAND_WRITTEN[name]}.", ""]
     return "\n".join(lines)
 
