@@ -61,13 +61,18 @@ def values_of(name: str) -> dict[str, Any]:
     return {row["what"]: row.get("value") for row in result(name)["rows"]}
 
 
+def title_of(row: dict[str, Any]) -> str:
+    """Name of a system in words."""
+    return "molten NaCl" if row["system"] == "molten_salt" else str(row["system"]).replace("_", " ")
+
+
 @table_of
 def my_system() -> str:
     """Errors and speed of students for one system, on their own trajectories."""
-    titles = {"silicon": "silicon", "molten_salt": "molten NaCl", "water": "water"}
     rows = [
         (
-            f"{titles[row['system']]}, {row['atoms']} atoms, {row['kelvin']:,.0f} K",
+            f"{title_of(row)}, {row['atoms']} atoms, {row['kelvin']:,.0f} K",
+            row.get("start") or "random weights",
             row["labels"],
             f"{row['wall_seconds'] / 60:.0f} min",
             f"{row['force_mae_mev_per_angstrom']:.0f} meV/Å",
@@ -75,27 +80,36 @@ def my_system() -> str:
             f"{row['energy_mae_mev_per_atom']:.1f} meV/atom",
             f"{row['student_ns_per_day']:.0f} ns/day",
         )
-        for name in titles
-        for row in rows_of("my_system", system=name)
+        for row in sorted(result("my_system")["rows"], key=title_of)
     ]
-    head = ("system", "labels", "whole run", "force MAE", "mean force component", "energy MAE", "MD with the student")
+    head = (
+        "system",
+        "start",
+        "labels",
+        "whole run",
+        "force MAE",
+        "mean force component",
+        "energy MAE",
+        "MD with the student",
+    )
     return markdown_table(head, rows) + source("my_system")
 
 
 @table_of
 def my_system_rounds() -> str:
     """Force errors of each round of active learning, and of 50 ps afterwards."""
-    titles = {"silicon": "silicon", "molten_salt": "molten NaCl", "water": "water"}
     rows = [
         (
-            titles[name],
+            title_of(row),
+            row.get("start") or "random weights",
             ", ".join(f"{error:.0f}" for error in row["rounds_mev_per_angstrom"]) + " meV/Å",
             f"{row['force_mae_mev_per_angstrom']:.0f} meV/Å",
         )
-        for name in titles
-        for row in rows_of("my_system", system=name)
+        for row in sorted(result("my_system")["rows"], key=title_of)
     ]
-    return markdown_table(("system", "force MAE in each round", "force MAE in 50 ps afterwards"), rows) + source("my_system")
+    return markdown_table(("system", "start", "force MAE in each round", "force MAE in 50 ps afterwards"), rows) + source(
+        "my_system"
+    )
 
 
 @table_of

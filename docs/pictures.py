@@ -28,7 +28,7 @@ def rows(name: str) -> list[dict]:
 def draw(path: Path) -> None:
     """Draw force errors beside mean forces, and times of MD steps."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    found = {row["system"]: row for row in rows("my_system")}
+    found = {row["system"]: row for row in rows("my_system") if not row.get("start")}
     for k, system in enumerate(TITLES):
         row = found[system]
         left.bar(k - 0.2, row["mean_force_component_mev_per_angstrom"], 0.4, color=GRAY)

@@ -53,7 +53,7 @@ BENCHMARK = {"source": "benchmark", "count": 3}
         (sources("benchmark"), ["generate.sources.0", "'benchmark'"]),
         (sources(), ["generate.sources"]),
         (sources(BENCHMARK, BENCHMARK), ["two sources are named benchmark", "'label'"]),
-        (sources({"source": "perturb", "count": 3}), ["'perturb' copies earlier sources", "cannot come first"]),
+        (sources({"source": "perturb", "count": 3}), ["'perturb' starts from earlier sources", "cannot be the first"]),
         (
             sources(BENCHMARK, {"source": "perturb", "count": 3, "parents": ["benchmrk"]}),
             ["'perturb' starts from 'benchmrk'", "did you mean 'benchmark'"],
@@ -123,7 +123,7 @@ class TestFile:
     @pytest.mark.parametrize("text", ["", "# only a comment\n", "- a\n- b\n", "just words\n", "42\n", "null\n"])
     def test_no_sections(self, tmp_path: Path, text):
         (tmp_path / "c.yaml").write_text(text)
-        with pytest.raises(InputError, match=r"c\.yaml holds no sections"):
+        with pytest.raises(InputError, match=r"c\.yaml has no sections"):
             load_config(tmp_path / "c.yaml")
 
     @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import typer
 import yaml
 from ase.build import bulk
 
-from potstill.cli.main import app
+from potstill.cli.main import Template, app
 from potstill.config import Config, parse_config
 from potstill.core.errors import PotstillError
 
@@ -71,10 +71,8 @@ def test_every_command_parses(page, line):
     known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
     assert not left, f"{page}: {left} of: {line}"
     assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, f"{page}: {line}"
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    for argument, word in zip(arguments, given, strict=False):
-        choices = [getattr(choice, "value", choice) for choice in getattr(argument.type, "choices", [])]
-        assert not choices or word in choices, f"{page}: {word} is none of {choices} in: {line}"
+    if command.name == "template":
+        assert not given or given[0] in {template.value for template in Template}, f"{page}: {line}"
     required = [p for p in command.params if p.required and p.param_type_name == "argument"]
     assert len(given) >= len(required), f"{page}: an argument is missing in: {line}"
 

@@ -102,6 +102,14 @@ def test_tutorial_writes_its_structures(tmp_path):
     assert len(ase.io.read(tmp_path / "silicon.extxyz", index=":")) == 10
 
 
+def test_carbon_of_the_adsorbate_is_next_to_the_surface(tmp_path):
+    python(EXAMPLES / "surface" / "slabs.py", cwd=tmp_path)
+    slab = ase.io.read(tmp_path / "slabs.extxyz", index=0)
+    top = slab.positions[slab.symbols == "Cu", 2].max()
+    assert slab.positions[slab.symbols == "C", 2].item() == pytest.approx(top + 1.7)
+    assert slab.positions[slab.symbols == "O", 2].item() > top + 2.5
+
+
 @whole_run
 def test_tutorial_ends_with_a_result_and_pictures(tutorial):
     told = python("production.py", "run", "--ps", "0.1", "--kelvin", "50", cwd=tutorial)
@@ -184,7 +192,10 @@ def test_dft_labels_are_converted_and_judged(tmp_path):
         found = {**good.calc.results, "energy": 23.06 * good.calc.results["energy"]}
         atoms.calc = SinglePointCalculator(atoms, **found)
     ase.io.write(tmp_path / "wrong.extxyz", wrong)
-    assert "NO-GO" in python(EXAMPLES / "dft_labels.py", "wrong.extxyz", "--out", "wrong", cwd=tmp_path, code=3)
+    python(EXAMPLES / "dft_labels.py", "wrong.extxyz", "--out", "wrong", cwd=tmp_path, code=3)
+    told = json.loads((tmp_path / "wrong" / "audit.json").read_text(encoding="utf-8"))
+    assert told["verdict"] == "NO_GO"
+    assert any(f["check"].startswith("energy_work") and f["verdict"] == "NO_GO" for f in told["findings"])
 
 
 def needs(package: str):

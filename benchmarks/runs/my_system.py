@@ -1,9 +1,9 @@
-"""A student for one system, three times: a semiconductor, a molten salt, a molecular liquid; judged where it goes itself.
+"""A student for one system, six times: crystals, an oxide's surface, an alloy, a molten salt, water; judged in its own MD.
 
-    python -m benchmarks.runs.my_system [--systems silicon molten_salt water] [--folder DIR] [--length-ps 50]
+    python -m benchmarks.runs.my_system [--systems silicon silicon_carbide …] [--start general] [--folder DIR]
 
-Each starts from ten structures, as a user would bring them, and goes through ``potstill run --last train`` with the template
-``my_system``, its rounds and SevenNet's 7net-0. Then the student moves the atoms for 50 ps at constant volume and
+Each starts from at most ten structures, as a user would bring them, and goes through ``potstill run --last train`` with the
+template ``my_system``, its rounds and SevenNet's 7net-0. Then the student moves the atoms for 50 ps at constant volume and
 temperature, and the teacher labels a frame every half picosecond: the errors are those of the student on its own trajectory,
 which nothing was trained on. Wall times are those of the whole run. Results in ``results/my_system.json``; systems that are
 not measured again stay.
@@ -46,17 +46,42 @@ LABELS_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What a user brings, temperatures in K of the rounds and of the trajectory that judges, changes of ``perturb``."""
+    """Structures that a user brings, and temperatures in K of the rounds and of the trajectory that judges."""
 
     structures: Callable[[], list[Atoms]]
     rounds_kelvin: tuple[float, ...]
     kelvin: float
-    rattle: dict[str, Any]
 
 
 def silicon() -> list[Atoms]:
     """64 atoms of diamond at ten lattice parameters."""
     return [bulk("Si", "diamond", a=a, cubic=True).repeat(2) for a in np.linspace(5.35, 5.60, 10)]
+
+
+def silicon_carbide() -> list[Atoms]:
+    """64 atoms of zincblende at five lattice parameters."""
+    return [bulk("SiC", "zincblende", a=a, cubic=True).repeat(2) for a in np.linspace(4.28, 4.45, 5)]
+
+
+def magnesia_surface() -> list[Atoms]:
+    """A (100) slab of four layers, at three lattice parameters."""
+    slabs = []
+    for a in (4.16, 4.21, 4.26):
+        slab = bulk("MgO", "rocksalt", a=a, cubic=True).repeat((2, 2, 2))
+        slab.center(vacuum=6.0, axis=2)
+        slabs.append(slab)
+    return slabs
+
+
+def copper_nickel() -> list[Atoms]:
+    """Five random decorations of 32 fcc sites with copper and nickel."""
+    rng = np.random.default_rng(1)
+    alloys = []
+    for _ in range(5):
+        alloy = bulk("Cu", "fcc", a=3.57, cubic=True).repeat(2)
+        alloy.numbers[rng.permutation(32)[:16]] = 28
+        alloys.append(alloy)
+    return alloys
 
 
 def molten_salt() -> list[Atoms]:
@@ -84,28 +109,34 @@ def _drawn(source: Any, smallest: int) -> list[Atoms]:
 
 
 SYSTEMS = {
-    "silicon": System(silicon, (300.0, 600.0, 1000.0), 600.0, {}),
-    "molten_salt": System(molten_salt, (1200.0, 1500.0), 1200.0, {}),
-    "water": System(water, (300.0, 400.0), 330.0, {"rattle_angstrom": [0.01, 0.05]}),
+    "silicon": System(silicon, (300.0, 600.0, 1000.0), 600.0),
+    "silicon_carbide": System(silicon_carbide, (300.0, 600.0, 1000.0), 600.0),
+    "magnesia_surface": System(magnesia_surface, (300.0, 600.0, 1000.0), 600.0),
+    "copper_nickel": System(copper_nickel, (300.0, 600.0, 1000.0), 600.0),
+    "molten_salt": System(molten_salt, (1200.0, 1500.0), 1200.0),
+    "water": System(water, (300.0, 400.0), 330.0),
 }
 
 
-def config_of(system: System, structures: int) -> dict[str, Any]:
-    """The template with the user's file and temperatures."""
+def config_of(system: System, structures: int, start: str) -> dict[str, Any]:
+    """The template with the user's file and temperatures, and the student that the training starts from."""
     config: dict[str, Any] = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
     config["generate"]["sources"][0]["count"] = structures
     config["active_learning"]["temperatures_kelvin"] = list(system.rounds_kelvin)
-    config["generate"]["sources"][1].update(system.rattle)
+    config["generate"]["sources"][1]["temperatures_kelvin"] = [100.0, max(system.rounds_kelvin)]
+    if start:
+        config["train"]["start"] = start
+        del config["student"]
     return config
 
 
-def run(system: System, folder: Path) -> float:
+def run(system: System, folder: Path, start: str) -> float:
     """Wall seconds of the whole run; it goes on where it was."""
     folder.mkdir(parents=True, exist_ok=True)
     structures = system.structures()
     ase.io.write(folder / "my_structures.extxyz", structures)
     (folder / "config.yaml").write_text(
-        yaml.safe_dump(config_of(system, len(structures)), sort_keys=False), encoding="utf-8"
+        yaml.safe_dump(config_of(system, len(structures), start), sort_keys=False), encoding="utf-8"
     )
     command = [sys.executable, "-m", "potstill", "run", "config.yaml", "--out", "run", "--last", "train", "--yes"]
     if (folder / "run").exists():
@@ -119,7 +150,7 @@ def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
     """Errors of the student on frames of its own trajectory, and whether it held together."""
     student = load_student(folder / "run" / "student")
     rng = np.random.default_rng(2026)
-    atoms: Any = ase.io.read(folder / "my_structures.extxyz", index="5")
+    atoms: Any = ase.io.read(folder / "my_structures.extxyz", index="0")
     atoms.calc = student.calculator()
     draw_velocities(atoms, system.kelvin, rng)
     dynamics, timestep = langevin(atoms, system.kelvin, timestep_fs=1.0, friction_per_ps=FRICTION_PER_PS, rng=rng)
@@ -160,25 +191,27 @@ def main() -> None:
     """One row for each system."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
+    parser.add_argument("--start", default="", help="student that the training starts from; random weights by default")
     parser.add_argument("--folder", type=Path, help="where the runs are kept; one that is there goes on")
     parser.add_argument("--length-ps", type=float, default=50.0)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.systems:
-            folder, system = (options.folder or Path(scratch)) / name, SYSTEMS[name]
-            seconds = run(system, folder)
+            named = f"{name}-{Path(options.start).name}" if options.start else name
+            folder, system = (options.folder or Path(scratch)) / named, SYSTEMS[name]
+            seconds = run(system, folder, options.start)
             rounds = [
                 json.loads(p.read_text(encoding="utf-8"))
                 for p in sorted((folder / "run").glob("active_learning/*/round.json"))
             ]
-            row: dict[str, Any] = {"system": name, "wall_seconds": round(seconds, 1)}
+            row: dict[str, Any] = {"system": name, "start": options.start, "wall_seconds": round(seconds, 1)}
             row["rounds_mev_per_angstrom"] = [round(1e3 * r["forces"]["mae"], 1) for r in rounds if r["forces"]["mae"]]
             row["labels"] = sum(_labels(folder / "run"))
-            row["atoms"] = len(ase.io.read(folder / "my_structures.extxyz", index="5"))
+            row["atoms"] = len(ase.io.read(folder / "my_structures.extxyz", index="0"))
             row |= judge(folder, system, options.length_ps)
             print(json.dumps(row), file=sys.stderr, flush=True)
-            path = write_results("my_system", [row], keep=["system"])
+            path = write_results("my_system", [row], keep=["system", "start"])
     print(path)
 
 

@@ -15,9 +15,7 @@ frames = []
 for site in ("ontop", "bridge", "fcc"):
     for height in (1.7, 1.9, 2.2, 2.6):
         slab = fcc111("Cu", size=(3, 3, 3), vacuum=10.0)
-        carbon_down = molecule("CO")
-        carbon_down.rotate(180, "x")
-        add_adsorbate(slab, carbon_down, height, site, mol_index=1)
+        add_adsorbate(slab, molecule("CO"), height, site, mol_index=1)  # carbon down, at this height
         slab.pbc = (True, True, False)
         frames.append(slab)
 bare = fcc111("Cu", size=(3, 3, 3), vacuum=10.0)

@@ -100,9 +100,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _active_learning_by_uncertainty(self) -> Config:
         if self.active_learning is not None and not self.train.uncertainty:
-            raise ValueError(
-                "active learning chooses frames by the student's expected errors: set train.uncertainty to true"
-            )
+            raise ValueError("active learning needs the student's expected errors: set train.uncertainty to true")
         return self
 
     @model_validator(mode="after")
@@ -145,7 +143,7 @@ def load_config(path: Path) -> Config:
         raise InputError(f"no config at {path}\n  print one with:  potstill template quickstart > {path.name}")
     data = read_yaml(path)
     if not isinstance(data, dict):
-        raise InputError(f"{path} holds no sections; a config starts with 'generate:'")
+        raise InputError(f"{path} has no sections; a config starts with 'generate:'")
     return parse_config(data, str(path), path.parent)
 
 

@@ -35,7 +35,7 @@ def test_it_is_apart_on_what_it_did_not_see(files, tmp_path):
     assert apart.shape == (9,)
     assert apart[4:8].min() > apart[:4].max() > 0
     assert np.isinf(apart[8])
-    assert told[0] == "committee: student 1 of 2 learns 16 structures"
+    assert told[0] == "committee: student 1 of 2 is trained on 16 structures"
 
 
 def test_stopped_and_taken_up_again_it_says_the_same(files, tmp_path):
@@ -54,5 +54,5 @@ def test_stopped_and_taken_up_again_it_says_the_same(files, tmp_path):
 
 def test_without_labels_there_is_no_committee(files, tmp_path):
     write_part(tmp_path / "none.h5", [], labelled=True)
-    with pytest.raises(InputError, match="labelled none of the structures"):
+    with pytest.raises(InputError, match="labelled none of the committee's training structures"):
         disagreement([tmp_path / "none.h5"], files[1], tmp_path / "c", cutoff_angstrom=4.0, seed=1)

@@ -110,7 +110,7 @@ def test_a_source_that_gave_too_little(advised, labelled):
     config = json.loads(json.dumps(CONFIG))
     config["generate"]["sources"][1]["count"] = 100
     rows, whole = advised(labelled, config=config)
-    assert "metals gave 12 of 100" in rows["shares"]["why"]
+    assert "metals made 12 of 100" in rows["shares"]["why"]
     assert count_of(whole, "metals") == 12
     assert count_of(whole, "organic") > 24
 
@@ -128,7 +128,7 @@ def test_refusals_that_no_count_mends_name_what_the_teacher_says(advised, labell
     refused = [Refused("teacher_error", "no stress", id=f"r{k}", source=s, stage="label") for k, s in enumerate(both)]
     rows, whole = advised(labelled, refused=refused)
     assert whole is None
-    assert "the teacher, which says: no stress" in rows["teacher_success"]["why"]
+    assert "the teacher, which reports: no stress" in rows["teacher_success"]["why"]
 
 
 def test_fewer_of_a_source_only_as_far_as_that_meets_the_gate(advised, labelled):

@@ -153,7 +153,7 @@ class TestFolders:
         (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
         answer = potstill("run", write_config(), "--out", tmp_path / "thesis")
         assert answer.code == 2
-        assert "holds files that are no run" in answer.err
+        assert "contains files that are no run" in answer.err
         assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "precious"
 
     def test_a_folder_with_another_run(self, potstill, write_config, tmp_path):
@@ -161,7 +161,7 @@ class TestFolders:
         before = (tmp_path / "run" / "config.yaml").read_text()
         answer = potstill("run", write_config(seed=4), "--out", tmp_path / "run", "--resume")
         assert answer.code == 2
-        assert "holds another run" in answer.err
+        assert "contains another run" in answer.err
         assert (tmp_path / "run" / "config.yaml").read_text() == before
 
     def test_the_same_run_needs_resume(self, potstill, write_config, tmp_path):

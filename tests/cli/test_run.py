@@ -41,7 +41,7 @@ def test_a_committee_selects_and_its_first_structures_are_labelled_once(potstill
     config = write_config(label={"select": {"count": 30}})
     result = potstill("run", config, "--out", run, "--yes", "--last", "label")
     assert result.code == 0, result.err
-    assert "committee: student 2 of 2 learns 8 structures" in result.err
+    assert "committee: student 2 of 2 is trained on 8 structures" in result.err
     first, selected = (open_dataset(run / "structures" / f"{name}.h5") for name in ("first", "selected"))
     assert len(first) == 8
     assert selected.ids[:8].tolist() == first.ids.tolist()

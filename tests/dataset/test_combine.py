@@ -79,7 +79,7 @@ class TestMerge:
     def test_labels_in_one_only(self, halves, parents, tmp_path):
         write_part(tmp_path / "p.h5", parents[:2])
         for order in ([halves[0], tmp_path / "p.h5"], [tmp_path / "p.h5", halves[0]]):
-            with pytest.raises(DatasetError, match=r"a\.h5 holds labels and .*p\.h5 does not"):
+            with pytest.raises(DatasetError, match=r"a\.h5 has labels and .*p\.h5 has none"):
                 merge_datasets(order, tmp_path / "c.h5", **SPLIT)
 
     def test_ids_that_occur_twice(self, halves, tmp_path):

@@ -220,7 +220,7 @@ def test_what_cannot_be_done_is_said(tmp_path, build, labelled):
     with pytest.raises(InputError, match="no file at"):
         convert(tmp_path / "nothing.xyz", tmp_path / "b.h5")
     (tmp_path / "empty.xyz").write_text("")
-    with pytest.raises(InputError, match="holds no structures"):
+    with pytest.raises(InputError, match="contains no structures"):
         convert(tmp_path / "empty.xyz", tmp_path / "b.h5")
 
 

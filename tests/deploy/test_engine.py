@@ -72,8 +72,8 @@ def test_what_lies_far_outside_is_said_once_also_where_it_comes_later(caplog):
                 assert caplog.text == ""
             squeezed = start.positions * (1.0 if k < LOOK_EVERY else 0.7)
             step(start.atomic_numbers, squeezed, start.cell, start.pbc)
-    assert caplog.text.count("far outside what the student was trained on: H-O") == 1
-    assert caplog.text.count("far outside what the student was trained on: H-H") == 1
+    assert caplog.text.count("far outside the student's training data: H-O") == 1
+    assert caplog.text.count("far outside the student's training data: H-H") == 1
 
 
 @pytest.mark.parametrize("structure", all_structures(), ids=lambda s: s.id)

@@ -258,12 +258,12 @@ def test_what_is_foreign_is_warned_of_once(wheel, tmp_path):
     config["domain"] = {"closest_angstrom": {"Cu-Cu": 4.0}, "most_neighbors": 200}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     shown = wheel.run(wheel.begin(warm_copper(2, 2, 2), folder) + "fix move all nve\ntimestep 0.0001\nrun 201\n", 2)
-    assert shown.count("far outside what the student was trained on: Cu-Cu at") == 1
+    assert shown.count("far outside the student's training data: Cu-Cu at") == 1
 
 
 BAD = {
     "there is no file": ("student.potstill Cu", "nothing.potstill Cu"),
-    "knows units metal and real, found 'units lj'": ("units metal", "units lj"),
+    "needs units metal or real, found 'units lj'": ("units metal", "units lj"),
     "does not hold Ag; it holds Cu": ("student.potstill Cu", "student.potstill Ag"),
     "names 2 elements, there are 1 atom types": ("student.potstill Cu", "student.potstill Cu Cu"),
     "found respa": ("run 0", "run_style respa 2 2 pair 1\nrun 0"),

@@ -155,7 +155,7 @@ def test_label_takes_neighbours_made_earlier():
 
 def test_unknown_element_is_refused_by_name():
     student = random_student([1, 8])
-    with pytest.raises(InputError, match=r"not trained on Ar; it knows H, O"):
+    with pytest.raises(InputError, match=r"not trained on Ar; it supports H, O"):
         student.label([water(), one_atom()])
     atoms = one_atom().to_ase()
     atoms.calc = student.calculator()
@@ -186,7 +186,7 @@ def test_load_refuses_other_dtypes(folder):
 
 
 def test_load_refuses_a_folder_without_student(tmp_path):
-    with pytest.raises(InputError, match="holds no student"):
+    with pytest.raises(InputError, match="contains no student"):
         load_student(tmp_path)
 
 

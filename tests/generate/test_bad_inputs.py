@@ -323,7 +323,7 @@ def test_nothing_but_a_bad_file_is_an_error_with_its_name(case, tmp_path):
 def test_nothing_but_a_file_that_is_too_large_is_an_error(tmp_path):
     name, make, _ = BAD["10,000 atoms"]
     make(tmp_path / name)
-    with pytest.raises(PotstillError, match="no source gave a single structure"):
+    with pytest.raises(PotstillError, match="no source made any structure"):
         run((tmp_path / name,), tmp_path / "out")
 
 

@@ -138,7 +138,7 @@ class TestStage:
         assert run(config(success=-1.0), tmp_path) == {"plain": 36, "perturb": 84}  # settled: a resumed run keeps it
 
     def test_a_source_that_gives_too_little_counts_as_failed(self, tmp_path):
-        with pytest.raises(SourceFailedError, match=r"of its first \d+ candidates became structures, at least 30%"):
+        with pytest.raises(SourceFailedError, match=r"of its first \d+ candidates became structures, expected at least 30%"):
             run(config(success=0.1), tmp_path / "a")
         taken = run(config(success=0.1), tmp_path / "b", fallback=True)
         assert taken == {"plain": 36, "perturb": 84}

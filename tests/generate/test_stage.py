@@ -101,7 +101,7 @@ def test_a_shortfall_is_logged(config, tmp_path, caplog):
 def test_nothing_at_all_is_an_error(tmp_path):
     ase.io.write(tmp_path / "a.extxyz", [bulk("Ag", a=1.5)])
     config = GenerateConfig(sources=(Files(count=1, paths=(tmp_path / "a.extxyz",)), Perturb(count=2)))
-    with pytest.raises(PotstillError, match="no source gave a single structure"):
+    with pytest.raises(PotstillError, match="no source made any structure"):
         generate(config, tmp_path / "out", seed=1, workers=1)
 
 

@@ -84,7 +84,7 @@ def test_each_fault_refuses_its_structure_and_no_other(faulty, structures, label
     assert all(found[name] == "unsupported_element" for name in rest)
     good = {s.id: s.labels.energy for s in labelled}
     assert all(stored.labels.energy == pytest.approx(good[stored.id], abs=1e-9) for stored in dataset)
-    assert {r.reason: r.detail for r in dataset.refused}["unsupported_element"] == "the teacher does not know N"
+    assert {r.reason: r.detail for r in dataset.refused}["unsupported_element"] == "the teacher does not support N"
 
 
 def test_structures_that_end_or_hang_the_process(faulty, structures, labelled, tmp_path, environment):
@@ -150,7 +150,7 @@ def test_a_teacher_that_cannot_be_loaded_stops_the_run(faulty, structures, tmp_p
 
 
 def test_a_teacher_that_becomes_another_one(faulty, structures, tmp_path, environment):
-    with pytest.raises(PotstillError, match="became another one while it labelled"):
+    with pytest.raises(PotstillError, match="fingerprint changed while it labelled"):
         run(config(faulty.Restless(environment=environment)), structures, tmp_path / "label")
 
 

@@ -120,5 +120,5 @@ def test_there_are_never_more_first_ones_than_wanted(pool, tmp_path, at_once, ex
 
 @pytest.mark.parametrize("select", [{}, {"count": 3, "fraction": 0.5}])
 def test_one_size_is_given(select):
-    with pytest.raises(InputError, match="give 'count' or 'fraction'"):
+    with pytest.raises(InputError, match="expected either 'count' or 'fraction'"):
         parse_config({"generate": {"sources": [{"source": "benchmark", "count": 3}]}, "label": {"select": select}})

@@ -205,12 +205,12 @@ def test_parts_that_changed_places(structures, tmp_path):
     parts[0].rename(tmp_path / "kept.h5")
     parts[1].rename(parts[0])
     (tmp_path / "kept.h5").rename(parts[1])
-    with pytest.raises(DatasetError, match=r"00000000-00000010\.h5 holds labels of other structures(.|\n)*--resume"):
+    with pytest.raises(DatasetError, match=r"00000000-00000010\.h5 contains labels of structures other than(.|\n)*--resume"):
         finish(parts, structures, tmp_path / "dataset.h5")
 
 
 def test_a_part_that_lacks_a_structure(structures, tmp_path):
     parts = label(Config(LJ), structures, tmp_path / "label", workers=1)
     label_structures(LabelTask(structures, 30, 35, LJ, 30.0, 1e9, parts[3]))
-    with pytest.raises(DatasetError, match="tell of 35 structures, 36 were generated"):
+    with pytest.raises(DatasetError, match="contain 35 structures, expected the 36 generated ones"):
         finish(parts, structures, tmp_path / "dataset.h5")

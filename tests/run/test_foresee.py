@@ -31,7 +31,7 @@ def test_gates_that_fit_are_no_contradiction():
 def test_nothing_held_out_and_forces_beyond_the_gate():
     gates = {"max_force_ev_per_angstrom": 20.0}
     held, forces = contradictions(config(audit=gates, dataset={"test_fraction": 0.0}))
-    assert "nothing is held out" in held
+    assert "no structure is held out" in held
     assert "label.max_force_ev_per_angstrom is 30" in forces
 
 

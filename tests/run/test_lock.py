@@ -31,7 +31,7 @@ def test_a_foreign_folder_stays_as_it_is(tmp_path, name):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(text)
     before = contents(tmp_path)
-    with pytest.raises(RunFolderError, match="holds files that are no run"), locked(tmp_path):
+    with pytest.raises(RunFolderError, match="contains files that are no run"), locked(tmp_path):
         pass
     assert contents(tmp_path) == before
 

@@ -44,12 +44,12 @@ def test_what_is_like_the_data_is_at_home(domain, structure):
 def test_atoms_pushed_together(domain):
     squeezed = water().with_(positions=0.7 * water().positions)
     (found,) = [x for x in foreign(domain, squeezed) if x.startswith("H-O")]
-    assert "in the data" in found
+    assert "in the training data" in found
 
 
 def test_a_pair_that_was_never_there(domain):
     oxide = Structure(np.array([29, 8]), np.array([[0, 0, 0], [0, 0, 1.8]]))
-    assert foreign(domain, oxide) == ["O-Cu at 1.80 Å, a pair that the data does not hold"]
+    assert foreign(domain, oxide) == ["O-Cu at 1.80 Å, a pair that the training data do not contain"]
     assert foreign(domain, oxide.with_(positions=np.array([[0, 0, 0], [0, 0, 3.5]]))) == []
 
 
@@ -82,7 +82,7 @@ def test_the_calculator_warns_once(domain, caplog):
             squeezed.positions *= factor
             squeezed.calc = student.calculator() if factor == 0.7 else squeezed.calc or atoms.calc
             squeezed.get_potential_energy()
-    assert caplog.text.count("far outside what the student was trained on: H-O") == 1
+    assert caplog.text.count("far outside the student's training data: H-O") == 1
 
 
 def test_a_student_without_a_domain_says_nothing():

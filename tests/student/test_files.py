@@ -147,17 +147,20 @@ def test_weights_of_another_student_are_refused(saved, tmp_path):
 
 
 WEIGHTS = {
-    "not finite": (lambda w: w["scale"].fill_(torch.nan), "'scale' holds a number that is not finite"),
-    "infinite": (lambda w: w["last.bias"].fill_(torch.inf), "'last.bias' holds a number that is not finite"),
-    "integers": (lambda w: w.update({"scale": torch.ones((), dtype=torch.int64)}), "'scale' holds torch.int64, expected"),
-    "half": (lambda w: w.update({"scale": w["scale"].half()}), "'scale' holds torch.float16, expected"),
+    "not finite": (lambda w: w["scale"].fill_(torch.nan), "'scale' contain a number that is not finite"),
+    "infinite": (lambda w: w["last.bias"].fill_(torch.inf), "'last.bias' contain a number that is not finite"),
+    "integers": (lambda w: w.update({"scale": torch.ones((), dtype=torch.int64)}), "'scale' are torch.int64, expected"),
+    "half": (lambda w: w.update({"scale": w["scale"].half()}), "'scale' are torch.float16, expected"),
     "rounded references": (
         lambda w: w.update({"reference_energies": w["reference_energies"].float()}),
-        "'reference_energies' holds torch.float32, expected torch.float64",
+        "'reference_energies' are torch.float32, expected torch.float64",
     ),
-    "one less": (lambda w: w.pop("scale"), "has not the weights of the architecture in config.json: scale"),
-    "one more": (lambda w: w.update(spare=torch.ones(1)), "has not the weights of the architecture in config.json: spare"),
-    "another shape": (lambda w: w.update({"scale": torch.ones(2)}), r"'scale' has shape \(2,\), expected \(\)"),
+    "one less": (lambda w: w.pop("scale"), "does not contain the weights of the architecture in config.json: scale"),
+    "one more": (
+        lambda w: w.update(spare=torch.ones(1)),
+        "does not contain the weights of the architecture in config.json: spare",
+    ),
+    "another shape": (lambda w: w.update({"scale": torch.ones(2)}), r"'scale' have shape \(2,\), expected \(\)"),
 }
 
 

@@ -652,7 +652,7 @@ def test_a_foreign_library_falls_back_to_pytorch_with_a_warning(tmp_path, monkey
     monkeypatch.setattr(fused_library, "SOURCE", tmp_path / "other.cpp")
     assert random_student([1, 8]).backend == "torch"
     assert "it has no student_lanes" in caplog.text
-    with pytest.raises(KernelError, match="is none of the kernel"):
+    with pytest.raises(KernelError, match="is not the fused kernel"):
         fused_library.load_library()
 
 

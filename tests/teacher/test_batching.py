@@ -68,7 +68,7 @@ def test_a_structure_without_a_graph_is_refused_and_the_rest_is_batched_as_befor
 def test_foreign_elements_are_named_and_never_asked():
     model = Model()
     answers = model.label([line(2), line(2, z=94), line(1, z=8)], elements={6, 8})
-    assert (answers[1].reason, answers[1].detail) == ("unsupported_element", "the teacher does not know Pu")
+    assert (answers[1].reason, answers[1].detail) == ("unsupported_element", "the teacher does not support Pu")
     assert model.batches == [[1, 2]]
 
 

@@ -154,7 +154,7 @@ def test_a_frame_that_is_cut_short_or_no_frame():
             receive(io.BytesIO(whole[:cut]))
     with pytest.raises(BrokenFrameError):
         receive(io.BytesIO((5).to_bytes(8, "big") + (0).to_bytes(8, "big") + b"hello"))
-    with pytest.raises(BrokenFrameError, match="bytes long"):
+    with pytest.raises(BrokenFrameError, match="found a frame of"):
         receive(io.BytesIO(b"Loading the model, please wait"))
     with pytest.raises(BrokenFrameError):
         receive(io.BytesIO(whole.replace(b"<i8", b"|O8")))

@@ -84,7 +84,7 @@ def test_an_unsupported_element_is_refused_alone(teacher, salt):
     odd = salt.with_(atomic_numbers=[11, 118])
     first, second, third = teacher.label([salt, odd, salt])
     assert isinstance(second, Refused)
-    assert (second.reason, second.detail) == ("unsupported_element", "the teacher does not know Og")
+    assert (second.reason, second.detail) == ("unsupported_element", "the teacher does not support Og")
     assert first.energy == pytest.approx(third.energy, abs=1e-5)
 
 

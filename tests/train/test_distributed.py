@@ -127,6 +127,6 @@ def test_the_first_does_not_wait_for_a_dead_process(dataset, tiny, two, tmp_path
         for child in left():
             child.kill()
 
-    with pytest.raises(PotstillError, match="a process that trained along has ended"):
+    with pytest.raises(PotstillError, match="another training process has ended"):
         trained(dataset, tiny, two, tmp_path / "student", kill)
     assert left() == []

@@ -89,7 +89,7 @@ def test_patience_needs_something_to_watch_and_is_told_of(labelled, tiny, hasty,
     for name, last in (("watched", 1), ("alone", 0)):
         splits = np.array([0] * (len(labelled) - 3) + [last] * 3, np.uint8)
         merge([tmp_path / "part.h5"], tmp_path / f"{name}.h5", attributes={"seed": 1}, splits=splits)
-    with pytest.raises(InputError, match=r"train\.patience_epochs needs families to watch"):
+    with pytest.raises(InputError, match=r"train\.patience_epochs needs families in 'valid'"):
         TrainJob.on(Dataset(tmp_path / "alone.h5"), tiny, hasty, tmp_path / "alone", seed=1)
     train(TrainJob.on(Dataset(tmp_path / "watched.h5"), tiny, hasty, tmp_path / "student", seed=1))
     told = json.loads((tmp_path / "student" / "config.json").read_text(encoding="utf-8"))

@@ -90,7 +90,9 @@ def test_a_damaged_file_is_an_error_of_one_line_and_a_remedy(labelled, tiny, aut
         (tmp_path / FILE).mkdir()
     else:
         (tmp_path / FILE).write_text(text, encoding="utf-8")
-    with pytest.raises(PotstillError, match=rf"{FILE} is damaged \(.*\)\n  remove it with  rm -r .*{FILE}  and the range"):
+    with pytest.raises(
+        PotstillError, match=rf"{FILE} is damaged \(.*\)\n  remove it to repeat the range test:  rm -r .*{FILE}"
+    ):
         train_student(job_of(labelled, [], tiny, auto, tmp_path))
 
 

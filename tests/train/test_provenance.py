@@ -96,7 +96,7 @@ def test_a_checkpoint_of_another_training_is_set_aside(labelled, tiny, tmp_path,
     assert epochs == [1, 2]
     assert all(torch.equal(a, b) for a, b in zip(found.parameters(), expected.parameters(), strict=True))
     assert (tmp_path / "checkpoints" / "last.ckpt.old").read_bytes() == kept
-    assert "was set aside as last.ckpt.old" in caplog.text
+    assert "was renamed to last.ckpt.old" in caplog.text
     assert ("train.weight_decay was 0.001, is 0.5" if change == "config" else "dataset was") in caplog.text
 
 
@@ -118,7 +118,7 @@ def test_a_damaged_checkpoint_is_an_error_of_one_line_and_a_remedy(labelled, tin
         train_student(job)
     first, remedy = str(caught.value).splitlines()
     assert str(last) in first
-    assert remedy == f"  remove it with  rm -r {last}  and the training begins anew"
+    assert remedy == f"  remove it to train from the start:  rm -r {last}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,15 @@ from potstill.deploy import load_student
 from potstill.evaluate.errors import Comparison
 from potstill.student.fused import FusedKernel
 from potstill.student.options import StudentConfig
-from potstill.student.uncertainty import FILE, Uncertainty, auroc, judge, read_uncertainty, save_uncertainty
+from potstill.student.uncertainty import (
+    FILE,
+    Uncertainty,
+    auroc,
+    conformal_factor,
+    judge,
+    read_uncertainty,
+    save_uncertainty,
+)
 from potstill.teacher.classical import EMT, LennardJones
 from potstill.teacher.options import TeacherOptions
 from potstill.testing import all_structures, copper, random_student, rattled
@@ -117,6 +126,33 @@ def test_what_is_expected_tells_of_true_errors(folder):
     assert figures["mean_error_flagged"] > 2 * figures["mean_error_not_flagged"]
 
 
+def test_the_bound_holds_for_nine_tenths_of_new_errors():
+    rng = np.random.default_rng(2)
+    expected = rng.lognormal(-2.0, 0.7, 4000)
+    errors = expected * rng.lognormal(0.0, 0.6, 4000)
+    factor = conformal_factor(expected[::2], errors[::2])
+    report = judge(expected[1::2], errors[1::2], 1.0, factor)
+    assert report["within_bound"] == pytest.approx(0.9, abs=0.02)
+    assert judge(expected, errors, 1.0)["within_bound"] is None
+
+
+def test_a_student_states_its_bound(folder):
+    student = load_student(folder)
+    assert float(student.uncertainty.bound) > 0
+    atoms = rattles(0.05, [40])[0].to_ase()
+    atoms.calc = student.calculator()
+    atoms.get_forces()
+    assert atoms.calc.error_bounds == pytest.approx(float(student.uncertainty.bound) * atoms.calc.results["uncertainty"])
+
+
+def test_a_student_of_an_earlier_version_states_no_bound(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "old")
+    path = tmp_path / "old" / "uncertainty.safetensors"
+    save_file({name: tensor for name, tensor in load_file(path).items() if name != "bound"}, path)
+    student = load_student(tmp_path / "old")
+    assert np.isnan(student.uncertainty.bounds(np.ones(3))).all()
+
+
 def test_tenths_of_the_atoms_have_the_errors_that_are_expected():
     rng = np.random.default_rng(1)
     score = torch.from_numpy(rng.normal(-2.0, 1.0, 4000))
@@ -206,7 +242,7 @@ class TestCalculator:
         atoms.get_forces()
         assert "uncertainty" not in atoms.calc.results
         assert not atoms.calc.uncertain.any()
-        with pytest.raises(InputError, match="knows no uncertainty"):
+        with pytest.raises(InputError, match="predicts no uncertainty"):
             student.label([copper()], uncertainty=True)
 
 
@@ -225,7 +261,7 @@ class TestFile:
             read_uncertainty(tmp_path, 32)
 
     def test_that_of_another_student_is_refused(self, folder):
-        with pytest.raises(InputError, match="of another student: it has 32 features, not 16"):
+        with pytest.raises(InputError, match="belongs to another student: it has 32 features, expected 16"):
             read_uncertainty(folder, 16)
 
     def test_how_good_it_is_stands_in_the_students_config(self, folder):

@@ -66,15 +66,15 @@ def disagreement(
     labelled = Dataset(folder / "labelled.h5")
     if not len(labelled):
         raise InputError(
-            "the teacher labelled none of the structures that the committee was to learn from\n"
-            "  see why with  potstill status RUN  or choose  label.select.by: random"
+            "the teacher labelled none of the committee's training structures\n"
+            "  see the refusals with  potstill status RUN  or set  label.select.by: random"
         )
     epochs = max(1, round(LOOKED_AT / len(labelled)))
     config = TrainConfig(epochs=epochs, batch_structures=BATCH, energy_weight=5.0, weight_decay=0.1, uncertainty=False)
     student = StudentConfig(tier="nano", cutoff_angstrom=cutoff_angstrom)
     members = []
     for k in range(1, MEMBERS + 1):
-        on_step(f"committee: student {k} of {MEMBERS} learns {len(labelled)} structures")
+        on_step(f"committee: student {k} of {MEMBERS} is trained on {len(labelled)} structures")
         job = TrainJob(training=labelled, student=student, config=config, folder=folder / str(k), seed=seed + k)
         trained = train_student(job, on_epoch=lambda epoch, report: on_epoch())
         members.append(DeployedStudent(trained, {}))

@@ -155,7 +155,7 @@ def keep_first(student: Path, folder: Path) -> Path:
         return first
     if found is None:
         raise InputError(
-            f"{student} holds no student that says what it was made from, and {first} no copy of one\n"
+            f"{student} contains no student with a stated origin, and {first} no copy of one\n"
             "  train it again with  potstill train RUN"
         )
     for old in (first, *sorted(folder.glob("[0-9][0-9]"))):
@@ -261,8 +261,9 @@ class _Round:
             "parts": {name: len(new.split(name)) for name in ("train", "valid", "test")},
         }
         if frames:
-            threshold = 0.0 if student.uncertainty is None else float(student.uncertainty.threshold)
-            report["uncertainty"] = judge(expected, np.linalg.norm(error, axis=1), threshold)
+            known = student.uncertainty
+            limits = (0.0, 0.0) if known is None else (float(known.threshold), float(known.bound))
+            report["uncertainty"] = judge(expected, np.linalg.norm(error, axis=1), *limits)
         return report
 
     def trained(self, parts: Sequence[Path], on_epoch: Callable[[int, dict[str, float]], None]) -> Path:
@@ -291,7 +292,7 @@ class _Round:
             found = json.loads(open_file(part).attributes["teacher"])
             if found != known:
                 raise DatasetError(
-                    f"{part} was labelled by another teacher than the dataset:\n  {found}\n  {known}\n"
+                    f"{part} was labelled by a teacher other than that of the dataset:\n  {found}\n  {known}\n"
                     f"  remove {part.parent} and run again with --resume and the teacher of the dataset"
                 )
 
@@ -309,7 +310,7 @@ def starting_structures(dataset: Dataset, sources: Sequence[str]) -> list[Struct
     own = {s["label"] or s["source"] for s in _sources_of(dataset) if s.get("source") == "files"}
     wanted = set(sources) or own & set(names.tolist())
     if unknown := sorted(set(sources) - set(names.tolist())):
-        raise InputError(f"active_learning.start_from: no structure of {', '.join(unknown)} is trained on")
+        raise InputError(f"active_learning.start_from: the training part has no structure of {', '.join(unknown)}")
     rows = training[np.isin(names, sorted(wanted))] if wanted else training
     return [dataset[int(k)] for k in rows]
 

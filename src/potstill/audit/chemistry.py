@@ -36,7 +36,7 @@ def hydrogens(evidence: Evidence) -> Finding:
         kind = (stats.families[k], stats.formulas[k])
         accused[kind] = accused.get(kind, True) and deficit_is_lack(kind[1], float(stats.carbon_deficit[k]))
     lacking = [k for k in molecules if stats.missing_hydrogens[k] > 0 or accused[stats.families[k], stats.formulas[k]]]
-    why = f"{len(lacking)} of {len(molecules)} molecules have fewer hydrogens than their valences ask for"
+    why = f"{len(lacking)} of {len(molecules)} molecules have fewer hydrogens than their valences need"
     limit = evidence.gates.max_hydrogen_deficit
     return at_most("hydrogens", len(lacking) / len(molecules), limit, "fraction", why, [stats.ids[k] for k in lacking])
 
@@ -46,7 +46,7 @@ def hydrogens(evidence: Evidence) -> Finding:
     unit="fraction",
     needs=(MOLECULES,),
     gates=("max_overbonded_fraction",),
-    mend="molecules{of} have atoms with too many bonds: look at how they were read or made",
+    mend="molecules{of} have atoms with too many bonds: check how they were read or made",
 )
 def valences(evidence: Evidence) -> Finding:
     """Measure the share of molecules with an H, C, N, O or F that has more bonds to such atoms than its valence allows."""
@@ -62,12 +62,12 @@ def valences(evidence: Evidence) -> Finding:
         SMILES,
     ),
     gates=("max_fragmented_fraction",),
-    mend="molecules{of} fell apart: smaller displacements, or leave them out",
+    mend="molecules{of} are in pieces: use smaller displacements, or leave these molecules out",
 )
 def fragments(evidence: Evidence) -> Finding:
     """Measure the share of molecules that are in more pieces than their SMILES."""
     limit = evidence.gates.max_fragmented_fraction
-    return _share(evidence, "fragments", evidence.stats.pieces, limit, "molecules lie in more pieces than their SMILES has")
+    return _share(evidence, "fragments", evidence.stats.pieces, limit, "molecules are in more pieces than their SMILES")
 
 
 @check(
@@ -77,7 +77,7 @@ def fragments(evidence: Evidence) -> Finding:
         MOLECULES,
         SMILES,
     ),
-    mend="molecules{of} are not what their SMILES say: look at how they were read",
+    mend="atoms of molecules{of} differ from their SMILES: check how they were read",
 )
 def composition(evidence: Evidence) -> Finding:
     """Count molecules whose atoms are not those of their SMILES; ``hydrogens`` counts those with too few hydrogens."""
@@ -94,12 +94,12 @@ def composition(evidence: Evidence) -> Finding:
         SMILES,
     ),
     gates=("max_charged",),
-    mend="leave out the ions{of}, or use a teacher that takes charges",
+    mend="leave out the ions{of}, or use a teacher that accepts charges",
 )
 def charge_balance(evidence: Evidence) -> Finding:
     """Count molecules whose SMILES has a net charge: teachers label neutral atoms."""
     charge = np.abs(evidence.stats.charge)
-    why = "molecules whose SMILES has a net charge, which the labels cannot know of"
+    why = "molecules whose SMILES has a net charge, which the teacher ignores"
     worst = largest_first(evidence.stats, charge, above=0)
     return at_most("charge_balance", int((charge > 0).sum()), evidence.gates.max_charged, "structures", why, worst)
 
@@ -113,14 +113,19 @@ def element_support(evidence: Evidence) -> Finding:
     present = np.flatnonzero(holders)
     rarest = present[np.argsort(holders[present], kind="stable")]
     limit = evidence.gates.min_structures_per_element
-    why = "structures that hold the rarest elements: " + ", ".join(f"{chemical_symbols[z]} {holders[z]}" for z in rarest[:4])
+    why = "structures with the rarest elements: " + ", ".join(f"{chemical_symbols[z]} {holders[z]}" for z in rarest[:4])
     rare = rarest[holders[rarest] < limit]
     holding = np.flatnonzero((evidence.stats.composition[:, rare] > 0).any(axis=1))
     measured = int(holders[rarest[0]]) if len(rarest) else 0
     return at_least("element_support", measured, limit, "structures", why, [evidence.stats.ids[k] for k in holding])
 
 
-@check("chemistry", unit="structures", needs=(CONFIG,), mend="a reader misread an element{of}: such a source cannot make it")
+@check(
+    "chemistry",
+    unit="structures",
+    needs=(CONFIG,),
+    mend="structures{of} have elements that the source cannot make: check how they were read",
+)
 def elements_per_source(evidence: Evidence) -> Finding:
     """Count structures with an element that their source was not allowed to use."""
     allowed = allowed_elements(evidence.dataset.attributes)
@@ -132,7 +137,7 @@ def elements_per_source(evidence: Evidence) -> Finding:
             foreign[allowed[name]] = False
             bad[rows] = (evidence.stats.composition[rows][:, foreign] > 0).any(axis=1)
     unknown = sorted(set(evidence.stats.elements) - set(allowed))
-    why = f"structures with an element that their source was not asked for; {len(allowed)} sources state theirs"
+    why = f"structures with an element that their source may not use; {len(allowed)} sources state theirs"
     why += f"; {', '.join(unknown)}: any element" if unknown else ""
     worst = [evidence.stats.ids[k] for k in np.flatnonzero(bad)]
     return at_most("elements_per_source", int(bad.sum()), 0, "structures", why, worst)

@@ -46,7 +46,7 @@ def size_cv(evidence: Evidence) -> Finding:
     "diversity",
     unit="of its ceiling",
     gates=("min_structural_entropy",),
-    mend="atomic environments are too much alike: other sources, larger displacements, fewer frames of one run",
+    mend="atomic environments are too similar: add other sources, larger displacements, or fewer frames of one trajectory",
 )
 def structural_entropy(evidence: Evidence) -> Finding:
     """Measure the entropy of a sample of atomic environments, over its ceiling: 0 if all are equal, 1 if all differ."""
@@ -62,7 +62,7 @@ def structural_entropy(evidence: Evidence) -> Finding:
     unit="fraction",
     needs=(SOURCES,),
     gates=("min_source_novelty",),
-    mend="look at the source without environments of its own",
+    mend="check the source whose atomic environments all occur in other sources",
 )
 def source_novelty(evidence: Evidence) -> Finding:
     """Find the smallest share of atomic environments that one source alone has. The check only warns: copies are derived."""

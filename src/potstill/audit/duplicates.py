@@ -33,7 +33,7 @@ def duplicates(evidence: Evidence) -> Finding:
     "duplicates",
     unit="structures",
     gates=("max_near_duplicates",),
-    mend="leave out the copies{of}; the filter of a run of its own keeps them out",
+    mend="leave out the copies{of}; the geometry filter of a run removes them",
 )
 def near_duplicates(evidence: Evidence) -> Finding:
     """Count structures with the distances of another, whatever rotation, permutation, cell choice and supercell."""

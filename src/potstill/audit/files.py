@@ -86,7 +86,7 @@ def refuse_run_folder(folder: Path, command: str) -> None:
     """
     if (folder / "run.json").exists() or (folder / "config.yaml").exists():
         raise InputError(
-            f"{folder} is the folder of a run, whose own verdict would be overwritten\n"
+            f"{folder} is a run folder, and its own verdict would be overwritten\n"
             f"  judge the run with:  {command} {folder}\n  or name another folder with --out"
         )
 

@@ -71,7 +71,7 @@ def packing(evidence: Evidence) -> Finding:
     unit="Å",
     needs=(CRYSTALS,),
     gates=("max_vacuum_angstrom",),
-    mend=mend.cleaner_gate("max_vacuum_angstrom", "structures of {source} are called periodic across a vacuum"),
+    mend=mend.cleaner_gate("max_vacuum_angstrom", "structures of {source} are marked periodic across a vacuum"),
 )
 def vacuum(evidence: Evidence) -> Finding:
     """Find the widest layer without atoms in a structure periodic in three directions: its stress has no meaning."""

@@ -26,7 +26,7 @@ def schema(evidence: Evidence) -> Finding:
     numbers = evidence.dataset.column("atoms/atomic_numbers")
     impossible = int(((numbers < 1) | (numbers > 118)).sum())
     faults = {
-        "ids that are not the only one": [name for name in stats.ids if not name or seen[name] > 1],
+        "ids that are not unique": [name for name in stats.ids if not name or seen[name] > 1],
         "without a source": [name for name, source in zip(stats.ids, stats.sources, strict=True) if not source],
         "without a family": [name for name, family in zip(stats.ids, stats.families, strict=True) if not family],
         "metadata that are no JSON object": [

@@ -29,7 +29,7 @@ WORK_NOISE_EV_PER_ATOM = 2e-3  # rounding of energies and positions in float32
     "labels",
     unit="structures",
     needs=(LABELS,),
-    mend="leave out the structures{of} that hold NaN or infinity, and look for the cause in the teacher",
+    mend="leave out the structures{of} with NaN or infinity, and check the teacher",
 )
 def finite(evidence: Evidence) -> Finding:
     """Count structures with a number that is not finite."""
@@ -113,7 +113,7 @@ def stress_limits(evidence: Evidence) -> Finding:
         STRESS,
     ),
     gates=("max_stress_asymmetry_ev_per_cubic_angstrom",),
-    mend="stresses{of} were put together in a wrong order",
+    mend="components of stresses{of} are in a wrong order: correct the reader, or label again",
 )
 def stress_symmetry(evidence: Evidence) -> Finding:
     """Find the largest difference between two components of stress across the diagonal."""
@@ -129,7 +129,7 @@ def stress_symmetry(evidence: Evidence) -> Finding:
     unit="robust deviations",
     needs=(LABELS,),
     gates=("max_energy_score",),
-    mend="label the structures named again, and compare",
+    mend="label the named structures again, and compare",
 )
 def energy_outliers(evidence: Evidence) -> Finding:
     """Measure the energy per atom less the reference energies, in robust standard deviations of its source."""
@@ -150,7 +150,7 @@ def energy_outliers(evidence: Evidence) -> Finding:
     unit="eV/Å",
     needs=(LABELS,),
     gates=("max_net_force_ev_per_angstrom",),
-    mend="forces{of} do not sum to zero: wrong rows, or a teacher that predicts forces directly",
+    mend="forces{of} do not sum to zero: check for wrong rows, or for a teacher that predicts forces directly",
 )
 def net_force(evidence: Evidence) -> Finding:
     """Measure the sum of a structure's forces, per atom: zero if moving all atoms does not change the energy."""
@@ -168,7 +168,7 @@ def net_force(evidence: Evidence) -> Finding:
         MOLECULES,
     ),
     gates=("max_net_torque_ev",),
-    mend="forces{of} turn a molecule: wrong rows, moved atoms, or a teacher that predicts forces directly",
+    mend="forces{of} have a net torque: check for wrong rows, moved atoms, or a teacher that predicts forces directly",
 )
 def net_torque(evidence: Evidence) -> Finding:
     """Measure the length of the sum of a molecule's torques, per atom: zero if turning it does not change the energy."""
@@ -183,7 +183,7 @@ def net_torque(evidence: Evidence) -> Finding:
 def precision(evidence: Evidence) -> Finding:
     """Count structures whose forces are all 16-bit numbers: they were rounded."""
     bad = np.flatnonzero(evidence.stats.coarse)
-    why = "structures whose forces were rounded to 16 bits" if len(bad) else "forces have more digits than 16 bits hold"
+    why = "structures whose forces were rounded to 16 bits" if len(bad) else "forces have more digits than 16 bits can store"
     measured = float(len(bad)) if evidence.stats.labelled else np.nan
     return at_most("precision", measured, 0, "structures", why, [evidence.stats.ids[k] for k in bad])
 
@@ -217,7 +217,7 @@ def missing_stress(evidence: Evidence) -> Finding:
     bare = periodic & ~evidence.dataset.column("structures/has_stress")
     why = f"of {int(periodic.sum())} structures periodic in three directions, {int(bare.sum())} have no stress"
     if bare.sum() == periodic.sum() and not _gives_stress(evidence):
-        return does_not_apply("missing_stress", "structures", f"{why}: no student can learn one from them")
+        return does_not_apply("missing_stress", "structures", f"{why}: no student can be trained on one")
     worst = [evidence.stats.ids[k] for k in np.flatnonzero(bare)]
     return at_most("missing_stress", int(bare.sum()), 0, "structures", why, worst)
 
@@ -227,7 +227,7 @@ def missing_stress(evidence: Evidence) -> Finding:
     unit="of the bound",
     needs=(LABELS,),
     gates=("max_energy_work_ratio",),
-    mend="energies{of} do not fit the forces on the way to a near sibling: label them again",
+    mend="energies{of} differ from the work of the forces to a near sibling: label them again",
 )
 def energy_work(evidence: Evidence) -> Finding:
     """Compare energy differences between near siblings with the work between them, in units of the second-order bound."""
@@ -246,7 +246,7 @@ def energy_work(evidence: Evidence) -> Finding:
     unit="away from 1",
     needs=(LABELS,),
     gates=("max_energy_work_slope",),
-    mend="energies or forces are in another unit or of another sign than eV and eV/Å",
+    mend="energies or forces have a wrong unit or sign: convert them to eV and eV/Å",
 )
 def energy_work_slope(evidence: Evidence) -> Finding:
     """Fit the slope of energy differences between siblings on that work: 1 where units and signs agree."""

@@ -82,9 +82,9 @@ def more_of_the_rare(trouble: Trouble) -> tuple[str, Change]:
 
     if (best := _best_factor(trouble, entropy)) is not None:
         source, factor = best
-        why = f"{allow}: balance the candidates, and ask for {factor:g} times as many of {source}"
+        why = f"{allow}: balance the candidates, and request {factor:g} times as many of {source}"
         return why, _generate(trouble.config, {"balance": BALANCE}, {source: factor})
-    why = f"{allow}: more elements of like amounts, or a lower gate"
+    why = f"{allow}: add elements in similar amounts, or lower the gate"
     return why, _lower_gate("min_element_entropy_bits", trouble)
 
 
@@ -95,15 +95,15 @@ def more_elements(trouble: Trouble) -> tuple[str, Change]:
     wanted = math.ceil(trouble.limit)
     lacking = sorted(set(allowed) - set(have))
     if lacking and len({*allowed, *have}) >= wanted and (richest := _richest_source(trouble.evidence)):
-        why = f"no structure has {', '.join(lacking)}, although they may be used: ask for more of {richest}"
+        why = f"no structure has {', '.join(lacking)}, although they are allowed: request more of {richest}"
         return why, _generate(trouble.config, {}, {richest: 2.0})
     known = _known_elements(trouble.evidence)
     further = [e for e in COMMON if e not in {*have, *allowed} and (known is None or e in known)]
     missing = wanted - len({*have, *allowed})
     if trouble.evidence.of_run and trouble.config and len(further) >= missing:
-        why = f"{len(have)} elements are there, {wanted} are wanted: allow {', '.join(further[:missing])} too"
+        why = f"{len(have)} elements are present, {wanted} are required: allow {', '.join(further[:missing])} too"
         return why, _generate(trouble.config, {"elements": [*dict.fromkeys([*allowed, *have]), *further[:missing]]}, {})
-    why = f"{len(have)} elements are there, {wanted} are wanted; where the data are meant for these, change the gate"
+    why = f"{len(have)} elements are present, {wanted} are required; if the data need only these, change the gate"
     return why, {"audit": {"min_element_coverage": len(have)}}
 
 
@@ -112,9 +112,11 @@ def more_of_the_rarest(trouble: Trouble) -> tuple[str, Change]:
     holding = trouble.source if trouble.measured else ""
     if trouble.evidence.of_run and holding in _asked(trouble.config):
         factor = MARGIN * trouble.limit / trouble.measured
-        why = f"{trouble.measured:.0f} structures hold the rarest element: ask for {factor:.1f} times as many of {holding}"
+        why = (
+            f"{trouble.measured:.0f} structures contain the rarest element: request {factor:.1f} times as many of {holding}"
+        )
         return why, _generate(trouble.config, {}, {holding: factor})
-    why = "leave out the structures with the rarest element, or add others with it; where it is meant so, change the gate"
+    why = "leave out the structures with the rarest element, or add others with it; if this is intended, change the gate"
     return why, {"audit": {"min_structures_per_element": max(1, int(trouble.measured))}}
 
 
@@ -131,26 +133,26 @@ def more_sizes(trouble: Trouble) -> tuple[str, Change]:
     if (best := _best_factor(trouble, spread)) is not None:
         source, factor = best
         size = float(atoms[stats.of_source(source)].mean())
-        why = f"sizes are too much alike: ask for {factor:g} times as many of {source}, with {size:.0f} atoms"
+        why = f"sizes are too similar: request {factor:g} times as many of {source}, with {size:.0f} atoms"
         return f"{why} where the mean is {atoms.mean():.0f}", _generate(trouble.config, {}, {source: factor})
-    why = "sizes are too much alike, and no source of them would mend it; where it is meant so, change the gate"
+    why = "sizes are too similar, and no present source would change that; if this is intended, change the gate"
     return why, _lower_gate("min_size_cv", trouble)
 
 
 def higher_filter(trouble: Trouble) -> tuple[str, Change]:
     """Propose a larger smallest distance of the geometry filter."""
     if not trouble.evidence.of_run:
-        return "leave out the structures whose atoms almost touch; the finding names the worst", {}
+        return "leave out the structures with too short distances; the finding names the worst", {}
     floor = round(max(0.7, MARGIN * trouble.limit), 3)
-    why = f"structures of {trouble.where} have atoms that almost touch: keep them out in the filter"
+    why = f"structures of {trouble.where} have too short distances: refuse them in the geometry filter"
     return why, _generate(trouble.config, {"filter": {"min_scaled_distance": floor}}, {})
 
 
 def lower_filter(trouble: Trouble) -> tuple[str, Change]:
     """Propose a smaller largest volume of the geometry filter."""
     if not trouble.evidence.of_run:
-        return cleaner_gate("max_volume_per_atom_cubic_angstrom", "cells of {source} are almost empty")(trouble)
-    why = f"structures of {trouble.where} have more volume per atom than the filter should allow: lower its limit"
+        return cleaner_gate("max_volume_per_atom_cubic_angstrom", "cells of {source} have too much volume per atom")(trouble)
+    why = f"structures of {trouble.where} have too much volume per atom: lower the limit of the geometry filter"
     limit = round((trouble.limit or 80.0) / MARGIN, 1)
     return why, _generate(trouble.config, {"filter": {"max_volume_per_atom_cubic_angstrom": limit}}, {})
 
@@ -187,18 +189,18 @@ def _refused_as(trouble: Trouble, asked: Collection[str]) -> tuple[str, Change]:
     refused = [r for r in trouble.evidence.dataset.refused if r.stage == "label" and r.reason in asked]
     reasons = Counter(r.reason for r in refused).most_common()
     if not reasons:
-        return "nothing was labelled and nothing refused: the run asked for no structure", {}
+        return "nothing was labelled and nothing refused: the run requested no structure", {}
     reason, count = reasons[0]
     detail = next((r.detail for r in refused if r.reason == reason and r.detail), "")
     why = f"{count} structures were refused as {reason}, most of them from {trouble.where}"
     if reason == "force_limit":
-        return f"{why}: keep atoms farther apart in the filter", _generate(
+        return f"{why}: raise the smallest distance of the geometry filter", _generate(
             trouble.config, {"filter": {"min_scaled_distance": 0.85}}, {}
         )
     factor = _factor_of_refused(trouble, Counter(r.source for r in refused))
     if factor is None:
-        return f"{why}: look for the cause in the teacher" + (f", which says: {detail}" if detail else ""), {}
-    return f"{why}: ask for {factor:.0%} of that source", _generate(trouble.config, {}, {trouble.source: factor}, exact=True)
+        return f"{why}: check the teacher" + (f", which reports: {detail}" if detail else ""), {}
+    return f"{why}: request {factor:.0%} of that source", _generate(trouble.config, {}, {trouble.source: factor}, exact=True)
 
 
 def what_sources_can_give(trouble: Trouble) -> tuple[str, Change]:
@@ -206,13 +208,13 @@ def what_sources_can_give(trouble: Trouble) -> tuple[str, Change]:
     made = Counter(trouble.evidence.stats.sources)
     asked = {name: count for name, count in asked_of(trouble.evidence.dataset).items() if count}
     short = {name: made[name] for name, count in asked.items() if made[name] / count < trouble.limit}
-    told = ", ".join(f"{name} gave {made[name]} of {asked[name]}" for name in short)
+    told = ", ".join(f"{name} made {made[name]} of {asked[name]}" for name in short)
     if not all(short.values()) or len(short) == len(asked):
-        return f"{told}: mend these sources or leave them out; their refusals say why", {}
+        return f"{told}: fix these sources or leave them out; their refusals state the reasons", {}
     missing = sum(asked[name] - made[name] for name in short)
     rest = sum(count for name, count in asked.items() if name not in short)
     factors = {name: short[name] / asked[name] if name in short else 1.0 + missing / rest for name in asked}
-    why = f"{told}: ask for what there is, and the other sources for the rest"
+    why = f"{told}: request these numbers, and the rest from the other sources"
     return why, _generate(trouble.config, {}, factors, exact=True)
 
 
@@ -221,7 +223,7 @@ def cleaner_gate(option: str, what: str) -> Mend:
 
     def mend(trouble: Trouble) -> tuple[str, Change]:
         measured = trouble.finding.measured if trouble.finding.measured is not None else trouble.limit
-        why = f"{what.replace('{source}', trouble.where)}; where it is meant so, change the gate"
+        why = f"{what.replace('{source}', trouble.where)}; if this is intended, change the gate"
         return why, {"audit": {option: type(trouble.finding.limit or 0.0)(_rounded_up(measured * MARGIN))}}
 
     return mend
@@ -233,9 +235,9 @@ def _refuse(trouble: Trouble, why: str, option: str, limit: float, values: Any) 
     with np.errstate(invalid="ignore"):
         kept = 1.0 - float((values > limit).mean())
     if trouble.evidence.of_run and kept >= gates.min_teacher_success:
-        return f"{why}: refuse such labels when they are made", {"label": {option: limit}}
+        return f"{why}: refuse such labels in section 'label'", {"label": {option: limit}}
     if not math.isfinite(trouble.measured) or not trouble.measured:
-        return f"{why}: look for the cause in the teacher", {}
+        return f"{why}: check the teacher", {}
     why += "; leave these structures out" if not trouble.evidence.of_run else f"; a limit at labelling would keep {kept:.0%}"
     per_source = trouble.source and option.replace("ev_per_angstrom", "per_source").replace(
         "ev_per_cubic_angstrom", "per_source"

@@ -31,8 +31,8 @@ def _no_labels(evidence: Evidence) -> str:
 
 def _no_teacher(evidence: Evidence) -> str:
     if evidence.labels_given:
-        return "the labels came with the user's files: there is no teacher to ask again"
-    return "" if evidence.teacher else "no teacher was named, so nothing was asked of one; name the one that made the labels"
+        return "the labels came with the user's files: no teacher can repeat them"
+    return "" if evidence.teacher else "no teacher was named, so no label was repeated; name the one that made the labels"
 
 
 def _of_no_teacher(evidence: Evidence) -> bool:
@@ -42,20 +42,20 @@ def _of_no_teacher(evidence: Evidence) -> bool:
 def _no_record(evidence: Evidence) -> str:
     if evidence.of_run or evidence.dataset.refused:
         return ""
-    return "the file is not that of a run: it does not say what was asked for or refused"
+    return "the file is not from a run: it does not state the structures requested and refused"
 
 
 def _no_config(evidence: Evidence) -> str:
     sources = config_in(evidence.dataset.attributes).get("generate")
-    return "" if sources else "the file does not say what its sources were asked for"
+    return "" if sources else "the file does not state what its sources were to make"
 
 
 def _no_time(evidence: Evidence) -> str:
-    return "" if evidence.dataset.attributes.get("label_seconds") else "the file does not say how long labelling took"
+    return "" if evidence.dataset.attributes.get("label_seconds") else "the file does not state the labelling time"
 
 
 def _no_split(evidence: Evidence) -> str:
-    return f"{evidence.dataset.path.name} holds no split" if evidence.dataset.splits is None else ""
+    return f"{evidence.dataset.path.name} has no split" if evidence.dataset.splits is None else ""
 
 
 def _no_molecules(evidence: Evidence) -> str:
@@ -76,7 +76,7 @@ def _no_stress(evidence: Evidence) -> str:
     periodic = evidence.dataset.column("structures/pbc").all(axis=1)
     if evidence.dataset.column("structures/has_stress").any():
         return ""
-    return f"none of {int(periodic.sum())} structures that are periodic in three directions has a stress"
+    return f"none of {int(periodic.sum())} structures periodic in three directions has a stress"
 
 
 def _one_source(evidence: Evidence) -> str:
@@ -86,8 +86,8 @@ def _one_source(evidence: Evidence) -> str:
 LABELS = Need(_no_labels, _never, "label the structures first")
 TEACHER = Need(_no_teacher, _of_no_teacher, NAME_THE_TEACHER)
 RECORD = Need(_no_record, _always)
-CONFIG = Need(_no_config, _of_no_run, "only the file of a run says what its sources were asked for: audit the run itself")
-TIME = Need(_no_time, _of_no_run, "the file does not say how long labelling took; potstill label records it")
+CONFIG = Need(_no_config, _of_no_run, "only the file of a run states what its sources were to make: audit the run itself")
+TIME = Need(_no_time, _of_no_run, "the file does not state the labelling time; potstill label records it")
 SPLIT = Need(_no_split, _of_no_run, "split by family: a run does so by its section dataset")
 MOLECULES = Need(_no_molecules, _always)
 SMILES = Need(_no_smiles, _always)

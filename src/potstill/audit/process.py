@@ -60,7 +60,13 @@ def throughput(evidence: Evidence) -> Finding:
     return at_least("throughput", rate, evidence.gates.min_structures_per_hour, "structures/hour", why)
 
 
-@check("process", unit="fraction", needs=(RECORD,), gates=("max_refused_fraction",), mend="look at the refusals by reason")
+@check(
+    "process",
+    unit="fraction",
+    needs=(RECORD,),
+    gates=("max_refused_fraction",),
+    mend="check the refusals by reason:  potstill status RUN",
+)
 def refusals(evidence: Evidence) -> Finding:
     """Find the largest share of a source's candidates that was refused before labelling. The check only warns."""
     made = Counter(evidence.stats.sources)
@@ -82,7 +88,7 @@ def shares(evidence: Evidence) -> Finding:
     """Find the source with the smallest share of the structures requested."""
     mix, asked = mix_of(evidence.dataset), asked_of(evidence.dataset)
     if not asked:
-        return not_run("shares", "fraction", "the file does not say how many structures its sources were asked for")
+        return not_run("shares", "fraction", "the file does not state how many structures its sources were to make")
     left = json.loads(evidence.dataset.attributes.get("not_selected") or "{}")
     made = Counter(evidence.stats.sources) + Counter(left)
     got = {name: made[name] / count for name, count in asked.items() if count}
@@ -92,7 +98,7 @@ def shares(evidence: Evidence) -> Finding:
     return at_least("shares", min(got.values()), evidence.gates.min_share_of_asked, "fraction", why)
 
 
-@check("process", unit="sources", needs=(CONFIG,), mend="install what the missing sources need:  potstill doctor")
+@check("process", unit="sources", needs=(CONFIG,), mend="install the missing sources; see the commands of:  potstill doctor")
 def stand_ins(evidence: Evidence) -> Finding:
     """Count sources of the config that others replaced. The check only warns: the user has agreed."""
     mix = mix_of(evidence.dataset)

@@ -52,7 +52,7 @@ def label_replay(evidence: Evidence) -> Finding:
     why = (
         f"{len(drawn)} structures at random and {len(structures) - len(drawn)} with unlikely labels, labelled again: "
         f"largest difference of energy per atom, force or stress; a fault in {_seldom(len(drawn)):.1%} of the labels "
-        "would have been met with a probability of 95 %"
+        "would have been found with a probability of 95 %"
     )
     limit = evidence.gates.max_replay_force_ev_per_angstrom
     return at_most("label_replay", np.max(gaps), limit, "eV/Å", why, [structures[k].id for k in order])
@@ -66,7 +66,7 @@ def label_replay(evidence: Evidence) -> Finding:
         TEACHER,
     ),
     gates=("max_gradient_error",),
-    mend="forces or stresses are not the slope of the energy: a sign or unit in the teacher's adapter, most likely",
+    mend="forces or stresses are not the gradient of the energy: check signs and units in the teacher's adapter",
 )
 def gradients(evidence: Evidence) -> Finding:
     """Compare finite differences of the teacher's energy with the stored forces and stress."""
@@ -94,7 +94,7 @@ def gradients(evidence: Evidence) -> Finding:
         TEACHER,
     ),
     gates=("max_force_floor_ratio",),
-    mend="no student with an energy can learn that part: take a conservative teacher where it is too much",
+    mend="no conservative student can reproduce that part: use a conservative teacher if it is too large",
 )
 def conservative_forces(evidence: Evidence) -> Finding:
     """Measure the part of the teacher's forces that no potential can reproduce. The check only warns: the user decides."""
@@ -103,9 +103,7 @@ def conservative_forces(evidence: Evidence) -> Finding:
     structures = [evidence.dataset[int(k)].with_(labels=None) for k in drawn[:: max(1, len(drawn) // FLOOR_STRUCTURES)]]
     floor = force_floor(_teacher(evidence), structures[:FLOOR_STRUCTURES], directions=FLOOR_DIRECTIONS, seed=evidence.seed)
     ratio = floor.total / floor.forces if floor.forces else 0.0
-    why = (
-        f"{floor.total:.2g} eV/Å of the teacher's forces are the slope of no energy, the floor of a student's error: {floor}"
-    )
+    why = f"{floor.total:.2g} eV/Å of the teacher's forces are the gradient of no energy, a student's error floor: {floor}"
     return warned(at_most("conservative_forces", ratio, evidence.gates.max_force_floor_ratio, unit, why))
 
 
@@ -118,14 +116,14 @@ def teacher_fingerprint(evidence: Evidence) -> Finding:
         return does_not_apply("teacher_fingerprint", "other teachers", f"labels of the user's files, method: {method}")
     complete = all(recorded.get(key) for key in ("name", "version", "weights", "dtype"))
     if not complete:
-        why = "the file does not say which teacher made its labels"
+        why = "the file does not state the teacher of its labels"
         return (not_run if evidence.of_run or recorded else does_not_apply)("teacher_fingerprint", "other teachers", why)
     others = 0
     if evidence.teacher is not None and dict(evidence.teacher().fingerprint) != recorded:
         others = 1
     why = f"{recorded['name']}, {recorded['version']}, weights {recorded['weights'][:23]}…, {recorded['dtype']}"
     if others:
-        why = f"labels were made by another teacher than the one at hand: {why}"
+        why = f"labels were made by a teacher other than the named one: {why}"
     return at_most("teacher_fingerprint", others, 0, "other teachers", why)
 
 

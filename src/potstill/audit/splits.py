@@ -23,7 +23,7 @@ def split_leakage(evidence: Evidence) -> Finding:
     leaked = np.flatnonzero(sides.sum(axis=1) > 1)
     why = "structures: " + ", ".join(f"{name} {int((parts == k).sum())}" for k, name in enumerate(PARTS))
     if generate_section(evidence.dataset.attributes).get("families") == "structure":
-        why += "; each structure is a family by itself, so that copies of what is held out are trained on"
+        why += "; each structure is a family by itself, so copies of held-out structures are in the training part"
     worst = [evidence.stats.ids[int(np.flatnonzero(family == f)[0])] for f in leaked[:8]]
     return at_most("split_leakage", len(leaked), 0, "families", why, worst)
 

@@ -65,6 +65,7 @@ class Template(StrEnum):
     medium_10k = "medium_10k"
     production_120k = "production_120k"
     my_system = "my_system"
+    my_labels = "my_labels"
 
 
 def main() -> NoReturn:
@@ -123,7 +124,7 @@ def template(name: Annotated[Template, typer.Argument(help="Which config.")] = T
 
 @app.command()
 def check(config: ConfigFile, fallback: Fallback = False) -> None:
-    """Say what is wrong with a config; exit 2 if anything is."""
+    """Check a config and print its faults; exit 2 if there are any."""
     from potstill.run.foresee import contradictions
     from potstill.run.plan import missing_pieces, settle
 

@@ -83,7 +83,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # ValueError: also text that is no UTF-8
         raise PotstillError(f"{path} is damaged ({error})\n  {remedy}") from error
     if not isinstance(content, dict):
-        raise PotstillError(f"{path} is damaged (it holds a {type(content).__name__}, expected an object)\n  {remedy}")
+        raise PotstillError(f"{path} is damaged (found a {type(content).__name__}, expected an object)\n  {remedy}")
     return content
 
 

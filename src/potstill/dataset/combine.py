@@ -183,11 +183,11 @@ def _refuse_other_labels(dataset: Dataset, path: Path, first: dict[str, Any] | N
         return
     if dataset.labelled != first["labelled"]:
         with_, without = (path, first_path) if dataset.labelled else (first_path, path)
-        raise DatasetError(f"{with_} holds labels and {without} does not: label the latter first")
+        raise DatasetError(f"{with_} has labels and {without} has none: label the latter first")
     ours, theirs = first.get("teacher"), dataset.attributes.get("teacher")
     if dataset.labelled and ours != theirs:
         raise DatasetError(
-            "labels of different teachers do not fit together:\n"
+            "the files were labelled by different teachers:\n"
             f"  {first_path}: {ours or 'no teacher is named'}\n  {path}: {theirs or 'no teacher is named'}\n"
             "  label one of them again with the teacher of the other"
         )

@@ -66,7 +66,7 @@ def convert(
     structures = read_structures(source, options)
     first = next(structures, None)
     if first is None:
-        raise InputError(f"{source} holds no structures")
+        raise InputError(f"{source} contains no structures")
     with sealed(target) as temporary:
         if written is format_of(source) is hdf5.FORMAT:
             shutil.copyfile(source, temporary)  # with its splits, teacher and refusals
@@ -129,7 +129,7 @@ def _compare(meant: Iterable[Structure], found: Iterable[Structure], precision: 
         if a is None or b is None:
             raise DatasetError(f"{'more' if a is None else 'fewer'} structures were read back than the {count} that agree")
         if fault := _difference(a, b, precision):
-            raise DatasetError(f"structure {a.id} does not survive this format: {fault} read back differently")
+            raise DatasetError(f"this format cannot store structure {a.id}: {fault} read back differently")
         count += 1
     return count
 

@@ -61,7 +61,7 @@ class Dataset(StructureSequence):
         if not self.path.is_file():
             raise InputError(f"no dataset at {self.path}\n  make one with:  potstill run CONFIG --out RUN")
         if not h5py.is_hdf5(self.path):
-            raise InputError(f"{self.path} is not an HDF5 file (or was cut short)")
+            raise InputError(f"{self.path} is not an HDF5 file (or is cut short)")
         try:
             with h5py.File(self.path, "r") as file:
                 self._read(file)

@@ -50,6 +50,16 @@ class StudentCalculator(Calculator):
             return np.zeros(len(self.results["forces"]), dtype=bool)
         return np.asarray(self.results["uncertainty"] > float(self.student.uncertainty.threshold))
 
+    @property
+    def error_bounds(self) -> Array:
+        """Return (n,) bounds in eV/Å that 90 % of the force errors of the last calculation shall not exceed.
+
+        They hold for atoms like those of the held-out families; NaN where the student knows none.
+        """
+        if self.student.uncertainty is None:
+            return np.full(len(self.results["forces"]), np.nan)
+        return self.student.uncertainty.bounds(self.results["uncertainty"])
+
     def get_property(self, name: str, atoms: Any = None, allow_calculation: bool = True) -> Any:
         """Return one property of the atoms; threads that share the calculator wait for each other."""
         with self._lock:
@@ -89,7 +99,7 @@ class StudentCalculator(Calculator):
             (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=known)
         self._watch(structure, neighbors, new="numbers" in system_changes)
         if labels.stress is None and "stress" in properties:
-            raise PropertyNotImplementedError("stress needs a cell with a volume: give every axis a length")
+            raise PropertyNotImplementedError("stress needs a cell with a volume: set a length for every axis")
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces, **labels.extra}
         if labels.stress is not None:
             self.results["stress"] = to_voigt(labels.stress)

@@ -78,7 +78,7 @@ def _asked(calculator: Any, folder: Path) -> Labels:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is not there yet, its script makes it")
+        raise FileNotFoundError(f"{path.name} is missing; its script makes it")
     return path
 
 

@@ -39,5 +39,5 @@ class Watch:
                 kind = reason.split(" ", 1)[0]  # the pair without its distance
                 if kind not in self._warned:
                     self._warned.add(kind)
-                    log.warning("far outside what the student was trained on: %s", reason)
+                    log.warning("far outside the student's training data: %s", reason)
         self._calls += 1

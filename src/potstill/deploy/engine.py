@@ -53,7 +53,9 @@ class Stepper:
             (labels,) = self.student.label([structure], neighbors=[neighbors])
         self._watch(structure, neighbors)
         if not (np.isfinite(labels.energy) and np.isfinite(labels.forces).all()):
-            raise PotstillError(f"the student gave {structure.formula} an energy of {labels.energy} eV: stopped")
+            raise PotstillError(
+                f"the energy of {structure.formula} is {labels.energy} eV, or a force is not finite: stopped"
+            )
         return labels
 
     def _followed(self, positions: Array, cell: Array, pbc: Array) -> Array:

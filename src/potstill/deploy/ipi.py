@@ -51,7 +51,7 @@ class StudentDriver:
         rows = self._angstrom * np.asarray(cell).T
         labels = self.step(self.atomic_numbers, self._angstrom * np.asarray(positions), rows, self.pbc)
         if labels.stress is None:
-            raise PotstillError("i-PI asks for a virial, and its cell has no volume")
+            raise PotstillError("i-PI needs a virial, and its cell has no volume")
         virial = -labels.stress * abs(np.linalg.det(rows))
         return self._hartree * labels.energy, self._hartree * self._angstrom * labels.forces, self._hartree * virial, ""
 

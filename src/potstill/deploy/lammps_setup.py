@@ -107,9 +107,9 @@ def _source_tree(tree: Path) -> Lammps:
         if (include / "lammps.h").is_file():
             compiler = shutil.which("mpicxx")
             if compiler is None:
-                raise InputError("no mpicxx was found: put that on the PATH which LAMMPS was compiled with")
+                raise InputError("no mpicxx was found\n  put the mpicxx that LAMMPS was compiled with on the PATH")
             return Lammps(str(tree.absolute()), include.absolute(), None, (compiler,))
-    raise InputError(f"--lammps: {tree} holds no src/lammps.h\n  name the folder of LAMMPS's source code")
+    raise InputError(f"--lammps: {tree} has no src/lammps.h\n  give the folder of LAMMPS's source code")
 
 
 def compile_for(lammps: Lammps) -> Path:

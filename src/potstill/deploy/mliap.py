@@ -44,7 +44,9 @@ class MliapStudent:
     def __init__(self, student: DeployedStudent, elements: Sequence[str]) -> None:
         unknown = sorted(set(elements) - set(student.elements))
         if unknown:
-            raise InputError(f"this student was not trained on {', '.join(unknown)}; it knows {', '.join(student.elements)}")
+            raise InputError(
+                f"this student was not trained on {', '.join(unknown)}; it supports {', '.join(student.elements)}"
+            )
         self.interface: Any = None
         self.element_types = list(elements)
         self.ndescriptors, self.nparams = 1, 1

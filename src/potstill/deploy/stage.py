@@ -112,7 +112,7 @@ def _make_or_leave_to_script(make: Callable[[Path, Path], Path], folder: Path, f
     try:
         make(folder / "student", folder / file)
     except PotstillError as error:
-        log.warning("%s was not made, its script will do it: %s", folder / file, error)
+        log.warning("%s was not made; its script will make it: %s", folder / file, error)
 
 
 def _write(path: Path, template: str, **words: str) -> None:

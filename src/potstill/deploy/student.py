@@ -130,7 +130,10 @@ class DeployedStudent:
             If a structure contains an element outside the training data, or the student predicts no uncertainty.
         """
         if uncertainty and self.uncertainty is None:
-            raise InputError("this student knows no uncertainty: it was trained with train.uncertainty false, or before it")
+            raise InputError(
+                "this student predicts no uncertainty: it was trained without it\n"
+                "  train it again with  train.uncertainty: true"
+            )
         for structure in structures:
             self.refuse_unknown(structure)
         with float32_products():
@@ -166,7 +169,7 @@ class DeployedStudent:
         unknown = set(np.unique(structure.atomic_numbers).tolist()) - known
         if unknown:
             raise InputError(
-                f"this student was not trained on {', '.join(symbols_of(unknown))}; it knows {', '.join(self.elements)}\n"
+                f"this student was not trained on {', '.join(symbols_of(unknown))}; it supports {', '.join(self.elements)}\n"
                 "  add structures with that element to its dataset and train again"
             )
 

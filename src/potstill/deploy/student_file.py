@@ -48,7 +48,7 @@ def write_student_file(student: Path, path: Path, elements: Sequence[str] | None
     deployed = load_student(student, dtype="float64", backend="torch")
     chosen = list(dict.fromkeys(elements)) if elements else deployed.elements
     if unknown := [symbol for symbol in chosen if symbol not in deployed.elements]:
-        raise InputError(f"this student was not trained on {', '.join(unknown)}; it knows {', '.join(deployed.elements)}")
+        raise InputError(f"this student was not trained on {', '.join(unknown)}; it supports {', '.join(deployed.elements)}")
     tensors = _tensors(deployed, chosen)
     body = _header(deployed, chosen, tensors).encode() + b"".join(x.astype("<f8").tobytes() for x in tensors.values())
     with sealed(path) as temporary:

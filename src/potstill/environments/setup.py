@@ -90,7 +90,7 @@ def setup(
     given = {"--weights": options.weights or options.checkpoints, "--repository": options.repository}
     for option, known in (("--weights", environment.accept_weights), ("--repository", environment.repository)):
         if given[option] and not known:
-            raise InputError(f"{environment.name} takes no {option}; the config names what the teacher needs")
+            raise InputError(f"{environment.name} takes no {option}; set it in the config of the teacher")
     place = installed(environment.name)
     place.folder.mkdir(parents=True, exist_ok=True)
     steps: list[tuple[str, Callable[[Installed], tuple[Installed, str]]]] = [
@@ -117,7 +117,9 @@ def _alone(place: Installed) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"another process sets up {place.name} in {place.folder}; wait for it") from None
+            raise InputError(
+                f"another process is setting up {place.name} in {place.folder}; wait until it has finished"
+            ) from None
         yield
 
 
@@ -133,7 +135,7 @@ def find_python(environment: Environment, given: Path | None) -> tuple[Path, str
     if given is not None:
         version = _version_of(given)
         if version is None:
-            raise InputError(f"{given} is no Python interpreter that runs")
+            raise InputError(f"{given} is no working Python interpreter")
         if version.rpartition(".")[0] not in environment.pythons:
             raise InputError(f"{given} is Python {version}; {environment.name} needs {wanted}")
         return given.absolute(), version
@@ -192,7 +194,7 @@ def _repository(environment: Environment, options: Options, place: Installed) ->
     lacking = environment.lacking_files(checkout)
     if lacking:
         raise InputError(
-            f"{checkout} is no whole checkout of {environment.name}: it lacks {', '.join(lacking)}\n"
+            f"{checkout} is an incomplete checkout of {environment.name}: it lacks {', '.join(lacking)}\n"
             f"  clone it with:  git clone {environment.repository}   and give it by --repository"
         )
     commit = commit_of(checkout)
@@ -220,7 +222,7 @@ def _weights(environment: Environment, options: Options, place: Installed) -> tu
     taken: Mapping[str, Path] = {}
     if options.weights is not None:
         if not options.weights.exists():
-            raise InputError(f"--weights: nothing is at {options.weights}")
+            raise InputError(f"--weights: no file or folder at {options.weights}")
         taken = _accept(environment, options.weights)
     asked = options.checkpoints or (() if known or taken else environment.default_weights)
     missing = [name for name in asked if not any(file.startswith(f"{name}/") for file in known)]
@@ -228,7 +230,7 @@ def _weights(environment: Environment, options: Options, place: Installed) -> tu
         taken = {**taken, **_fetch(environment, missing, place)}
     elif missing or not (known or taken):
         raise InputError(
-            f"{environment.name} has no weights yet, and they cannot be fetched by a script\n"
+            f"{environment.name} has no weights yet, and no script can download them\n"
             f"  download {environment.weights_from}\n"
             f"  then go on with:  potstill setup {environment.name} --weights PATH"
         )

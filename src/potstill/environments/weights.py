@@ -30,7 +30,7 @@ def weights_fault(path: Path) -> str | None:
     with path.open("rb") as file:
         start = file.read(len(LFS_POINTER))
     if start == LFS_POINTER:
-        return f"{path} is a pointer of Git LFS, not the weights\n  fetch them in that checkout with:  git lfs pull"
+        return f"{path} is a pointer of Git LFS, not the weights\n  download them in that checkout with:  git lfs pull"
     size = path.stat().st_size
     if size < SMALLEST_BYTES:
         return f"{path} has {size} bytes, too few to be weights (at least {SMALLEST_BYTES}): a broken download?"
@@ -50,8 +50,8 @@ def mattergen_models(path: Path) -> dict[str, Path]:
     for folder in folders:
         if folder.name not in MATTERGEN_MODELS:
             raise InputError(
-                f"{folder} is named like no released model of MatterGen ({', '.join(MATTERGEN_MODELS)})\n"
-                "  rename it, or, where it is a model of your own, name it by 'model_path' in the config"
+                f"{folder} is no released model of MatterGen, expected one of {', '.join(MATTERGEN_MODELS)}\n"
+                "  rename the folder; for a model of your own, set 'model_path' in the config instead"
             )
         checkpoint = _last_checkpoint(folder)
         assert checkpoint is not None  # noqa: S101 - chosen above

@@ -36,17 +36,15 @@ class Gate:
 
 _OF_LARGEST = "of the largest force, or of 1 eV/Å"
 GATES: dict[str, Gate] = {
-    "systems": Gate(0, "systems", "systems wanted for the physics checks that could not be had"),
+    "systems": Gate(0, "systems", "systems wanted for the physics checks that were not found"),
     "force_slope": Gate(0.03, _OF_LARGEST, "forces against central differences of the energy"),
     "stress_slope": Gate(0.03, "of the largest, or of 1 eV", "stress times volume against differences under strain"),
     "closed_loop": Gate(2e-3, "of the work on the way", "work along a closed loop through all coordinates"),
     "invariance": Gate(1e-3, _OF_LARGEST, "change of the forces by rotation, translation and order of the atoms"),
     "extensivity": Gate(0.1, "meV/atom", "energy per atom of one cell against two, of one molecule against two far apart"),
-    "locality": Gate(0.02, "of the change of forces", "what is felt beyond 12 Å of a moved atom"),
+    "locality": Gate(0.02, "of the change of forces", "share of the change of forces beyond 12 Å of a moved atom"),
     "smoothness": Gate(0.01, "eV/Å", "largest kink of the force between two atoms, from contact to beyond the cutoff"),
-    "fused_pairs": Gate(
-        0, "pairs", "pairs pushed together to 0.5-0.7 of their covalent radii that only the reference drives apart"
-    ),
+    "fused_pairs": Gate(0, "pairs", "pairs at 0.5-0.7 of their covalent radii that only the reference repels"),
     "endurance": Gate(0, "structures", "odd structures without a finite answer: strained by 50 %, in vacuum, one atom"),
     "equilibrium_volume": Gate(3, "%", "volume at the minimum of the equation of state"),
     "bulk_modulus": Gate(15, "%", "bulk modulus of the equation of state"),
@@ -62,9 +60,9 @@ GATES: dict[str, Gate] = {
     "relaxed_cell": Gate(5, "%", "largest gap of volume and cell lengths after relaxation by each"),
     "relaxed_positions": Gate(0.1, "Å", "distance of atoms after relaxation by each, root mean square"),
     "rdf": Gate(0.05, "Å", "Wasserstein distance of pair distances in dynamics, less that of two runs"),
-    "adf": Gate(3, "degrees", "the same of angles between neighbors"),
-    "vdos": Gate(1, "THz", "the same of the vibrational density of states"),
-    "pressure": Gate(1, "GPa", "the same of the pressure"),
+    "adf": Gate(3, "degrees", "Wasserstein distance of angles between neighbors in dynamics, less that of two runs"),
+    "vdos": Gate(1, "THz", "Wasserstein distance of the vibrational densities of states, less that of two runs"),
+    "pressure": Gate(1, "GPa", "Wasserstein distance of the pressures, less that of two runs"),
     "nvt": Gate(25, "%", "hot run: mean temperature off the thermostat's, beyond chance; not finite where two atoms fused"),
     "npt": Gate(10, "%", "change of the volume at no pressure"),
 }
@@ -135,7 +133,7 @@ def _physics_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Fi
         for check, finding in _without_figure(report, config).items():
             findings.setdefault(check, finding)
     elif "physics" in report and not rows and (config.physics_crystals or config.physics_molecules):
-        return [not_run("physics", "", "the teacher was not at hand, or no held-out structure was small enough")]
+        return [not_run("physics", "", "no teacher was available, or no held-out structure was small enough")]
     return [findings[name] for name in GATES if name in findings]
 
 
@@ -152,12 +150,14 @@ def _without_figure(report: Mapping[str, Any], config: EvaluateConfig) -> dict[s
             elif kinds.get(kind):
                 finding = not_run(name, unit, f"no held-out one of the {kind} could be used; see systems")
             elif name in OF_ANY and not any(kinds.get(other) for other in KINDS):
-                finding = not_run(name, unit, "the data hold neither molecules nor structures periodic in three directions")
+                finding = not_run(
+                    name, unit, "the data contain neither molecules nor structures periodic in three directions"
+                )
             else:
-                finding = does_not_apply(name, unit, f"the data hold no {kind}")
+                finding = does_not_apply(name, unit, f"the data contain no {kind}")
             found.setdefault(name, finding)
     for name in OF_PAIRS if config.physics_pairs else ():
-        found[name] = not_run(name, GATES[name].unit, "no pair of atoms was looked at")
+        found[name] = not_run(name, GATES[name].unit, "no pair of atoms was checked")
         if not teacher and name not in OF_STUDENT:
             found[name] = _without_teacher(name, given=given)
     return found
@@ -165,7 +165,7 @@ def _without_figure(report: Mapping[str, Any], config: EvaluateConfig) -> dict[s
 
 def _without_teacher(name: str, *, given: bool) -> Finding:
     unit = GATES[name].unit
-    return does_not_apply(name, unit, NO_TEACHER) if given else not_run(name, unit, "no teacher was at hand")
+    return does_not_apply(name, unit, NO_TEACHER) if given else not_run(name, unit, "no teacher was available")
 
 
 def _error_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
@@ -199,7 +199,7 @@ def _errors_without_figure(report: Mapping[str, Any], had: set[str]) -> list[Fin
     reasons = {
         "softening": ("distance of the slope from 1", "every force of the teacher is zero"),
         "force_direction": ("1 - cosine", "no force of the teacher is large enough to have a direction"),
-        "energy_error": ("of composition baseline", "the composition alone gives every energy: there is nothing to learn"),
+        "energy_error": ("of composition baseline", "the composition alone determines every energy"),
         "stress_error": ("of zero baseline", "every stress of the teacher is zero"),
     }
     found = [not_run(name, *reason) for name, reason in reasons.items() if name not in had]

@@ -69,10 +69,12 @@ def read_evaluation(report: Path, data: Path, structures: Sequence[Structure]) -
     """
     for path in (report, data):
         if not path.is_file():
-            raise InputError(f"no {path.name} in {path.parent}: evaluate first, then judge again by other gates")
+            raise InputError(f"no {path.name} in {path.parent}\n  evaluate first:  potstill evaluate RUN")
     with np.load(data, allow_pickle=False) as arrays:
         if arrays["ids"].tolist() != [s.id for s in structures]:
-            raise InputError(f"{data} is of other structures than the dataset has now: evaluate again")
+            raise InputError(
+                f"{data} is of other structures than the dataset has now\n  evaluate again:  potstill evaluate RUN"
+            )
         ends = np.cumsum([len(s) for s in structures])
         stress = arrays["stress"]
         student = [

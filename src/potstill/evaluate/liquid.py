@@ -225,7 +225,7 @@ def _under_pressure(atoms: Any, length_ps: float, kelvin: float, seed: int) -> R
     try:
         run = _record(atoms, dynamics, step, round(length_ps * 1e3 / step))
     except (ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
-        return Row("npt", float("inf"), why=f"the cell ran away: {error}")
+        return Row("npt", float("inf"), why=f"the cell diverged: {error}")
     change = run.volume[run.settled].mean() / start - 1
     why = f"constant pressure of 0 GPa at {kelvin:.0f} K, {len(atoms)} atoms"
     return Row("npt", 100 * abs(float(change)), {"mean volume over that at rest": 1 + float(change)}, why=why)

@@ -57,7 +57,7 @@ class TeacherModel:
             If one is refused, or expected errors are requested, which a teacher does not have.
         """
         if uncertainty:
-            raise InputError("a teacher does not expect errors of itself")
+            raise InputError("a teacher predicts no uncertainty")
         found = []
         for structure, answer in zip(structures, self.teacher.label(structures), strict=True):
             if isinstance(answer, Refused):

@@ -25,7 +25,7 @@ from potstill.evaluate.model import Model
 from potstill.teacher.isolated import IsolatedTeacher
 
 log = logging.getLogger(__name__)
-PATIENCE_S, LOOK_EVERY_S, SECONDS_PER_DAY = 2.0, 2e-3, 86400.0
+LONGEST_CALL_S, LOOK_EVERY_S, SECONDS_PER_DAY = 2.0, 2e-3, 86400.0
 STEP_ANGSTROM = 1e-3  # displacement of the atoms between two calls, as in a step of dynamics
 
 
@@ -85,7 +85,7 @@ def speed_by_size(
     """Return steps per second, nanoseconds per day and memory of one crystal repeated to more and more atoms.
 
     Times are taken in turn. Memory is measured earlier in a separate pass: the growth of the model's process since before
-    the first size. A model that took longer than :data:`PATIENCE_S` for a call gets no larger cells.
+    the first size. A model that took longer than :data:`LONGEST_CALL_S` for a call gets no larger cells.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def _memory(model: Model | Teacher, cells: Sequence[Structure]) -> list[int]:
                 seconds = _seconds(model, _moved([cell], 0))
             on_device = _device_bytes(remote)
             grown.append(max(grown[-1], on_device or int(peak() - start)))
-            if seconds > PATIENCE_S:
+            if seconds > LONGEST_CALL_S:
                 break
     except (NotTimedError, psutil.NoSuchProcess) as error:
         log.warning("sizes beyond %d atoms are not timed: %s", len(cells[len(grown) - 2]) if len(grown) > 1 else 0, error)

@@ -135,7 +135,8 @@ def compare(
     report["per_element"] = per_element(comparison)
     report["per_force"] = by_magnitude(comparison)
     if student.uncertainty is not None:
-        report["uncertainty"] = judge_uncertainty(*comparison.expectations(), float(student.uncertainty.threshold))
+        known = student.uncertainty
+        report["uncertainty"] = judge_uncertainty(*comparison.expectations(), float(known.threshold), float(known.bound))
     if teacher is not None:
         on_step("the part of the teacher's forces that no student can have")
         report["force_floor"] = _force_floor(teacher(), structures, seed)

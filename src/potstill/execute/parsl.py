@@ -257,8 +257,8 @@ class _Watch:
         if len(failed) >= MAX_FAILED_JOBS:
             said = next((text for s in reversed(failed) if (text := s.stderr_summary or s.stdout_summary or s.message)), "")
             raise PotstillError(
-                f"{len(failed)} jobs ended before any worker answered; the last said:\n  {said or 'nothing'}\n"
-                "  look at execute.worker_init, scheduler_options and partition, and at Parsl's logs in the run folder"
+                f"{len(failed)} jobs ended before any worker answered; the last printed:\n  {said or 'nothing'}\n"
+                "  check execute.worker_init, scheduler_options and partition, and Parsl's logs in the run folder"
             )
         if time.monotonic() - self._since > self._every:
             self._since = time.monotonic()

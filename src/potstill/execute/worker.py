@@ -103,7 +103,7 @@ class Worker:
         if not self._process.is_alive():
             return self._why(), False
         if self.deadline is not None and time.monotonic() > self.deadline:
-            return "it gave no sign of life in time", True
+            return "it missed its deadline", True
         return None
 
     def _why(self) -> str:

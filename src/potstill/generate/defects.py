@@ -46,7 +46,7 @@ class Defects(DerivedOptions):
 
         def make(index: int, rng: np.random.Generator) -> Structure | Refused:
             if not len(crystals):
-                return Refused("no_parent", "the sources before it gave no crystal")
+                return Refused("no_parent", "the earlier sources made no crystal")
             parent = parents[crystals[index % len(crystals)]]
             return self.refuse(parent, parent.id) or self._defect(parent, rng)
 

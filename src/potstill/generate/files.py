@@ -57,7 +57,7 @@ class Files(SourceOptions):
     labels: Annotated[
         bool,
         Field(
-            description="whether energies, forces and stress of the files are taken along, and frames without them refused; "
+            description="true: energies, forces and stress of the files are used, and frames without them refused; "
             "true where label.teacher is given"
         ),
     ] = False

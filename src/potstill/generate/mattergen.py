@@ -88,10 +88,11 @@ class MatterGen(ProgramSource):
 
     def _weights_missing(self, place: Installed) -> str | None:
         model = self._model()
-        mend = "\n  give a whole model by 'model_path'"
+        mend = "\n  give the folder of a complete model by 'model_path'"
         if self.model_path is None:
             mend = (
-                f"\n  take it with:  potstill setup mattergen --checkpoint {self.pretrained_name}\n  or --weights PATH of "
+                f"\n  install it with:  potstill setup mattergen --checkpoint {self.pretrained_name}\n"
+                "  or --weights PATH of "
                 f"{ENVIRONMENTS['mattergen'].weights_from}"
             )
         if not (model / "config.yaml").is_file():
@@ -174,7 +175,7 @@ def _crystal(frame: str, number: int) -> Structure | Refused:
     except Exception as error:  # noqa: BLE001 - ASE raises what its parser stumbles over
         return Refused("program_output_broken", f"frame {number}: {type(error).__name__}: {error}")
     if MASK_TOKEN in atoms.numbers:
-        return Refused("mask_token", f"frame {number} has an atom whose element was left undecided (written as Md)")
+        return Refused("mask_token", f"frame {number} has an atom without a decided element (written as Md)")
     try:
         crystal = Structure.from_ase(atoms, generator_metadata={"frame": number})
     except InputError as error:
@@ -207,7 +208,7 @@ def _alone() -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log.info("another run of MatterGen goes on on this machine; waiting for it")
+            log.info("waiting for another run of MatterGen on this machine")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

@@ -87,7 +87,7 @@ class MD(TrajectoryOptions):
                 metadata = {"trajectory": number, "temperature_kelvin": kelvin, "time_fs": elapsed}
                 yield child_of(start, centred, start.cell, metadata)
             elif since >= self.max_interval_fs:
-                raise TrajectoryError("correlated", f"no frame after {elapsed:g} fs differs from the one before")
+                raise TrajectoryError("correlated", f"no frame after {elapsed:g} fs is uncorrelated with the last one kept")
 
     def _look(self, frame: Structure, found: float, kelvin: float, elapsed: float) -> None:
         """Raise TrajectoryError where atoms came too close or the temperature left the range."""
@@ -95,4 +95,4 @@ class MD(TrajectoryOptions):
         if fault:
             raise TrajectoryError("too_close", f"after {elapsed:g} fs at {kelvin:g} K: {fault}")
         if found > EXPLODED * kelvin:
-            raise TrajectoryError("exploded", f"after {elapsed:g} fs: {found:.0f} K in a bath of {kelvin:g} K")
+            raise TrajectoryError("exploded", f"after {elapsed:g} fs: {found:.0f} K at a thermostat of {kelvin:g} K")

@@ -47,7 +47,7 @@ class Contingency(Section):
     @model_validator(mode="after")
     def _whole(self) -> Contingency:
         if abs(self.traditional + self.generative + self.benchmark - 1) > 1e-9:
-            raise ValueError("traditional + generative + benchmark must be 1")
+            raise ValueError("the sum of traditional, generative and benchmark must be 1")
         return self
 
 
@@ -143,7 +143,7 @@ def contingency(sources: Sequence[SourceOptions], shares: Contingency, failed: M
     if not working["traditional"]:
         raise InputError(
             f"{'; '.join(f'{name}: {why}' for name, why in failed.items())}\n"
-            "  and the config has no traditional source that could take over; add one, such as\n"
+            "  and the config has no traditional source to replace it; add one, such as\n"
             "    - source: crystals\n      count: 100"
         )
     total = sum(s.count for s in sources if s.kind in KINDS)
@@ -170,7 +170,7 @@ def too_few(source: SourceOptions, candidates: int, accepted: int, shares: Conti
     """Return the reason for which a generative source has failed, judged from 64 candidates on; None where it has not."""
     if source.kind != "generative" or candidates < JUDGED_AFTER or accepted >= shares.min_success * candidates:
         return None
-    return f"{accepted} of its first {candidates} candidates became structures, at least {shares.min_success:.0%} are asked"
+    return f"{accepted} of its first {candidates} candidates became structures, expected at least {shares.min_success:.0%}"
 
 
 def read_mix(path: Path) -> Mix | None:

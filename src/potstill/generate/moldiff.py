@@ -73,9 +73,9 @@ class MolDiff(ProgramSource):
         for what, path in self._weights().items():
             fault = weights_fault(path)
             if fault:
-                without = "\n  or do without it by:  bond_guidance: 0" if what == "bond_predictor" else ""
+                without = "\n  or set  bond_guidance: 0" if what == "bond_predictor" else ""
                 place_of = ENVIRONMENTS["moldiff"].weights_from
-                return f"{fault}\n  take it with:  potstill setup moldiff --weights PATH of {place_of}{without}"
+                return f"{fault}\n  install it with:  potstill setup moldiff --weights PATH of {place_of}{without}"
         return None
 
     def sample_config(self, chunk: Chunk, outdir: Path) -> dict[str, object]:

@@ -116,7 +116,7 @@ class GenerateConfig(Section):
         if twice:
             raise ValueError(f"two sources are named {', '.join(twice)}; give one of them another 'label'")
         if self.sources[0].derived:
-            raise ValueError(f"the source '{names[0]}' copies earlier sources, so it cannot come first")
+            raise ValueError(f"the source '{names[0]}' starts from earlier sources, so it cannot be the first")
         for k, source in enumerate(self.sources):
             for parent in getattr(source, "parents", ()):
                 if parent not in names[:k]:

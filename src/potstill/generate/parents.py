@@ -19,7 +19,7 @@ from potstill.dataset import Dataset
 from potstill.generate.source import SourceOptions
 
 INHERITED = ("smiles", "atom_pair")  # facts that the audit reads and a displacement does not change
-NO_PARENT = Refused("no_parent", "the sources before it gave nothing to start from")
+NO_PARENT = Refused("no_parent", "the earlier sources made no structure to start from")
 
 
 class DerivedOptions(SourceOptions, ABC):

@@ -128,7 +128,7 @@ class ProgramSource(SourceOptions):
         lacking = recipe.lacking_files(self.checkout)
         if lacking:
             return (
-                f"the source '{self.name}': {self.checkout} is no whole checkout, it lacks {', '.join(lacking)}\n"
+                f"the source '{self.name}': {self.checkout} is an incomplete checkout, it lacks {', '.join(lacking)}\n"
                 f"  clone it with:  git clone {recipe.repository}"
             )
         fault = self._weights_missing(place)
@@ -186,9 +186,7 @@ def _batch(kind: type[ProgramSource], options: str, seed: int, number: int, _hom
             )
         if made.ended.out_of_memory and len(made.answers) < count and count > 1:
             size = max(1, count // 2)
-            log.warning(
-                "%s: memory does not suffice for %d structures, trying %d; see %s", source.name, count, size, log_file
-            )
+            log.warning("%s: %d structures do not fit into memory, trying %d; see %s", source.name, count, size, log_file)
             continue
         asked += count
         answers += made.answers[:count]

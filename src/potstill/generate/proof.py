@@ -35,5 +35,5 @@ def prove(source: ProgramSource) -> list[str]:
     raise PotstillError(
         f"{source.environment} is installed, but made {len(found)} of {STRUCTURES} structures: "
         f"{last.reason}: {last.detail}\n"
-        f"  its output is in {logs}; then go on with:  potstill setup {source.environment}"
+        f"  its output is in {logs}; continue with:  potstill setup {source.environment}"
     )

@@ -126,7 +126,10 @@ def generate(
     sources = with_what_there_is(asked)
     for earlier in config.after:
         if not (earlier / "structures" / "structures.h5").exists():
-            raise InputError(f"generate.after: {earlier} is no run folder with structures; do its stage 'generate' first")
+            raise InputError(
+                f"generate.after: {earlier} is no run folder with structures\n"
+                f"  make them first:  potstill generate CONFIG --out {earlier}"
+            )
     settled = read_mix(folder / MIX_FILE) or as_asked(sources)
     mix = without_missing(sources, config.contingency, settled)
     if mix.failed != settled.failed and not fallback:
@@ -197,7 +200,7 @@ class _Attempt:
             if count.accepted < count.wanted:
                 log.warning("source %s gave %d of %d structures: %s", *_shortfall(count))
         if not any(count.accepted for count in self.counts):
-            raise PotstillError("no source gave a single structure; the reasons are in structures/*.h5 under 'refused'")
+            raise PotstillError("no source made any structure; the refusals in structures/*.h5 state the reasons")
         merge(self._files, self._folder / "structures.h5", attributes={"seed": self._seed})
         return None
 

@@ -68,7 +68,7 @@ class TrajectoryOptions(DerivedOptions, ABC):
         if len(order) == 0:
             return [NO_PARENT] * len(indices)
         if self.teacher is None:
-            raise InputError(f"the source '{self.name}' needs a teacher; give it one by its option 'teacher'")
+            raise InputError(f"the source '{self.name}' needs a teacher; set its option 'teacher'")
         teacher = loaded(self.teacher)
         last: dict[int, int] = {}  # by trajectory: the frame up to which it must be made
         for index in indices:

@@ -70,6 +70,6 @@ def _while_not_labelling(lost: Lost[LabelTask]) -> Sequence[LabelTask]:
     except PotstillError as error:
         raise PotstillError(
             f"worker processes died {lost.times} times while {lost.doing} ({lost.why}).\n"
-            "  look at the teacher by itself with:  potstill doctor\n"
+            "  test the teacher with:  potstill doctor\n"
             "  if memory is short, run again with --resume and fewer workers: finished work is kept"
         ) from error

@@ -35,7 +35,7 @@ class SelectOptions(Section):
     @model_validator(mode="after")
     def _one_size(self) -> SelectOptions:
         if (self.count is None) == (self.fraction is None):
-            raise ValueError("give 'count' or 'fraction', one of the two")
+            raise ValueError("expected either 'count' or 'fraction'")
         return self
 
     def wanted(self, total: int) -> int:
@@ -85,5 +85,5 @@ class LabelConfig(Section):
     @model_validator(mode="after")
     def _committee_and_its_use(self) -> LabelConfig:
         if bool(self.committee) != ("force_disagreement" in self.extra):
-            raise ValueError("a 'committee' and the extra 'force_disagreement' belong together: give both or none")
+            raise ValueError("a 'committee' needs the extra 'force_disagreement' and vice versa: give both or none")
         return self

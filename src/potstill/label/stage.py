@@ -182,13 +182,15 @@ def ask(
     fingerprint = dict(teacher.fingerprint)
     answers = teacher.label(structures)
     if len(answers) != len(structures):
-        raise PotstillError(f"the teacher gave {len(answers)} answers to {len(structures)} structures")
+        raise PotstillError(
+            f"the teacher returned {len(answers)} answers for {len(structures)} structures, expected one for each"
+        )
     if dict(teacher.fingerprint) != fingerprint:
         raise PotstillError(
-            f"the teacher became another one while it labelled:\n  {fingerprint}\n  {dict(teacher.fingerprint)}"
+            f"the teacher's fingerprint changed while it labelled:\n  {fingerprint}\n  {dict(teacher.fingerprint)}"
         )
     return [
-        Refused("input_changed", "the teacher changed the structure that it was asked for")
+        Refused("input_changed", "the teacher changed its input structure")
         if _content(structure) != content
         else _screen(structure, answer, max_force, max_stress)
         for structure, content, answer in zip(structures, before, answers, strict=True)
@@ -300,12 +302,12 @@ def _refuse_other_structures(parts: Sequence[Path], ids: list[str]) -> None:
         names = [*found.ids.tolist(), *(refusal.id for refusal in found.refused)]
         if sorted(names) != sorted(ids[at : at + len(names)]):
             raise DatasetError(
-                f"{part} holds labels of other structures than those that were generated\n"
-                "  remove it and run again with --resume: it will be made again"
+                f"{part} contains labels of structures other than the generated ones\n"
+                "  remove it, then label again with:  potstill run CONFIG --out RUN --resume"
             )
         at += len(names)
     if at != len(ids):
-        raise DatasetError(f"the labelled parts tell of {at} structures, {len(ids)} were generated")
+        raise DatasetError(f"the labelled parts contain {at} structures, expected the {len(ids)} generated ones")
 
 
 def _families(parts: Sequence[Path]) -> tuple[list[str], list[frozenset[int]]]:

@@ -96,9 +96,9 @@ def _sources(report: Mapping[str, Any], dataset: Dataset, mix: Mix | None) -> st
         wanted = [_count(asked.get(name))]
         if mix is not None and mix.failed:
             wanted.append(_count(mix.counts.get(name)))
-        door, teacher = (lost[stage].get(name, Counter()) for stage in ("generate", "label"))
+        filtered, teacher = (lost[stage].get(name, Counter()) for stage in ("generate", "label"))
         share = f"{made[name] / total:.1%}"
-        rows.append((_text(name), *wanted, _count(made[name]), share, _reasons(door), _reasons(teacher)))
+        rows.append((_text(name), *wanted, _count(made[name]), share, _reasons(filtered), _reasons(teacher)))
     heads = ["source", "asked", *(["asked after"] if mix is not None and mix.failed else []), "got", "share"]
     sums = [_count(sum(asked.values())) if asked else "–"]
     sums += [_count(sum(mix.counts.values()))] if mix is not None and mix.failed else []

@@ -62,12 +62,12 @@ def _do_batch(context: Context, number: int, config: Config, work: Callable[[Con
 def _remedy(context: Context, batch: RunFolder) -> str:
     """Write ``advice.yaml`` for the whole run, where there is advice, and return the user's next command."""
     advice = advice_for_all(batch, context.config)
-    mend = f"mend the config ({batch.html('audit')} says why)"
+    mend = f"correct the config ({batch.html('audit')} states the reasons)"
     if advice:
         path = context.run.path / "advice.yaml"
         path.write_text(advice, encoding="utf-8")
-        mend = f"take the config {path}, or mend yours ({batch.html('audit')} says why)"
-    return f"{mend}, then go on with this batch:  potstill run CONFIG --out {context.run.path} --resume"
+        mend = f"use the config {path}, or correct yours ({batch.html('audit')} states the reasons)"
+    return f"{mend}, then continue with this batch:  potstill run CONFIG --out {context.run.path} --resume"
 
 
 def _join(context: Context) -> None:

@@ -210,13 +210,13 @@ class RunFolder:
         may_change = BATCH_MAY_CHANGE if open_batches else MAY_CHANGE
         if not other <= may_change:
             raise RunFolderError(
-                f"{self.path} holds another run: its config.yaml differs from this config in {', '.join(sorted(other))}\n"
+                f"{self.path} contains another run: its config.yaml differs from this config in {', '.join(sorted(other))}\n"
                 "  give --out another folder, or resume with the config that it was started with; "
                 f"only {', '.join(sorted(may_change))} may change"
             )
         if not resume:
             raise RunFolderError(
-                f"{self.path} holds this run already\n  go on with it by --resume, or give --out another folder"
+                f"{self.path} contains this run already\n  continue it with --resume, or give --out another folder"
             )
         if other:
             with sealed(self.config) as temporary:

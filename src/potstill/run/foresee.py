@@ -23,11 +23,11 @@ def contradictions(config: Config) -> list[str]:
             f"{most:.2f} at most: set it lower, or add elements"
         )
     if not config.dataset.test_fraction:
-        found.append("dataset.test_fraction is 0, so that nothing is held out to evaluate on: set it to 0.1")
+        found.append("dataset.test_fraction is 0, so no structure is held out for the evaluation: set it to 0.1")
     if config.label.max_force_ev_per_angstrom > gates.max_force_ev_per_angstrom:
         found.append(
-            f"label.max_force_ev_per_angstrom is {config.label.max_force_ev_per_angstrom:g} and lets through what "
-            f"audit.max_force_ev_per_angstrom, {gates.max_force_ev_per_angstrom:g}, calls NO-GO: set it to "
+            f"label.max_force_ev_per_angstrom is {config.label.max_force_ev_per_angstrom:g} but "
+            f"audit.max_force_ev_per_angstrom, {gates.max_force_ev_per_angstrom:g}, is the limit of the audit: set it to "
             f"{gates.max_force_ev_per_angstrom:g} or less"
         )
     return found

@@ -77,7 +77,7 @@ def refuse_foreign(folder: Path) -> None:
         return
     if LOCK in names and all(n in FILES or n in FOLDERS or TEMPORARY.match(n) or ASIDE.match(n) for n in names):
         return  # a run whose run.json was not written yet, or was lost
-    raise RunFolderError(f"{folder} holds files that are no run\n  give --out an empty or new folder")
+    raise RunFolderError(f"{folder} contains files that are no run\n  give --out an empty or new folder")
 
 
 def _has_record(folder: Path) -> bool:

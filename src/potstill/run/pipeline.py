@@ -68,7 +68,7 @@ class Pipeline:
                 self.context.progress.skip(name, before["seconds"])
                 return
             self.context.progress.note(f"{name} is done again: {why}")
-            log.warning("%s is done again: %s", name, why)
+            log.warning("%s runs again: %s", name, why)
         moved = self._begin(name)
         goes_on = before["state"] in UNFINISHED and not moved
         self._work(name, perf_counter() - (before["seconds"] if goes_on else 0.0))

@@ -250,7 +250,7 @@ def _probe_generate(config: Config, workers: int) -> tuple[list[Structure], Cost
         gpu_seconds += its_seconds if source.exclusive and _has_gpu(source) else 0.0
         structures += [s.with_(source=source.name, family=s.family or s.formula) for s in accepted]
     if not structures:
-        raise PotstillError("the probe got no structure from any source; look at 'elements' and 'max_atoms'")
+        raise PotstillError("the probe made no structure from any source; check 'elements' and 'max_atoms'")
     scatter = math.sqrt(variance) / seconds
     return structures, Cost("generate", "", seconds, 0.0, 0.0, gpu_seconds=gpu_seconds, scatter=scatter)
 

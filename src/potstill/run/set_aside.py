@@ -61,5 +61,5 @@ def _is_foreign(run: RunFolder, stage: str) -> bool:
 def _rename(path: Path) -> Path:
     target = name_aside(path, path.suffix if path.suffix == ".h5" else "")
     path.rename(target)
-    log.warning("%s was made from something else: it is kept as %s", path, target)
+    log.warning("%s was made from other input or options: it is kept as %s", path, target)
     return target

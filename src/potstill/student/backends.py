@@ -45,5 +45,5 @@ def _made(student: Student) -> GpuStudent:
     try:
         from potstill.student.gpu.session import GpuStudent
     except ImportError as error:
-        raise KernelError(f"Triton is not there, which PyTorch for CUDA brings along: {error}") from error
+        raise KernelError(f"Triton cannot be imported ({error}); PyTorch for CUDA installs it") from error
     return GpuStudent(student)

@@ -93,7 +93,9 @@ class Domain:
         found = [*self._too_close(structure, neighbors)]
         count = int(np.bincount(neighbors.edge_index[0]).max())
         if count > CROWDED * self.most_neighbors:
-            found.append(f"an atom has {count} neighbors within the cutoff, in the data at most {self.most_neighbors}")
+            found.append(
+                f"an atom has {count} neighbors within the cutoff, in the training data at most {self.most_neighbors}"
+            )
         return found
 
     def _too_close(self, structure: Structure, neighbors: Neighbors) -> list[str]:
@@ -106,9 +108,9 @@ class Domain:
         for kind, distance in zip(kinds.tolist(), nearest.tolist(), strict=True):
             name, known = _name(*divmod(kind, 256)), self.closest_angstrom.get(_name(*divmod(kind, 256)))
             if known is None and distance < BONDED * float(_radii(kind).sum()):
-                found.append(f"{name} at {distance:.2f} Å, a pair that the data does not hold")
+                found.append(f"{name} at {distance:.2f} Å, a pair that the training data do not contain")
             elif known is not None and distance < CLOSER * known:
-                found.append(f"{name} at {distance:.2f} Å, in the data {known:.2f} Å or more")
+                found.append(f"{name} at {distance:.2f} Å, in the training data {known:.2f} Å or more")
         return found
 
 

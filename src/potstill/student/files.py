@@ -75,8 +75,8 @@ def read_student(folder: Path) -> tuple[Student, dict[str, Any]]:
     architecture = _architecture(config, path)
     if config["checksum"] is not None and config["checksum"] != _checksum(config, weights):
         raise InputError(
-            f"{folder}: config.json and weights.safetensors do not belong together (their checksum is another one): "
-            f"one of them was edited, damaged, or comes from another student\n  {REMEDY}"
+            f"{folder}: config.json and weights.safetensors do not belong together (the checksum differs): "
+            f"one of them was edited, damaged, or is from another student\n  {REMEDY}"
         )
     student = Student(architecture)
     student.load_state_dict(read_tensors(folder / "weights.safetensors", weights, _expected(architecture)))
@@ -109,17 +109,17 @@ def read_tensors(
     if expected is not None and found.keys() != expected.keys():
         names = sorted(found.keys() ^ expected.keys())
         raise InputError(
-            f"{path} has not the weights of the architecture in config.json: {', '.join(names[:4])}\n  {REMEDY}"
+            f"{path} does not contain the weights of the architecture in config.json: {', '.join(names[:4])}\n  {REMEDY}"
         )
     for name, tensor in found.items():
         shape, double = (tuple(tensor.shape), False) if expected is None else expected[name]
         types = (torch.float64,) if double else (torch.float32, torch.float64)
         if tuple(tensor.shape) != shape:
-            fault = f"has shape {tuple(tensor.shape)}, expected {shape} by the architecture in config.json"
+            fault = f"have shape {tuple(tensor.shape)}, expected {shape} by the architecture in config.json"
         elif tensor.dtype not in types:
-            fault = f"holds {tensor.dtype}, expected {' or '.join(map(str, types))}"
+            fault = f"are {tensor.dtype}, expected {' or '.join(map(str, types))}"
         elif not torch.isfinite(tensor).all():
-            fault = "holds a number that is not finite"
+            fault = "contain a number that is not finite"
         else:
             continue
         raise InputError(f"{path}: the weights '{name}' {fault}\n  {REMEDY}")
@@ -135,7 +135,7 @@ def _read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
     """Return the config in the current format, and the content of the weights file."""
     for name in ("config.json", "weights.safetensors"):
         if not (folder / name).is_file():
-            raise InputError(f"{folder} holds no student: {name} is missing\n  train one with:  potstill train RUN")
+            raise InputError(f"{folder} contains no student: {name} is missing\n  train one with:  potstill train RUN")
     try:
         config = read_json(folder / "config.json", REMEDY)
         weights = (folder / "weights.safetensors").read_bytes()

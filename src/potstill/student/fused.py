@@ -23,7 +23,7 @@ from potstill.student.threads import threads
 
 log = logging.getLogger(__name__)
 
-FAILURES = {1: "the fused kernel has no code for these sizes", 2: "the fused kernel got too little memory for this batch"}
+FAILURES = {1: "the fused kernel has no code for these sizes", 2: "the fused kernel has too little memory for this batch"}
 STEP_ANGSTROM = 0.003
 
 
@@ -163,16 +163,16 @@ class _Edges:
 
     def __init__(self, student: Student, vectors: torch.Tensor, batch: Batch) -> None:
         if vectors.dtype != torch.float32 or vectors.device.type != "cpu":
-            raise KernelError(f"the fused kernel is for float32 on a CPU, found {vectors.dtype} on {vectors.device}")
+            raise KernelError(f"the fused kernel needs float32 on a CPU, found {vectors.dtype} on {vectors.device}")
         self.species = student.species_of[batch.atomic_numbers]
         self.present = set(self.species.unique().tolist())
         if -1 in self.present:
-            raise KernelError("the batch holds an element that the student does not know")
+            raise KernelError("the batch contains an element that the student does not support")
         n_atoms = len(self.species)
         if batch.edge_index.numel():
             least, most = torch.aminmax(batch.edge_index)
             if int(least) < 0 or int(most) >= n_atoms:
-                raise KernelError("the batch has edges to atoms that are not in it")
+                raise KernelError("the batch has edges to atoms outside it")
         self.first = self.species.new_zeros(n_atoms + 1)
         torch.cumsum(torch.bincount(batch.edge_index[0], minlength=n_atoms), 0, out=self.first[1:])
         self.sender = batch.edge_index[1].to(torch.int64).contiguous()
@@ -224,7 +224,7 @@ class _Edges:
 def _suitable(student: Student) -> Student:
     weight = student.embedding.weight
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
-        raise KernelError(f"the fused kernel is for float32 on a CPU, found {weight.dtype} on {weight.device}")
+        raise KernelError(f"the fused kernel needs float32 on a CPU, found {weight.dtype} on {weight.device}")
     return student
 
 

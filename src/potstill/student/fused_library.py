@@ -66,7 +66,7 @@ def warn_once(reason: str) -> None:
     """Warn in the log ``potstill`` that a student runs in PyTorch, once per reason and process."""
     if reason not in _warned:
         _warned.add(reason)
-        log.warning("the student runs in PyTorch, several times slower than in the fused kernel: %s", reason)
+        log.warning("the student runs in PyTorch, several times slower than with the fused kernel: %s", reason)
 
 
 _warned: set[str] = set()
@@ -88,7 +88,7 @@ def loaded_library() -> ctypes.CDLL | str:
         return f"the compiled kernel {library} cannot be loaded: {error}"
     lacking = [name for name in SYMBOLS if not hasattr(loaded, name)]
     if lacking:
-        return f"the library {library} is none of the kernel: it has no {lacking[0]}\n  remove it, and it is compiled anew"
+        return f"the library {library} is not the fused kernel: it has no {lacking[0]}\n  remove it to compile it again"
     return loaded
 
 
@@ -99,13 +99,15 @@ def _folder_of_our_own() -> Iterator[Path]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise KernelError(f"the fused kernel cannot be kept in {folder}: {error}\n  set XDG_CACHE_HOME") from error
+        raise KernelError(
+            f"the fused kernel cannot be stored in {folder}: {error}\n  set XDG_CACHE_HOME to another folder"
+        ) from error
     fault = _fault_of(folder)
     if fault is None:
         yield folder
         return
     log.warning(
-        "the fused kernel is compiled anew in each process: %s\n  mend it with:  chmod go-w %s, or set XDG_CACHE_HOME",
+        "the fused kernel is compiled again in each process: %s\n  fix it with:  chmod go-w %s  or set XDG_CACHE_HOME",
         *(fault, shlex.quote(str(folder))),
     )
     with tempfile.TemporaryDirectory(prefix="potstill-") as private:  # 0700; the library stays loaded without its file
@@ -178,7 +180,7 @@ def _cache_folder() -> Path:
     try:  # the specification does not allow a relative path
         return (given if given.is_absolute() else Path.home() / ".cache") / "potstill"
     except RuntimeError as error:
-        raise KernelError(f"no folder to keep the compiled kernel in ({error}); set XDG_CACHE_HOME") from error
+        raise KernelError(f"no folder for the compiled kernel ({error}); set XDG_CACHE_HOME") from error
 
 
 def _compile(compiler: list[str], library: Path) -> None:

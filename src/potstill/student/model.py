@@ -174,7 +174,7 @@ class Student(nn.Module):
         """Predict energy, forces and stress, the only place where forces and stress are derived from the energy.
 
         With r the vector of each edge and g = dE/dr, the force on an atom is the sum of g over the edges it receives
-        less those it sends, and the stress is sum(r g^T) / V, which is dE/d(strain) / V.
+        less those it sends. The stress is sum(r g^T) / V, which is dE/d(strain) / V.
 
         Parameters
         ----------

@@ -26,6 +26,8 @@ FILE = "uncertainty.safetensors"
 LARGEST_LOG = 20.0  # e^20 eV/Å: larger expectations are cut to this
 BINS = 10
 LARGE = 3.0  # an error is large above this times the median
+COVERAGE = 0.9  # of the bound
+TINY = 1e-12  # eV/Å
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +49,8 @@ class Uncertainty:
     curve
         (2, k) ascending logarithms of raw expectations and of the errors found, linear between these and of slope 1 beyond.
         k is 0 where there were too few errors.
+    bound
+        () factor from an expected error to the bound that 90 % of the errors do not exceed; 0 where it is not known.
     """
 
     factor: torch.Tensor
@@ -55,10 +59,16 @@ class Uncertainty:
     coefficients: torch.Tensor
     threshold: torch.Tensor
     curve: torch.Tensor = field(default_factory=lambda: torch.zeros(2, 0))
+    bound: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
 
     def expected_errors(self, features: torch.Tensor) -> torch.Tensor:
         """Return (N,) expected lengths of the force's error in eV/Å."""
         return self._along_curve(self.log_score(features)).clamp(max=LARGEST_LOG).exp()
+
+    def bounds(self, expected: Array) -> Array:
+        """Return (N,) bounds in eV/Å that 90 % of the errors shall not exceed, from (N,) expected errors; NaN if unknown."""
+        factor = float(self.bound)
+        return expected * factor if factor > 0 else np.full_like(expected, np.nan)
 
     def log_score(self, features: torch.Tensor) -> torch.Tensor:
         """Return (N,) logarithms of the expectation before the curve."""
@@ -112,10 +122,10 @@ def read_uncertainty(folder: Path, hidden: int) -> Uncertainty | None:
         raise file_error(error) from error
     except TypeError as error:
         raise InputError(
-            f"{path} is damaged, or of another version: {error}\n  the student works without that file"
+            f"{path} is damaged, or of another version: {error}\n  remove it to use the student without uncertainties"
         ) from error
     if found.factor.shape != (hidden, hidden) or found.noise.shape != (hidden + 1,):
-        raise InputError(f"{path} is of another student: it has {len(found.factor)} features, not {hidden}")
+        raise InputError(f"{path} belongs to another student: it has {len(found.factor)} features, expected {hidden}")
     return found
 
 
@@ -134,11 +144,26 @@ def auroc(score: Array, positive: Array) -> float | None:
     return float((ranks - ahead * (ahead + 1) / 2) / (ahead * behind))
 
 
-def judge(expected: Array, error: Array, threshold: float) -> dict[str, Any]:
+def conformal_factor(expected: Array, error: Array, coverage: float = COVERAGE) -> float:
+    """Return the factor on (N,) expected errors that (N,) new errors do not exceed with a probability of ``coverage``.
+
+    It is the quantile of error over expectation of split conformal prediction (Lei, G'Sell, Rinaldo, Tibshirani and
+    Wasserman, J. Am. Stat. Assoc. 113, 1094 (2018)), and holds for atoms like those that it was measured on.
+
+    >>> float(conformal_factor(np.ones(999), np.arange(999.0)))
+    899.0
+    """
+    ratio = np.sort(error / np.maximum(expected, TINY))
+    place = min(len(ratio), int(np.ceil((len(ratio) + 1) * coverage))) - 1
+    return float(ratio[place])
+
+
+def judge(expected: Array, error: Array, threshold: float, bound: float = 0.0) -> dict[str, Any]:
     """Measure how well (N,) expected errors predict (N,) true ones, both in eV/Å.
 
     ``auroc`` is for finding the tenth of the atoms with the largest error, ``auroc_large`` for finding errors above three
-    times the median. ``bins`` are tenths of the atoms by expectation.
+    times the median. ``bins`` are tenths of the atoms by expectation. ``within_bound`` is the share of errors that do not
+    exceed ``bound`` times the expectation, which is to be 0.9; None for a student without a bound.
     """
     from scipy.stats import spearmanr
 
@@ -152,6 +177,8 @@ def judge(expected: Array, error: Array, threshold: float) -> dict[str, Any]:
         "spearman": float(spearmanr(expected, error)[0]) if varied else None,
         "mean_error": float(error.mean()),
         "threshold": threshold,
+        "bound": bound or None,
+        "within_bound": float((error <= bound * expected).mean()) if bound > 0 else None,
         "flagged": float(flagged.mean()),
         "mean_error_flagged": float(error[flagged].mean()) if flagged.any() else None,
         "mean_error_not_flagged": float(error[~flagged].mean()) if not flagged.all() else None,

@@ -93,7 +93,7 @@ class AseCalculator(TeacherOptions):
             except Exception as error:
                 raise InputError(
                     f"{self.calculator} cannot be made with the options {self.options}:\n  {type(error).__name__}: {error}\n"
-                    "  label.teacher.options are its keyword arguments"
+                    "  expected its keyword arguments in label.teacher.options"
                 ) from error
 
         return AseTeacher(calculator, fingerprint, atomic_numbers_of(self.elements) or None, stress=self.stress)
@@ -107,7 +107,7 @@ class AseCalculator(TeacherOptions):
         except (Exception, SystemExit) as error:
             raise InputError(
                 f"label.teacher.calculator: the module '{module}' of '{self.calculator}' cannot be imported: {error!r}\n"
-                "  install its package into this environment, put the module beside the config, or mend the name"
+                "  install its package into this environment, put the module beside the config, or correct the name"
             ) from error
         self._refuse_hidden(module)
         for name in attribute.split("."):

@@ -196,7 +196,9 @@ def label_each(structures: Sequence[Structure], ask: Callable[[Structure], Label
 def refuse_foreign(structure: Structure, elements: Collection[int] | None) -> Refused | None:
     """Return a refusal that names the elements which a teacher does not support, or None."""
     foreign = set() if elements is None else set(structure.atomic_numbers.tolist()) - set(elements)
-    return Refused("unsupported_element", f"the teacher does not know {', '.join(symbols_of(foreign))}") if foreign else None
+    return (
+        Refused("unsupported_element", f"the teacher does not support {', '.join(symbols_of(foreign))}") if foreign else None
+    )
 
 
 def failed(error: Exception) -> Refused:
@@ -246,5 +248,5 @@ def _smaller(limit: int, atoms: int) -> int:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     smaller = max(1, min(limit, atoms) // 2)
-    log.warning("%d atoms at once do not fit into memory: going on with %d; set 'atoms_per_batch' lower", atoms, smaller)
+    log.warning("%d atoms at once do not fit into memory: continuing with %d; set 'atoms_per_batch' lower", atoms, smaller)
     return smaller

@@ -43,4 +43,4 @@ class TeacherCalculator(Calculator):
         if answer.stress is not None:
             self.results["stress"] = to_voigt(answer.stress)
         elif "stress" in properties:
-            raise PropertyNotImplementedError("the teacher gives no stress for this structure")
+            raise PropertyNotImplementedError("the teacher predicts no stress for this structure")

@@ -108,7 +108,7 @@ def _each_labelled(
 def _complete(labels: Labels, wanted: Sequence[Extra]) -> Labels | Refused:
     for name in GIVEN:
         if name in wanted and name not in labels.extra:
-            return Refused(f"no_{name}", "the teacher gives none")
+            return Refused(f"no_{name}", f"the teacher predicts no {name}")
     if not all(np.isfinite(rows).all() for rows in labels.extra.values()):
         return Refused("not_finite", f"{' or '.join(labels.extra)} are not finite")
     return labels

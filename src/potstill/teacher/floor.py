@@ -135,7 +135,7 @@ def force_floor(
                 )
             )
     if not rows:
-        raise InputError("the teacher labels none of the structures, so that nothing is known of its forces")
+        raise InputError("the teacher labels none of the structures, so the error floor of its forces cannot be measured")
     squares = np.array(rows)
     mean = squares.mean(axis=0)
     error = squares[:, 3].std(ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.nan

@@ -56,7 +56,7 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Array]]:
     sizes = _exactly(stream, 16)
     lengths = [int.from_bytes(part, "big") for part in (sizes[:8], sizes[8:])]
     if max(lengths) > LARGEST_BYTES:
-        raise BrokenFrameError(f"it would be {max(lengths)} bytes long")
+        raise BrokenFrameError(f"found a frame of {max(lengths)} bytes, expected at most {LARGEST_BYTES}")
     header, body = (_exactly(stream, length) for length in lengths)
     try:
         content = json.loads(header)
@@ -149,7 +149,7 @@ def _exactly(stream: IO[bytes], count: int) -> bytes:
     while count > 0:
         part = stream.read(min(count, 1 << 20))
         if not part:
-            raise EOFError("the other side is gone")
+            raise EOFError("the other process has ended")
         parts.append(part)
         count -= len(part)
     return b"".join(parts)

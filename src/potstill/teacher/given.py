@@ -24,7 +24,9 @@ class Given(TeacherOptions):
     method: Annotated[
         str, Field(description="method that gave the labels, as in 'PBE-D3, VASP 6.4, 520 eV'; recorded with the student")
     ] = ""
-    direct_forces: Annotated[bool, Field(description="whether the forces are no derivative of the energy")] = False
+    direct_forces: Annotated[
+        bool, Field(description="true: the forces are no derivative of the energy; false: they are its negative gradient")
+    ] = False
 
     @property
     def conservative(self) -> bool:
@@ -53,12 +55,12 @@ class GivenLabels:
 
     @property
     def elements(self) -> frozenset[int] | None:
-        """None: the files tell which elements there are."""
+        """Return None: the files state the elements."""
         return None
 
     @property
     def properties(self) -> frozenset[str]:
-        """Energy, forces and stress, where the files have them."""
+        """Return energy, forces and stress, where the files have them."""
         return PROPERTIES
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:

@@ -57,7 +57,7 @@ main()
 TAIL_BYTES = 4096
 LOGGED_BYTES = 65_536  # per call, so that a teacher that prints without end does not fill the log
 GIVEN_UP_AFTER = 6  # ends in a row of a supervised teacher, so that audit and evaluate do not restart it for hours
-PATIENCE_SECONDS = 5.0  # wait for a process that has closed its pipe
+END_SECONDS = 5.0  # wait for a process that has closed its pipe
 
 
 class EndedError(Exception):
@@ -143,7 +143,7 @@ class IsolatedTeacher:
         if not structures:
             return []
         if self._ends >= GIVEN_UP_AFTER and self._python is None:
-            why = f"it is not asked again, for its process ended {self._ends} times in a row"
+            why = f"its process ended {self._ends} times in a row and is not started again"
             return [Refused("teacher_crashed", why)] * len(structures)
         ended = EndedError("")
         for _ in range(2):  # another program may have killed the process
@@ -279,7 +279,7 @@ class _Process:
     def _how(self) -> str:
         """Return how it ended, with the last line that it printed."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(PATIENCE_SECONDS)
+            self._process.wait(END_SECONDS)
         self.log_output()
         self._printed.seek(0, os.SEEK_END)
         self._printed.seek(max(0, self._printed.tell() - TAIL_BYTES))

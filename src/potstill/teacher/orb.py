@@ -79,7 +79,7 @@ class _Orb(TeacherOptions):
         """Return the file to download and its address, as stated by the installed package."""
         url = str(inspect.signature(_maker(self._title())).parameters["weights_path"].default)
         name = url.rsplit("/", 1)[-1]
-        return f"fetch them once with:  curl -LO {url}\n  then give label.teacher.weights: {name} (the path of that file)"
+        return f"download them once with:  curl -LO {url}\n  then give label.teacher.weights: {name} (the path of that file)"
 
     def _title(self) -> str:
         return str(getattr(self, "model", ""))
@@ -139,7 +139,7 @@ class _OrbTeacher(BatchedTeacher):
         self._precision = options.precision
         self._dtype = torch.float64 if options.precision == "float64" else torch.float32
         self._device = pick_device(options.device)
-        hint = f"check that it is the file of {title}.\n  {hint}"
+        hint = f"expected the file of {title}.\n  {hint}"
         with weights_at(checkpoint, title, hint), self._settings():
             self._model = _maker(title)(
                 weights_path=str(checkpoint), device=self._device, precision=options.precision, compile=options.compiled

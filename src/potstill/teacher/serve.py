@@ -56,7 +56,7 @@ def _answer(teacher: Teacher, structures: Sequence[Structure], stream: IO[bytes]
         send(stream, {"failed": _text(error), "input": isinstance(error, InputError)})
         return
     if len(found) == len(structures):
-        changed = Refused("input_changed", "the teacher changed the structure that it was asked for")
+        changed = Refused("input_changed", "the teacher changed its input structure")
         pairs = zip(found, before, _contents(structures), strict=True)
         found = [answer if was == now else changed for answer, was, now in pairs]
     words, arrays = pack_answers(found)

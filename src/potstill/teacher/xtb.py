@@ -99,5 +99,5 @@ class _XTB:
 
 def _refuse(structure: Structure) -> Refused | None:
     if structure.pbc.any():
-        return Refused("not_a_molecule", "GFN-xTB is asked for molecules only, and this structure is periodic")
+        return Refused("not_a_molecule", "GFN-xTB labels molecules only, and this structure is periodic")
     return refuse_foreign(structure, ELEMENTS)

@@ -268,7 +268,8 @@ def _check_elements(teacher: Teacher, structures: Sequence[Structure]) -> None:
         return
     asked = {z for s in structures for z in s.atomic_numbers.tolist()}
     require(
-        asked <= elements, f"elements: the teacher does not know {', '.join(symbols_of(asked - elements))} of the structures"
+        asked <= elements,
+        f"elements: the teacher does not support {', '.join(symbols_of(asked - elements))} of the structures",
     )
     unknown = max(set(range(1, MAX_ATOMIC_NUMBER + 1)) - elements, default=None)
     if unknown is None:
@@ -372,7 +373,9 @@ def _check_unknown_element(student: DeployedStudent) -> None:
     try:
         student.label([Structure(np.array([unknown]), np.zeros((1, 3)), id="unknown")])
     except InputError as error:
-        require(symbol in str(error).split("knows")[0], f"the refusal of an unknown element does not name {symbol}: {error}")
+        require(
+            symbol in str(error).split("supports")[0], f"the refusal of an unknown element does not name {symbol}: {error}"
+        )
         return
     raise AssertionError(f"the unknown element {symbol} was not refused, expected InputError")
 

@@ -61,7 +61,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _remedy(path: Path) -> str:
-    return f"remove it with  rm -r {path}  and the training begins anew"
+    return f"remove it to train from the start:  rm -r {path}"
 
 
 class Checkpoints(Callback):

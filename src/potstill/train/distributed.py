@@ -182,8 +182,8 @@ def _ended(printed: Any) -> PotstillError:
     printed.seek(0)
     lines = printed.read().decode(errors="replace").strip().splitlines()
     return PotstillError(
-        f"a process that trained along has ended: {lines[-1] if lines else 'it said nothing'}\n"
-        "  what was trained is kept, go on with --resume"
+        f"another training process has ended: {lines[-1] if lines else 'it printed nothing'}\n"
+        "  finished training is kept; continue with --resume"
     )
 
 

@@ -51,7 +51,7 @@ class EarlyStopping(Callback):
             log.info("stopped after epoch %d: the force error on 'valid' was least after epoch %d", epoch, self._epoch)
 
     def restore_best(self) -> None:
-        """Give the student its best weights."""
+        """Set the weights of the student to its best ones."""
         if self._best:
             self._student.load_state_dict(self._best)
 

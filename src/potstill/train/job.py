@@ -76,7 +76,7 @@ class TrainJob:
             raise InputError("the training part of the split is empty: raise the number of structures")
         if config.patience_epochs and not len(watching):
             raise InputError(
-                "train.patience_epochs needs families to watch, and none is in 'valid': raise dataset.valid_fraction"
+                "train.patience_epochs needs families in 'valid', and there are none: raise dataset.valid_fraction"
             )
         return cls(
             training=training,

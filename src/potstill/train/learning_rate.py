@@ -87,7 +87,7 @@ def settled_rate(
     config, path = job.config, job.folder / FILE
     if config.rate == "auto" and not (path.exists() and _read(path).get(KEY) == made_from):
         test = find_learning_rate(student, config, data, seed=job.seed, hints=hints)
-        log.info("learning rate %.2g, by a range test of %d steps", test.learning_rate, len(test.rates))
+        log.info("learning rate %.2g by a range test of %d steps", test.learning_rate, len(test.rates))
         with sealed(path) as temporary:
             temporary.write_text(json.dumps({**asdict(test), KEY: dict(made_from)}), encoding="utf-8")
     return known_rate(config, job.folder)
@@ -118,7 +118,7 @@ def _read(path: Path) -> dict[str, Any]:
         why = f"its learning_rate is {found['learning_rate']!r}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = str(error)
-    raise PotstillError(f"{path} is damaged ({why})\n  remove it with  rm -r {path}  and the range test is done again")
+    raise PotstillError(f"{path} is damaged ({why})\n  remove it to repeat the range test:  rm -r {path}")
 
 
 def find_learning_rate(

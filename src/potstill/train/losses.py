@@ -245,7 +245,7 @@ class NodeEmbeddingsTerm(LossTerm):
 
     def value(self, seen: Comparison) -> torch.Tensor:
         if seen.prediction.features is None:
-            raise ValueError("the prediction has no features: ask for them by predict(…, features=True)")
+            raise ValueError("the prediction has no features: call predict(…, features=True)")
         return seen.mean_over_atoms(self.hints(seen.prediction.features, seen.batch.extra[EMBEDDINGS]))
 
 
@@ -325,7 +325,7 @@ def refuse_missing(training: RecordSource, kinds: Sequence[type[LossTerm]]) -> N
     for kind in kinds:
         if any(column not in stored for column in kind.columns):
             raise InputError(
-                f"train.{kind.name}_weight is set, but the dataset holds no {' and '.join(kind.columns)}\n"
+                f"train.{kind.name}_weight is set, but the dataset has no {' and '.join(kind.columns)}\n"
                 f"  label again with  label.extra: [{LABEL_EXTRA[kind.name]}]  or leave that weight at 0"
             )
 

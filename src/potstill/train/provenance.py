@@ -117,7 +117,7 @@ def set_aside(path: Path, found: Mapping[str, Any] | None, expected: Mapping[str
     aside = path.with_name(f"{path.name}.old")
     path.replace(aside)
     log.warning(
-        "%s is of another training and was set aside as %s, this one begins anew (%s)",
+        "%s is from another training and was renamed to %s; this training begins anew (%s)",
         path,
         aside.name,
         "; ".join(differences(found, expected)),

@@ -14,7 +14,7 @@ from potstill.dataset.records import RecordSource
 from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
-from potstill.student.uncertainty import Uncertainty, judge
+from potstill.student.uncertainty import Uncertainty, conformal_factor, judge
 from potstill.train.data import LabelledStructures
 
 MOST_STRUCTURES = 10_000  # used for the fit: some hundred thousand atoms determine a matrix of a few hundred features
@@ -67,8 +67,10 @@ def fit_uncertainty(
     scaled = replace(draft, coefficients=coefficients)
     curved = replace(scaled, curve=calibration_curve(scaled.log_score(features), errors))
     expected = curved.expected_errors(features)
-    found = replace(curved, threshold=torch.tensor(np.quantile(expected.numpy(), 1 - FLAGGED)))
-    report = judge(expected.numpy(), errors.numpy(), float(found.threshold))
+    threshold = torch.tensor(np.quantile(expected.numpy(), 1 - FLAGGED))
+    bound = torch.tensor(conformal_factor(expected.numpy(), errors.numpy()))
+    found = replace(curved, threshold=threshold, bound=bound)
+    report = judge(expected.numpy(), errors.numpy(), float(threshold), float(bound))
     return found.to("cpu", torch.float32), {"of": judged, **report}
 
 

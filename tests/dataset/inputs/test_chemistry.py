@@ -44,4 +44,4 @@ def test_a_missing_hydrogen_is_found(mol_block_of):
     refusal = hydrogens_missing(short, "CCO")
     assert isinstance(refusal, Refused)
     assert refusal.reason == "hydrogens"
-    assert "5 hydrogens, 6 are due" in refusal.detail
+    assert "5 hydrogens, expected 6" in refusal.detail

@@ -16,7 +16,7 @@ from potstill.dataset.inputs.unusable import UnusableError
 CHARGE_KEYS = ("charge", "total_charge", "net_charge", "tot_charge", "qtot")
 SPIN_KEYS = ("spin", "total_spin", "multiplicity", "spin_multiplicity", "mult", "uhf", "unpaired_electrons")
 ROUNDING = 0.1  # electrons: partial charges of a neutral structure do not add up to exactly zero
-HINT = "an option takes it all the same: ignore_charge, --ignore-charge"
+HINT = "to use it anyway: ignore_charge, --ignore-charge"
 
 
 def facts_on_charge(info: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, float]:

@@ -21,7 +21,7 @@ def unwanted(molecule: Any, smiles: str) -> Refused | None:
     if len(Chem.GetMolFrags(molecule)) > 1:
         return Refused("fragments", f"{smiles} is more than one molecule")
     if Chem.GetFormalCharge(molecule) != 0:
-        return Refused("charged", f"{smiles} has a net charge, which the teacher cannot know")
+        return Refused("charged", f"{smiles} has a net charge, which the teacher ignores")
     if any(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()):
         return Refused("radical", f"{smiles} has unpaired electrons")
     return None
@@ -34,7 +34,7 @@ def read_mol_block(block: str, what: str) -> Any:
     RDLogger.DisableLog("rdApp.*")
     molecule = Chem.MolFromMolBlock(block, sanitize=False, removeHs=False)
     if molecule is None or molecule.GetNumAtoms() == 0:
-        return Refused("program_output_broken", f"{what} is no whole MOL block")
+        return Refused("program_output_broken", f"{what} is an incomplete MOL block")
     try:
         Chem.SanitizeMol(molecule)
     except Chem.AtomValenceException as error:
@@ -83,7 +83,7 @@ def hydrogens_missing(molecule: Any, smiles: str) -> Refused | None:
     expected = Counter(atom.GetSymbol() for atom in Chem.AddHs(model).GetAtoms())
     found = Counter(atom.GetSymbol() for atom in molecule.GetAtoms())
     if found != expected:
-        return Refused("hydrogens", f"{smiles} has {found['H']} hydrogens, {expected['H']} are due to its valences")
+        return Refused("hydrogens", f"{smiles} has {found['H']} hydrogens, expected {expected['H']} by its valences")
     return None
 
 

@@ -64,7 +64,7 @@ def open_frames(path: Path, options: ReadOptions = DEFAULT) -> Frames:
         If the file is empty, or no reader knows it. A reader may raise anything else.
     """
     if not path.is_file():
-        raise UnusableError("not_a_file", "a link that leads nowhere" if path.is_symlink() else "not a plain file")
+        raise UnusableError("not_a_file", "a link without a target" if path.is_symlink() else "not a plain file")
     if path.stat().st_size == 0:
         raise UnusableError("empty_file", "the file is empty")
     name = path.with_suffix("") if path.suffix in COMPRESSED else path
@@ -180,7 +180,7 @@ def _only_by_pymatgen(path: Path, options: ReadOptions) -> Frame:
     with quiet():
         atoms = by_pymatgen(path)
     if atoms is None:
-        raise UnusableError("unknown_format", "neither ASE nor pymatgen knows this format")
+        raise UnusableError("unknown_format", "neither ASE nor pymatgen reads this format")
     return frame_from(atoms, options)
 
 

@@ -83,7 +83,7 @@ class KernelEngine : public potstill::Engine {
 
     // expected errors as in uncertainty.py
     void expect(const potstill::Step& step, potstill::Answer& answer) const {
-        if (!factor_) throw std::runtime_error("this student knows no uncertainty: train it with train.uncertainty true");
+        if (!factor_) throw std::runtime_error("this student predicts no uncertainty: train it with train.uncertainty true");
         const int H = weights_.model.hidden, hidden = file_.hidden, rows = MAX_BLOCK;
         const std::vector<double>&noise = file_.tensor("uncertainty.noise"), &range = file_.tensor("uncertainty.noise_range");
         const std::vector<double>&of = file_.tensor("uncertainty.coefficients"), &curve = file_.tensor("uncertainty.curve");

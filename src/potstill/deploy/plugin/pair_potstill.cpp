@@ -115,7 +115,7 @@ void PairPotstill::read_student(const std::string& file) {
 void PairPotstill::init_style() {
     const std::string units = update->unit_style;
     if (units != "metal" && units != "real")
-        stop("pair_style potstill knows units metal and real, found 'units " + units + "'");
+        stop("pair_style potstill needs units metal or real, found 'units " + units + "'");
     scale = units == "real" ? KCAL_PER_MOL : 1.0;
     if (utils::strmatch(update->integrate_style, "^respa"))
         stop("pair_style potstill cannot be split into inner and outer forces: use run_style verlet, found respa");
@@ -258,7 +258,7 @@ void PairPotstill::warn_of_foreign() {
     MPI_Allreduce(mine.data(), nearest.data(), n * n + 1, MPI_DOUBLE, MPI_MIN, world);
     if (comm->me != 0) return;
     auto warn = [&](const std::string& kind, const std::string& text) {
-        if (warned.insert(kind).second) error->warning(FLERR, "far outside what the student was trained on: " + text);
+        if (warned.insert(kind).second) error->warning(FLERR, "far outside the student's training data: " + text);
     };
     auto angstrom = [](double d) {
         char text[32];
@@ -284,7 +284,7 @@ void* PairPotstill::extract(const char* name, int& dim) {
     dim = 0;
     if (std::strcmp(name, "uncertainty_flag") != 0) return nullptr;
     if (!student.has("uncertainty.factor"))
-        stop(path.empty() ? std::string("pair_coeff must come before fix pair") : path + " knows no uncertainty: train the student with train.uncertainty true");
+        stop(path.empty() ? std::string("pair_coeff must come before fix pair") : path + " predicts no uncertainty: train the student with train.uncertainty true");
     return &uncertainty_flag;
 }
 

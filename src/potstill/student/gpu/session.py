@@ -131,11 +131,11 @@ class GpuStudent:
         weight = student.embedding.weight
         interpreted = bool(triton.knobs.runtime.interpret)
         if weight.dtype != torch.float32 or not (weight.is_cuda or interpreted):
-            raise KernelError(f"the GPU kernels are for float32 on a CUDA device, found {weight.dtype} on {weight.device}")
+            raise KernelError(f"the GPU kernels need float32 on a CUDA device, found {weight.dtype} on {weight.device}")
         if student.architecture.l_max not in {2, 3}:
-            raise KernelError(f"the GPU kernels are for l_max 2 and 3, found {student.architecture.l_max}")
+            raise KernelError(f"the GPU kernels need l_max 2 or 3, found {student.architecture.l_max}")
         if weight.is_cuda and torch.cuda.get_device_capability(weight.device) < (7, 0):
-            raise KernelError("Triton needs a card of compute capability 7.0 or newer")
+            raise KernelError("Triton needs a GPU of compute capability 7.0 or newer")
         self.architecture, self.precision = student.architecture, precision
         self.weights = gpu_weights(student)
         self.species_of = student.species_of.cpu().numpy()
