@@ -1,4 +1,4 @@
-"""Print the README's table of measured figures from ``results/quickstart.json``; ``--write`` puts it into the README."""
+"""Print the README's tables of measured figures from the result files; ``--write`` puts them into the README."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+RESULTS = ROOT / "benchmarks" / "results"
+TITLES = {"silicon": "silicon", "molten_salt": "molten NaCl", "water": "water"}
+MODELS = {"student nano": "student", "SevenNet-0": "SevenNet-0", "orb-v2-compiled": "orb-v2"}
+SYSTEMS = {"Si216": "silicon, 216 atoms", "NaCl216": "NaCl, 216 atoms", "aspirin": "aspirin, 21 atoms"}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -50,16 +53,56 @@ def _speed_line(row: dict[str, Any]) -> str:
     return f"| {what} | {row['ratio']:.0f}x ({1e3 * row['student_s']:.1f} ms against {1e3 * row['teacher_s']:.0f} ms) | |"
 
 
+def my_system_table(results: dict[str, Any]) -> str:
+    """Markdown lines: errors of students on their own trajectories."""
+    lines = ["| system | labels | whole run, 2 cores | force MAE | mean force component |", "|---|---|---|---|---|"]
+    found = {row["system"]: row for row in results["rows"] if not row.get("start")}
+    for system, title in TITLES.items():
+        row = found[system]
+        error, mean = row["force_mae_mev_per_angstrom"], row["mean_force_component_mev_per_angstrom"]
+        what = f"{title}, {row['atoms']} atoms, {row['kelvin']:,.0f} K"
+        minutes = f"{row['wall_seconds'] / 60:.0f} min"
+        lines.append(f"| {what} | {row['labels']} | {minutes} | {error:.0f} meV/Å | {mean:.0f} meV/Å |")
+    return "\n".join(lines)
+
+
+def speed_table(results: dict[str, Any]) -> str:
+    """Markdown lines: one step of MD of the student and of two teachers on a CPU."""
+    machine = results["machine"]
+    head = f"| {machine['cores']} cores ({machine['processor']}), no GPU | " + " | ".join(SYSTEMS.values()) + " |"
+    lines = [head, "|---|" + "---|" * len(SYSTEMS)]
+    steps = {(row["model"], row["system"]): row["seconds"] for row in results["rows"] if row["mode"] == "md"}
+    for model, title in MODELS.items():
+        cells = [f"{1e3 * steps[model, system]:.1f} ms" for system in SYSTEMS]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "measured": ("quickstart", table),
+    "my system": ("my_system", my_system_table),
+    "speed": ("student_speed", speed_table),
+}
+
+
+def marked(name: str) -> str:
+    """Text of one table between its two marks."""
+    file, make = TABLES[name]
+    results = json.loads((RESULTS / f"{file}.json").read_text(encoding="utf-8"))
+    return f"<!-- {name}: begin -->\n{make(results)}\n<!-- {name}: end -->"
+
+
 def main() -> None:
     """Print, and on request write."""
-    text = table(json.loads((ROOT / "benchmarks" / "results" / "quickstart.json").read_text(encoding="utf-8")))
-    print(text)
+    readme = ROOT / "README.md"
+    content = readme.read_text(encoding="utf-8")
+    for name in TABLES:
+        text = marked(name)
+        print(text)
+        before, rest = content.split(f"<!-- {name}: begin -->")
+        content = before + text + rest.split(f"<!-- {name}: end -->")[1]
     if "--write" in sys.argv:
-        readme = ROOT / "README.md"
-        content = readme.read_text(encoding="utf-8")
-        before, rest = content.split(BEGIN)
-        _, after = rest.split(END)
-        readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        readme.write_text(content, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ class Template(StrEnum):
     medium_10k = "medium_10k"
     production_120k = "production_120k"
     my_system = "my_system"
+    my_labels = "my_labels"
 
 
 def main() -> NoReturn:

@@ -1,0 +1,246 @@
+"""What README and documentation show is so: commands parse, configs are good, links lead somewhere, pages have a task."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+from pathlib import Path
+
+import ase.io
+import pytest
+import typer
+import yaml
+from ase.build import bulk
+
+from potstill.cli.main import Template, app
+from potstill.config import Config, parse_config
+from potstill.core.errors import PotstillError
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *DOCS, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
+HOME = "https://github.com/potstill/potstill/blob/main/"
+BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", flags=re.MULTILINE | re.DOTALL)
+COMMAND = typer.main.get_command(app)
+GIVEN = {"generate": {"sources": [{"source": "molecules", "count": 1}]}}  # what a fragment of a config leaves out
+
+
+def blocks(*languages: str) -> list[tuple[str, str]]:
+    """Page and text of each fenced block in one of these languages."""
+    found = []
+    for page in PAGES:
+        for indent, language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+            if language in languages:
+                found.append((page.name, re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)))
+    return found
+
+
+def shell_lines() -> list[tuple[str, str]]:
+    """Page and command, also those of consoles, without prompts, comments and outputs."""
+    found = []
+    for page, text in blocks("sh", "bash", "console"):
+        prompted = any(line.startswith("$ ") for line in text.splitlines())
+        for line in text.replace("\\\n", " ").splitlines():
+            if not prompted or line.startswith("$ "):
+                found += [(page, part.strip()) for part in line.removeprefix("$ ").split("&&")]
+    return found
+
+
+def commands() -> list[tuple[str, str]]:
+    return sorted({(page, line) for page, line in shell_lines() if re.match(r"(python -m )?potstill ", line)})
+
+
+@pytest.mark.parametrize(("page", "line"), commands(), ids=lambda text: text[:60])
+def test_every_command_parses(page, line):
+    """A command or option that does not exist fails here; nothing is run, and files need not exist."""
+    words = shlex.split(line.split(" > ")[0], comments=True)
+    words = words[3:] if words[0] == "python" else words[1:]
+    words = [word for word in words if word not in ("…", "...")]
+    command, context = COMMAND, None
+    while words and hasattr(command, "commands") and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"{page}: no command {words[0]} in: {line}"
+        command, words = command.commands[words[0]], words[1:]
+    if hasattr(command, "commands"):  # potstill --version
+        assert all(any(word in p.opts for p in command.params) for word in words), f"{page}: {line}"
+        return
+    given = [word for word in words if not word.startswith("-")]
+    context = command.make_context("potstill", [*words], resilient_parsing=True)
+    left = context.args + [word for word in context._protected_args if word.startswith("-")]
+    known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+    assert not left, f"{page}: {left} of: {line}"
+    assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, f"{page}: {line}"
+    if command.name == "template":
+        assert not given or given[0] in {template.value for template in Template}, f"{page}: {line}"
+    required = [p for p in command.params if p.required and p.param_type_name == "argument"]
+    assert len(given) >= len(required), f"{page}: an argument is missing in: {line}"
+
+
+@pytest.mark.parametrize("target", sorted({t for _, line in shell_lines() for t in re.findall(r"^make ([a-z-]+)", line)}))
+def test_every_make_target_exists(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "module", sorted({m for _, line in shell_lines() for m in re.findall(r"^python -m (benchmarks[\w.]+)", line)})
+)
+def test_every_benchmark_exists(module):
+    assert (ROOT / f"{module.replace('.', '/')}.py").exists()
+
+
+def configs() -> list[tuple[str, str]]:
+    """Fragments of configs: YAML whose keys are sections. A list of sources is a fragment of ``generate``."""
+    return blocks("yaml")
+
+
+@pytest.mark.parametrize(("page", "text"), configs(), ids=lambda text: text.split("\n")[0][:50])
+def test_every_config_is_good(page, text, tmp_path):
+    """Each option exists and takes that value; files and packages that a fragment names need not be there."""
+    config = yaml.safe_load(text)
+    if isinstance(config, list):
+        parents = [{"source": "molecules", "count": 1}]
+        config = {"generate": {"sources": [*parents, *({"count": 1, **source} for source in config)]}}
+    assert set(config) <= set(Config.model_fields), f"{page}: no section of a config among {sorted(config)}"
+    for source in config.get("generate", {}).get("sources", []):
+        for path in source.get("paths", []):
+            (tmp_path / path).touch()
+    for section, values in GIVEN.items():
+        config[section] = {**values, **config.get(section, {})}
+    weights = config.get("label", {}).get("teacher", {}).get("weights", "")
+    if "." in str(weights):
+        (tmp_path / weights).touch()
+    if start := config.get("train", {}).get("start", ""):
+        shutil.copytree(ROOT / "tests" / "deploy" / "copper_student", tmp_path / start)
+    try:
+        parse_config(config, folder=tmp_path)
+    except PotstillError as error:
+        pytest.fail(f"{page}: {error}")
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("python"), ids=lambda text: text.split("\n")[0][:50])
+def test_every_python_block_compiles(page, text):
+    compile(text, page, "exec")
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("python"), ids=lambda text: text.split("\n")[0][:50])
+def test_every_name_imported_from_potstill_exists(page, text):
+    import importlib
+
+    for module, names in re.findall(r"^from (potstill[\w.]*) import ([\w, ]+)$", text, flags=re.MULTILINE):
+        if module == "potstill.deploy.torchsim":  # imports its engine, which need not be there
+            continue
+        found = importlib.import_module(module)
+        for name in names.split(","):
+            assert hasattr(found, name.strip()), f"{page}: {module} has no {name}"
+    import potstill
+
+    for name in re.findall(r"\bpotstill\.(load_\w+|open_\w+)\(", text):
+        assert hasattr(potstill, name), f"{page}: no potstill.{name}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of the headings of a page, as MkDocs makes them; those of generated lists too."""
+    text = runpy.run_path(str(ROOT / "docs" / "measured.py"))["on_page_markdown"](page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", text), flags=re.MULTILINE)
+    return {
+        re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.replace("`", "").lower()).strip()) for heading in headings
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.removeprefix(HOME).partition("#")
+        if path.startswith(("http", "mailto:")):
+            continue
+        base = ROOT if target.startswith(HOME) else page.parent
+        found = base / path if path else page
+        assert found.exists(), f"{page.name}: {target}"
+        if anchor and found.suffix == ".md":
+            assert anchor in anchors(found), f"{page.name}: no {anchor} in {found.name}"
+
+
+def test_links_of_the_readme_work_on_a_package_index():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [t for t in re.findall(r"\]\(([^)\s]+)\)", text) if not t.startswith("https://")] == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_every_page_begins_with_a_task(page):
+    """The first line is a sentence with an imperative verb, short enough to be read at a glance."""
+    if page.name == "10K_VALIDATION_REPORT.md":  # written by `potstill audit`
+        return
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.strip()]
+    assert lines[0].startswith("# ")
+    first = lines[1]
+    assert first[0].isupper()
+    assert first.split()[0] not in {"A", "An", "The", "This", "What", "Of", "How", "Where", "Who", "Enters", "Files", "GO"}
+    assert len(first.split()) <= 25, first
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"(\w+\.md)$", text, flags=re.MULTILINE)) == sorted(page.name for page in DOCS)
+
+
+def test_every_example_is_on_the_page_of_examples():
+    page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
+    names = [p for p in (ROOT / "examples").iterdir() if p.name not in ("README.md", "__pycache__")]
+    assert [p.name for p in names if f"examples/{p.name}" not in page] == []
+
+
+def test_every_audit_check_has_an_entry_with_a_remedy():
+    from potstill.audit import checks as _registered
+    from potstill.audit.registry import ENTRIES
+
+    text = runpy.run_path(str(ROOT / "docs" / "measured.py"))["checks"]()
+    for name in ENTRIES:
+        entry = text.split(f"### {name}\n")[1].split("###")[0]
+        assert re.search(r"- Remedy: [A-Z].{8,}\.", entry), name
+    assert _registered
+
+
+def test_figures_on_pages_are_those_of_result_files():
+    """Every table that a page asks for can be made, and every directive names one."""
+    tables = runpy.run_path(str(ROOT / "docs" / "measured.py"))["TABLES"]
+    asked = {name for page in DOCS for name in re.findall(r"^::measured ([\w-]+)$", page.read_text("utf-8"), re.MULTILINE)}
+    assert asked <= set(tables)
+    assert all(tables[name]().count("\n") >= 2 for name in asked)
+
+
+def test_picture_is_drawn_from_result_files(tmp_path):
+    runpy.run_path(str(ROOT / "docs" / "pictures.py"))["draw"](tmp_path / "result.png")
+    assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
+
+
+def section(page: str, title: str) -> str:
+    """Python of one section of a page, with fewer steps."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
+    (code,) = [block for _, language, block in BLOCK.findall(text) if language == "python"]
+    return code.replace("10_000", "20").replace("n_steps=1000", "n_steps=5").replace("interval=100", "interval=10")
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["ASE", pytest.param("OpenMM", marks=pytest.mark.engines), pytest.param("TorchSim", marks=pytest.mark.engines)],
+)
+@pytest.mark.filterwarnings("ignore")  # of packages that are not ours
+def test_every_script_of_md_runs(title, tmp_path, monkeypatch):
+    if title != "ASE":
+        pytest.importorskip({"OpenMM": "openmm", "TorchSim": "torch_sim"}[title])
+    copper = bulk("Cu", cubic=True).repeat(2)
+    ase.io.write(tmp_path / "start.extxyz", copper)
+    ase.io.write(tmp_path / "many.extxyz", [copper, copper])
+    shutil.copytree(ROOT / "tests" / "deploy" / "copper_student", tmp_path / "runs" / "my" / "student")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec(compile(section("engines.md", title), "engines.md", "exec"), found)  # noqa: S102 - our own page
+    if title == "ASE":
+        assert found["dynamics"].nsteps == 20
+        assert len(ase.io.read("md.extxyz", index=":")) == 3
+    elif title == "TorchSim":
+        assert found["final"].n_systems == 2
+    else:
+        assert found["context"].getStepCount() == 20
