@@ -21,8 +21,9 @@ help: ## show this list
 demo: $(VENV)/.installed-all ## structures -> labels -> dataset -> audit -> student, then says where the report is
 	$(BIN)/potstill run $(CONFIG) --out $(RUN) --yes $(if $(wildcard $(RUN)),--resume)
 
+# Two files at a time, each on one thread: most tests wait for processes that they start.
 test: $(VENV)/.installed-test ## the test suite, without the slow tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-gpu: $(VENV)/.installed-test ## what needs a CUDA device
 	$(BIN)/python -m pytest -m gpu tests/student/gpu

@@ -27,9 +27,9 @@ from potstill import __version__
 from potstill.config import load_config
 from potstill.core.types import Structure
 from potstill.dataset import Dataset
-from potstill.deploy.student import DeployedStudent
+from potstill.deploy.student import DeployedStudent, load_student
 from potstill.student.files import count_parameters, read_student
-from potstill.student.model import Student
+from potstill.student.uncertainty import judge
 from potstill.train.job import TrainJob
 from potstill.train.provenance import stated
 from potstill.train.stage import train
@@ -38,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "src" / "potstill" / "templates" / "production_120k.yaml"
 PACKAGE = ROOT / "src" / "potstill" / "student" / "weights" / "general"
 SEEN = 2000
+AT_ONCE = 64  # structures
 FEWEST_ATOMS = 50  # of an element that is judged
 CARD = Path(__file__).with_name("general_card.md")
 
@@ -85,6 +86,8 @@ def card(row: dict[str, Any]) -> str:
         **{**row, "of_mean_force": 100 * row["of_mean_force"], "seen_of_mean_force": 100 * row["seen_of_mean_force"]},
         millions=row["parameters"] / 1e6,
         sources=sources,
+        within_bound=100 * row["uncertainty"]["within_bound"],
+        auroc=row["uncertainty"]["auroc_large"],
         best=", ".join(named[:15]),
         worst=", ".join(named[-20:]),
     )
@@ -122,13 +125,15 @@ def _row(dataset: Dataset, folder: Path, epochs: int) -> dict[str, Any]:
         "seen_of_mean_force": of_seen["of_mean_force"],
         "seen_energy_mev_per_atom": of_seen["energy_mev_per_atom"],
         **held_out,
-        "per_element": _per_element(student, [dataset[k] for k in test]),
+        **_of_atoms(load_student(folder), [dataset[k] for k in test]),
     }
 
 
-def _per_element(student: Student, structures: list[Structure]) -> dict[str, dict[str, float]]:
-    """Return the force error of each element over the mean length of its forces, and its number of atoms."""
-    answers = DeployedStudent(student, {}).label(structures)
+def _of_atoms(student: DeployedStudent, structures: list[Structure]) -> dict[str, Any]:
+    """Return the force error of each element over the mean length of its forces, and the figures of expected errors."""
+    answers = []
+    for start in range(0, len(structures), AT_ONCE):
+        answers += student.label(structures[start : start + AT_ONCE], uncertainty=True)
     numbers = np.concatenate([s.atomic_numbers for s in structures])
     forces = np.concatenate([s.labels.forces for s in structures if s.labels is not None])
     off = np.linalg.norm(np.concatenate([a.forces for a in answers]) - forces, axis=1)
@@ -137,11 +142,14 @@ def _per_element(student: Student, structures: list[Structure]) -> dict[str, dic
     for z in np.unique(numbers).tolist():
         its = numbers == z
         if its.sum() >= FEWEST_ATOMS:
-            found[chemical_symbols[z]] = {
-                "of_mean_force": round(float(off[its].sum() / length[its].sum()), 4),
-                "atoms": int(its.sum()),
-            }
-    return found
+            share = float(off[its].sum() / length[its].sum())
+            found[chemical_symbols[z]] = {"of_mean_force": round(share, 4), "atoms": int(its.sum())}
+    known = student.uncertainty
+    if known is None:
+        return {"per_element": found}
+    expected = np.concatenate([a.extra["uncertainty"] for a in answers])
+    judged = judge(expected, off, float(known.threshold), float(known.bound))
+    return {"per_element": found, "uncertainty": {name: judged[name] for name in ("auroc_large", "bound", "within_bound")}}
 
 
 if __name__ == "__main__":

@@ -57,11 +57,12 @@ def made_from(
 
 def described(data: str, student: StudentConfig, config: TrainConfig, *, seed: int, start: Student | None) -> dict[str, Any]:
     """Return the same for data with a known digest."""
+    options = config.model_dump(mode="json", exclude={*MACHINE, "start"})  # the weights of the start count below
     return {
         "format": FORMAT,
         "dataset": data,
         "student": student.model_dump(mode="json"),
-        "train": config.model_dump(mode="json", exclude={*MACHINE, "start"}),  # the weights of the start count below
+        "train": {**options, "learning_rate": config.rate},
         "seed": seed,
         "start": None if start is None else weights_digest(start),
     }
