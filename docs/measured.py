@@ -344,3 +344,38 @@ HAND_WRITTEN = {
 def _first_sentence(text: str | None) -> str:
     first = " ".join((text or "").split("\n\n")[0].split())
     return first if first.endswith(".") else f"{first}."
+
+
+@table_of
+def general() -> str:
+    """Errors of the student ``general`` by source, on held-out families and on what it was trained on."""
+    row = max(result("general")["rows"], key=lambda found: found["labels"])
+    everything = ("all", row["held_out"], row["of_mean_force"], row["seen_of_mean_force"], row["energy_mev_per_atom"])
+    lines = [everything] + [
+        (name, of["structures"], of["of_mean_force"], of["seen_of_mean_force"], of["energy_mev_per_atom"])
+        for name, of in sorted(row["per_source"].items(), key=lambda item: item[1]["of_mean_force"])
+    ]
+    cells = [
+        (name, f"{count:,}", f"{100 * held:.0f} %", f"{100 * seen:.0f} %", f"{energy:.0f} meV/atom")
+        for name, count, held, seen, energy in lines
+    ]
+    head = ("source", "held-out structures", "force error", "force error, trained on", "energy error")
+    return markdown_table(head, cells) + source("general")
+
+
+@table_of
+def fine_tuning() -> str:
+    """Fine-tuning from ``general`` beside training from nothing in the same time."""
+    cells = [
+        (
+            title_of(row),
+            row["labels"],
+            f"{row['before']['forces_mev_per_angstrom']:.0f}",
+            f"{row['fine_tuned']['forces_mev_per_angstrom']:.0f}",
+            f"{row['from_nothing']['forces_mev_per_angstrom']:.0f}",
+            f"{row['fine_tuned']['seconds']:.0f} s, {row['from_nothing']['seconds']:.0f} s",
+        )
+        for row in result("fine_tuning")["rows"]
+    ]
+    head = ("system", "labels", "`general` as it is", "fine-tuned", "from nothing", "time")
+    return markdown_table(head, cells) + "\n\nMean length of the force error in meV/Å." + source("fine_tuning")

@@ -29,7 +29,7 @@ VERBS = frozenset(
         Decompose Decrease Define Delete Describe Detect Determine Differentiate Disable Discard Displace Display
         Divide Do Download Draw Drift Drop Embed Emit Enable Encode End Enqueue Ensure Enter Estimate Evaluate
         Exchange Exclude Exit Expand Explain Export Extend Extract Fail Fetch Fill Filter Find Finish Fit Fix Flag
-        Flush Follow Format Forward Freeze Gather Generate Give Go Group Grow Handle Hash Hold Ignore Implement
+        Flush Follow Format Forward Freeze Gather Generate Give Go Group Grow Handle Hash Hide Hold Ignore Implement
         Import Increase Increment Index Infer Initialise Insert Install Integrate Interpolate Invert Iterate Join
         Judge Keep Kick Kill Label Launch Leave Let Limit Link List Load Locate Lock Log Look Make Map Mark Mask
         Match Measure Merge Minimise Mix Modify Move Multiply Mute Name Normalise Note Notify Observe Omit Open

@@ -201,7 +201,7 @@ def test_trajectories_start_from_the_users_own_files(run):
     dataset = Dataset(folder / "dataset.h5")
     assert {s.source for s in starting_structures(dataset, ())} == {"files"}
     assert {s.source for s in starting_structures(dataset, ("perturb",))} == {"perturb"}
-    with pytest.raises(InputError, match="no structure of elsewhere is trained on"):
+    with pytest.raises(InputError, match="the training part has no structure of elsewhere"):
         starting_structures(dataset, ("elsewhere",))
 
 

@@ -12,7 +12,7 @@ from potstill.core.errors import InputError
 from potstill.core.types import Labels, Refused, Structure
 from potstill.core.verdict import Verdict
 from potstill.dataset import Dataset, merge, write_part
-from potstill.evaluate.gates import GATES
+from potstill.evaluate.gates import GATES, OF_STUDENT
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.speed import compare_speed, speed_by_size
 from potstill.evaluate.stage import compare, evaluate, judge, pick
@@ -253,18 +253,20 @@ def test_the_floor_of_a_teacher_whose_forces_are_no_slope(dataset):
 def test_labels_stand_in_the_order_of_the_structures(dataset):
     """Structures are batched by size and must come back in their own order."""
     student = random_student(ELEMENTS)
-    evaluation = evaluate(student, dataset, EvaluateConfig(nve_ps=0.0), teacher=None, seed=1)
+    evaluation = evaluate(student, dataset, EvaluateConfig(nve_ps=0.0, **NO_PHYSICS), teacher=None, seed=1)
     for structure, found in zip(evaluation.comparison.structures, evaluation.comparison.student, strict=True):
         (alone,) = student.label([structure])
         assert np.allclose(found.forces, alone.forces, atol=1e-4)
 
 
-def test_without_a_teacher_every_gate_of_physics_did_not_run(dataset):
+def test_without_a_teacher_only_the_student_alone_is_judged(dataset):
     report = evaluate(random_student(ELEMENTS), dataset, EvaluateConfig(nve_ps=0.0), teacher=None, seed=1).report
     assert report["nve"] == report["speed"] == []
     found = {f["check"]: f["verdict"] for f in report["findings"]}
     assert found["nve"] == "DOES_NOT_APPLY"  # not asked for
-    assert {found[name] for name in GATES} == {"NOT_RUN"}
+    assert {found[name] for name in GATES if name not in OF_STUDENT} == {"NOT_RUN"}
+    assert {found["force_slope"], found["invariance"]} <= {"GO", "NO_GO"}
+    assert {row["check"] for row in report["physics"]} <= set(OF_STUDENT)
 
 
 def test_what_was_not_asked_for_is_no_gate(dataset):

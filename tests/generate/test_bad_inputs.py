@@ -152,7 +152,7 @@ BAD: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "disordered",
     ),
     "CIF with an unknown symbol": ("symbol.cif", text(CIF.replace("Cl1 Cl", "Xq1 Xq")), "unreadable"),
-    "CIF with unknown coordinates": ("unknown.cif", text(CIF.replace("0.5 0.5 0.5", "? ? ?")), "unreadable"),
+    "CIF with unknown coordinates": ("unknown.cif", text(CIF.replace("0.5 0.5 0.5", "? ? ?")), "no_coordinates"),
     "CIF whose symmetry does not exist": (
         "group.cif",
         text(CIF.replace("'F m -3 m'", "'Q 9 9 9'")),

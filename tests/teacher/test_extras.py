@@ -168,7 +168,7 @@ class TestFile:
 @pytest.mark.parametrize("options", [{"extra": ["force_disagreement"]}, {"committee": [{"name": "emt"}]}])
 def test_a_committee_and_its_use_belong_together(options):
     generate = {"sources": [{"source": "benchmark", "count": 1}]}
-    with pytest.raises(InputError, match="belong together"):
+    with pytest.raises(InputError, match="needs the extra 'force_disagreement' and vice versa"):
         parse_config({"generate": generate, "label": options})
 
 

@@ -102,7 +102,7 @@ def test_a_rate_that_is_known(auto, tmp_path):
         known_rate(auto, tmp_path)
 
 
-@pytest.mark.parametrize("value", ["automatic", 0, -1e-3, None, float("inf")])
+@pytest.mark.parametrize("value", ["automatic", 0, -1e-3, [], float("inf")])
 def test_what_is_neither_a_rate_nor_auto_is_refused(value):
     sources = {"sources": [{"source": "benchmark", "count": 1}]}
     with pytest.raises(InputError, match=r"1 fault:\n  train\.learning_rate: found .*; it is a number above 0, or auto"):

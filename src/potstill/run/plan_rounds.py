@@ -25,7 +25,7 @@ STARTS, STEPS = 3, 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rates:
-    """What a probe measured.
+    """Rates that a probe measured.
 
     Parameters
     ----------
