@@ -1,13 +1,11 @@
 import string
 from dataclasses import asdict
 from html.parser import HTMLParser
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-import potstill.report
 from potstill.audit.options import AuditConfig
 from potstill.audit.stage import audit
 from potstill.core.types import Labels, Refused, Structure
@@ -16,9 +14,10 @@ from potstill.evaluate.dynamics import Trajectory
 from potstill.evaluate.errors import Comparison, per_element, summary
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.stage import Evaluation, judge
+from potstill.report.scripts import script
 
 EVIL = '<script>alert("1")</script>'
-SCRIPTS = [Path(potstill.report.__file__).with_name(name) for name in ("explorer.js", "page.js")]
+SCRIPTS = ("explorer.js", "page.js")
 BASE64 = set(string.ascii_letters + string.digits + "+/=")
 VOID = {"meta", "br", "link", "img", "input", "hr", "circle", "line", "stop", "path", "rect", "use", "image"}
 
@@ -68,7 +67,7 @@ def read_page(path):
     page = Page(text)
     assert text.startswith("<!DOCTYPE html>")
     own = [script for script in page.scripts if not set(script) <= BASE64]
-    assert own in ([], *([script.read_text(encoding="utf-8")] for script in SCRIPTS)), "one script at most, of the package"
+    assert own in ([], *([str(script(name))] for name in SCRIPTS)), "one script at most, of the package"
     assert "@import" not in text
     assert len(page.ids) == len(set(page.ids)), "ids are unique"
     assert page.tags.count("h1") == 1

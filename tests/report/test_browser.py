@@ -26,16 +26,12 @@ INK = (
 )
 
 
-@pytest.fixture
-def opened(kit, mixed, tmp_path):
-    """Open the page of a small dataset: ``opened(width=…, dark=…)``; browsers end with the test."""
+def browsers_of(path, folder):
+    """Yield a function that opens a page: ``(width=…, dark=…)``; browsers end afterwards and asked for the page only."""
     browsers = []
-    report, stats = kit.audited(mixed)
-    path = tmp_path / "audit.html"
-    write_audit_page(report, stats, mixed, path)
 
     def start(*, dark=False, **screen):
-        profile = tmp_path / f"profile{len(browsers)}"
+        profile = folder / f"profile{len(browsers)}"
         browsers.append(browser_module.Browser(PROGRAM, profile, **screen))
         browsers[-1].open(path, dark=dark)
         return browsers[-1]
@@ -49,23 +45,20 @@ def opened(kit, mixed, tmp_path):
 
 
 @pytest.fixture
+def opened(kit, mixed, tmp_path):
+    """Open the page of a small dataset."""
+    report, stats = kit.audited(mixed)
+    path = tmp_path / "audit.html"
+    write_audit_page(report, stats, mixed, path)
+    yield from browsers_of(path, tmp_path)
+
+
+@pytest.fixture
 def run_page(kit, tmp_path):
-    """Open the page of an evaluation with a trajectory: ``run_page(width=…, dark=…)``; browsers end with the test."""
-    browsers = []
+    """Open the page of an evaluation with a trajectory."""
     path = tmp_path / "evaluate.html"
     write_evaluate_page(kit.make_evaluation([kit.molecule(0), kit.crystal(0)]), path)
-
-    def start(*, dark=False, **screen):
-        profile = tmp_path / f"profile{len(browsers)}"
-        browsers.append(browser_module.Browser(PROGRAM, profile, **screen))
-        browsers[-1].open(path, dark=dark)
-        return browsers[-1]
-
-    yield start
-    for browser in browsers:
-        browser.close()
-        assert browser.errors == []
-        assert [url for url in browser.requests if not url.startswith("data:")] == [path.resolve().as_uri()]
+    yield from browsers_of(path, tmp_path)
 
 
 PLAYED = "document.querySelector('.player canvas')"

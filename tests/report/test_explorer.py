@@ -8,7 +8,8 @@ import pytest
 from potstill.core.types import Structure
 from potstill.report import explorer
 from potstill.report.distributions import Axis, distributions
-from potstill.report.explorer import chosen, script_hash
+from potstill.report.explorer import SCRIPT, chosen
+from potstill.report.scripts import script_hash
 from potstill.report.similarity import similarity
 from potstill.report.structure import as_viewed
 from potstill.stats import collect
@@ -102,7 +103,7 @@ def test_the_policy_names_the_script_on_the_page(kit, mixed, tmp_path):
     write_audit_page(report, stats, mixed, tmp_path / "audit.html")
     text = (tmp_path / "audit.html").read_text(encoding="utf-8")
     policy = text[text.index("Content-Security-Policy") :]
-    assert f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{script_hash()}'" in policy
+    assert f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{script_hash(SCRIPT)}'" in policy
     assert "unsafe-eval" not in text
 
 

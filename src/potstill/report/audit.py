@@ -22,9 +22,10 @@ from potstill.dataset import Dataset
 from potstill.report import plots
 from potstill.report.distributions import distributions
 from potstill.report.elements import by_source, periodic_table
-from potstill.report.explorer import explorer, script_hash
+from potstill.report.explorer import SCRIPT, explorer
 from potstill.report.page import readable, tally, worst_first, write_page
 from potstill.report.pictures import Picture, examples, pointed_at, without
+from potstill.report.scripts import script_hash
 from potstill.stats import Statistics
 
 MOST_PICTURES = 4
@@ -61,7 +62,7 @@ def write_audit_page(report: dict[str, Any], stats: Statistics, dataset: Dataset
         f"{sum(counts.values()):,} atoms. Shades are logarithmic.",
         by_source=by_source(dict(sorted(stats.elements.items()))),
         map=explorer(report, stats, dataset),
-        script_hash=Markup(script_hash()),  # noqa: S704 - base64
+        script_hash=script_hash(SCRIPT),
         spreads=_spreads(stats, limits),
         environments=[plot for plot in _pairs_and_references(stats) if plot[0] is not None],
         limits_shown=any(limits.get(check) for check in ("distances", "force_limits", "stress_limits")),

@@ -24,7 +24,8 @@ from potstill.report.meaning import grouped
 from potstill.report.page import figure, readable, tally, verdict_of, worst_first, write_page
 from potstill.report.physics import physics_figures, physics_table
 from potstill.report.pictures import picture
-from potstill.report.player import players, script, script_hash
+from potstill.report.player import SCRIPT, players
+from potstill.report.scripts import script, script_hash
 
 KEPT = ("parity_forces", "parity_energy", "parity_stress", "nve_energy", "nve_temperature")
 KEPT_PHYSICS = ("phonons", "rdf", "vibrations")
@@ -56,8 +57,8 @@ def write_evaluate_page(evaluation: Evaluation, path: Path) -> None:
         physics=list(physics.values()),
         groups=grouped(findings),
         players=players(evaluation.trajectories),
-        script=script(),
-        script_hash=script_hash(),
+        script=script(SCRIPT),
+        script_hash=script_hash(SCRIPT),
         quantities=physics_table(report.get("physics", [])),
         finals=[picture(t.final, _about(t)) for t in evaluation.trajectories],
     )

@@ -7,15 +7,12 @@ block holds a JSON header and arrays of numbers, their bytes sorted by significa
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from potstill.audit.outliers import energy_residuals
 from potstill.core.types import Array
@@ -23,6 +20,7 @@ from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 from potstill.core.verdict import is_failure
 from potstill.dataset import Dataset
 from potstill.report.plots import PALETTE
+from potstill.report.scripts import script
 from potstill.report.similarity import similarity
 from potstill.report.structure import BOND_SCALE, RADIUS_IN_CRYSTAL, RADIUS_IN_MOLECULE, as_viewed, element_colour
 from potstill.stats import Statistics
@@ -34,7 +32,7 @@ QUANTUM_ANGSTROM = 0.01
 FARTHEST_ANGSTROM = 300.0  # 16 bits reach 327 Å
 MANTISSA = np.uint32(0xFFFFF000)  # 11 bits: figures are printed with three digits
 SHAPES = ("circle", "square", "triangle", "diamond")
-SCRIPT = Path(__file__).with_name("explorer.js")
+SCRIPT = "explorer.js"
 
 
 def explorer(report: Mapping[str, Any], stats: Statistics, dataset: Dataset) -> dict[str, Any] | None:
@@ -76,21 +74,11 @@ def explorer(report: Mapping[str, Any], stats: Statistics, dataset: Dataset) -> 
     counts = {name: len(stats.of_source(name)) for name in sources}
     return {
         "data": pack(header, arrays),
-        "script": Markup(script()),  # noqa: S704 - a file of this package
+        "script": script(SCRIPT),
         "caption": _caption(len(shown), len(stats), places.explained),
         "sources": [(name, counts[name], mark(k)) for k, name in enumerate(sources)],
         "columns": [(key, f"{name}, {unit}") for key, name, unit, _, _ in values],
     }
-
-
-def script() -> str:
-    """Return the script of the page."""
-    return SCRIPT.read_text(encoding="utf-8")
-
-
-def script_hash() -> str:
-    """Return the hash of the script for the content security policy, by which a browser runs this script only."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()
 
 
 def columns(stats: Statistics) -> list[tuple[str, str, str, bool, Array]]:

@@ -5,11 +5,8 @@ The input is trajectories with frames, the output facts of the template.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
@@ -27,7 +24,7 @@ from potstill.report.structure import (
     view_of,
 )
 
-SCRIPT = Path(__file__).with_name("page.js")
+SCRIPT = "page.js"
 WRAPPED_BELOW = 0.03  # of a lattice vector: atoms this near below a face stay there
 MOST_NUMBERS = 60_000  # coordinates of all frames: about 0.1 MB of the page
 
@@ -40,17 +37,6 @@ class Player:
     still: Markup
     label: str
     caption: str
-
-
-def script() -> Markup:
-    """Return the script of the pages of a run."""
-    return Markup(SCRIPT.read_text(encoding="utf-8"))  # noqa: S704 - a file of this package
-
-
-def script_hash() -> Markup:
-    """Return the hash of the script for the content security policy, by which a browser runs this script only."""
-    digest = hashlib.sha256(SCRIPT.read_bytes()).digest()
-    return Markup("sha256-" + base64.b64encode(digest).decode())  # noqa: S704 - base64
 
 
 def players(trajectories: Sequence[Trajectory]) -> list[Player]:

@@ -18,7 +18,8 @@ from potstill.report.evaluate import drift_tile, force_tile, kept_figures, speed
 from potstill.report.meaning import grouped
 from potstill.report.page import tally, write_page
 from potstill.report.pictures import examples
-from potstill.report.player import players, script, script_hash
+from potstill.report.player import SCRIPT, players
+from potstill.report.scripts import script, script_hash
 from potstill.run.facts import (
     done_report,
     elements_by_source,
@@ -57,8 +58,8 @@ def write_run_page(run: RunFolder) -> None:
         exports=exports(run),
         players=players(read_trajectories(run.path / "evaluate_data.npz")) if evaluation else [],
         rounds=rounds(run),
-        script=script(),
-        script_hash=script_hash(),
+        script=script(SCRIPT),
+        script_hash=script_hash(SCRIPT),
         mix=mix.sentence() if (mix := run.mix()) else "",
         failed=[f for f in audit.get("findings", []) if is_failure(f["verdict"])],
         changed_gates=audit.get("changed_gates", {}),
