@@ -33,7 +33,7 @@ from potstill.student.options import StudentConfig
 from potstill.student.shipped import sizes_of
 from potstill.teacher.sevennet import SevenNet
 from potstill.train.job import TrainJob
-from potstill.train.options import TrainConfig
+from potstill.train.options import RATE_WITH_START, TrainConfig
 from potstill.train.stage import train_student
 from potstill.train.start import starting_student
 
@@ -90,7 +90,8 @@ def labelled_frames(system: System, count: int) -> list[Structure]:
 
 def trained(training: Records, sizes: StudentConfig, epochs: int, *, start: Student | None = None) -> tuple[float, Student]:
     """Return the seconds of a training, and its student."""
-    config = TrainConfig(epochs=epochs, batch_structures=4, energy_weight=5.0, uncertainty=False, start="a" if start else "")
+    rate = RATE_WITH_START if start else None
+    config = TrainConfig(epochs=epochs, batch_structures=4, energy_weight=5.0, uncertainty=False, learning_rate=rate)
     with tempfile.TemporaryDirectory() as folder:
         started = perf_counter()
         job = TrainJob(training=training, student=sizes, config=config, folder=Path(folder), seed=1, start=start)

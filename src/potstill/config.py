@@ -17,7 +17,7 @@ from potstill.active_learning.options import ActiveLearningConfig
 from potstill.audit.options import AuditConfig
 from potstill.core.deprecation import Renamed
 from potstill.core.errors import InputError
-from potstill.core.section import Choices, Section, config_error, read_yaml
+from potstill.core.section import Choices, Section, config_error, name_or_folder, read_yaml
 from potstill.dataset.options import SplitConfig
 from potstill.deploy.options import DeployConfig
 from potstill.evaluate.options import EvaluateConfig
@@ -28,6 +28,7 @@ from potstill.label.options import LabelConfig
 from potstill.student.options import StudentConfig
 from potstill.student.shipped import sizes_of
 from potstill.teacher.choices import TEACHERS
+from potstill.teacher.given import is_given
 from potstill.train.options import LABEL_EXTRA, TrainConfig
 
 CHOICES: Choices = {"source": SOURCES, "name": TEACHERS, "executor": EXECUTORS}
@@ -86,9 +87,8 @@ class Config(Section):
         start = train.get("start") if isinstance(train, dict) else None
         if not isinstance(start, str) or not start:
             return data
-        folder = info.context.get("folder") if isinstance(info.context, dict) else None
         try:
-            sizes = sizes_of(str(folder / start) if folder and (folder / start).is_dir() else start)
+            sizes = sizes_of(name_or_folder(start, info))
         except InputError as error:
             raise ValueError(f"train.start: {error}") from error
         given = data.get("student") or {}
@@ -107,9 +107,9 @@ class Config(Section):
     def _given_labels(self) -> Config:
         """Refuse what needs a teacher to ask, where the labels come with the user's files."""
         asked_too = [*self.label.committee, *(getattr(source, "teacher", None) for source in self.generate.sources)]
-        if any(teacher is not None and not teacher.on_demand for teacher in asked_too):
+        if any(map(is_given, asked_too)):
             raise ValueError("only label.teacher can be given: a source and a committee need a teacher to ask")
-        if self.label.teacher.on_demand:
+        if not is_given(self.label.teacher):
             return self
         made = [source.name for source in self.generate.sources if not isinstance(source, Files)]
         needs = {

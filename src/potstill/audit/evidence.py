@@ -5,7 +5,6 @@ Findings are made by :mod:`potstill.core.verdict`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from potstill.core.types import Array, Teacher
 from potstill.core.verdict import WORST, Finding
 from potstill.dataset import Dataset
 from potstill.stats import Statistics
+from potstill.teacher.given import labels_given
 
 if TYPE_CHECKING:
     from potstill.audit.options import AuditConfig
@@ -49,11 +49,7 @@ class Evidence:
     @property
     def labels_given(self) -> bool:
         """Return whether the labels came with the user's files, and no teacher made them."""
-        try:
-            recorded = json.loads(self.dataset.attributes.get("teacher", "{}"))
-        except ValueError:
-            return False
-        return isinstance(recorded, dict) and recorded.get("name") == "given"
+        return labels_given(self.dataset.attributes)
 
 
 Check = Callable[[Evidence], Finding]

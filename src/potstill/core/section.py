@@ -54,7 +54,8 @@ def _name_or_file(value: str, info: ValidationInfo) -> str:
     return str(_absolute(folder / value))
 
 
-def _name_or_folder(value: str, info: ValidationInfo) -> str:
+def name_or_folder(value: str, info: ValidationInfo) -> str:
+    """Return the absolute path of a folder that stands beside the config, and any other text as it is."""
     folder = _folder(info)
     if folder is None or not value or not (folder / value).is_dir():
         return value
@@ -79,7 +80,7 @@ NameOrPath = Annotated[str, AfterValidator(_name_or_file)]
 """A name, or the path of a file relative to the config."""
 
 
-NameOrFolder = Annotated[str, AfterValidator(_name_or_folder)]
+NameOrFolder = Annotated[str, AfterValidator(name_or_folder)]
 """A name, or the path of a folder relative to the config."""
 
 

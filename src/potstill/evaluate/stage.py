@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from potstill.stats.references import composition_matrix, compositions, fit_refe
 from potstill.student.uncertainty import judge as judge_uncertainty
 from potstill.teacher.calculator import TeacherCalculator
 from potstill.teacher.floor import force_floor
+from potstill.teacher.given import labels_given
 
 if TYPE_CHECKING:
     from potstill.evaluate.options import EvaluateConfig
@@ -85,13 +85,11 @@ def evaluate(
         raise InputError("the test part of the split is empty: raise dataset.test_fraction or the number of structures")
     baseline = _composition_baseline(dataset)
     evaluation = compare(student, held_out, baseline, config, teacher=teacher, seed=seed, on_step=on_step)
-    if _labels_given(dataset):
-        evaluation.report["labels_given"] = True
-        evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, config)]
-    kinds = _kinds(dataset.column("structures/pbc"))
-    if kinds != evaluation.report["kinds"]:  # a kind that occurs in the training part only must be reported as not held out
-        evaluation.report["kinds"] = kinds
-        evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, config)]
+    report = evaluation.report
+    known = {"labels_given": labels_given(dataset.attributes), "kinds": _kinds(dataset.column("structures/pbc"))}
+    if known != {name: report.get(name, False) for name in known}:  # a kind that only the training part has is not held out
+        report |= {name: value for name, value in known.items() if value}
+        report["findings"] = [asdict(finding) for finding in judge(report, config)]
     evaluation.report["made_from"] = made_from(student, dataset, config, teacher() if teacher else None)
     evaluation.report["student"] = {"parameters": student.parameters, **student.model.architecture.model_dump(mode="json")}
     return evaluation
@@ -162,11 +160,6 @@ def compare(
             report["speed_by_size"] = speed_by_size(student, teacher(), crystals[0], atoms=sizes, repeats=repeats)
     report["findings"] = [asdict(finding) for finding in judge(report, config)]
     return Evaluation(report, comparison, trajectories)
-
-
-def _labels_given(dataset: Dataset) -> bool:
-    """Return whether the labels came with the user's files, so that there is no teacher to compare with."""
-    return json.loads(dataset.attributes.get("teacher", "{}")).get("name") == "given"
 
 
 def _kinds(pbc: Array) -> dict[str, bool]:

@@ -33,6 +33,7 @@ from potstill.generate.source import Families, SourceOptions
 from potstill.generate.surfaces import Surfaces
 from potstill.generate.torsions import Torsions
 from potstill.generate.trees import Trees
+from potstill.teacher.given import is_given
 from potstill.teacher.options import TeacherOptions
 
 SOURCES: dict[str, type[SourceOptions]] = {
@@ -130,10 +131,13 @@ class GenerateConfig(Section):
 
         Files keep their labels where that teacher is ``given``.
         """
-        given = teacher is not None and not teacher.on_demand
 
         def resolved(source: SourceOptions) -> SourceOptions:
-            shared = {"elements": self.elements, "teacher": teacher if source.needs_teacher else None, "labels": given}
+            shared = {
+                "elements": self.elements,
+                "teacher": teacher if source.needs_teacher else None,
+                "labels": is_given(teacher),
+            }
             known = {k: v for k, v in shared.items() if k in type(source).model_fields and not getattr(source, k)}
             return source.model_copy(update=known)
 

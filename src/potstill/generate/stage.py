@@ -40,6 +40,7 @@ from potstill.generate.mix import (
 from potstill.generate.parents import open_parents
 from potstill.generate.program import logs_in
 from potstill.generate.source import Families, SourceOptions
+from potstill.teacher.given import is_given
 
 if TYPE_CHECKING:
     from potstill.generate.options import GenerateConfig
@@ -144,7 +145,7 @@ def generate(
         missing = [fault for source in chosen if (fault := source.missing()) is not None]
         if missing:
             raise InputError("a source cannot run here:\n" + "\n".join(f"  {fault}" for fault in missing))
-        labelled = teacher is not None and not teacher.on_demand
+        labelled = is_given(teacher)
         attempt = _Attempt(config, folder, seed, executor or LocalExecutor(workers), on_progress, labelled=labelled)
         failure = attempt.make(chosen, take_over=bool(mix.failed))
         if failure is None:

@@ -6,6 +6,7 @@ that all limits and counts of the stage ``label`` hold for them too.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -13,6 +14,22 @@ from pydantic import Field
 
 from potstill.core.types import PROPERTIES, Labels, Refused, Structure, Teacher
 from potstill.teacher.options import TeacherOptions
+
+NAME = "given"
+
+
+def labels_given(attributes: Mapping[str, str]) -> bool:
+    """Return whether the attributes of a dataset say that its labels came with the user's files."""
+    try:
+        recorded = json.loads(attributes.get("teacher", "{}"))
+    except ValueError:
+        return False
+    return isinstance(recorded, dict) and recorded.get("name") == NAME
+
+
+def is_given(options: TeacherOptions | None) -> bool:
+    """Return whether options of a teacher stand for labels that the user has."""
+    return options is not None and not options.on_demand
 
 
 class Given(TeacherOptions):
@@ -46,7 +63,7 @@ class GivenLabels:
     """
 
     def __init__(self, method: str) -> None:
-        self._fingerprint = {"name": "given", "version": "", "weights": method, "dtype": "float64"}
+        self._fingerprint = {"name": NAME, "version": "", "weights": method, "dtype": "float64"}
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
