@@ -35,10 +35,11 @@ test-engines: $(ENGINES_VENV)/.installed ## one student in LAMMPS, OpenMM, Torch
 	$(ENGINES_VENV)/bin/python -m pytest -m engines tests/deploy
 
 test-newest: $(NEWEST_VENV)/.installed ## the test suite on Python 3.13 with the newest versions of everything
-	$(NEWEST_VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(NEWEST_VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 test-oldest: $(OLDEST_VENV)/.installed ## the test suite with the lowest versions that pyproject.toml allows
-	$(OLDEST_VENV)/bin/python -m pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning # of old packages beside new ones
+	OMP_NUM_THREADS=1 $(OLDEST_VENV)/bin/python -m pytest -n 2 --dist loadfile \
+		-W default::DeprecationWarning -W default::PendingDeprecationWarning # of old packages beside new ones
 
 lint: $(VENV)/.installed-lint ## ruff and mypy
 	$(BIN)/ruff check

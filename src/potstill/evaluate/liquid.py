@@ -13,21 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from potstill.core.dynamics import draw_velocities
+from potstill.core.dynamics import draw_velocities, timestep_for
 from potstill.core.elements import covalent_radii
 from potstill.core.neighbors import find_neighbors
 from potstill.core.types import Array
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
-from potstill.evaluate.dynamics import TIMESTEP_FS, TIMESTEP_WITH_HYDROGEN_FS
+from potstill.evaluate.dynamics import TIMESTEP_FS
 from potstill.evaluate.measured import Curve, Row, of
 
 FRICTION_PER_FS = 0.02
 AT_REST = 2.0  # factor on the temperature: half of the kinetic energy goes into the bonds
 SETTLING = 0.25  # share of the run that is left out
-RADIUS_ANGSTROM, SHELL = (
-    6.0,
-    1.35,
-)  # largest pair distance; neighbors for angles are within SHELL times the sum of covalent radii
+RADIUS_ANGSTROM = 6.0  # largest pair distance
+SHELL = 1.35  # neighbors for angles are within this times the sum of covalent radii
 EVERY = 4  # number of steps between analysed frames
 BINS = 120
 HOT_KELVIN_AT_LEAST, HOTTER = 600.0, 2.0
@@ -94,15 +92,10 @@ def langevin(atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: i
     rng = np.random.default_rng(seed)
     draw_velocities(atoms, AT_REST * temperature_kelvin, rng)
     atoms.set_constraint(FixCom())
-    step = timestep_fs(atoms)
+    step = timestep_for(atoms.numbers, TIMESTEP_FS)
     friction = FRICTION_PER_FS / units.fs
     dynamics = Langevin(atoms, step * units.fs, temperature_K=temperature_kelvin, friction=friction, fixcm=False, rng=rng)
     return _record(atoms, dynamics, step, round(length_ps * 1e3 / step))
-
-
-def timestep_fs(atoms: Any) -> float:
-    """Return 0.5 fs where there is hydrogen, else 1 fs."""
-    return TIMESTEP_WITH_HYDROGEN_FS if 1 in atoms.numbers else TIMESTEP_FS
 
 
 def _record(atoms: Any, dynamics: Any, step: float, steps: int) -> Frames:
@@ -215,7 +208,7 @@ def _under_pressure(atoms: Any, length_ps: float, kelvin: float, seed: int) -> R
 
     start = atoms.get_volume()
     draw_velocities(atoms, AT_REST * kelvin, np.random.default_rng(seed))
-    step = timestep_fs(atoms)
+    step = timestep_for(atoms.numbers, TIMESTEP_FS)
     dynamics = IsotropicMTKNPT(
         atoms,
         step * units.fs,

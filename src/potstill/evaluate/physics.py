@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from potstill.core.dynamics import enlarge
+from potstill.core.dynamics import repeat_crystal
 from potstill.core.types import Structure
 from potstill.deploy import domain_warnings
 from potstill.evaluate import liquid, molecules, phonons, sanity, solids
@@ -141,7 +141,7 @@ def _move(
     *,
     at_rest: bool,
 ) -> None:
-    large = enlarge(Structure.from_ase(atoms)).to_ase()
+    large = repeat_crystal(Structure.from_ase(atoms)).to_ase()
     kelvin = config.nve_temperature_kelvin
     if config.physics_ps and reference is not None:
         names = ("rdf", "adf", "vdos", *(("pressure",) if atoms.pbc.all() else ()))

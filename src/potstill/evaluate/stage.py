@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from potstill.core.dynamics import enlarge
+from potstill.core.dynamics import repeat_crystal
 from potstill.core.errors import InputError
 from potstill.core.types import Array, Structure, Teacher
 from potstill.dataset import Dataset
@@ -209,7 +209,7 @@ def _composition_baseline(dataset: Dataset) -> Array:
 def _speed_systems(systems: Sequence[Structure], held_out: Sequence[Structure]) -> list[tuple[str, Sequence[Structure]]]:
     named: list[tuple[str, Sequence[Structure]]] = [(f"{s.id} ({s.formula})", [s]) for s in systems]
     crystals = [s for s in systems if s.pbc.all()]
-    named += [(f"{s.id} ({s.formula}) repeated", [enlarge(s, LARGE_CRYSTAL)]) for s in crystals]
+    named += [(f"{s.id} ({s.formula}) repeated", [repeat_crystal(s, LARGE_CRYSTAL)]) for s in crystals]
     batch = list(held_out[:SPEED_BATCH])
     named.append((f"{len(batch)} held-out structures in one call", batch))
     return named
