@@ -39,7 +39,7 @@ def test_the_whole_is_the_sum_of_its_batches(potstill, config, tmp_path):
     run = tmp_path / "run"
     outcome = potstill("run", config, "--out", run, "--yes", "--last", "audit")
     assert outcome.code == 0, outcome.err
-    batches = RunFolder(run).batches()
+    batches = RunFolder(run).subruns()
     assert [batch.path.name for batch in batches] == ["01", "02"]
     assert all(batch.passed() and batch.html("audit").exists() for batch in batches)
     assert [len(open_dataset(batch.path)) for batch in batches] == [20, 40]

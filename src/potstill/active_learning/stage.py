@@ -15,6 +15,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from potstill.train.options import TrainConfig
 
 log = logging.getLogger(__name__)
-BATCH = 32
+AT_ONCE = 32  # structures in one call of the student
 INHERITED = ("teacher", "config", "potstill", "mix")  # attributes of the first dataset that hold for the grown ones
 
 
@@ -103,16 +104,16 @@ def learn_actively(
     rate = known_rate(config.train, student)
     first = keep_first(student, folder)
     origin = stated(first) or {}
+    learning = _Learning(config, options, folder, open_file(dataset), rate, on_step)
     parts, judged, latest = [dataset], [], first
     for number in range(1, options.max_rounds + 1):
-        here = folder / f"{number:02d}"
-        one = _Round(config, options, number, here, parts[0], latest, rate, on_step)
+        one = _Round(learning, number, latest)
         report = one.judged(one.labelled(one.visited(), executor))
         judged.append(report)
-        on_round(judged, here)
+        on_round(judged, one.folder)
         if report["passed"]:
             break
-        parts.append(here / "new.h5")
+        parts.append(one.folder / "new.h5")
         latest = one.trained(parts, lambda epoch, errors, n=number: on_epoch(n, epoch, errors))  # type: ignore[misc]
         if stated(student) != made_from(origin, options):  # the student of the run is the latest one, also after Ctrl-C
             take_over(latest, student, made_from(origin, options, after_round=number))
@@ -166,24 +167,39 @@ def keep_first(student: Path, folder: Path) -> Path:
     return first
 
 
-class _Round:
-    """One round; a step is skipped where its file exists."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Learning:
+    """Data, options and callback that all rounds share.
 
-    def __init__(
-        self,
-        config: Sections,
-        options: ActiveLearningConfig,
-        number: int,
-        folder: Path,
-        first: Path,
-        student: Path,
-        rate: float,
-        on_step: Callable[[str], None],
-    ) -> None:
-        self.config, self.options, self.number, self.folder = config, options, number, folder
-        self.first, self.student = open_file(first), student
-        self._rate = rate  # learning rate of the training before the rounds
-        self._on_step = on_step
+    Parameters
+    ----------
+    config, options
+        Sections of the run's config, and the one of active learning.
+    folder
+        ``active_learning/`` of the run.
+    first
+        Dataset of the training before the rounds.
+    rate
+        Learning rate of the training before the rounds.
+    on_step
+        Function called with a line of text before each step.
+    """
+
+    config: Sections
+    options: ActiveLearningConfig
+    folder: Path
+    first: Dataset
+    rate: float
+    on_step: Callable[[str], None]
+
+
+class _Round:
+    """One round, counted from 1, of the student in a folder; a step is skipped where its file exists."""
+
+    def __init__(self, learning: _Learning, number: int, student: Path) -> None:
+        self.config, self.options, self.first = learning.config, learning.options, learning.first
+        self.number, self.student, self.folder = number, student, learning.folder / f"{number:02d}"
+        self._rate, self._on_step = learning.rate, learning.on_step
 
     def _say(self, what: str) -> None:
         self._on_step(f"round {self.number}: {what}")
@@ -326,8 +342,8 @@ def errors_of(student: DeployedStudent, frames: Sequence[Structure]) -> tuple[Ar
     """Return (N,) expected errors and (N, 3) errors of the forces, in eV/Å."""
     known = student.uncertainty is not None
     expected, errors = [np.zeros(0)], [np.zeros((0, 3))]
-    for start in range(0, len(frames), BATCH):
-        some = frames[start : start + BATCH]
+    for start in range(0, len(frames), AT_ONCE):
+        some = frames[start : start + AT_ONCE]
         for frame, found in zip(some, student.label(some, uncertainty=known), strict=True):
             labels: Labels | None = frame.labels
             if labels is not None:

@@ -36,7 +36,7 @@ from potstill.label.output import output_in
 from potstill.label.tasks import LabelTask, range_of, spread, tasks_of
 from potstill.teacher.batching import LABELLING, LOADING, asking
 from potstill.teacher.extras import add_extras
-from potstill.teacher.frames import as_number
+from potstill.teacher.messages import as_number
 from potstill.teacher.opening import open_teacher
 from potstill.teacher.options import TeacherOptions
 
