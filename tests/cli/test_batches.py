@@ -46,6 +46,7 @@ def test_the_whole_is_the_sum_of_its_batches(potstill, config, tmp_path):
     whole = ids(run)
     assert whole == [name for batch in batches for name in ids(batch.path)]
     assert len(set(whole)) == 60
+    assert open_dataset(run).attributes["created"] == json.loads((run / "run.json").read_text())["created"]
     assert json.loads((run / "audit.json").read_text())["verdict"] == "GO"
     for batch in batches:
         assert set(open_dataset(batch.path).sources) == {"prototypes", "clusters", "perturb"}

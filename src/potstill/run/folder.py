@@ -153,6 +153,11 @@ class RunFolder:
         """Return the contingency mix where it replaced the sources of the config, else None."""
         return read_mix(self.structures.parent / MIX_FILE)
 
+    @property
+    def created(self) -> str:
+        """Return the date and time at which the run began, as in ``run.json``; empty where it has not begun."""
+        return str(self.record().get("created", ""))
+
     def record(self) -> dict[str, Any]:
         """Return the contents of ``run.json``; empty where there is none."""
         return read_record(self.record_file)

@@ -75,5 +75,5 @@ def _join(context: Context) -> None:
     run = context.run
     labelled = [subrun for subrun in run.subruns() if subrun.dataset.exists()]
     if labelled:
-        join(labelled, context.config, run.dataset, {"potstill": __version__})
+        join(labelled, context.config, run.dataset, {"potstill": __version__, "created": run.created})
         note_teacher(run)
