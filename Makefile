@@ -79,11 +79,13 @@ $(ENGINES_VENV)/.installed: pyproject.toml constraints.txt constraints-engines.t
 
 # Without constraints: what a user gets who installs today, and the least that pyproject.toml promises to work with.
 $(NEWEST_VENV)/.installed: pyproject.toml
+	@$(PYTHON_NEWEST) -c '' || { echo 'choose Python 3.13 with: make test-newest PYTHON_NEWEST=/path/to/python3.13'; exit 1; }
 	$(PYTHON_NEWEST) -m venv $(NEWEST_VENV)
 	$(NEWEST_VENV)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e '.[all,test]'
 	@touch $@
 
 $(OLDEST_VENV)/.installed: pyproject.toml
+	@$(PYTHON_OLDEST) -c '' || { echo 'choose Python 3.11 with: make test-oldest PYTHON_OLDEST=/path/to/python3.11'; exit 1; }
 	$(PYTHON_OLDEST) -m venv $(OLDEST_VENV)
 	$(OLDEST_VENV)/bin/python -m pip install --quiet uv
 	$(OLDEST_VENV)/bin/python -m uv pip install --quiet --python $(OLDEST_VENV)/bin/python --resolution lowest-direct -e '.[all,test]'
