@@ -36,7 +36,7 @@ def write_round_page(reports: Sequence[dict[str, Any]], new: Dataset, path: Path
         path,
         "round.html",
         title=f"Round {last['round']}",
-        state=("GO", "PASSED") if last["passed"] else ("NO_GO", "NOT YET"),
+        verdict="GO" if last["passed"] else "NO_GO",
         sentence=_sentence(last),
         tiles=[_tile(name, row) for name, row in last["by_reason"].items()] + [_known(last)],
         ended=", ".join(f"{n} {name.replace('_', ' ')}" for name, n in ended.items()),
