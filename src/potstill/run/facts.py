@@ -89,6 +89,10 @@ def sources(run: RunFolder, data: Dataset | None) -> list[dict[str, Any]]:
     return rows
 
 
+def _lost(count: int, where: str) -> str:
+    return f"{count:,} refused by the {where}" if count else ""
+
+
 def flow(rows: list[dict[str, Any]], data: Dataset | None) -> list[dict[str, Any]]:
     """Return the boxes of the pipeline figure, with the number of structures that reach each."""
     wanted = sum(r["asked"] or 0 for r in rows)
@@ -97,8 +101,8 @@ def flow(rows: list[dict[str, Any]], data: Dataset | None) -> list[dict[str, Any
     filtered, teacher = (sum(r[key] for r in rows) for key in ("refused_by_filter", "refused_by_teacher"))
     generated = len(data) + teacher
     boxes = [
-        {"count": generated + filtered, "name": "candidates", "lost": f"{filtered:,} refused by the filter"},
-        {"count": generated, "name": "structures", "lost": f"{teacher:,} refused by the teacher" if data.labelled else ""},
+        {"count": generated + filtered, "name": "candidates", "lost": _lost(filtered, "filter")},
+        {"count": generated, "name": "structures", "lost": _lost(teacher, "teacher") if data.labelled else ""},
     ]
     if data.labelled:
         boxes.append({"count": len(data), "name": "labelled", "lost": ""})
