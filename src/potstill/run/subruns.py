@@ -77,8 +77,7 @@ def join(subruns: Sequence[RunFolder], config: Config, path: Path, attributes: M
     merge_datasets(
         [subrun.dataset for subrun in subruns],
         path,
-        valid_fraction=config.dataset.valid_fraction,
-        test_fraction=config.dataset.test_fraction,
+        split=config.dataset,
         seed=config.seed,
         attributes={
             **attributes,
