@@ -16,6 +16,7 @@ import pytest
 import typer
 import yaml
 from ase.build import bulk
+from matplotlib import pyplot as plt
 
 from potstill.cli.main import Template, app
 from potstill.config import Config, parse_config
@@ -309,9 +310,31 @@ def test_every_file_that_a_page_names_is_there(page):
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
-def test_picture_is_drawn_from_result_files(tmp_path):
-    runpy.run_path(str(ROOT / "docs" / "pictures.py"))["draw"](tmp_path / "result.png")
-    assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Folder with every picture, drawn from the result files."""
+    folder = tmp_path_factory.mktemp("pictures")
+    runpy.run_path(str(ROOT / "docs" / "pictures.py"))["draw_all"](folder)
+    return folder
+
+
+def test_every_picture_is_drawn_from_result_files_for_light_and_dark(pictures):
+    drawn = {path.name for path in pictures.iterdir()}
+    assert drawn == {path.name for path in (ROOT / "docs" / "images").iterdir()}
+    for name in drawn:
+        assert (pictures / name).read_bytes().startswith(b"\x89PNG")
+    light, dark = ((plt.imread(pictures / name)[0, 0, :3] * 255).round() for name in ("result.png", "result_dark.png"))
+    assert light.tolist() == [255, 255, 255]
+    assert dark.max() < 50
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_a_page_shows_each_picture_in_light_and_dark(page):
+    shown = re.findall(r"!\[[^\]]+\]\((images/[^)]+)\)", page.read_text(encoding="utf-8"))
+    light = [path for path in shown if path.endswith("#only-light")]
+    dark = [path.replace("_dark.png#only-dark", ".png#only-light") for path in shown if path.endswith("#only-dark")]
+    assert len(shown) == len(light) + len(dark)
+    assert light == dark
 
 
 def section(page: str, title: str) -> str:

@@ -216,6 +216,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_title(f"Trained on the same structures for {rows[0]['minutes']:g} processor minutes each", fontsize=10)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
