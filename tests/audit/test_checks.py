@@ -335,6 +335,22 @@ class TestReplay:
         found = judge([changed(s, forces=-s.labels.forces) for s in labelled])
         assert {"label_replay", "gradients", "energy_work", "energy_work_slope"} <= no_go(found)
 
+    @pytest.mark.parametrize("left", [np.zeros(3), np.array([1.0, 1.0, 0.0])], ids=["all are zero", "no z"])
+    def test_a_teacher_whose_forces_are_missing(self, judge, labelled, lj, left):
+        class Missing:
+            fingerprint, elements, properties = lj.fingerprint, None, lj.properties
+
+            def label(self, structures):
+                return [Labels(a.energy, a.forces * left, a.stress) for a in lj.label(structures)]
+
+        found = judge([changed(s, forces=s.labels.forces * left) for s in labelled], teacher=Missing)
+        assert (found["label_replay"]["verdict"], found["gradients"]["verdict"]) == ("GO", "NO_GO")
+
+    def test_forces_that_are_zero_by_symmetry_pass(self, judge, parents, lj):
+        found = judge(relabel(parents, lj))
+        assert any((s.labels.forces == 0).any() for s in relabel(parents, lj))
+        assert found["gradients"]["verdict"] == "GO"
+
     def test_energies_in_kcal_per_mol(self, judge, labelled):
         found = judge([changed(s, energy=23.06 * s.labels.energy) for s in labelled])
         assert {"label_replay", "energy_work", "energy_work_slope"} <= no_go(found)

@@ -80,7 +80,10 @@ def gradients(evidence: Evidence) -> Finding:
         error = abs(found - expected) / max(abs(expected), 2 * STEP_ANGSTROM * SLOPE_FLOOR)
         errors.append((error if math.isfinite(error) else math.inf, name))
     errors.sort(key=lambda pair: -pair[0])
-    why = f"energy differences along the forces and stresses of {len(structures)} structures, {len(steps)} directions"
+    why = (
+        "energy differences along the forces, along forces that are exactly zero, and along the stresses of "
+        f"{len(structures)} structures, {len(steps)} directions"
+    )
     measured = errors[0][0] if errors else math.nan
     limit = evidence.gates.max_gradient_error
     return at_most("gradients", measured, limit, "of the slope", why, list(dict.fromkeys(name for _, name in errors)))
@@ -172,7 +175,11 @@ def _with_largest_forces(evidence: Evidence, drawn: Array) -> Array:
 
 
 def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Structure]]]:
-    """Return id, expected energy difference and two structures per step: along the forces, and along the stress if any."""
+    """Return id, expected energy difference and two structures per step.
+
+    The steps go along the forces, along the stress if any, and along components of the forces that are exactly zero: zeros
+    by symmetry leave the energy as it is, zeros that stand for missing forces do not.
+    """
     labels = structure.labels
     found: list[tuple[str, float, tuple[Structure, Structure]]] = []
     if labels is None:
@@ -183,6 +190,11 @@ def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Stru
         way = STEP_ANGSTROM * labels.forces / largest
         pair = (bare.with_(positions=structure.positions - way), bare.with_(positions=structure.positions + way))
         found.append((structure.id, -2 * float((labels.forces * way).sum()), pair))
+    zero = labels.forces == 0
+    if zero.any():
+        way = np.where(zero, np.random.default_rng(len(structure)).uniform(-STEP_ANGSTROM, STEP_ANGSTROM, zero.shape), 0.0)
+        pair = (bare.with_(positions=structure.positions - way), bare.with_(positions=structure.positions + way))
+        found.append((structure.id, 0.0, pair))
     strongest = 0.0 if labels.stress is None else float(np.abs(labels.stress).max())
     if labels.stress is not None and strongest > 0 and np.isfinite(labels.stress).all():
         strain = STEP_STRAIN * (labels.stress + labels.stress.T) / 2 / strongest

@@ -26,6 +26,7 @@ from potstill.cli.common import (
     read_config,
     refuse_nothing_labelled,
     say,
+    unexpected,
 )
 from potstill.cli.convert import convert, verify
 from potstill.cli.dataset import dataset_app
@@ -89,6 +90,9 @@ def main() -> NoReturn:
         if stop.code in EXIT_CODES:
             say("stopped; what was finished is kept, go on with --resume")
         raise
+    except Exception as error:  # noqa: BLE001 - a fault of potstill, whose traceback belongs into a file
+        say(f"potstill: {unexpected(error)}")
+        sys.exit(1)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
