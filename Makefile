@@ -32,7 +32,7 @@ test-slow: $(VENV)/.installed-test ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
 test-engines: $(ENGINES_VENV)/.installed ## one student in LAMMPS, OpenMM, TorchSim, metatomic, i-PI
-	$(ENGINES_VENV)/bin/python -m pytest -m engines tests/deploy
+	$(ENGINES_VENV)/bin/python -m pytest -m engines tests/deploy tests/test_examples.py
 
 test-newest: $(NEWEST_VENV)/.installed ## the test suite on Python 3.13 with the newest versions of everything
 	OMP_NUM_THREADS=1 $(NEWEST_VENV)/bin/python -m pytest -n 2 --dist loadfile
