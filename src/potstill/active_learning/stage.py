@@ -108,10 +108,11 @@ def learn_actively(
     parts, judged, latest = [dataset], [], first
     for number in range(1, options.max_rounds + 1):
         one = _Round(learning, number, latest)
-        report = one.judged(one.labelled(one.visited(), executor))
+        new = one.labelled(one.visited(), executor)
+        report = one.judged(new)
         judged.append(report)
         on_round(judged, one.folder)
-        if report["passed"]:
+        if report["passed"] or not len(new):  # without a labelled frame there is nothing to learn from
             break
         parts.append(one.folder / "new.h5")
         latest = one.trained(parts, lambda epoch, errors, n=number: on_epoch(n, epoch, errors))  # type: ignore[misc]
@@ -215,7 +216,13 @@ class _Round:
             self._say(f"{self.options.trajectories} trajectories of {self.options.length_ps:g} ps by the student")
             student = load_student(self.student)
             frames, journeys = visit(
-                student, starts, self.options, number=self.number, seed=self.config.seed, on_journey=self._tell
+                student,
+                starts,
+                self.options,
+                max_force=self.config.label.max_force_ev_per_angstrom,
+                number=self.number,
+                seed=self.config.seed,
+                on_journey=self._tell,
             )
             write_part(path, frames, attributes={"journeys": journeys})
         return path
@@ -240,18 +247,19 @@ class _Round:
         if not path.exists():
             self._say(f"errors on {len(new)} frames")
             report = self._judge(new, load_student(self.student))
-            with sealed(path) as temporary:
-                temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+            _write(path, report)
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            mae, broken = found["forces"]["mae"], found["broken_trajectories"]
+            mae, broken, _ = found["forces"]["mae"], found["broken_trajectories"], found["forces"]["limit"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise PotstillError(
                 f"{path} is damaged ({error})\n  remove it with  rm -r {path}  and run again with --resume"
             ) from error
-        limit = self.options.max_force_error_ev_per_angstrom  # which may have changed since
-        found["forces"]["limit"] = limit
-        found["passed"] = mae is not None and mae <= limit and not broken
+        limit = self.options.max_force_error_ev_per_angstrom
+        if found["forces"]["limit"] != limit:  # changed since
+            found["forces"]["limit"] = limit
+            found["passed"] = mae is not None and mae <= limit and not broken
+            _write(path, found)
         return found
 
     def _judge(self, new: Dataset, student: DeployedStudent) -> dict[str, Any]:
@@ -271,6 +279,7 @@ class _Round:
             "passed": mae is not None and mae <= limit and not broken,
             "forces": {"mae": mae, "limit": limit, "unit": "eV/Å"},
             "by_reason": by_reason,
+            "by_temperature": _by_temperature(frames, error),
             "broken_trajectories": broken,
             "trajectories": journeys,
             "refused": dict(Counter(r.reason for r in new.refused if r.stage == "label")),
@@ -350,6 +359,20 @@ def errors_of(student: DeployedStudent, frames: Sequence[Structure]) -> tuple[Ar
                 errors.append(found.forces - labels.forces)
                 expected.append(found.extra.get("uncertainty", np.zeros(len(frame))))
     return np.concatenate(expected), np.concatenate(errors)
+
+
+def _by_temperature(frames: Sequence[Structure], error: Array) -> list[dict[str, Any]]:
+    """Return the force MAE in eV/Å at each temperature, from frames at regular times and all (N, 3) errors of all frames."""
+    told = [(s.generator_metadata["temperature_kelvin"], s.generator_metadata["reason"] == "regular") for s in frames]
+    kelvin = np.repeat([kelvin if regular else np.nan for kelvin, regular in told], [len(s) for s in frames])
+    return [
+        {"kelvin": float(t), "mae": float(np.abs(error[kelvin == t]).mean())} for t in np.unique(kelvin[np.isfinite(kelvin)])
+    ]
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    with sealed(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _before(made_from: Mapping[str, Any]) -> dict[str, Any]:
