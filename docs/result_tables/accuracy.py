@@ -135,6 +135,63 @@ def fine_tuning() -> str:
 
 
 @table_of
+def general_physics() -> str:
+    """Physics of ``general`` beside its teacher: medians over systems whose composition it saw and did not see."""
+    rows = {row["system"].removeprefix("median, "): row for row in result("general_physics")["rows"] if row["kind"] == "median"}
+    quantities = {
+        "lattice_constant": "lattice constant, %",
+        "bulk_modulus": "bulk modulus, %",
+        "phonons": "mean phonon frequency, %",
+        "vibrations": "vibrations of molecules, %",
+        "torsions": "rigid turns about bonds, meV",
+    }
+    cells = [
+        (name, *(f"{rows[of][key]:.3g} ({rows[of][f'systems_{key}']})" for of in ("seen", "not seen")))
+        for key, name in quantities.items()
+    ]
+    head = ("median gap to the teacher (systems)", "composition in the training set", "not in it")
+    return markdown_table(head, cells) + source("general_physics")
+
+
+@table_of
+def general_md() -> str:
+    """MD by ``general``, each trajectory with its errors against the teacher."""
+    cells = [
+        (
+            row["system"] + (" (foreign)" if row["foreign"] else ""),
+            f"{row['kelvin']:.0f}",
+            f"{row['length_ps']:.0f}",
+            row["ended"].replace("_", " "),
+            f"{100 * row['of_mean_force']:.0f}" if row.get("frames_labelled") else "",
+            f"{row['energy_mae_mev_per_atom']:.0f}" if row.get("frames_labelled") else "",
+            f"{100 * row['within_bound']:.0f}" if row.get("frames_labelled") else "",
+        )
+        for row in result("general_md")["rows"]
+    ]
+    head = ("system", "K", "ps", "end", "force error, %", "energy error, meV/atom", "atoms within the bound of 90 %, %")
+    return markdown_table(head, cells) + source("general_md")
+
+
+@table_of
+def given_labels() -> str:
+    """Students from labels of GFN2-xTB, which stands for a quantum-chemical program."""
+    cells = [
+        (
+            title_of(row),
+            row["labels"],
+            row["audit"].replace("_", "-"),
+            f"{row['gates_met']} of {row['gates_asked']}",
+            f"{row['force_mae_mev_per_angstrom']:.0f}",
+            f"{100 * row['of_mean_force']:.0f}",
+            f"{row['energy_mae_mev_per_atom']:.1f}",
+        )
+        for row in result("given_labels")["rows"]
+    ]
+    head = ("system", "labels", "audit", "gates met", "force MAE, meV/Å", "force error, %", "energy MAE, meV/atom")
+    return markdown_table(head, cells) + source("given_labels")
+
+
+@table_of
 def pareto() -> str:
     """Shapes of the student and public networks after equal times of training."""
     cells = [
