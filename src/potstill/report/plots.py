@@ -202,6 +202,8 @@ def beside(
         for ax in axes[-columns:]:
             ax.set_xlabel(x_label)
         ax = axes[0]
+        if all(np.array_equal(x, np.round(x)) for panel in kept.values() for x, *_ in panel):  # modes are counted
+            ax.xaxis.get_major_locator().set_params(integer=True)
         ax.figure.supylabel(y_label, fontsize=11)
         ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, borderaxespad=0)
 
