@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -85,7 +86,11 @@ class TestCheck:
         (tmp_path / "c.yaml").write_text(potstill("template", name).out)
         answer = potstill("check", tmp_path / "c.yaml", "--fallback")
         assert (answer.code, answer.err) == (0, "")
-        assert f"is good: {total} structures" in answer.out
+        assert f"is good: {total:,} structures" in answer.out
+
+    def test_files_may_hold_fewer_structures_than_asked_for(self, potstill, write_config):
+        config = write_config(generate={"sources": [{"source": "files", "paths": ["mine.extxyz"], "count": 100_000}]})
+        assert "is good: at most 100,000 structures, teacher" in potstill("check", config).out
 
     def test_a_teacher_that_is_not_here(self, potstill, tmp_path, monkeypatch):
         monkeypatch.setenv("POTSTILL_HOME", str(tmp_path))
@@ -320,3 +325,19 @@ def test_a_latin_1_terminal(tmp_path):
         assert b"Traceback" not in done.stderr
         assert b"UnicodeEncodeError" not in done.stderr
     assert "größe \\u2192".encode("latin-1") in done.stderr
+
+
+def test_help_lists_commands_in_the_order_of_their_use(potstill):
+    told = potstill("--help").out
+    names = ("template", "check", "plan", "run", "status", "generate", "label", "audit", "doctor", "convert", "dataset")
+    places = [re.search(rf"^\W+{name}\s", told, flags=re.MULTILINE).start() for name in names]
+    assert places == sorted(places)
+    assert all(told.count(title) == 1 for title in ("A run", "One stage of a run", "This machine", "Files and students"))
+
+
+def test_a_folder_is_not_one_file(potstill, tmp_path):
+    (tmp_path / "outcars").mkdir()
+    answer = potstill("convert", tmp_path / "outcars", tmp_path / "data.h5")
+    assert answer.code == 2
+    assert "is a folder, and one file was expected" in answer.err
+    assert "paths: [" in answer.err

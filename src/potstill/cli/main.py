@@ -48,13 +48,6 @@ app = typer.Typer(
 )
 
 student_app = typer.Typer(name="student", help="About the student of a config.", no_args_is_help=True)
-app.add_typer(student_app)
-app.add_typer(dataset_app)
-app.command()(setup)
-app.command()(audit)
-app.command()(evaluate)
-app.command()(verify)
-app.command()(convert)
 
 STOPS = (signal.SIGTERM, signal.SIGHUP)
 EXIT_CODES = tuple(128 + number for number in (signal.SIGINT, *STOPS))  # exit codes of a shell
@@ -141,7 +134,9 @@ def check(config: ConfigFile, fallback: Fallback = False, as_json: AsJson = Fals
         raise InputError(
             f"{config} is a valid config, but its run would end with NO-GO:\n" + "\n".join(f"  {f}" for f in faults)
         )
-    typer.echo(f"{config} is good: {sum(s.count for s in checked.generate.sources)} structures, teacher {_teacher(checked)}")
+    asked = sum(s.count for s in checked.generate.sources)
+    at_most = "at most " if any(s.kind == "own" for s in checked.generate.sources) else ""
+    typer.echo(f"{config} is good: {at_most}{asked:,} structures, teacher {_teacher(checked)}")
 
 
 def _check_as_json(path: Path, *, fallback: bool) -> None:
@@ -375,3 +370,25 @@ def _formats(names: list[str] | None) -> tuple[str, ...]:
         if name not in get_args(DeployFormat):
             raise InputError(f"there is no format '{name}': {nearest(name, get_args(DeployFormat))}")
     return tuple(names or ())
+
+
+def _in_order() -> None:
+    """Register commands of other modules, and list all in groups, in the order of their use."""
+    for command in (audit, evaluate, convert, verify, setup):
+        app.command()(command)
+    app.add_typer(dataset_app, rich_help_panel="Files and students")
+    app.add_typer(student_app, rich_help_panel="Files and students")
+    places = {name: (place, panel) for place, (name, panel) in enumerate((n, p) for p, of in GROUPS.items() for n in of)}
+    named = {id(info): str(info.name or getattr(info.callback, "__name__", "")) for info in app.registered_commands}
+    app.registered_commands.sort(key=lambda info: places[named[id(info)]][0])
+    for info in app.registered_commands:
+        info.rich_help_panel = places[named[id(info)]][1]
+
+
+GROUPS = {
+    "A run": ("template", "check", "plan", "run", "status"),
+    "One stage of a run": ("generate", "label", "audit", "train", "evaluate", "deploy"),
+    "This machine": ("doctor", "setup"),
+    "Files and students": ("convert", "verify"),
+}
+_in_order()
