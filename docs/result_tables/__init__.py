@@ -5,6 +5,6 @@ A function that is decorated with :func:`~result_tables.base.table_of` stands fo
 
 from result_tables import accuracy, costs, data, register, speed
 from result_tables.base import TABLES
-from result_tables.register import checks
+from result_tables.register import checks, citation
 
-__all__ = ["TABLES", "accuracy", "checks", "costs", "data", "register", "speed"]
+__all__ = ["TABLES", "accuracy", "checks", "citation", "costs", "data", "register", "speed"]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from result_tables.base import markdown_table, table_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def checks() -> str:
@@ -31,6 +35,17 @@ HAND_WRITTEN = {
     "vacuum": "Call the structure periodic along fewer axes (`pbc`), for the stress of a cell with vacuum means nothing",
     "cell_shape": "Reduce the flat cells to compact ones, or leave them out",
 }
+
+
+def citation() -> str:
+    """BibTeX of the software, from the repository's ``CITATION.cff``."""
+    import yaml
+
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    authors = " and ".join(f"{{{author['name']}}}" for author in found["authors"])
+    lines = {"author": authors, "title": found["title"], "version": found["version"], "url": found["url"]}
+    entry = ",\n".join(f"  {name:7} = {{{value}}}" for name, value in lines.items())
+    return f"```bibtex\n@software{{potstill,\n{entry},\n}}\n```"
 
 
 def _first_sentence(text: str | None) -> str:
