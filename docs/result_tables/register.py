@@ -62,18 +62,15 @@ def audit_checks() -> str:
 
     cells: list[tuple[str, ...]] = []
     for family in FAMILIES:
-        cells.append((f"**{family}**", "", "", ""))
+        cells.append((f"**{family}**", ""))
         for name, entry in ENTRIES.items():
             if entry.family != family:
                 continue
-            gates = ", ".join(f"`{gate}`" for gate in entry.gates)
-            limits = ", ".join(
-                "none" if (default := AuditConfig.model_fields[gate].default) == {} else str(default) for gate in entry.gates
-            )
-            cells.append(
-                (f"[`{name}`](no_go.md#{name})", _first_sentence(entry.check.__doc__).replace("``", "`"), gates, limits)
-            )
-    return markdown_table(("check", "measures", "option of section `audit`", "default"), cells)
+            defaults = {gate: AuditConfig.model_fields[gate].default for gate in entry.gates}
+            limits = [f"`{gate}`: {'none' if default == {} else default}" for gate, default in defaults.items()]
+            text = _first_sentence(entry.check.__doc__).replace("``", "`")
+            cells.append((f"[`{name}`](no_go.md#{name})", "<br>".join([text, *limits])))
+    return markdown_table(("check", "measures, and the options of section `audit` with their defaults"), cells)
 
 
 @table_of
