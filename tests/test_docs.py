@@ -195,6 +195,48 @@ def test_every_page_begins_with_a_task(page):
     assert len(first.split()) <= 25, first
 
 
+MOST_WORDS = 25
+QUESTIONS = {"Of", "What", "Where", "Who", "Whose", "How", "Whether"}
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of the prose of a page, without code, tables, headings and addresses of links."""
+    paragraphs, lines = [], []
+    for line in [*BLOCK.sub("", text).splitlines(), ""]:
+        words = line.strip()
+        if not words or words.startswith(("#", "|", "::", "!!!", "![")) or re.match(r"([-*]|\d+\.) ", words):
+            paragraphs.append(" ".join(lines))
+            lines = [re.sub(r"^([-*]|\d+\.) ", "", words)] if re.match(r"([-*]|\d+\.) ", words) else []
+        else:
+            lines.append(words)
+    plain = [re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "CODE", paragraph)) for paragraph in paragraphs]
+    return [sentence for paragraph in plain for sentence in re.split(r"(?<=[.!?:;*])\s+(?=[A-Z\[*(0-9])", paragraph)]
+
+
+def test_sentences_end_where_they_end():
+    text = "# A *b*\n\nOne two `x. Y` three. Four\nfive: Six.\n\n- Seven [eight. Nine](a.md#B. C).\n- ten\n\n| no |\n"
+    found = [sentence for sentence in sentences(text) if sentence]
+    assert found == ["One two CODE three.", "Four five:", "Six.", "Seven [eight.", "Nine].", "ten"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_sentence_is_long(page):
+    """Readers of many languages follow one thought a sentence."""
+    if page.name == "10K_VALIDATION_REPORT.md":  # written by `potstill audit`
+        return
+    text = page.read_text(encoding="utf-8")
+    assert [sentence for sentence in sentences(text) if len(sentence.split()) > MOST_WORDS] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_sentence_begins_with_a_question_word(page):
+    """A condition begins with "if"; a question may stand in a heading, or end with its mark."""
+    if page.name == "10K_VALIDATION_REPORT.md":  # written by `potstill audit`
+        return
+    found = sentences(page.read_text(encoding="utf-8"))
+    assert [s for s in found if s.split(maxsplit=1)[:1] and s.split()[0] in QUESTIONS and not s.endswith("?")] == []
+
+
 def test_every_page_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert sorted(re.findall(r"(\w+\.md)$", text, flags=re.MULTILINE)) == sorted(page.name for page in DOCS)

@@ -83,7 +83,7 @@ def test_audit_of_a_run(potstill, run):
 
 
 def test_evaluate_of_a_run(potstill, run):
-    evaluate = facts(potstill("evaluate", "--json", run), "evaluate")
+    evaluate = facts(potstill("evaluate", "--json", run), "evaluate", code=3)
     assert evaluate["verdict"] == "NO_GO"
     assert "force_error" in evaluate["failed"]
 

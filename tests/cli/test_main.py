@@ -341,3 +341,37 @@ def test_a_folder_is_not_one_file(potstill, tmp_path):
     assert answer.code == 2
     assert "is a folder, and one file was expected" in answer.err
     assert "paths: [" in answer.err
+
+
+class TestFaultsOfPotstill:
+    def test_one_line_and_the_traceback_in_a_file(self, potstill, write_config, monkeypatch, tmp_path):
+        def broken(*_: object) -> None:
+            raise TypeError("no such\nthing")
+
+        monkeypatch.setattr("potstill.run.plan.missing_pieces", broken)
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        answer = potstill("check", write_config())
+        assert answer.code == 1
+        first, second = answer.err.splitlines()
+        assert first == "potstill: unexpected TypeError: no such thing"
+        (log,) = tmp_path.glob("potstill-*.log")
+        assert second.endswith(f"please report it with the traceback in {log}")
+        assert "missing_pieces" in log.read_text() or "broken" in log.read_text()
+
+    def test_a_full_temporary_folder_hides_nothing(self, potstill, write_config, monkeypatch, tmp_path):
+        monkeypatch.setattr("potstill.run.plan.missing_pieces", lambda *_: 1 / 0)
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+        answer = potstill("check", write_config())
+        assert (answer.code, answer.err) == (1, "potstill: unexpected ZeroDivisionError: division by zero\n")
+
+
+def test_label_exits_with_1_where_all_were_refused(potstill, write_config, tmp_path):
+    config = write_config(label={"max_force_ev_per_angstrom": 1e-9})
+    run = tmp_path / "run"
+    answer = potstill("run", config, "--out", run, "--yes", "--last", "label")
+    assert answer.code == 1
+    assert "dataset.h5 holds no labelled structure: the teacher refused all of them" in answer.err
+    answer = potstill("label", run)
+    assert answer.code == 1
+    assert f"see why with:  potstill status {run}" in answer.err
+    assert "force_limit" in potstill("status", run).out

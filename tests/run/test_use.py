@@ -65,7 +65,8 @@ def test_rounds_are_linked_where_they_have_a_page(run):
     for number in ("01", "02"):
         folder = run.active_learning / number
         folder.mkdir(parents=True)
-        (folder / "round.json").write_text(json.dumps({"forces": {"mae": 0.5, "limit": 0.1}, "passed": False}))
+        report = {"round": int(number), "forces": {"mae": 0.5, "limit": 0.1}, "passed": False}
+        (folder / "round.json").write_text(json.dumps({**report, "broken_trajectories": 0, "trajectories": []}))
     (run.active_learning / "01" / "round.html").touch()
     assert [row["address"] for row in rounds(run)] == ["active_learning/01/round.html", ""]
     (run.active_learning / "02" / "round.json").write_text("{")
@@ -77,7 +78,8 @@ def test_the_end_of_active_learning_is_a_sentence(run):
     for number, mae, passed in (("01", 0.2, False), ("02", 0.0553, False)):
         folder = run.active_learning / number
         folder.mkdir(parents=True)
-        report = {"forces": {"mae": mae, "limit": 0.03}, "passed": passed}
+        report = {"round": int(number), "forces": {"mae": mae, "limit": 0.03}, "passed": passed}
+        report |= {"broken_trajectories": 0, "trajectories": []}
         (folder / "round.json").write_text(json.dumps(report), encoding="utf-8")
     (told,) = rounds_sentences(run)
     assert told.startswith("Active learning ended after 2 rounds: force MAE 0.0553")

@@ -190,3 +190,24 @@ def test_a_module_that_ends_the_process_on_import_is_refused(tmp_path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=f"importing 'ends_at_once' .* ends the process .{how}"):
         parse_teacher({"name": "ase", "calculator": "ends_at_once:X"}).check()
+
+
+@pytest.mark.parametrize(
+    ("body", "at_once", "message"),
+    [
+        ("class Odd(EMT):\n    implemented_properties = ['energy']\n", True, "computes energy, and no forces"),
+        (
+            "def Odd():\n    made = EMT()\n    made.implemented_properties = ['forces']\n    return made\n",
+            False,
+            "no energy",
+        ),
+        ("def Odd():\n    return 3\n", False, "returns int, expected an ASE calculator"),
+    ],
+)
+def test_calculators_that_give_too_little_are_refused(tmp_path, monkeypatch, body, at_once, message):
+    name = f"odd_{abs(hash(body))}"
+    (tmp_path / f"{name}.py").write_text(f"from ase.calculators.emt import EMT\n{body}")
+    monkeypatch.syspath_prepend(tmp_path)
+    options = parse_teacher({"name": "ase", "calculator": f"{name}:Odd"})
+    with pytest.raises(InputError, match=message):
+        options.check_weights() if at_once else options.load()

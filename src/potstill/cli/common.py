@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -143,6 +144,19 @@ def names_of_any_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def unexpected(error: Exception) -> str:
+    """Write the traceback of a fault of potstill into a new temporary file, and return text that names it."""
+    told = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="potstill-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return told
+    return f"{told}\n  this is a fault of potstill: please report it with the traceback in {file.name}"
 
 
 def _told(error: Exception, folder: Path) -> PotstillError:

@@ -57,6 +57,7 @@ def merge(
     """Join datasets of one teacher; families are divided anew where every file has a split."""
     from potstill.dataset import open_file
     from potstill.dataset.combine import merge_datasets
+    from potstill.dataset.options import SplitConfig
 
     *sources, target = files
     if len(sources) < 2:
@@ -64,7 +65,8 @@ def merge(
     if min(valid_fraction, test_fraction) < 0 or valid_fraction + test_fraction >= 1:
         raise InputError("valid_fraction and test_fraction must not be negative and must add up to less than 1")
     paths = [open_file(path).path for path in sources]
-    split = merge_datasets(paths, target, valid_fraction=valid_fraction, test_fraction=test_fraction, seed=seed)
+    parts = SplitConfig(valid_fraction=valid_fraction, test_fraction=test_fraction)
+    split = merge_datasets(paths, target, split=parts, seed=seed)
     count = len(open_file(target))
     if as_json:
         print_json({"path": str(target), "structures": count, "split": split})

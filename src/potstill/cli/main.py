@@ -26,6 +26,7 @@ from potstill.cli.common import (
     read_config,
     refuse_nothing_labelled,
     say,
+    unexpected,
 )
 from potstill.cli.convert import convert, verify
 from potstill.cli.dataset import dataset_app
@@ -82,6 +83,9 @@ def main() -> NoReturn:
         if stop.code in EXIT_CODES:
             say("stopped; what was finished is kept, go on with --resume")
         raise
+    except Exception as error:  # noqa: BLE001 - a fault of potstill, whose traceback belongs into a file
+        say(f"potstill: {unexpected(error)}")
+        sys.exit(1)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -175,9 +179,9 @@ def plan(
         as_available,
         missing_pieces,
         plan_facts,
-        print_batches,
         print_counts,
         print_plan,
+        print_subruns,
         probe,
         settle,
     )
@@ -198,7 +202,7 @@ def plan(
     print_counts(checked, Console())
     print_plan(costs, Console())
     if checked.batches or gpu_price is not None:
-        print_batches(as_available(checked), costs, Console(), gpu_price)
+        print_subruns(as_available(checked), costs, Console(), gpu_price)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from potstill.core.files import read_json
 from potstill.dataset import Dataset
 from potstill.deploy.commands import COMMANDS
 from potstill.report.page import figure
+from potstill.run.facts import round_reports
 from potstill.run.folder import RunFolder
 
 
@@ -108,20 +109,15 @@ def speed_sentences(evaluation: dict[str, Any], record: dict[str, Any], data: Da
 def rounds(run: RunFolder) -> list[dict[str, Any]]:
     """Return number, result and relative address of the page of each round of active learning."""
     found = []
-    for path in sorted(run.active_learning.glob("[0-9][0-9]/round.json")):
-        try:
-            report = read_json(path, "go on with --resume")
-            forces = report["forces"]
-        except (PotstillError, KeyError):
-            continue
-        page = path.with_name("round.html")
+    for report in round_reports(run):
+        page = run.active_learning / f"{report['round']:02d}" / "round.html"
         found.append(
             {
-                "number": int(path.parent.name),
-                "mae": forces.get("mae"),
-                "limit": forces.get("limit"),
-                "passed": bool(report.get("passed")),
-                "address": f"active_learning/{path.parent.name}/round.html" if page.is_file() else "",
+                "number": report["round"],
+                "mae": report["forces"]["mae"],
+                "limit": report["forces"]["limit"],
+                "passed": bool(report["passed"]),
+                "address": page.relative_to(run.path).as_posix() if page.is_file() else "",
             }
         )
     return found

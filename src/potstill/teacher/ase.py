@@ -91,7 +91,7 @@ class AseCalculator(TeacherOptions):
         module = self.calculator.partition(":")[0]
         if module not in sys.modules and not module.startswith("ase."):
             self._try_import(module)
-        self._callable()
+        self._refuse_too_little(self._callable())
 
     def _try_import(self, module: str) -> None:
         """Import the module in a process of its own first: code that ends its process must not end this one."""
@@ -118,12 +118,20 @@ class AseCalculator(TeacherOptions):
 
         def calculator() -> Any:
             try:
-                return make(**self.options)
+                made = make(**self.options)
             except Exception as error:
                 raise InputError(
                     f"{self.calculator} cannot be made with the options {self.options}:\n  {type(error).__name__}: {error}\n"
                     "  expected its keyword arguments in label.teacher.options"
                 ) from error
+            if not hasattr(made, "get_potential_energy"):
+                kind = type(made).__name__
+                raise InputError(
+                    f"label.teacher.calculator: '{self.calculator}' returns {kind}, expected an ASE calculator\n"
+                    "  name its class, or a function that returns one"
+                )
+            self._refuse_too_little(made)
+            return made
 
         return AseTeacher(calculator, fingerprint, atomic_numbers_of(self.elements) or None, stress=self.stress)
 
@@ -148,6 +156,17 @@ class AseCalculator(TeacherOptions):
             kind = type(found).__name__
             raise InputError(f"label.teacher.calculator: '{self.calculator}' is a {kind}, expected a callable")
         return found
+
+    def _refuse_too_little(self, calculator: Any) -> None:
+        """Refuse a calculator, or its class, that states its properties and lacks energy or forces."""
+        stated = getattr(calculator, "implemented_properties", None)
+        lacking = {"energy", "forces"} - set(stated or ("energy", "forces"))
+        if lacking:
+            raise InputError(
+                f"label.teacher.calculator: '{self.calculator}' computes {', '.join(stated or ())}, and no "
+                f"{' and '.join(sorted(lacking))}\n"
+                "  a teacher needs energy and forces; add what it computes to its implemented_properties"
+            )
 
     def _refuse_hidden(self, module: str) -> None:
         """Refuse a module of Python or of an installed package where the folder contains one of the same name."""
