@@ -165,7 +165,7 @@ def _told(error: Exception, folder: Path) -> PotstillError:
     with suppress(OSError):
         log_file.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
     if isinstance(error, OSError):
-        return file_error(error)
+        return file_error(error, folder)
     return PotstillError(
         f"{type(error).__name__}: {error}\n  the traceback is in {log_file}; what was finished is kept, go on with --resume"
     )
