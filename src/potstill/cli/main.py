@@ -77,6 +77,9 @@ class Template(StrEnum):
 def main() -> NoReturn:
     """Run the command line; the console script and ``python -m potstill``."""
     names_of_any_encoding()
+    if not _folder_exists():
+        say("potstill: the current folder does not exist any more\n  change to another one:  cd ~")
+        sys.exit(InputError.exit_code)
     before = {number: signal.signal(number, _terminate) for number in STOPS if signal.getsignal(number) != signal.SIG_IGN}
     hook, sys.unraisablehook = sys.unraisablehook, _send_again
     try:
@@ -102,6 +105,15 @@ def main() -> NoReturn:
         for number, handler in before.items():
             signal.signal(number, handler)
     sys.exit(0)
+
+
+def _folder_exists() -> bool:
+    """Return whether the current folder is there, without which no path is found."""
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
 class Terminated(SystemExit):
