@@ -29,6 +29,7 @@ from potstill.cli.common import (
     refuse_nothing_labelled,
     say,
     unexpected,
+    without_tracebacks,
 )
 from potstill.cli.convert import convert, verify
 from potstill.cli.dataset import dataset_app
@@ -77,6 +78,7 @@ class Template(StrEnum):
 def main() -> NoReturn:
     """Run the command line; the console script and ``python -m potstill``."""
     names_of_any_encoding()
+    without_tracebacks()
     if not _folder_exists():
         say("potstill: the current folder does not exist any more\n  change to another one:  cd ~")
         sys.exit(InputError.exit_code)
