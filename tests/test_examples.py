@@ -226,3 +226,69 @@ def test_constant_pressure_in_lammps_over_two_ranks(tmp_path):
     told = python(EXAMPLES / "lammps_npt.py", COPPER, "--ranks", 2, "--steps", 100, cwd=tmp_path)
     volume = float(told.split("second half")[1].split()[0])
     assert 11 < volume < 13  # Å^3 per atom of copper
+
+
+@pytest.fixture(scope="module")
+def for_lammps(tmp_path_factory) -> Path:
+    """Copper, exported for LAMMPS, and the inputs beside it as the page of examples says."""
+    from potstill.deploy.stage import deploy
+    from potstill.testing import copper, rattled
+
+    (folder,) = deploy(COPPER, tmp_path_factory.mktemp("deploy"), ("lammps",), rattled(copper()))
+    shutil.copytree(EXAMPLES / "lammps", folder, dirs_exist_ok=True)
+    python("-m", "potstill", "setup", "lammps", cwd=folder)
+    return folder
+
+
+def run_input(folder: Path, name: str, *variables: object) -> tuple[np.ndarray, str]:
+    """Run an input of LAMMPS on two ranks; return the rows of its thermodynamic output, and all output."""
+    from potstill.deploy.lammps import plugin_path
+
+    launcher, program = (str(Path(sys.executable).parent / each) for each in ("mpirun", "lmp"))
+    command = [launcher, "-np", "2", program, "-in", name, "-var", "plugin", plugin_path(), *map(str, variables)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    lines = [line.split() for line in done.stdout.splitlines()]
+    rows = [words for words in lines if len(words) > 4 and words[0].isdigit() and not words[1].isalpha()]
+    return np.array([[float(word) for word in words[:5]] for words in rows]), done.stdout
+
+
+@pytest.mark.engines
+@needs("lammps")
+def test_constant_energy_in_lammps(for_lammps):
+    rows, _ = run_input(for_lammps, "in.nve", "-var", "steps", 200, "-var", "elements", "Cu")
+    assert rows[-1, 0] == 200
+    assert np.ptp(rows[:, 1]) > 50  # the temperature swings
+    assert np.ptp(rows[:, 3]) < 1e-3 * np.ptp(rows[:, 2])
+    assert (for_lammps / "nve.lammpstrj").read_text(encoding="utf-8").count("ITEM: TIMESTEP") == 21
+
+
+@pytest.mark.engines
+@needs("lammps")
+def test_constant_pressure_in_lammps(for_lammps):
+    rows, told = run_input(for_lammps, "in.npt", "-var", "steps", 200)
+    assert rows[-1, 0] == 200
+    mean = float(told.split("mean volume")[-1].split()[0])
+    assert mean == pytest.approx(rows[rows[:, 0] >= 100, 4].mean() / 108, rel=2e-3)
+    assert (for_lammps / "npt.restart.100").exists()
+
+
+@pytest.mark.engines
+@needs("lammps")
+def test_minimization_in_lammps(for_lammps):
+    rows, _ = run_input(for_lammps, "in.minimize")
+    assert rows[-1, 1] < rows[0, 1] - 0.05
+    assert abs(rows[-1, 2]) < 10 < abs(rows[0, 2])  # bar
+    assert "4 atoms" in (for_lammps / "relaxed.data").read_text(encoding="utf-8")
+
+
+@pytest.mark.engines
+@needs("lammps")
+def test_another_potential_beside_the_student_in_lammps(for_lammps):
+    rows, _ = run_input(for_lammps, "in.overlay", "-var", "steps", 200)
+    assert rows[-1, 0] == 200
+    assert np.ptp(rows[:, 4]) < 2e-3 * np.ptp(rows[:, 3])  # both potentials act, and their sum is conserved
+    lines = (for_lammps / "in.overlay").read_text(encoding="utf-8").splitlines()
+    (for_lammps / "in.alone").write_text("\n".join(x.replace("0.0300 3.00", "0.0 3.00") for x in lines), encoding="utf-8")
+    alone, _ = run_input(for_lammps, "in.alone", "-var", "steps", 1)
+    assert abs(alone[0, 3] - rows[0, 3]) > 1e-3  # argon feels the copper

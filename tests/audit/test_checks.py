@@ -423,6 +423,18 @@ class TestReplay:
         assert found["conservative_forces"]["measured"] > 0.01
         assert "eV/Å" in found["conservative_forces"]["why"]
 
+    def test_few_labels_are_audited_with_few_calls(self, judge, labelled, lj):
+        class Counting:
+            fingerprint, asked = lj.fingerprint, 0
+
+            def label(self, structures):
+                Counting.asked += len(structures)
+                return lj.label(structures)
+
+        gates = GATES.model_copy(update={"replay_fraction": 0.01})
+        assert judge(labelled, teacher=Counting, gates=gates)["verdict"] == "GO"
+        assert 30 < Counting.asked <= 12 + 16 + 18  # repeated labels, finite differences, curl
+
     def test_small_random_difference_is_accepted(self, judge, labelled):
         noise = np.random.default_rng(0)
         moved = [changed(s, forces=s.labels.forces + noise.normal(0, 1e-5, s.labels.forces.shape)) for s in labelled]

@@ -3,6 +3,7 @@
 Run by ``make test-engines``. Debian's LAMMPS is tried where ``apt-get install lammps liblammps-dev`` has put it.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -25,8 +26,9 @@ from ase.optimize import BFGS
 from potstill.core.types import Structure
 from potstill.deploy import load_student
 from potstill.deploy.engine import lower_triangular
-from potstill.deploy.lammps import boundary, write_data
-from potstill.deploy.lammps_setup import compile_for, found_lammps
+from potstill.deploy.lammps import boundary, plugin_path, write_data
+from potstill.deploy.lammps_setup import compile_for, found_lammps, setup_lammps
+from potstill.deploy.native import Native
 from potstill.deploy.student_file import write_student_file
 from potstill.student.files import save_student
 from potstill.student.uncertainty import Uncertainty, save_uncertainty
@@ -100,6 +102,16 @@ class Lmp:
             pair_coeff * * student.potstill {" ".join(elements)}
             {lines}
         """
+
+    def ranks(self) -> list[int]:
+        """Process ids of the ranks that run in this folder."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # a process that has ended, or another user's
+                words = (path / "cmdline").read_bytes().split(b"\0")
+                if (path / "cwd").resolve() == self.folder.resolve() and b"mpirun" not in words[0] + words[1]:
+                    found.append(int(path.name))
+        return sorted(found)
 
     def forces(self, name: str = "last.dump") -> np.ndarray:
         return np.loadtxt(self.folder / name, skiprows=9, ndmin=2)[:, 1:]
@@ -206,31 +218,31 @@ def test_after_200_steps_it_is_where_ase_is(ranks, grid, lmp):
     assert np.abs(lmp.forces() @ turn.T - atoms.get_forces()).max() < CLOSE
 
 
-def test_units_real_are_kilocalories(organic, wheel):
+def test_units_real_are_kilocalories(organic, lmp):
     structure = rattled(water())
-    shown = wheel.run(wheel.begin(structure, organic, lines=MEASURE, units="real") + "run 0\n" + DUMP)
+    shown = lmp.run(lmp.begin(structure, organic, lines=MEASURE, units="real") + "run 0\n" + DUMP)
     labels, turn = expected(organic, structure)
     assert last_row(shown)[1] == pytest.approx(23.060549 * labels.energy, rel=1e-7)
-    assert np.allclose(wheel.forces() @ turn.T, 23.060549 * labels.forces, atol=1e-5)
+    assert np.allclose(lmp.forces() @ turn.T, 23.060549 * labels.forces, atol=1e-5)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_hybrid_overlay_adds_and_null_is_left_out(ranks, wheel):
+def test_hybrid_overlay_adds_and_null_is_left_out(ranks, lmp):
     structure = warm_copper(2, 2, 2)
-    text = wheel.begin(structure, COPPER, lines=MEASURE)
+    text = lmp.begin(structure, COPPER, lines=MEASURE)
     text = text.replace("pair_style potstill double", "pair_style hybrid/overlay potstill double zero 4.0")
     text = text.replace("pair_coeff * * student", "pair_coeff * * zero\npair_coeff * * potstill student")
-    assert_same(wheel.run(text + "run 0\n" + DUMP, ranks), wheel, structure, COPPER)
+    assert_same(lmp.run(text + "run 0\n" + DUMP, ranks), lmp, structure, COPPER)
     numbers = structure.atomic_numbers.copy()
     numbers[5:9] = 18  # argon, which the student does not know
     mixed = structure.with_(atomic_numbers=numbers)
-    (wheel.folder / "student.potstill").unlink()
-    write_data(mixed, wheel.folder / "start.data")
-    write_student_file(COPPER, wheel.folder / "student.potstill")
+    (lmp.folder / "student.potstill").unlink()
+    write_data(mixed, lmp.folder / "start.data")
+    write_student_file(COPPER, lmp.folder / "student.potstill")
     kept = structure.with_(atomic_numbers=numbers[numbers == 29], positions=structure.positions[numbers == 29])
     labels, turn = expected(COPPER, kept)
-    wheel.run(re.sub(r"student\.potstill Cu", "student.potstill NULL Cu", text) + "run 0\n" + DUMP, ranks)
-    found = wheel.forces() @ turn.T
+    lmp.run(re.sub(r"student\.potstill Cu", "student.potstill NULL Cu", text) + "run 0\n" + DUMP, ranks)
+    found = lmp.forces() @ turn.T
     assert np.abs(found[numbers == 29] - labels.forces).max() < CLOSE
     assert np.abs(found[numbers == 18]).max() == 0
 
@@ -263,7 +275,7 @@ def test_what_is_foreign_is_warned_of_once(wheel, tmp_path):
 
 BAD = {
     "there is no file": ("student.potstill Cu", "nothing.potstill Cu"),
-    "needs units metal or real, found 'units lj'": ("units metal", "units lj"),
+    "found 'units lj': put 'units metal' at the top of the input": ("units metal", "units lj"),
     "does not hold Ag; it holds Cu": ("student.potstill Cu", "student.potstill Ag"),
     "names 2 elements, there are 1 atom types": ("student.potstill Cu", "student.potstill Cu Cu"),
     "found respa": ("run 0", "run_style respa 2 2 pair 1\nrun 0"),
@@ -291,46 +303,42 @@ def test_bad_input_is_one_line_and_no_crash(message, lmp):
         ("is no student of potstill", lambda _: b""),
     ],
 )
-def test_a_damaged_student_is_refused(message, damage, wheel):
-    text = wheel.begin(warm_copper(1, 1, 1), COPPER) + "run 0\n"
-    file = wheel.folder / "student.potstill"
+def test_a_damaged_student_is_refused(message, damage, lmp):
+    text = lmp.begin(warm_copper(1, 1, 1), COPPER) + "run 0\n"
+    file = lmp.folder / "student.potstill"
     file.write_bytes(damage(file.read_bytes()))
-    shown = wheel.run(text, 2)
+    shown = lmp.run(text, 2)
     assert [message in line for line in shown.splitlines() if "ERROR" in line] == [True], shown
 
 
-def test_a_killed_rank_and_read_restart_go_on_with_the_same_numbers(wheel):
+def test_a_killed_rank_and_read_restart_go_on_with_the_same_numbers(lmp):
     structure = warm_copper(2, 2, 2)
-    begin = wheel.begin(structure, COPPER, lines=MEASURE + "velocity all create 300 1 loop geom\n")
+    begin = lmp.begin(structure, COPPER, lines=MEASURE + "velocity all create 300 1 loop geom\n")
     rest = "timestep 0.001\nfix move all nve\nrestart 50 state.*\n"
-    whole = last_row(wheel.run(begin + rest + "run 300\n", 2))
-    for state in wheel.folder.glob("state.*"):
+    whole = last_row(lmp.run(begin + rest + "run 300\n", 2))
+    for state in lmp.folder.glob("state.*"):
         state.unlink()
-    process = wheel.start(begin + rest + "run 2000000\n", 2)
+    process = lmp.start(begin + rest + "run 2000000\n", 2)
     deadline = time.monotonic() + 120
-    while not (wheel.folder / "state.100").exists() and time.monotonic() < deadline:
+    while not (lmp.folder / "state.100").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    ranks = subprocess.run(
-        ["pgrep", "-f", f"{wheel.build.include.parent.parent}/lmp.*in.test"], capture_output=True, text=True, check=False
-    )
-    mine = [int(p) for p in ranks.stdout.split() if Path(f"/proc/{p}/cwd").resolve() == wheel.folder.resolve()]
-    os.kill(mine[-1], 9)
+    os.kill(lmp.ranks()[-1], 9)
     process.communicate(timeout=60)
     assert process.returncode != 0
     again = f"""
         neighbor 1.0 nsq
         read_restart state.100
-        {wheel.load}
+        {lmp.load}
         pair_style potstill double
         pair_coeff * * student.potstill Cu
         {MEASURE}
     """
-    resumed = last_row(wheel.run(again + "timestep 0.001\nfix move all nve\nrun 200\n", 2))
+    resumed = last_row(lmp.run(again + "timestep 0.001\nfix move all nve\nrun 200\n", 2))
     assert resumed[0] == whole[0] == 300
     assert resumed[1] == pytest.approx(whole[1], abs=CLOSE * len(structure))
 
 
-def test_a_stretched_slab_relaxes_to_the_length_of_a_box_with_vacuum(wheel):
+def test_a_stretched_slab_relaxes_to_the_length_of_a_box_with_vacuum(lmp):
     atoms = copper().to_ase() * (2, 2, 2)
     atoms.set_cell(atoms.cell * np.array([[1.02], [1.02], [1.0]]), scale_atoms=True)
     open_ = Structure.from_ase(atoms)
@@ -343,10 +351,33 @@ def test_a_stretched_slab_relaxes_to_the_length_of_a_box_with_vacuum(wheel):
     BFGS(UnitCellFilter(boxed, mask=[1, 1, 0, 0, 0, 0]), logfile=None).run(fmax=1e-4, steps=1000)
     lines = "thermo_style custom step pe lx ly\nthermo_modify format float %20.15g\n"
     lines += "fix b all box/relax x 0 y 0 couple xy vmax 0.0005\n"
-    text = wheel.begin(open_, COPPER, lines=lines) + "minimize 0 1e-6 2000 20000\n" * 3
-    found = last_row(wheel.run(text, 2))[2:]
+    text = lmp.begin(open_, COPPER, lines=lines) + "minimize 0 1e-6 2000 20000\n" * 3
+    found = last_row(lmp.run(text, 2))[2:]
     assert found == pytest.approx(boxed.cell.lengths()[:2], rel=1e-3)
     assert abs(found[0] / open_.cell[0, 0] - 1) > 3e-3
+
+
+def test_the_exported_input_runs_as_it_is_in_every_lammps(lmp, organic, tmp_path):
+    from potstill.deploy.stage import deploy
+
+    (lmp.folder,) = deploy(organic, tmp_path / "deploy", ("lammps",), rattled(water()))
+    text = (lmp.folder / "in.potstill").read_text(encoding="utf-8")
+    rows = [last_row(lmp.run(text, ranks)) for ranks in (1, 2)]
+    assert rows[0][0] == 200
+    assert rows[1] == pytest.approx(rows[0], rel=1e-5)
+    once = text.replace("run 200", "run 10")
+    again = last_row(lmp.run(once + "clear\n" + once))
+    assert again == pytest.approx(last_row(lmp.run(once)), rel=1e-9)
+
+
+def test_an_export_before_the_setup_names_the_plugin_to_come(tmp_path, monkeypatch):
+    monkeypatch.setenv("POTSTILL_HOME", str(tmp_path))
+    named = plugin_path()  # what deploy writes into in.potstill
+    assert not Path(named).exists()
+    monkeypatch.setattr(Native, "compiled", lambda self: self.place)
+    shown: list[str] = []
+    setup_lammps(None, shown.append)
+    assert f"  in an input script:  plugin load {named}" in shown
 
 
 def test_cmake_makes_the_plugin(wheel, organic, tmp_path):

@@ -65,7 +65,8 @@ def test_rounds_are_linked_where_they_have_a_page(run):
     for number in ("01", "02"):
         folder = run.active_learning / number
         folder.mkdir(parents=True)
-        (folder / "round.json").write_text(json.dumps({"forces": {"mae": 0.5, "limit": 0.1}, "passed": False}))
+        report = {"round": int(number), "forces": {"mae": 0.5, "limit": 0.1}, "passed": False}
+        (folder / "round.json").write_text(json.dumps({**report, "broken_trajectories": 0, "trajectories": []}))
     (run.active_learning / "01" / "round.html").touch()
     assert [row["address"] for row in rounds(run)] == ["active_learning/01/round.html", ""]
     (run.active_learning / "02" / "round.json").write_text("{")

@@ -220,6 +220,20 @@ def test_nothing_is_left_of_the_calls_before(structures, crystal):
             assert_equal(found, expected)
 
 
+def test_an_atom_of_silicon_takes_13_kilobytes():
+    model = random_student([14], tier="base").model
+
+    def bytes_for(repeats: int) -> tuple[int, int]:
+        crystal, kernel = Structure.from_ase(silicon().to_ase() * ((repeats,) * 3)), FusedKernel(model)
+        model.predict(batch_of(model, [crystal]), kernel=kernel)
+        return len(crystal), kernel.bytes_held()
+
+    with ThreadPoolExecutor(1) as fresh:
+        (small, before), (large, after) = fresh.map(bytes_for, (9, 12))  # the kernel grows, and has some spare
+    assert large > small > 1000
+    assert (after - before) / (large - small) < 13_000
+
+
 def test_answers_are_not_overwritten_by_the_next_call(structures):
     model = lively(ELEMENTS)
     kernel, batch = FusedKernel(model), batch_of(model, structures)

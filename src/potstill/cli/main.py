@@ -218,9 +218,9 @@ def plan(
         as_available,
         missing_pieces,
         plan_facts,
-        print_batches,
         print_counts,
         print_plan,
+        print_subruns,
         probe,
         settle,
     )
@@ -241,7 +241,7 @@ def plan(
     print_counts(checked, Console())
     print_plan(costs, Console())
     if checked.batches or gpu_price is not None:
-        print_batches(as_available(checked), costs, Console(), gpu_price)
+        print_subruns(as_available(checked), costs, Console(), gpu_price)
 
 
 @app.command()

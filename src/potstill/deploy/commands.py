@@ -4,7 +4,7 @@ from __future__ import annotations
 
 COMMANDS = {
     "ase": "python run_md.py",
-    "lammps": "lmp -in in.potstill",
+    "lammps": "potstill setup lammps && lmp -in in.potstill",
     "openmm": "python run_openmm.py",
     "torchsim": "python run_torchsim.py",
     "metatomic": "python run_metatomic.py",

@@ -17,7 +17,7 @@ import numpy as np
 from potstill.core.registry import borrow
 from potstill.core.types import Structure
 from potstill.deploy.engine import lower_triangular
-from potstill.deploy.lammps_setup import PLUGIN, ready_plugin
+from potstill.deploy.lammps_setup import PLUGIN, plugin_place
 from potstill.deploy.native import SOURCES
 from potstill.student.fused_library import HEADERS
 
@@ -89,5 +89,5 @@ def copy_sources(folder: Path) -> None:
 
 
 def plugin_path() -> str:
-    """Return the path of this machine's compiled plugin, or where CMake would put it."""
-    return str(ready_plugin() or f"build/{PLUGIN}")
+    """Return where this machine's plugin is, or will be after ``potstill setup lammps``; else where CMake would put it."""
+    return str(plugin_place() or f"build/{PLUGIN}")

@@ -143,12 +143,12 @@ def setup_lammps(tree: Path | None, say: Callable[[str], None]) -> None:
         made = compile_for(lammps)
         say(f"{lammps.name} ({lammps.include}): {made}")
         say(
-            f"  {made} -in in.potstill   (without the line 'plugin load')"
+            f"  run this program instead of lmp:  {made} -in in.potstill"
             if lammps.link
             else f"  in an input script:  plugin load {made}"
         )
 
 
-def ready_plugin() -> Path | None:
-    """Return a compiled plugin, if ``potstill setup lammps`` has made one."""
-    return next((x.place for x in found_lammps() if not x.link and x.place.is_file()), None)
+def plugin_place() -> Path | None:
+    """Return where ``potstill setup lammps`` puts the plugin, made or not; None where no LAMMPS here takes plugins."""
+    return next((x.place for x in found_lammps() if not x.link), None)

@@ -9,7 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from potstill.core.verdict import Verdict, is_failure, word_of
+from potstill.core.counts import several
+from potstill.core.verdict import Verdict, is_failure
 from potstill.dataset import Dataset
 from potstill.evaluate.kept import read_trajectories
 from potstill.report import plots
@@ -92,17 +93,18 @@ def _tiles(audit: dict[str, Any], evaluation: dict[str, Any]) -> list[dict[str, 
     found = []
     if audit:
         passed, asked = tally(audit["findings"])
-        word = word_of(audit["verdict"])
-        detail = f"{passed} of {asked} checks passed on {audit['labelled']:,} labelled structures"
-        found.append({"name": "Data", "value": word, "detail": detail, "state": audit["verdict"], "word": None})
+        detail = f"checks passed, on {several(audit['labelled'], 'labelled structure')}"
+        found.append(
+            {"name": "Data", "value": f"{passed} of {asked}", "detail": detail, "state": audit["verdict"], "word": None}
+        )
     else:
         found.append(_unknown("Data", "not audited yet"))
     if not evaluation:
-        names = ("Force error", "Faster than the teacher", "Energy drift in dynamics")
+        names = ("Force error", "Speed beside the teacher", "Energy drift in dynamics")
         return [*found, *(_unknown(name, "not evaluated yet") for name in names)]
     gates = {f["check"]: f for f in evaluation.get("findings", [])}
     found.append(force_tile(evaluation, gates.get("force_error")))
-    found.append(speed_tile(evaluation) or _unknown("Faster than the teacher", "not timed"))
+    found.append(speed_tile(evaluation) or _unknown("Speed beside the teacher", "not timed"))
     found.append(drift_tile(evaluation) or _unknown("Energy drift in dynamics", "no run was made"))
     return found
 
@@ -120,6 +122,6 @@ def _elements(data: Dataset | None) -> dict[str, Any] | None:
     for counts in found.values():
         for z, n in counts.items():
             total[z] = total.get(z, 0) + n
-    table: Markup = periodic_table(total, f"Periodic table with the number of atoms of {len(total)} elements")
-    caption = f"Atoms of each of {len(total)} elements, {sum(total.values()):,} in all. Shades are logarithmic."
+    table: Markup = periodic_table(total, f"Periodic table with the number of atoms of {several(len(total), 'element')}")
+    caption = f"{several(len(total), 'element')}, {several(sum(total.values()), 'atom')} in all. Shades are logarithmic."
     return {"table": table, "caption": caption, "by_source": by_source(found)}

@@ -28,7 +28,7 @@ from potstill.execute import expect_within
 from potstill.execute.parsl_supervisor import SENTRY
 from potstill.execute.program import NOT_INHERITED
 from potstill.teacher.batching import LOADING, asking
-from potstill.teacher.frames import BrokenFrameError, names_of, pack_structures, receive, send, unpack_answers
+from potstill.teacher.messages import BrokenMessageError, names_of, pack_structures, receive, send, unpack_answers
 
 if TYPE_CHECKING:
     from potstill.teacher.options import TeacherOptions
@@ -249,7 +249,7 @@ class _Process:
             raise EndedError(self._how()) from None
 
     def hear(self, seconds: float | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the next frame; kill a process that sends none within ``seconds``."""
+        """Return the next message; kill a process that sends none within ``seconds``."""
         late = threading.Event()
 
         def kill() -> None:
@@ -262,7 +262,7 @@ class _Process:
             timer.start()
         try:
             return receive(_pipe(self._process.stdout))
-        except (EOFError, OSError, BrokenFrameError):
+        except (EOFError, OSError, BrokenMessageError):
             raise EndedError(self._how(), timed_out=late.is_set()) from None
         finally:
             if timer is not None:

@@ -50,6 +50,19 @@ bool request_full(N* neighbor, LAMMPS_NS::Pair* pair, int instance, long) {
 
 }  // namespace potstill
 
+// As command.h has it.
+#if __has_include("command.h")
+#include "command.h"
+#else
+namespace LAMMPS_NS {
+class Command : protected Pointers {
+   public:
+    explicit Command(LAMMPS* lmp) : Pointers(lmp) {}
+    virtual void command(int, char**) = 0;
+};
+}  // namespace LAMMPS_NS
+#endif
+
 // As lammpsplugin.h of the package PLUGIN has it.
 extern "C" {
 typedef void*(lammpsplugin_factory1)(void*);

@@ -115,7 +115,7 @@ void PairPotstill::read_student(const std::string& file) {
 void PairPotstill::init_style() {
     const std::string units = update->unit_style;
     if (units != "metal" && units != "real")
-        stop("pair_style potstill needs units metal or real, found 'units " + units + "'");
+        stop("pair_style potstill needs units metal or real, found 'units " + units + "': put 'units metal' at the top of the input");
     scale = units == "real" ? KCAL_PER_MOL : 1.0;
     if (utils::strmatch(update->integrate_style, "^respa"))
         stop("pair_style potstill cannot be split into inner and outer forces: use run_style verlet, found respa");

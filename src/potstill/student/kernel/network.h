@@ -4,12 +4,12 @@
 namespace POTSTILL_KERNEL {
 
 // the invariants of an atom, [K]: its density of l = 0, products of the two mixtures of each l, and one of l = 1, 1 and 2;
-// mixtures as [components, n, 2 P], of which ``at`` is the atom's row
+// ``at`` is the atom's row of each component of the mixtures
 template <int NL, int NB, bool TRAINING>
-inline void Run<NL, NB, TRAINING>::invariants_of(int t, const real* zero, const real* mixed, int at, int n, real* v) const {
+inline void Run<NL, NB, TRAINING>::invariants_of(int t, const real* zero, const Mixtures& mixed, int at, real* v) const {
     const int C0 = width(t, 0);
     std::memcpy(v, zero, C0 * sizeof(real));
-    auto row_of = [&](int k, int p) { return load(mixed + ((size_t)k * n + at) * 2 * P + p); };
+    auto row_of = [&](int k, int p) { return load(mixed[k] + (size_t)at * 2 * P + p); };
     for (int p = 0; p < P; p += LANES) {
         for (int l = 0; l < NL; ++l) {
             vec sum{};
@@ -29,8 +29,9 @@ void Run<NL, NB, TRAINING>::forward(int t, const Block& block, Scratch& s) {
     const int n = (int)block.count, K = invariants(t), C0 = width(t, 0);
     const LayerWeights& w = m.layer[t];
     const ElementWeights& own = w.element[block.species];
-    real *parts = TRAINING ? densities(t, block, s) : s.parts.data(), *lr = kept(mem.mixed, s.mixed, t, block.first, NH * 2 * P);
-    real *zero = kept(mem.raw, s.raw, t, block.first, C + V), *norm = kept(mem.norm, s.norm, t, block.first, 1);
+    const Mixtures mixed = mixtures(t, block, s);
+    real *parts = TRAINING ? densities(t, block, s) : s.parts.data();
+    real *zero = scalars(t, block, s), *norm = kept(mem.norm, s.norm, t, block.first, 1);
     real *h = kept(mem.pre, s.pre, t, block.first, H), *state = mem.state.data() + block.first * D;
     for (int a = 0; a < n; ++a) {
         density(t, block.first + a, own.table, parts, a, n);
@@ -38,11 +39,10 @@ void Run<NL, NB, TRAINING>::forward(int t, const Block& block, Scratch& s) {
     }
     std::memcpy(zero, parts, (size_t)n * C0 * sizeof(real));  // the invariants of l = 0; the others are computed again from the mixtures
     for (int l = 0; l < NL; ++l)
-        product(parts + (size_t)first(t, l) * n, width(t, l), w.mix[l], 2 * P, lr + (size_t)l * l * n * 2 * P, 2 * P, (2 * l + 1) * n,
-                width(t, l), 2 * P);
+        product(parts + (size_t)first(t, l) * n, width(t, l), w.mix[l], 2 * P, mixed[l * l], 2 * P, (2 * l + 1) * n, width(t, l), 2 * P);
     for (int a = 0; a < n; ++a) {
         real* x = s.x.data() + a * (K + D);
-        invariants_of(t, zero + a * C0, lr, a, n, x);
+        invariants_of(t, zero + a * C0, mixed, a, x);
         vec square{};
         for (int k = 0; k < K; k += LANES) {
             const vec scaled = load(w.gain + k) * load(x + k);
@@ -160,10 +160,12 @@ void Run<NL, NB, TRAINING>::backward(int t, const Block& block, Scratch& s, real
     const int n = (int)block.count, K = invariants(t), C0 = width(t, 0);
     const LayerWeights& w = m.layer[t];
     const ElementWeights& own = w.element[block.species];
-    const real *lr = kept(mem.mixed, s.mixed, t, block.first, NH * 2 * P), *h = kept(mem.pre, s.pre, t, block.first, H);
-    const real *zero = kept(mem.raw, s.raw, t, block.first, C + V), *norm = kept(mem.norm, s.norm, t, block.first, 1);
+    const Mixtures mixed = mixtures(t, block, s);
+    const real *h = kept(mem.pre, s.pre, t, block.first, H);
+    const real *zero = scalars(t, block, s), *norm = kept(mem.norm, s.norm, t, block.first, 1);
     real *act = s.act.data(), *dlr = s.gradients.data(), *dparts = s.parts.data(), *raw = s.invariants.data();
-    for (int a = 0; a < n; ++a) invariants_of(t, zero + a * C0, lr, a, n, raw + a * K);
+    if (t + 1 < m.n_layers) product(zero, C0, w.mix[0], 2 * P, mixed[0], 2 * P, n, C0, 2 * P);
+    for (int a = 0; a < n; ++a) invariants_of(t, zero + a * C0, mixed, a, raw + a * K);
     const ElementWeights* to = TRAINING ? &by(t).element[block.species] : nullptr;
     if (TRAINING) {
         real* silu = s.silu.data();
@@ -207,7 +209,7 @@ void Run<NL, NB, TRAINING>::backward(int t, const Block& block, Scratch& s, real
         }
         if (features)
             for (int k = 0; k < D; k += LANES) store(grad + a * D + k, load(grad + a * D + k) + load(x + K + k));
-        auto at = [&](int k, int p) { return load(lr + ((size_t)k * n + a) * 2 * P + p); };
+        auto at = [&](int k, int p) { return load(mixed[k] + (size_t)a * 2 * P + p); };
         for (int p = 0; p < P; p += LANES) {
             vec left[NH], right[NH];
             for (int l = 0; l < NL; ++l) {

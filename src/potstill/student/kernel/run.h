@@ -21,6 +21,13 @@ struct Radial<0> {
     explicit Radial(int count) : B(count) {}
 };
 
+// Mixtures of the atoms of a block: rows [n, 2 P] of each component of each l.
+struct Mixtures {
+    real *zero, *others;  // component 0, and the others one after the other
+    size_t step;          // values of a component
+    real* operator[](int k) const { return k ? others + (k - 1) * step : zero; }
+};
+
 template <int NL, int NB, bool TRAINING>
 struct Run : Radial<NB> {
     static constexpr int NH = NL * NL;
@@ -62,7 +69,7 @@ struct Run : Radial<NB> {
     void sent_backward(int t, const Block& block, real* out, real* out_vectors) const;
     void ghosts_backward(int t) const;
     // network.h
-    void invariants_of(int t, const real* zero, const real* mixed, int at, int n, real* v) const;
+    void invariants_of(int t, const real* zero, const Mixtures& mixed, int at, real* v) const;
     void forward(int t, const Block& block, Scratch& s);
     void make_vectors(int t, const Block& block, const real* ones, const real* act);
     void made_backward(int t, const Block& block, Scratch& s, const real* made_gradient, real* ones, real* by_act);
@@ -72,6 +79,16 @@ struct Run : Radial<NB> {
     // place of the values that the derivative of layer t needs: the memory for inner layers, the scratch for the last
     real* kept(std::vector<real>& memory, std::vector<real>& scratch, int t, int64_t at, size_t size) const {
         return t + 1 < m.n_layers ? memory.data() + (t * N + at) * size : scratch.data();
+    }
+    // the same for the densities of l = 0, [n, C] in the first layer and [n, C (+ V)] in the others
+    real* scalars(int t, const Block& block, Scratch& s) const {
+        return t + 1 < m.n_layers ? mem.raw.data() + (t * (C + V) - (t ? V : 0)) * N + block.first * width(t, 0) : s.raw.data();
+    }
+    // the same for the mixtures. Those of l = 0 are not kept: backward computes them again from the densities
+    Mixtures mixtures(int t, const Block& block, Scratch& s) const {
+        const size_t step = block.count * 2 * P;
+        real* others = t + 1 < m.n_layers ? mem.mixed.data() + (t * N + block.first) * (NH - 1) * 2 * P : s.mixed.data() + step;
+        return {s.mixed.data(), others, step};
     }
     real* densities(int t, const Block& block, Scratch& s) const {
         return kept(mem.densities, s.densities, t, block.first, NH * (C + V));
@@ -107,7 +124,7 @@ struct Run : Radial<NB> {
         if (M > 2) grown(mem.vector_gradient, N * 3 * V);
         const size_t inner = (M - 1) * N;  // number of rows of layers whose values are needed after a barrier
         grown(mem.sent, (M - 1) * (N + G) * C), grown(mem.sent_vectors, (M - 1) * (N + G) * 3 * V);
-        grown(mem.mixed, inner * NH * 2 * P), grown(mem.raw, inner * (C + V)), grown(mem.norm, inner), grown(mem.pre, inner * H);
+        grown(mem.mixed, inner * (NH - 1) * 2 * P), grown(mem.raw, inner * (C + V) - (M > 1 ? N * V : 0)), grown(mem.norm, inner), grown(mem.pre, inner * H);
         grown(mem.raw_vectors, inner * 3 * V), grown(mem.vector_norm, inner), grown(mem.gates, inner * V);
         if (TRAINING) grown(mem.densities, inner * NH * (C + V)), grown(mem.before, M * N * D);
         if (in.exchange && M > 1) prepare_ghosts();
