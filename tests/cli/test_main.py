@@ -375,3 +375,12 @@ def test_label_exits_with_1_where_all_were_refused(potstill, write_config, tmp_p
     assert answer.code == 1
     assert f"see why with:  potstill status {run}" in answer.err
     assert "force_limit" in potstill("status", run).out
+
+
+def test_a_current_folder_that_was_removed(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os; from potstill.cli.main import main; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("potstill: the current folder does not exist any more")
