@@ -49,7 +49,7 @@ def npt_in_ase(atoms: Atoms, steps: int, seed: int) -> list[float]:
     return volumes
 
 
-def npt_in_lammps(build: Lammps, atoms: Atoms, steps: int, seed: int, ranks: int) -> list[float]:
+def npt_in_lammps(build: Lammps, atoms: Atoms, steps: int, seed: int) -> list[float]:
     """Volumes every tenth step."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -58,7 +58,7 @@ def npt_in_lammps(build: Lammps, atoms: Atoms, steps: int, seed: int, ranks: int
         rest = f"unfix move\nvelocity all create {KELVIN} {seed} mom yes rot no dist gaussian\n"
         rest += f"timestep {1e-3 * NPT_STEP_FS}\nfix move all npt temp {KELVIN} {KELVIN} {' '.join(damping)}\n"
         rest += f"thermo {EVERY}\nthermo_style custom step vol\nrun {steps}"
-        return [row[1] for row in thermo_rows(lmp(build, folder, script(build, folder, atoms, "single", rest), ranks))]
+        return [row[1] for row in thermo_rows(lmp(build, folder, script(build, folder, atoms, "single", rest)))]
 
 
 def npt(builds: list[Lammps], steps: int, runs: int) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def npt(builds: list[Lammps], steps: int, runs: int) -> list[dict[str, Any]]:
     atoms = bulk("Cu", cubic=True) * (3, 3, 3)
     found = {("ase", 1): [settled(npt_in_ase(atoms, steps, seed)) for seed in range(1, runs + 1)]}
     for build in builds:
-        found[build.name, 2] = [settled(npt_in_lammps(build, atoms, steps, seed, 2)) for seed in range(1, runs + 1)]
+        found[build.name, 1] = [settled(npt_in_lammps(build, atoms, steps, seed)) for seed in range(1, runs + 1)]
     rows = []
     ase, ase_error = np.mean(found["ase", 1]), np.std(found["ase", 1], ddof=1) / np.sqrt(runs)
     for (name, ranks), volumes in found.items():
