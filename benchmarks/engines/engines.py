@@ -137,12 +137,19 @@ def _run_by_ase(atoms: Atoms, calculator: Any) -> Advance:
 def start_ipi(folder: Path, atoms: Atoms) -> Advance:
     """ffdirect, within i-PI's process."""
     from ipi.scripting import InteractiveSimulation
+    from ipi.utils.softexit import softexit
 
     (exported,) = deploy(folder, folder.parent / "deploy", ("ipi",), Structure.from_ase(atoms))
     text = (exported / "input.xml").read_text(encoding="utf-8")
     os.chdir(exported)
     simulation = InteractiveSimulation(text[text.index("<simulation") :])
-    return lambda steps: simulation.run(steps, write_outputs=False)
+
+    def run(steps: int) -> None:
+        simulation.run(steps, write_outputs=False)
+        if softexit.triggered:  # by a signal: i-PI then makes no steps and raises nothing
+            raise RuntimeError("i-PI was told to end, and made no steps")
+
+    return run
 
 
 START: dict[str, Callable[[Path, Atoms], Advance]] = {
@@ -208,7 +215,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in options.systems:
         rows += measure(name, installed, options)
-        path = write_results(options.name, rows)
+        path = write_results(options.name, rows, keep=("system", "engine"))
     table = Table("system", "engine", "steps/s", "of ASE's loop")
     for row in rows:
         table.add_row(row["system"], row["engine"], f"{row['steps_per_second']:.1f}", f"{row['of_ase']:.2f}")
