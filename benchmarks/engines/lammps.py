@@ -167,6 +167,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--npt-steps", type=int, default=20_000)
+    parser.add_argument("--processes", type=int, default=2, help="of the runs under a barostat")
     parser.add_argument("--sizes", type=int, nargs="+", default=[4096, 32768, 110592, 262144])
     options = parser.parse_args()
     restart_with(one_thread_count(1))
@@ -178,7 +179,7 @@ def main() -> None:
         "speed": lambda: speed(wheel, options.steps, options.rounds),
         "ranks": lambda: over_ranks(wheel, min(options.rounds, 3)),
         "size": lambda: sizes(wheel, options.sizes, min(options.rounds, 3)),
-        "npt": lambda: npt(builds, options.npt_steps, max(options.rounds, 2)),
+        "npt": lambda: npt(builds, options.npt_steps, max(options.rounds, 2), options.processes),
         "relax": lambda: relax(builds),
     }
     for name in options.parts:
