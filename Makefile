@@ -39,7 +39,8 @@ test-newest: $(NEWEST_VENV)/.installed ## the test suite on Python 3.13 with the
 
 test-oldest: $(OLDEST_VENV)/.installed ## the test suite with the lowest versions that pyproject.toml allows
 	OMP_NUM_THREADS=1 $(OLDEST_VENV)/bin/python -m pytest -n 2 --dist loadfile \
-		-W default::DeprecationWarning -W default::PendingDeprecationWarning # of old packages beside new ones
+		-W default::DeprecationWarning -W default::PendingDeprecationWarning \
+		-W 'default:gcd is deprecated:FutureWarning' # of old packages beside new ones
 
 lint: $(VENV)/.installed-lint ## ruff and mypy
 	$(BIN)/ruff check

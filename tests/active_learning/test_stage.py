@@ -14,7 +14,8 @@ from ase.build import bulk
 
 from potstill.active_learning.explore import Candidate, choose, visit
 from potstill.active_learning.options import ActiveLearningConfig
-from potstill.active_learning.stage import keep_first, learn_actively, made_from, starting_structures
+from potstill.active_learning.stage import learn_actively, starting_structures
+from potstill.active_learning.students import keep_first, made_from
 from potstill.config import Config, parse_config
 from potstill.core.errors import InputError, PotstillError
 from potstill.dataset import Dataset

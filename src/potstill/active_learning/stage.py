@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +22,7 @@ import numpy as np
 
 from potstill.active_learning.explore import Journey, visit
 from potstill.active_learning.options import ActiveLearningConfig
+from potstill.active_learning.students import keep_first, made_from, take_over
 from potstill.core.errors import DatasetError, InputError, PotstillError
 from potstill.core.files import sealed
 from potstill.core.types import Array, Labels, Structure
@@ -30,11 +30,10 @@ from potstill.dataset import Dataset, merge, open_file, write_part
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.label.stage import label
 from potstill.student.files import read_student
-from potstill.student.uncertainty import FILE as UNCERTAINTY
 from potstill.student.uncertainty import judge
 from potstill.train.job import TrainJob
 from potstill.train.learning_rate import known_rate
-from potstill.train.provenance import KEY, set_aside, stated
+from potstill.train.provenance import stated
 from potstill.train.stage import train
 
 if TYPE_CHECKING:
@@ -120,52 +119,6 @@ def learn_actively(
             take_over(latest, student, made_from(origin, options, after_round=number))
     take_over(latest, student, made_from(origin, options))
     return judged
-
-
-def made_from(first: Mapping[str, Any], options: ActiveLearningConfig, *, after_round: int | None = None) -> dict[str, Any]:
-    """Return the origin of a run's student after active learning, as in its ``config.json``.
-
-    Parameters
-    ----------
-    first
-        Result of :func:`potstill.train.provenance.made_from` for the training before.
-    options
-        Section ``active_learning``.
-    after_round
-        The round, for a student between two rounds; None where active learning has finished.
-    """
-    between = {} if after_round is None else {"after_round": after_round}
-    return {**first, "active_learning": {**options.model_dump(mode="json"), **between}}
-
-
-def keep_first(student: Path, folder: Path) -> Path:
-    """Copy the student of the first training to ``first/``, and rename the rounds of another one.
-
-    Returns
-    -------
-    Path
-        Folder of the copy, which does not change while active learning replaces the student.
-
-    Raises
-    ------
-    InputError
-        If neither folder holds a student.
-    """
-    first, found = folder / "first", stated(student)
-    kept = stated(first)
-    if kept is not None and (found is None or _before(found) == _before(kept)):
-        return first
-    if found is None:
-        raise InputError(
-            f"{student} contains no student with a stated origin, and {first} no copy of one\n"
-            "  train it again with  potstill train RUN"
-        )
-    for old in (first, *sorted(folder.glob("[0-9][0-9]"))):
-        if old.exists():
-            set_aside(old, kept, found)
-    first.mkdir(parents=True)
-    _copy(student, first, "weights.safetensors", UNCERTAINTY, "config.json")
-    return first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -373,34 +326,3 @@ def _by_temperature(frames: Sequence[Structure], error: Array) -> list[dict[str,
 def _write(path: Path, report: dict[str, Any]) -> None:
     with sealed(path) as temporary:
         temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
-
-
-def _before(made_from: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in made_from.items() if name != "active_learning"}
-
-
-def take_over(latest: Path, student: Path, made_from: Mapping[str, Any]) -> None:
-    """Copy a student's files over those of another; an interruption leaves no ``config.json``, and so no student.
-
-    Parameters
-    ----------
-    latest, student
-        Folder of the student to copy, and of the one that is replaced.
-    made_from
-        Origin, written into the ``config.json`` of the copy.
-    """
-    weights = "weights.safetensors"
-    if stated(student) == made_from and (latest / weights).read_bytes() == (student / weights).read_bytes():
-        return
-    facts = json.loads((latest / "config.json").read_text(encoding="utf-8"))
-    (student / "config.json").unlink(missing_ok=True)
-    _copy(latest, student, weights, UNCERTAINTY)
-    with sealed(student / "config.json") as temporary:
-        temporary.write_text(json.dumps({**facts, KEY: dict(made_from)}, indent=2, ensure_ascii=False), encoding="utf-8")
-
-
-def _copy(source: Path, target: Path, *names: str) -> None:
-    for name in names:
-        if (source / name).is_file():
-            with sealed(target / name) as temporary:
-                shutil.copyfile(source / name, temporary)
