@@ -1,7 +1,8 @@
 """MkDocs hook: a line ``::measured NAME`` becomes a table made from the result files in ``benchmarks/results``.
 
 A figure on a page is therefore always the figure of its result file. ``::checks`` becomes the list of all audit checks with
-their limits and remedies, from the register of checks. The tables are in the package ``result_tables`` beside this file.
+their limits and remedies, from the register of checks, and ``::citation`` BibTeX of ``CITATION.cff``. The tables are in the
+package ``result_tables`` beside this file.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from result_tables import TABLES, checks
+from result_tables import TABLES, checks, citation
 
 DIRECTIVE = re.compile(r"^::measured ([\w-]+)$", re.MULTILINE)
-CHECKS = "::checks"
+LISTS = {"::checks": checks, "::citation": citation}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replace every directive of a page; MkDocs calls this."""
     markdown = DIRECTIVE.sub(lambda found: TABLES[found[1]](), markdown)
-    return markdown.replace(CHECKS, checks()) if CHECKS in markdown else markdown
+    for directive, make in LISTS.items():
+        markdown = markdown.replace(directive, make()) if directive in markdown else markdown
+    return markdown

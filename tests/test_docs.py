@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -342,6 +343,59 @@ def section(page: str, title: str) -> str:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
     (code,) = [block for _, language, block in BLOCK.findall(text) if language == "python"]
     return code.replace("10_000", "20").replace("n_steps=1000", "n_steps=5").replace("interval=100", "interval=10")
+
+
+def answer(question: str) -> str:
+    """Python below a question of the page of questions."""
+    text = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8").split(f"### {question}\n")[1].split("\n### ")[0]
+    (code,) = [block for _, language, block in BLOCK.findall(text) if language == "python"]
+    return code
+
+
+def test_outcars_are_joined_with_the_energy_that_belongs_to_the_forces(tmp_path, monkeypatch):
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from potstill.dataset.convert import read_structures
+
+    rng = np.random.default_rng(1)
+
+    def read(path: Path, index: str) -> list:
+        """Two frames as ASE reads them of an OUTCAR: energy for sigma -> 0, and the free energy."""
+        assert path.name == "OUTCAR"
+        assert index == ":"
+        frames = []
+        for _ in range(2):
+            atoms = bulk("Cu", cubic=True)
+            forces, stress = rng.normal(size=(4, 3)), rng.normal(size=6)
+            atoms.calc = SinglePointCalculator(atoms, energy=-3.0, free_energy=-3.5, forces=forces, stress=stress)
+            frames.append(atoms)
+        return frames
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "OUTCAR").touch()
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(ase.io, "read", read)
+        exec(compile(answer("I have 200 VASP OUTCARs. How do I make a potential of them?"), "questions.md", "exec"), {})  # noqa: S102
+    found = list(read_structures(tmp_path / "my_labels.extxyz"))
+    assert [structure.labels.energy for structure in found] == [-3.5] * 4
+    assert all(structure.labels.stress.shape == (3, 3) for structure in found)
+
+
+def test_expected_errors_are_saved_along_md(tmp_path, monkeypatch):
+    ase.io.write(tmp_path / "start.extxyz", bulk("Cu", cubic=True))
+    monkeypatch.chdir(tmp_path)
+    code = answer("How do I save the expected error of each atom along MD?").replace("10_000", "20").replace("=100", "=10")
+    exec(compile(code.replace("runs/my", "general"), "questions.md", "exec"), {})  # noqa: S102 - our own page
+    assert [len(frame.arrays["expected_error"]) for frame in ase.io.read("md.extxyz", index=":")] == [4, 4, 4]
+
+
+def test_the_citation_is_that_of_the_repository():
+    from potstill import __version__
+
+    text = measured()["citation"]()
+    assert f"version = {{{__version__}}}" in text
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ The student is the small one of copper that the tests keep: it has a minimum, an
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from potstill.deploy import load_student
 from potstill.deploy.lammps_setup import Lammps
 
 COPPER = Path(__file__).parents[2] / "tests" / "deploy" / "copper_student"
+CRYSTAL = bulk("Cu", cubic=True) * (3, 3, 3)
 NPT_STEP_FS, TEMPERATURE_DAMPING_FS, PRESSURE_DAMPING_FS, EVERY = 2.0, 100.0, 500.0, 10
 
 
@@ -49,7 +52,7 @@ def npt_in_ase(atoms: Atoms, steps: int, seed: int) -> list[float]:
     return volumes
 
 
-def npt_in_lammps(build: Lammps, atoms: Atoms, steps: int, seed: int, ranks: int) -> list[float]:
+def npt_in_lammps(build: Lammps, atoms: Atoms, steps: int, seed: int) -> list[float]:
     """Volumes every tenth step."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -58,20 +61,27 @@ def npt_in_lammps(build: Lammps, atoms: Atoms, steps: int, seed: int, ranks: int
         rest = f"unfix move\nvelocity all create {KELVIN} {seed} mom yes rot no dist gaussian\n"
         rest += f"timestep {1e-3 * NPT_STEP_FS}\nfix move all npt temp {KELVIN} {KELVIN} {' '.join(damping)}\n"
         rest += f"thermo {EVERY}\nthermo_style custom step vol\nrun {steps}"
-        return [row[1] for row in thermo_rows(lmp(build, folder, script(build, folder, atoms, "single", rest), ranks))]
+        return [row[1] for row in thermo_rows(lmp(build, folder, script(build, folder, atoms, "single", rest)))]
 
 
-def npt(builds: list[Lammps], steps: int, runs: int) -> list[dict[str, Any]]:
+def mean_volume(build: Lammps | None, steps: int, seed: int) -> float:
+    """Mean volume in one run of a LAMMPS, or of ASE where it is None."""
+    return settled(npt_in_lammps(build, CRYSTAL, steps, seed) if build else npt_in_ase(CRYSTAL, steps, seed))
+
+
+def npt(builds: list[Lammps], steps: int, runs: int, processes: int) -> list[dict[str, Any]]:
     """Mean volume of a copper crystal without pressure, over several runs each; the error is that of the mean over runs."""
-    atoms = bulk("Cu", cubic=True) * (3, 3, 3)
-    found = {("ase", 1): [settled(npt_in_ase(atoms, steps, seed)) for seed in range(1, runs + 1)]}
-    for build in builds:
-        found[build.name, 2] = [settled(npt_in_lammps(build, atoms, steps, seed, 2)) for seed in range(1, runs + 1)]
-    rows = []
-    ase, ase_error = np.mean(found["ase", 1]), np.std(found["ase", 1], ddof=1) / np.sqrt(runs)
-    for (name, ranks), volumes in found.items():
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        jobs = {
+            build.name if build else "ase": [pool.submit(mean_volume, build, steps, seed) for seed in range(1, runs + 1)]
+            for build in (None, *builds)
+        }
+        found = {name: [job.result() for job in each] for name, each in jobs.items()}
+    rows, atoms = [], CRYSTAL
+    ase, ase_error = np.mean(found["ase"]), np.std(found["ase"], ddof=1) / np.sqrt(runs)
+    for name, volumes in found.items():
         error = float(np.std(volumes, ddof=1) / np.sqrt(runs))
-        row = {"part": "npt", "lammps": name, "ranks": ranks, "system": "Cu108", "atoms": len(atoms), "kelvin": KELVIN}
+        row = {"part": "npt", "lammps": name, "ranks": 1, "system": "Cu108", "atoms": len(atoms), "kelvin": KELVIN}
         row |= {"runs": runs, "picoseconds": 1e-3 * NPT_STEP_FS * steps, "angstrom3_per_atom": np.mean(volumes) / len(atoms)}
         row |= {"standard_error": error / len(atoms), "volumes": volumes}
         if name != "ase":

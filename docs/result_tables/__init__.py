@@ -3,8 +3,8 @@
 A function that is decorated with :func:`~result_tables.base.table_of` stands for the directive ``::measured`` with its name.
 """
 
-from result_tables import accuracy, costs, data, register, speed
+from result_tables import accuracy, costs, data, engines, register, speed
 from result_tables.base import TABLES
-from result_tables.register import checks
+from result_tables.register import checks, citation
 
-__all__ = ["TABLES", "accuracy", "checks", "costs", "data", "register", "speed"]
+__all__ = ["TABLES", "accuracy", "checks", "citation", "costs", "data", "engines", "register", "speed"]

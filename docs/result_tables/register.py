@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from result_tables.base import markdown_table, table_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def checks() -> str:
@@ -33,6 +37,17 @@ HAND_WRITTEN = {
 }
 
 
+def citation() -> str:
+    """BibTeX of the software, from the repository's ``CITATION.cff``."""
+    import yaml
+
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    authors = " and ".join(f"{{{author['name']}}}" for author in found["authors"])
+    lines = {"author": authors, "title": found["title"], "version": found["version"], "url": found["url"]}
+    entry = ",\n".join(f"  {name:7} = {{{value}}}" for name, value in lines.items())
+    return f"```bibtex\n@software{{potstill,\n{entry},\n}}\n```"
+
+
 def _first_sentence(text: str | None) -> str:
     first = " ".join((text or "").split("\n\n")[0].split())
     return first if first.endswith(".") else f"{first}."
@@ -47,18 +62,15 @@ def audit_checks() -> str:
 
     cells: list[tuple[str, ...]] = []
     for family in FAMILIES:
-        cells.append((f"**{family}**", "", "", ""))
+        cells.append((f"**{family}**", ""))
         for name, entry in ENTRIES.items():
             if entry.family != family:
                 continue
-            gates = ", ".join(f"`{gate}`" for gate in entry.gates)
-            limits = ", ".join(
-                "none" if (default := AuditConfig.model_fields[gate].default) == {} else str(default) for gate in entry.gates
-            )
-            cells.append(
-                (f"[`{name}`](no_go.md#{name})", _first_sentence(entry.check.__doc__).replace("``", "`"), gates, limits)
-            )
-    return markdown_table(("check", "measures", "option of section `audit`", "default"), cells)
+            defaults = {gate: AuditConfig.model_fields[gate].default for gate in entry.gates}
+            limits = [f"`{gate}`: {'none' if default == {} else default}" for gate, default in defaults.items()]
+            text = _first_sentence(entry.check.__doc__).replace("``", "`")
+            cells.append((f"[`{name}`](no_go.md#{name})", "<br>".join([text, *limits])))
+    return markdown_table(("check", "measures, and the options of section `audit` with their defaults"), cells)
 
 
 @table_of

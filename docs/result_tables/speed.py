@@ -36,29 +36,6 @@ def md_step() -> str:
 
 
 @table_of
-def engines() -> str:
-    """Steps per second of each engine over those of ASE."""
-    names = ["lammps", "openmm", "torchsim", "ipi", "metatomic"]
-    rows = []
-    for system, title in {"Si216": "silicon, 216 atoms", "aspirin": "aspirin, 21 atoms"}.items():
-        found = {row["engine"]: row for row in rows_of("engines", system=system)}
-        ratios = [f"{found[name]['of_ase']:.2f}" for name in names]
-        rows.append((title, f"{found['ase']['steps_per_second']:.0f} steps/s", *ratios))
-    head = ("system", "ASE", "LAMMPS (by fix external)", "OpenMM", "TorchSim", "i-PI", "metatomic")
-    return markdown_table(head, rows) + source("engines")
-
-
-@table_of
-def lammps() -> str:
-    """Steps per second of the pair style over those of ASE."""
-    rows = [
-        (f"{row['system']}, {row['atoms']} atoms", f"{row['of_ase']:.2f}")
-        for row in rows_of("lammps", part="speed", ranks=1)
-    ]
-    return markdown_table(("system", "steps per second over ASE's"), rows) + source("lammps")
-
-
-@table_of
 def scaling() -> str:
     """Microseconds per atom against the number of atoms."""
     found = [row for row in rows_of("student_scaling", what="time", kind="Si") if row["model"] == "student base"]
@@ -180,22 +157,3 @@ def memory_growth() -> str:
     head = ("calls", *(f"{row['calls']:,}" for row in shown))
     cells = [("resident memory", *(f"{row['resident_bytes'] / 1e6:.1f} MB" for row in shown))]
     return markdown_table(head, cells) + source("memory_growth")
-
-
-@table_of
-def lammps_size() -> str:
-    """Time, memory and ranks of the pair style for growing cells of silicon."""
-    cells = [
-        (
-            f"{row['atoms']:,} atoms",
-            row["ranks"],
-            f"{row['microseconds_per_atom']:,.0f} µs per atom and step",
-            f"{row['kilobytes_per_atom']:.1f} kB per further atom" if "kilobytes_per_atom" in row else "",
-        )
-        for row in rows_of("lammps", part="size")
-    ]
-    cells += [
-        (f"{row['atoms']:,} atoms", row["ranks"], f"{row['ratio']:.2f} times the speed of one rank", "")
-        for row in rows_of("lammps", part="ranks")
-    ]
-    return markdown_table(("silicon", "ranks", "time", "memory"), cells) + source("lammps")

@@ -38,7 +38,7 @@ def simulate(run, start, kelvin, ps, out):
     rng = np.random.default_rng(1)
     MaxwellBoltzmannDistribution(atoms, temperature_K=kelvin, rng=rng)
     friction = FRICTION_PER_PS / (1000 * units.fs)
-    dynamics = Langevin(atoms, TIMESTEP_FS * units.fs, temperature_K=kelvin, friction=friction, rng=rng)
+    dynamics = Langevin(atoms, TIMESTEP_FS * units.fs, temperature_K=kelvin, friction=friction, rng=rng, fixcm=False)
     found, rows, seconds = [], [], 0.0
     every = max(1, round(1000 * ps / TIMESTEP_FS / FRAMES))
     for _ in range(FRAMES):

@@ -26,6 +26,7 @@ from potstill.report.audit import sentence
 from potstill.stats.bonds import lacks_hydrogen
 from potstill.teacher import load_teacher
 
+SQUEEZE = 0.5  # of lengths, for which the teacher of these tests has stress in metals
 PASSES = ("GO", "DOES_NOT_APPLY")
 OF_SMILES = {"fragments", "composition", "charge_balance"}  # which the molecules of these tests do not state
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=1.0)
@@ -344,6 +345,20 @@ class TestReplay:
                 return [Labels(a.energy, a.forces * left, a.stress) for a in lj.label(structures)]
 
         found = judge([changed(s, forces=s.labels.forces * left) for s in labelled], teacher=Missing)
+        assert (found["label_replay"]["verdict"], found["gradients"]["verdict"]) == ("GO", "NO_GO")
+
+    def test_a_teacher_whose_stress_is_missing(self, judge, labelled, lj):
+        class Missing:
+            fingerprint, elements, properties = lj.fingerprint, None, lj.properties
+
+            def label(self, structures):
+                answers = lj.label([s.with_(positions=s.positions * SQUEEZE, cell=s.cell * SQUEEZE) for s in structures])
+                return [
+                    Labels(a.energy, a.forces * SQUEEZE, 0 * a.stress if a.stress is not None else None) for a in answers
+                ]
+
+        crystals = [s for s in labelled if s.pbc.all()]
+        found = judge(relabel(crystals, Missing()), teacher=Missing)
         assert (found["label_replay"]["verdict"], found["gradients"]["verdict"]) == ("GO", "NO_GO")
 
     def test_forces_that_are_zero_by_symmetry_pass(self, judge, parents, lj):

@@ -82,7 +82,7 @@ def gradients(evidence: Evidence) -> Finding:
         errors.append((error if math.isfinite(error) else math.inf, name))
     errors.sort(key=lambda pair: -pair[0])
     why = (
-        "energy differences along the forces, along forces that are exactly zero, and along the stresses of "
+        "energy differences along forces and stresses, also along those that are exactly zero, of "
         f"{len(structures)} structures, {len(steps)} directions"
     )
     measured = errors[0][0] if errors else math.nan
@@ -185,8 +185,8 @@ def _at_most_for(labelled: int, most: int) -> int:
 def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Structure]]]:
     """Return id, expected energy difference and two structures per step.
 
-    The steps go along the forces, along the stress if any, and along components of the forces that are exactly zero: zeros
-    by symmetry leave the energy as it is, zeros that stand for missing forces do not.
+    The steps go along the forces, along the stress if any, and along components of both that are exactly zero: zeros by
+    symmetry leave the energy as it is, zeros that stand for missing figures do not.
     """
     labels = structure.labels
     found: list[tuple[str, float, tuple[Structure, Structure]]] = []
@@ -198,14 +198,19 @@ def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Stru
         way = STEP_ANGSTROM * labels.forces / largest
         pair = (bare.with_(positions=structure.positions - way), bare.with_(positions=structure.positions + way))
         found.append((structure.id, -2 * float((labels.forces * way).sum()), pair))
-    zero = labels.forces == 0
+    rng, zero = np.random.default_rng(len(structure)), labels.forces == 0
     if zero.any():
-        way = np.where(zero, np.random.default_rng(len(structure)).uniform(-STEP_ANGSTROM, STEP_ANGSTROM, zero.shape), 0.0)
+        way = np.where(zero, rng.uniform(-STEP_ANGSTROM, STEP_ANGSTROM, zero.shape), 0.0)
         pair = (bare.with_(positions=structure.positions - way), bare.with_(positions=structure.positions + way))
         found.append((structure.id, 0.0, pair))
     strongest = 0.0 if labels.stress is None else float(np.abs(labels.stress).max())
     if labels.stress is not None and strongest > 0 and np.isfinite(labels.stress).all():
         strain = STEP_STRAIN * (labels.stress + labels.stress.T) / 2 / strongest
+        expected = 2 * structure.volume * float((labels.stress * strain).sum())
+        found.append((structure.id, expected, (_strained(bare, -strain), _strained(bare, strain))))
+    if labels.stress is not None and (labels.stress == 0).any():
+        strain = np.where(labels.stress == 0, rng.uniform(-STEP_STRAIN, STEP_STRAIN, (3, 3)), 0.0)
+        strain = (strain + strain.T) / 2
         expected = 2 * structure.volume * float((labels.stress * strain).sum())
         found.append((structure.id, expected, (_strained(bare, -strain), _strained(bare, strain))))
     return found

@@ -79,7 +79,7 @@ def keep_figure(path: Path, svg: Markup | None) -> None:
 def sentence(report: dict[str, Any]) -> str:
     """Return the verdict of the gates in plain sentences, with what it does not cover."""
     findings = report.get("findings", [])
-    held_out = f"{report['structures']:,} structures" if "models" in report else held_out_by(report)
+    held_out = held_out_by(report)
     if not findings:
         return f"Compared on {held_out}; no gate was asked for."
     by_verdict = {verdict: [readable(f["check"]) for f in findings if f["verdict"] == verdict] for verdict in Verdict}
@@ -95,11 +95,20 @@ def sentence(report: dict[str, Any]) -> str:
 
 
 def held_out_by(report: dict[str, Any]) -> str:
-    """Return how many structures were held out, and by what: whole families, or single structures.
+    """Return how many structures were compared: held out by whole families or one by one, or those of a user's file.
 
     >>> held_out_by({"structures": 12, "held_out": "families"})
     '12 held-out structures of families that the training has not seen'
+    >>> held_out_by({"structures": 12, "models": {}, "refused_by_reference": {"teacher_error": 3}})
+    '12 of 15 structures, for the reference refuses 3 (teacher_error 3)'
     """
+    if "models" in report:
+        refused = report.get("refused_by_reference", {})
+        if not refused:
+            return f"{report['structures']:,} structures"
+        count, reasons = sum(refused.values()), ", ".join(f"{name} {n}" for name, n in refused.items())
+        asked = report["structures"] + count
+        return f"{report['structures']:,} of {asked:,} structures, for the reference refuses {count} ({reasons})"
     whole = " of families that the training has not seen" if report.get("held_out") == "families" else ""
     return f"{report['structures']:,} held-out structures{whole}"
 

@@ -187,6 +187,8 @@ def beside(
         return None
     rows = -(-len(kept) // columns)
 
+    from matplotlib.ticker import MaxNLocator
+
     def draw(axes: list[Axes]) -> None:
         for ax, (title, lines_) in zip(axes, kept.items(), strict=False):
             for k, (x, student, teacher) in enumerate(lines_):
@@ -202,6 +204,8 @@ def beside(
         for ax in axes[-columns:]:
             ax.set_xlabel(x_label)
         ax = axes[0]
+        if all(np.array_equal(x, np.round(x)) for panel in kept.values() for x, *_ in panel):  # modes are counted
+            ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
         ax.figure.supylabel(y_label, fontsize=11)
         ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, borderaxespad=0)
 

@@ -32,7 +32,7 @@ from potstill.run.facts import (
     training_curve,
 )
 from potstill.run.folder import RunFolder
-from potstill.run.use import domain_sentences, exports, load_code, rounds, speed_sentences
+from potstill.run.use import domain_sentences, exports, load_code, rounds, rounds_sentences, speed_sentences
 from potstill.run.verdict import RunVerdict, run_verdict
 
 EACH_SOURCE = 3
@@ -52,7 +52,7 @@ def write_run_page(run: RunFolder) -> None:
         record=record,
         verdict=verdict,
         answer=answer(verdict),
-        domain=domain_sentences(run, data),
+        domain=[*domain_sentences(run, data), *rounds_sentences(run)],
         speed=speed_sentences(evaluation, record, data),
         groups=grouped(evaluation.get("findings", [])),
         code=load_code(run),

@@ -123,6 +123,19 @@ def rounds(run: RunFolder) -> list[dict[str, Any]]:
     return found
 
 
+def rounds_sentences(run: RunFolder) -> list[str]:
+    """Return one sentence on how active learning ended; none without it."""
+    found = rounds(run)
+    if not found:
+        return []
+    last, ran = found[-1], several(len(found), "round")
+    if last["mae"] is None:
+        return [f"Active learning ended after {ran} without a frame to judge the student by."]
+    met = "within" if last["passed"] else "which does not meet"
+    mae, limit = figure(last["mae"]), figure(last["limit"])
+    return [f"Active learning ended after {ran}: force MAE {mae} eV/Å in its own MD, {met} the gate of {limit}."]
+
+
 def _formula(system: str, data: Dataset | None) -> str:
     """Return the formula of a structure of the dataset with its id, and the id alone of any other."""
     rows = [] if data is None else np.flatnonzero(data.ids == system).tolist()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,8 +23,10 @@ from potstill.core.elements import atomic_numbers_of
 from potstill.core.errors import InputError
 from potstill.core.registry import nearest
 from potstill.core.types import Teacher
+from potstill.execute.worker import WORKER_VARIABLE
 from potstill.teacher.options import AseTeacher, TeacherOptions, sha256_of_options
 
+WORKER = "{worker}"
 FINISHED = "potstill: import finished"
 TRY_IMPORT = f"""
 import importlib, json, sys
@@ -49,7 +53,13 @@ class AseCalculator(TeacherOptions):
             validate_default=True,
         ),
     ] = ""
-    options: Annotated[dict[str, Any], Field(description="keyword arguments of the callable that makes the calculator")] = {}  # noqa: RUF012 - pydantic copies
+    options: Annotated[
+        dict[str, Any],
+        Field(
+            description="keyword arguments of the callable that makes the calculator; {worker} in a text is the name of "
+            "the worker process"
+        ),
+    ] = {}  # noqa: RUF012 - pydantic copies
     elements: Annotated[
         tuple[str, ...], Field(description="chemical symbols that the calculator supports; any where empty")
     ] = ()
@@ -118,7 +128,7 @@ class AseCalculator(TeacherOptions):
 
         def calculator() -> Any:
             try:
-                made = make(**self.options)
+                made = make(**_with_worker(self.options))
             except Exception as error:
                 raise InputError(
                     f"{self.calculator} cannot be made with the options {self.options}:\n  {type(error).__name__}: {error}\n"
@@ -131,6 +141,7 @@ class AseCalculator(TeacherOptions):
                     "  name its class, or a function that returns one"
                 )
             self._refuse_too_little(made)
+            self._refuse_shared_files(made)
             return made
 
         return AseTeacher(calculator, fingerprint, atomic_numbers_of(self.elements) or None, stress=self.stress)
@@ -168,6 +179,16 @@ class AseCalculator(TeacherOptions):
                 "  a teacher needs energy and forces; add what it computes to its implemented_properties"
             )
 
+    def _refuse_shared_files(self, calculator: Any) -> None:
+        """Refuse a calculator that writes files in a second worker, where both would write the same files."""
+        writes = hasattr(calculator, "write_input") or hasattr(calculator, "template")
+        if writes and int(os.environ.get(WORKER_VARIABLE, "0")) > 0 and WORKER not in json.dumps(self.options, default=str):
+            raise InputError(
+                f"label.teacher.calculator: '{self.calculator}' writes its input and output as files, and several workers "
+                f"would write the same ones\n  give each a folder, such as  options: {{directory: scratch/{WORKER}}},  "
+                "or set  workers: 1"
+            )
+
     def _refuse_hidden(self, module: str) -> None:
         """Refuse a module of Python or of an installed package where the folder contains one of the same name."""
         top = module.partition(".")[0]
@@ -179,6 +200,16 @@ class AseCalculator(TeacherOptions):
                 f"label.teacher.calculator: '{module}' is also a module at {place}, which hides the one in {self.folder}\n"
                 "  give your module another name"
             )
+
+
+def _with_worker(value: Any) -> Any:
+    """Return options in which each ``{worker}`` is the host and the number of this worker process."""
+    if isinstance(value, dict):
+        return {key: _with_worker(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_worker(item) for item in value]
+    here = f"{platform.node()}-{os.environ.get(WORKER_VARIABLE, 'main')}"
+    return value.replace(WORKER, here) if isinstance(value, str) else value
 
 
 def _version(module: str) -> str:

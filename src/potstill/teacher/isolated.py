@@ -152,6 +152,7 @@ class IsolatedTeacher:
             except EndedError as error:
                 ended = error
                 self._ends += 1
+                self._warn(ended)
                 if ended.timed_out:
                     break
             else:
@@ -162,6 +163,13 @@ class IsolatedTeacher:
         if ended.timed_out:
             return [Refused("teacher_timeout", f"no answer within {self._timeout:g} s")]
         return [Refused("teacher_crashed", f"its process ended: {ended}")]
+
+    def _warn(self, ended: EndedError) -> None:
+        log.warning(
+            "the process of the teacher ended: %s", f"no answer within {self._timeout:g} s" if ended.timed_out else ended
+        )
+        if self._ends == GIVEN_UP_AFTER and self._python is None:
+            log.warning("it ended %d times in a row and is not started again: what needs the teacher is not run", self._ends)
 
     def close(self) -> None:
         """End its process; the next call starts it again."""
