@@ -448,6 +448,13 @@ def test_a_damaged_export_is_refused_in_words(engine, damage, organic, tmp_path)
 
 
 @needs("openmm", "torch_sim", "metatomic_ase")
+@ENGINES["ipi"]
+def test_an_engine_that_gives_no_answer_in_time_is_named(organic, tmp_path, monkeypatch):
+    monkeypatch.setattr("potstill.deploy.check.ENGINE_SECONDS", 0.01)
+    with pytest.raises(PotstillError, match=r"no answer for the export in .*ipi within 0.01 s"):
+        deploy(organic, tmp_path, ("ipi",), rattled(water()))
+
+
 def test_an_element_outside_is_refused_by_its_name_in_every_engine(organic, tmp_path):
     import openmm
     import torch_sim

@@ -159,15 +159,21 @@ def _ipi(folder: Path, example: Structure) -> Found:
             (Path(temporary) / item.name).symlink_to(item.absolute())
         script = resources.files("potstill.deploy").joinpath("ask_ipi.py.txt").read_text(encoding="utf-8")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=temporary,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=ENGINE_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", script],
+                cwd=temporary,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=ENGINE_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise PotstillError(
+                f"i-PI gave no answer for the export in {folder} within {ENGINE_SECONDS} s\n"
+                "  is the machine busy?  repeat:  potstill deploy RUN --to ipi"
+            ) from None
     lines = [line for line in done.stdout.splitlines() if line.startswith(ANSWER)]
     if done.returncode or not lines:
         raise PotstillError(f"i-PI does not run the export in {folder}:\n{(done.stderr or done.stdout).strip()[-1000:]}")
