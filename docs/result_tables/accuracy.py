@@ -137,7 +137,9 @@ def fine_tuning() -> str:
 @table_of
 def general_physics() -> str:
     """Physics of ``general`` beside its teacher: medians over systems whose composition it saw and did not see."""
-    rows = {row["system"].removeprefix("median, "): row for row in result("general_physics")["rows"] if row["kind"] == "median"}
+    rows = {
+        row["system"].removeprefix("median, "): row for row in result("general_physics")["rows"] if row["kind"] == "median"
+    }
     quantities = {
         "lattice_constant": "lattice constant, %",
         "bulk_modulus": "bulk modulus, %",
