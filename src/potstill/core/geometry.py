@@ -62,8 +62,8 @@ def distance_fingerprint(structure: Structure) -> Array:
     It does not change under rotation, translation, permutation, choice of cell or supercell, and moves continuously
     with the atoms. Per element it is the average minimum distance of Widdowson, Mosca, Pulido, Cooper and Kurlin,
     "Average minimum distances of periodic point sets", MATCH 87, 529 (2022). Neighbors beyond the reach of a finite
-    molecule count as 0. Distances alone do not tell decorations of one lattice apart, such as those of an alloy: three numbers
-    for each element say how many neighbors of the same element its atoms have, see :func:`like_neighbors`.
+    molecule count as 0. Distances alone do not tell decorations of one lattice apart, such as those of an alloy. Three
+    numbers for each element say how many neighbors of the same element its atoms have, see :func:`like_neighbors`.
 
     Returns
     -------
