@@ -156,25 +156,6 @@ def general_physics() -> str:
 
 
 @table_of
-def general_md() -> str:
-    """MD by ``general``, each trajectory with its errors against the teacher."""
-    cells = [
-        (
-            row["system"] + (" (foreign)" if row["foreign"] else ""),
-            f"{row['kelvin']:.0f}",
-            f"{row['length_ps']:.0f}",
-            row["ended"].replace("_", " "),
-            f"{100 * row['of_mean_force']:.0f}" if row.get("frames_labelled") else "",
-            f"{row['energy_mae_mev_per_atom']:.0f}" if row.get("frames_labelled") else "",
-            f"{100 * row['within_bound']:.0f}" if row.get("frames_labelled") else "",
-        )
-        for row in result("general_md")["rows"]
-    ]
-    head = ("system", "K", "ps", "end", "force error, %", "energy error, meV/atom", "atoms within the bound of 90 %, %")
-    return markdown_table(head, cells) + source("general_md")
-
-
-@table_of
 def given_labels() -> str:
     """Students from labels of GFN2-xTB, which stands for a quantum-chemical program."""
     cells = [
