@@ -71,7 +71,8 @@ def test_a_run_with_rounds_shows_them_and_keeps_the_last_student(potstill, write
     assert any(re.fullmatch(r"round 1: files-\d+ at \d+ K, 0.05 ps: finished", line) for line in logged), logged
     assert [line.split()[0] for line in result.err.splitlines() if line.split()[1] == "done"] == STAGES[:4]
     assert "; round 1 of 1: " in result.err
-    assert "did not pass its gate in 1 rounds" in result.err
+    assert "active learning ended: the force MAE in the student's own MD was" in result.err
+    assert "in round 1, active_learning.max_force_error_ev_per_angstrom is 1e-09" in result.err
     assert "GPU available" not in result.err
     last = (run / "active_learning" / "01" / "student" / "weights.safetensors").read_bytes()
     assert (run / "student" / "weights.safetensors").read_bytes() == last

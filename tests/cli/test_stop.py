@@ -167,6 +167,7 @@ def work(standalone_mode):
     del thing
     time.sleep(20)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell leaves out for a job in the background
 command_line.app = work
 command_line.main()
 """

@@ -151,7 +151,7 @@ BAD: dict[str, tuple[str, Callable[[Path], None], str]] = {
         text(CIF.replace("Cl1 Cl 0.5 0.5 0.5 1", "Cl1 Cl 0.5 0.5 0.5 1\nBr1 Br 0.5 0.5 0.5 1")),
         "disordered",
     ),
-    "CIF with an unknown symbol": ("symbol.cif", text(CIF.replace("Cl1 Cl", "Xq1 Xq")), "unreadable"),
+    "CIF with an unknown symbol": ("symbol.cif", text(CIF.replace("Cl1 Cl", "Xq1 Xq")), "no_elements"),
     "CIF with unknown coordinates": ("unknown.cif", text(CIF.replace("0.5 0.5 0.5", "? ? ?")), "no_coordinates"),
     "CIF whose symmetry does not exist": (
         "group.cif",
@@ -214,7 +214,7 @@ BAD: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "absurd number of atoms": ("absurd.xyz", text(extxyz("C 0 0 0", count=10**15)), "wrong_count"),
     "no atoms": ("none.xyz", text("0\n\n"), "no_atoms"),
     "negative number of atoms": ("minus.xyz", text("-2\n\n"), "no_atoms"),
-    "row without coordinates": ("row.xyz", text(extxyz("C 0 0 0\nO 0")), "unreadable"),
+    "row without coordinates": ("row.xyz", text(extxyz("C 0 0 0\nO 0")), "wrong_count"),
     "XYZ cut within a number": ("digits.xyz", text("2\n\nC 0.000 0.000 0.000\nO 0.000 0.000 1.1"), "unreadable"),
     "CIF named XYZ": ("cif.xyz", text(CIF), "unreadable"),
     "garbage that is no text": ("garbage.extxyz", raw(bytes(range(128, 256)) * 9), "unreadable"),
