@@ -35,10 +35,12 @@ test-engines: $(ENGINES_VENV)/.installed ## one student in LAMMPS, OpenMM, Torch
 	$(ENGINES_VENV)/bin/python -m pytest -m engines tests/deploy tests/test_examples.py
 
 test-newest: $(NEWEST_VENV)/.installed ## the test suite on Python 3.13 with the newest versions of everything
-	$(NEWEST_VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(NEWEST_VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 test-oldest: $(OLDEST_VENV)/.installed ## the test suite with the lowest versions that pyproject.toml allows
-	$(OLDEST_VENV)/bin/python -m pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning # of old packages beside new ones
+	OMP_NUM_THREADS=1 $(OLDEST_VENV)/bin/python -m pytest -n 2 --dist loadfile \
+		-W default::DeprecationWarning -W default::PendingDeprecationWarning \
+		-W 'default:gcd is deprecated:FutureWarning' # of old packages beside new ones
 
 lint: $(VENV)/.installed-lint ## ruff and mypy
 	$(BIN)/ruff check
@@ -78,11 +80,13 @@ $(ENGINES_VENV)/.installed: pyproject.toml constraints.txt constraints-engines.t
 
 # Without constraints: what a user gets who installs today, and the least that pyproject.toml promises to work with.
 $(NEWEST_VENV)/.installed: pyproject.toml
+	@$(PYTHON_NEWEST) -c '' || { echo 'choose Python 3.13 with: make test-newest PYTHON_NEWEST=/path/to/python3.13'; exit 1; }
 	$(PYTHON_NEWEST) -m venv $(NEWEST_VENV)
 	$(NEWEST_VENV)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e '.[all,test]'
 	@touch $@
 
 $(OLDEST_VENV)/.installed: pyproject.toml
+	@$(PYTHON_OLDEST) -c '' || { echo 'choose Python 3.11 with: make test-oldest PYTHON_OLDEST=/path/to/python3.11'; exit 1; }
 	$(PYTHON_OLDEST) -m venv $(OLDEST_VENV)
 	$(OLDEST_VENV)/bin/python -m pip install --quiet uv
 	$(OLDEST_VENV)/bin/python -m uv pip install --quiet --python $(OLDEST_VENV)/bin/python --resolution lowest-direct -e '.[all,test]'

@@ -1,13 +1,17 @@
-"""Draw the pictures of README and documentation from the result files.
+"""Draw the pictures of README and documentation from the result files, each for light and for dark pages.
 
 Start it with ``python docs/pictures.py``. Each picture is drawn from ``benchmarks/results`` only, so that it
-changes with the figures and with nothing else.
+changes with the figures and with nothing else. ``NAME_dark.png`` is the picture ``NAME.png`` for dark pages.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -15,17 +19,37 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
+RESULTS = ROOT / "benchmarks" / "results"
 TITLES = {"silicon": "silicon\n600 K", "molten_salt": "molten NaCl\n1,200 K", "water": "water\n330 K"}
 MODELS = {"student nano": "student", "SevenNet-0": "SevenNet-0", "orb-v2-compiled": "orb-v2"}
-TEAL, GRAY = "#00796b", "#9e9e9e"
+TEAL, GRAY = "#26a69a", "#9e9e9e"
+DARK_PAPER = "#1e2129"  # of the pages' dark scheme
+PICTURES: dict[str, Callable[[Path], None]] = {}
 
 
-def rows(name: str) -> list[dict]:
+def picture(draw: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Register a function that draws the picture of its name into a file."""
+    PICTURES[draw.__name__] = draw
+    return draw
+
+
+def rows(name: str) -> list[dict[str, Any]]:
     """Rows of a result file."""
-    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"]
 
 
-def draw(path: Path) -> None:
+@contextmanager
+def paper(*, dark: bool) -> Iterator[None]:
+    """Draw on the paper of light or of dark pages meanwhile."""
+    style = ["default", "dark_background"] if dark else ["default"]
+    changes = {"figure.facecolor": DARK_PAPER, "axes.facecolor": DARK_PAPER, "savefig.facecolor": DARK_PAPER} if dark else {}
+    with plt.style.context([*style, changes]):
+        yield
+
+
+@picture
+def result(path: Path) -> None:
     """Draw force errors beside mean forces, and times of MD steps."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     found = {row["system"]: row for row in rows("my_system") if not row.get("start")}
@@ -52,5 +76,30 @@ def draw(path: Path) -> None:
     plt.close(figure)
 
 
+@picture
+def learning_curve(path: Path) -> None:
+    """Draw errors on held-out families against the number of labels."""
+    from benchmarks.labelled.learning_curve import draw
+
+    draw(path)
+
+
+@picture
+def pareto(path: Path) -> None:
+    """Draw the force error on held-out families against speed."""
+    from benchmarks.labelled.pareto import draw
+
+    draw(rows("pareto"), path)
+
+
+def draw_all(folder: Path) -> None:
+    """Draw every picture in both ways into a folder."""
+    sys.path.insert(0, str(ROOT))
+    for name, draw in PICTURES.items():
+        for ending, dark in (("", False), ("_dark", True)):
+            with paper(dark=dark):
+                draw(folder / f"{name}{ending}.png")
+
+
 if __name__ == "__main__":
-    draw(ROOT / "docs" / "images" / "result.png")
+    draw_all(IMAGES)

@@ -6,6 +6,7 @@ Needs:  pip install 'potstill[phonons]'
 """
 
 import argparse
+import warnings
 
 import ase.io
 import numpy as np
@@ -30,6 +31,7 @@ crystal = ase.io.read(options.crystal) if options.crystal else bulk("Cu", cubic=
 crystal.calc = calculator
 FIRE(FrechetCellFilter(crystal), logfile=None).run(fmax=1e-4, steps=500)  # phonons need a minimum
 
+warnings.filterwarnings("ignore", message="primitive_matrix")  # phonopy 4 tells that its default has changed
 cell = PhonopyAtoms(
     symbols=crystal.get_chemical_symbols(), cell=crystal.cell[:], scaled_positions=crystal.get_scaled_positions()
 )

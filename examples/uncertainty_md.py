@@ -34,7 +34,7 @@ atoms.calc = student.calculator()
 rng = np.random.default_rng(1)
 MaxwellBoltzmannDistribution(atoms, temperature_K=options.kelvin, rng=rng)
 step_fs = 0.5 if 1 in atoms.numbers else 1.0
-dynamics = Langevin(atoms, step_fs * units.fs, temperature_K=options.kelvin, friction=0.01 / units.fs, rng=rng)
+dynamics = Langevin(atoms, step_fs * units.fs, temperature_K=options.kelvin, friction=0.01 / units.fs, rng=rng, fixcm=False)
 
 steps, every = round(1000 * options.ps / step_fs), 10
 for step in range(every, steps + every, every):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
 import shutil
+import sys
+from functools import cache
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import pytest
 import typer
 import yaml
 from ase.build import bulk
+from matplotlib import pyplot as plt
 
 from potstill.cli.main import Template, app
 from potstill.config import Config, parse_config
@@ -25,6 +30,16 @@ HOME = "https://github.com/potstill/potstill/blob/main/"
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", flags=re.MULTILINE | re.DOTALL)
 COMMAND = typer.main.get_command(app)
 GIVEN = {"generate": {"sources": [{"source": "molecules", "count": 1}]}}  # what a fragment of a config leaves out
+
+
+@cache
+def measured() -> dict:
+    """Names of the hook that makes tables, loaded as MkDocs does: its folder is on the path meanwhile."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        return runpy.run_path(str(ROOT / "docs" / "measured.py"))
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
 
 
 def blocks(*languages: str) -> list[tuple[str, str]]:
@@ -141,7 +156,7 @@ def test_every_name_imported_from_potstill_exists(page, text):
 
 def anchors(page: Path) -> set[str]:
     """Anchors of the headings of a page, as MkDocs makes them; those of generated lists too."""
-    text = runpy.run_path(str(ROOT / "docs" / "measured.py"))["on_page_markdown"](page.read_text(encoding="utf-8"))
+    text = measured()["on_page_markdown"](page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", text), flags=re.MULTILINE)
     return {
         re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.replace("`", "").lower()).strip()) for heading in headings
@@ -180,6 +195,48 @@ def test_every_page_begins_with_a_task(page):
     assert len(first.split()) <= 25, first
 
 
+MOST_WORDS = 25
+QUESTIONS = {"Of", "What", "Where", "Who", "Whose", "How", "Whether"}
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of the prose of a page, without code, tables, headings and addresses of links."""
+    paragraphs, lines = [], []
+    for line in [*BLOCK.sub("", text).splitlines(), ""]:
+        words = line.strip()
+        if not words or words.startswith(("#", "|", "::", "!!!", "![")) or re.match(r"([-*]|\d+\.) ", words):
+            paragraphs.append(" ".join(lines))
+            lines = [re.sub(r"^([-*]|\d+\.) ", "", words)] if re.match(r"([-*]|\d+\.) ", words) else []
+        else:
+            lines.append(words)
+    plain = [re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "CODE", paragraph)) for paragraph in paragraphs]
+    return [sentence for paragraph in plain for sentence in re.split(r"(?<=[.!?:;*])\s+(?=[A-Z\[*(0-9])", paragraph)]
+
+
+def test_sentences_end_where_they_end():
+    text = "# A *b*\n\nOne two `x. Y` three. Four\nfive: Six.\n\n- Seven [eight. Nine](a.md#B. C).\n- ten\n\n| no |\n"
+    found = [sentence for sentence in sentences(text) if sentence]
+    assert found == ["One two CODE three.", "Four five:", "Six.", "Seven [eight.", "Nine].", "ten"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_sentence_is_long(page):
+    """Readers of many languages follow one thought a sentence."""
+    if page.name == "10K_VALIDATION_REPORT.md":  # written by `potstill audit`
+        return
+    text = page.read_text(encoding="utf-8")
+    assert [sentence for sentence in sentences(text) if len(sentence.split()) > MOST_WORDS] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_sentence_begins_with_a_question_word(page):
+    """A condition begins with "if"; a question may stand in a heading, or end with its mark."""
+    if page.name == "10K_VALIDATION_REPORT.md":  # written by `potstill audit`
+        return
+    found = sentences(page.read_text(encoding="utf-8"))
+    assert [s for s in found if s.split(maxsplit=1)[:1] and s.split()[0] in QUESTIONS and not s.endswith("?")] == []
+
+
 def test_every_page_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert sorted(re.findall(r"(\w+\.md)$", text, flags=re.MULTILINE)) == sorted(page.name for page in DOCS)
@@ -195,7 +252,7 @@ def test_every_audit_check_has_an_entry_with_a_remedy():
     from potstill.audit import checks as _registered
     from potstill.audit.registry import ENTRIES
 
-    text = runpy.run_path(str(ROOT / "docs" / "measured.py"))["checks"]()
+    text = measured()["checks"]()
     for name in ENTRIES:
         entry = text.split(f"### {name}\n")[1].split("###")[0]
         assert re.search(r"- Remedy: [A-Z].{8,}\.", entry), name
@@ -204,15 +261,81 @@ def test_every_audit_check_has_an_entry_with_a_remedy():
 
 def test_figures_on_pages_are_those_of_result_files():
     """Every table that a page asks for can be made, and every directive names one."""
-    tables = runpy.run_path(str(ROOT / "docs" / "measured.py"))["TABLES"]
+    tables = measured()["TABLES"]
     asked = {name for page in DOCS for name in re.findall(r"^::measured ([\w-]+)$", page.read_text("utf-8"), re.MULTILINE)}
     assert asked <= set(tables)
     assert all(tables[name]().count("\n") >= 2 for name in asked)
 
 
-def test_picture_is_drawn_from_result_files(tmp_path):
-    runpy.run_path(str(ROOT / "docs" / "pictures.py"))["draw"](tmp_path / "result.png")
-    assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
+def test_a_table_follows_its_result_file(tmp_path, monkeypatch):
+    table, base = measured()["TABLES"]["waiting-threads"], sys.modules["result_tables.base"]
+    found = base.result("waiting_threads")
+    assert "987 ms" not in table()
+    found["rows"][0]["cpu_s_per_step"] = 0.987
+    (tmp_path / "waiting_threads.json").write_text(json.dumps(found), encoding="utf-8")
+    monkeypatch.setattr(base, "RESULTS", tmp_path)
+    assert "987 ms" in table()
+
+
+FIGURE = re.compile(r"\d ?(ms|s|µs|MB|GB|meV|eV|%|million|[MG]?FLOP|ns/day)\b|\bx\d")
+TYPED = {  # tables with figures that no result file holds, by the first words of their head, with the reason
+    "10K_VALIDATION_REPORT.md": "",  # written by potstill audit
+    "dataset.md": "ending",  # rounding of each format, a test of which is in tests/dataset
+    "student.md": "network",  # literature
+    "README.md": "",  # written by benchmarks.runs.readme_table, and tested there
+}
+
+
+def typed_tables() -> list[tuple[str, str]]:
+    """Tables of pages as they are in the repository, so without those that are generated."""
+    text = {page.name: BLOCK.sub("", page.read_text(encoding="utf-8")) for page in PAGES}
+    return [(name, table) for name, of in text.items() for table in re.findall(r"(?:^\|.*\|\n)+", of, flags=re.MULTILINE)]
+
+
+def test_no_table_of_measured_figures_is_typed_by_hand():
+    wrong = []
+    for page, table in typed_tables():
+        head, _, *rows = table.strip().split("\n")
+        excused = page in TYPED and head.strip("| ").startswith(TYPED[page])
+        if not excused and sum(bool(FIGURE.search(row)) for row in rows) > len(rows) / 2:
+            wrong.append(f"{page}: {head}")
+    assert wrong == []
+
+
+NAMED = re.compile(r"\b((?:tests|benchmarks|src|examples|docs)/[\w./-]+\.(?:py|yaml|cpp|json|md))\b")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page):
+    named = {name for name in NAMED.findall(page.read_text(encoding="utf-8")) if "…" not in name}
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Folder with every picture, drawn from the result files."""
+    folder = tmp_path_factory.mktemp("pictures")
+    runpy.run_path(str(ROOT / "docs" / "pictures.py"))["draw_all"](folder)
+    return folder
+
+
+def test_every_picture_is_drawn_from_result_files_for_light_and_dark(pictures):
+    drawn = {path.name for path in pictures.iterdir()}
+    assert drawn == {path.name for path in (ROOT / "docs" / "images").iterdir()}
+    for name in drawn:
+        assert (pictures / name).read_bytes().startswith(b"\x89PNG")
+    light, dark = ((plt.imread(pictures / name)[0, 0, :3] * 255).round() for name in ("result.png", "result_dark.png"))
+    assert light.tolist() == [255, 255, 255]
+    assert dark.max() < 50
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_a_page_shows_each_picture_in_light_and_dark(page):
+    shown = re.findall(r"!\[[^\]]+\]\((images/[^)]+)\)", page.read_text(encoding="utf-8"))
+    light = [path for path in shown if path.endswith("#only-light")]
+    dark = [path.replace("_dark.png#only-dark", ".png#only-light") for path in shown if path.endswith("#only-dark")]
+    assert len(shown) == len(light) + len(dark)
+    assert light == dark
 
 
 def section(page: str, title: str) -> str:
@@ -220,6 +343,59 @@ def section(page: str, title: str) -> str:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
     (code,) = [block for _, language, block in BLOCK.findall(text) if language == "python"]
     return code.replace("10_000", "20").replace("n_steps=1000", "n_steps=5").replace("interval=100", "interval=10")
+
+
+def answer(question: str) -> str:
+    """Python below a question of the page of questions."""
+    text = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8").split(f"### {question}\n")[1].split("\n### ")[0]
+    (code,) = [block for _, language, block in BLOCK.findall(text) if language == "python"]
+    return code
+
+
+def test_outcars_are_joined_with_the_energy_that_belongs_to_the_forces(tmp_path, monkeypatch):
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from potstill.dataset.convert import read_structures
+
+    rng = np.random.default_rng(1)
+
+    def read(path: Path, index: str) -> list:
+        """Two frames as ASE reads them of an OUTCAR: energy for sigma -> 0, and the free energy."""
+        assert path.name == "OUTCAR"
+        assert index == ":"
+        frames = []
+        for _ in range(2):
+            atoms = bulk("Cu", cubic=True)
+            forces, stress = rng.normal(size=(4, 3)), rng.normal(size=6)
+            atoms.calc = SinglePointCalculator(atoms, energy=-3.0, free_energy=-3.5, forces=forces, stress=stress)
+            frames.append(atoms)
+        return frames
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "OUTCAR").touch()
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(ase.io, "read", read)
+        exec(compile(answer("I have 200 VASP OUTCARs. How do I make a potential of them?"), "questions.md", "exec"), {})  # noqa: S102
+    found = list(read_structures(tmp_path / "my_labels.extxyz"))
+    assert [structure.labels.energy for structure in found] == [-3.5] * 4
+    assert all(structure.labels.stress.shape == (3, 3) for structure in found)
+
+
+def test_expected_errors_are_saved_along_md(tmp_path, monkeypatch):
+    ase.io.write(tmp_path / "start.extxyz", bulk("Cu", cubic=True))
+    monkeypatch.chdir(tmp_path)
+    code = answer("How do I save the expected error of each atom along MD?").replace("10_000", "20").replace("=100", "=10")
+    exec(compile(code.replace("runs/my", "general"), "questions.md", "exec"), {})  # noqa: S102 - our own page
+    assert [len(frame.arrays["expected_error"]) for frame in ase.io.read("md.extxyz", index=":")] == [4, 4, 4]
+
+
+def test_the_citation_is_that_of_the_repository():
+    from potstill import __version__
+
+    text = measured()["citation"]()
+    assert f"version = {{{__version__}}}" in text
 
 
 @pytest.mark.parametrize(

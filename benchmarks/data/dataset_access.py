@@ -40,7 +40,7 @@ from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture
 from potstill.train.data import LabelledStructures, Loader
 from potstill.train.losses import mean_errors
-from potstill.train.sampler import Batches
+from potstill.train.sampler import BatchSampler
 
 ELEMENTS = (1, 6, 8, 14, 29)
 PART = 1000
@@ -157,7 +157,7 @@ def random_rate(read: Callable[[np.ndarray], Any], count: int) -> float:
 
 def loader_rate(dataset: Dataset) -> float:
     """Structures per second through the thread that makes the batches of a training, without neighbour lists."""
-    loader = Loader(_Gathered(dataset), Batches(np.diff(dataset.ptr), BATCH))
+    loader = Loader(_Gathered(dataset), BatchSampler(np.diff(dataset.ptr), BATCH))
     for epoch in range(2):
         loader.epoch = epoch
         started = time.perf_counter()
@@ -178,7 +178,7 @@ class _Gathered:
 def waiting(dataset: Dataset, tier: str, steps: int) -> dict[str, Any]:
     """Share of the time of a training in which it waits for a batch."""
     data = LabelledStructures(dataset.select("train"), 5.0)
-    loader = Loader(data, Batches(data.sizes, 64, batch_atoms=1000))
+    loader = Loader(data, BatchSampler(data.sizes, 64, batch_atoms=1000))
     student = Student(StudentArchitecture(tier=tier, atomic_numbers=ELEMENTS))
     kernel, optimizer = FusedTraining(student), torch.optim.AdamW(student.parameters(), fused=True)
     waited = worked = 0.0

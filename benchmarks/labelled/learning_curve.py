@@ -42,7 +42,7 @@ def main() -> None:
     if options.dataset is not None:
         measure(options)
     if options.draw:
-        draw()
+        draw(PICTURE)
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -63,7 +63,7 @@ def measure(options: argparse.Namespace) -> None:
     print(path)
 
 
-def draw() -> None:
+def draw(picture: Path) -> None:
     """Errors of forces and energies against the number of labels, both axes logarithmic."""
     import matplotlib as mpl
 
@@ -89,7 +89,8 @@ def draw() -> None:
         axes.grid(visible=True, which="both", alpha=0.25)
     panels[0].legend(fontsize=8)
     figure.suptitle("Held-out families", fontsize=10)
-    figure.savefig(PICTURE, dpi=150)
+    figure.savefig(picture, dpi=150)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from potstill.student.model import Student
 from potstill.train.data import LabelledStructures
 from potstill.train.losses import mean_errors
 from potstill.train.options import TrainConfig
-from potstill.train.sampler import Batches
+from potstill.train.sampler import BatchSampler
 
 CUTOFF_ANGSTROM = 4.5
 DOCS_IMAGES = RESULTS.parent.parent / "docs" / "images"
@@ -68,7 +68,7 @@ def train(name: str, path: Path, minutes: float) -> dict[str, Any]:
     averaged.load_state_dict(model.state_dict())
     averaged.requires_grad_(requires_grad=False)
     data = LabelledStructures(Records.of(training), CUTOFF_ANGSTROM)
-    batches = Batches(data.sizes, TRAINING.batch_structures, seed=CANDIDATES[name].seed)
+    batches = BatchSampler(data.sizes, TRAINING.batch_structures, seed=CANDIDATES[name].seed)
     highest = CANDIDATES[name].learning_rate
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=highest, weight_decay=TRAINING.weight_decay, betas=(0.9, 0.99), fused=True
@@ -216,6 +216,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_title(f"Trained on the same structures for {rows[0]['minutes']:g} processor minutes each", fontsize=10)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

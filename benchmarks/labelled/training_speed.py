@@ -30,7 +30,7 @@ from potstill.student.model import Kernel, Student
 from potstill.student.options import SIZES, StudentArchitecture
 from potstill.train.data import LabelledBatch, LabelledStructures
 from potstill.train.losses import mean_errors
-from potstill.train.sampler import Batches
+from potstill.train.sampler import BatchSampler
 
 CUTOFF_ANGSTROM = 4.5
 STEPS, TURNS = 12, 4
@@ -46,7 +46,7 @@ def measure(dataset: Dataset, tier: str, batch_atoms: int) -> list[dict[str, Any
     """A row for each way."""
     elements = compositions(dataset.select("train"))[0]
     data = LabelledStructures(dataset.select("train"), CUTOFF_ANGSTROM)
-    chosen = list(Batches(data.sizes, batch_atoms, batch_atoms=batch_atoms).of_epoch(0))[:STEPS]
+    chosen = list(BatchSampler(data.sizes, batch_atoms, batch_atoms=batch_atoms).of_epoch(0))[:STEPS]
     with seeded():
         student = Student(StudentArchitecture(tier=tier, cutoff_angstrom=CUTOFF_ANGSTROM, atomic_numbers=tuple(elements)))
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-6, fused=True)

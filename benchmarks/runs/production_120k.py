@@ -78,7 +78,7 @@ class Peaks:
         self.known |= {process.pid: process for process in family}
         held = {process.pid: anonymous_bytes(process.pid) for process in family}
         record = RunFolder(run)
-        open_batch = next((b.path.name for b in record.batches() if not b.passed()), "")
+        open_batch = next((b.path.name for b in record.subruns() if not b.passed()), "")
         name = open_batch or ("whole" if record.stage("audit")["state"] != "waiting" else "")
         self.driver[name] = max(self.driver[name], held.get(driver.pid, 0))
         self.everyone[name] = max(self.everyone[name], sum(held.values()))
@@ -190,7 +190,7 @@ def chosen(role: str, family: list[psutil.Process], driver: psutil.Popen, rng: n
 
 def stage_of(run: Path) -> str:
     """What the run does now."""
-    batch = next((b for b in RunFolder(run).batches() if not b.passed()), RunFolder(run))
+    batch = next((b for b in RunFolder(run).subruns() if not b.passed()), RunFolder(run))
     record = batch.record().get("stages", {})
     return next((name for name in reversed(record) if record[name]["state"] == "running"), "between")
 
@@ -198,7 +198,7 @@ def stage_of(run: Path) -> str:
 def rows_of(run: Path, peaks: Peaks) -> list[dict[str, Any]]:
     """A row for each batch, and one for the whole."""
     rows = []
-    for part in (*RunFolder(run).batches(), RunFolder(run)):
+    for part in (*RunFolder(run).subruns(), RunFolder(run)):
         name = part.path.name if part.path != run else "whole"
         stages = part.record()["stages"]
         report = json.loads(part.json("audit").read_text(encoding="utf-8"))

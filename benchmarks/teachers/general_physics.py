@@ -1,10 +1,13 @@
-"""The student ``general`` against its teacher on known crystals and molecules.
+"""The student ``general`` against its teacher on crystals and molecules.
 
-    python -m benchmarks.teachers.general_physics [--student general] [--teacher 7net-0]
+    python -m benchmarks.teachers.general_physics [--student general] [--teacher 7net-0] [--systems "fcc Al" H2O …]
+        [--dataset FILE]
 
 Crystals: equation of state about the teacher's own minimum, and the mean phonon frequency of the primitive cell. Molecules:
-vibrations and rigid turns about bonds. Figures are gaps to the teacher, by the code of ``potstill evaluate``. Results go to
-``results/general_physics.json``, one row for each system and one for the medians.
+vibrations and rigid turns about bonds. Figures are gaps to the teacher, by the code of ``potstill evaluate``. With the
+dataset of the student, a row says whether its training part holds the composition. Results go to
+``results/general_physics.json``, one row for each system, and medians over what was seen and what was not. Systems that are
+not measured again stay.
 """
 
 from __future__ import annotations
@@ -12,19 +15,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
+from collections.abc import Sequence
+from math import gcd
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
+from ase.spacegroup import crystal
 from benchmarks.lib.common import write_results
+from rdkit import Chem
+from rdkit.Chem.rdDistGeom import EmbedMolecule
 
+from potstill.dataset import Dataset
 from potstill.deploy.student import load_student
 from potstill.evaluate import molecules, phonons, solids
 from potstill.teacher.calculator import TeacherCalculator
 from potstill.teacher.sevennet import SevenNet
 
+SEEN = "composition_in_training_set"
 CRYSTALS: dict[str, dict[str, Any]] = {
     **{
         f"fcc {s}": {"name": s, "crystalstructure": "fcc"}
@@ -61,10 +75,79 @@ CRYSTALS: dict[str, dict[str, Any]] = {
     **{f"B2 {s}": {"name": s, "crystalstructure": "cesiumchloride", "a": a} for s, a in (("CsCl", 4.12), ("NiAl", 2.89))},
     "fluorite CaF2": {"name": "CaF2", "crystalstructure": "fluorite", "a": 5.46},
 }
+UNSEEN: dict[str, dict[str, Any]] = {  # compositions that the training part of general's first 20,000 structures lacks
+    **{f"hcp {s}": {"name": s, "crystalstructure": "hcp"} for s in ("Zr", "Co", "Os")},
+    **{
+        f"rocksalt {s}": {"name": s, "crystalstructure": "rocksalt", "a": a}
+        for s, a in (
+            ("LiCl", 5.13),
+            ("RbF", 5.64),
+            ("VN", 4.13),
+            ("ZrN", 4.58),
+            ("NbC", 4.47),
+            ("TaC", 4.46),
+            ("ScN", 4.5),
+        )
+    },
+    **{
+        f"zincblende {s}": {"name": s, "crystalstructure": "zincblende", "a": a}
+        for s, a in (("AlSb", 6.14), ("CdSe", 6.05), ("AlN", 4.4))
+    },
+    **{
+        f"wurtzite {s}": {"name": s, "crystalstructure": "wurtzite", "a": a, "c": 1.63 * a}
+        for s, a in (("CdS", 4.14), ("InN", 3.53))
+    },
+    **{
+        f"B2 {s}": {"name": s, "crystalstructure": "cesiumchloride", "a": a}
+        for s, a in (
+            ("CoAl", 2.86),
+            ("AgMg", 3.31),
+            ("CuPd", 3.0),
+            ("BeCu", 2.7),
+            ("YAg", 3.62),
+            ("ScCu", 3.25),
+            ("ZrRu", 3.25),
+            ("LaMg", 3.97),
+        )
+    },
+    **{
+        f"fluorite {s}": {"name": s, "crystalstructure": "fluorite", "a": a}
+        for s, a in (("SnMg2", 6.76), ("CoSi2", 5.36), ("CBe2", 4.33))
+    },
+    **{
+        f"perovskite {a}{b}{x}3": {"perovskite": (a, b, x), "a": size}
+        for a, b, x, size in (("K", "Mg", "F", 3.99), ("Ba", "Sn", "O", 4.12), ("Ba", "Hf", "O", 4.17))
+    },
+}
 MOLECULES = (
-    *("H2O", "NH3", "CH4", "C2H4", "C2H6", "CH3OH", "CH3CH2OH", "H2CO", "HCOOH", "CH3NH2"),
+    *("H2O", "NH3", "CH4", "C2H4", "C2H6", "CH3OH", "CH3CH2OH", "H2CO", "HCOOH", "H3CNH2"),
     *("C6H6", "C5H5N", "CH3SH", "CH3Cl", "SiH4", "PH3", "H2O2", "CH3CN", "isobutane", "trans-butane"),
 )
+
+UNSEEN_MOLECULES = {
+    "urea": "NC(N)=O",
+    "glycine": "NCC(=O)O",
+    "alanine": "CC(N)C(=O)O",
+    "cysteine": "NC(CS)C(=O)O",
+    "thymine": "Cc1c[nH]c(=O)[nH]c1=O",
+    "thiazole": "c1cscn1",
+    "furfural": "O=Cc1ccco1",
+    "toluene": "Cc1ccccc1",
+    "anisole": "COc1ccccc1",
+    "chlorobenzene": "Clc1ccccc1",
+    "indole": "c1ccc2[nH]ccc2c1",
+    "naphthalene": "c1ccc2ccccc2c1",
+    "biphenyl": "c1ccc(cc1)-c1ccccc1",
+    "coumarin": "O=c1ccc2ccccc2o1",
+    "glycerol": "OCC(O)CO",
+    "diglyme": "COCCOCCOC",
+    "hexane": "CCCCCC",
+    "pentanal": "CCCCC=O",
+    "histamine": "NCCc1c[nH]cn1",
+    "tetramethylsilane": "C[Si](C)(C)C",
+}
+ALL_CRYSTALS = {**CRYSTALS, **UNSEEN}
+ALL = (*ALL_CRYSTALS, *MOLECULES, *UNSEEN_MOLECULES)
 
 
 def main() -> None:
@@ -72,18 +155,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--student", default="general")
     parser.add_argument("--teacher", default="7net-0")
+    parser.add_argument("--systems", nargs="+", choices=ALL, default=ALL)
+    parser.add_argument("--dataset", type=Path, help="dataset.h5 of the student; rows say what its training part holds")
     options = parser.parse_args()
     student = load_student(options.student, dtype="float64").calculator()
     teacher = TeacherCalculator(SevenNet(weights=options.teacher).load())
-    rows = [_crystal(name, build, student, teacher) for name, build in CRYSTALS.items()]
-    rows += [_molecule(name, student, teacher) for name in MOLECULES]
-    rows.append(_medians(rows))
-    print(json.dumps(rows[-1]))
-    print(write_results("general_physics", rows))
+    for name in options.systems:
+        row = (_crystal if name in ALL_CRYSTALS else _molecule)(name, student, teacher)
+        path = write_results("general_physics", [row], keep=("system",))
+    rows = [row for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if row["kind"] != "median"]
+    if options.dataset is not None:
+        known = _compositions(Dataset(options.dataset))
+        rows = [{**row, SEEN: _composition(build(row["system"]).numbers) in known} for row in rows]
+    medians = [
+        {"system": f"median, {name}", "kind": "median", **_medians([row for row in rows if row.get(SEEN) in wanted])}
+        for name, wanted in (("all", (True, False, None)), ("seen", (True,)), ("not seen", (False,)))
+    ]
+    print(json.dumps(medians, indent=1))
+    print(write_results("general_physics", [*rows, *medians], keep=("system",)))
 
 
-def _crystal(name: str, build: dict[str, Any], student: Any, teacher: Any) -> dict[str, Any]:
-    atoms = bulk(**build)
+def build(name: str) -> Atoms:
+    """Return a system as it is before the teacher relaxes it."""
+    if name in UNSEEN_MOLECULES:
+        with_hydrogens = Chem.AddHs(Chem.MolFromSmiles(UNSEEN_MOLECULES[name]))
+        EmbedMolecule(with_hydrogens, randomSeed=1)
+        symbols = [atom.GetSymbol() for atom in with_hydrogens.GetAtoms()]
+        return Atoms(symbols, with_hydrogens.GetConformer().GetPositions())
+    if name in MOLECULES:
+        return molecule(name)
+    options = dict(ALL_CRYSTALS[name])
+    if "perovskite" not in options:
+        return bulk(**options)
+    sites = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)]
+    return crystal(options["perovskite"], sites, spacegroup=221, cellpar=[options["a"]] * 3 + [90] * 3)
+
+
+def _composition(numbers: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    counts = Counter(int(z) for z in numbers)
+    common = gcd(*counts.values())
+    return tuple(sorted((z, n // common) for z, n in counts.items()))
+
+
+def _compositions(dataset: Dataset) -> set[tuple[tuple[int, int], ...]]:
+    """Return the compositions of the training part."""
+    numbers, ptr = np.asarray(dataset.column("atoms/atomic_numbers")), dataset.ptr
+    return {_composition(numbers[ptr[k] : ptr[k + 1]]) for k in dataset.split("train").tolist()}
+
+
+def _crystal(name: str, student: Any, teacher: Any) -> dict[str, Any]:
+    atoms = build(name)
     atoms.calc = teacher
     FIRE(FrechetCellFilter(atoms), logfile=None).run(fmax=0.01, steps=200)
     atoms.calc = None
@@ -96,7 +217,7 @@ def _crystal(name: str, build: dict[str, Any], student: Any, teacher: Any) -> di
 
 
 def _molecule(name: str, student: Any, teacher: Any) -> dict[str, Any]:
-    atoms = molecule(name)
+    atoms = build(name)
     atoms.calc = teacher
     FIRE(atoms, logfile=None).run(fmax=0.01, steps=300)
     atoms.calc = None
@@ -122,7 +243,7 @@ def _said(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _medians(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {"system": "median", "kind": "median"}
+    found: dict[str, Any] = {}
     for check in ("lattice_constant", "bulk_modulus", "phonons", "vibrations", "torsions"):
         values = [row[check] for row in rows if row.get(check) is not None]
         if values:

@@ -2,8 +2,9 @@
 
     python production.py RUN [--start silicon.extxyz] [--kelvin 600] [--ps 50] [--out production]
 
-``RUN`` is a run folder. The folder ``--out`` gets ``trajectory.extxyz``, ``result.json`` and the pictures ``md.png``,
-``rdf.png`` and ``parity.png``. The errors are those of the student on its own trajectory, which nothing was trained on.
+``RUN`` is a run folder. The folder ``--out`` gets ``trajectory.extxyz``, ``result.json``, the pictures ``md.png``,
+``rdf.png`` and ``parity.png``, and their numbers as ``md.csv``, ``rdf.csv`` and ``forces.csv``.
+The errors are those of the student on its own trajectory, which nothing was trained on.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def simulate(run, start, kelvin, ps, out):
     rng = np.random.default_rng(1)
     MaxwellBoltzmannDistribution(atoms, temperature_K=kelvin, rng=rng)
     friction = FRICTION_PER_PS / (1000 * units.fs)
-    dynamics = Langevin(atoms, TIMESTEP_FS * units.fs, temperature_K=kelvin, friction=friction, rng=rng)
+    dynamics = Langevin(atoms, TIMESTEP_FS * units.fs, temperature_K=kelvin, friction=friction, rng=rng, fixcm=False)
     found, rows, seconds = [], [], 0.0
     every = max(1, round(1000 * ps / TIMESTEP_FS / FRAMES))
     for _ in range(FRAMES):
@@ -63,7 +64,26 @@ def compare(run, frames, teacher):
     return forces, energies, teacher_seconds
 
 
-def draw(out, rows, frames, forces, kelvin):
+def distribution(frames):
+    """Return distances in Å and the mean radial distribution g(r) of the settled frames."""
+    shortest = min(np.linalg.norm(frames[0].cell, axis=1)) / 2
+    kept = frames[round(SETTLING_FRACTION * len(frames)) :]
+    curves = [Analysis(atoms).get_rdf(0.99 * shortest, 120, return_dists=True)[0] for atoms in kept]
+    return curves[0][1], np.mean([values for values, _ in curves], axis=0)
+
+
+def write_tables(out, rows, rdf, forces):
+    """Write the numbers behind the pictures."""
+    pairs = np.column_stack([part.ravel() for part in forces])
+    for name, table, head in (
+        ("md", rows, "time_ps,temperature_kelvin,largest_expected_error_ev_per_angstrom"),
+        ("rdf", np.column_stack(rdf), "distance_angstrom,g"),
+        ("forces", pairs, "teacher_ev_per_angstrom,student_ev_per_angstrom"),
+    ):
+        np.savetxt(out / f"{name}.csv", table, fmt="%.5g", delimiter=",", header=head, comments="")
+
+
+def draw(out, rows, rdf, forces, kelvin):
     """Draw temperature and expected error over time, the radial distribution, and forces beside forces."""
     figure, (upper, lower) = plt.subplots(2, 1, sharex=True, figsize=(6, 4), layout="constrained")
     upper.plot(rows[:, 0], rows[:, 1])
@@ -73,11 +93,8 @@ def draw(out, rows, frames, forces, kelvin):
     lower.set(ylabel="largest expected\nforce error, eV/Å", xlabel="time, ps")
     figure.savefig(out / "md.png", dpi=110)
 
-    shortest = min(np.linalg.norm(frames[0].cell, axis=1)) / 2
-    kept = frames[round(SETTLING_FRACTION * len(frames)) :]
-    curves = [Analysis(atoms).get_rdf(0.99 * shortest, 120, return_dists=True)[0] for atoms in kept]
     figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
-    axes.plot(curves[0][1], np.mean([values for values, _ in curves], axis=0))
+    axes.plot(*rdf)
     axes.set(xlabel="distance, Å", ylabel="g(r)")
     figure.savefig(out / "rdf.png", dpi=110)
 
@@ -104,7 +121,9 @@ def main():
     settled = round(SETTLING_FRACTION * len(frames))
     config = potstill.load_config(options.run / "config.yaml")
     forces, energies, teacher_seconds = compare(options.run, frames[settled::5], config.label.teacher.load())
-    draw(options.out, rows, frames, forces, options.kelvin)
+    rdf = distribution(frames)
+    write_tables(options.out, rows, rdf, forces)
+    draw(options.out, rows, rdf, forces, options.kelvin)
     steps = options.ps * 1000 / TIMESTEP_FS
     result = {
         "atoms": len(frames[0]),

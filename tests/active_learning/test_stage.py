@@ -12,9 +12,10 @@ import pytest
 import torch
 from ase.build import bulk
 
-from potstill.active_learning.explore import Candidate, choose
+from potstill.active_learning.explore import Candidate, choose, visit
 from potstill.active_learning.options import ActiveLearningConfig
-from potstill.active_learning.stage import keep_first, learn_actively, made_from, starting_structures
+from potstill.active_learning.stage import learn_actively, starting_structures
+from potstill.active_learning.students import keep_first, made_from
 from potstill.config import Config, parse_config
 from potstill.core.errors import InputError, PotstillError
 from potstill.dataset import Dataset
@@ -83,6 +84,7 @@ def test_each_round_leaves_its_files(run):
         assert not report["passed"]
         assert report["forces"]["mae"] > report["forces"]["limit"] == 1e-4
         assert report["by_reason"]["regular"]["frames"] >= 1
+        assert [row["kelvin"] for row in report["by_temperature"]] == [600.0]
         assert report["uncertainty"]["atoms"] == int(Dataset(here / "new.h5").ptr[-1])
 
 
@@ -97,6 +99,32 @@ def test_datasets_grow_and_no_family_straddles(run):
     for family, side in zip(grown.families, grown.splits, strict=True):
         sides.setdefault(family, set()).add(int(side))
     assert all(len(side) == 1 for side in sides.values())
+
+
+def test_frames_that_the_student_expects_to_be_refused_are_not_labelled(run):
+    folder, config = run
+    starts = starting_structures(Dataset(folder / "dataset.h5"), ())
+    student = load_student(folder / "student")
+    calm, _ = visit(student, starts, config.active_learning, max_force=30.0, number=1, seed=0)
+    frames, journeys = visit(student, starts, config.active_learning, max_force=1e-6, number=1, seed=0)
+    assert len(calm) == 8
+    assert frames == []
+    assert {journey["ended"] for journey in journeys} == {"exploded"}
+
+
+def test_a_round_without_frames_is_judged_as_such(run, tmp_path):
+    folder, _ = run
+    config = config_of(tmp_path, max_rounds=1)
+    config = config.model_copy(update={"label": config.label.model_copy(update={"max_force_ev_per_angstrom": 1e-6})})
+    for name in ("student", "active_learning"):
+        shutil.copytree(folder / name, tmp_path / name)
+    for name in ("01", "02"):
+        shutil.rmtree(tmp_path / "active_learning" / name)
+    (report,) = learn_actively(
+        config, folder / "dataset.h5", tmp_path / "student", tmp_path / "active_learning", executor=LocalExecutor(1)
+    )
+    assert report["forces"]["mae"] is None
+    assert not report["passed"]
 
 
 def test_the_student_of_the_run_is_that_of_the_last_round(run):
@@ -126,6 +154,24 @@ def test_finished_rounds_are_not_done_again(run):
     )
     assert said == []
     assert [(folder / name).stat().st_mtime_ns for name in files] == times
+
+
+def test_a_changed_gate_is_applied_to_rounds_that_are_judged(run, tmp_path):
+    folder, config = run
+    for name in ("student", "active_learning"):
+        shutil.copytree(folder / name, tmp_path / name)
+    rounds = tmp_path / "active_learning"
+    lenient = config.active_learning.model_copy(update={"max_force_error_ev_per_angstrom": 50.0})
+    (report, *_) = learn_actively(
+        config.model_copy(update={"active_learning": lenient}),
+        folder / "dataset.h5",
+        tmp_path / "student",
+        rounds,
+        executor=LocalExecutor(1),
+    )
+    stored = json.loads((rounds / "01" / "round.json").read_text(encoding="utf-8"))
+    assert stored["forces"]["limit"] == report["forces"]["limit"] == 50.0
+    assert stored["passed"] == report["passed"] == (report["broken_trajectories"] == 0)
 
 
 def test_the_student_says_what_it_was_made_from(run):

@@ -26,6 +26,7 @@ from potstill.report.audit import sentence
 from potstill.stats.bonds import lacks_hydrogen
 from potstill.teacher import load_teacher
 
+SQUEEZE = 0.5  # of lengths, for which the teacher of these tests has stress in metals
 PASSES = ("GO", "DOES_NOT_APPLY")
 OF_SMILES = {"fragments", "composition", "charge_balance"}  # which the molecules of these tests do not state
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=1.0)
@@ -335,6 +336,36 @@ class TestReplay:
         found = judge([changed(s, forces=-s.labels.forces) for s in labelled])
         assert {"label_replay", "gradients", "energy_work", "energy_work_slope"} <= no_go(found)
 
+    @pytest.mark.parametrize("left", [np.zeros(3), np.array([1.0, 1.0, 0.0])], ids=["all are zero", "no z"])
+    def test_a_teacher_whose_forces_are_missing(self, judge, labelled, lj, left):
+        class Missing:
+            fingerprint, elements, properties = lj.fingerprint, None, lj.properties
+
+            def label(self, structures):
+                return [Labels(a.energy, a.forces * left, a.stress) for a in lj.label(structures)]
+
+        found = judge([changed(s, forces=s.labels.forces * left) for s in labelled], teacher=Missing)
+        assert (found["label_replay"]["verdict"], found["gradients"]["verdict"]) == ("GO", "NO_GO")
+
+    def test_a_teacher_whose_stress_is_missing(self, judge, labelled, lj):
+        class Missing:
+            fingerprint, elements, properties = lj.fingerprint, None, lj.properties
+
+            def label(self, structures):
+                answers = lj.label([s.with_(positions=s.positions * SQUEEZE, cell=s.cell * SQUEEZE) for s in structures])
+                return [
+                    Labels(a.energy, a.forces * SQUEEZE, 0 * a.stress if a.stress is not None else None) for a in answers
+                ]
+
+        crystals = [s for s in labelled if s.pbc.all()]
+        found = judge(relabel(crystals, Missing()), teacher=Missing)
+        assert (found["label_replay"]["verdict"], found["gradients"]["verdict"]) == ("GO", "NO_GO")
+
+    def test_forces_that_are_zero_by_symmetry_pass(self, judge, parents, lj):
+        found = judge(relabel(parents, lj))
+        assert any((s.labels.forces == 0).any() for s in relabel(parents, lj))
+        assert found["gradients"]["verdict"] == "GO"
+
     def test_energies_in_kcal_per_mol(self, judge, labelled):
         found = judge([changed(s, energy=23.06 * s.labels.energy) for s in labelled])
         assert {"label_replay", "energy_work", "energy_work_slope"} <= no_go(found)
@@ -391,6 +422,18 @@ class TestReplay:
         assert found["conservative_forces"]["verdict"] == "WARN"
         assert found["conservative_forces"]["measured"] > 0.01
         assert "eV/Å" in found["conservative_forces"]["why"]
+
+    def test_few_labels_are_audited_with_few_calls(self, judge, labelled, lj):
+        class Counting:
+            fingerprint, asked = lj.fingerprint, 0
+
+            def label(self, structures):
+                Counting.asked += len(structures)
+                return lj.label(structures)
+
+        gates = GATES.model_copy(update={"replay_fraction": 0.01})
+        assert judge(labelled, teacher=Counting, gates=gates)["verdict"] == "GO"
+        assert 30 < Counting.asked <= 12 + 16 + 18  # repeated labels, finite differences, curl
 
     def test_small_random_difference_is_accepted(self, judge, labelled):
         noise = np.random.default_rng(0)

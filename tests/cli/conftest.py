@@ -97,7 +97,7 @@ def finished(tmp_path_factory):
     return _make_run(tmp_path_factory.mktemp("finished"))
 
 
-def _make_run(folder: Path, seed: int = 3) -> Path:
+def _make_run(folder: Path, seed: int = 3, sigma_angstrom: float = 0.9) -> Path:
     """Make a whole run in ``folder/run`` of the config ``folder/config.yaml``."""
     config = {
         "seed": seed,
@@ -109,7 +109,7 @@ def _make_run(folder: Path, seed: int = 3) -> Path:
                 {"source": "perturb", "count": 12, "rattle_angstrom": [0.02, 0.08], "max_strain": 0.03},
             ],
         },
-        "label": {"teacher": {"name": "lennard-jones", "sigma_angstrom": 0.9}, "structures_per_task": 8},
+        "label": {"teacher": {"name": "lennard-jones", "sigma_angstrom": sigma_angstrom}, "structures_per_task": 8},
         "dataset": {"valid_fraction": 0.2, "test_fraction": 0.4},
         "audit": {
             "min_element_entropy_bits": 0.5,
@@ -133,5 +133,5 @@ def _make_run(folder: Path, seed: int = 3) -> Path:
 
 @pytest.fixture
 def make_run() -> Callable[..., Path]:
-    """``make_run(folder, seed)``: a whole run in ``folder/run``."""
+    """``make_run(folder, seed, sigma_angstrom)``: a whole run in ``folder/run``."""
     return _make_run

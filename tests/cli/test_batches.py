@@ -39,13 +39,14 @@ def test_the_whole_is_the_sum_of_its_batches(potstill, config, tmp_path):
     run = tmp_path / "run"
     outcome = potstill("run", config, "--out", run, "--yes", "--last", "audit")
     assert outcome.code == 0, outcome.err
-    batches = RunFolder(run).batches()
+    batches = RunFolder(run).subruns()
     assert [batch.path.name for batch in batches] == ["01", "02"]
     assert all(batch.passed() and batch.html("audit").exists() for batch in batches)
     assert [len(open_dataset(batch.path)) for batch in batches] == [20, 40]
     whole = ids(run)
     assert whole == [name for batch in batches for name in ids(batch.path)]
     assert len(set(whole)) == 60
+    assert open_dataset(run).attributes["created"] == json.loads((run / "run.json").read_text())["created"]
     assert json.loads((run / "audit.json").read_text())["verdict"] == "GO"
     for batch in batches:
         assert set(open_dataset(batch.path).sources) == {"prototypes", "clusters", "perturb"}

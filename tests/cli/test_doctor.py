@@ -67,6 +67,7 @@ def test_environments_that_were_never_made_say_how(found):
     for name in ("mattergen", "moldiff"):
         assert not found[name].works
         assert not found[name].required
+        assert found[name].lacking
         assert f"potstill setup {name}" in found[name].detail
 
 
@@ -77,8 +78,23 @@ def test_what_does_not_work_says_why(found):
     assert found["broken"].detail == "OSError: libcuda.so.1 is missing"
     console = Console(file=io.StringIO(), width=200)
     doctor.print_findings([found[name] for name in ("emt", "absent", "broken")], console)
-    assert console.file.getvalue().count("does not work") == 2
-    assert "'potstill[sevennet]'" in console.file.getvalue()
+    table, _, optional = console.file.getvalue().partition("not installed, and optional:")
+    assert table.count("does not work") == 1
+    assert "libcuda.so.1" in table
+    assert "absent" not in table
+    assert "teacher absent: " in optional
+    assert "'potstill[sevennet]'" in optional
+    assert "1 of 3 work, 1 are not installed; does not work: broken" in optional
+    assert [found[name].lacking for name in ("emt", "absent", "broken")] == [False, True, False]
+
+
+def test_the_teacher_that_computes_nothing_is_not_asked(monkeypatch, tmp_path):
+    monkeypatch.setenv("POTSTILL_HOME", str(tmp_path))
+    monkeypatch.setattr(doctor, "ENVIRONMENTS", {})
+    monkeypatch.setattr(doctor, "_propose", lambda options: "")
+    monkeypatch.setattr(choices, "TEACHERS", {"emt": EMT, "given": choices.TEACHERS["given"]})
+    names = [c.name for c in doctor.examine() if c.kind == "teacher"]
+    assert names == ["emt"]
 
 
 def test_engines_that_are_not_installed_say_how(found, monkeypatch):

@@ -8,6 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs" / "scripts.md"
@@ -24,6 +26,14 @@ KEYS = {
     "deploy": {"verdict", "reason", "exports"},
     "doctor": {"works", "conditions"},
     "verify": {"good", "path", "structures", "atoms", "faults"},
+    "convert": {"path", "structures"},
+    "dataset info": {"path", "structures", "atoms", "sources", "splits", "refused"},
+    "dataset diff": {
+        *("same", "common", "only_first", "only_second", "reordered", "changes", "columns", "attributes"),
+        *("refused_only_first", "refused_only_second"),
+    },
+    "dataset merge": {"path", "structures", "split"},
+    "dataset subset": {"path", "structures", "of", "refusals_left_out"},
     "student size": {"tier", "parameters", "parts", "flops_per_atom", "atoms", "seconds", "threads"},
 }
 
@@ -73,7 +83,7 @@ def test_audit_of_a_run(potstill, run):
 
 
 def test_evaluate_of_a_run(potstill, run):
-    evaluate = facts(potstill("evaluate", "--json", run), "evaluate")
+    evaluate = facts(potstill("evaluate", "--json", run), "evaluate", code=3)
     assert evaluate["verdict"] == "NO_GO"
     assert "force_error" in evaluate["failed"]
 
@@ -110,6 +120,37 @@ def test_plan_counts_what_there_is(potstill, write_config):
 def test_verify_and_the_size_of_a_student(potstill, build, labelled, write_config):
     assert facts(potstill("verify", "--json", build(labelled)), "verify")["faults"] == []
     assert facts(potstill("student", "size", "--json", write_config()), "student size")["parameters"] > 0
+
+
+def test_datasets_that_differ(potstill, build, labelled, tmp_path):
+    whole, some = build(labelled), tmp_path / "some.h5"
+    assert facts(potstill("dataset", "info", "--json", whole, "--workers", 1), "dataset info")["structures"] == len(labelled)
+    taken = facts(potstill("dataset", "subset", "--json", whole, some, "--first", 5), "dataset subset")
+    assert (taken["structures"], taken["of"], taken["path"]) == (5, len(labelled), str(some))
+    assert facts(potstill("dataset", "diff", "--json", some, some), "dataset diff")["same"] is True
+    found = facts(potstill("dataset", "diff", "--json", whole, some), "dataset diff", code=1)
+    assert (found["same"], found["common"], len(found["only_first"])) == (False, 5, len(labelled) - 5)
+    assert set(found["attributes"]["subset_of"]) == {"first", "second"}
+
+
+def test_a_difference_that_is_not_finite_is_json(potstill, build, labelled, tmp_path):
+    other = tmp_path / "other.h5"
+    whole = build(labelled)
+    shutil.copy(whole, other)
+    with h5py.File(other, "r+") as file:
+        file["structures/energy"][3] = np.nan
+        del file.attrs["checksums"], file["blocks"]
+    found = facts(potstill("dataset", "diff", "--json", whole, other), "dataset diff", code=1)
+    (change,) = [row for row in found["changes"] if row["field"] == "structures/energy"]
+    assert (change["structures"], change["largest"], change["finite"], change["unit"]) == (1, None, False, "eV")
+
+
+def test_files_that_are_written(potstill, build, labelled, tmp_path):
+    half = [build(part).rename(tmp_path / name) for name, part in (("a.h5", labelled[::2]), ("b.h5", labelled[1::2]))]
+    joined = facts(potstill("dataset", "merge", "--json", *half, tmp_path / "c.h5"), "dataset merge")
+    assert joined["structures"] == len(labelled)
+    written = facts(potstill("convert", "--json", tmp_path / "c.h5", tmp_path / "c.extxyz"), "convert")
+    assert written == {"path": str(tmp_path / "c.extxyz"), "structures": len(labelled)}
 
 
 def test_what_packages_print_goes_to_standard_error(potstill, monkeypatch):

@@ -125,3 +125,26 @@ def test_other_gates_of_an_evaluation_stand_in_the_record(potstill, run, tmp_pat
     answer = resume(potstill, run)
     assert answer.code == 0, answer.err
     assert answer.err.count("done before") == len(STAGES)
+
+
+def test_a_student_that_misses_its_gates_is_no_go_with_exit_code_3(potstill, run, tmp_path):
+    answer = potstill("evaluate", run)
+    assert answer.code == 3, answer.err
+    assert "NO-GO: " in answer.out
+    gates = tmp_path / "gates.yaml"
+    gates.write_text("evaluate: {max_force_error_ratio: 1.0e-9}\n")
+    assert potstill("evaluate", run, "--gates", gates).code == 3
+
+
+@pytest.mark.parametrize("how", ["emptied", "halved", "text"])
+@pytest.mark.parametrize("name", ["evaluate.json", "evaluate_data.npz"])
+def test_damaged_figures_are_not_judged_again(potstill, run, tmp_path, name, how):
+    gates = tmp_path / "gates.yaml"
+    gates.write_text("evaluate: {max_softening: 0.5}\n")
+    content = (run / name).read_bytes()
+    (run / name).write_bytes({"emptied": b"", "halved": content[: len(content) // 2], "text": b"[1]"}[how])
+    answer = potstill("evaluate", run, "--gates", gates)
+    assert answer.code == 1
+    assert f"{name} " in answer.err
+    assert "evaluate again:  potstill evaluate" in answer.err
+    assert "unexpected" not in answer.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -85,7 +86,11 @@ class TestCheck:
         (tmp_path / "c.yaml").write_text(potstill("template", name).out)
         answer = potstill("check", tmp_path / "c.yaml", "--fallback")
         assert (answer.code, answer.err) == (0, "")
-        assert f"is good: {total} structures" in answer.out
+        assert f"is good: {total:,} structures" in answer.out
+
+    def test_files_may_hold_fewer_structures_than_asked_for(self, potstill, write_config):
+        config = write_config(generate={"sources": [{"source": "files", "paths": ["mine.extxyz"], "count": 100_000}]})
+        assert "is good: at most 100,000 structures, teacher" in potstill("check", config).out
 
     def test_a_teacher_that_is_not_here(self, potstill, tmp_path, monkeypatch):
         monkeypatch.setenv("POTSTILL_HOME", str(tmp_path))
@@ -320,3 +325,62 @@ def test_a_latin_1_terminal(tmp_path):
         assert b"Traceback" not in done.stderr
         assert b"UnicodeEncodeError" not in done.stderr
     assert "größe \\u2192".encode("latin-1") in done.stderr
+
+
+def test_help_lists_commands_in_the_order_of_their_use(potstill):
+    told = potstill("--help").out
+    names = ("template", "check", "plan", "run", "status", "generate", "label", "audit", "doctor", "convert", "dataset")
+    places = [re.search(rf"^\W+{name}\s", told, flags=re.MULTILINE).start() for name in names]
+    assert places == sorted(places)
+    assert all(told.count(title) == 1 for title in ("A run", "One stage of a run", "This machine", "Files and students"))
+
+
+def test_a_folder_is_not_one_file(potstill, tmp_path):
+    (tmp_path / "outcars").mkdir()
+    answer = potstill("convert", tmp_path / "outcars", tmp_path / "data.h5")
+    assert answer.code == 2
+    assert "is a folder, and one file was expected" in answer.err
+    assert "paths: [" in answer.err
+
+
+class TestFaultsOfPotstill:
+    def test_one_line_and_the_traceback_in_a_file(self, potstill, write_config, monkeypatch, tmp_path):
+        def broken(*_: object) -> None:
+            raise TypeError("no such\nthing")
+
+        monkeypatch.setattr("potstill.run.plan.missing_pieces", broken)
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        answer = potstill("check", write_config())
+        assert answer.code == 1
+        first, second = answer.err.splitlines()
+        assert first == "potstill: unexpected TypeError: no such thing"
+        (log,) = tmp_path.glob("potstill-*.log")
+        assert second.endswith(f"please report it with the traceback in {log}")
+        assert "missing_pieces" in log.read_text() or "broken" in log.read_text()
+
+    def test_a_full_temporary_folder_hides_nothing(self, potstill, write_config, monkeypatch, tmp_path):
+        monkeypatch.setattr("potstill.run.plan.missing_pieces", lambda *_: 1 / 0)
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+        answer = potstill("check", write_config())
+        assert (answer.code, answer.err) == (1, "potstill: unexpected ZeroDivisionError: division by zero\n")
+
+
+def test_label_exits_with_1_where_all_were_refused(potstill, write_config, tmp_path):
+    config = write_config(label={"max_force_ev_per_angstrom": 1e-9})
+    run = tmp_path / "run"
+    answer = potstill("run", config, "--out", run, "--yes", "--last", "label")
+    assert answer.code == 1
+    assert "dataset.h5 holds no labelled structure: the teacher refused all of them" in answer.err
+    answer = potstill("label", run)
+    assert answer.code == 1
+    assert f"see why with:  potstill status {run}" in answer.err
+    assert "force_limit" in potstill("status", run).out
+
+
+def test_a_current_folder_that_was_removed(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os; from potstill.cli.main import main; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("potstill: the current folder does not exist any more")

@@ -108,4 +108,4 @@ def test_a_batch_of_an_earlier_format_counts_as_passed(old, tmp_path):
     whole = tmp_path / "whole" / "batches"
     whole.mkdir(parents=True)
     old.rename(whole / "01")
-    assert RunFolder(whole.parent).batch(1).passed()
+    assert RunFolder(whole.parent).subrun(1).passed()

@@ -99,6 +99,7 @@ def test_a_whole_run_leaves_every_file_of_the_contract(potstill, write_config, t
     assert set(report["sources"]) == {"files", "perturb"}
     record = json.loads((run / "run.json").read_text())
     assert {"potstill", "git", "seed", "teacher", "stages", "machine"} <= set(record)
+    assert open_dataset(run).attributes["created"] == record["created"]
     assert {name: s["state"] for name, s in record["stages"].items()} == dict.fromkeys(
         ("generate", "label", "audit", "train", "evaluate", "deploy"), "done"
     )

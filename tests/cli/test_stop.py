@@ -25,8 +25,8 @@ def content(path: Path) -> object:
     return dataset.attributes["checksums"]
 
 
-def start(config: Path, run: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "potstill", "run", str(config), "--out", str(run), "--resume", "--yes"]
+def start(config: Path, run: Path, *more: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "potstill", "run", str(config), "--out", str(run), "--resume", "--yes", *more]
     return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
@@ -148,3 +148,73 @@ def test_stopped_in_a_later_stage_and_resumed(potstill, finished, tmp_path, stag
     assert potstill("run", finished / "config.yaml", "--out", run, "--resume", "--yes").code == 0
     assert (run / "student" / "weights.safetensors").read_bytes() == weights
     assert (run / "deploy" / "ase" / "student" / "weights.safetensors").read_bytes() == weights
+
+
+MOMENTS = (("01/visited.h5", signal.SIGTERM), ("01/round.json", signal.SIGHUP), ("02/visited.h5", signal.SIGKILL))
+ROUNDS = {"trajectories": 2, "length_ps": 0.05, "temperatures_kelvin": [600.0], "frames": 6, "epochs": 3}
+
+
+IN_A_CALLBACK = """
+import signal, sys, time, weakref
+from potstill.cli import main as command_line
+
+class Thing:
+    pass
+
+def work(standalone_mode):
+    thing = Thing()
+    watched = weakref.ref(thing, lambda _: signal.raise_signal(int(sys.argv[1])))
+    del thing
+    time.sleep(20)
+
+command_line.app = work
+command_line.main()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_within_a_callback_of_the_garbage_collector_is_not_lost(how):
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_CALLBACK, str(int(how))], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode in (128 + how, -how, 1), done.stderr
+    assert "Exception ignored" not in done.stderr
+    if how != signal.SIGINT:
+        assert (done.returncode, done.stderr) == (128 + how, "stopped; what was finished is kept, go on with --resume\n")
+
+
+def stop_once_written(config: Path, run: Path, name: str, how: signal.Signals) -> None:
+    """Send a signal to a run right after its active learning has written a file."""
+    process = start(config, run, "--last", "train")
+    until(lambda: (run / "active_learning" / name).exists() or process.poll() is not None)
+    started = family(process, run)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode in (-how, 128 + how), err.decode()
+    assert "Traceback" not in err.decode()
+    assert left_of(started) == [], f"after {how.name}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_stopped_in_the_middle_of_rounds_and_resumed(potstill, write_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    config = write_config(active_learning=ROUNDS | {"max_rounds": 2, "max_force_error_ev_per_angstrom": 1e-9})
+    run, quiet = tmp_path / "run", tmp_path / "quiet"
+    assert potstill("run", config, "--out", quiet, "--yes", "--last", "audit").code == 0
+    shutil.copytree(quiet, run)
+    for name, how in MOMENTS:
+        stop_once_written(config, run, name, how)
+        assert not (run / "active_learning" / "02" / "student" / "config.json").exists()
+    for folder in (run, quiet):
+        process = start(config, folder, "--last", "train")
+        _, err = process.communicate()
+        assert process.returncode == 0, err.decode()
+    for name in ("01", "02"):
+        here, there = (folder / "active_learning" / name for folder in (run, quiet))
+        assert (here / "round.json").read_text() == (there / "round.json").read_text()
+        assert content(here / "dataset.h5") == content(there / "dataset.h5")
+        assert (here / "student" / "weights.safetensors").read_bytes() == (
+            there / "student" / "weights.safetensors"
+        ).read_bytes()
+    assert (run / "student" / "weights.safetensors").read_bytes() == (quiet / "student" / "weights.safetensors").read_bytes()

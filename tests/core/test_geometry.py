@@ -85,12 +85,25 @@ def test_the_fingerprint_sees_a_difference():
         assert np.abs(distance_fingerprint(Structure.from_ase(other)) - known).max() > 0.005
 
 
+def test_the_fingerprint_tells_decorations_of_one_lattice_apart():
+    """Five random decorations of an alloy were copies of each other, since their distances are the same."""
+    rng = np.random.default_rng(1)
+    prints = []
+    for _ in range(5):
+        alloy = bulk("Cu", "fcc", a=3.57, cubic=True).repeat(2)
+        alloy.numbers[rng.permutation(32)[:16]] = 28
+        prints.append(distance_fingerprint(Structure.from_ase(alloy)))
+    gaps = [np.abs(a - b).max() for k, a in enumerate(prints) for b in prints[:k]]
+    assert min(gaps) > 0.005
+    assert np.abs(np.array(prints).reshape(5, 2, 27)[:, :, :24].std(axis=0)).max() < 1e-9
+
+
 def test_the_first_distance_is_the_bond():
     fingerprint = distance_fingerprint(Structure.from_ase(bulk("Cu", "fcc", a=3.6)))
     np.testing.assert_allclose(fingerprint[:12], 3.6 / np.sqrt(2))
     np.testing.assert_allclose(fingerprint[12:18], 3.6)
     water = distance_fingerprint(Structure.from_ase(molecule("H2O")))
-    assert water.shape == (48,)
+    assert water.shape == (54,)
     assert (water[2:24] == 0).all()  # a molecule of three has two neighbours
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress, voigt_notation
 
-from potstill.core.stress import from_voigt, stress_of, to_voigt
+from potstill.core.stress import from_voigt, stress_of, to_voigt, to_voigt_matrix
 
 
 def test_the_order_is_that_of_ase_and_comes_back():
@@ -26,3 +26,9 @@ def test_a_virial_is_a_stress_where_the_cell_has_a_volume():
     left_handed = np.diag([2.0, 2.0, -2.0])
     np.testing.assert_allclose(stress_of(virial, left_handed), np.diag([1.0, 2.0, 3.0]), rtol=1e-14)  # a determinant rounds
     assert stress_of(virial, np.diag([2.0, 2.0, 0.0])) is None
+
+
+def test_a_stiffness_has_the_order_of_ase():
+    tensor = np.random.default_rng(0).normal(size=(3, 3, 3, 3))
+    expected = [full_3x3_to_voigt_6_stress((tensor[a, b] + tensor[b, a]) / 2) for a, b in voigt_notation]
+    assert np.array_equal(to_voigt_matrix(tensor), expected)

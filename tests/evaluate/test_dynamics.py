@@ -7,10 +7,10 @@ import pytest
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from potstill.core.dynamics import draw_velocities, enlarge
+from potstill.core.dynamics import draw_velocities
 from potstill.core.types import Structure
 from potstill.evaluate.dynamics import run_nve
-from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, slab, triclinic, water
+from potstill.testing import copper, random_student, rattled, rocksalt, water
 
 
 class Classical:
@@ -112,23 +112,3 @@ def test_numbers_that_are_not_finite_are_no_drift(trajectory):
     assert report["finite"] is False
     assert report["drift_mev_per_atom"] is None
     assert report["drift_mev_per_atom_per_ns"] is None
-
-
-def test_enlarge_repeats_a_crystal_and_keeps_its_neighbourhood():
-    parent = triclinic()
-    large = enlarge(parent, 40)
-    assert len(large) >= 40
-    assert large.volume / len(large) == pytest.approx(parent.volume / len(parent))
-    assert large.formula == parent.formula
-    assert (large.id, large.source, large.family) == (parent.id, parent.source, parent.family)
-    lengths = np.linalg.norm(large.cell, axis=1)
-    assert lengths.max() / lengths.min() < 2.5
-
-
-@pytest.mark.parametrize("structure", [ethanol(), slab()], ids=["molecule", "slab"])
-def test_enlarge_leaves_what_is_no_crystal(structure):
-    assert enlarge(structure, 1000) is structure
-
-
-def test_enlarge_leaves_what_is_large_enough():
-    assert len(enlarge(copper(), 4)) == 4

@@ -11,6 +11,7 @@ from potstill.core.errors import InputError
 from potstill.evaluate.model import TeacherModel
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.pair import evaluate_pair, load_model
+from potstill.report.evaluate import sentence
 from potstill.student.files import save_student
 from potstill.testing import random_student
 
@@ -52,6 +53,22 @@ def test_a_calculator_beside_itself(structures, tmp_path):
     assert {name for name, verdict in found.items() if verdict != "GO"} == {"force_error_element"}  # 16 atoms are too few
     assert found["force_error_element"] == "DOES_NOT_APPLY"
     assert len(evaluation.comparison.structures) == 4
+
+
+def test_structures_that_the_reference_refuses_stand_in_the_verdict(structures, tmp_path):
+    frames = ase.io.read(structures, ":")
+    frames[1].symbols[0] = "Cl"  # unknown to EMT
+    ase.io.write(structures, frames)
+    report = evaluate_pair(EMT, "emt", structures, tmp_path / "out", EvaluateConfig(**CHEAP)).report
+    assert report["refused_by_reference"] == {"unsupported_element": 1}
+    assert "3 of 4 structures, for the reference refuses 1 (unsupported_element 1)" in sentence(report)
+
+
+def test_no_more_than_the_first_structures_are_compared_and_it_is_said(structures, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("potstill.evaluate.pair.MOST_STRUCTURES", 3)
+    report = evaluate_pair(EMT, "emt", structures, tmp_path / "out", EvaluateConfig(**CHEAP)).report
+    assert report["structures"] == 3
+    assert "the first 3 are used" in caplog.text
 
 
 def test_a_student_beside_a_teacher(structures, tmp_path):

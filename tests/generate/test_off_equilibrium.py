@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from potstill.generate.perturb import Perturb
 from potstill.generate.stage import generate
 from potstill.generate.trajectories import correlation
 from potstill.generate.trees import Trees
+from potstill.teacher.ase import AseCalculator
 from potstill.teacher.classical import EMT, LennardJones
 from potstill.testing import all_structures, check_source, copper, water
 
@@ -313,6 +315,16 @@ class TestMD:
         assert kinds[0]
         assert not kinds[-1]
         assert re.fullmatch(reason, answers[-1].reason)
+
+    @pytest.mark.parametrize("kind", [MD, Trees])
+    def test_a_student_moves_the_atoms(self, kind):
+        of_copper = str(Path(__file__).parents[1] / "deploy" / "copper_student")
+        student = AseCalculator(calculator="potstill.deploy:student_calculator", options={"path": of_copper})
+        frames = made(kind(count=2, teacher=student, frames=2, **SHORT[kind]).propose(range(2), 1, [COPPER]))
+        others = made(kind(count=2, teacher=EMT(), frames=2, **SHORT[kind]).propose(range(2), 1, [COPPER]))
+        assert len(frames) == len(others) == 2
+        assert np.abs(frames[1].positions - COPPER.positions).max() > 1e-3
+        assert np.abs(frames[1].positions - others[1].positions).max() > 1e-6
 
     def test_a_trajectory_ends_where_nothing_new_comes(self):
         source = MD(count=4, teacher=EMT(), frames=5, max_force_correlation=-0.99, max_interval_fs=20, equilibration_fs=0)

@@ -40,6 +40,12 @@ def test_groups_count_what_applies_and_name_what_failed():
     assert [f["check"] for f, _ in found[0].failed] == ["phonons"]
 
 
+def test_molecules_alone_have_no_group_of_solids():
+    """Gates that molecules have, too, belong to no group whose name is that of crystals."""
+    own = ("force_error", "relaxed_positions", "vibrations", "torsions", "rdf", "nvt", "dimers", "nve_molecule")
+    assert "solids" not in {group.name for group in grouped([finding(check, "GO") for check in own])}
+
+
 def test_counts_by_group():
     assert counts_by_group([finding("nvt", "NOT_RUN"), finding("phonons", "NO_GO"), finding("rdf", "GO")]) == (
         "solids 1, dynamics 1"

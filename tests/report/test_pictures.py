@@ -3,7 +3,7 @@ import pytest
 
 from potstill.core.types import Structure
 from potstill.report.elements import periodic_table, place
-from potstill.report.plots import lines, paired_bars, parity
+from potstill.report.plots import beside, lines, matrix, paired_bars, parity
 from potstill.report.structure import draw_structure
 
 
@@ -71,3 +71,16 @@ def test_global_settings_are_left_alone():
     before = dict(mpl.rcParams)
     lines({"a": (np.arange(5.0), np.arange(5.0))}, "x", "y")
     assert dict(mpl.rcParams) == before
+
+
+def test_counted_modes_have_whole_ticks():
+    modes = np.arange(1.0, 22.0)
+    numbers = 100 * modes
+    assert ">12.5<" not in beside({"ethanol": [(modes, numbers, numbers)]}, "mode", "wave number, 1/cm")
+    assert ">12.5<" in beside({"ethanol": [(modes + 0.25, numbers, numbers)]}, "mode", "wave number, 1/cm")
+
+
+def test_one_pair_of_elements_does_not_fill_the_picture():
+    one, two = (matrix(["Cu", "Ni"][:n], np.full((n, n), 0.78), "shortest distance") for n in (1, 2))
+    assert "0.78" in one
+    assert "0.78" in two

@@ -119,14 +119,14 @@ def test_a_run_in_batches_shows_the_batch_in_hand(run, tmp_path):
     whole.begin(run.config.read_text(), 1, resume=False)
     (whole.path / "batches").mkdir()
     whole.set_stage("batches", "running", 5.0)
-    run.path.rename(whole.batch(1).path)
-    batch = whole.batch(1)
+    run.path.rename(whole.subrun(1).path)
+    batch = whole.subrun(1)
     with whole.locked(), batch.locked():
         write(batch, 0, stage="label", event="begun", workers=2)
         for k in range(11):
             task(batch, 6 * k, 10)
         figures = at(whole, 60)
-        assert (figures.labelled, figures.batch) == (110, batch)
+        assert (figures.labelled, figures.subrun) == (110, batch)
         assert figures.stages["batches"]["state"] == "running"
         assert figures.alerts == []
 

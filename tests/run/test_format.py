@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.config import dump_config, parse_config
-from potstill.run.folder import BATCHED_STAGES, RunFolder
+from potstill.run.folder import STAGES_WITH_SUBRUNS, RunFolder
 from potstill.run.made_from import made_from
 from potstill.run.record import FORMAT
 
@@ -29,7 +29,7 @@ def paths_of(run: RunFolder) -> dict[str, str]:
     found = {name: getattr(run, name) for name in names}
     found |= {f"json {stage}": run.json(stage) for stage in ("audit", "evaluate")}
     found |= {f"html {stage}": run.html(stage) for stage in ("audit", "evaluate")}
-    found["batch"] = run.batch(1).path
+    found["batch"] = run.subrun(1).path
     return {name: str(path.relative_to(run.path)) for name, path in found.items() if isinstance(path, Path)}
 
 
@@ -38,7 +38,7 @@ def described(folder: Path) -> dict[str, Any]:
     config = parse_config(CONFIG)
     run = RunFolder(folder)
     run.begin(dump_config(config), config.seed, resume=False)
-    stages = (*run.stages, *BATCHED_STAGES)
+    stages = (*run.stages, *STAGES_WITH_SUBRUNS)
     for stage in stages:
         run.set_stage(stage, "done", 1.0, made_from=made_from(run, config, stage), files={"dataset.h5": "present"})
     record = run.record()

@@ -94,3 +94,24 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
     with locked(tmp_path):
         assert (tmp_path / ".lock").read_text().startswith("process ")
     assert "do not start a second process" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["log.txt", "error.log", "metrics.jsonl", "label/teacher.log"])
+def test_a_text_that_is_a_link_is_not_written_to(tmp_path, name):
+    precious = tmp_path / "precious"
+    precious.write_text("of another run")
+    link = tmp_path / "run" / name
+    link.parent.mkdir(parents=True)
+    (tmp_path / "run" / ".lock").touch()
+    link.symlink_to(precious)
+    with pytest.raises(RunFolderError, match=r"is a symbolic link.*\n.*remove the link"), locked(tmp_path / "run"):
+        pass
+    assert precious.read_text() == "of another run"
+
+
+def test_a_log_that_is_a_pipe_does_not_hang(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+    os.mkfifo(tmp_path / "run" / "log.txt")
+    with pytest.raises(RunFolderError, match="no plain file"), locked(tmp_path / "run"):
+        pass

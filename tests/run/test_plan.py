@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from potstill.config import parse_config
-from potstill.run.plan import Cost, _rounds, print_batches, probe
+from potstill.run.plan import Cost, _rounds, print_subruns, probe
 from potstill.run.plan_rounds import Rates
 
 CONFIG = {
@@ -26,7 +26,7 @@ HOUR = 3600.0
 
 def printed(costs: list[Cost], price: float | None) -> str:
     console = Console(file=io.StringIO(), width=160)
-    print_batches(parse_config(CONFIG), costs, console, price)
+    print_subruns(parse_config(CONFIG), costs, console, price)
     return console.file.getvalue()
 
 

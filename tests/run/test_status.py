@@ -65,6 +65,15 @@ def test_half_way(run):
     ]
 
 
+def test_labelled_structures_do_not_count_those_that_the_teacher_refused(run, labelled):
+    refused = [Refused("force_limit", id="y", source="s", stage="label")]
+    write_part(run.labelled_parts / "00000020-00000036.h5", labelled[21:], refused, labelled=True)
+    assert "36 of 36 structures" in said(run)  # asked so far
+    merge(sorted(run.labelled_parts.glob("*.h5")), run.dataset, attributes={})
+    run.set_stage("label", "done", 10.0)
+    assert "33 of 36 structures" in said(run)
+
+
 def test_before_anything(tmp_path, run):
     fresh = RunFolder(tmp_path / "fresh")
     fresh.begin(run.config.read_text(), 1, resume=False)

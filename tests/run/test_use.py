@@ -7,7 +7,7 @@ import json
 import pytest
 
 from potstill.run.folder import RunFolder
-from potstill.run.use import domain_sentences, exports, load_code, path_of_user, rounds, speed_sentences
+from potstill.run.use import domain_sentences, exports, load_code, path_of_user, rounds, rounds_sentences, speed_sentences
 
 
 @pytest.fixture
@@ -65,8 +65,22 @@ def test_rounds_are_linked_where_they_have_a_page(run):
     for number in ("01", "02"):
         folder = run.active_learning / number
         folder.mkdir(parents=True)
-        (folder / "round.json").write_text(json.dumps({"forces": {"mae": 0.5, "limit": 0.1}, "passed": False}))
+        report = {"round": int(number), "forces": {"mae": 0.5, "limit": 0.1}, "passed": False}
+        (folder / "round.json").write_text(json.dumps({**report, "broken_trajectories": 0, "trajectories": []}))
     (run.active_learning / "01" / "round.html").touch()
     assert [row["address"] for row in rounds(run)] == ["active_learning/01/round.html", ""]
     (run.active_learning / "02" / "round.json").write_text("{")
     assert [row["number"] for row in rounds(run)] == [1]
+
+
+def test_the_end_of_active_learning_is_a_sentence(run):
+    assert rounds_sentences(run) == []
+    for number, mae, passed in (("01", 0.2, False), ("02", 0.0553, False)):
+        folder = run.active_learning / number
+        folder.mkdir(parents=True)
+        report = {"round": int(number), "forces": {"mae": mae, "limit": 0.03}, "passed": passed}
+        report |= {"broken_trajectories": 0, "trajectories": []}
+        (folder / "round.json").write_text(json.dumps(report), encoding="utf-8")
+    (told,) = rounds_sentences(run)
+    assert told.startswith("Active learning ended after 2 rounds: force MAE 0.0553")
+    assert "does not meet the gate of 0.03" in told

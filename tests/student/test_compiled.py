@@ -19,6 +19,7 @@ ELEMENTS = [1, 6, 8, 14]
 SMALL = {"features": 8, "channels": 4, "vectors": 4, "products": 4, "hidden": 8, "radial": 3}
 
 
+@pytest.mark.timeout(900)  # the compiler takes a minute of its core, which a busy machine stretches
 @pytest.mark.parametrize(
     "sizes",
     [

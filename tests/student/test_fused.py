@@ -649,6 +649,15 @@ def test_root_runs_no_library_of_another_user(owned, tmp_path, empty_cache, capl
     assert owned == "library" or "belongs to another user (id 12345)" in caplog.text
 
 
+def test_the_remedy_names_the_folder_that_others_can_write(tmp_path):
+    above = tmp_path / "cache of all"
+    (above / "potstill").mkdir(mode=0o700, parents=True)
+    above.chmod(0o777)
+    why, remedy = fused_library._fault_of(above / "potstill")
+    assert why == f"other users can write to {above}"
+    assert remedy == f"fix it with:  chmod go-w '{above}'  or "
+
+
 @pytest.mark.usefixtures("quick_compiler")
 def test_a_relative_cache_folder_means_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")

@@ -41,7 +41,9 @@ def test_the_fingerprint_is_that_of_the_options_and_of_the_files_they_name(tmp_p
     def weights(**options) -> str:
         return load_teacher("ase", calculator="tests_calculators:make", options=options).fingerprint["weights"]
 
-    (tmp_path / "tests_calculators.py").write_text("def make(**options):\n    return object()\n")
+    (tmp_path / "tests_calculators.py").write_text(
+        "from ase.calculators.emt import EMT\n\ndef make(**options):\n    return EMT()\n"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(tmp_path)
         assert weights(a=1, b=2) == weights(b=2, a=1) != weights(a=1, b=3)
@@ -190,3 +192,55 @@ def test_a_module_that_ends_the_process_on_import_is_refused(tmp_path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=f"importing 'ends_at_once' .* ends the process .{how}"):
         parse_teacher({"name": "ase", "calculator": "ends_at_once:X"}).check()
+
+
+@pytest.mark.parametrize(
+    ("body", "at_once", "message"),
+    [
+        ("class Odd(EMT):\n    implemented_properties = ['energy']\n", True, "computes energy, and no forces"),
+        (
+            "def Odd():\n    made = EMT()\n    made.implemented_properties = ['forces']\n    return made\n",
+            False,
+            "no energy",
+        ),
+        ("def Odd():\n    return 3\n", False, "returns int, expected an ASE calculator"),
+    ],
+)
+def test_calculators_that_give_too_little_are_refused(tmp_path, monkeypatch, body, at_once, message):
+    name = f"odd_{abs(hash(body))}"
+    (tmp_path / f"{name}.py").write_text(f"from ase.calculators.emt import EMT\n{body}")
+    monkeypatch.syspath_prepend(tmp_path)
+    options = parse_teacher({"name": "ase", "calculator": f"{name}:Odd"})
+    with pytest.raises(InputError, match=message):
+        options.check_weights() if at_once else options.load()
+
+
+FILES = """
+from ase.calculators.emt import EMT
+
+class Files(EMT):
+    def __init__(self, directory="."):
+        super().__init__()
+        self.directory = directory
+
+    def write_input(self, atoms, properties=None, system_changes=None):
+        raise NotImplementedError
+"""
+
+
+def test_two_workers_never_write_the_same_files(tmp_path, monkeypatch):
+    (tmp_path / "writes_files.py").write_text(FILES)
+    monkeypatch.syspath_prepend(tmp_path)
+    shared = parse_teacher({"name": "ase", "calculator": "writes_files:Files"})
+    own = parse_teacher({"name": "ase", "calculator": "writes_files:Files", "options": {"directory": "scratch/{worker}"}})
+    folders = []
+    for number in ("0", "1"):
+        monkeypatch.setenv("POTSTILL_WORKER", number)
+        folders.append(own.load()._calculator.directory)
+        if number == "0":
+            shared.load()
+        else:
+            with pytest.raises(InputError, match=r"several workers would write the same ones\n.*scratch/\{worker\}"):
+                shared.load()
+    assert len(set(folders)) == 2
+    assert own.load().fingerprint["weights"] == own.load().fingerprint["weights"]

@@ -21,8 +21,8 @@ from potstill.core.errors import InputError, PotstillError
 from potstill.core.types import Labels, Refused
 from potstill.teacher import load_teacher
 from potstill.teacher.classical import EMT, LennardJones
-from potstill.teacher.frames import BrokenFrameError, pack_answers, receive, send, unpack_answers
 from potstill.teacher.mace import MACE
+from potstill.teacher.messages import BrokenMessageError, pack_answers, receive, send, unpack_answers
 from potstill.testing import check_teacher, copper, rattled, slab, triclinic, water
 
 
@@ -142,7 +142,7 @@ def test_mace_moves_to_its_environment(tmp_path, monkeypatch, interpreter):
     assert LennardJones().interpreter() is None
 
 
-def test_a_frame_that_is_cut_short_or_no_frame():
+def test_a_message_that_is_cut_short_or_no_message():
     stream = io.BytesIO()
     send(stream, {"a": 1}, {"b": np.arange(3)})
     whole = stream.getvalue()
@@ -152,11 +152,11 @@ def test_a_frame_that_is_cut_short_or_no_frame():
     for cut in (0, 15, 16, len(whole) - 1):
         with pytest.raises(EOFError):
             receive(io.BytesIO(whole[:cut]))
-    with pytest.raises(BrokenFrameError):
+    with pytest.raises(BrokenMessageError):
         receive(io.BytesIO((5).to_bytes(8, "big") + (0).to_bytes(8, "big") + b"hello"))
-    with pytest.raises(BrokenFrameError, match="found a frame of"):
+    with pytest.raises(BrokenMessageError, match="found a message of"):
         receive(io.BytesIO(b"Loading the model, please wait"))
-    with pytest.raises(BrokenFrameError):
+    with pytest.raises(BrokenMessageError):
         receive(io.BytesIO(whole.replace(b"<i8", b"|O8")))
     with pytest.raises(ValueError, match="evil: not made of numbers"):
         send(io.BytesIO(), {}, {"evil": np.array([object()])})

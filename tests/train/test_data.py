@@ -11,7 +11,7 @@ from potstill.core.batch import make_batch
 from potstill.dataset import Dataset, Records, merge, write_part
 from potstill.train import data as module
 from potstill.train.data import LabelledStructures, Loader
-from potstill.train.sampler import Batches
+from potstill.train.sampler import BatchSampler
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def records(labelled) -> Records:
 
 def loader_of(records: Records, size: int = 2) -> Loader:
     data = LabelledStructures(records, 3.5)
-    return Loader(data, Batches(data.sizes, size, seed=1))
+    return Loader(data, BatchSampler(data.sizes, size, seed=1))
 
 
 def same(one, other) -> bool:
@@ -84,7 +84,7 @@ def test_a_loader_gives_the_batches_of_its_epoch(records):
         loader.epoch = epoch
         given = list(loader)
         assert len(given) == len(loader) == len(records) // 2
-        expected = Batches(np.diff(records.ptr), 2, seed=1).of_epoch(epoch)
+        expected = BatchSampler(np.diff(records.ptr), 2, seed=1).of_epoch(epoch)
         for batch, indices in zip(given, expected, strict=True):
             assert batch.energy.tolist() == records.energy[indices].tolist()
 
@@ -112,7 +112,7 @@ def test_a_fault_is_raised_where_batches_are_taken(records):
 
     data = Broken(records, 3.5)
     with pytest.raises(OSError, match="the disk has gone"):
-        list(Loader(data, Batches(data.sizes, 2, seed=1)))
+        list(Loader(data, BatchSampler(data.sizes, 2, seed=1)))
     assert not [t for t in threading.enumerate() if t.name == "batches"]
 
 

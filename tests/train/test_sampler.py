@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from potstill.train.sampler import Batches
+from potstill.train.sampler import BatchSampler
 
 RNG = np.random.default_rng(0)
 SIZES = RNG.integers(1, 200, 1001)
@@ -11,14 +11,14 @@ NEIGHBORS = RNG.uniform(0, 60, 1001)
 
 
 def drawn(epoch: int = 0, sizes: np.ndarray = SIZES, **options) -> list[list[int]]:
-    return [batch.tolist() for batch in Batches(sizes, **{"batch_structures": 16, **options}).of_epoch(epoch)]
+    return [batch.tolist() for batch in BatchSampler(sizes, **{"batch_structures": 16, **options}).of_epoch(epoch)]
 
 
 @pytest.mark.parametrize("neighbors", [None, NEIGHBORS], ids=["mixed", "by neighbours"])
 @pytest.mark.parametrize("atoms", [None, 50, 300, 2000, 10**6])
 @pytest.mark.parametrize("structures", [1, 4, 16, 1001, 5000])
 def test_each_structure_once_per_epoch_within_the_limits(structures, atoms, neighbors):
-    batches = Batches(SIZES, structures, batch_atoms=atoms, neighbors=neighbors, seed=1)
+    batches = BatchSampler(SIZES, structures, batch_atoms=atoms, neighbors=neighbors, seed=1)
     for epoch in (0, 7):
         found = [batch.tolist() for batch in batches.of_epoch(epoch)]
         assert sorted(k for batch in found for k in batch) == list(range(len(SIZES)))
@@ -37,7 +37,7 @@ def test_batches_are_of_like_size():
 @pytest.mark.parametrize("ranks", [2, 3, 8])
 @pytest.mark.parametrize("atoms", [None, 500])
 def test_ranks_share_the_structures_and_have_as_many_batches(ranks, atoms):
-    of_rank = [drawn(3, batch_atoms=atoms, rank=rank, ranks=ranks) for rank in range(ranks)]
+    of_rank = [drawn(3, batch_atoms=atoms, part=slice(rank, None, ranks)) for rank in range(ranks)]
     assert len({len(batches) for batches in of_rank}) == 1
     together = sorted(k for batches in of_rank for batch in batches for k in batch)
     assert together == list(range(len(SIZES)))

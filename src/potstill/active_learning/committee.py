@@ -22,7 +22,7 @@ from potstill.train.stage import train_student
 
 MEMBERS = 2
 LOOKED_AT = 30_000  # number of structures in a member's training, repeated where there are fewer
-BATCH = 32
+AT_ONCE = 32  # structures, in training and in prediction
 
 
 def disagreement(
@@ -70,7 +70,7 @@ def disagreement(
             "  see the refusals with  potstill status RUN  or set  label.select.by: random"
         )
     epochs = max(1, round(LOOKED_AT / len(labelled)))
-    config = TrainConfig(epochs=epochs, batch_structures=BATCH, energy_weight=5.0, weight_decay=0.1, uncertainty=False)
+    config = TrainConfig(epochs=epochs, batch_structures=AT_ONCE, energy_weight=5.0, weight_decay=0.1, uncertainty=False)
     student = StudentConfig(tier="nano", cutoff_angstrom=cutoff_angstrom)
     members = []
     for k in range(1, MEMBERS + 1):
@@ -80,8 +80,8 @@ def disagreement(
         members.append(DeployedStudent(trained, {}))
     known = set(members[0].model.architecture.atomic_numbers)
     apart = np.full(len(pool), np.inf)
-    for start in range(0, len(pool), BATCH):
-        structures = pool[start : start + BATCH]
+    for start in range(0, len(pool), AT_ONCE):
+        structures = pool[start : start + AT_ONCE]
         asked = [k for k, s in enumerate(structures) if set(s.atomic_numbers.tolist()) <= known]
         if not asked:
             continue

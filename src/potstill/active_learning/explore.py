@@ -34,6 +34,15 @@ class Journey:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """One trajectory to run: number, start and temperature in K."""
+
+    number: int
+    start: Structure
+    kelvin: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """A frame, with the largest expected error of any of its atoms."""
 
@@ -50,6 +59,7 @@ def visit(
     starts: Sequence[Structure],
     options: ActiveLearningConfig,
     *,
+    max_force: float,
     number: int,
     seed: int,
     on_journey: Callable[[Journey], None] = lambda journey: None,
@@ -64,6 +74,9 @@ def visit(
         Structures to start from, in an order that depends on the seed and the round.
     options
         Section ``active_learning``.
+    max_force
+        Force on an atom in eV/Å beyond which labels are refused. A trajectory ends where the student expects a larger one,
+        and that frame is not labelled.
     number, seed
         The round, from 1, and the seed of the run.
     on_journey
@@ -73,9 +86,9 @@ def visit(
     candidates: list[Candidate] = []
     journeys: list[dict[str, Any]] = []
     for k in range(options.trajectories):
-        start = starts[int(order[k % len(order)])]
         kelvin = options.temperatures_kelvin[(k + number) % len(options.temperatures_kelvin)]
-        found, journey = travel(student, start, kelvin, options, k, np.random.default_rng([seed, number, k]))
+        task = Task(k, starts[int(order[k % len(order)])], kelvin)
+        found, journey = travel(student, task, options, max_force, np.random.default_rng([seed, number, k]))
         candidates += found
         journeys.append(asdict(journey))
         on_journey(journey)
@@ -100,20 +113,15 @@ def visit(
 
 
 def travel(
-    student: DeployedStudent,
-    start: Structure,
-    kelvin: float,
-    options: ActiveLearningConfig,
-    number: int,
-    rng: np.random.Generator,
+    student: DeployedStudent, task: Task, options: ActiveLearningConfig, max_force: float, rng: np.random.Generator
 ) -> tuple[list[Candidate], Journey]:
     """Run one trajectory; return its candidates and how it ended."""
-    parent = repeat_crystal(start, options.min_crystal_atoms, options.max_atoms).with_(labels=None)
+    parent = repeat_crystal(task.start, options.min_crystal_atoms, options.max_atoms).with_(labels=None)
     atoms: Any = parent.to_ase()
     atoms.calc = student.calculator()
-    draw_velocities(atoms, kelvin, rng)
+    draw_velocities(atoms, task.kelvin, rng)
     dynamics, timestep = langevin(
-        atoms, kelvin, timestep_fs=options.timestep_fs, friction_per_ps=options.friction_per_ps, rng=rng
+        atoms, task.kelvin, timestep_fs=options.timestep_fs, friction_per_ps=options.friction_per_ps, rng=rng
     )
     every = max(1, round(options.interval_fs / timestep))
     found: list[Candidate] = []
@@ -127,13 +135,14 @@ def travel(
         frame = parent.with_(positions=_centred(atoms.positions, parent.positions))
         closest, _ = smallest_scaled_distance(frame)
         strange = closest < options.min_scaled_distance
-        if closest > CLOSEST:
+        violent = np.linalg.norm(atoms.calc.results["forces"], axis=1).max() > max_force
+        if closest > CLOSEST and not violent:
             expected = float(atoms.calc.results["uncertainty"].max())
-            found.append(Candidate(frame, number, elapsed, kelvin, expected, strange))
-        if strange or atoms.get_temperature() > EXPLODED * kelvin:
+            found.append(Candidate(frame, task.number, elapsed, task.kelvin, expected, strange))
+        if strange or violent or atoms.get_temperature() > EXPLODED * task.kelvin:
             ended = "too_close" if strange else "exploded"
             break
-    return found, Journey(start.id, len(parent), kelvin, elapsed / 1000, ended)
+    return found, Journey(task.start.id, len(parent), task.kelvin, elapsed / 1000, ended)
 
 
 def choose(candidates: Sequence[Candidate], options: ActiveLearningConfig) -> dict[int, str]:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from potstill.active_learning.explore import Journey, visit
 from potstill.active_learning.options import ActiveLearningConfig
+from potstill.active_learning.students import keep_first, made_from, take_over
 from potstill.core.errors import DatasetError, InputError, PotstillError
 from potstill.core.files import sealed
 from potstill.core.types import Array, Labels, Structure
@@ -29,11 +30,10 @@ from potstill.dataset import Dataset, merge, open_file, write_part
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.label.stage import label
 from potstill.student.files import read_student
-from potstill.student.uncertainty import FILE as UNCERTAINTY
 from potstill.student.uncertainty import judge
 from potstill.train.job import TrainJob
 from potstill.train.learning_rate import known_rate
-from potstill.train.provenance import KEY, set_aside, stated
+from potstill.train.provenance import stated
 from potstill.train.stage import train
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from potstill.train.options import TrainConfig
 
 log = logging.getLogger(__name__)
-BATCH = 32
+AT_ONCE = 32  # structures in one call of the student
 INHERITED = ("teacher", "config", "potstill", "mix")  # attributes of the first dataset that hold for the grown ones
 
 
@@ -103,16 +103,17 @@ def learn_actively(
     rate = known_rate(config.train, student)
     first = keep_first(student, folder)
     origin = stated(first) or {}
+    learning = _Learning(config, options, folder, open_file(dataset), rate, on_step)
     parts, judged, latest = [dataset], [], first
     for number in range(1, options.max_rounds + 1):
-        here = folder / f"{number:02d}"
-        one = _Round(config, options, number, here, parts[0], latest, rate, on_step)
-        report = one.judged(one.labelled(one.visited(), executor))
+        one = _Round(learning, number, latest)
+        new = one.labelled(one.visited(), executor)
+        report = one.judged(new)
         judged.append(report)
-        on_round(judged, here)
-        if report["passed"]:
+        on_round(judged, one.folder)
+        if report["passed"] or not len(new):  # without a labelled frame there is nothing to learn from
             break
-        parts.append(here / "new.h5")
+        parts.append(one.folder / "new.h5")
         latest = one.trained(parts, lambda epoch, errors, n=number: on_epoch(n, epoch, errors))  # type: ignore[misc]
         if stated(student) != made_from(origin, options):  # the student of the run is the latest one, also after Ctrl-C
             take_over(latest, student, made_from(origin, options, after_round=number))
@@ -120,70 +121,39 @@ def learn_actively(
     return judged
 
 
-def made_from(first: Mapping[str, Any], options: ActiveLearningConfig, *, after_round: int | None = None) -> dict[str, Any]:
-    """Return the origin of a run's student after active learning, as in its ``config.json``.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Learning:
+    """Data, options and callback that all rounds share.
 
     Parameters
     ----------
+    config, options
+        Sections of the run's config, and the one of active learning.
+    folder
+        ``active_learning/`` of the run.
     first
-        Result of :func:`potstill.train.provenance.made_from` for the training before.
-    options
-        Section ``active_learning``.
-    after_round
-        The round, for a student between two rounds; None where active learning has finished.
+        Dataset of the training before the rounds.
+    rate
+        Learning rate of the training before the rounds.
+    on_step
+        Function called with a line of text before each step.
     """
-    between = {} if after_round is None else {"after_round": after_round}
-    return {**first, "active_learning": {**options.model_dump(mode="json"), **between}}
 
-
-def keep_first(student: Path, folder: Path) -> Path:
-    """Copy the student of the first training to ``first/``, and rename the rounds of another one.
-
-    Returns
-    -------
-    Path
-        Folder of the copy, which does not change while active learning replaces the student.
-
-    Raises
-    ------
-    InputError
-        If neither folder holds a student.
-    """
-    first, found = folder / "first", stated(student)
-    kept = stated(first)
-    if kept is not None and (found is None or _before(found) == _before(kept)):
-        return first
-    if found is None:
-        raise InputError(
-            f"{student} contains no student with a stated origin, and {first} no copy of one\n"
-            "  train it again with  potstill train RUN"
-        )
-    for old in (first, *sorted(folder.glob("[0-9][0-9]"))):
-        if old.exists():
-            set_aside(old, kept, found)
-    first.mkdir(parents=True)
-    _copy(student, first, "weights.safetensors", UNCERTAINTY, "config.json")
-    return first
+    config: Sections
+    options: ActiveLearningConfig
+    folder: Path
+    first: Dataset
+    rate: float
+    on_step: Callable[[str], None]
 
 
 class _Round:
-    """One round; a step is skipped where its file exists."""
+    """One round, counted from 1, of the student in a folder; a step is skipped where its file exists."""
 
-    def __init__(
-        self,
-        config: Sections,
-        options: ActiveLearningConfig,
-        number: int,
-        folder: Path,
-        first: Path,
-        student: Path,
-        rate: float,
-        on_step: Callable[[str], None],
-    ) -> None:
-        self.config, self.options, self.number, self.folder = config, options, number, folder
-        self.first, self.student = open_file(first), student
-        self._rate = rate  # learning rate of the training before the rounds
-        self._on_step = on_step
+    def __init__(self, learning: _Learning, number: int, student: Path) -> None:
+        self.config, self.options, self.first = learning.config, learning.options, learning.first
+        self.number, self.student, self.folder = number, student, learning.folder / f"{number:02d}"
+        self._rate, self._on_step = learning.rate, learning.on_step
 
     def _say(self, what: str) -> None:
         self._on_step(f"round {self.number}: {what}")
@@ -199,7 +169,13 @@ class _Round:
             self._say(f"{self.options.trajectories} trajectories of {self.options.length_ps:g} ps by the student")
             student = load_student(self.student)
             frames, journeys = visit(
-                student, starts, self.options, number=self.number, seed=self.config.seed, on_journey=self._tell
+                student,
+                starts,
+                self.options,
+                max_force=self.config.label.max_force_ev_per_angstrom,
+                number=self.number,
+                seed=self.config.seed,
+                on_journey=self._tell,
             )
             write_part(path, frames, attributes={"journeys": journeys})
         return path
@@ -224,18 +200,19 @@ class _Round:
         if not path.exists():
             self._say(f"errors on {len(new)} frames")
             report = self._judge(new, load_student(self.student))
-            with sealed(path) as temporary:
-                temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+            _write(path, report)
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            mae, broken = found["forces"]["mae"], found["broken_trajectories"]
+            mae, broken, _ = found["forces"]["mae"], found["broken_trajectories"], found["forces"]["limit"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise PotstillError(
                 f"{path} is damaged ({error})\n  remove it with  rm -r {path}  and run again with --resume"
             ) from error
-        limit = self.options.max_force_error_ev_per_angstrom  # which may have changed since
-        found["forces"]["limit"] = limit
-        found["passed"] = mae is not None and mae <= limit and not broken
+        limit = self.options.max_force_error_ev_per_angstrom
+        if found["forces"]["limit"] != limit:  # changed since
+            found["forces"]["limit"] = limit
+            found["passed"] = mae is not None and mae <= limit and not broken
+            _write(path, found)
         return found
 
     def _judge(self, new: Dataset, student: DeployedStudent) -> dict[str, Any]:
@@ -255,6 +232,7 @@ class _Round:
             "passed": mae is not None and mae <= limit and not broken,
             "forces": {"mae": mae, "limit": limit, "unit": "eV/Å"},
             "by_reason": by_reason,
+            "by_temperature": _by_temperature(frames, error),
             "broken_trajectories": broken,
             "trajectories": journeys,
             "refused": dict(Counter(r.reason for r in new.refused if r.stage == "label")),
@@ -326,8 +304,8 @@ def errors_of(student: DeployedStudent, frames: Sequence[Structure]) -> tuple[Ar
     """Return (N,) expected errors and (N, 3) errors of the forces, in eV/Å."""
     known = student.uncertainty is not None
     expected, errors = [np.zeros(0)], [np.zeros((0, 3))]
-    for start in range(0, len(frames), BATCH):
-        some = frames[start : start + BATCH]
+    for start in range(0, len(frames), AT_ONCE):
+        some = frames[start : start + AT_ONCE]
         for frame, found in zip(some, student.label(some, uncertainty=known), strict=True):
             labels: Labels | None = frame.labels
             if labels is not None:
@@ -336,32 +314,15 @@ def errors_of(student: DeployedStudent, frames: Sequence[Structure]) -> tuple[Ar
     return np.concatenate(expected), np.concatenate(errors)
 
 
-def _before(made_from: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in made_from.items() if name != "active_learning"}
+def _by_temperature(frames: Sequence[Structure], error: Array) -> list[dict[str, Any]]:
+    """Return the force MAE in eV/Å at each temperature, from frames at regular times and all (N, 3) errors of all frames."""
+    told = [(s.generator_metadata["temperature_kelvin"], s.generator_metadata["reason"] == "regular") for s in frames]
+    kelvin = np.repeat([kelvin if regular else np.nan for kelvin, regular in told], [len(s) for s in frames])
+    return [
+        {"kelvin": float(t), "mae": float(np.abs(error[kelvin == t]).mean())} for t in np.unique(kelvin[np.isfinite(kelvin)])
+    ]
 
 
-def take_over(latest: Path, student: Path, made_from: Mapping[str, Any]) -> None:
-    """Copy a student's files over those of another; an interruption leaves no ``config.json``, and so no student.
-
-    Parameters
-    ----------
-    latest, student
-        Folder of the student to copy, and of the one that is replaced.
-    made_from
-        Origin, written into the ``config.json`` of the copy.
-    """
-    weights = "weights.safetensors"
-    if stated(student) == made_from and (latest / weights).read_bytes() == (student / weights).read_bytes():
-        return
-    facts = json.loads((latest / "config.json").read_text(encoding="utf-8"))
-    (student / "config.json").unlink(missing_ok=True)
-    _copy(latest, student, weights, UNCERTAINTY)
-    with sealed(student / "config.json") as temporary:
-        temporary.write_text(json.dumps({**facts, KEY: dict(made_from)}, indent=2, ensure_ascii=False), encoding="utf-8")
-
-
-def _copy(source: Path, target: Path, *names: str) -> None:
-    for name in names:
-        if (source / name).is_file():
-            with sealed(target / name) as temporary:
-                shutil.copyfile(source / name, temporary)
+def _write(path: Path, report: dict[str, Any]) -> None:
+    with sealed(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")

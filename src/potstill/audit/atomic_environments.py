@@ -16,6 +16,7 @@ from potstill.core.types import Array
 from potstill.dataset import Dataset
 
 CUTOFF_ANGSTROM = 5.0
+NEAREST_ANGSTROM = 0.01  # two atoms at one place are a fault that another check names
 NEIGHBORS = 24
 BANDWIDTH = 0.015  # 1/Å, value of that paper
 MOST_STRUCTURES = 400
@@ -56,7 +57,9 @@ def environments(numbers: Array, positions: Array, cell: Array, pbc: Array) -> A
     distance = np.linalg.norm(places, axis=2)
     smooth = np.where(distance < CUTOFF_ANGSTROM, (1 - (distance / CUTOFF_ANGSTROM) ** 2) ** 2, 0.0)
     own = covalent_radii()[numbers][:, None]
-    first = np.nan_to_num(smooth / distance * (radii + own) / 2)  # scaled by the size of the pair
+    first = np.nan_to_num(
+        smooth / np.maximum(distance, NEAREST_ANGSTROM) * (radii + own) / 2
+    )  # scaled by the size of the pair
     between = np.linalg.norm(places[:, :, None] - places[:, None], axis=3)
     weight = np.sqrt(smooth[:, :, None] * smooth[:, None])
     inverse = np.nan_to_num(np.where(between > 1e-6, weight / np.maximum(between, 1e-6), 0.0))

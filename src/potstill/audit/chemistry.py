@@ -11,6 +11,7 @@ from potstill.audit.asked import generate_section, name_of
 from potstill.audit.evidence import Evidence, largest_first
 from potstill.audit.needs import CONFIG, MOLECULES, SMILES
 from potstill.audit.registry import check
+from potstill.core.counts import several
 from potstill.core.types import Array
 from potstill.core.verdict import Finding, at_least, at_most
 from potstill.stats.bonds import deficit_is_lack
@@ -137,7 +138,7 @@ def elements_per_source(evidence: Evidence) -> Finding:
             foreign[allowed[name]] = False
             bad[rows] = (evidence.stats.composition[rows][:, foreign] > 0).any(axis=1)
     unknown = sorted(set(evidence.stats.elements) - set(allowed))
-    why = f"structures with an element that their source may not use; {len(allowed)} sources state theirs"
+    why = f"structures with an element that their source may not use; {several(len(allowed), 'source')} with such a list"
     why += f"; {', '.join(unknown)}: any element" if unknown else ""
     worst = [evidence.stats.ids[k] for k in np.flatnonzero(bad)]
     return at_most("elements_per_source", int(bad.sum()), 0, "structures", why, worst)

@@ -11,6 +11,7 @@ from potstill.audit.atomic_environments import entropy_bits, novelty, sample_env
 from potstill.audit.evidence import Evidence
 from potstill.audit.needs import SOURCES
 from potstill.audit.registry import check
+from potstill.core.counts import several
 from potstill.core.verdict import Finding, at_least, warned
 
 
@@ -18,7 +19,7 @@ from potstill.core.verdict import Finding, at_least, warned
 def element_entropy(evidence: Evidence) -> Finding:
     """Measure the Shannon entropy of the elements over atoms; its ceiling is log2 of the number of elements."""
     counts = evidence.stats.element_counts
-    why = f"{len(counts)} elements allow at most log2({len(counts)}) = {math.log2(len(counts)):.2f} bits"
+    why = f"{several(len(counts), 'element')} can have at most log2({len(counts)}) = {math.log2(len(counts)):.2f} bits"
     return at_least("element_entropy", evidence.stats.entropy_bits(), evidence.gates.min_element_entropy_bits, "bits", why)
 
 

@@ -11,6 +11,7 @@ from potstill.audit.asked import asked_of, mix_of
 from potstill.audit.evidence import Evidence
 from potstill.audit.needs import CONFIG, RECORD, TIME
 from potstill.audit.registry import check
+from potstill.core.counts import several
 from potstill.core.types import Refused
 from potstill.core.verdict import Finding, at_least, at_most, not_run, warned
 from potstill.label.stage import BEYOND_LIMITS
@@ -56,7 +57,8 @@ def throughput(evidence: Evidence) -> Finding:
     """Measure the structures labelled per hour of wall time."""
     seconds = evidence.dataset.attributes["label_seconds"]
     rate = 3600.0 * len(evidence.dataset) / float(seconds)
-    why = f"{len(evidence.dataset)} structures in {float(seconds):.0f} s on {evidence.dataset.attributes['workers']} workers"
+    workers = several(int(evidence.dataset.attributes["workers"]), "worker")
+    why = f"{several(len(evidence.dataset), 'structure')} in {float(seconds):.0f} s on {workers}"
     return at_least("throughput", rate, evidence.gates.min_structures_per_hour, "structures/hour", why)
 
 

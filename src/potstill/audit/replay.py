@@ -22,8 +22,9 @@ from potstill.core.verdict import Finding, at_most, does_not_apply, not_run, war
 from potstill.teacher.floor import force_floor
 
 MIN_REPLAYED = 8
-MIN_DIFFERENTIATED = 6
-FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 6, 4  # nine calls of the teacher for each
+MAX_DIFFERENTIATED = 6  # of the structures with the largest forces, and with the largest stress
+MAX_FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 6, 4  # nine calls of the teacher for each
+STRUCTURES_PER_SAMPLE = 40  # labelled structures for each of these, so that few labels are not audited with more calls
 STEP_ANGSTROM = 0.005
 STEP_STRAIN = 1e-3
 SLOPE_FLOOR = 1.0  # eV/Å or eV: smaller slopes cannot be distinguished from rounding in float32
@@ -80,7 +81,10 @@ def gradients(evidence: Evidence) -> Finding:
         error = abs(found - expected) / max(abs(expected), 2 * STEP_ANGSTROM * SLOPE_FLOOR)
         errors.append((error if math.isfinite(error) else math.inf, name))
     errors.sort(key=lambda pair: -pair[0])
-    why = f"energy differences along the forces and stresses of {len(structures)} structures, {len(steps)} directions"
+    why = (
+        "energy differences along forces and stresses, also along those that are exactly zero, of "
+        f"{len(structures)} structures, {len(steps)} directions"
+    )
     measured = errors[0][0] if errors else math.nan
     limit = evidence.gates.max_gradient_error
     return at_most("gradients", measured, limit, "of the slope", why, list(dict.fromkeys(name for _, name in errors)))
@@ -100,8 +104,9 @@ def conservative_forces(evidence: Evidence) -> Finding:
     """Measure the part of the teacher's forces that no potential can reproduce. The check only warns: the user decides."""
     unit = "of the forces"
     drawn = chosen_at_random(evidence)
-    structures = [evidence.dataset[int(k)].with_(labels=None) for k in drawn[:: max(1, len(drawn) // FLOOR_STRUCTURES)]]
-    floor = force_floor(_teacher(evidence), structures[:FLOOR_STRUCTURES], directions=FLOOR_DIRECTIONS, seed=evidence.seed)
+    few = _at_most_for(len(evidence.dataset), MAX_FLOOR_STRUCTURES)
+    structures = [evidence.dataset[int(k)].with_(labels=None) for k in drawn[:: max(1, len(drawn) // few)][:few]]
+    floor = force_floor(_teacher(evidence), structures, directions=FLOOR_DIRECTIONS, seed=evidence.seed)
     ratio = floor.total / floor.forces if floor.forces else 0.0
     why = f"{floor.total:.2g} eV/Å of the teacher's forces are the gradient of no energy, a student's error floor: {floor}"
     return warned(at_most("conservative_forces", ratio, evidence.gates.max_force_floor_ratio, unit, why))
@@ -166,13 +171,23 @@ def suspicious(evidence: Evidence) -> Array:
 def _with_largest_forces(evidence: Evidence, drawn: Array) -> Array:
     """Return some of the drawn molecules and crystals: those with the largest forces, and with the largest stress."""
     stats = evidence.stats
+    few = _at_most_for(len(evidence.dataset), MAX_DIFFERENTIATED)
     order = [np.nan_to_num(-values[drawn], nan=np.inf) for values in (stats.mean_force, stats.largest_stress)]
     ranked = [drawn[np.argsort(values, kind="stable")] for values in order]
-    return np.array(list(dict.fromkeys([k for x in ranked for k in x[:MIN_DIFFERENTIATED].tolist()])), np.int64)
+    return np.array(list(dict.fromkeys([k for x in ranked for k in x[:few].tolist()])), np.int64)
+
+
+def _at_most_for(labelled: int, most: int) -> int:
+    """Return the size of a sample that costs several calls of the teacher per structure: two at least."""
+    return max(2, min(most, labelled // STRUCTURES_PER_SAMPLE))
 
 
 def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Structure]]]:
-    """Return id, expected energy difference and two structures per step: along the forces, and along the stress if any."""
+    """Return id, expected energy difference and two structures per step.
+
+    The steps go along the forces, along the stress if any, and along components of both that are exactly zero: zeros by
+    symmetry leave the energy as it is, zeros that stand for missing figures do not.
+    """
     labels = structure.labels
     found: list[tuple[str, float, tuple[Structure, Structure]]] = []
     if labels is None:
@@ -183,9 +198,19 @@ def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Stru
         way = STEP_ANGSTROM * labels.forces / largest
         pair = (bare.with_(positions=structure.positions - way), bare.with_(positions=structure.positions + way))
         found.append((structure.id, -2 * float((labels.forces * way).sum()), pair))
+    rng, zero = np.random.default_rng(len(structure)), labels.forces == 0
+    if zero.any():
+        way = np.where(zero, rng.uniform(-STEP_ANGSTROM, STEP_ANGSTROM, zero.shape), 0.0)
+        pair = (bare.with_(positions=structure.positions - way), bare.with_(positions=structure.positions + way))
+        found.append((structure.id, 0.0, pair))
     strongest = 0.0 if labels.stress is None else float(np.abs(labels.stress).max())
     if labels.stress is not None and strongest > 0 and np.isfinite(labels.stress).all():
         strain = STEP_STRAIN * (labels.stress + labels.stress.T) / 2 / strongest
+        expected = 2 * structure.volume * float((labels.stress * strain).sum())
+        found.append((structure.id, expected, (_strained(bare, -strain), _strained(bare, strain))))
+    if labels.stress is not None and (labels.stress == 0).any():
+        strain = np.where(labels.stress == 0, rng.uniform(-STEP_STRAIN, STEP_STRAIN, (3, 3)), 0.0)
+        strain = (strain + strain.T) / 2
         expected = 2 * structure.volume * float((labels.stress * strain).sum())
         found.append((structure.id, expected, (_strained(bare, -strain), _strained(bare, strain))))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -145,13 +146,40 @@ def names_of_any_encoding() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+class OneLine(logging.Formatter):
+    """Messages without tracebacks, for commands on files, which have no log of their own."""
+
+    def formatException(self, ei: object) -> str:  # noqa: N802 - logging's own interface
+        """Return nothing in the place of the traceback."""
+        return ""
+
+
+def without_tracebacks() -> None:
+    """Print log messages of commands that open no log as one line each."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(OneLine())
+
+
+def unexpected(error: Exception) -> str:
+    """Write the traceback of a fault of potstill into a new temporary file, and return text that names it."""
+    told = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="potstill-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        return told
+    return f"{told}\n  this is a fault of potstill: please report it with the traceback in {file.name}"
+
+
 def _told(error: Exception, folder: Path) -> PotstillError:
     """Write the traceback into ``error.log`` and return the error as one line with its remedy."""
     log_file = folder / "error.log"
     with suppress(OSError):
         log_file.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
     if isinstance(error, OSError):
-        return file_error(error)
+        return file_error(error, folder)
     return PotstillError(
         f"{type(error).__name__}: {error}\n  the traceback is in {log_file}; what was finished is kept, go on with --resume"
     )

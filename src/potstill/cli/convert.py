@@ -39,6 +39,7 @@ def convert(
     ignore_charge: Annotated[
         bool, typer.Option("--ignore-charge", help="Take structures with a stated charge or spin all the same.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Convert between dataset.h5, extended XYZ, ASE databases (.db) and LMDB (.aselmdb), by the endings."""
     from potstill.dataset.convert import convert as convert_file
@@ -49,4 +50,7 @@ def convert(
     with Progress().counts(None, "structures written and compared") as bar:
         options = ReadOptions(parse_species(species or ()), energy_key, forces_key, stress_key, ignore_charge)
         count = convert_file(source, target, bar.advance, options=options)
-    typer.echo(f"{count} structures written to {target}")
+    if as_json:
+        print_json({"path": str(target), "structures": count})
+    else:
+        typer.echo(f"{count} structures written to {target}")

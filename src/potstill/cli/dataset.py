@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from potstill.cli.output import AsJson, print_json
 from potstill.core.errors import InputError
 
 dataset_app = typer.Typer(
@@ -29,7 +29,7 @@ class Part(StrEnum):
 @dataset_app.command()
 def info(
     data: DatasetFile,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_json: AsJson = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes to use; all cores if not given.")] = None,
 ) -> None:
     """Show counts, elements, sizes, energies, forces, stress, distances and neighbors, in one pass."""
@@ -41,7 +41,7 @@ def info(
 
     stats = dataset_statistics(open_file(data), workers=workers)
     if as_json:
-        typer.echo(json.dumps(stats.as_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        print_json({"path": str(open_file(data).path), **stats.as_dict()})
     else:
         print_statistics(stats, Console())
 
@@ -49,13 +49,15 @@ def info(
 @dataset_app.command()
 def merge(
     files: Annotated[list[Path], typer.Argument(metavar="FILE... OUT", help="Datasets to join, and the file to write.")],
-    valid_fraction: Annotated[float, typer.Option(help="Share of the families that watch the training.")] = 0.05,
-    test_fraction: Annotated[float, typer.Option(help="Share of the families that are held out.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the new split.")] = 0,
+    valid_fraction: Annotated[float, typer.Option(help="Share of the families held out for validation.")] = 0.05,
+    test_fraction: Annotated[float, typer.Option(help="Share of the families held out for the test.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Random seed of the new split.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Join datasets of one teacher; families are divided anew where every file has a split."""
     from potstill.dataset import open_file
     from potstill.dataset.combine import merge_datasets
+    from potstill.dataset.options import SplitConfig
 
     *sources, target = files
     if len(sources) < 2:
@@ -63,12 +65,17 @@ def merge(
     if min(valid_fraction, test_fraction) < 0 or valid_fraction + test_fraction >= 1:
         raise InputError("valid_fraction and test_fraction must not be negative and must add up to less than 1")
     paths = [open_file(path).path for path in sources]
-    split = merge_datasets(paths, target, valid_fraction=valid_fraction, test_fraction=test_fraction, seed=seed)
-    typer.echo(f"{len(open_file(target))} structures written to {target}, {split}")
+    parts = SplitConfig(valid_fraction=valid_fraction, test_fraction=test_fraction)
+    split = merge_datasets(paths, target, split=parts, seed=seed)
+    count = len(open_file(target))
+    if as_json:
+        print_json({"path": str(target), "structures": count, "split": split})
+    else:
+        typer.echo(f"{count} structures written to {target}, {split}")
 
 
 @dataset_app.command()
-def subset(
+def subset(  # noqa: PLR0913, PLR0917 - one for each option
     data: DatasetFile,
     target: Annotated[Path, typer.Argument(help="File to write.")],
     source: Annotated[list[str] | None, typer.Option(help="Only this source; may be given again.")] = None,
@@ -77,7 +84,8 @@ def subset(
     split: Annotated[Part | None, typer.Option(help="Only this side of the split.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="This many at random.")] = None,
     first: Annotated[int | None, typer.Option(min=1, help="This many from the start of what is left.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the sample.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Write some structures of a dataset as another; all conditions given must hold."""
     from potstill.core.elements import atomic_numbers_of
@@ -89,13 +97,17 @@ def subset(
     choice = Choice(tuple(source or ()), numbers, max_atoms, split.value if split else None, sample, first, seed)
     indices = choose(dataset, choice)
     write_subset(dataset, indices, target)
+    if as_json:
+        counts = {"structures": len(indices), "of": len(dataset), "refusals_left_out": len(dataset.refused)}
+        print_json({"path": str(target), **counts})
+        return
     typer.echo(f"{len(indices)} of {len(dataset)} structures written to {target}")
     if dataset.refused:
         typer.echo(f"{len(dataset.refused)} refusals stay in {dataset.path}")
 
 
 @dataset_app.command()
-def diff(first: DatasetFile, second: DatasetFile) -> None:
+def diff(first: DatasetFile, second: DatasetFile, as_json: AsJson = False) -> None:
     """Show what differs between two datasets, by the ids of their structures; exit 1 where anything does."""
     from rich.console import Console
 
@@ -104,6 +116,9 @@ def diff(first: DatasetFile, second: DatasetFile) -> None:
     from potstill.dataset.tables import print_difference
 
     found = diff_datasets(open_file(first), open_file(second))
-    print_difference(found, Console())
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        print_difference(found, Console())
     if found:
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from potstill.core.errors import PotstillError
+from potstill.core.errors import InputError, PotstillError
 from potstill.core.registry import borrow
 from potstill.core.types import Labels, Structure
 from potstill.environments import ENVIRONMENTS, Installed, installed, versions_in
@@ -21,17 +21,33 @@ if TYPE_CHECKING:
     from potstill.teacher.options import TeacherOptions
 
 MAX_CANDIDATES = 64
+GIVEN = "given"  # the teacher that computes nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Result of trying one source, teacher, engine or device."""
+    """Result of trying one source, teacher, engine or device.
+
+    Parameters
+    ----------
+    kind, name
+        Group and name.
+    works
+        Whether it gave a structure, a label or its version.
+    detail
+        What it gave, or why not, with the command that mends it.
+    required
+        Whether every run needs it.
+    lacking
+        Whether a package, weights or an environment is not installed, so that nothing is broken.
+    """
 
     kind: str
     name: str
     works: bool
     detail: str
     required: bool = False
+    lacking: bool = False
 
 
 def examine() -> list[Condition]:
@@ -47,7 +63,8 @@ def examine() -> list[Condition]:
             *("mutants", "chempleter", "torsions", "dimers"),
         )
     ]
-    found += [_try("teacher", name, lambda options=options: _ask(options)) for name, options in TEACHERS.items()]  # type: ignore[misc]
+    asked = {name: options for name, options in TEACHERS.items() if name != GIVEN}
+    found += [_try("teacher", name, lambda options=options: _ask(options)) for name, options in asked.items()]  # type: ignore[misc]
     found += [_try("environment", name, lambda name=name: _environment(name)) for name in ENVIRONMENTS]  # type: ignore[misc]
     found.append(_try("engine", "ase", _ase_version, required=True))
     found += [_try("engine", name, version) for name, version in ENGINES.items()]
@@ -55,19 +72,30 @@ def examine() -> list[Condition]:
 
 
 def print_findings(found: Sequence[Condition], console: Console) -> None:
-    """Print the findings as a table."""
+    """Print what works and what is broken as a table, then what is not installed, with the commands that install it."""
     table = Table(title="potstill doctor")
     for heading in ("what", "name", "state", "detail"):
         table.add_column(heading, overflow="fold")
+    lacking = [condition for condition in found if condition.lacking]
     for condition in found:
-        state = "[green]works[/green]" if condition.works else "[red]does not work[/red]"
-        table.add_row(condition.kind, condition.name, state, escape(condition.detail))
+        if not condition.lacking:
+            state = "[green]works[/green]" if condition.works else "[red]does not work[/red]"
+            table.add_row(condition.kind, condition.name, state, escape(condition.detail))
     console.print(table)
+    if lacking:
+        console.print("\nnot installed, and optional:")
+    for condition in lacking:
+        console.print(f"  {condition.kind} {condition.name}: {condition.detail}", markup=False, highlight=False)
+    working, broken = sum(c.works for c in found), [c.name for c in found if not c.works and not c.lacking]
+    told = f"; does not work: {', '.join(broken)}" if broken else ""
+    console.print(f"\n{working} of {len(found)} work, {len(lacking)} are not installed{told}", markup=False)
 
 
 def _try(kind: str, name: str, attempt: Callable[[], str], *, required: bool = False) -> Condition:
     try:
         return Condition(kind, name, works=True, detail=attempt(), required=required)
+    except InputError as error:  # a package, weights or an environment that is not here
+        return Condition(kind, name, works=False, detail=str(error), required=required, lacking=not required)
     except PotstillError as error:
         return Condition(kind, name, works=False, detail=str(error), required=required)
     except Exception as error:  # noqa: BLE001 - whatever a package raises is the finding
@@ -105,7 +133,7 @@ def _environment(name: str) -> str:
     """Return the content of an environment; its setup has tried it, so nothing is generated here."""
     place = installed(name)
     if not place.python.is_file():
-        raise PotstillError(f"not made\n  make it with:  potstill setup {name}")
+        raise InputError(f"not made\n  make it with:  potstill setup {name}")
     mend = f"go on with:  potstill setup {name}"
     versions = versions_in(place, ENVIRONMENTS[name].packages)
     recorded = place.record.get("packages", {})
@@ -156,10 +184,10 @@ def _lammps_version() -> str:
 
     known = found_lammps()
     if not known:
-        raise PotstillError(NO_LAMMPS)
+        raise InputError(NO_LAMMPS)
     if not any(x.place.is_file() for x in known):
         names = ", ".join(x.name for x in known)
-        raise PotstillError(f"{names} found, pair_style potstill not compiled\n  compile it with:  potstill setup lammps")
+        raise InputError(f"{names} found, pair_style potstill not compiled\n  compile it with:  potstill setup lammps")
     return "; ".join(f"{x.name}: {x.place if x.place.is_file() else 'pair_style potstill not compiled'}" for x in known)
 
 

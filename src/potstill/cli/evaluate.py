@@ -26,7 +26,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="Where to write evaluate.json and evaluate.html.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold the student of a run against its teacher; with --gates, or two models, exit 1 where a gate is missed."""
+    """Hold the student of a run against its teacher, or two models against each other: GO or NO-GO (exit 3)."""
     if bool(candidate) != bool(reference):
         raise InputError("--candidate and --reference come together: the model to judge, and the one taken for the truth")
     if candidate:
@@ -104,9 +104,12 @@ def _next(folder: Path) -> str:
 
 
 def _tell(report: dict[str, Any], folder: Path, then: str, *, as_json: bool, each: bool) -> None:
-    """Print verdict, page and next step, as lines or as JSON.
+    """Print verdict, page and next step, as lines or as JSON, and every finding where ``each`` is set.
 
-    Where ``each`` is set, every finding is printed too, and the exit code is 1 where a gate is not met.
+    Raises
+    ------
+    typer.Exit
+        With code 3 where a gate is not met, or could not be measured.
     """
     from potstill.core.verdict import overall, word_of
     from potstill.report.evaluate import sentence
@@ -123,5 +126,5 @@ def _tell(report: dict[str, Any], folder: Path, then: str, *, as_json: bool, eac
         typer.echo(f"{word_of(verdict)}: {sentence(report)}")
         typer.echo(f"report: {page}")
         typer.echo(f"next: {then}")
-    if each and verdict != "GO":
-        raise typer.Exit(1)
+    if verdict != "GO":
+        raise typer.Exit(3)

@@ -6,8 +6,10 @@ Heavy modules are imported inside the commands, so that ``potstill --help`` answ
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -26,6 +28,8 @@ from potstill.cli.common import (
     read_config,
     refuse_nothing_labelled,
     say,
+    unexpected,
+    without_tracebacks,
 )
 from potstill.cli.convert import convert, verify
 from potstill.cli.dataset import dataset_app
@@ -48,15 +52,9 @@ app = typer.Typer(
 )
 
 student_app = typer.Typer(name="student", help="About the student of a config.", no_args_is_help=True)
-app.add_typer(student_app)
-app.add_typer(dataset_app)
-app.command()(setup)
-app.command()(audit)
-app.command()(evaluate)
-app.command()(verify)
-app.command()(convert)
 
 STOPS = (signal.SIGTERM, signal.SIGHUP)
+AGAIN_SECONDS = 0.05  # until a signal is sent again
 EXIT_CODES = tuple(128 + number for number in (signal.SIGINT, *STOPS))  # exit codes of a shell
 
 
@@ -73,7 +71,12 @@ class Template(StrEnum):
 def main() -> NoReturn:
     """Run the command line; the console script and ``python -m potstill``."""
     names_of_any_encoding()
+    without_tracebacks()
+    if not _folder_exists():
+        say("potstill: the current folder does not exist any more\n  change to another one:  cd ~")
+        sys.exit(InputError.exit_code)
     before = {number: signal.signal(number, _terminate) for number in STOPS if signal.getsignal(number) != signal.SIG_IGN}
+    hook, sys.unraisablehook = sys.unraisablehook, _send_again
     try:
         app(standalone_mode=True)
     except PotstillError as error:
@@ -89,10 +92,23 @@ def main() -> NoReturn:
         if stop.code in EXIT_CODES:
             say("stopped; what was finished is kept, go on with --resume")
         raise
+    except Exception as error:  # noqa: BLE001 - a fault of potstill, whose traceback belongs into a file
+        say(f"potstill: {unexpected(error)}")
+        sys.exit(1)
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
     sys.exit(0)
+
+
+def _folder_exists() -> bool:
+    """Return whether the current folder is there, without which no path is found."""
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
 class Terminated(SystemExit):
@@ -103,6 +119,21 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
     for other in STOPS:  # a second signal must not interrupt the shutdown after the first
         signal.signal(other, signal.SIG_IGN)
     raise Terminated(128 + number)
+
+
+def _send_again(ignored: sys.UnraisableHookArgs) -> None:
+    """Send a signal again that arrived within a callback of the garbage collector, where Python ignores exceptions."""
+    error = ignored.exc_value
+    if isinstance(error, KeyboardInterrupt):
+        number = int(signal.SIGINT)
+    elif isinstance(error, Terminated):
+        number = int(error.code or 0) - 128
+        for other in STOPS:
+            signal.signal(other, _terminate)
+    else:
+        sys.__unraisablehook__(ignored)
+        return
+    threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number)).start()
 
 
 @app.callback(invoke_without_command=True)
@@ -141,7 +172,9 @@ def check(config: ConfigFile, fallback: Fallback = False, as_json: AsJson = Fals
         raise InputError(
             f"{config} is a valid config, but its run would end with NO-GO:\n" + "\n".join(f"  {f}" for f in faults)
         )
-    typer.echo(f"{config} is good: {sum(s.count for s in checked.generate.sources)} structures, teacher {_teacher(checked)}")
+    asked = sum(s.count for s in checked.generate.sources)
+    at_most = "at most " if any(s.kind == "own" for s in checked.generate.sources) else ""
+    typer.echo(f"{config} is good: {at_most}{asked:,} structures, teacher {_teacher(checked)}")
 
 
 def _check_as_json(path: Path, *, fallback: bool) -> None:
@@ -180,9 +213,9 @@ def plan(
         as_available,
         missing_pieces,
         plan_facts,
-        print_batches,
         print_counts,
         print_plan,
+        print_subruns,
         probe,
         settle,
     )
@@ -203,7 +236,7 @@ def plan(
     print_counts(checked, Console())
     print_plan(costs, Console())
     if checked.batches or gpu_price is not None:
-        print_batches(as_available(checked), costs, Console(), gpu_price)
+        print_subruns(as_available(checked), costs, Console(), gpu_price)
 
 
 @app.command()
@@ -375,3 +408,25 @@ def _formats(names: list[str] | None) -> tuple[str, ...]:
         if name not in get_args(DeployFormat):
             raise InputError(f"there is no format '{name}': {nearest(name, get_args(DeployFormat))}")
     return tuple(names or ())
+
+
+def _in_order() -> None:
+    """Register commands of other modules, and list all in groups, in the order of their use."""
+    for command in (audit, evaluate, convert, verify, setup):
+        app.command()(command)
+    app.add_typer(dataset_app, rich_help_panel="Files and students")
+    app.add_typer(student_app, rich_help_panel="Files and students")
+    places = {name: (place, panel) for place, (name, panel) in enumerate((n, p) for p, of in GROUPS.items() for n in of)}
+    named = {id(info): str(info.name or getattr(info.callback, "__name__", "")) for info in app.registered_commands}
+    app.registered_commands.sort(key=lambda info: places[named[id(info)]][0])
+    for info in app.registered_commands:
+        info.rich_help_panel = places[named[id(info)]][1]
+
+
+GROUPS = {
+    "A run": ("template", "check", "plan", "run", "status"),
+    "One stage of a run": ("generate", "label", "audit", "train", "evaluate", "deploy"),
+    "This machine": ("doctor", "setup"),
+    "Files and students": ("convert", "verify"),
+}
+_in_order()

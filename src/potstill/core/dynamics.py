@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from potstill.core.types import Structure
+from potstill.core.types import Array, Structure
 
 SMALLEST_CRYSTAL = 32
 EXPLODED = 10.0  # times the temperature of the thermostat; canonical fluctuations of two atoms reach half of that
+
+
+def timestep_for(atomic_numbers: Array, timestep_fs: float) -> float:
+    """Return the time step in fs for (n,) elements: hydrogen, the fastest atom, halves it."""
+    return timestep_fs / 2 if 1 in atomic_numbers else timestep_fs
 
 
 def langevin(
@@ -19,41 +24,52 @@ def langevin(
     from ase import units
     from ase.md.langevin import Langevin
 
-    timestep = timestep_fs / (2 if 1 in atoms.numbers else 1)
+    timestep = timestep_for(atoms.numbers, timestep_fs)
     friction = friction_per_ps / (1000 * units.fs)
     return Langevin(atoms, timestep * units.fs, temperature_K=kelvin, friction=friction, fixcm=False, rng=rng), timestep
 
 
-def draw_velocities(atoms: Any, temperature_kelvin: float, rng: np.random.Generator) -> None:
-    """Draw Maxwell-Boltzmann velocities for ASE ``Atoms``, without total momentum and scaled to exactly that temperature."""
+def draw_velocities(atoms: Any, temperature_kelvin: float, rng: np.random.Generator, *, exact: bool = True) -> None:
+    """Draw Maxwell-Boltzmann velocities for ASE ``Atoms``.
+
+    Parameters
+    ----------
+    atoms
+        Atoms that get the velocities.
+    temperature_kelvin
+        Temperature of the distribution in K.
+    rng
+        Generator of the random numbers.
+    exact
+        True: the total momentum is removed, and the velocities are scaled to exactly that temperature. False: they stay as
+        drawn, which is a state of the canonical ensemble.
+    """
     from ase import units
     from ase.md.velocitydistribution import Stationary, force_temperature
 
     spread = np.sqrt(units.kB * temperature_kelvin * atoms.get_masses())
     atoms.set_momenta(spread[:, None] * rng.standard_normal((len(atoms), 3)))
-    Stationary(atoms, preserve_temperature=False)
-    force_temperature(atoms, temperature_kelvin)
+    if exact:
+        Stationary(atoms, preserve_temperature=False)
+        force_temperature(atoms, temperature_kelvin)
 
 
-def enlarge(structure: Structure, smallest: int = SMALLEST_CRYSTAL) -> Structure:
-    """Return a crystal repeated along its shortest axis until it has enough atoms, or a molecule unchanged."""
-    if not structure.pbc.all():
-        return structure
-    atoms = structure.to_ase()
-    while len(atoms) < smallest:
-        repeat = [1, 1, 1]
-        repeat[int(np.argmin(atoms.cell.lengths()))] = 2
-        atoms = atoms.repeat(repeat)
-    return Structure.from_ase(atoms, id=structure.id, source=structure.source, family=structure.family)
+def repeat_crystal(structure: Structure, smallest: int = SMALLEST_CRYSTAL, largest: int | None = None) -> Structure:
+    """Repeat a crystal along its shortest axis until it has enough atoms.
 
-
-def repeat_crystal(structure: Structure, smallest: int, largest: int) -> Structure:
-    """Repeat a crystal along its shortest axis while it has fewer atoms than ``smallest``, up to ``largest`` atoms.
-
-    The crystal keeps its names. Any other structure is returned unchanged.
+    Parameters
+    ----------
+    structure
+        Crystal, which keeps its names and metadata. Any other structure is returned unchanged, and so is a crystal that has
+        enough atoms.
+    smallest
+        Number of atoms that are enough.
+    largest
+        Number of atoms that no repetition exceeds, also where fewer than ``smallest`` are reached; None for no limit.
     """
     repeated = structure
-    while repeated.pbc.all() and len(repeated) < smallest and 2 * len(repeated) <= largest:
+    limit = np.inf if largest is None else largest
+    while repeated.pbc.all() and len(repeated) < smallest and 2 * len(repeated) <= limit:
         times = [1, 1, 1]
         times[int(np.argmin(np.linalg.norm(repeated.cell, axis=1)))] = 2
         atoms = repeated.to_ase().repeat(times)

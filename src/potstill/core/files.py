@@ -19,6 +19,7 @@ REMEDIES = {
     errno.EROFS: "use a folder that can be written",
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room within the quota",
+    errno.EFBIG: "raise the limit of this shell (ulimit -f unlimited), or use another file system",
     errno.EISDIR: "move the folder away: a file of this name is expected",
     errno.ENOTDIR: "move the file away: a folder of this name is expected",
     errno.EEXIST: "move it away",
@@ -87,12 +88,21 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return content
 
 
-def file_error(error: OSError) -> InputError:
-    """Return the one-line form of an error of the operating system: the file, what is wrong, and the remedy."""
+def file_error(error: OSError, folder: Path | None = None) -> InputError:
+    """Return the one-line form of an error of the operating system: the file, what is wrong, and the remedy.
+
+    Parameters
+    ----------
+    error
+        The error; a full disk is one without a file name.
+    folder
+        Folder that was written to, named where the error names no file.
+    """
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     what = error.strerror or str(error) or type(error).__name__
     remedy = REMEDIES.get(error.errno or 0)
-    return InputError(f"{' -> '.join(names) or 'a file'}: {what}" + (f"\n  {remedy}" if remedy else ""))
+    where = "a file" if folder is None else f"a file in {shown(folder)}"
+    return InputError(f"{' -> '.join(names) or where}: {what}" + (f"\n  {remedy}" if remedy else ""))
 
 
 def _sync(path: Path) -> None:

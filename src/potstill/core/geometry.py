@@ -15,6 +15,9 @@ from potstill.core.types import Array, Structure
 
 FINGERPRINT_NEIGHBORS = 24  # fcc and ideal hcp, zinc blende and wurtzite differ in their third shell only
 FINGERPRINT_START_ANGSTROM = 5.0
+LIKE_ANGSTROM, LIKE_POWERS = 5.0, (1, 2, 3)  # reach of the like neighbors of an atom, and power means over the atoms
+LIKE_SCALE = 0.2  # Å for each like neighbor: a strained crystal moves these numbers by about as much as its distances
+FINGERPRINT_ROW = FINGERPRINT_NEIGHBORS + len(LIKE_POWERS)  # numbers for each element
 
 
 def smallest_scaled_distance(structure: Structure) -> tuple[float, tuple[int, int] | None]:
@@ -54,40 +57,76 @@ def content_hash(structure: Structure) -> str:
 
 
 def distance_fingerprint(structure: Structure) -> Array:
-    """Return the average distance from the atoms of each element to their k-th nearest neighbor, k = 1 … 24.
+    """Return for each element the average distance of its atoms to their k-th nearest neighbor, and their like neighbors.
 
     It does not change under rotation, translation, permutation, choice of cell or supercell, and moves continuously
     with the atoms. Per element it is the average minimum distance of Widdowson, Mosca, Pulido, Cooper and Kurlin,
     "Average minimum distances of periodic point sets", MATCH 87, 529 (2022). Neighbors beyond the reach of a finite
-    molecule count as 0.
+    molecule count as 0. Distances alone do not tell decorations of one lattice apart, such as those of an alloy. Three
+    numbers for each element say how many neighbors of the same element its atoms have, see :func:`like_neighbors`.
 
     Returns
     -------
     Array
-        (number of elements * 24,) distances in Å, elements in the order of their atomic numbers.
+        (number of elements * 27,) numbers in Å, elements in the order of their atomic numbers: 24 distances, k = 1 … 24, and
+        three for the like neighbors.
     """
-    nearest = _nearest_distances(structure, FINGERPRINT_NEIGHBORS)
-    elements = np.unique(structure.atomic_numbers)
-    rows = [nearest[structure.atomic_numbers == z].mean(axis=0) for z in elements]
+    numbers = structure.atomic_numbers
+    if structure.pbc.any():
+        nearest, pairs = _nearest_of_periodic(structure, FINGERPRINT_NEIGHBORS)
+    else:
+        nearest, pairs = _nearest_of_finite(structure, FINGERPRINT_NEIGHBORS)
+    like = like_neighbors(numbers, *pairs)
+    rows = [[*nearest[numbers == z].mean(axis=0), *like[k]] for k, z in enumerate(np.unique(numbers))]
     return np.concatenate(rows)
 
 
-def _nearest_distances(structure: Structure, k: int) -> Array:
-    """Return (n, k) sorted distances in Å to the k nearest atoms; zeros where a finite structure has fewer."""
+def like_neighbors(numbers: Array, receiver: Array, sender: Array, distance: Array) -> Array:
+    """Return power means over the atoms of each element of their weighted numbers of neighbors of the same element.
+
+    A neighbor at distance r counts (1 - (r / 5 Å)^2)^2, so that the numbers move continuously with the atoms.
+
+    Parameters
+    ----------
+    numbers
+        (n,) atomic numbers.
+    receiver, sender, distance
+        (e,) atoms of each pair, in both orders, and distances in Å; all pairs within 5 Å must be among them.
+
+    Returns
+    -------
+    Array
+        (number of elements, 3) means of the powers 1, 2 and 3, times 0.2 Å.
+    """
+    counts = (distance < LIKE_ANGSTROM) & (numbers[receiver] == numbers[sender])
+    weight = np.where(counts, (1.0 - (distance / LIKE_ANGSTROM) ** 2) ** 2, 0.0)
+    like = np.bincount(receiver, weight, minlength=len(numbers))
+    means = [[np.mean(like[numbers == z] ** p) ** (1 / p) for p in LIKE_POWERS] for z in np.unique(numbers)]
+    return LIKE_SCALE * np.array(means)
+
+
+def _nearest_of_periodic(structure: Structure, k: int) -> tuple[Array, tuple[Array, Array, Array]]:
+    """Return (n, k) sorted distances in Å to the k nearest atoms, and all pairs with their distances."""
+    n, cutoff = len(structure), FINGERPRINT_START_ANGSTROM
+    while True:
+        neighbors = structure_neighbors(structure, cutoff)
+        receiver, sender = neighbors.edge_index
+        if np.bincount(receiver, minlength=n).min() >= k:
+            break
+        cutoff *= 1.5
+    distance = neighbors.distance
+    order = np.lexsort((distance, receiver))
+    start = np.searchsorted(receiver[order], np.arange(n))
+    return np.asarray(distance[order][start[:, None] + np.arange(k)]), (receiver, sender, distance)
+
+
+def _nearest_of_finite(structure: Structure, k: int) -> tuple[Array, tuple[Array, Array, Array]]:
+    """Return the same for a structure without periodic axes; distances are zero where it has fewer atoms."""
     n = len(structure)
     nearest = np.zeros((n, k))
-    if structure.pbc.any():
-        cutoff = FINGERPRINT_START_ANGSTROM
-        while True:
-            neighbors = structure_neighbors(structure, cutoff)
-            if np.bincount(neighbors.edge_index[0], minlength=n).min() >= k:
-                break
-            cutoff *= 1.5
-        receiver, distance = neighbors.edge_index[0], neighbors.distance
-        order = np.lexsort((distance, receiver))
-        start = np.searchsorted(receiver[order], np.arange(n))
-        return np.asarray(distance[order][start[:, None] + np.arange(k)])
     delta = structure.positions[:, None] - structure.positions[None]
-    sorted_distances = np.sort(np.linalg.norm(delta, axis=-1), axis=1)[:, 1 : k + 1]
+    distances = np.linalg.norm(delta, axis=-1)
+    sorted_distances = np.sort(distances, axis=1)[:, 1 : k + 1]
     nearest[:, : sorted_distances.shape[1]] = sorted_distances
-    return nearest
+    receiver, sender = np.nonzero(~np.eye(n, dtype=bool))
+    return nearest, (receiver, sender, distances[receiver, sender])

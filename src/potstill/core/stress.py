@@ -27,6 +27,15 @@ def to_voigt(tensor: Array) -> Array:
     return symmetric[..., [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
+def to_voigt_matrix(tensor: Array) -> Array:
+    """Return the (6, 6) matrix in Voigt's order of a (3, 3, 3, 3) tensor, each component the mean of those that are equal.
+
+    A stiffness is such a tensor: the derivative of the stress, the last two axes, by the strain, the first two.
+    """
+    rows = to_voigt(np.moveaxis(tensor, (0, 1), (2, 3)))  # (3, 3, 6)
+    return to_voigt(np.moveaxis(rows, -1, 0))
+
+
 def from_voigt(components: Array, order: Sequence[str] = VOIGT) -> Array:
     """Return (…, 3, 3) symmetric tensors of (…, 6) components, in Voigt's order or in another.
 

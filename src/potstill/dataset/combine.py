@@ -16,6 +16,7 @@ from potstill.core.errors import DatasetError, InputError
 from potstill.core.files import sealed
 from potstill.core.types import Array
 from potstill.dataset.merging import copy, merge
+from potstill.dataset.options import SplitConfig
 from potstill.dataset.read import Dataset
 from potstill.dataset.schema import PARTS, TEXT_COLUMNS, open_for_writing
 from potstill.dataset.split import split_by_family
@@ -61,8 +62,7 @@ def merge_datasets(
     paths: Sequence[Path],
     target: Path,
     *,
-    valid_fraction: float,
-    test_fraction: float,
+    split: SplitConfig,
     seed: int,
     attributes: Mapping[str, Any] | None = None,
     replace: bool = False,
@@ -78,7 +78,7 @@ def merge_datasets(
         Files in the order of their structures in the result.
     target
         The file to make.
-    valid_fraction, test_fraction, seed
+    split, seed
         Shares of the families, and seed, of the new split.
     attributes
         Attributes of the file, added to those in which all files agree; attributes given here take precedence.
@@ -114,12 +114,13 @@ def merge_datasets(
         all_split &= dataset.splits is not None
     splits = None
     if all_split:
-        splits = split_by_family(families, elements, valid_fraction=valid_fraction, test_fraction=test_fraction, seed=seed)
+        shares = {"valid_fraction": split.valid_fraction, "test_fraction": split.test_fraction}
+        splits = split_by_family(families, elements, **shares, seed=seed)
     merge(paths, target, attributes={**_common(theirs, paths), **(attributes or {})}, splits=splits)
     if splits is None:
         return "without a split, because not every file has one"
-    shares = ", ".join(f"{int((splits == k).sum())} {name}" for k, name in enumerate(PARTS))
-    return f"families divided anew: {shares}"
+    counts = ", ".join(f"{int((splits == k).sum())} {name}" for k, name in enumerate(PARTS))
+    return f"families divided anew: {counts}"
 
 
 def choose(dataset: Dataset, choice: Choice) -> Array:

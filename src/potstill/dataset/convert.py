@@ -106,6 +106,11 @@ def _read_back(written: Format, path: Path) -> Iterator[Structure]:
 def _frames(path: Path, options: ReadOptions) -> Iterator[Frame]:
     if not path.exists():
         raise InputError(f"no file at {shown(path)}")
+    if path.is_dir():
+        raise InputError(
+            f"{shown(path)} is a folder, and one file was expected\n"
+            f"  name a file in it; or take the whole folder in a config:  paths: [{shown(path)}]  of the source files"
+        )
     found = format_of(path)
     if found is not None:
         yield from found.read(path, options)

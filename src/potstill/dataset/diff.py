@@ -5,8 +5,10 @@ The input is two files, the output a :class:`Difference`.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,6 +86,15 @@ class Difference:
         """Return whether anything differs."""
         lists = (self.only_first, self.only_second, self.changes, self.columns, self.attributes)
         return any(lists) or self.reordered or self.refused_only_first + self.refused_only_second > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the differences for JSON: ``largest`` of a change is None where it is no number or is infinite."""
+        facts = asdict(self)
+        for change in facts["changes"]:
+            change["finite"] = change["largest"] is None or math.isfinite(change["largest"])
+            change["largest"] = change["largest"] if change["finite"] else None
+        facts["attributes"] = {name: {"first": a, "second": b} for name, (a, b) in self.attributes.items()}
+        return {"same": not self, **facts}
 
 
 def diff_datasets(first: Dataset, second: Dataset) -> Difference:

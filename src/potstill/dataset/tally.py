@@ -145,7 +145,7 @@ def _block(dataset: Dataset, start: int, stop: int, source: Array, sources: int)
     cells = np.repeat(source, sizes) * WIDTH + numbers
     found = Tally(np.bincount(cells, minlength=sources * WIDTH).reshape(sources, WIDTH), sizes=np.bincount(sizes))
     pbc = dataset.column("structures/pbc")[start:stop]
-    _tally_pairs(found, ptr, numbers, positions, cell, pbc, np.flatnonzero(finite))
+    _tally_pairs(found, ptr, numbers, _pairs(ptr, positions, cell, pbc, np.flatnonzero(finite)))
     found.shortest_in += np.where(found.shortest_in >= 0, start, 0)
     if dataset.labelled:
         finite &= _tally_labels(found, dataset, start, stop, ptr, numbers)
@@ -178,9 +178,9 @@ def _tally_labels(found: Tally, dataset: Dataset, start: int, stop: int, ptr: Ar
     return np.isfinite(energy) & forces_finite & (np.isfinite(stress).all(axis=(1, 2)) | ~has_stress)
 
 
-def _tally_pairs(found: Tally, ptr: Array, numbers: Array, positions: Array, cell: Array, pbc: Array, chosen: Array) -> None:
-    """Add neighbors and shortest distances of the chosen structures; distances of many are measured at once."""
-    for indices, pairs, distance in _pairs(ptr, positions, cell, pbc, chosen):
+def _tally_pairs(found: Tally, ptr: Array, numbers: Array, groups: Iterator[tuple[list[int], Array, Array]]) -> None:
+    """Add neighbors and shortest distances of groups of structures, as :func:`_pairs` yields them."""
+    for indices, pairs, distance in groups:
         elements = np.sort(numbers.take(pairs), axis=1).astype(np.int64)
         key = elements[:, 0] * WIDTH + elements[:, 1]
         before = found.shortest.ravel().copy()
@@ -194,7 +194,7 @@ def _tally_pairs(found: Tally, ptr: Array, numbers: Array, positions: Array, cel
 
 
 def _pairs(ptr: Array, positions: Array, cell: Array, pbc: Array, chosen: Array) -> Iterator[tuple[list[int], Array, Array]]:
-    """Yield groups of structures with their (p, 2) pairs of rows and (p,) distances in Å."""
+    """Yield groups of the chosen structures with their (p, 2) pairs of rows and (p,) distances in Å."""
     indices: list[int] = []
     pairs: list[Array] = []
     distances: list[Array] = []

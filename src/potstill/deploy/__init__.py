@@ -1,5 +1,5 @@
 """Exports of the trained student to simulation engines."""
 
-from potstill.deploy.student import DeployedStudent, load_student
+from potstill.deploy.student import DeployedStudent, load_student, student_calculator
 
-__all__ = ["DeployedStudent", "load_student"]
+__all__ = ["DeployedStudent", "load_student", "student_calculator"]

@@ -222,3 +222,21 @@ def load_student(
     student, config = read_student(folder)
     uncertainty = read_uncertainty(folder, student.architecture.hidden)
     return DeployedStudent(student, config, device, getattr(torch, dtype), backend, uncertainty)
+
+
+def student_calculator(path: Path | str = "general", *, dtype: str = "float32") -> StudentCalculator:
+    """Return the ASE calculator of a student; with its name as teacher, a student moves the atoms of a source.
+
+    The config of such a source has ``teacher: {name: ase, calculator: "potstill.deploy:student_calculator"}``.
+
+    Parameters
+    ----------
+    path, dtype
+        As in :func:`load_student`.
+
+    Raises
+    ------
+    InputError
+        If there is no student, or the dtype is unknown.
+    """
+    return load_student(path, dtype=dtype).calculator()

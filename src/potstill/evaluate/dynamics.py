@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from potstill.core.dynamics import draw_velocities, enlarge
+from potstill.core.dynamics import draw_velocities, repeat_crystal, timestep_for
 from potstill.core.types import Array, Structure
 from potstill.evaluate.model import Model
 
 RELAX_STEPS = 200
 RELAX_FMAX = 0.05
 TIMESTEP_FS = 1.0
-TIMESTEP_WITH_HYDROGEN_FS = 0.5
 RECORDS = 200
 FRAME_EVERY = 2  # records
 
@@ -115,11 +114,11 @@ def run_nve(student: Model, structure: Structure, *, length_ps: float, temperatu
     from ase.md.verlet import VelocityVerlet
     from ase.optimize import FIRE
 
-    atoms = enlarge(structure).to_ase()
+    atoms = repeat_crystal(structure).to_ase()
     atoms.calc = student.calculator()
     FIRE(atoms, logfile=None).run(fmax=RELAX_FMAX, steps=RELAX_STEPS)
     draw_velocities(atoms, temperature_kelvin, np.random.default_rng(seed))
-    timestep = TIMESTEP_WITH_HYDROGEN_FS if 1 in structure.atomic_numbers else TIMESTEP_FS
+    timestep = timestep_for(structure.atomic_numbers, TIMESTEP_FS)
     steps = max(1, round(length_ps * 1e3 / timestep))
     times, energies, temperatures, frames = [], [], [], []
     dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs)

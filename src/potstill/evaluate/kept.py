@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +18,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from potstill.core.checksums import sha256_of_json
-from potstill.core.errors import InputError
-from potstill.core.files import sealed
+from potstill.core.errors import InputError, PotstillError
+from potstill.core.files import read_json, sealed
 from potstill.core.types import Labels, Structure
 from potstill.core.verdict import changed_gates
 from potstill.evaluate.dynamics import Trajectory
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from potstill.evaluate.options import EvaluateConfig
 
 RECORDS = ("time_ps", "total_energy", "temperature")
+AGAIN = "evaluate again:  potstill evaluate RUN"
 
 
 def write_evaluation(evaluation: Evaluation, report: Path, data: Path) -> None:
@@ -69,15 +72,15 @@ def read_evaluation(report: Path, data: Path, structures: Sequence[Structure]) -
     ------
     InputError
         If a file is missing, or belongs to other structures.
+    PotstillError
+        If a file is damaged.
     """
     for path in (report, data):
         if not path.is_file():
             raise InputError(f"no {path.name} in {path.parent}\n  evaluate first:  potstill evaluate RUN")
-    with np.load(data, allow_pickle=False) as arrays:
+    with _opened(data) as arrays:
         if arrays["ids"].tolist() != [s.id for s in structures]:
-            raise InputError(
-                f"{data} is of other structures than the dataset has now\n  evaluate again:  potstill evaluate RUN"
-            )
+            raise InputError(f"{data} is of other structures than the dataset has now\n  {AGAIN}")
         ends = np.cumsum([len(s) for s in structures])
         stress = arrays["stress"]
         student = [
@@ -85,16 +88,34 @@ def read_evaluation(report: Path, data: Path, structures: Sequence[Structure]) -
             for e, f, s in zip(arrays["energy"], np.split(arrays["forces"], ends[:-1]), stress, strict=True)
         ]
         runs = _trajectories(arrays)
-    return Evaluation(json.loads(report.read_text(encoding="utf-8")), Comparison(structures, student), runs)
+    return Evaluation(read_json(report, AGAIN), Comparison(structures, student), runs)
 
 
 def read_trajectories(data: Path) -> list[Trajectory]:
     """Return the trajectories of :func:`write_evaluation`; empty where the file is missing or damaged."""
     try:
-        with np.load(data, allow_pickle=False) as arrays:
+        with _opened(data) as arrays:
             return _trajectories(arrays)
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile):
+    except (OSError, PotstillError):
         return []
+
+
+@contextmanager
+def _opened(data: Path) -> Iterator[Mapping[str, Any]]:
+    """Open a file of :func:`write_evaluation`; whatever is wrong with its content is one error.
+
+    Raises
+    ------
+    PotstillError
+        If the file is damaged.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        with data.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            yield arrays
+    except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        raise PotstillError(f"{data} is damaged: {type(error).__name__}: {error}\n  {AGAIN}") from error
 
 
 def _trajectories(arrays: Mapping[str, Any]) -> list[Trajectory]:

@@ -13,22 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from potstill.core.dynamics import draw_velocities
+from potstill.core.dynamics import draw_velocities, timestep_for
 from potstill.core.elements import covalent_radii
 from potstill.core.neighbors import find_neighbors
 from potstill.core.types import Array
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
-from potstill.evaluate.dynamics import TIMESTEP_FS, TIMESTEP_WITH_HYDROGEN_FS
+from potstill.evaluate.dynamics import TIMESTEP_FS
 from potstill.evaluate.measured import Curve, Row, of
 
 FRICTION_PER_FS = 0.02
 AT_REST = 2.0  # factor on the temperature: half of the kinetic energy goes into the bonds
 SETTLING = 0.25  # share of the run that is left out
-RADIUS_ANGSTROM, SHELL = (
-    6.0,
-    1.35,
-)  # largest pair distance; neighbors for angles are within SHELL times the sum of covalent radii
-EVERY = 4  # number of steps between analysed frames
+RADIUS_ANGSTROM = 6.0  # largest pair distance
+SHELL = 1.35  # neighbors for angles are within this times the sum of covalent radii
+EVERY = 4  # number of steps between samples
 BINS = 120
 HOT_KELVIN_AT_LEAST, HOTTER = 600.0, 2.0
 FUSED = 0.5  # over the sum of covalent radii
@@ -36,8 +34,8 @@ PRESSURE_TIME_FS, TEMPERATURE_TIME_FS = 400.0, 50.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frames:
-    """Frames of a run: (T, n, 3) positions and velocities, (T,) pressures in GPa and temperatures in K."""
+class Sampled:
+    """Samples of a run at T moments: (T, n, 3) positions and velocities, (T,) pressures in GPa and temperatures in K."""
 
     atoms: Any
     timestep_fs: float
@@ -49,7 +47,7 @@ class Frames:
 
     @property
     def settled(self) -> slice:
-        """Return the slice of frames without the start."""
+        """Return the slice of samples without the start."""
         return slice(int(SETTLING * len(self.positions)), None)
 
 
@@ -63,7 +61,7 @@ def motion(
     ]
     if not all(np.isfinite(r.positions[-1]).all() for r in runs):
         return [Row(name, float("inf"), why="the run exploded") for name in ("rdf", "adf", "vdos")]
-    looked: dict[str, tuple[str, str, Callable[[Frames], tuple[Array, Array]]]] = {
+    looked: dict[str, tuple[str, str, Callable[[Sampled], tuple[Array, Array]]]] = {
         "rdf": ("distance, Å", "pairs of atoms", _distances),
         "adf": ("angle, degrees", "angles between neighbors", _angles),
         "vdos": ("frequency, THz", "vibrational density of states", _spectrum),
@@ -85,7 +83,7 @@ def stability(
     return rows
 
 
-def langevin(atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: int) -> Frames:
+def langevin(atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: int) -> Sampled:
     """Run from a minimum at a temperature; stop early where numbers are no longer finite."""
     from ase import units
     from ase.constraints import FixCom
@@ -94,18 +92,13 @@ def langevin(atoms: Any, *, length_ps: float, temperature_kelvin: float, seed: i
     rng = np.random.default_rng(seed)
     draw_velocities(atoms, AT_REST * temperature_kelvin, rng)
     atoms.set_constraint(FixCom())
-    step = timestep_fs(atoms)
+    step = timestep_for(atoms.numbers, TIMESTEP_FS)
     friction = FRICTION_PER_FS / units.fs
     dynamics = Langevin(atoms, step * units.fs, temperature_K=temperature_kelvin, friction=friction, fixcm=False, rng=rng)
     return _record(atoms, dynamics, step, round(length_ps * 1e3 / step))
 
 
-def timestep_fs(atoms: Any) -> float:
-    """Return 0.5 fs where there is hydrogen, else 1 fs."""
-    return TIMESTEP_WITH_HYDROGEN_FS if 1 in atoms.numbers else TIMESTEP_FS
-
-
-def _record(atoms: Any, dynamics: Any, step: float, steps: int) -> Frames:
+def _record(atoms: Any, dynamics: Any, step: float, steps: int) -> Sampled:
     kept: dict[str, list[Any]] = {name: [] for name in ("positions", "velocities", "pressure", "temperature", "volume")}
     periodic = bool(atoms.pbc.all())
     for _ in range(max(1, steps // EVERY)):
@@ -120,11 +113,11 @@ def _record(atoms: Any, dynamics: Any, step: float, steps: int) -> Frames:
         )
         if not np.isfinite(atoms.positions).all():
             break
-    return Frames(atoms, step * EVERY, **{name: np.array(values) for name, values in kept.items()})
+    return Sampled(atoms, step * EVERY, **{name: np.array(values) for name, values in kept.items()})
 
 
 def _compared(
-    name: str, x_label: str, y_label: str, look: Callable[[Frames], tuple[Array, Array]], runs: list[Frames]
+    name: str, x_label: str, y_label: str, look: Callable[[Sampled], tuple[Array, Array]], runs: list[Sampled]
 ) -> Row:
     from scipy.stats import wasserstein_distance
 
@@ -144,7 +137,7 @@ def _compared(
     )
 
 
-def _distances(run: Frames) -> tuple[Array, Array]:
+def _distances(run: Sampled) -> tuple[Array, Array]:
     """Return g(r) of a crystal up to a constant, or the histogram of distances of a molecule."""
     edges = np.linspace(0.0, RADIUS_ANGSTROM, BINS + 1)
     counts = np.zeros(BINS)
@@ -155,7 +148,7 @@ def _distances(run: Frames) -> tuple[Array, Array]:
     return middle, counts / middle**2 if run.atoms.pbc.all() else counts
 
 
-def _angles(run: Frames) -> tuple[Array, Array]:
+def _angles(run: Sampled) -> tuple[Array, Array]:
     edges = np.linspace(0.0, 180.0, BINS + 1)
     counts = np.zeros(BINS)
     radii = covalent_radii()[run.atoms.numbers]
@@ -174,7 +167,7 @@ def _angles(run: Frames) -> tuple[Array, Array]:
     return (edges[1:] + edges[:-1]) / 2, counts
 
 
-def _spectrum(run: Frames) -> tuple[Array, Array]:
+def _spectrum(run: Sampled) -> tuple[Array, Array]:
     """Return the power of the mass-weighted velocities by frequency in THz, normalised to a sum of one."""
     velocities = run.velocities[run.settled] * np.sqrt(run.atoms.get_masses())[:, None]
     window = np.hanning(len(velocities))[:, None, None]
@@ -183,12 +176,12 @@ def _spectrum(run: Frames) -> tuple[Array, Array]:
     return frequency, power / max(power.sum(), 1e-300)
 
 
-def _pressures(run: Frames) -> tuple[Array, Array]:
+def _pressures(run: Sampled) -> tuple[Array, Array]:
     found = run.pressure[run.settled]
     return found, np.full(len(found), 1 / len(found))
 
 
-def _held_out(run: Frames, kelvin: float) -> Row:
+def _held_out(run: Sampled, kelvin: float) -> Row:
     """Judge a hot run: mean temperature off the thermostat's by more than two standard errors, or a pair of atoms fused."""
     if not np.isfinite(run.positions[-1]).all():
         return Row("nvt", float("inf"), why=f"exploded at {kelvin:.0f} K")
@@ -215,7 +208,7 @@ def _under_pressure(atoms: Any, length_ps: float, kelvin: float, seed: int) -> R
 
     start = atoms.get_volume()
     draw_velocities(atoms, AT_REST * kelvin, np.random.default_rng(seed))
-    step = timestep_fs(atoms)
+    step = timestep_for(atoms.numbers, TIMESTEP_FS)
     dynamics = IsotropicMTKNPT(
         atoms,
         step * units.fs,

@@ -6,6 +6,7 @@ A model is the folder of a student, ``module:callable`` that makes an ASE calcul
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from itertools import islice
@@ -73,7 +74,7 @@ def evaluate_pair(
             f"--reference {reference} is a student; name a teacher or module:callable, and the student as --candidate"
         )
     on_step(f"labels of {reference}")
-    structures = _labelled(truth.teacher, path)
+    structures, refused = _labelled(truth.teacher, path)
     model = load_model(candidate)
     settings = config or EvaluateConfig()
 
@@ -84,6 +85,7 @@ def evaluate_pair(
         model, structures, composition_baseline(structures), settings, teacher=teacher, seed=seed, on_step=on_step
     )
     evaluation.report["models"] = {"candidate": candidate, "reference": reference}
+    evaluation.report["refused_by_reference"] = refused
     evaluation.report["made_from"] = {
         "dataset": sha256_of_file(path) if path.is_file() else None,
         "section": sha256_of_json(settings.model_dump(mode="json")),
@@ -119,21 +121,27 @@ def _identity(model: Model) -> Any:
     return weights_checksum(model) if isinstance(model, DeployedStudent) else None
 
 
-def _labelled(teacher: Teacher, path: Path) -> list[Structure]:
-    found, refused = [], 0
+def _labelled(teacher: Teacher, path: Path) -> tuple[list[Structure], dict[str, int]]:
+    """Return the structures that the reference labels, and the number of the others by reason."""
+    found: list[Structure] = []
+    refused: Counter[str] = Counter()
     plain = [
         s.with_(labels=None, id=s.id or f"{path.stem}-{k:06d}", source=s.source or path.stem, family=s.family or s.formula)
-        for k, s in enumerate(islice(read_structures(path), MOST_STRUCTURES))
+        for k, s in enumerate(islice(read_structures(path), MOST_STRUCTURES + 1))
     ]
+    if len(plain) > MOST_STRUCTURES:
+        log.warning("%s has more structures than are compared: the first %d are used", path, MOST_STRUCTURES)
+        plain.pop()
     for structure, answer in zip(plain, teacher.label(plain), strict=True):
         if isinstance(answer, Labels):
             found.append(structure.with_(labels=answer))
         else:
-            refused += 1
+            refused[answer.reason] += 1
             log.warning("the reference refuses %s: %s: %s", structure.id, answer.reason, answer.detail)
     if not found:
-        raise InputError(f"the reference labels none of the {refused} structures of {path}")
-    return found
+        reasons = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
+        raise InputError(f"the reference labels none of the {len(plain)} structures of {path}: {reasons}")
+    return found, dict(refused)
 
 
 def composition_baseline(structures: list[Structure]) -> Array:

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from potstill.core.dynamics import enlarge
+from potstill.core.dynamics import repeat_crystal
 from potstill.core.types import Structure
 from potstill.deploy import domain_warnings
 from potstill.evaluate import liquid, molecules, phonons, sanity, solids
@@ -125,33 +126,28 @@ def _measured(
             if name in choice.disordered:
                 needing = (check for check in OF_REST if check in asked_of("crystals", config))
                 rows += [Row(check, None, why=NO_CRYSTAL, system=name, applies=False) for check in needing]
-            _move(run, name, atoms, candidate, reference, config, seed, at_rest=name not in choice.disordered)
+            at_rest = name not in choice.disordered
+            _move(partial(run, name), atoms, (candidate, reference), config, seed, at_rest=at_rest)
     _pairs(run, _common_elements(structures), candidate, reference, config)
     return rows
 
 
 def _move(
-    run: Callable[..., None],
-    name: str,
-    atoms: Any,
-    candidate: Any,
-    reference: Any,
-    config: EvaluateConfig,
-    seed: int,
-    *,
-    at_rest: bool,
+    run: Callable[..., None], atoms: Any, models: tuple[Any, Any], config: EvaluateConfig, seed: int, *, at_rest: bool
 ) -> None:
-    large = enlarge(Structure.from_ase(atoms)).to_ase()
+    """Run the checks by dynamics of one system, at a minimum or not, with candidate and reference (or None)."""
+    candidate, reference = models
+    large = repeat_crystal(Structure.from_ase(atoms)).to_ase()
     kelvin = config.nve_temperature_kelvin
     if config.physics_ps and reference is not None:
         names = ("rdf", "adf", "vdos", *(("pressure",) if atoms.pbc.all() else ()))
         options: dict[str, Any] = {"length_ps": config.physics_ps, "temperature_kelvin": kelvin, "seed": seed}
-        run(name, names, lambda: liquid.motion(candidate, reference, large, **options))
+        run(names, lambda: liquid.motion(candidate, reference, large, **options))
     if config.stability_ps:
         at_no_pressure = at_rest and bool(atoms.pbc.all())
         names = ("nvt", *(("npt",) if at_no_pressure else ()))
         longer: dict[str, Any] = {"length_ps": config.stability_ps, "temperature_kelvin": kelvin, "seed": seed}
-        run(name, names, lambda: liquid.stability(candidate, large, at_no_pressure=at_no_pressure, **longer))
+        run(names, lambda: liquid.stability(candidate, large, at_no_pressure=at_no_pressure, **longer))
 
 
 def _pairs(run: Callable[..., None], elements: list[int], candidate: Any, reference: Any, config: EvaluateConfig) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.stress import to_voigt_matrix
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM, MILLI
 from potstill.evaluate.measured import Curve, Row, of, relative
 
@@ -152,11 +153,9 @@ def _fit(volumes: Any, energies: Any) -> tuple[float, float]:
 
 def _stiffness(atoms: Any) -> Any:
     """Return the (6, 6) derivative of the stress by strain in eV/Å^3, in Voigt's order."""
-    from ase.stress import full_3x3_to_voigt_6_stress as voigt
-    from ase.stress import get_elasticity_tensor, voigt_notation
+    from ase.stress import get_elasticity_tensor
 
-    tensor = get_elasticity_tensor(atoms, h=STRAIN)
-    return np.array([voigt((tensor[a, b] + tensor[b, a]) / 2) for a, b in voigt_notation])
+    return to_voigt_matrix(get_elasticity_tensor(atoms, h=STRAIN))
 
 
 def _moduli(tensor: Any) -> dict[str, float]:

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import torch
 
-from potstill.core.dynamics import enlarge
+from potstill.core.dynamics import repeat_crystal
 from potstill.core.errors import InputError
 from potstill.core.types import Refused, Structure, Teacher
 from potstill.evaluate.dynamics import TIMESTEP_FS
@@ -98,7 +98,7 @@ def speed_by_size(
     repeats
         Number of timed calls of each.
     """
-    cells = list({len(s): s for s in (enlarge(crystal, n) for n in atoms)}.values())
+    cells = list({len(s): s for s in (repeat_crystal(crystal, n) for n in atoms)}.values())
     memory = {who: _memory(model, cells) for who, model in (("student", student), ("teacher", teacher))}
     rows = []
     for k, cell in enumerate(cells):

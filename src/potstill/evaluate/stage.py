@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from potstill.core.dynamics import enlarge
+from potstill.core.dynamics import repeat_crystal
 from potstill.core.errors import InputError
 from potstill.core.types import Array, Structure, Teacher
 from potstill.dataset import Dataset
@@ -32,9 +32,9 @@ from potstill.teacher.given import labels_given
 if TYPE_CHECKING:
     from potstill.evaluate.options import EvaluateConfig
 
-BATCH_STRUCTURES = 32
+AT_ONCE = 32  # structures in one call of the student
 LARGE_CRYSTAL = 200
-SPEED_BATCH = 16
+SPEED_STRUCTURES = 16
 SPEED_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 8, 4  # nine calls of the teacher for each
 
@@ -121,7 +121,7 @@ def compare(
     keep_freed_memory()
     torch.set_num_threads(available_cores())
     on_step("errors on held-out families")
-    comparison = Comparison(structures, _label_in_batches(student, structures))
+    comparison = Comparison(structures, _label_by_size(student, structures))
     report: dict[str, Any] = summary(comparison, baseline)
     report["kinds"] = _kinds(np.array([s.pbc for s in structures]))
     report["teacher_asked"] = teacher is not None
@@ -189,11 +189,11 @@ def pick(structures: Sequence[Structure], *, periodic: bool) -> Structure | None
     return max(calm, key=lambda s: (len(s), s.id))
 
 
-def _label_in_batches(student: Model, structures: Sequence[Structure]) -> list[Any]:
+def _label_by_size(student: Model, structures: Sequence[Structure]) -> list[Any]:
     order = sorted(range(len(structures)), key=lambda k: len(structures[k]))
     labels: dict[int, Any] = {}
-    for start in range(0, len(order), BATCH_STRUCTURES):
-        chosen = order[start : start + BATCH_STRUCTURES]
+    for start in range(0, len(order), AT_ONCE):
+        chosen = order[start : start + AT_ONCE]
         known = student.uncertainty is not None
         labels.update(zip(chosen, student.label([structures[k] for k in chosen], uncertainty=known), strict=True))
     return [labels[k] for k in range(len(structures))]
@@ -209,7 +209,7 @@ def _composition_baseline(dataset: Dataset) -> Array:
 def _speed_systems(systems: Sequence[Structure], held_out: Sequence[Structure]) -> list[tuple[str, Sequence[Structure]]]:
     named: list[tuple[str, Sequence[Structure]]] = [(f"{s.id} ({s.formula})", [s]) for s in systems]
     crystals = [s for s in systems if s.pbc.all()]
-    named += [(f"{s.id} ({s.formula}) repeated", [enlarge(s, LARGE_CRYSTAL)]) for s in crystals]
-    batch = list(held_out[:SPEED_BATCH])
+    named += [(f"{s.id} ({s.formula}) repeated", [repeat_crystal(s, LARGE_CRYSTAL)]) for s in crystals]
+    batch = list(held_out[:SPEED_STRUCTURES])
     named.append((f"{len(batch)} held-out structures in one call", batch))
     return named

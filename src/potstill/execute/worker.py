@@ -143,6 +143,8 @@ def _work(line: Connection, function: Callable[[Any], Any], parent: int, number:
             answer = ("done", function(task))
         except Exception as error:  # noqa: BLE001 - the parent raises it
             answer = ("error", portable(error))
+        except KeyboardInterrupt:  # by the teacher: Ctrl-C is ignored here; its traceback is no news for the terminal
+            os._exit(1)
         line.send(answer)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.core.dynamics import EXPLODED, langevin, repeat_crystal
+from potstill.core.dynamics import EXPLODED, draw_velocities, langevin, repeat_crystal
 from potstill.core.errors import StructureError
 from potstill.core.types import Array, Refused, Structure, Teacher
 from potstill.generate.parents import child_of
@@ -54,15 +54,13 @@ class MD(TrajectoryOptions):
     def trajectory(
         self, parent: Structure, number: int, teacher: Teacher, rng: np.random.Generator
     ) -> Iterator[Structure | Refused]:
-        from ase import units
         from ase.calculators.calculator import CalculationFailed
 
         start = repeat_crystal(parent, self.min_crystal_atoms, self.max_atoms)
         kelvin = float(rng.choice(self.temperatures_kelvin))
         atoms: Any = start.to_ase()
         atoms.calc = TeacherCalculator(teacher)
-        spread = np.sqrt(units.kB * kelvin * atoms.get_masses())
-        atoms.set_momenta(spread[:, None] * rng.standard_normal((len(atoms), 3)))
+        draw_velocities(atoms, kelvin, rng, exact=False)
         dynamics, timestep = langevin(
             atoms, kelvin, timestep_fs=self.timestep_fs, friction_per_ps=self.friction_per_ps, rng=rng
         )

@@ -163,12 +163,12 @@ class ProgramSource(SourceOptions):
         answers = []
         for index in indices:
             number, place = divmod(index, self.batch_size)
-            answers.append(_batch(type(self), options, seed, number, home())[place])
+            answers.append(_chunk(type(self), options, seed, number, home())[place])
         return answers
 
 
 @lru_cache(maxsize=1)  # for callers that ask for one candidate after the other
-def _batch(kind: type[ProgramSource], options: str, seed: int, number: int, _home: Path) -> tuple[Structure | Refused, ...]:
+def _chunk(kind: type[ProgramSource], options: str, seed: int, number: int, _home: Path) -> tuple[Structure | Refused, ...]:
     """Return all candidates of one chunk."""
     source = kind.model_validate_json(options)
     log_file = (_log_folder.get() or home() / "logs") / f"{source.name}-{number:06d}.log"

@@ -8,7 +8,7 @@ from potstill.environments import home
 from potstill.generate.program import ProgramSource, logs_in
 
 STRUCTURES = 2
-MOST_BATCHES = 4
+MOST_CHUNKS = 4
 
 
 def prove(source: ProgramSource) -> list[str]:
@@ -24,8 +24,8 @@ def prove(source: ProgramSource) -> list[str]:
     last = Refused("program_no_output", "nothing was asked for")
     logs = home() / "environments" / source.environment / "proof"
     with logs_in(logs):
-        for batch in range(MOST_BATCHES):
-            for answer in asked.propose(range(batch * STRUCTURES, (batch + 1) * STRUCTURES), 0, ()):
+        for chunk in range(MOST_CHUNKS):
+            for answer in asked.propose(range(chunk * STRUCTURES, (chunk + 1) * STRUCTURES), 0, ()):
                 if isinstance(answer, Refused):
                     last = answer
                 else:

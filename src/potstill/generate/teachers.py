@@ -5,17 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 
 from potstill.core.types import Teacher
-from potstill.teacher.opening import open_teacher
+from potstill.teacher.opening import open_once
 from potstill.teacher.options import TeacherOptions
 
 
-@lru_cache(maxsize=1)
 def loaded(options: TeacherOptions) -> Teacher:
     """Return the teacher of this process, loaded once."""
-    return open_teacher(options)
+    return open_once(options)
 
 
 @contextmanager

@@ -71,5 +71,6 @@ def _while_not_labelling(lost: Lost[LabelTask]) -> Sequence[LabelTask]:
         raise PotstillError(
             f"worker processes died {lost.times} times while {lost.doing} ({lost.why}).\n"
             "  test the teacher with:  potstill doctor\n"
-            "  if memory is short, run again with --resume and fewer workers: finished work is kept"
+            "  if memory is short, run again with --resume and fewer workers: finished work is kept;\n"
+            '  a script of your own must call potstill below  if __name__ == "__main__":'
         ) from error

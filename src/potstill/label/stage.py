@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +35,8 @@ from potstill.label.output import output_in
 from potstill.label.tasks import LabelTask, range_of, spread, tasks_of
 from potstill.teacher.batching import LABELLING, LOADING, asking
 from potstill.teacher.extras import add_extras
-from potstill.teacher.frames import as_number
-from potstill.teacher.opening import open_teacher
+from potstill.teacher.messages import as_number
+from potstill.teacher.opening import open_once
 from potstill.teacher.options import TeacherOptions
 
 BEYOND_LIMITS = ("force_limit", "stress_limit")  # reasons to refuse a label that the teacher gave
@@ -323,13 +322,8 @@ def _families(parts: Sequence[Path]) -> tuple[list[str], list[frozenset[int]]]:
 
 def _teacher(options: TeacherOptions) -> Teacher:
     """Return the teacher of this process, loaded once; workers are spawned, so they share nothing with their parent."""
-    return _loaded(type(options), options.model_dump_json())
-
-
-@lru_cache(maxsize=8)  # a teacher and its committee
-def _loaded(kind: type[TeacherOptions], options: str) -> Teacher:
     keep_freed_memory()
-    return open_teacher(kind.model_validate_json(options))
+    return open_once(options)
 
 
 def _count(part: Path) -> LabelCount:

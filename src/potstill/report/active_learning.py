@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from potstill.core.counts import several
 from potstill.dataset import Dataset
 from potstill.report import plots
 from potstill.report.page import figure, write_page
@@ -35,13 +36,14 @@ def write_round_page(reports: Sequence[dict[str, Any]], new: Dataset, path: Path
     write_page(
         path,
         "round.html",
-        title=f"Round {last['round']}",
-        state=("GO", "PASSED") if last["passed"] else ("NO_GO", "NOT YET"),
+        title=f"Active learning, round {last['round']}",
+        verdict="GO" if last["passed"] else "NO_GO",
         sentence=_sentence(last),
         tiles=[_tile(name, row) for name, row in last["by_reason"].items()] + [_known(last)],
-        ended=", ".join(f"{n} {name.replace('_', ' ')}" for name, n in ended.items()),
+        ended=", ".join(f"{several(n, 'trajectory')} {name.replace('_', ' ')}" for name, n in ended.items()),
         trajectories=last["trajectories"],
         refused=last["refused"],
+        next=_next(last),
         curve=plots.lines(curve, "round", "Force MAE, eV/Å") if curve else None,
         pictures=[picture(s, f"expected error {s.generator_metadata['expected_error']:.2f} eV/Å") for s in worst],
     )
@@ -51,11 +53,18 @@ def _sentence(report: dict[str, Any]) -> str:
     mae, limit = report["forces"]["mae"], report["forces"]["limit"]
     where = f"{figure(mae)} eV/Å on frames at regular times, the gate is {figure(limit)}"
     broken = report["broken_trajectories"]
-    return f"Force MAE {where}; {broken} of {len(report['trajectories'])} trajectories broke off."
+    return f"Force MAE {where}; {broken} of {several(len(report['trajectories']), 'trajectory')} broke off."
+
+
+def _next(report: dict[str, Any]) -> str:
+    """Return a sentence on what the run does with the frames of this round."""
+    if report["passed"]:
+        return "The gate is met, so the rounds end here, and the student stays as it is."
+    return "The gate is not met, so these frames joined the dataset, and the student trained on with them."
 
 
 def _tile(name: str, row: dict[str, Any]) -> dict[str, Any]:
-    detail = f"force MAE on {row['frames']} frames that the teacher labelled"
+    detail = f"force MAE on {several(row['frames'], 'frame')} that the teacher labelled"
     return {
         "name": f"{name.capitalize()} frames",
         "value": f"{figure(row['mae'])} eV/Å",
@@ -67,5 +76,6 @@ def _tile(name: str, row: dict[str, Any]) -> dict[str, Any]:
 
 def _known(report: dict[str, Any]) -> dict[str, Any]:
     told = report.get("uncertainty", {})
-    detail = f"area under the ROC curve for the worst tenth of {told.get('atoms', 0)} atoms"
+    atoms = several(told.get("atoms", 0), "atom")
+    detail = f"area under the ROC curve of finding the worst tenth of {atoms}; 0.5 is guessing"
     return {"name": "Expected errors", "value": figure(told.get("auroc")), "detail": detail, "state": None, "word": None}

@@ -14,6 +14,7 @@ from ase.data import chemical_symbols
 from markupsafe import Markup
 
 from potstill.audit.outliers import energy_residuals, reference_energies
+from potstill.core.counts import several
 from potstill.core.elements import covalent_radii
 from potstill.core.types import Array
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
@@ -57,9 +58,9 @@ def write_audit_page(report: dict[str, Any], stats: Statistics, dataset: Dataset
         report=report,
         sentence=sentence(report),
         findings=findings,
-        table=periodic_table(counts, f"Periodic table with the number of atoms of {len(counts)} elements"),
-        element_caption=f"Atoms of each element over all sources: {len(counts)} elements, "
-        f"{sum(counts.values()):,} atoms. Shades are logarithmic.",
+        table=periodic_table(counts, f"Periodic table with the number of atoms of {several(len(counts), 'element')}"),
+        element_caption=f"Atoms of each element over all sources: {several(len(counts), 'element')}, "
+        f"{several(sum(counts.values()), 'atom')}. Shades are logarithmic.",
         by_source=by_source(dict(sorted(stats.elements.items()))),
         map=explorer(report, stats, dataset),
         script_hash=script_hash(SCRIPT),

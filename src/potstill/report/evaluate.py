@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from potstill.core.counts import several
 from potstill.core.files import sealed
 from potstill.core.types import Array
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM, MILLI
@@ -31,6 +32,7 @@ KEPT = ("parity_forces", "parity_energy", "parity_stress", "nve_energy", "nve_te
 KEPT_PHYSICS = ("phonons", "rdf", "vibrations")
 LONGEST_CHART = 40
 SHOWN_FLOOR = 0.05  # of the student's error
+SMALLEST_DRIFT = 0.001  # meV/atom; below, only that it is small matters
 
 
 def write_evaluate_page(evaluation: Evaluation, path: Path) -> None:
@@ -59,6 +61,7 @@ def write_evaluate_page(evaluation: Evaluation, path: Path) -> None:
         players=players(evaluation.trajectories),
         script=script(SCRIPT),
         script_hash=script_hash(SCRIPT),
+        student=_student(report.get("student") or {}),
         quantities=physics_table(report.get("physics", [])),
         finals=[picture(t.final, _about(t)) for t in evaluation.trajectories],
     )
@@ -76,7 +79,7 @@ def keep_figure(path: Path, svg: Markup | None) -> None:
 def sentence(report: dict[str, Any]) -> str:
     """Return the verdict of the gates in plain sentences, with what it does not cover."""
     findings = report.get("findings", [])
-    held_out = f"{report['structures']:,} structures" if "models" in report else held_out_by(report)
+    held_out = held_out_by(report)
     if not findings:
         return f"Compared on {held_out}; no gate was asked for."
     by_verdict = {verdict: [readable(f["check"]) for f in findings if f["verdict"] == verdict] for verdict in Verdict}
@@ -92,11 +95,20 @@ def sentence(report: dict[str, Any]) -> str:
 
 
 def held_out_by(report: dict[str, Any]) -> str:
-    """Return how many structures were held out, and by what: whole families, or single structures.
+    """Return how many structures were compared: held out by whole families or one by one, or those of a user's file.
 
     >>> held_out_by({"structures": 12, "held_out": "families"})
     '12 held-out structures of families that the training has not seen'
+    >>> held_out_by({"structures": 12, "models": {}, "refused_by_reference": {"teacher_error": 3}})
+    '12 of 15 structures, for the reference refuses 3 (teacher_error 3)'
     """
+    if "models" in report:
+        refused = report.get("refused_by_reference", {})
+        if not refused:
+            return f"{report['structures']:,} structures"
+        count, reasons = sum(refused.values()), ", ".join(f"{name} {n}" for name, n in refused.items())
+        asked = report["structures"] + count
+        return f"{report['structures']:,} of {asked:,} structures, for the reference refuses {count} ({reasons})"
     whole = " of families that the training has not seen" if report.get("held_out") == "families" else ""
     return f"{report['structures']:,} held-out structures{whole}"
 
@@ -145,9 +157,10 @@ def speed_tile(report: dict[str, Any]) -> dict[str, Any] | None:
     low, high = (f(row["ratio"] for row in rows) for f in (min, max))
     value = f"{figure(low, 2)}×" if len(rows) == 1 else f"{figure(low, 2)}× to {figure(high, 2)}×"
     first = rows[0]
-    threads = f"{first['threads']} threads" if "threads" in first else ""
+    threads = several(first["threads"], "thread") if "threads" in first else ""
     where = ", ".join(x for x in (first.get("device"), threads) if x)
-    return _tile("Faster than the teacher", value, f"over {len(rows)} systems" + (f", {where}" if where else ""))
+    detail = f"times the teacher's, in {several(len(rows), 'system')}" + (f", {where}" if where else "")
+    return _tile("Speed beside the teacher", value, detail)
 
 
 def drift_tile(report: dict[str, Any]) -> dict[str, Any] | None:
@@ -163,7 +176,8 @@ def drift_tile(report: dict[str, Any]) -> dict[str, Any] | None:
     detail = f"over {figure(length)} ps, the larger of {len(rows)} runs" if len(rows) > 1 else f"over {figure(length)} ps"
     limit = gates[0]["limit"] if gates else None
     detail += f"; the gate is {figure(limit)}" if limit is not None else ""
-    value = f"{figure(worst['drift_mev_per_atom'])} meV/atom"
+    drift = worst["drift_mev_per_atom"]
+    value = f"{figure(drift)} meV/atom" if drift >= SMALLEST_DRIFT else f"< {SMALLEST_DRIFT} meV/atom"
     return _tile("Energy drift in dynamics", value, detail, verdict_of(gates) if gates else None)
 
 
@@ -185,6 +199,17 @@ def _row(report: dict[str, Any]) -> dict[str, float | None]:
         "stress": stress["mae"] * to_gpa if stress else None,
         "stress_baseline": stress["zero_baseline_mae"] * to_gpa if stress else None,
     }
+
+
+def _student(sizes: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return name and value of each size of the student, in words of the documentation."""
+    words = {"cutoff_angstrom": "cutoff, Å", "l_max": "l up to", "radial": "radial functions"}
+    left_out = ("atomic_numbers", "parameters_between")
+    return [
+        (words.get(name, readable(name)), figure(value) if isinstance(value, int | float) else str(value))
+        for name, value in sizes.items()
+        if name not in left_out and value is not None
+    ]
 
 
 def _about(trajectory: Trajectory) -> str:

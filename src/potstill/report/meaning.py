@@ -13,9 +13,9 @@ from typing import Any
 from potstill.core.verdict import is_failure, is_pass
 
 GROUPS = {
-    "errors": "Forces, energies and stresses of held-out structures beside the teacher's.",
+    "errors": "Forces, energies, stresses and relaxed geometries beside the teacher's.",
     "solids": "Volumes, elasticity, defects, surfaces and phonons of crystals.",
-    "molecules": "Vibrations, torsions and relaxed geometries of molecules.",
+    "molecules": "Vibrations and torsions of molecules.",
     "dynamics": "Structure and stability of molecular dynamics.",
     "sanity": "Properties of any sound potential: smooth, consistent, short-ranged, repulsive at short distances.",
 }
@@ -38,7 +38,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "surfaces": ("solids", "do not use it for surface energies, cleavage or particle shapes"),
     "relaxed_cell": ("solids", "cells relaxed by it differ from the teacher's: relax again with the teacher"),
     "phonons": ("solids", "do not use it for phonons, heat capacities or thermal conductivity"),
-    "relaxed_positions": ("solids", "geometries relaxed by it differ from the teacher's: relax again with the teacher"),
+    "relaxed_positions": ("errors", "geometries relaxed by it differ from the teacher's: relax again with the teacher"),
     "vibrations": ("molecules", "do not use it for infrared spectra or vibrational free energies"),
     "torsions": ("molecules", "do not use it for conformers or rotational barriers"),
     "nve": (

@@ -49,6 +49,7 @@ def environment() -> jinja2.Environment:
     )
     made.filters["sentence"] = sentence_case
     made.filters |= {"figure": figure, "formula": formula, "when": when, "readable": readable, "size": size}
+    made.filters["amount"] = amount
     made.globals["badge"] = badge
     return made
 
@@ -66,6 +67,16 @@ def figure(value: float | None, digits: int = 3) -> str:
     whole = float(value).is_integer() or abs(value) >= 10**digits
     text = f"{value:,.0f}" if whole else f"{value:.{digits}g}"
     return text.replace("-", "−") if text.startswith("-") else text
+
+
+def amount(finding: Mapping[str, Any]) -> str:
+    """Return the figure of a finding with its unit, in the singular for one of a count.
+
+    >>> amount({"measured": 1.0, "unit": "pairs"}), amount({"measured": 0.65, "unit": "eV"})
+    ('1 pair', '0.65 eV')
+    """
+    unit = finding["unit"].removesuffix("s") if finding["measured"] == 1 else finding["unit"]
+    return f"{figure(finding['measured'])} {unit}".strip()
 
 
 def formula(text: str) -> str:

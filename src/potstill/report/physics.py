@@ -23,7 +23,7 @@ SHOWN = {
     "rdf": "Distances between atoms in dynamics, from the same start with the same random numbers.",
     "adf": "Angles between neighbors in dynamics.",
     "vdos": "Vibrational density of states in dynamics.",
-    "dimers": "Two atoms pulled apart. Atoms alone in vacuum are far from most data: a look, no gate on the depth.",
+    "dimers": "Two atoms pulled apart. Atoms alone in vacuum are far from most data, so no gate limits its depth.",
 }
 PANELS = 12
 

@@ -47,6 +47,7 @@ STYLE: Any = {  # names and values as matplotlib knows them
 }
 MOST_VECTOR_POINTS = 400
 MOST_FIGURES = 12  # elements of a matrix whose cells have room for a figure
+FEWEST_FULL = 4  # elements along a table of pairs that fills its place
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
@@ -186,6 +187,8 @@ def beside(
         return None
     rows = -(-len(kept) // columns)
 
+    from matplotlib.ticker import MaxNLocator
+
     def draw(axes: list[Axes]) -> None:
         for ax, (title, lines_) in zip(axes, kept.items(), strict=False):
             for k, (x, student, teacher) in enumerate(lines_):
@@ -201,6 +204,8 @@ def beside(
         for ax in axes[-columns:]:
             ax.set_xlabel(x_label)
         ax = axes[0]
+        if all(np.array_equal(x, np.round(x)) for panel in kept.values() for x, *_ in panel):  # modes are counted
+            ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
         ax.figure.supylabel(y_label, fontsize=11)
         ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, borderaxespad=0)
 
@@ -245,6 +250,9 @@ def matrix(labels: Sequence[str], values: Array, title: str) -> Markup | None:
         ax = axes[0]
         picture = ax.imshow(shown, cmap="viridis", interpolation="nearest")
         size = min(10.0, 220 / n)
+        if n < FEWEST_FULL:  # cells of a few elements stay as small as those of more
+            ax.set_xlim(-0.5, FEWEST_FULL - 0.5)
+            ax.set_ylim(FEWEST_FULL - 0.5, -0.5)
         ax.set_xticks(range(n), labels, fontsize=size)
         ax.set_yticks(range(n), labels, fontsize=size)
         ax.tick_params(length=0)
@@ -254,7 +262,7 @@ def matrix(labels: Sequence[str], values: Array, title: str) -> Markup | None:
             low, high = picture.get_clim()
             for row, column in np.argwhere(np.isfinite(shown)):
                 value = shown[row, column]
-                dark = high > low and (value - low) / (high - low) < 0.6
+                dark = high <= low or (value - low) / (high - low) < 0.6  # a single value has the darkest shade
                 ax.text(
                     column, row, f"{value:.2f}", ha="center", va="center", fontsize=0.8 * size, color="w" if dark else "k"
                 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from potstill.core.elements import covalent_radii
-from potstill.core.geometry import FINGERPRINT_NEIGHBORS
+from potstill.core.geometry import FINGERPRINT_NEIGHBORS, FINGERPRINT_ROW
 from potstill.core.types import Array
 from potstill.stats import Statistics
 
@@ -61,8 +61,8 @@ def _shares(stats: Statistics) -> Array:
 
 def _inverse_distances(stats: Statistics) -> Array:
     """Return (S, 24) mean over the atoms of radius over distance; zero where a molecule has fewer neighbors."""
-    rows = stats.fingerprints.reshape(-1, FINGERPRINT_NEIGHBORS).astype(np.float64)
-    owner = np.repeat(np.arange(len(stats)), np.diff(stats.fingerprint_ptr) // FINGERPRINT_NEIGHBORS)
+    rows = stats.fingerprints.reshape(-1, FINGERPRINT_ROW)[:, :FINGERPRINT_NEIGHBORS].astype(np.float64)
+    owner = np.repeat(np.arange(len(stats)), np.diff(stats.fingerprint_ptr) // FINGERPRINT_ROW)
     structure, element = np.nonzero(stats.composition)  # a fingerprint has a row for each element, the lightest first
     if len(structure) != len(owner) or (structure != owner).any():
         return np.zeros((len(stats), FINGERPRINT_NEIGHBORS))

@@ -76,8 +76,8 @@ class Context:
             config, run, progress, executor, cache(ask) if config.label.teacher.on_demand else None, fallback, until, formats
         )
 
-    def of_batch(self, config: Config, run: RunFolder) -> Context:
-        """Return the context of a batch of this run, with an executor of its own and the same teacher."""
+    def of_subrun(self, config: Config, run: RunFolder) -> Context:
+        """Return the context of a subrun, with an executor of its own and the same teacher."""
         executor = config.execute.start(run.path / "execute", config.workers)
         return replace(self, config=config, run=run, executor=executor)
 

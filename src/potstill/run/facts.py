@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.errors import PotstillError
 from potstill.core.files import read_json
 from potstill.core.section import read_yaml
 from potstill.dataset import Dataset, open_file
@@ -38,11 +39,27 @@ FILES = (
 )
 
 
+ROUND = {"round", "passed", "forces", "broken_trajectories", "trajectories"}
+
+
 def done_report(run: RunFolder, stage: str) -> dict[str, Any]:
     """Return ``audit.json`` or ``evaluate.json``; empty where the stage is not done, or its input has changed since."""
     if run.stage(stage)["state"] != "done" or file_fault(run.path, run.stage(stage)) or not run.json(stage).is_file():
         return {}
     return read_json(run.json(stage), f"make it again:  potstill {stage} {run.path}")
+
+
+def round_reports(run: RunFolder) -> list[dict[str, Any]]:
+    """Return the contents of each ``round.json`` that can be read, in order."""
+    found = []
+    for path in sorted(run.active_learning.glob("[0-9][0-9]/round.json")):
+        try:
+            report = read_json(path, "go on with --resume")
+        except PotstillError:
+            continue
+        if report.keys() >= ROUND and report["forces"].keys() >= {"mae", "limit"}:
+            found.append(report)
+    return found
 
 
 def open_data(run: RunFolder) -> Dataset | None:
@@ -89,6 +106,10 @@ def sources(run: RunFolder, data: Dataset | None) -> list[dict[str, Any]]:
     return rows
 
 
+def _lost(count: int, where: str) -> str:
+    return f"{count:,} refused by the {where}" if count else ""
+
+
 def flow(rows: list[dict[str, Any]], data: Dataset | None) -> list[dict[str, Any]]:
     """Return the boxes of the pipeline figure, with the number of structures that reach each."""
     wanted = sum(r["asked"] or 0 for r in rows)
@@ -97,8 +118,8 @@ def flow(rows: list[dict[str, Any]], data: Dataset | None) -> list[dict[str, Any
     filtered, teacher = (sum(r[key] for r in rows) for key in ("refused_by_filter", "refused_by_teacher"))
     generated = len(data) + teacher
     boxes = [
-        {"count": generated + filtered, "name": "candidates", "lost": f"{filtered:,} refused by the filter"},
-        {"count": generated, "name": "structures", "lost": f"{teacher:,} refused by the teacher" if data.labelled else ""},
+        {"count": generated + filtered, "name": "candidates", "lost": _lost(filtered, "filter")},
+        {"count": generated, "name": "structures", "lost": _lost(teacher, "teacher") if data.labelled else ""},
     ]
     if data.labelled:
         boxes.append({"count": len(data), "name": "labelled", "lost": ""})

@@ -64,7 +64,7 @@ class WorkerFigures:
 class Figures:
     """Figures of a run at one moment; rates in structures per second, None where there is no figure yet.
 
-    For a run in batches they are those of the ``batch`` that has not passed yet, except the stages.
+    For a run in batches they are those of the ``subrun`` that has not passed yet, except the stages.
     """
 
     stages: dict[str, dict[str, Any]]
@@ -82,7 +82,7 @@ class Figures:
     disk_used_bytes: int = 0
     disk_free_bytes: int = 0
     alerts: list[str] = field(default_factory=list)
-    batch: RunFolder | None = None
+    subrun: RunFolder | None = None
 
 
 def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figures:
@@ -90,10 +90,10 @@ def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figu
     now = now or datetime.now(UTC)
     lines = read_metrics(run.metrics)
     stages = {stage: run.stage(stage) for stage in run.stages}
-    batch = next((b for b in run.batches() if b.config.exists() and not b.passed()), None)
-    if batch is not None:  # all figures are those of the current batch
-        figures = look(batch, read_config(batch), now=now)
-        return replace(figures, stages=stages, batch=batch)
+    subrun = next((b for b in run.subruns() if b.config.exists() and not b.passed()), None)
+    if subrun is not None:  # all figures are those of the current one
+        figures = look(subrun, read_config(subrun), now=now)
+        return replace(figures, stages=stages, subrun=subrun)
     sources = {s.name: SourceFigures(s.name, s.count) for s in config.generate.sources}
     figures = Figures(stages, sum(s.count for s in config.generate.sources), sources=sources)
     _generated(figures, lines)

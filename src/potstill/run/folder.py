@@ -26,9 +26,9 @@ from potstill.run.record import FORMAT, read_record, write_record
 from potstill.run.upgrade import read_config, upgrade
 
 STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")
-BATCHED_STAGES = ("batches", "audit", "train", "evaluate", "deploy")
+STAGES_WITH_SUBRUNS = ("batches", "audit", "train", "evaluate", "deploy")
 MAY_CHANGE = frozenset({"workers", "execute", "audit"})  # sections that change no structure and no label
-BATCH_MAY_CHANGE = frozenset({*MAY_CHANGE, "generate", "label"})  # as long as a batch has not passed
+SUBRUN_MAY_CHANGE = frozenset({*MAY_CHANGE, "generate", "label"})  # as long as a subrun has not passed
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,14 @@ class RunFolder:
     @property
     def stages(self) -> tuple[str, ...]:
         """Return the names of the stages, in order; a run in batches has others."""
-        return BATCHED_STAGES if (self.path / "batches").exists() else STAGES
+        return STAGES_WITH_SUBRUNS if (self.path / "batches").exists() else STAGES
 
-    def batch(self, number: int) -> RunFolder:
-        """Return the run folder of a batch, counted from 1."""
+    def subrun(self, number: int) -> RunFolder:
+        """Return the run folder of a batch of the run, counted from 1."""
         return RunFolder(self.path / "batches" / f"{number:02d}")
 
-    def batches(self) -> list[RunFolder]:
-        """Return the run folders of the batches that have begun, in order."""
+    def subruns(self) -> list[RunFolder]:
+        """Return the run folders of the batches of the run that have begun, in order."""
         return [RunFolder(path) for path in sorted((self.path / "batches").glob("[0-9][0-9]"))]
 
     def passed(self) -> bool:
@@ -152,6 +152,11 @@ class RunFolder:
     def mix(self) -> Mix | None:
         """Return the contingency mix where it replaced the sources of the config, else None."""
         return read_mix(self.structures.parent / MIX_FILE)
+
+    @property
+    def created(self) -> str:
+        """Return the date and time at which the run began, as in ``run.json``; empty where it has not begun."""
+        return str(self.record().get("created", ""))
 
     def record(self) -> dict[str, Any]:
         """Return the contents of ``run.json``; empty where there is none."""
@@ -206,8 +211,8 @@ class RunFolder:
 
     def _must_hold(self, config_text: str, *, resume: bool) -> None:
         other = differences(self._completed_config(), config_text)
-        open_batches = self.stages == BATCHED_STAGES and self.stage("batches")["state"] != "done"
-        may_change = BATCH_MAY_CHANGE if open_batches else MAY_CHANGE
+        open_subruns = self.stages == STAGES_WITH_SUBRUNS and self.stage("batches")["state"] != "done"
+        may_change = SUBRUN_MAY_CHANGE if open_subruns else MAY_CHANGE
         if not other <= may_change:
             raise RunFolderError(
                 f"{self.path} contains another run: its config.yaml differs from this config in {', '.join(sorted(other))}\n"

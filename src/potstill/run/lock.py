@@ -32,6 +32,7 @@ FILES = frozenset(
         *("evaluate.json", "evaluate.html", "evaluate_data.npz", "report.html", "execute", "tensorboard"),
     }
 )
+APPENDED = ("log.txt", "error.log", "metrics.jsonl", "label/teacher.log")
 TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")  # names that potstill.core.files.sealed writes under
 ASIDE = re.compile(r"^.+\.aside-\d+(\.h5)?$")
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -47,6 +48,7 @@ def locked(folder: Path) -> Iterator[None]:
         If another process holds it, if it is no run folder and not empty, or if its file system has no locks.
     """
     refuse_foreign(folder)
+    _refuse_links(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _open_lock(folder / LOCK) as file:
         _lock(file, folder)
@@ -56,6 +58,18 @@ def locked(folder: Path) -> Iterator[None]:
         file.flush()
         _remove_leftovers(folder)
         yield
+
+
+def _refuse_links(folder: Path) -> None:
+    """Raise :class:`RunFolderError` where a text that is written in place is a link, such as in a copy made of links."""
+    for path in (folder / name for name in APPENDED):
+        if path.is_symlink():
+            raise RunFolderError(
+                f"{path} is a symbolic link, expected a file of this run: its target would be written to\n"
+                f"  remove the link:  rm {path}"
+            )
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise RunFolderError(f"{path} is no plain file\n  move it away")
 
 
 def holder(folder: Path) -> str:

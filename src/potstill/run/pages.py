@@ -9,7 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from potstill.core.verdict import Verdict, is_failure, word_of
+from potstill.core.counts import several
+from potstill.core.verdict import Verdict, is_failure
 from potstill.dataset import Dataset
 from potstill.evaluate.kept import read_trajectories
 from potstill.report import plots
@@ -31,7 +32,7 @@ from potstill.run.facts import (
     training_curve,
 )
 from potstill.run.folder import RunFolder
-from potstill.run.use import domain_sentences, exports, load_code, rounds, speed_sentences
+from potstill.run.use import domain_sentences, exports, load_code, rounds, rounds_sentences, speed_sentences
 from potstill.run.verdict import RunVerdict, run_verdict
 
 EACH_SOURCE = 3
@@ -51,7 +52,7 @@ def write_run_page(run: RunFolder) -> None:
         record=record,
         verdict=verdict,
         answer=answer(verdict),
-        domain=domain_sentences(run, data),
+        domain=[*domain_sentences(run, data), *rounds_sentences(run)],
         speed=speed_sentences(evaluation, record, data),
         groups=grouped(evaluation.get("findings", [])),
         code=load_code(run),
@@ -92,17 +93,18 @@ def _tiles(audit: dict[str, Any], evaluation: dict[str, Any]) -> list[dict[str, 
     found = []
     if audit:
         passed, asked = tally(audit["findings"])
-        word = word_of(audit["verdict"])
-        detail = f"{passed} of {asked} checks passed on {audit['labelled']:,} labelled structures"
-        found.append({"name": "Data", "value": word, "detail": detail, "state": audit["verdict"], "word": None})
+        detail = f"checks passed, on {several(audit['labelled'], 'labelled structure')}"
+        found.append(
+            {"name": "Data", "value": f"{passed} of {asked}", "detail": detail, "state": audit["verdict"], "word": None}
+        )
     else:
         found.append(_unknown("Data", "not audited yet"))
     if not evaluation:
-        names = ("Force error", "Faster than the teacher", "Energy drift in dynamics")
+        names = ("Force error", "Speed beside the teacher", "Energy drift in dynamics")
         return [*found, *(_unknown(name, "not evaluated yet") for name in names)]
     gates = {f["check"]: f for f in evaluation.get("findings", [])}
     found.append(force_tile(evaluation, gates.get("force_error")))
-    found.append(speed_tile(evaluation) or _unknown("Faster than the teacher", "not timed"))
+    found.append(speed_tile(evaluation) or _unknown("Speed beside the teacher", "not timed"))
     found.append(drift_tile(evaluation) or _unknown("Energy drift in dynamics", "no run was made"))
     return found
 
@@ -120,6 +122,6 @@ def _elements(data: Dataset | None) -> dict[str, Any] | None:
     for counts in found.values():
         for z, n in counts.items():
             total[z] = total.get(z, 0) + n
-    table: Markup = periodic_table(total, f"Periodic table with the number of atoms of {len(total)} elements")
-    caption = f"Atoms of each of {len(total)} elements, {sum(total.values()):,} in all. Shades are logarithmic."
+    table: Markup = periodic_table(total, f"Periodic table with the number of atoms of {several(len(total), 'element')}")
+    caption = f"{several(len(total), 'element')}, {several(sum(total.values()), 'atom')} in all. Shades are logarithmic."
     return {"table": table, "caption": caption, "by_source": by_source(found)}

@@ -10,7 +10,6 @@ from time import perf_counter
 from potstill.core.errors import InputError, OutOfTimeError
 from potstill.core.registry import nearest
 from potstill.core.units import duration
-from potstill.run.batch_stage import run_batches
 from potstill.run.context import Context
 from potstill.run.folder import STAGES
 from potstill.run.made_from import changed, files_of, made_from, missing_files, why_not_done
@@ -18,6 +17,7 @@ from potstill.run.no_go import stop_on_no_go
 from potstill.run.set_aside import set_aside
 from potstill.run.stages import STAGE_FUNCTIONS
 from potstill.run.status import told
+from potstill.run.subrun_stage import finish_subruns
 
 log = logging.getLogger(__name__)
 UNFINISHED = ("running", "stopped", "failed")
@@ -146,7 +146,7 @@ class Pipeline:
 
     def _call(self, name: str, context: Context) -> None:
         if name == "batches":
-            run_batches(context, lambda batch: Pipeline(batch).all_stages("audit"))
+            finish_subruns(context, lambda subrun: Pipeline(subrun).all_stages("audit"))
         else:
             STAGE_FUNCTIONS[name](context)
 

@@ -32,8 +32,8 @@ from potstill.execute import available_cores
 from potstill.execute.options import Parsl
 from potstill.generate.mix import Mix, SourceFailedError, as_asked, with_what_there_is, without_missing
 from potstill.generate.source import SourceOptions
-from potstill.run.batches import batch_configs
 from potstill.run.plan_rounds import Rates, seconds_of_rounds
+from potstill.run.subruns import subrun_configs
 
 if TYPE_CHECKING:
     from potstill.student.model import Student
@@ -42,7 +42,7 @@ PROBE_CANDIDATES = 12
 PROBE_LABELS = 24
 PROBE_STEPS = 3
 PROBE_GROUPS = 3
-BATCH_STAGES = ("generate", "label", "audit")
+SUBRUN_STAGES = ("generate", "label", "audit")
 AFTERWARDS = ("train", "active_learning", "evaluate", "deploy")
 LONG_RUN_SECONDS = 3600.0
 BYTES_PER_ATOM = 1 + 12 + 12
@@ -150,10 +150,10 @@ def _rounds(config: Config, rates: Rates, structures: int, atoms: float) -> list
     options = config.active_learning
     if options is None:
         return []
-    rounds, frames = options.max_rounds, options.frames
+    rounds, labels = options.max_rounds, options.frames
     seconds = seconds_of_rounds(options, rates, structures * (1 - config.dataset.test_fraction), atoms)
-    disk = rounds * (structures + 0.5 * rounds * frames) * (BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM)
-    what = f"{rounds} rounds at most, each {options.trajectories} x {options.length_ps:g} ps of MD and {frames} labels"
+    disk = rounds * (structures + 0.5 * rounds * labels) * (BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM)
+    what = f"{rounds} rounds at most, each {options.trajectories} x {options.length_ps:g} ps of MD and {labels} labels"
     return [Cost("active_learning", what, sum(seconds), disk, _resident_bytes())]
 
 
@@ -212,7 +212,7 @@ def print_plan(costs: Sequence[Cost], console: Console) -> None:
     console.print(table)
 
 
-def print_batches(config: Config, costs: Sequence[Cost], console: Console, gpu_price: float | None = None) -> None:
+def print_subruns(config: Config, costs: Sequence[Cost], console: Console, gpu_price: float | None = None) -> None:
     """Print the estimate by batches, each with structures, time, GPU hours, disk, and the cost where a price is given."""
     gpu = any(cost.gpu_seconds for cost in costs)
     without = "" if gpu else "; no GPU here, so that its hours are not known"
@@ -231,9 +231,9 @@ def print_batches(config: Config, costs: Sequence[Cost], console: Console, gpu_p
         table.add_row(name, structures, _with_scatter(seconds, scatter), hours_text, disk, price)
 
     total = sum(source.count for source in config.generate.sources)
-    data = [cost for cost in costs if cost.stage in BATCH_STAGES]
-    for number, batch in enumerate(batch_configs(config) if config.batches else [config], 1):
-        count = sum(source.count for source in batch.generate.sources)
+    data = [cost for cost in costs if cost.stage in SUBRUN_STAGES]
+    for number, subrun in enumerate(subrun_configs(config) if config.batches else [config], 1):
+        count = sum(source.count for source in subrun.generate.sources)
         row(f"{number:02d}", f"{count:,}", data, count / total)
     row(
         "then",
@@ -268,7 +268,7 @@ def ask_before_long_run(config: Config) -> None:
     if sum(cost.seconds for cost in costs) > LONG_RUN_SECONDS:
         print_plan(costs, Console(stderr=True))
         if config.batches:
-            print_batches(config, costs, Console(stderr=True))
+            print_subruns(config, costs, Console(stderr=True))
         typer.confirm("Start this run?", abort=True)
 
 

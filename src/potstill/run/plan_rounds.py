@@ -65,13 +65,13 @@ def seconds_of_rounds(options: ActiveLearningConfig, rates: Rates, training: flo
     atoms
         Mean number of atoms in a structure.
     """
-    rounds, frames = options.max_rounds, options.frames
-    grown = sum(training + k * frames for k in range(1, rounds + 1))
+    rounds, labels = options.max_rounds, options.frames
+    grown = sum(training + k * labels for k in range(1, rounds + 1))
     sizes = [float(len(start)) for start in _starts(options, rates)]  # small crystals are repeated
     larger = max(atoms, float(np.mean(sizes)) if sizes else 0.0)
     return Seconds(
         rounds * options.trajectories * 1e3 * options.length_ps * _seconds_per_fs(options, rates),
-        larger * rates.labelling * rounds * frames,
+        larger * rates.labelling * rounds * labels,
         atoms * rates.learning * grown * options.epochs,
     )
 

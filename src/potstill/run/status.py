@@ -20,16 +20,16 @@ from potstill.core.units import duration
 from potstill.core.verdict import word_of
 from potstill.dataset import open_file
 from potstill.report.page import tally, verdict_of
-from potstill.run.batches import batch_configs
 from potstill.run.figures import Figures, driver_alive, look
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import why_not_done
 from potstill.run.metrics_file import read_metrics
+from potstill.run.subruns import subrun_configs
 from potstill.run.upgrade import read_config
 from potstill.run.verdict import run_verdict
 
 LIVE_SECONDS = 2.0
-BATCH_STAGES = ("generate", "label", "audit")
+SUBRUN_STAGES = ("generate", "label", "audit")
 MARKS = {
     "done": "[green]done[/green]",
     "running": "[yellow]running[/yellow]",
@@ -101,12 +101,12 @@ def _everything(run: RunFolder, config: Config) -> Group:
     figures = look(run, config)
     shown: list[RenderableType] = [_stages(run, config, figures)]
     if config.batches:
-        shown.append(_batches(run, config))
-    if figures.batch is not None:
-        shown.append(_stages(figures.batch, read_config(figures.batch), look(figures.batch, config)))
+        shown.append(_subruns(run, config))
+    if figures.subrun is not None:
+        shown.append(_stages(figures.subrun, read_config(figures.subrun), look(figures.subrun, config)))
     if any(s.accepted or s.labelled for s in figures.sources.values()):
         shown.append(_sources(figures))
-    inner = figures.batch or run
+    inner = figures.subrun or run
     if figures.workers and inner.stage("label")["state"] == "running":
         shown.append(_workers(figures))
     if refused := refusals(inner):
@@ -138,18 +138,18 @@ def state_now(run: RunFolder, config: Config, stage: str, figures: Figures) -> t
         return state, str(error).splitlines()[0]
 
 
-def _batches(run: RunFolder, config: Config) -> Table:
+def _subruns(run: RunFolder, config: Config) -> Table:
     """Return a table of the batches: structures wanted, stage, state, time and verdict."""
     table = _table("batches", "batch", "wanted", "stage", "state", "time", "verdict")
-    for number, batch_config in enumerate(batch_configs(config), 1):
-        batch = run.batch(number)
-        begun = [name for name in BATCH_STAGES if batch.stage(name)["state"] != "waiting"]
+    for number, subrun_config in enumerate(subrun_configs(config), 1):
+        subrun = run.subrun(number)
+        begun = [name for name in SUBRUN_STAGES if subrun.stage(name)["state"] != "waiting"]
         stage = begun[-1] if begun else ""
-        state = batch.stage(stage)["state"] if stage else "waiting"
-        seconds = sum(batch.stage(name)["seconds"] for name in BATCH_STAGES)
-        wanted = sum(s.count for s in batch_config.generate.sources)
-        verdict = _auditing(batch) if stage == "audit" else ""
-        table.add_row(batch.path.name, f"{wanted:,}", stage, MARKS.get(state, state), duration(seconds), verdict)
+        state = subrun.stage(stage)["state"] if stage else "waiting"
+        seconds = sum(subrun.stage(name)["seconds"] for name in SUBRUN_STAGES)
+        wanted = sum(s.count for s in subrun_config.generate.sources)
+        verdict = _auditing(subrun) if stage == "audit" else ""
+        table.add_row(subrun.path.name, f"{wanted:,}", stage, MARKS.get(state, state), duration(seconds), verdict)
     return table
 
 
@@ -216,7 +216,7 @@ def _progress(run: RunFolder, config: Config, stage: str, figures: Figures) -> s
 
 
 def _passed(run: RunFolder, config: Config, _figures: Figures) -> str:
-    return f"{sum(batch.passed() for batch in run.batches())} of {len(config.batches)} batches GO"
+    return f"{sum(subrun.passed() for subrun in run.subruns())} of {len(config.batches)} batches GO"
 
 
 def _generating(run: RunFolder, _config: Config, figures: Figures) -> str:
@@ -259,6 +259,8 @@ def _labelling(run: RunFolder, figures: Figures) -> str:
     total = len(open_file(run.to_label))
     parts = [part.stem.split("-") for part in run.labelled_parts.glob("*.h5")]
     finished = sum(int(stop) - int(start) for start, stop in parts)
+    if finished == total and run.dataset.exists():  # without those that the teacher refused
+        finished = len(open_file(run.dataset))
     text = f"{finished} of {total} structures"
     if 0 < finished < total and figures.recent_rate and figures.seconds_left is not None:
         text += f", {_per_hour(figures.recent_rate)}, {duration(figures.seconds_left)} left"

@@ -26,7 +26,7 @@ def status_facts(folder: Path) -> dict[str, Any]:
     run, config = open_run(folder)
     figures = look(run, config)
     verdict = run_verdict(run)
-    inner = figures.batch or run
+    inner = figures.subrun or run
     return {
         "run": str(run.path),
         "verdict": verdict.verdict,
@@ -34,7 +34,7 @@ def status_facts(folder: Path) -> dict[str, Any]:
         "report": str(verdict.page),
         "next": verdict.next,
         "stages": _stages(run, figures),
-        "batch": _batch(figures),
+        "batch": _subrun(figures),
         "wanted": figures.total,
         "labelled": figures.labelled,
         "refused_by_teacher": figures.refused,
@@ -69,12 +69,12 @@ def _stages(run: RunFolder, figures: Figures) -> list[dict[str, Any]]:
     return rows
 
 
-def _batch(figures: Figures) -> dict[str, Any] | None:
-    """Return the batch in hand with its stages; None where there is none."""
-    if figures.batch is None:
+def _subrun(figures: Figures) -> dict[str, Any] | None:
+    """Return the subrun in hand with its stages; None where there is none."""
+    if figures.subrun is None:
         return None
-    stages = _stages(figures.batch, look(figures.batch, read_config(figures.batch)))
-    return {"batch": figures.batch.path.name, "stages": stages}
+    stages = _stages(figures.subrun, look(figures.subrun, read_config(figures.subrun)))
+    return {"batch": figures.subrun.path.name, "stages": stages}
 
 
 def _source(source: SourceFigures) -> dict[str, Any]:

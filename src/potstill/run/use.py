@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.counts import several
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json
 from potstill.dataset import Dataset
 from potstill.deploy.commands import COMMANDS
 from potstill.report.page import figure
+from potstill.run.facts import round_reports
 from potstill.run.folder import RunFolder
 
 
@@ -25,19 +27,19 @@ def domain_sentences(run: RunFolder, data: Dataset | None) -> list[str]:
     student = student_config(run)
     elements = student.get("elements") or _elements(data)
     knows = "knows" if student else "will know"
-    found = [f"The student {knows} {_several(len(elements), 'element')}: {', '.join(elements)}. It refuses any other."]
+    found = [f"The student {knows} {several(len(elements), 'element')}: {', '.join(elements)}. It refuses any other."]
     sizes = np.diff(data.ptr)
     size = f"{sizes.min()}" if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
     sources = ", ".join(sorted(set(data.sources.tolist())))
     kinds = _kinds(data)
-    found.append(f"Its data are {len(data):,} structures of {size} atoms ({kinds}) from {sources}.")
+    found.append(f"Its data are {several(len(data), 'structure')} of {size} atoms ({kinds}) from {sources}.")
     if closest := (student.get("domain") or {}).get("closest_angstrom"):
         pair = min(closest, key=lambda name: float(closest[name]))
         most = student["domain"]["most_neighbors"]
         cutoff = student["architecture"]["cutoff_angstrom"]
         found.append(
-            f"It saw {_several(len(closest), 'pair')} of elements, none closer than {closest[pair]:.2f} Å ({pair}), "
-            f"and {most} neighbors at most within its cutoff of {cutoff:g} Å. Do not trust it outside: it warns there."
+            f"It saw {several(len(closest), 'pair')} of elements, none closer than {closest[pair]:.2f} Å ({pair}), "
+            f"and {most} neighbors at most within its cutoff of {cutoff:g} Å. Do not trust it outside: the log warns there."
         )
     return found
 
@@ -89,7 +91,7 @@ def speed_sentences(evaluation: dict[str, Any], record: dict[str, Any], data: Da
         row = sizes[-1]
         beside = row.get("teacher_ns_per_day")
         teacher = f", the teacher {figure(beside)}" if beside else ""
-        threads = _several(row["threads"], "thread")
+        threads = several(row["threads"], "thread")
         system = f"{row['atoms']} atoms of {_formula(row['system'], data)}"
         found.append(
             f"{figure(row['student_ns_per_day'])} ns/day at 1 fs with {system}{teacher}: "
@@ -107,23 +109,31 @@ def speed_sentences(evaluation: dict[str, Any], record: dict[str, Any], data: Da
 def rounds(run: RunFolder) -> list[dict[str, Any]]:
     """Return number, result and relative address of the page of each round of active learning."""
     found = []
-    for path in sorted(run.active_learning.glob("[0-9][0-9]/round.json")):
-        try:
-            report = read_json(path, "go on with --resume")
-            forces = report["forces"]
-        except (PotstillError, KeyError):
-            continue
-        page = path.with_name("round.html")
+    for report in round_reports(run):
+        page = run.active_learning / f"{report['round']:02d}" / "round.html"
         found.append(
             {
-                "number": int(path.parent.name),
-                "mae": forces.get("mae"),
-                "limit": forces.get("limit"),
-                "passed": bool(report.get("passed")),
-                "address": f"active_learning/{path.parent.name}/round.html" if page.is_file() else "",
+                "number": report["round"],
+                "mae": report["forces"]["mae"],
+                "limit": report["forces"]["limit"],
+                "passed": bool(report["passed"]),
+                "address": page.relative_to(run.path).as_posix() if page.is_file() else "",
             }
         )
     return found
+
+
+def rounds_sentences(run: RunFolder) -> list[str]:
+    """Return one sentence on how active learning ended; none without it."""
+    found = rounds(run)
+    if not found:
+        return []
+    last, ran = found[-1], several(len(found), "round")
+    if last["mae"] is None:
+        return [f"Active learning ended after {ran} without a frame to judge the student by."]
+    met = "within" if last["passed"] else "which does not meet"
+    mae, limit = figure(last["mae"]), figure(last["limit"])
+    return [f"Active learning ended after {ran}: force MAE {mae} eV/Å in its own MD, {met} the gate of {limit}."]
 
 
 def _formula(system: str, data: Dataset | None) -> str:
@@ -146,7 +156,3 @@ def _kinds(data: Dataset) -> str:
         "slabs or wires": int((pbc.any(axis=1) & ~pbc.all(axis=1)).sum()),
     }
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-
-
-def _several(count: int, word: str) -> str:
-    return f"{count} {word}{'s' if count != 1 else ''}"

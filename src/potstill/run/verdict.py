@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from potstill.active_learning.advice import unmet, what_would_help
 from potstill.core.verdict import Verdict, is_failure, overall, word_of
 from potstill.report.meaning import counts_by_group
 from potstill.report.page import readable, tally
-from potstill.run.facts import done_report
+from potstill.run.facts import done_report, round_reports
 from potstill.run.folder import RunFolder
 
 MOST_NAMED = 4
@@ -72,6 +73,8 @@ def run_verdict(run: RunFolder, audit: dict[str, Any] | None = None, evaluation:
     findings = evaluation.get("findings", [])
     if findings and overall(f["verdict"] for f in findings) != Verdict.GO:
         return RunVerdict(Verdict.NO_GO, student_reason(findings), _after_no_go(run), page)
+    if run.stage("train")["state"] == "done" and (missed := _missed_in_own_md(run)):
+        return RunVerdict(Verdict.NO_GO, *missed, page)
     if unjudged := _unjudged(run, audit, evaluation):
         return RunVerdict(Verdict.NOT_RUN, unjudged, _resume(run), page)
     (data, _), (student, _) = tally(audit["findings"]), tally(findings)
@@ -105,6 +108,16 @@ def next_use(run: RunFolder) -> str:
         if (run.deploy / name).is_dir():
             return f"cd {shown_path(run.deploy / name)} && {command}"
     return f"potstill deploy {shown_path(run.path)}"
+
+
+def _missed_in_own_md(run: RunFolder) -> tuple[str, str] | None:
+    """Return the gate of active learning that the student does not meet, and what to do; None where it meets it."""
+    reports = round_reports(run)
+    missed = unmet(reports)
+    if not missed:
+        return None
+    other, config = f"{shown_path(run.path)}-2", shown_path(run.config)
+    return missed, f"{what_would_help(reports)} (in a copy of {config}, then  potstill run COPY.yaml --out {other})"
 
 
 def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from potstill.core.elements import covalent_radii
-from potstill.core.geometry import FINGERPRINT_NEIGHBORS, FINGERPRINT_START_ANGSTROM
+from potstill.core.geometry import FINGERPRINT_NEIGHBORS, FINGERPRINT_ROW, FINGERPRINT_START_ANGSTROM, like_neighbors
 from potstill.core.neighbors import find_neighbors
 from potstill.core.types import SMALLEST_VOLUME, Array, hill_formula
 from potstill.dataset import Dataset
@@ -72,7 +72,7 @@ def measure_structure(numbers: Array, positions: Array, cell: Array, pbc: Array,
         **dict.fromkeys(("overbonded", "missing_hydrogens", "foreign_atoms", "charge", "pieces"), 0),
         "neighbors": np.nan,
         "pair_distances": np.full(count_of_pairs(int(np.count_nonzero(composition))), np.nan, np.float32),
-        "fingerprints": np.full(len(np.unique(numbers)) * FINGERPRINT_NEIGHBORS, np.nan, np.float32),
+        "fingerprints": np.full(len(np.unique(numbers)) * FINGERPRINT_ROW, np.nan, np.float32),
     }
     if not (
         np.isfinite(positions).all() and np.isfinite(cell).all() and numbers.min() > 0 and numbers.max() < len(_radii())
@@ -113,7 +113,9 @@ def _distances(numbers: Array, positions: Array, cell: Array, pbc: Array) -> Row
     elements, which = np.unique(numbers, return_inverse=True)
     share = (which[None] == np.arange(len(elements))[:, None]) / np.bincount(which)[:, None]
     row: Row = {
-        "fingerprints": (share @ nearest).astype(np.float32).ravel(),
+        "fingerprints": np.hstack([share @ nearest, like_neighbors(numbers, receiver, sender, distance)])
+        .astype(np.float32)
+        .ravel(),
         "scaled_distance": np.inf,
         **_near(len(elements), n, which[receiver], which[sender], distance),
     }

@@ -6,6 +6,7 @@ The table is a :class:`Statistics` made from arrays of measured values. This mod
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections import Counter
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -196,7 +197,7 @@ class Statistics:
                 if str(file["key"]) != f"{VERSION} {key}":
                     return None
                 values = {f.name: file[f.name] for f in fields(cls)}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
         count = len(values["atoms"])
         texts = {name: values.pop(name).item().decode().split("\n") if count else [] for name in TEXT}

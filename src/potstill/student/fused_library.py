@@ -107,23 +107,23 @@ def _folder_of_our_own() -> Iterator[Path]:
         yield folder
         return
     log.warning(
-        "the fused kernel is compiled again in each process: %s\n  fix it with:  chmod go-w %s  or set XDG_CACHE_HOME",
-        *(fault, shlex.quote(str(folder))),
+        "the fused kernel is compiled again in each process: %s\n  %sset XDG_CACHE_HOME to a folder of your own",
+        *fault,
     )
     with tempfile.TemporaryDirectory(prefix="potstill-") as private:  # 0700; the library stays loaded without its file
         yield Path(private)
 
 
-def _fault_of(folder: Path) -> str | None:
-    """Return why a library in a folder cannot be trusted (another user could have written it), or None."""
+def _fault_of(folder: Path) -> tuple[str, str] | None:
+    """Return why a library in a folder cannot be trusted, and the beginning of the remedy; None where it can be."""
     own = os.geteuid()
     for place in (folder, *folder.parents):
         state = place.stat()
         writable = stat.S_IWOTH if place != folder else stat.S_IWOTH | stat.S_IWGRP
         if state.st_uid not in ({own} if place == folder else {own, 0}):
-            return f"{place} belongs to another user (id {state.st_uid})"
+            return f"{place} belongs to another user (id {state.st_uid})", ""
         if state.st_mode & writable and not (place != folder and state.st_mode & stat.S_ISVTX):
-            return f"other users can write to {place}"
+            return f"other users can write to {place}", f"fix it with:  chmod go-w {shlex.quote(str(place))}  or "
     return None
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,8 +23,10 @@ from potstill.core.elements import atomic_numbers_of
 from potstill.core.errors import InputError
 from potstill.core.registry import nearest
 from potstill.core.types import Teacher
+from potstill.execute.worker import WORKER_VARIABLE
 from potstill.teacher.options import AseTeacher, TeacherOptions, sha256_of_options
 
+WORKER = "{worker}"
 FINISHED = "potstill: import finished"
 TRY_IMPORT = f"""
 import importlib, json, sys
@@ -49,7 +53,13 @@ class AseCalculator(TeacherOptions):
             validate_default=True,
         ),
     ] = ""
-    options: Annotated[dict[str, Any], Field(description="keyword arguments of the callable that makes the calculator")] = {}  # noqa: RUF012 - pydantic copies
+    options: Annotated[
+        dict[str, Any],
+        Field(
+            description="keyword arguments of the callable that makes the calculator; {worker} in a text is the name of "
+            "the worker process"
+        ),
+    ] = {}  # noqa: RUF012 - pydantic copies
     elements: Annotated[
         tuple[str, ...], Field(description="chemical symbols that the calculator supports; any where empty")
     ] = ()
@@ -91,7 +101,7 @@ class AseCalculator(TeacherOptions):
         module = self.calculator.partition(":")[0]
         if module not in sys.modules and not module.startswith("ase."):
             self._try_import(module)
-        self._callable()
+        self._refuse_too_little(self._callable())
 
     def _try_import(self, module: str) -> None:
         """Import the module in a process of its own first: code that ends its process must not end this one."""
@@ -118,12 +128,21 @@ class AseCalculator(TeacherOptions):
 
         def calculator() -> Any:
             try:
-                return make(**self.options)
+                made = make(**_with_worker(self.options))
             except Exception as error:
                 raise InputError(
                     f"{self.calculator} cannot be made with the options {self.options}:\n  {type(error).__name__}: {error}\n"
                     "  expected its keyword arguments in label.teacher.options"
                 ) from error
+            if not hasattr(made, "get_potential_energy"):
+                kind = type(made).__name__
+                raise InputError(
+                    f"label.teacher.calculator: '{self.calculator}' returns {kind}, expected an ASE calculator\n"
+                    "  name its class, or a function that returns one"
+                )
+            self._refuse_too_little(made)
+            self._refuse_shared_files(made)
+            return made
 
         return AseTeacher(calculator, fingerprint, atomic_numbers_of(self.elements) or None, stress=self.stress)
 
@@ -149,6 +168,27 @@ class AseCalculator(TeacherOptions):
             raise InputError(f"label.teacher.calculator: '{self.calculator}' is a {kind}, expected a callable")
         return found
 
+    def _refuse_too_little(self, calculator: Any) -> None:
+        """Refuse a calculator, or its class, that states its properties and lacks energy or forces."""
+        stated = getattr(calculator, "implemented_properties", None)
+        lacking = {"energy", "forces"} - set(stated or ("energy", "forces"))
+        if lacking:
+            raise InputError(
+                f"label.teacher.calculator: '{self.calculator}' computes {', '.join(stated or ())}, and no "
+                f"{' and '.join(sorted(lacking))}\n"
+                "  a teacher needs energy and forces; add what it computes to its implemented_properties"
+            )
+
+    def _refuse_shared_files(self, calculator: Any) -> None:
+        """Refuse a calculator that writes files in a second worker, where both would write the same files."""
+        writes = hasattr(calculator, "write_input") or hasattr(calculator, "template")
+        if writes and int(os.environ.get(WORKER_VARIABLE, "0")) > 0 and WORKER not in json.dumps(self.options, default=str):
+            raise InputError(
+                f"label.teacher.calculator: '{self.calculator}' writes its input and output as files, and several workers "
+                f"would write the same ones\n  give each a folder, such as  options: {{directory: scratch/{WORKER}}},  "
+                "or set  workers: 1"
+            )
+
     def _refuse_hidden(self, module: str) -> None:
         """Refuse a module of Python or of an installed package where the folder contains one of the same name."""
         top = module.partition(".")[0]
@@ -160,6 +200,16 @@ class AseCalculator(TeacherOptions):
                 f"label.teacher.calculator: '{module}' is also a module at {place}, which hides the one in {self.folder}\n"
                 "  give your module another name"
             )
+
+
+def _with_worker(value: Any) -> Any:
+    """Return options in which each ``{worker}`` is the host and the number of this worker process."""
+    if isinstance(value, dict):
+        return {key: _with_worker(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_worker(item) for item in value]
+    here = f"{platform.node()}-{os.environ.get(WORKER_VARIABLE, 'main')}"
+    return value.replace(WORKER, here) if isinstance(value, str) else value
 
 
 def _version(module: str) -> str:

@@ -9,7 +9,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, PropertyNo
 
 from potstill.core.stress import to_voigt
 from potstill.core.types import Refused, Structure, Teacher
-from potstill.teacher.frames import as_number
+from potstill.teacher.messages import as_number
 
 
 class TeacherCalculator(Calculator):

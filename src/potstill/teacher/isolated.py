@@ -28,7 +28,7 @@ from potstill.execute import expect_within
 from potstill.execute.parsl_supervisor import SENTRY
 from potstill.execute.program import NOT_INHERITED
 from potstill.teacher.batching import LOADING, asking
-from potstill.teacher.frames import BrokenFrameError, names_of, pack_structures, receive, send, unpack_answers
+from potstill.teacher.messages import BrokenMessageError, names_of, pack_structures, receive, send, unpack_answers
 
 if TYPE_CHECKING:
     from potstill.teacher.options import TeacherOptions
@@ -152,6 +152,7 @@ class IsolatedTeacher:
             except EndedError as error:
                 ended = error
                 self._ends += 1
+                self._warn(ended)
                 if ended.timed_out:
                     break
             else:
@@ -162,6 +163,13 @@ class IsolatedTeacher:
         if ended.timed_out:
             return [Refused("teacher_timeout", f"no answer within {self._timeout:g} s")]
         return [Refused("teacher_crashed", f"its process ended: {ended}")]
+
+    def _warn(self, ended: EndedError) -> None:
+        log.warning(
+            "the process of the teacher ended: %s", f"no answer within {self._timeout:g} s" if ended.timed_out else ended
+        )
+        if self._ends == GIVEN_UP_AFTER and self._python is None:
+            log.warning("it ended %d times in a row and is not started again: what needs the teacher is not run", self._ends)
 
     def close(self) -> None:
         """End its process; the next call starts it again."""
@@ -241,7 +249,7 @@ class _Process:
             raise EndedError(self._how()) from None
 
     def hear(self, seconds: float | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the next frame; kill a process that sends none within ``seconds``."""
+        """Return the next message; kill a process that sends none within ``seconds``."""
         late = threading.Event()
 
         def kill() -> None:
@@ -254,7 +262,7 @@ class _Process:
             timer.start()
         try:
             return receive(_pipe(self._process.stdout))
-        except (EOFError, OSError, BrokenFrameError):
+        except (EOFError, OSError, BrokenMessageError):
             raise EndedError(self._how(), timed_out=late.is_set()) from None
         finally:
             if timer is not None:

@@ -6,6 +6,7 @@ process, hangs or changes the current folder, the caller continues and receives 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from potstill.core.types import Teacher
@@ -44,3 +45,13 @@ def open_teacher(
     if python is None and not supervised:
         return options.load()
     return IsolatedTeacher(options, python, timeout_seconds_per_structure=timeout_seconds_per_structure)
+
+
+def open_once(options: TeacherOptions) -> Teacher:
+    """Return the teacher of this process with these options, opened on the first call; see :func:`open_teacher`."""
+    return _opened(type(options), options.model_dump_json())  # as text: options may hold dictionaries, which have no hash
+
+
+@lru_cache(maxsize=8)  # a teacher and its committee
+def _opened(kind: type[TeacherOptions], options: str) -> Teacher:
+    return open_teacher(kind.model_validate_json(options))

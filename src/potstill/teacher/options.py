@@ -23,7 +23,7 @@ from potstill.core.registry import borrow, nearest
 from potstill.core.section import NameOrPath, Section
 from potstill.core.types import PROPERTIES, Labels, Refused, Structure, Teacher
 from potstill.teacher.batching import label_each, refuse_foreign
-from potstill.teacher.frames import as_number
+from potstill.teacher.messages import as_number
 
 Device = Annotated[
     str, Field(description="torch device of the teacher; auto: a GPU if there is one", pattern=r"^(auto|cpu|cuda(:\d+)?)$")

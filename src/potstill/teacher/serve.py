@@ -1,8 +1,8 @@
 """A teacher in a process of its own: started by :mod:`potstill.teacher.isolated` with the interpreter of its environment.
 
 Reads the options of a teacher and then structures from standard input. Writes its fingerprint and its answers to standard
-output, as frames (see :mod:`potstill.teacher.frames`). The teacher's package prints to standard error. The process ends with
-its parent.
+output, as messages (see :mod:`potstill.teacher.messages`). The teacher's package prints to standard error. The process
+ends with its parent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from potstill.core.errors import InputError
 from potstill.core.types import Refused, Structure, Teacher
 from potstill.execute.worker import stay_with
 from potstill.teacher.batching import asking
-from potstill.teacher.frames import pack_answers, pack_structures, receive, send, unpack_structures
+from potstill.teacher.messages import pack_answers, pack_structures, receive, send, unpack_structures
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from potstill.core.neighbors import Edges, find_neighbors
 from potstill.core.types import Array, Batch
 from potstill.dataset.records import Records, RecordSource
 from potstill.execute import available_cores
-from potstill.train.sampler import Batches
+from potstill.train.sampler import BatchSampler
 
 BATCHES_AHEAD = 4
 STRUCTURES_AT_ONCE = 256  # number of structures in one search for neighbor lists
@@ -163,7 +163,7 @@ class Loader:
         Structures of each batch, by index.
     """
 
-    def __init__(self, data: LabelledStructures, batches: Batches) -> None:
+    def __init__(self, data: LabelledStructures, batches: BatchSampler) -> None:
         self._data = data
         self._batches = batches
         self._done = 0

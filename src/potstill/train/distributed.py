@@ -55,6 +55,11 @@ class Share:
     structures: int
 
 
+def part_of_batches() -> slice:
+    """Return the part of every batch that this process computes."""
+    return slice(rank(), None, processes())
+
+
 def rank() -> int:
     """Return the rank of this process, 0 where it trains alone."""
     return torch_distributed.get_rank() if torch_distributed.is_initialized() else 0

@@ -31,7 +31,7 @@ from potstill.train.job import TrainJob
 from potstill.train.module import Distillation, optimizer_of
 from potstill.train.options import TrainConfig
 from potstill.train.provenance import KEY
-from potstill.train.sampler import Batches
+from potstill.train.sampler import BatchSampler
 
 log = logging.getLogger(__name__)
 FILE = "learning_rate.json"
@@ -148,7 +148,7 @@ def find_learning_rate(
     untouched.on_train_start()
     optimizer = optimizer_of(test.trainable(), LOWEST, config.weight_decay)
     rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), []
-    batches = Batches(data.sizes, config.batch_structures, batch_atoms=config.batch_atoms, seed=seed)
+    batches = BatchSampler(data.sizes, config.batch_structures, batch_atoms=config.batch_atoms, seed=seed)
     for rate, made in zip(rates, _endless(data, batches), strict=False):
         batch = made.to(device)
         loss = test.weighted_loss(batch)
@@ -190,5 +190,5 @@ def _diverged(losses: Sequence[float]) -> bool:
     return bool(means[-1] > DIVERGED * means.min())
 
 
-def _endless(data: LabelledStructures, batches: Batches) -> Iterator[LabelledBatch]:
+def _endless(data: LabelledStructures, batches: BatchSampler) -> Iterator[LabelledBatch]:
     return (data[indices] for epoch in itertools.count() for indices in batches.of_epoch(epoch))

@@ -15,8 +15,8 @@ import numpy as np
 from potstill.core.types import Array
 
 
-class Batches:
-    """Index arrays of an epoch, with every structure in one of them.
+class BatchSampler:
+    """Division of S structures into batches: index arrays for each epoch, with every structure in one of them.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ class Batches:
         numbers share a batch then. None mixes all.
     seed
         Seed of the order, together with the number of the epoch.
-    rank, ranks
-        Rank of this process and number of processes. Each has a part of every batch; the batches are those of one process.
+    part
+        Part of every batch that this process has, which begins with the largest structure; whole batches by default.
     """
 
     NEIGHBOR_CLASSES = 8
@@ -45,10 +45,9 @@ class Batches:
         batch_atoms: int | None = None,
         neighbors: Array | None = None,
         seed: int = 0,
-        rank: int = 0,
-        ranks: int = 1,
+        part: slice = slice(None),
     ) -> None:
-        self._seed, self._rank, self._ranks = seed, rank, ranks
+        self._seed, self._part = seed, part
         limit = math.inf if batch_atoms is None else batch_atoms
         alone = np.flatnonzero(sizes > limit)
         rest = np.flatnonzero(sizes <= limit)
@@ -63,11 +62,11 @@ class Batches:
         return sum(count for _, count in self._classes)
 
     def of_epoch(self, epoch: int) -> Iterator[Array]:
-        """Yield the indices of this rank's part of each batch; empty where a batch has fewer structures than ranks."""
+        """Yield the indices of this process' part of each batch; empty where a batch has fewer structures than processes."""
         rng = np.random.default_rng([self._seed, epoch])
         dealt = [batch for members, count in self._classes for batch in self._deal(members, count, rng)]
         order = rng.permutation(len(dealt))
-        return (dealt[k][self._rank :: self._ranks] for k in order)  # a batch goes from large to small
+        return (dealt[k][self._part] for k in order)  # a batch goes from large to small
 
     def _deal(self, members: Array, count: int, rng: np.random.Generator) -> list[Array]:
         if count == 0:

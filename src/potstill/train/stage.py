@@ -36,10 +36,10 @@ from potstill.train.learning_rate import settled_rate
 from potstill.train.losses import LocalEnergiesTerm, NodeEmbeddingsTerm, columns_of, kinds_of, refuse_missing
 from potstill.train.module import Distillation
 from potstill.train.provenance import KEY
-from potstill.train.sampler import Batches
+from potstill.train.sampler import BatchSampler
 from potstill.train.uncertainty import fit_uncertainty
 
-VALIDATION_BATCH = 32
+VALIDATION_STRUCTURES = 32
 
 OnEpoch = Callable[[int, EpochReport], None]
 
@@ -113,21 +113,20 @@ def _train(job: TrainJob, on_epoch: OnEpoch) -> tuple[Student, dict[str, Any]]:
     model = initial_student(job, local_energies=local_energies) if job.start is None else _trainable_copy(job.start)
     cutoff, columns = model.architecture.cutoff_angstrom, columns_of(kinds)
     data = LabelledStructures(job.training, cutoff, weights=job.weights, extra=columns)
-    batches = Batches(
+    batches = BatchSampler(
         data.sizes,
         config.batch_structures,
         batch_atoms=config.batch_atoms,
         neighbors=None if kernel_of(model, config.backend, FusedTraining) else data.edges_per_atom,
         seed=job.seed,
-        rank=distributed.rank(),
-        ranks=distributed.processes(),
+        part=distributed.part_of_batches(),
     )
     hints = hints_for(job.training, model.architecture.hidden, seed=job.seed) if NodeEmbeddingsTerm in kinds else None
     rate = settled_rate(job, made_from, model, data, hints) if distributed.rank() == 0 else 0.0
     config = config.model_copy(update={"learning_rate": distributed.of_first(rate)})
     module = Distillation(model, config, total_steps=config.epochs * len(batches), hints=hints)
     others = LabelledStructures(job.watching, cutoff, extra=columns)
-    parts = Batches(others.sizes, VALIDATION_BATCH, rank=distributed.rank(), ranks=distributed.processes())
+    parts = BatchSampler(others.sizes, VALIDATION_STRUCTURES, part=distributed.part_of_batches())
     training = Loader(data, batches)
     early_stopping = None
     if config.patience_epochs and len(others):

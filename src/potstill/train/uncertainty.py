@@ -18,7 +18,7 @@ from potstill.student.uncertainty import Uncertainty, conformal_factor, judge
 from potstill.train.data import LabelledStructures
 
 MOST_STRUCTURES = 10_000  # used for the fit: some hundred thousand atoms determine a matrix of a few hundred features
-BATCH = 64
+AT_ONCE = 64  # structures in one call of the student
 REGULARISATION = 1e-5  # of the covariance and of the linear model, in mean squares of a feature
 SMALLEST_ERROR = 0.05  # in mean errors: atoms whose force vanishes by symmetry have no error
 NOISE_RANGE = (0.01, 0.99)  # quantiles over the training atoms
@@ -84,8 +84,8 @@ def last_features_and_errors(
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, MOST_STRUCTURES, replace=False))
     features, errors = [], []
     device = student.embedding.weight.device
-    for start in range(0, len(chosen), BATCH):
-        batch = data[chosen[start : start + BATCH]].to(device)
+    for start in range(0, len(chosen), AT_ONCE):
+        batch = data[chosen[start : start + AT_ONCE]].to(device)
         predicted = student.predict(batch.inputs, kernel=kernel, features=True)
         if predicted.features is not None:
             features.append(predicted.features.double().cpu())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,9 @@ def text(path: Path, content: str) -> Path:
 def xyz_elements(tmp: Path) -> None:
     assert read(text(tmp / "a.xyz", "2\n\nC 0 0 0\nO 0 0 1.1\n"))[0].structure.formula == "CO"
     assert reason(text(tmp / "b.xyz", "1\n\nOW 0 0 0\n")) != "read"
+    both = "1\nProperties=Z:I:1:species:S:1:pos:R:3\n{} Cl 0 0 0\n"
+    assert read(text(tmp / "c.xyz", both.format(17)))[0].structure.formula == "Cl"
+    assert reason(text(tmp / "d.xyz", both.format(11))) == "no_elements"
 
 
 def xyz_cell(tmp: Path) -> None:
@@ -181,7 +185,10 @@ def shortest(found: Structure) -> float:
 
 def cif_elements(tmp: Path) -> None:
     assert read(silicon(tmp / "a.cif"))[0].structure.formula == "Si"
-    assert reason(silicon(tmp / "b.cif", element="Q1")) == "unreadable"
+    assert reason(silicon(tmp / "b.cif", element="Q1")) == "no_elements"
+    only_labels = silicon(tmp / "c.cif").read_text().replace("_atom_site_type_symbol", "_atom_site_note")
+    assert read(text(tmp / "d.cif", only_labels))[0].structure.formula == "Si"
+    assert reason(text(tmp / "e.cif", only_labels.replace("Si1", "CA1"))) == "no_elements"
 
 
 def cif_settings(tmp: Path) -> None:
@@ -420,6 +427,8 @@ def cp2k_cell(tmp: Path) -> None:
         found = read(cp2k(tmp / f"{periodic}.restart", periodic=periodic))[0].structure
         assert found.pbc.tolist() == pbc
     assert reason(cp2k(tmp / "scaled.restart", rows="SCALED T\n" + WATER)) == "units"
+    other = re.sub(r"\n\s*A .*\n", "\n", cp2k(tmp / "whole.restart").read_text())
+    assert reason(text(tmp / "other.restart", other)) == "no_cell"
 
 
 def cp2k_charge(tmp: Path) -> None:
@@ -507,7 +516,7 @@ ROWS = (
     Row(
         "XYZ, extended XYZ",
         (
-            ("symbols; `Z`", xyz_elements),
+            ("symbols; `Z`; two that disagree are refused", xyz_elements),
             ("`Lattice`, `pbc`; without both a molecule", xyz_cell),
             (INFO, charge_in_info(".extxyz")),
             ("`REF_energy` …, else `energy`, `forces`, `stress`; other keys by options; virials", xyz_labels),
@@ -517,7 +526,7 @@ ROWS = (
     Row(
         "CIF",
         (
-            ("type symbols, labels", cif_elements),
+            ("type symbols; else labels, refused where `CA1` may be two elements", cif_elements),
             ("operations that are listed, else the stated setting; refused where several remain", cif_settings),
             (NONE, nothing_stated(lambda tmp: silicon(tmp / "a.cif"))),
             (NONE, nothing_stated(lambda tmp: silicon(tmp / "a.cif"))),
@@ -588,7 +597,7 @@ ROWS = (
         "CP2K restart",
         (
             ("`ELEMENT` of the kind, kinds that are symbols, or `species`", cp2k_elements),
-            ("vectors and `PERIODIC`; scaled coordinates are refused", cp2k_cell),
+            ("vectors and `PERIODIC` of its cell in Å; other ways to state it are refused", cp2k_cell),
             ("`CHARGE`, `MULTIPLICITY`", cp2k_charge),
             (NONE, nothing_stated(lambda tmp: cp2k(tmp / "a.restart"))),
             (NONE, nothing_stated(lambda tmp: cp2k(tmp / "a.restart"))),

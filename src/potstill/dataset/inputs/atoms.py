@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,9 +15,11 @@ from potstill.core.types import MAX_ATOMIC_NUMBER, SMALLEST_VOLUME, Labels, Stru
 from potstill.dataset.inputs.charge import facts_on_charge, refuse_charge
 from potstill.dataset.inputs.labels import labels_of_frame
 from potstill.dataset.inputs.options import ReadOptions
+from potstill.dataset.inputs.units import refuse_units
 from potstill.dataset.inputs.unusable import Frame, UnusableError
 
 ISOLATED = ("isolatedatom", "isolated_atom")
+SAYS_FIXED = re.compile(r"fix|frozen|freez|constrain", re.IGNORECASE)
 
 
 def frame_from(
@@ -40,7 +43,7 @@ def frame_from(
     UnusableError
         If the atoms are no usable structure; each kind of fault has its own reason.
     """
-    remarks: list[str] = []
+    remarks = [] if ours else refuse_units(atoms.info)
     fields = dict(names)
     if _is_isolated_atom(atoms) and not np.array(atoms.cell).any():
         atoms = atoms.copy() if atoms.calc is None else _copy_with_results(atoms)
@@ -112,17 +115,21 @@ def _copy_with_results(atoms: Any) -> Any:
 
 def _on_constraints(atoms: Any, labels: Labels | None) -> list[str]:
     """Return a remark about constraints, which a structure does not have."""
-    if not len(atoms.constraints):
+    kinds = {type(constraint).__name__ for constraint in atoms.constraints}
+    fixed = {int(k) for constraint in atoms.constraints for k in np.ravel(_indices(constraint))}
+    for name, column in atoms.arrays.items():
+        if SAYS_FIXED.search(name) and column.dtype == bool and column.ndim == 1 and column.any():
+            kinds.add(f"column '{name}'")
+            fixed.update(map(int, np.flatnonzero(column)))
+    if not kinds:
         return []
-    fixed = sorted({int(k) for constraint in atoms.constraints for k in np.ravel(_indices(constraint))})
-    remark = f"constraints ({', '.join(sorted({type(c).__name__ for c in atoms.constraints}))}) are not kept"
-    if labels is not None and fixed and labels.forces.any() and not labels.forces[fixed].any():
+    if labels is not None and fixed and labels.forces.any() and not labels.forces[sorted(fixed)].any():
         raise UnusableError(
             "constrained_forces",
             f"the forces on all {len(fixed)} fixed atoms are exactly zero, so the file holds forces after constraints; "
             "write it again with the forces of the model (ASE: get_forces(apply_constraint=False))",
         )
-    return [remark]
+    return [f"constraints ({', '.join(sorted(kinds))}) are not kept"]
 
 
 def _indices(constraint: Any) -> Any:

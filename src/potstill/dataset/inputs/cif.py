@@ -8,14 +8,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from potstill.core.neighbors import find_pairs
 from potstill.core.registry import borrow
 from potstill.core.types import Structure
 from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.cif_elements import formula_tokens, name_elements
 from potstill.dataset.inputs.options import ReadOptions
-from potstill.dataset.inputs.settings import OPERATIONS, operations
+from potstill.dataset.inputs.settings import OPERATIONS, operations, refuse_other_operations
 from potstill.dataset.inputs.unusable import Frame, UnusableError
 
 SHARED_SITE = 1e-3  # as a fraction of a lattice vector
+TOO_CLOSE = 0.3  # Å; the shortest bond, that of H2, is 0.74
 FORMULA_ROUNDING = 0.01
 COORDINATES = [f"_atom_site_{kind}_{axis}" for kind in ("fract", "cartn") for axis in "xyz"]
 CIF_BLOCK = re.compile(rb"^[ \t]*data_", re.IGNORECASE | re.MULTILINE)
@@ -32,9 +35,11 @@ def cif_spans(file: BinaryIO) -> list[tuple[int, int]]:
 
 def parse_cif(text: str, options: ReadOptions) -> Frame:
     """Parse one data block of a CIF, by ASE, or by pymatgen where ASE fails."""
-    text = _with_operations(text)
+    tags = {found[1].lower(): found[2].strip().strip("'\"") for found in CIF_ITEM.finditer(text)}
+    text = _with_operations(text, tags)
+    listed = None
     try:
-        atoms = _cif_by_ase(text)
+        atoms, listed = _cif_by_ase(text)
     except UnusableError:
         raise
     except KeyError as error:
@@ -42,14 +47,15 @@ def parse_cif(text: str, options: ReadOptions) -> Frame:
     except Exception as error:  # noqa: BLE001 - ASE's parser raises anything on what it does not expect
         atoms = _cif_by_pymatgen(text, error)
     frame = frame_from(atoms, options)
-    _compare_formula(text, frame.structure)
+    if not _compare_formula(text, frame.structure) and listed:
+        refuse_other_operations(tags, listed)
+    _refuse_close_copies(frame.structure)
     return frame
 
 
-def _with_operations(text: str) -> str:
+def _with_operations(text: str, tags: dict[str, str]) -> str:
     """Return the text with the symmetry operations of its setting, where it names a group and lists none."""
-    tags = {found[1].lower(): found[2].strip().strip("'\"") for found in CIF_ITEM.finditer(text)}
-    if any(name in text.lower() for name in OPERATIONS):
+    if any(name in text.lower() and tags.get(name) not in ("?", ".") for name in OPERATIONS):
         return text
     names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
     stated = [tags.get(f"_cell_{name}", tags.get(f"_cell.{name}", "90")) for name in names]
@@ -61,12 +67,14 @@ def _with_operations(text: str) -> str:
     return f"{text.rstrip()}\nloop_\n{OPERATIONS[0]}\n" + "".join(f"'{line}'\n" for line in found) if found else text
 
 
-def _cif_by_ase(text: str) -> Any:
+def _cif_by_ase(text: str) -> tuple[Any, int]:
+    """Return the atoms of a data block, and the number of symmetry operations that it lists."""
     from ase.io.cif import parse_cif as blocks_of
 
     block = next(iter(blocks_of(io.BytesIO(text.encode("latin1", "replace")))), None)
     if block is None or not block.has_structure():
         raise UnusableError("no_atoms", "no data block lists atoms")
+    name_elements(block)
     occupancies = [x for x in block.get("_atom_site_occupancy") or [] if isinstance(x, int | float)]
     if any(x < 1 for x in occupancies):
         raise UnusableError("disordered", f"a site is occupied by {min(occupancies):g}")
@@ -79,7 +87,8 @@ def _cif_by_ase(text: str) -> Any:
     apart = np.abs(apart - np.round(apart)).max(axis=-1) + np.eye(len(scaled))
     if apart.min() < SHARED_SITE:
         raise UnusableError("disordered", "two atoms share a site")
-    return block.get_atoms()
+    found: Any = next((block.get(name) for name in OPERATIONS if block.get(name)), [])
+    return block.get_atoms(), 1 if isinstance(found, str) else len(found)
 
 
 def _cif_by_pymatgen(text: str, cause: Exception) -> Any:
@@ -95,13 +104,30 @@ def _cif_by_pymatgen(text: str, cause: Exception) -> Any:
     return crystal.to_ase_atoms()
 
 
-def _compare_formula(text: str, structure: Structure) -> None:
-    """Refuse a CIF whose atoms differ from its stated formula: a table cut between two rows looks complete."""
+def _refuse_close_copies(structure: Structure) -> None:
+    """Refuse atoms at nearly one place: symmetry copies of a site on a special position whose digits were cut."""
+    _, distances = find_pairs(structure.positions, structure.cell, structure.pbc, TOO_CLOSE)
+    if len(distances):
+        raise UnusableError(
+            "too_close",
+            f"two atoms are {distances.min():.4f} Å apart: the file lists a site and its alternative, "
+            "or 0.333 in the place of 1/3; write its coordinates with six digits",
+        )
+
+
+def _compare_formula(text: str, structure: Structure) -> bool:
+    """Refuse a CIF whose atoms differ from its stated formula: a table cut between two rows looks complete.
+
+    Returns
+    -------
+    bool
+        Whether the formula and the number of its units fix the number of atoms.
+    """
     stated = re.search(r"^_chemical_formula_sum\s+(?:'([^']+)'|\"([^\"]+)\"|(\S+))", text, re.MULTILINE)
-    tokens = re.findall(r"([A-Z][a-z]?)([\d.]*)", next(filter(None, stated.groups()))) if stated else []
+    tokens = formula_tokens(next(filter(None, stated.groups()))) if stated else []
     amounts = {symbol: float(number or 1) for symbol, number in tokens if symbol != "D"}
     if not amounts or len(amounts) < len(tokens):
-        return
+        return False
     found = dict(zip(*np.unique(structure.to_ase().get_chemical_symbols(), return_counts=True), strict=True))
     units = re.search(r"^_cell_formula_units_Z\s+(\d+)\s*$", text, re.MULTILINE)
     # with Z the formula is that of a unit, or, as pymatgen writes it, that of the cell; without it only ratios are known
@@ -110,6 +136,7 @@ def _compare_formula(text: str, structure: Structure) -> None:
         stated_formula = (f"{units[1]} x " if units else "") + " ".join(map("".join, tokens))
         formula = " ".join(f"{symbol}{number}" for symbol, number in found.items())
         raise UnusableError("wrong_count", f"it states {stated_formula} and holds {formula}")
+    return units is not None
 
 
 def _same(found: dict[str, int], amounts: dict[str, float], scale: float) -> bool:

@@ -20,8 +20,9 @@ from potstill.dataset.inputs.pdb import pdb_frames
 from potstill.dataset.inputs.poscar import poscar_frame
 from potstill.dataset.inputs.programs import cp2k_frame, gromacs_frame
 from potstill.dataset.inputs.rows import database_frames
-from potstill.dataset.inputs.texts import Spans, TextKind, parse_sdf, parse_xyz, sdf_spans, xyz_spans
+from potstill.dataset.inputs.texts import Spans, TextKind, parse_sdf, sdf_spans
 from potstill.dataset.inputs.unusable import COMPRESSED, Frame, UnusableError, content_of, quiet
+from potstill.dataset.inputs.xyz import parse_xyz, xyz_spans
 
 XYZ = TextKind((".xyz", ".extxyz"), xyz_spans, parse_xyz)
 TEXT_KINDS = (

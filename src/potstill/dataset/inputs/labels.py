@@ -19,7 +19,9 @@ from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.unusable import UnusableError
 
 VIRIAL_KEYS = ("REF_virials", "REF_virial", "virials", "virial")
-LOOKS_LIKE_A_LABEL = re.compile(r"energ|force|stress|virial|^e_?0$|^(e_?tot|etot)", re.IGNORECASE)
+LOOKS_LIKE_A_LABEL = re.compile(
+    r"energ|force|stress|virial|gradient|^[eu]_?0?$|^(e_?tot|e_?pot|toten|frc|pe$|f$)|_[ef]$", re.IGNORECASE
+)
 FREE_ENERGY_ROUNDING = 1e-6  # eV
 DISAGREEMENT = 0.05  # of a stress and the virial beside it
 Found = tuple[str, Any]
@@ -45,6 +47,7 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
         tensor = _tensor(*stress)
     virial = next(((key, places[key]) for key in VIRIAL_KEYS if key in places), None)
     if virial is not None and abs(atoms.cell.volume) > 0 and np.size(virial[1]) == 9:
+        refuse_asymmetric(virial[0], np.asarray(virial[1], dtype=np.float64).reshape(3, 3))
         by_virial = -np.asarray(virial[1], dtype=np.float64).reshape(3, 3) / abs(atoms.cell.volume)
         taken.add(virial[0])
         if tensor is None:
@@ -124,7 +127,22 @@ def _tensor(key: str, value: Any) -> Array:
     if array.dtype.kind not in "fiu" or array.size not in (6, 9):
         raise UnusableError("wrong_label", f"'{key}' has shape {array.shape}, expected 9 or 6 numbers in eV/Å^3")
     flat = np.array(array, dtype=np.float64).reshape(-1)
-    return flat.reshape(3, 3) if flat.size == 9 else flat[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+    if flat.size == 6:
+        return flat[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+    refuse_asymmetric(key, flat.reshape(3, 3))
+    return flat.reshape(3, 3)
+
+
+def refuse_asymmetric(key: str, tensor: Array) -> None:
+    """Refuse a (3, 3) stress or virial that is not symmetric: nine numbers in another order, or of another meaning.
+
+    Raises
+    ------
+    UnusableError
+        ``wrong_label`` with the key.
+    """
+    if np.isfinite(tensor).all() and _apart(tensor, tensor.T):
+        raise UnusableError("wrong_label", f"'{key}' is no symmetric tensor: {np.round(tensor, 6).tolist()}")
 
 
 def _apart(a: Array, b: Array) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol
-from potstill.dataset.inputs.texts import last_number_is_cut
 from potstill.dataset.inputs.unusable import Frame, UnusableError, content_of
+from potstill.dataset.inputs.xyz import last_number_is_cut
 
 
 def with_symbols(text: str, options: ReadOptions) -> str:

@@ -55,14 +55,14 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
     names = [row[0] for row in rows]
     own = {name: name.capitalize() for name in names if is_symbol(name.capitalize())}
     species = {**own, **stated, **dict(options.species)}
-    vectors = re.findall(r"^\s*[ABC]\s+(\S+)\s+(\S+)\s+(\S+)\s*$", text, re.MULTILINE)[:3]
+    vectors = _cp2k_vectors(text)
     atoms = ase.Atoms(
         numbers=numbers_of(names, ReadOptions(species=tuple(species.items()))),
         positions=[[float(x) for x in row[1:4]] for row in rows],
-        cell=[[float(x) for x in vector] for vector in vectors] if len(vectors) == 3 else None,
-        pbc=len(vectors) == 3,
+        cell=vectors or None,
+        pbc=bool(vectors),
     )
-    periodic = re.search(r"^\s*PERIODIC\s+(\w+)", text, re.MULTILINE)
+    periodic = re.search(r"^\s*PERIODIC\s+(\w+)", _cp2k_cell(text), re.MULTILINE)
     if periodic is not None:
         atoms.pbc = [axis in periodic[1].upper() and periodic[1].upper() != "NONE" for axis in "XYZ"]
     for key, keyword in (("charge", "CHARGE"), ("multiplicity", "MULTIPLICITY")):
@@ -70,3 +70,26 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
         if found is not None:
             atoms.info[key] = int(found[1])
     return frame_from(atoms, options)
+
+
+def _cp2k_vectors(text: str) -> list[list[float]]:
+    """Return the three cell vectors in Å, or none where the file has no section &CELL.
+
+    Raises
+    ------
+    UnusableError
+        If the cell is stated in another way or unit.
+    """
+    section = _cp2k_cell(text)
+    if not section:
+        return []
+    vectors = re.findall(r"^\s*[ABC]\s+(?:\[angstrom\]\s+)?(\S+)\s+(\S+)\s+(\S+)\s*$", section, re.MULTILINE)
+    if len(vectors) != 3:
+        raise UnusableError("no_cell", "&CELL does not state the vectors A, B and C in Å, as a restart file does")
+    return [[float(x) for x in vector] for vector in vectors]
+
+
+def _cp2k_cell(text: str) -> str:
+    """Return the body of the section &CELL; empty where there is none."""
+    section = re.search(r"^\s*&CELL[ \t]*\n(.*?)^\s*&END CELL\b", text, re.MULTILINE | re.DOTALL)
+    return section[1] if section else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,28 @@ def operations(tags: Mapping[str, Any], cell: Sequence[float]) -> list[str]:
             f"{f'none of them is {code}' if code else 'the file states none'}, and it lists no symmetry operations",
         )
     return _as_text(chosen[0])
+
+
+def refuse_other_operations(tags: Mapping[str, Any], listed: int) -> None:
+    """Refuse a CIF that lists fewer or more symmetry operations than the group that it names has.
+
+    Raises
+    ------
+    UnusableError
+        ``wrong_operations``; never where the group is unknown, or spglib is not installed.
+    """
+    symbol, hall, number = _first(tags, SYMBOL), _plain(_first(tags, HALL)), _first(tags, NUMBER)
+    name = _plain(symbol.partition(":")[0])
+    if not (name or hall or number) or find_spec("spglib") is None:
+        return
+    found = _named(name, hall, number) or (_named(name[:-1], hall, number) if name[-1:] in OLD_CODES else [])
+    orders = sorted({len(_as_text(h)) for h in found})
+    if found and listed not in orders:
+        raise UnusableError(
+            "wrong_operations",
+            f"it lists {listed} symmetry operations, and the group {symbol or hall or number} has "
+            f"{' or '.join(map(str, orders))}; list all of them, or name the group P 1 where all atoms are listed",
+        )
 
 
 def _named(name: str, hall: str, number: str) -> list[int]:

@@ -1,12 +1,10 @@
-"""Text files of many structures, cut into pieces of one structure each: extended XYZ and SDF here, CIF and PDB beside.
+"""Text files of many structures, cut into pieces of one structure each: SDF here; XYZ, CIF and PDB beside.
 
 Takes a file and returns the start and end of its pieces. A frame is parsed at its use, and none is kept in memory.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +13,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from potstill.core.registry import borrow
-from potstill.dataset.inputs.atoms import frame_from, stated_names
 from potstill.dataset.inputs.labels import LOOKS_LIKE_A_LABEL
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.unusable import Frame, UnusableError
@@ -23,11 +20,6 @@ from potstill.dataset.inputs.unusable import Frame, UnusableError
 Spans = list[tuple[int, int]]
 SDF_END = re.compile(rb"^\$\$\$\$.*\n?", re.MULTILINE)
 SDF_PROPERTY = re.compile(r"^>[^<]*<([^>]+)>", re.MULTILINE)
-
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?"
-SIX_NUMBERS = re.compile(
-    rf"""(?<![\w"'])(?P<key>stress)\s*=\s*["'{{\[]\s*(?P<numbers>(?:{NUMBER}[\s,]+){{5}}{NUMBER})\s*["'}}\]]"""
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,69 +30,6 @@ class TextKind:
     spans: Callable[[BinaryIO], Spans]
     parse: Callable[[str, ReadOptions], Frame]
     encoding: str = "utf-8"
-
-
-def xyz_spans(file: BinaryIO) -> Spans:
-    """Cut a file by its counts of atoms; text in the place of a count belongs to the frame before it."""
-    starts: list[int] = []
-    at = 0
-    while line := file.readline():
-        if line.strip():
-            try:
-                count = int(line)
-            except ValueError:
-                at = file.seek(0, io.SEEK_END)
-                starts = starts or [0]
-                break
-            starts.append(at)
-            at += len(line)
-            for _ in range(count + 1):
-                line = file.readline()
-                at += len(line)
-                if not line:
-                    break
-        else:
-            at += len(line)
-    return list(zip(starts, [*starts[1:], at], strict=True)) if starts else []
-
-
-def parse_xyz(text: str, options: ReadOptions) -> Frame:
-    """Parse one frame of (extended) XYZ, with its names and metadata where potstill wrote it."""
-    from ase.io.extxyz import read_xyz
-
-    first, *rest = text.rstrip().splitlines()
-    if not first.strip().lstrip("-").isdigit():
-        raise UnusableError("unreadable", f"a number of atoms was expected, found {first[:40]!r}")
-    stated, found = int(first), max(0, len(rest) - 1)
-    if stated <= 0:
-        raise UnusableError("no_atoms", f"{stated} atoms are stated")
-    if stated != found:
-        raise UnusableError("wrong_count", f"{stated} atoms are stated, {found} lines follow")
-    if not text.endswith("\n") and last_number_is_cut(rest[1:]):
-        raise UnusableError("unreadable", "the file ends within its last number")
-    facts = SIX_NUMBERS.sub(_nine, rest[0]) if rest else ""
-    try:
-        atoms = next(iter(read_xyz(io.StringIO("\n".join([first, facts, *rest[1:]]) + "\n"), 0)))
-    except KeyError as error:
-        raise UnusableError("unreadable", f"{error} is neither a chemical symbol nor a column of the file") from error
-    record = atoms.info.pop("record_hex", None)
-    if record is None:
-        return frame_from(atoms, options, names=stated_names(atoms.info))
-    if not text.endswith("\n"):
-        raise UnusableError("unreadable", "the file was cut short: its last line has no end")
-    return frame_from(atoms, options, ours=True, names=json.loads(bytes.fromhex(str(record)[1:])))
-
-
-def _nine(found: re.Match[str]) -> str:
-    """Return a tensor of six numbers, in Voigt order xx, yy, zz, yz, xz, xy, as the nine that ASE's reader wants."""
-    words = found["numbers"].replace(",", " ").split()
-    return f'{found["key"]}="{" ".join(words[k] for k in (0, 5, 4, 5, 1, 3, 4, 3, 2))}"'
-
-
-def last_number_is_cut(rows: list[str]) -> bool:
-    """Return whether all numbers of a table have the same number of decimals, and the very last has fewer."""
-    *decimals, last = [len(word.partition(".")[2]) for row in rows for word in row.split()[1:]] or [0]
-    return bool(decimals) and len(set(decimals)) == 1 and last < decimals[0]
 
 
 def sdf_spans(file: BinaryIO) -> Spans:

@@ -4,7 +4,7 @@ generate -> structures/structures.h5 -> label -> dataset.h5 -> audit -> audit.js
                                                   dataset.h5 -> train -> student/ -> evaluate -> evaluate.json
                                                                          student/ -> deploy -> deploy/
 
-A run in batches has the stage ``batches`` instead of the first two, see :mod:`potstill.run.batch_stage`.
+A run in batches has the stage ``batches`` instead of the first two, see :mod:`potstill.run.subrun_stage`.
 """
 
 from __future__ import annotations

@@ -157,6 +157,7 @@ def _assemble(context: Context, parts: Sequence[Path], *, partial: bool) -> None
         attributes={
             "config": run.config.read_text(encoding="utf-8"),
             "potstill": __version__,
+            "created": run.created,
             "label_seconds": context.seconds(),
             "mix": as_json(mix) if (mix := run.mix()) else "",
             "not_selected": open_file(run.to_label).attributes.get("not_selected", "{}"),

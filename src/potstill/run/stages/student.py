@@ -87,6 +87,7 @@ def run_deploy(context: Context) -> None:
 
 
 def _learn_actively(context: Context, options: ActiveLearningConfig) -> None:
+    from potstill.active_learning.advice import unmet, what_would_help
     from potstill.active_learning.stage import learn_actively
     from potstill.report.active_learning import write_round_page
 
@@ -124,5 +125,5 @@ def _learn_actively(context: Context, options: ActiveLearningConfig) -> None:
         executor.close()
     for row in judged:
         run.log_metrics(stage="active_learning", event="judged", **{k: row[k] for k in ("round", "passed", "forces")})
-    if not judged[-1]["passed"]:
-        log.warning("the student did not pass its gate in %d rounds: see %s", len(judged), run.active_learning)
+    if missed := unmet(judged):
+        log.warning("active learning ended: %s; %s", missed, what_would_help(judged))

@@ -1,6 +1,6 @@
-"""The stage ``batches``: each batch is a run up to its audit, then one ``dataset.h5`` is made from all.
+"""The stage ``batches``: each batch is a subrun up to its audit, then one ``dataset.h5`` is made from all.
 
-batches/01, 02, … (each a run up to its audit) -> batches -> dataset.h5 -> audit -> …
+batches/01, 02, … (each a subrun up to its audit) -> batches -> dataset.h5 -> audit -> …
 """
 
 from __future__ import annotations
@@ -11,69 +11,69 @@ from collections.abc import Callable
 from potstill import __version__
 from potstill.config import Config
 from potstill.core.errors import OutOfTimeError
-from potstill.run.batches import advice_for_all, batch_configs, claim, join
 from potstill.run.context import Context
 from potstill.run.folder import RunFolder
 from potstill.run.no_go import NoGoError
 from potstill.run.stages.data import note_teacher
+from potstill.run.subruns import advice_for_all, claim, join, subrun_configs
 
 log = logging.getLogger(__name__)
 
 
-def run_batches(context: Context, work: Callable[[Context], None]) -> None:
-    """Run every batch that has not passed yet, and merge them; at the time limit, those that are labelled so far.
+def finish_subruns(context: Context, work: Callable[[Context], None]) -> None:
+    """Finish every subrun that has not passed yet, and merge them; at the time limit, those that are labelled so far.
 
     Parameters
     ----------
     context
         Context of the whole run.
     work
-        Function that runs all stages of a batch up to its audit.
+        Function that runs all stages of a subrun up to its audit.
     """
-    configs = batch_configs(context.config)
+    configs = subrun_configs(context.config)
     try:
         for number, config in enumerate(configs, 1):
-            _do_batch(context, number, config, work)
+            _do_subrun(context, number, config, work)
     except OutOfTimeError:
         _join(context)
         raise
     _join(context)
 
 
-def _do_batch(context: Context, number: int, config: Config, work: Callable[[Context], None]) -> None:
-    run, count = context.run.batch(number), len(context.config.batches)
+def _do_subrun(context: Context, number: int, config: Config, work: Callable[[Context], None]) -> None:
+    run, count = context.run.subrun(number), len(context.config.batches)
     own = claim(run, config)
     if own is None:
         return
     context.progress.note(f"batch {number} of {count}: {sum(s.count for s in config.generate.sources):,} structures")
     log.info("batch %d of %d begins or goes on", number, count)
     with run.locked():
-        batch = context.of_batch(own, run)
+        subrun = context.of_subrun(own, run)
         try:
-            work(batch)
+            work(subrun)
         except NoGoError as error:
             raise NoGoError(f"batch {number} of {count}: {error}\n  {_remedy(context, run)}") from error
         finally:
-            batch.executor.close()
+            subrun.executor.close()
     log.info("batch %d of %d: GO", number, count)
     context.run.log_metrics(stage="batches", batch=number, verdict="GO")
 
 
-def _remedy(context: Context, batch: RunFolder) -> str:
+def _remedy(context: Context, subrun: RunFolder) -> str:
     """Write ``advice.yaml`` for the whole run, where there is advice, and return the user's next command."""
-    advice = advice_for_all(batch, context.config)
-    mend = f"correct the config ({batch.html('audit')} states the reasons)"
+    advice = advice_for_all(subrun, context.config)
+    mend = f"correct the config ({subrun.html('audit')} states the reasons)"
     if advice:
         path = context.run.path / "advice.yaml"
         path.write_text(advice, encoding="utf-8")
-        mend = f"use the config {path}, or correct yours ({batch.html('audit')} states the reasons)"
+        mend = f"use the config {path}, or correct yours ({subrun.html('audit')} states the reasons)"
     return f"{mend}, then continue with this batch:  potstill run CONFIG --out {context.run.path} --resume"
 
 
 def _join(context: Context) -> None:
-    """Make ``dataset.h5`` from the batches that are labelled, completely or in part."""
+    """Make ``dataset.h5`` from the subruns that are labelled, completely or in part."""
     run = context.run
-    labelled = [batch for batch in run.batches() if batch.dataset.exists()]
+    labelled = [subrun for subrun in run.subruns() if subrun.dataset.exists()]
     if labelled:
-        join(labelled, context.config, run.dataset, {"potstill": __version__})
+        join(labelled, context.config, run.dataset, {"potstill": __version__, "created": run.created})
         note_teacher(run)

@@ -9,8 +9,8 @@ import yaml
 
 from potstill.config import Config, dump_config, load_config, parse_config
 from potstill.core.errors import InputError
-from potstill.run.batches import advice_for_all, batch_configs, claim
 from potstill.run.folder import RunFolder
+from potstill.run.subruns import advice_for_all, claim, subrun_configs
 
 
 def whole(*counts: int, batches: tuple[int, ...] = (1, 2, 2, 1), **sections) -> Config:
@@ -30,7 +30,7 @@ def finished(run: RunFolder, verdict: str) -> None:
 def test_shares_add_up_to_the_counts_of_the_config(counts):
     config = whole(*counts)
     asked = Counter()
-    batches = batch_configs(config)
+    batches = subrun_configs(config)
     for batch in batches:
         assert batch.batches == ()
         asked.update({source.name: source.count for source in batch.generate.sources})
@@ -39,21 +39,21 @@ def test_shares_add_up_to_the_counts_of_the_config(counts):
 
 
 def test_sizes_are_those_asked_for():
-    sizes = [sum(s.count for s in b.generate.sources) for b in batch_configs(whole(90_000, 24_000, 6_000))]
+    sizes = [sum(s.count for s in b.generate.sources) for b in subrun_configs(whole(90_000, 24_000, 6_000))]
     assert sizes == [20_000, 40_000, 40_000, 20_000]
-    assert [len(b.generate.after) for b in batch_configs(whole(6))] == [0, 1, 2, 3]
+    assert [len(b.generate.after) for b in subrun_configs(whole(6))] == [0, 1, 2, 3]
 
 
 def test_a_batch_that_passed_stays_and_one_that_did_not_is_begun_anew(tmp_path):
     config = whole(60)
     one, two = RunFolder(tmp_path / "01"), RunFolder(tmp_path / "02")
-    first, second, *_ = batch_configs(config)
+    first, second, *_ = subrun_configs(config)
     assert claim(one, first).generate.sources[0].count == 10
     assert claim(two, second).generate.after == (tmp_path.resolve() / "01",)
     finished(one, "GO")
     finished(two, "NO_GO")
     mended = whole(60, label={"teacher": {"name": "lennard-jones"}}, audit={"min_element_coverage": 2})
-    first, second, *_ = batch_configs(mended)
+    first, second, *_ = subrun_configs(mended)
     assert claim(one, first) is None
     assert load_config(one.config).label.teacher.name == "emt"
     assert claim(two, second).label.teacher.name == "lennard-jones"
@@ -63,11 +63,11 @@ def test_a_batch_that_passed_stays_and_one_that_did_not_is_begun_anew(tmp_path):
 
 def test_other_gates_and_workers_keep_what_was_labelled(tmp_path):
     run = RunFolder(tmp_path / "01")
-    claim(run, batch_configs(whole(60))[0])
+    claim(run, subrun_configs(whole(60))[0])
     finished(run, "NO_GO")
     run.set_stage("label", "done", 5.0)
     changed = whole(60, workers=1, execute={"executor": "parsl"}, audit={"min_element_coverage": 2})
-    taken = claim(run, batch_configs(changed)[0])
+    taken = claim(run, subrun_configs(changed)[0])
     assert (taken.workers, taken.execute.executor, taken.audit.min_element_coverage) == (1, "parsl", 2)
     assert [run.stage(name)["state"] for name in ("label", "audit")] == ["done", "waiting"]
 
@@ -75,7 +75,7 @@ def test_other_gates_and_workers_keep_what_was_labelled(tmp_path):
 def test_advice_for_a_batch_speaks_of_the_whole(tmp_path):
     config = whole(60, 30)
     run = RunFolder(tmp_path / "01")
-    batch = claim(run, batch_configs(config)[0])
+    batch = claim(run, subrun_configs(config)[0])
     assert advice_for_all(run, config) == ""
     advised = yaml.safe_load(dump_config(batch))
     advised["generate"]["sources"][1]["count"] = 10

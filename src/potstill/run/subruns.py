@@ -1,8 +1,10 @@
-"""A long run in batches: each is a complete run folder up to its audit, after which the user can decide.
+"""A long run in batches (config: ``batches``): each is a run folder up to its audit, after which the user can decide.
 
-Takes a config and returns the config of each batch; takes the finished batches and writes one ``dataset.h5``. A batch has
-its share of every source. Its candidates are numbered on from those of the batch before it, and no structure is in two
-batches.
+The user's word is batch. The code calls it a subrun, since a batch of structures is what a model computes in one call.
+
+Takes a config and returns the config of each subrun; takes the finished subruns and writes one ``dataset.h5``. A subrun has
+its share of every source. Its candidates are numbered on from those of the subrun before it, and no structure is in two
+subruns.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from potstill.run.folder import RunFolder
 from potstill.run.upgrade import read_config
 
 
-def batch_configs(config: Config) -> list[Config]:
-    """Return the config of each batch, in order, for the folders ``01``, ``02``, … beside each other.
+def subrun_configs(config: Config) -> list[Config]:
+    """Return the config of each subrun, in order, for the folders ``01``, ``02``, … beside each other.
 
     The counts of a source are its shares of the total, rounded so that their sum is that total.
     """
@@ -46,9 +48,9 @@ def batch_configs(config: Config) -> list[Config]:
 
 
 def claim(run: RunFolder, config: Config) -> Config | None:
-    """Claim the folder of a batch and return its config as stored there; None for a batch that has passed.
+    """Claim the folder of a subrun and return its config as stored there; None for a subrun that has passed.
 
-    A batch that has passed stays as it is, whatever the config says now. One that was begun for other structures or labels
+    A subrun that has passed stays as it is, whatever the config says now. One that was begun for other structures or labels
     is renamed and begun anew.
     """
     if run.passed():
@@ -61,49 +63,48 @@ def claim(run: RunFolder, config: Config) -> Config | None:
     return read_config(run)
 
 
-def join(batches: Sequence[RunFolder], config: Config, path: Path, attributes: Mapping[str, Any]) -> None:
-    """Merge the datasets of the batches and split their families anew.
+def join(subruns: Sequence[RunFolder], config: Config, path: Path, attributes: Mapping[str, Any]) -> None:
+    """Merge the datasets of the subruns and split their families anew.
 
-    The file states for each source the number of structures requested in all batches.
+    The file states for each source the number of structures requested in all subruns.
     """
     asked = Counter[str]()
-    for batch in batches:
-        asked.update({s.name: s.count for s in read_config(batch).generate.sources})
+    for subrun in subruns:
+        asked.update({s.name: s.count for s in read_config(subrun).generate.sources})
     sources = tuple(s.model_copy(update={"count": asked[s.name]}) for s in config.generate.sources if asked[s.name])
     whole = config.model_copy(update={"generate": config.generate.model_copy(update={"sources": sources})})
-    found = [Dataset(batch.dataset).attributes for batch in batches]
+    found = [Dataset(subrun.dataset).attributes for subrun in subruns]
     merge_datasets(
-        [batch.dataset for batch in batches],
+        [subrun.dataset for subrun in subruns],
         path,
-        valid_fraction=config.dataset.valid_fraction,
-        test_fraction=config.dataset.test_fraction,
+        split=config.dataset,
         seed=config.seed,
         attributes={
             **attributes,
             "config": dump_config(whole),
-            "mix": _mixes(batches),
+            "mix": _mixes(subruns),
             "workers": max(int(a["workers"]) for a in found),
-            "merged_from": [batch.path.name for batch in batches],
+            "merged_from": [subrun.path.name for subrun in subruns],
         },
         replace=True,
     )
 
 
-def _mixes(batches: Sequence[RunFolder]) -> str:
-    """Return the number of structures that all batches requested from each source; empty where each used its config."""
-    mixes = [batch.mix() for batch in batches]
+def _mixes(subruns: Sequence[RunFolder]) -> str:
+    """Return the number of structures that all subruns requested from each source; empty where each used its config."""
+    mixes = [subrun.mix() for subrun in subruns]
     if not any(mixes):
         return ""
-    own = [as_asked(read_config(batch).generate.sources) for batch in batches]
+    own = [as_asked(read_config(subrun).generate.sources) for subrun in subruns]
     return as_json(together([mix or asked for mix, asked in zip(mixes, own, strict=True)]))
 
 
-def advice_for_all(batch: RunFolder, config: Config) -> str:
-    """Return ``advice.yaml`` of a batch as a config of the whole run; empty where the batch has none."""
-    path = batch.path / "advice.yaml"
+def advice_for_all(subrun: RunFolder, config: Config) -> str:
+    """Return ``advice.yaml`` of a subrun as a config of the whole run; empty where the subrun has none."""
+    path = subrun.path / "advice.yaml"
     if not path.exists():
         return ""
-    before, advised = read_yaml(batch.config), read_yaml(path)
+    before, advised = read_yaml(subrun.config), read_yaml(path)
     whole = parse_yaml(dump_config(config))
     asked = {_name(source): source["count"] for source in before["generate"]["sources"]}
     new = {_name(source): source for source in advised["generate"]["sources"]}

@@ -1,6 +1,6 @@
-"""Messages between potstill and a teacher in a process of its own: frames of named arrays, over pipes.
+"""Messages between potstill and a teacher in a process of its own: JSON with named arrays, over pipes.
 
-A frame is two lengths of eight bytes, a header as JSON (a message, and name, type and shape of each array) and the bytes of
+A message is two lengths of eight bytes, a header as JSON (its text, and name, type and shape of each array) and the bytes of
 the arrays. It contains no code.
 """
 
@@ -20,12 +20,12 @@ LARGEST_BYTES = 1 << 36  # a larger length is text that was printed into the pip
 NUMBERS = "biufc"  # kinds of NumPy types: bool, integers, floats, complex
 
 
-class BrokenFrameError(Exception):
-    """Raised for bytes that are no frame: a process printed into the pipe, or ended in the middle of a frame."""
+class BrokenMessageError(Exception):
+    """Raised for bytes that are no message: a process printed into the pipe, or ended in the middle of a message."""
 
 
 def send(stream: IO[bytes], message: Mapping[str, Any], arrays: Mapping[str, Array] | None = None) -> None:
-    """Write a frame.
+    """Write a message.
 
     Raises
     ------
@@ -44,19 +44,19 @@ def send(stream: IO[bytes], message: Mapping[str, Any], arrays: Mapping[str, Arr
 
 
 def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Read a frame.
+    """Read a message.
 
     Raises
     ------
     EOFError
         If the other process has ended.
-    BrokenFrameError
-        If the bytes are no frame.
+    BrokenMessageError
+        If the bytes are no message.
     """
     sizes = _exactly(stream, 16)
     lengths = [int.from_bytes(part, "big") for part in (sizes[:8], sizes[8:])]
     if max(lengths) > LARGEST_BYTES:
-        raise BrokenFrameError(f"found a frame of {max(lengths)} bytes, expected at most {LARGEST_BYTES}")
+        raise BrokenMessageError(f"found a message of {max(lengths)} bytes, expected at most {LARGEST_BYTES}")
     header, body = (_exactly(stream, length) for length in lengths)
     try:
         content = json.loads(header)
@@ -64,13 +64,13 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Array]]:
         for name, kind, shape in content["arrays"]:
             dtype = np.dtype(kind)
             if dtype.kind not in NUMBERS:
-                raise BrokenFrameError(f"{name} of type {dtype}")
+                raise BrokenMessageError(f"{name} of type {dtype}")
             count = math.prod(shape)
             arrays[name] = np.frombuffer(body, dtype, count, at).reshape(shape).copy()
             at += count * dtype.itemsize
         return dict(content["message"]), arrays
     except (ValueError, KeyError, TypeError) as error:
-        raise BrokenFrameError(f"{type(error).__name__}: {error}") from error
+        raise BrokenMessageError(f"{type(error).__name__}: {error}") from error
 
 
 def names_of(structures: Sequence[Structure]) -> list[list[Any]]:

@@ -1,0 +1,248 @@
+"""Tables of errors: of students for one system, for many systems, and of the student ``general``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from result_tables.base import markdown_table, result, source, table_of, title_of
+
+
+@table_of
+def my_system() -> str:
+    """Errors and speed of students for one system, on their own trajectories."""
+    rows = [
+        (
+            f"{title_of(row)}, {row['atoms']} atoms, {row['kelvin']:,.0f} K",
+            row.get("start") or "random weights",
+            row["labels"],
+            f"{row['wall_seconds'] / 60:.0f} min",
+            f"{row['force_mae_mev_per_angstrom']:.0f} meV/Å",
+            f"{row['mean_force_component_mev_per_angstrom']:.0f} meV/Å",
+            f"{row['energy_mae_mev_per_atom']:.1f} meV/atom",
+            f"{row['student_ns_per_day']:.0f} ns/day",
+        )
+        for row in sorted(result("my_system")["rows"], key=title_of)
+    ]
+    head = (
+        "system",
+        "start",
+        "labels",
+        "whole run",
+        "force MAE",
+        "mean force component",
+        "energy MAE",
+        "MD with the student",
+    )
+    return markdown_table(head, rows) + source("my_system")
+
+
+@table_of
+def my_system_rounds() -> str:
+    """Force errors of each round of active learning, and of 50 ps afterwards."""
+    rows = [
+        (
+            title_of(row),
+            row.get("start") or "random weights",
+            ", ".join(f"{error:.0f}" for error in row["rounds_mev_per_angstrom"]) + " meV/Å",
+            f"{row['force_mae_mev_per_angstrom']:.0f} meV/Å",
+        )
+        for row in sorted(result("my_system")["rows"], key=title_of)
+    ]
+    return markdown_table(("system", "start", "force MAE in each round", "force MAE in 50 ps afterwards"), rows) + source(
+        "my_system"
+    )
+
+
+@table_of
+def learning_curve() -> str:
+    """Errors against the number of labels, and a PaiNN beside them."""
+    rows = [
+        (
+            f"{row['labels']:,}",
+            f"{row['train_seconds'] / 60:.0f} min",
+            f"{100 * row['of_mean_force']:.0f} %",
+            f"{100 * row['components_of_mean_force']:.0f} %",
+            f"{row['energy_mev_per_atom']:.0f} meV/atom",
+        )
+        for row in result("learning_curve")["rows"]
+    ]
+    (painn,) = result("painn")["rows"][:1]
+    rows.append(
+        (
+            f"{painn['labels']:,}, PaiNN",
+            f"{painn['train_seconds'] / 60:.0f} min",
+            f"{100 * painn['of_mean_force']:.0f} %",
+            "",
+            f"{painn['energy_mev_per_atom']:.0f} meV/atom",
+        )
+    )
+    head = ("labels", "training", "error of a force vector", "error of components", "energy MAE")
+    return markdown_table(head, rows) + source("learning_curve")
+
+
+@table_of
+def errors_by_source() -> str:
+    """Errors of the student with most labels, by the kind of structure."""
+    best = max(result("learning_curve")["rows"], key=lambda row: row["labels"])
+    rows = [
+        (
+            f"`{name}`",
+            row["structures"],
+            f"{100 * row['of_mean_force']:.0f} %",
+            f"{100 * row['components_of_mean_force']:.0f} %",
+            f"{row['energy_mev_per_atom']:.0f} meV/atom",
+        )
+        for name, row in best["per_source"].items()
+    ]
+    head = ("source", "held-out structures", "error of a force vector", "error of components", "energy MAE")
+    return markdown_table(head, rows) + source("learning_curve")
+
+
+@table_of
+def general() -> str:
+    """Errors of the student ``general`` by source, on held-out families and on what it was trained on."""
+    row = max(result("general")["rows"], key=lambda found: found["labels"])
+    everything = ("all", row["held_out"], row["of_mean_force"], row["seen_of_mean_force"], row["energy_mev_per_atom"])
+    lines = [everything] + [
+        (name, of["structures"], of["of_mean_force"], of["seen_of_mean_force"], of["energy_mev_per_atom"])
+        for name, of in sorted(row["per_source"].items(), key=lambda item: item[1]["of_mean_force"])
+    ]
+    cells = [
+        (name, f"{count:,}", f"{100 * held:.0f} %", f"{100 * seen:.0f} %", f"{energy:.0f} meV/atom")
+        for name, count, held, seen, energy in lines
+    ]
+    head = ("source", "held-out structures", "force error", "force error, trained on", "energy error")
+    return markdown_table(head, cells) + source("general")
+
+
+@table_of
+def fine_tuning() -> str:
+    """Fine-tuning from ``general`` beside training from nothing in the same time."""
+    cells = [
+        (
+            title_of(row),
+            row["labels"],
+            f"{row['before']['forces_mev_per_angstrom']:.0f}",
+            f"{row['fine_tuned']['forces_mev_per_angstrom']:.0f}",
+            f"{row['from_nothing']['forces_mev_per_angstrom']:.0f}",
+            f"{row['fine_tuned']['seconds']:.0f} s, {row['from_nothing']['seconds']:.0f} s",
+        )
+        for row in result("fine_tuning")["rows"]
+    ]
+    head = ("system", "labels", "`general` as it is", "fine-tuned", "from nothing", "time")
+    return markdown_table(head, cells) + "\n\nMean length of the force error in meV/Å." + source("fine_tuning")
+
+
+@table_of
+def general_physics() -> str:
+    """Physics of ``general`` beside its teacher: medians over systems whose composition it saw and did not see."""
+    rows = {
+        row["system"].removeprefix("median, "): row for row in result("general_physics")["rows"] if row["kind"] == "median"
+    }
+    quantities = {
+        "lattice_constant": "lattice constant, %",
+        "bulk_modulus": "bulk modulus, %",
+        "phonons": "mean phonon frequency, %",
+        "vibrations": "vibrations of molecules, %",
+        "torsions": "rigid turns about bonds, meV",
+    }
+    cells = [
+        (name, *(f"{rows[of][key]:.3g} ({rows[of][f'systems_{key}']})" for of in ("seen", "not seen")))
+        for key, name in quantities.items()
+    ]
+    head = ("median gap to the teacher (systems)", "composition in the training set", "not in it")
+    return markdown_table(head, cells) + source("general_physics")
+
+
+@table_of
+def given_labels() -> str:
+    """Students from labels of GFN2-xTB, which stands for a quantum-chemical program."""
+    cells = [
+        (
+            title_of(row),
+            row["labels"],
+            row["audit"].replace("_", "-"),
+            f"{row['gates_met']} of {row['gates_asked']}",
+            f"{row['force_mae_mev_per_angstrom']:.0f}",
+            f"{100 * row['of_mean_force']:.0f}",
+            f"{row['energy_mae_mev_per_atom']:.1f}",
+        )
+        for row in result("given_labels")["rows"]
+    ]
+    head = ("system", "labels", "audit", "gates met", "force MAE, meV/Å", "force error, %", "energy MAE, meV/atom")
+    return markdown_table(head, cells) + source("given_labels")
+
+
+@table_of
+def pareto() -> str:
+    """Shapes of the student and public networks after equal times of training."""
+    cells = [
+        (
+            row["candidate"],
+            f"{row['parameters'] / 1e6:.2f} million",
+            f"{row['epochs']:.0f}",
+            f"{row['trained_atoms_per_second']:,}",
+            *(f"{row[f'{part}_forces_ev_per_angstrom']:.2f}" for part in ("train", "valid", "test")),
+            f"{1e6 / row['NaCl216_microseconds_per_atom']:,.0f}",
+        )
+        for row in result("pareto")["rows"]
+    ]
+    head = ("", "parameters", "epochs", "atoms/s in training", "train, eV/Å", "valid, eV/Å", "test, eV/Å", "atoms/s")
+    return markdown_table(head, cells) + source("pareto")
+
+
+@table_of
+def hessian() -> str:
+    """Force errors with and without Hessian-vector products, for two numbers of labels."""
+    ways = {
+        "without": "without",
+        "with products": "with products, as many steps",
+        "without, as long": "without, for as long",
+    }
+    found = {(row["labels"], row["way"]): row for row in result("hessian")["rows"]}
+    cells = [
+        (labels, *(f"{found[labels, way]['forces_ev_per_angstrom']:.3f} eV/Å" for way in ways))
+        for labels in sorted({labels for labels, _ in found})
+    ]
+    return markdown_table(("labels", *ways.values()), cells) + source("hessian")
+
+
+@table_of
+def selection() -> str:
+    """Errors with all labels, a random half, and halves that ``label.select`` chose."""
+    cells = [
+        (
+            f"{row['labelled']}, {row['labels']:,}",
+            f"{100 * row['of_mean_force']:.1f} %",
+            f"{row['energy_mev_per_atom']:.0f} meV/atom",
+        )
+        for row in result("selection")["rows"]
+    ]
+    return markdown_table(("labelled", "force error over the mean force", "energy MAE"), cells) + source("selection")
+
+
+@table_of
+def teachers_published() -> str:
+    """Errors of teachers for inorganic crystals, as Matbench Discovery lists them; nothing here was measured by us."""
+    found = json.loads((Path(__file__).parent / "published_teachers.json").read_text(encoding="utf-8"))
+    cells = [
+        (
+            row["model"],
+            f"{row['million_parameters']} million",
+            f"{row['hull_mae_mev_per_atom']} meV/atom",
+            f"{row['f1']:.3f}",
+            f"{row['kappa_srme']:.3f}",
+            f"`{row['file']}`",
+        )
+        for row in found["rows"]
+    ]
+    head = (
+        "model",
+        "parameters",
+        "energy above hull, MAE",
+        "F1, stable or not",
+        "thermal conductivity, error κ_SRME",
+        "file",
+    )
+    return markdown_table(head, cells)

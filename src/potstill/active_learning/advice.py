@@ -1,0 +1,54 @@
+"""Advice where active learning ended without meeting its gate: reports of the rounds in, one sentence out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+STILL_FALLING = 0.85  # error of the last round over the best error before: below it, more rounds help
+UNEVEN = 2.0  # error at the worst temperature over that at the best: above it, the hottest trajectories decide
+LIMIT = "active_learning.max_force_error_ev_per_angstrom"
+
+
+def unmet(reports: Sequence[dict[str, Any]]) -> str:
+    """Return the gate that the last round did not meet, with its figures; empty where it met them or there is no round.
+
+    Parameters
+    ----------
+    reports
+        Contents of each ``round.json``.
+    """
+    if not reports or reports[-1]["passed"]:
+        return ""
+    last = reports[-1]
+    mae, limit = last["forces"]["mae"], last["forces"]["limit"]
+    broken = last["broken_trajectories"]
+    if mae is None:
+        return f"no frame of the student's own MD could be judged in round {last['round']}"
+    if mae > limit:
+        return f"the force MAE in the student's own MD was {mae:.3g} eV/Å in round {last['round']}, {LIMIT} is {limit:g}"
+    return f"{broken} of {len(last['trajectories'])} trajectories broke off in round {last['round']}"
+
+
+def what_would_help(reports: Sequence[dict[str, Any]]) -> str:
+    """Return what would help a student that did not meet its gate.
+
+    Parameters
+    ----------
+    reports
+        Contents of each ``round.json``; the last one did not pass.
+    """
+    last = reports[-1]
+    errors = [r["forces"]["mae"] for r in reports if r["forces"]["mae"] is not None]
+    if last["broken_trajectories"]:
+        hot = {t["temperature_kelvin"] for t in last["trajectories"] if t["ended"] != "finished"}
+        named = ", ".join(f"{kelvin:g}" for kelvin in sorted(hot))
+        return f"trajectories broke off at {named} K: raise active_learning.max_rounds, or lower temperatures_kelvin"
+    if len(errors) < 2 or errors[-1] < STILL_FALLING * min(errors[:-1]):
+        return "the error still falls: raise active_learning.max_rounds"
+    by_kelvin = {row["kelvin"]: row["mae"] for row in last.get("by_temperature", [])}
+    if len(by_kelvin) > 1 and max(by_kelvin.values()) > UNEVEN * min(by_kelvin.values()):
+        worst = max(by_kelvin, key=lambda kelvin: by_kelvin[kelvin])
+        where = f"the error is largest at {worst:g} K ({by_kelvin[worst]:.3g} eV/Å)"
+        return f"{where}: leave that temperature out where you do not need it, or raise active_learning.frames"
+    return "the error no longer falls: raise active_learning.epochs, or take a larger student.tier"

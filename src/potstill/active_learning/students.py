@@ -1,0 +1,95 @@
+"""The student of a run during active learning: the first one is kept, and the latest one takes its place.
+
+Takes folders of students. Each states its origin in its ``config.json``, see :mod:`potstill.train.provenance`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from potstill.active_learning.options import ActiveLearningConfig
+from potstill.core.errors import InputError
+from potstill.core.files import sealed
+from potstill.student.uncertainty import FILE as UNCERTAINTY
+from potstill.train.provenance import KEY, set_aside, stated
+
+
+def made_from(first: Mapping[str, Any], options: ActiveLearningConfig, *, after_round: int | None = None) -> dict[str, Any]:
+    """Return the origin of a run's student after active learning, as in its ``config.json``.
+
+    Parameters
+    ----------
+    first
+        Result of :func:`potstill.train.provenance.made_from` for the training before.
+    options
+        Section ``active_learning``.
+    after_round
+        The round, for a student between two rounds; None where active learning has finished.
+    """
+    between = {} if after_round is None else {"after_round": after_round}
+    return {**first, "active_learning": {**options.model_dump(mode="json"), **between}}
+
+
+def keep_first(student: Path, folder: Path) -> Path:
+    """Copy the student of the first training to ``first/``, and rename the rounds of another one.
+
+    Returns
+    -------
+    Path
+        Folder of the copy, which does not change while active learning replaces the student.
+
+    Raises
+    ------
+    InputError
+        If neither folder holds a student.
+    """
+    first, found = folder / "first", stated(student)
+    kept = stated(first)
+    if kept is not None and (found is None or _before(found) == _before(kept)):
+        return first
+    if found is None:
+        raise InputError(
+            f"{student} contains no student with a stated origin, and {first} no copy of one\n"
+            "  train it again with  potstill train RUN"
+        )
+    for old in (first, *sorted(folder.glob("[0-9][0-9]"))):
+        if old.exists():
+            set_aside(old, kept, found)
+    first.mkdir(parents=True)
+    _copy(student, first, "weights.safetensors", UNCERTAINTY, "config.json")
+    return first
+
+
+def take_over(latest: Path, student: Path, made_from: Mapping[str, Any]) -> None:
+    """Copy a student's files over those of another; an interruption leaves no ``config.json``, and so no student.
+
+    Parameters
+    ----------
+    latest, student
+        Folder of the student to copy, and of the one that is replaced.
+    made_from
+        Origin, written into the ``config.json`` of the copy.
+    """
+    weights = "weights.safetensors"
+    if stated(student) == made_from and (latest / weights).read_bytes() == (student / weights).read_bytes():
+        return
+    facts = json.loads((latest / "config.json").read_text(encoding="utf-8"))
+    (student / "config.json").unlink(missing_ok=True)
+    _copy(latest, student, weights, UNCERTAINTY)
+    with sealed(student / "config.json") as temporary:
+        temporary.write_text(json.dumps({**facts, KEY: dict(made_from)}, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _before(made_from: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in made_from.items() if name != "active_learning"}
+
+
+def _copy(source: Path, target: Path, *names: str) -> None:
+    for name in names:
+        if (source / name).is_file():
+            with sealed(target / name) as temporary:
+                shutil.copyfile(source / name, temporary)

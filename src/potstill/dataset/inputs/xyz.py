@@ -1,0 +1,182 @@
+"""XYZ and extended XYZ, frame by frame, without what its reader would make up: a cell, positions, an element."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from potstill.core.elements import atomic_numbers_of
+from potstill.dataset.inputs.atoms import frame_from, stated_names
+from potstill.dataset.inputs.labels import refuse_asymmetric
+from potstill.dataset.inputs.options import ReadOptions
+from potstill.dataset.inputs.species import is_symbol
+from potstill.dataset.inputs.unusable import Frame, UnusableError
+
+Spans = list[tuple[int, int]]
+BYTE_ORDER_MARK = "\ufeff"  # written by Notepad and Excel before the first character
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?"
+SIX_NUMBERS = re.compile(
+    rf"""(?<![\w"'])(?P<key>stress)\s*=\s*["'{{\[]\s*(?P<numbers>(?:{NUMBER}[\s,]+){{5}}{NUMBER})\s*["'}}\]]"""
+)
+NINE_NUMBERS = re.compile(rf"""(?<![\w"'])stress\s*=\s*["'{{\[]\s*((?:{NUMBER}[\s,]+){{8}}{NUMBER})\s*["'}}\]]""")
+QUOTED = re.compile(r"""\\.|"[^"]*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]""")
+KEY = re.compile(r"(?<!\S)([^\s=]+)\s*=")
+COLUMN = re.compile(r"([^:]+):([SRILsril]):(\d+)")
+SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+LIKE_A_CELL = re.compile(r"cell|box|lattice", re.IGNORECASE)
+
+
+def xyz_spans(file: BinaryIO) -> Spans:
+    """Cut a file by its counts of atoms; text in the place of a count belongs to the frame before it."""
+    starts: list[int] = []
+    at = 0
+    while line := file.readline():
+        if line.strip():
+            try:
+                count = int(line.decode("utf-8", errors="replace").lstrip(BYTE_ORDER_MARK))
+            except ValueError:
+                at = file.seek(0, io.SEEK_END)
+                starts = starts or [0]
+                break
+            starts.append(at)
+            at += len(line)
+            for _ in range(count + 1):
+                line = file.readline()
+                at += len(line)
+                if not line:
+                    break
+        else:
+            at += len(line)
+    return list(zip(starts, [*starts[1:], at], strict=True)) if starts else []
+
+
+def parse_xyz(text: str, options: ReadOptions) -> Frame:
+    """Parse one frame of (extended) XYZ, with its names and metadata where potstill wrote it."""
+    from ase.io.extxyz import read_xyz
+
+    first, *rest = text.lstrip(BYTE_ORDER_MARK).rstrip().splitlines()
+    if not first.strip().lstrip("-").isdigit():
+        raise UnusableError("unreadable", f"a number of atoms was expected, found {first[:40]!r}")
+    stated, found = int(first), max(0, len(rest) - 1)
+    if stated <= 0:
+        raise UnusableError("no_atoms", f"{stated} atoms are stated")
+    if stated != found:
+        raise UnusableError("wrong_count", f"{stated} atoms are stated, {found} lines follow")
+    facts, rows = rest[0], rest[1:]
+    if not text.endswith("\n") and last_number_is_cut(rows):
+        raise UnusableError("unreadable", "the file ends within its last number")
+    _check_keys(facts)
+    names = _check_columns(facts, rows)
+    if nine := NINE_NUMBERS.search(facts):  # ASE's reader keeps six of them
+        refuse_asymmetric("stress", np.array(nine[1].replace(",", " ").split(), dtype=np.float64).reshape(3, 3))
+    facts = SIX_NUMBERS.sub(_nine, facts)
+    try:
+        atoms = next(iter(read_xyz(io.StringIO("\n".join([first, facts, *rows]) + "\n"), 0)))
+    except KeyError as error:
+        raise UnusableError("unreadable", f"{error} is neither a chemical symbol nor a column of the file") from error
+    _check_cell(atoms)
+    record = atoms.info.pop("record_hex", None)
+    if record is None:
+        frame = frame_from(atoms, options, names=stated_names(atoms.info))
+        return Frame(frame.structure, (*frame.remarks, *_on_symbols(names, rows)))
+    if not text.endswith("\n"):
+        raise UnusableError("unreadable", "the file was cut short: its last line has no end")
+    return frame_from(atoms, options, ours=True, names=json.loads(bytes.fromhex(str(record)[1:])))
+
+
+def last_number_is_cut(rows: list[str]) -> bool:
+    """Return whether all numbers of a table have the same number of decimals, and the very last has fewer."""
+    *decimals, last = [len(word.partition(".")[2]) for row in rows for word in row.split()[1:]] or [0]
+    return bool(decimals) and len(set(decimals)) == 1 and last < decimals[0]
+
+
+def _check_keys(facts: str) -> None:
+    """Refuse a key that is stated twice, and a name of the format in other letters, which its reader ignores.
+
+    Raises
+    ------
+    UnusableError
+        ``unreadable`` with the key.
+    """
+    keys = KEY.findall(QUOTED.sub('""', facts))
+    twice = next((key for k, key in enumerate(keys) if key in keys[:k]), None)
+    if twice is not None:
+        raise UnusableError("unreadable", f"'{twice}' is stated twice in the second line of the frame")
+    for key in keys:
+        right = SPELLED.get(key.lower(), key)
+        if right != key:
+            raise UnusableError("unreadable", f"'{key}' is no key of extended XYZ; spell it '{right}'")
+
+
+def _check_columns(facts: str, rows: list[str]) -> list[str]:
+    """Refuse a frame whose columns hold no positions, or whose rows have other columns than it states.
+
+    Returns
+    -------
+    list of str
+        Name of each column; one of three numbers has its name three times.
+
+    Raises
+    ------
+    UnusableError
+        ``no_coordinates`` or ``wrong_count``.
+    """
+    found = re.search(r"""(?<!\S)Properties\s*=\s*["']?([^\s"']+)""", facts)
+    columns = COLUMN.findall(found[1]) if found else [("species", "S", "1"), ("pos", "R", "3")]
+    names = [name for name, _, _ in columns]
+    if not {"pos", "positions"} & set(names):
+        raise UnusableError("no_coordinates", f"the columns {', '.join(names)} have no 'pos' with Cartesian positions in Å")
+    width = sum(int(count) for _, _, count in columns)
+    short = next((k for k, row in enumerate(rows) if len(row.split()) < width), None)
+    if short is not None:
+        count = len(rows[short].split())
+        raise UnusableError("wrong_count", f"the row of atom {short} has {count} columns, expected {width}")
+    return [name for name, _, count in columns for _ in range(int(count))]
+
+
+def _on_symbols(names: list[str], rows: list[str]) -> list[str]:
+    """Return a remark about symbols in capitals, which may be names of atoms; refuse two columns that disagree.
+
+    Raises
+    ------
+    UnusableError
+        ``no_elements`` where a symbol and an atomic number of a row are two elements.
+    """
+    if "species" not in names:
+        return []
+    words = [row.split()[names.index("species")] for row in rows]
+    if "Z" in names:
+        stated = [row.split()[names.index("Z")] for row in rows]
+        for k, (word, z) in enumerate(zip(words, stated, strict=True)):
+            if is_symbol(word.capitalize()) and atomic_numbers_of([word.capitalize()]) != [int(z)]:
+                raise UnusableError("no_elements", f"the row of atom {k} states {word} and Z = {z}")
+    capitals = sorted({word for word in words if len(word) == 2 and word.isupper()})
+    if not capitals:
+        return []
+    read = ", ".join(f"{word} as {word.capitalize()}" for word in capitals)
+    return [f"symbols in capitals are read as elements, not as names of atoms: {read}"]
+
+
+def _check_cell(atoms: Any) -> None:
+    """Refuse a frame without ``Lattice`` in which another key has nine numbers and the name of a cell.
+
+    Raises
+    ------
+    UnusableError
+        ``no_cell`` with the key.
+    """
+    if atoms.cell.any():
+        return
+    for key, value in atoms.info.items():
+        if LIKE_A_CELL.search(key) and getattr(value, "size", 0) in (3, 6, 9):
+            raise UnusableError("no_cell", f"there is no Lattice, and '{key}' looks like a cell; call it Lattice")
+
+
+def _nine(found: re.Match[str]) -> str:
+    """Return a tensor of six numbers, in Voigt order xx, yy, zz, yz, xz, xy, as the nine that ASE's reader wants."""
+    words = found["numbers"].replace(",", " ").split()
+    return f'{found["key"]}="{" ".join(words[k] for k in (0, 5, 4, 5, 1, 3, 4, 3, 2))}"'

@@ -1,0 +1,44 @@
+"""The verdict on a run where active learning did not meet its gate."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from potstill.core.verdict import Verdict
+from potstill.run.folder import RunFolder
+from potstill.run.verdict import run_verdict
+
+AUDIT = {"verdict": "GO", "findings": [{"check": "finite", "verdict": "GO"}]}
+EVALUATION = {"findings": [{"check": "nve_drift", "verdict": "GO"}]}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of one round, whose error is 0.5 eV/Å."""
+    folder = RunFolder(tmp_path / "run")
+    folder.begin("generate:\n  sources:\n  - {source: molecules, count: 8}\n", 1, resume=False)
+    for stage in folder.stages:
+        folder.set_stage(stage, "done", 1.0)
+    return folder
+
+
+def write_round(run: RunFolder, limit: float) -> None:
+    report = {"round": 1, "passed": limit > 0.5, "forces": {"mae": 0.5, "limit": limit}}
+    folder = run.active_learning / "01"
+    folder.mkdir(parents=True)
+    (folder / "round.json").write_text(json.dumps({**report, "broken_trajectories": 0, "trajectories": []}))
+
+
+def test_errors_in_its_own_md_above_the_gate_are_no_go(run):
+    write_round(run, limit=0.1)
+    verdict = run_verdict(run, AUDIT, EVALUATION)
+    assert verdict.verdict == Verdict.NO_GO
+    assert "was 0.5 eV/Å in round 1, active_learning.max_force_error_ev_per_angstrom is 0.1" in verdict.sentence
+    assert verdict.next.startswith("the error still falls: raise active_learning.max_rounds")
+
+
+def test_a_round_that_passed_leaves_the_verdict_to_the_gates(run):
+    write_round(run, limit=0.6)
+    assert run_verdict(run, AUDIT, EVALUATION).verdict == Verdict.GO
