@@ -9,7 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-TITLES = {"silicon": "silicon", "molten_salt": "molten NaCl", "water": "water"}
+TITLES = {"silicon": "silicon", "silicon_carbide": "silicon carbide", "molten_salt": "molten NaCl", "water": "water"}
 MODELS = {"student nano": "student", "SevenNet-0": "SevenNet-0", "orb-v2-compiled": "orb-v2"}
 SYSTEMS = {"Si216": "silicon, 216 atoms", "NaCl216": "NaCl, 216 atoms", "aspirin": "aspirin, 21 atoms"}
 
