@@ -25,8 +25,9 @@ from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.spacegroup import crystal
 from benchmarks.lib.common import write_results
+from benchmarks.lib.own_md import run_md
 
-from potstill.core.dynamics import EXPLODED, draw_velocities, langevin
+from potstill.core.dynamics import EXPLODED
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Structure
 from potstill.deploy.student import DeployedStudent, load_student
@@ -35,7 +36,7 @@ from potstill.generate.melts import Melts
 from potstill.student.uncertainty import judge
 from potstill.teacher.sevennet import SevenNet
 
-SETTLING_PS, BETWEEN_FRAMES_PS, FRICTION_PER_PS = 2, 1, 10.0
+SETTLING_PS, BETWEEN_FRAMES_PS = 2, 1
 LABELS_AT_ONCE = 4
 TOO_CLOSE = 0.5  # scaled distance below which a trajectory counts as broken
 
@@ -192,12 +193,9 @@ def trajectory(system: System, student: DeployedStudent, length_ps: int) -> tupl
     atoms: Any = system.build()
     atoms.rattle(0.02, rng=rng)
     atoms.calc = student.calculator()
-    draw_velocities(atoms, system.kelvin, rng)
-    dynamics, timestep = langevin(atoms, system.kelvin, timestep_fs=1.0, friction_per_ps=FRICTION_PER_PS, rng=rng)
     frames: list[Structure] = []
     temperatures: list[float] = []
-    for _ in range(length_ps // BETWEEN_FRAMES_PS):
-        dynamics.run(round(1000 * BETWEEN_FRAMES_PS / timestep))
+    for _ in run_md(atoms, system.kelvin, length_ps=length_ps, every_fs=1000 * BETWEEN_FRAMES_PS, rng=rng):
         if not np.isfinite(atoms.positions).all():
             return frames, "failed", float("nan")
         frames.append(Structure.from_ase(atoms).with_(labels=None))

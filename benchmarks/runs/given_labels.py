@@ -24,10 +24,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from benchmarks.lib.common import write_results
+from benchmarks.lib.own_md import run_md
 from rdkit import Chem
 from rdkit.Chem.rdDistGeom import EmbedMolecule
 
-from potstill.core.dynamics import draw_velocities, langevin
 from potstill.core.types import Structure
 from potstill.dataset import open_file
 from potstill.deploy import load_student
@@ -36,7 +36,7 @@ from potstill.teacher.xtb import XTB
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "potstill" / "templates" / "my_labels.yaml"
 FRAMES, BETWEEN_FRAMES_FS, HOT_KELVIN = 300, 40.0, 500.0
-KELVIN, LENGTH_PS, JUDGED_EVERY_FS, FRICTION_PER_PS = 300.0, 20.0, 200.0, 10.0
+KELVIN, LENGTH_PS, JUDGED_EVERY_FS = 300.0, 20.0, 200.0
 
 
 def aspirin() -> Atoms:
@@ -83,11 +83,9 @@ def frames_of(atoms: Atoms) -> list[Atoms]:
     """Return frames of xTB's own MD with energies and forces, as a user's file has them."""
     rng = np.random.default_rng(1)
     atoms.calc = TeacherCalculator(XTB().load())
-    draw_velocities(atoms, HOT_KELVIN, rng)
-    dynamics, timestep = langevin(atoms, HOT_KELVIN, timestep_fs=1.0, friction_per_ps=FRICTION_PER_PS, rng=rng)
     frames = []
-    for _ in range(FRAMES):
-        dynamics.run(round(BETWEEN_FRAMES_FS / timestep))
+    length_ps = FRAMES * BETWEEN_FRAMES_FS / 1000
+    for _ in run_md(atoms, HOT_KELVIN, length_ps=length_ps, every_fs=BETWEEN_FRAMES_FS, rng=rng):
         frame = Atoms(atoms.numbers, atoms.positions)
         frame.calc = SinglePointCalculator(frame, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
         frames.append(frame)
@@ -121,12 +119,8 @@ def judged(folder: Path) -> dict[str, Any]:
     rng = np.random.default_rng(2026)
     atoms: Any = ase.io.read(folder / "my_labels.extxyz", index="0")
     atoms.calc = student.calculator()
-    draw_velocities(atoms, KELVIN, rng)
-    dynamics, timestep = langevin(atoms, KELVIN, timestep_fs=1.0, friction_per_ps=FRICTION_PER_PS, rng=rng)
-    frames = []
-    for _ in range(round(1000 * LENGTH_PS / JUDGED_EVERY_FS)):
-        dynamics.run(round(JUDGED_EVERY_FS / timestep))
-        frames.append(Structure.from_ase(atoms).with_(labels=None))
+    moved = run_md(atoms, KELVIN, length_ps=LENGTH_PS, every_fs=JUDGED_EVERY_FS, rng=rng)
+    frames = [Structure.from_ase(frame).with_(labels=None) for frame in moved]
     found, wanted = student.label(frames), teacher.label(frames)
     off = np.concatenate([a.forces - b.forces for a, b in zip(found, wanted, strict=True)])
     forces = np.concatenate([b.forces for b in wanted])

@@ -29,8 +29,8 @@ import yaml
 from ase import Atoms
 from ase.build import bulk
 from benchmarks.lib.common import write_results
+from benchmarks.lib.own_md import run_md
 
-from potstill.core.dynamics import draw_velocities, langevin
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Structure
 from potstill.dataset import open_file
@@ -40,7 +40,7 @@ from potstill.generate.melts import Melts
 from potstill.teacher.sevennet import SevenNet
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "potstill" / "templates" / "my_system.yaml"
-SETTLING_PS, BETWEEN_FRAMES_FS, FRICTION_PER_PS = 2.0, 500.0, 10.0
+SETTLING_PS, BETWEEN_FRAMES_FS = 2.0, 500.0
 LABELS_AT_ONCE = 4
 
 
@@ -152,12 +152,9 @@ def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
     rng = np.random.default_rng(2026)
     atoms: Any = ase.io.read(folder / "my_structures.extxyz", index="0")
     atoms.calc = student.calculator()
-    draw_velocities(atoms, system.kelvin, rng)
-    dynamics, timestep = langevin(atoms, system.kelvin, timestep_fs=1.0, friction_per_ps=FRICTION_PER_PS, rng=rng)
     frames, temperatures, closest = [], [], np.inf
     started = perf_counter()
-    for _ in range(round(1000 * length_ps / BETWEEN_FRAMES_FS)):
-        dynamics.run(round(BETWEEN_FRAMES_FS / timestep))
+    for _ in run_md(atoms, system.kelvin, length_ps=length_ps, every_fs=BETWEEN_FRAMES_FS, rng=rng):
         frames.append(Structure.from_ase(atoms))
         temperatures.append(float(atoms.get_temperature()))
         closest = min(closest, smallest_scaled_distance(frames[-1])[0])

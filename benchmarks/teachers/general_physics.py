@@ -147,6 +147,11 @@ UNSEEN_MOLECULES = {
     "tetramethylsilane": "C[Si](C)(C)C",
 }
 ALL_CRYSTALS = {**CRYSTALS, **UNSEEN}
+CHECKS = {
+    "crystal": (solids.equation_of_state, phonons.phonons),
+    "molecule": (molecules.vibrations, molecules.torsions),
+}
+STEPS = {"crystal": 200, "molecule": 300}  # of the relaxation by the teacher
 ALL = (*ALL_CRYSTALS, *MOLECULES, *UNSEEN_MOLECULES)
 
 
@@ -161,8 +166,7 @@ def main() -> None:
     student = load_student(options.student, dtype="float64").calculator()
     teacher = TeacherCalculator(SevenNet(weights=options.teacher).load())
     for name in options.systems:
-        row = (_crystal if name in ALL_CRYSTALS else _molecule)(name, student, teacher)
-        path = write_results("general_physics", [row], keep=("system",))
+        path = write_results("general_physics", [_row(name, student, teacher)], keep=("system",))
     rows = [row for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if row["kind"] != "median"]
     if options.dataset is not None:
         known = _compositions(Dataset(options.dataset))
@@ -203,27 +207,18 @@ def _compositions(dataset: Dataset) -> set[tuple[tuple[int, int], ...]]:
     return {_composition(numbers[ptr[k] : ptr[k + 1]]) for k in dataset.split("train").tolist()}
 
 
-def _crystal(name: str, student: Any, teacher: Any) -> dict[str, Any]:
+def _row(name: str, student: Any, teacher: Any) -> dict[str, Any]:
+    """Relax a system by the teacher, and return its gaps."""
+    kind = "crystal" if name in ALL_CRYSTALS else "molecule"
     atoms = build(name)
     atoms.calc = teacher
-    FIRE(FrechetCellFilter(atoms), logfile=None).run(fmax=0.01, steps=200)
+    FIRE(FrechetCellFilter(atoms) if kind == "crystal" else atoms, logfile=None).run(fmax=0.01, steps=STEPS[kind])
     atoms.calc = None
-    row: dict[str, Any] = {"system": name, "kind": "crystal"}
-    for check in (solids.equation_of_state, phonons.phonons):
+    row: dict[str, Any] = {"system": name, "kind": kind}
+    for check in CHECKS[kind]:
         row |= _figures(check, student, teacher, atoms)
     if row.get("equilibrium_volume") is not None:
         row["lattice_constant"] = row["equilibrium_volume"] / 3
-    return _said(row)
-
-
-def _molecule(name: str, student: Any, teacher: Any) -> dict[str, Any]:
-    atoms = build(name)
-    atoms.calc = teacher
-    FIRE(atoms, logfile=None).run(fmax=0.01, steps=300)
-    atoms.calc = None
-    row: dict[str, Any] = {"system": name, "kind": "molecule"}
-    for check in (molecules.vibrations, molecules.torsions):
-        row |= _figures(check, student, teacher, atoms)
     return _said(row)
 
 

@@ -308,7 +308,7 @@ class TestMD:
         import potstill.generate.trajectories as module
 
         teacher = Recorder(EMT().load(), wrong_after=80, wrong=wrong)
-        monkeypatch.setattr(module, "loaded", lambda options: teacher)
+        monkeypatch.setattr(module, "open_once", lambda options: teacher)
         answers = MD(count=20, teacher=EMT(), frames=20, **SHORT[MD]).propose(range(20), 1, [COPPER])
         kinds = [isinstance(a, Structure) for a in answers]
         assert kinds == sorted(kinds, reverse=True)

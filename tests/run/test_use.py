@@ -74,13 +74,13 @@ def test_rounds_are_linked_where_they_have_a_page(run):
 
 
 def test_the_end_of_active_learning_is_a_sentence(run):
-    assert rounds_sentences(run) == []
+    assert rounds_sentences(rounds(run)) == []
     for number, mae, passed in (("01", 0.2, False), ("02", 0.0553, False)):
         folder = run.active_learning / number
         folder.mkdir(parents=True)
         report = {"round": int(number), "forces": {"mae": mae, "limit": 0.03}, "passed": passed}
         report |= {"broken_trajectories": 0, "trajectories": []}
         (folder / "round.json").write_text(json.dumps(report), encoding="utf-8")
-    (told,) = rounds_sentences(run)
+    (told,) = rounds_sentences(rounds(run))
     assert told.startswith("Active learning ended after 2 rounds: force MAE 0.0553")
     assert "does not meet the gate of 0.03" in told

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,7 +24,7 @@ from potstill.active_learning.explore import Journey, visit
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.active_learning.students import keep_first, made_from, take_over
 from potstill.core.errors import DatasetError, InputError, PotstillError
-from potstill.core.files import sealed
+from potstill.core.files import write_json
 from potstill.core.types import Array, Labels, Structure
 from potstill.dataset import Dataset, merge, open_file, write_part
 from potstill.deploy.student import DeployedStudent, load_student
@@ -196,23 +196,21 @@ class _Round:
 
     def judged(self, new: Dataset) -> dict[str, Any]:
         """Return ``round.json``: errors of the student on its own frames, by reason."""
-        path = self.folder / "round.json"
+        path, limit = self.folder / "round.json", self.options.max_force_error_ev_per_angstrom
         if not path.exists():
             self._say(f"errors on {len(new)} frames")
             report = self._judge(new, load_student(self.student))
-            _write(path, report)
+            write_json(path, report)
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            mae, broken, _ = found["forces"]["mae"], found["broken_trajectories"], found["forces"]["limit"]
+            before, passed = found["forces"]["limit"], _passes(found, limit)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise PotstillError(
                 f"{path} is damaged ({error})\n  remove it with  rm -r {path}  and run again with --resume"
             ) from error
-        limit = self.options.max_force_error_ev_per_angstrom
-        if found["forces"]["limit"] != limit:  # changed since
-            found["forces"]["limit"] = limit
-            found["passed"] = mae is not None and mae <= limit and not broken
-            _write(path, found)
+        if before != limit:  # the gate was changed since
+            found["forces"]["limit"], found["passed"] = limit, passed
+            write_json(path, found)
         return found
 
     def _judge(self, new: Dataset, student: DeployedStudent) -> dict[str, Any]:
@@ -229,7 +227,6 @@ class _Round:
         mae = by_reason.get("regular", {}).get("mae")
         report: dict[str, Any] = {
             "round": self.number,
-            "passed": mae is not None and mae <= limit and not broken,
             "forces": {"mae": mae, "limit": limit, "unit": "eV/Å"},
             "by_reason": by_reason,
             "by_temperature": _by_temperature(frames, error),
@@ -238,6 +235,7 @@ class _Round:
             "refused": dict(Counter(r.reason for r in new.refused if r.stage == "label")),
             "parts": {name: len(new.split(name)) for name in ("train", "valid", "test")},
         }
+        report["passed"] = _passes(report, limit)
         if frames:
             known = student.uncertainty
             limits = (0.0, 0.0) if known is None else (float(known.threshold), float(known.bound))
@@ -323,6 +321,7 @@ def _by_temperature(frames: Sequence[Structure], error: Array) -> list[dict[str,
     ]
 
 
-def _write(path: Path, report: dict[str, Any]) -> None:
-    with sealed(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
+def _passes(report: Mapping[str, Any], limit: float) -> bool:
+    """Return whether a round's force MAE in eV/Å is within the limit, and no trajectory broke off."""
+    mae, broken = report["forces"]["mae"], report["broken_trajectories"]
+    return mae is not None and mae <= limit and not broken

@@ -13,7 +13,7 @@ from typing import Any
 
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.core.errors import InputError
-from potstill.core.files import sealed
+from potstill.core.files import sealed, write_json
 from potstill.student.uncertainty import FILE as UNCERTAINTY
 from potstill.train.provenance import KEY, set_aside, stated
 
@@ -80,8 +80,7 @@ def take_over(latest: Path, student: Path, made_from: Mapping[str, Any]) -> None
     facts = json.loads((latest / "config.json").read_text(encoding="utf-8"))
     (student / "config.json").unlink(missing_ok=True)
     _copy(latest, student, weights, UNCERTAINTY)
-    with sealed(student / "config.json") as temporary:
-        temporary.write_text(json.dumps({**facts, KEY: dict(made_from)}, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_json(student / "config.json", {**facts, KEY: dict(made_from)})
 
 
 def _before(made_from: Mapping[str, Any]) -> dict[str, Any]:

@@ -193,26 +193,30 @@ def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Stru
     if labels is None:
         return found
     bare = structure.with_(labels=None)
+
+    def along(way: Array, work: float) -> None:
+        pair = (bare.with_(positions=structure.positions - way), bare.with_(positions=structure.positions + way))
+        found.append((structure.id, -2 * work, pair))
+
+    def under(stress: Array, strain: Array) -> None:
+        expected = 2 * structure.volume * float((stress * strain).sum())
+        found.append((structure.id, expected, (_strained(bare, -strain), _strained(bare, strain))))
+
+    rng, zero = np.random.default_rng(len(structure)), labels.forces == 0
     largest = float(np.abs(labels.forces).max())
     if largest > 0 and np.isfinite(labels.forces).all():
         way = STEP_ANGSTROM * labels.forces / largest
-        pair = (bare.with_(positions=structure.positions - way), bare.with_(positions=structure.positions + way))
-        found.append((structure.id, -2 * float((labels.forces * way).sum()), pair))
-    rng, zero = np.random.default_rng(len(structure)), labels.forces == 0
+        along(way, float((labels.forces * way).sum()))
     if zero.any():
-        way = np.where(zero, rng.uniform(-STEP_ANGSTROM, STEP_ANGSTROM, zero.shape), 0.0)
-        pair = (bare.with_(positions=structure.positions - way), bare.with_(positions=structure.positions + way))
-        found.append((structure.id, 0.0, pair))
-    strongest = 0.0 if labels.stress is None else float(np.abs(labels.stress).max())
-    if labels.stress is not None and strongest > 0 and np.isfinite(labels.stress).all():
-        strain = STEP_STRAIN * (labels.stress + labels.stress.T) / 2 / strongest
-        expected = 2 * structure.volume * float((labels.stress * strain).sum())
-        found.append((structure.id, expected, (_strained(bare, -strain), _strained(bare, strain))))
-    if labels.stress is not None and (labels.stress == 0).any():
+        along(np.where(zero, rng.uniform(-STEP_ANGSTROM, STEP_ANGSTROM, zero.shape), 0.0), 0.0)
+    if labels.stress is None:
+        return found
+    strongest = float(np.abs(labels.stress).max())
+    if strongest > 0 and np.isfinite(labels.stress).all():
+        under(labels.stress, STEP_STRAIN * (labels.stress + labels.stress.T) / 2 / strongest)
+    if (labels.stress == 0).any():
         strain = np.where(labels.stress == 0, rng.uniform(-STEP_STRAIN, STEP_STRAIN, (3, 3)), 0.0)
-        strain = (strain + strain.T) / 2
-        expected = 2 * structure.volume * float((labels.stress * strain).sum())
-        found.append((structure.id, expected, (_strained(bare, -strain), _strained(bare, strain))))
+        under(labels.stress, (strain + strain.T) / 2)
     return found
 
 

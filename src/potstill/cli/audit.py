@@ -82,6 +82,7 @@ def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None, *, a
 def _tell(report: dict[str, Any], sentence: str, folder: Path, then: str, *, as_json: bool) -> None:
     """Print verdict, page and next step, as lines or as JSON; exit 3 where it is NO-GO."""
     from potstill.core.verdict import word_of
+    from potstill.run.no_go import NoGoError
 
     page, advice = folder / "audit.html", folder / "advice.yaml"
     if as_json:
@@ -92,7 +93,7 @@ def _tell(report: dict[str, Any], sentence: str, folder: Path, then: str, *, as_
         typer.echo(f"report: {page}" + (f"  advice: {advice}" if advice.exists() else ""))
         typer.echo(f"next: {then}")
     if report["verdict"] != "GO":
-        raise typer.Exit(3)
+        raise typer.Exit(NoGoError.exit_code)
 
 
 def refuse_run_folder(folder: Path, stage: str) -> None:

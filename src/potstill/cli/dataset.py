@@ -39,9 +39,10 @@ def info(
     from potstill.dataset.statistics import dataset_statistics
     from potstill.dataset.tables import print_statistics
 
-    stats = dataset_statistics(open_file(data), workers=workers)
+    dataset = open_file(data)
+    stats = dataset_statistics(dataset, workers=workers)
     if as_json:
-        print_json({"path": str(open_file(data).path), **stats.as_dict()})
+        print_json({"path": str(dataset.path), **stats.as_dict()})
     else:
         print_statistics(stats, Console())
 

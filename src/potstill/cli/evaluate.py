@@ -113,6 +113,7 @@ def _tell(report: dict[str, Any], folder: Path, then: str, *, as_json: bool, eac
     """
     from potstill.core.verdict import overall, word_of
     from potstill.report.evaluate import sentence
+    from potstill.run.no_go import NoGoError
 
     verdict = overall(finding["verdict"] for finding in report["findings"])
     page = folder / "evaluate.html"
@@ -127,4 +128,4 @@ def _tell(report: dict[str, Any], folder: Path, then: str, *, as_json: bool, eac
         typer.echo(f"report: {page}")
         typer.echo(f"next: {then}")
     if verdict != "GO":
-        raise typer.Exit(3)
+        raise typer.Exit(NoGoError.exit_code)

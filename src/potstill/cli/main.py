@@ -6,13 +6,9 @@ Heavy modules are imported inside the commands, so that ``potstill --help`` answ
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 
 import typer
@@ -36,6 +32,7 @@ from potstill.cli.dataset import dataset_app
 from potstill.cli.evaluate import evaluate
 from potstill.cli.output import AsJson, kept_for_json, print_json
 from potstill.cli.setup import setup
+from potstill.cli.stops import EXIT_CODES, stops_as_exits
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import file_error
 
@@ -52,10 +49,6 @@ app = typer.Typer(
 )
 
 student_app = typer.Typer(name="student", help="About the student of a config.", no_args_is_help=True)
-
-STOPS = (signal.SIGTERM, signal.SIGHUP)
-AGAIN_SECONDS = 0.05  # until a signal is sent again
-EXIT_CODES = tuple(128 + number for number in (signal.SIGINT, *STOPS))  # exit codes of a shell
 
 
 class Template(StrEnum):
@@ -75,30 +68,25 @@ def main() -> NoReturn:
     if not _folder_exists():
         say("potstill: the current folder does not exist any more\n  change to another one:  cd ~")
         sys.exit(InputError.exit_code)
-    before = {number: signal.signal(number, _terminate) for number in STOPS if signal.getsignal(number) != signal.SIG_IGN}
-    hook, sys.unraisablehook = sys.unraisablehook, _send_again
-    try:
-        app(standalone_mode=True)
-    except PotstillError as error:
-        say(f"potstill: {error}")
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(1)
-    except OSError as error:
-        told = file_error(error)
-        say(f"potstill: {told}")
-        sys.exit(told.exit_code)
-    except SystemExit as stop:  # raised by the command line after Ctrl-C
-        if stop.code in EXIT_CODES:
-            say("stopped; what was finished is kept, go on with --resume")
-        raise
-    except Exception as error:  # noqa: BLE001 - a fault of potstill, whose traceback belongs into a file
-        say(f"potstill: {unexpected(error)}")
-        sys.exit(1)
-    finally:
-        sys.unraisablehook = hook
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with stops_as_exits():
+        try:
+            app(standalone_mode=True)
+        except PotstillError as error:
+            say(f"potstill: {error}")
+            sys.exit(error.exit_code)
+        except BrokenPipeError:
+            sys.exit(1)
+        except OSError as error:
+            told = file_error(error)
+            say(f"potstill: {told}")
+            sys.exit(told.exit_code)
+        except SystemExit as stop:  # raised by the command line after Ctrl-C
+            if stop.code in EXIT_CODES:
+                say("stopped; what was finished is kept, go on with --resume")
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of potstill, whose traceback belongs into a file
+            say(f"potstill: {unexpected(error)}")
+            sys.exit(1)
     sys.exit(0)
 
 
@@ -109,31 +97,6 @@ def _folder_exists() -> bool:
     except OSError:
         return False
     return True
-
-
-class Terminated(SystemExit):
-    """Raised at SIGTERM from a scheduler or SIGHUP from a closed terminal, with the exit code of a shell."""
-
-
-def _terminate(number: int, _frame: FrameType | None) -> None:
-    for other in STOPS:  # a second signal must not interrupt the shutdown after the first
-        signal.signal(other, signal.SIG_IGN)
-    raise Terminated(128 + number)
-
-
-def _send_again(ignored: sys.UnraisableHookArgs) -> None:
-    """Send a signal again that arrived within a callback of the garbage collector, where Python ignores exceptions."""
-    error = ignored.exc_value
-    if isinstance(error, KeyboardInterrupt):
-        number = int(signal.SIGINT)
-    elif isinstance(error, Terminated):
-        number = int(error.code or 0) - 128
-        for other in STOPS:
-            signal.signal(other, _terminate)
-    else:
-        sys.__unraisablehook__(ignored)
-        return
-    threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number)).start()
 
 
 @app.callback(invoke_without_command=True)

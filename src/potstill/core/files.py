@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -41,6 +41,12 @@ def sealed(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a JSON file as a whole, see :func:`sealed`."""
+    with sealed(path) as temporary:
+        temporary.write_text(json.dumps(dict(content), indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def name_aside(path: Path, suffix: str = "") -> Path:

@@ -179,8 +179,7 @@ def _ipi(folder: Path, example: Structure) -> Found:
         raise PotstillError(f"i-PI does not run the export in {folder}:\n{(done.stderr or done.stdout).strip()[-1000:]}")
     found = json.loads(lines[-1].removeprefix(ANSWER))
     turn = lower_triangular(example)[1]
-    upper = np.triu(found["stress"])  # i-PI stores this part of the virial, and zeros below
-    stress = turn @ (upper + np.triu(upper, 1).T) @ turn.T if example.pbc.all() else None
+    stress = turn @ np.array(found["stress"]) @ turn.T if example.pbc.all() else None
     return {folder: Labels(found["energy"], np.array(found["forces"]).reshape(-1, 3) @ turn.T, stress)}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.core.errors import InputError
-from potstill.core.files import sealed
+from potstill.core.files import write_json
 
 RECORD = "environment.json"
 
@@ -53,8 +53,7 @@ class Installed:
     def update(self, **changes: Any) -> Installed:
         """Replace entries of the record, on disk too."""
         record = {**self.record, **changes}
-        with sealed(self.folder / RECORD) as temporary:
-            temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
+        write_json(self.folder / RECORD, record)
         return Installed(self.name, self.folder, record)
 
 

@@ -16,9 +16,10 @@ from potstill.core.types import Refused, Structure
 from potstill.generate.distort import StrainKind, draw_strain, monte_carlo_rattle
 from potstill.generate.parents import NO_PARENT, DerivedOptions, child_of
 from potstill.generate.source import propose_each, random_generator
-from potstill.generate.teachers import loaded, one_thread
+from potstill.generate.teachers import one_thread
 from potstill.generate.thermal import displacement_angstrom, mean_curvature
 from potstill.teacher.choices import AnyTeacher
+from potstill.teacher.opening import open_once
 from potstill.teacher.options import TeacherOptions
 
 _CURVATURES: dict[tuple[str, bytes, TeacherOptions], float] = {}  # of parents that this process has asked about
@@ -112,5 +113,5 @@ def _curvature(parent: Structure, teacher: TeacherOptions) -> float:
     """Return the mean curvature of a parent in eV/Å^2, asked for once in a process; its id gives the directions."""
     key = (parent.id, parent.positions.tobytes(), teacher)
     if key not in _CURVATURES:
-        _CURVATURES[key] = mean_curvature(parent, loaded(teacher), random_generator(0, parent.id, 0))
+        _CURVATURES[key] = mean_curvature(parent, open_once(teacher), random_generator(0, parent.id, 0))
     return _CURVATURES[key]

@@ -1,19 +1,10 @@
-"""The teacher of a process that makes candidates: loaded once, and asked on one thread."""
+"""One thread for the teacher of a process that makes candidates."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from potstill.core.types import Teacher
-from potstill.teacher.opening import open_once
-from potstill.teacher.options import TeacherOptions
-
-
-def loaded(options: TeacherOptions) -> Teacher:
-    """Return the teacher of this process, loaded once."""
-    return open_once(options)
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def write_run_page(run: RunFolder) -> None:
     record, audit, evaluation = run.record(), done_report(run, "audit"), done_report(run, "evaluate")
     data = open_data(run)
     rows = sources(run, data)
-    verdict = run_verdict(run, audit, evaluation)
+    verdict, learned = run_verdict(run, audit, evaluation), rounds(run)
     figures = kept_figures(run.path / "figures") if evaluation else {}
     write_page(
         run.report,
@@ -52,13 +52,13 @@ def write_run_page(run: RunFolder) -> None:
         record=record,
         verdict=verdict,
         answer=answer(verdict),
-        domain=[*domain_sentences(run, data), *rounds_sentences(run)],
+        domain=[*domain_sentences(run, data), *rounds_sentences(learned)],
         speed=speed_sentences(evaluation, record, data),
         groups=grouped(evaluation.get("findings", [])),
         code=load_code(run),
         exports=exports(run),
         players=players(read_trajectories(run.path / "evaluate_data.npz")) if evaluation else [],
-        rounds=rounds(run),
+        rounds=learned,
         script=script(SCRIPT),
         script_hash=script_hash(SCRIPT),
         mix=mix.sentence() if (mix := run.mix()) else "",

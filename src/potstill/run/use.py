@@ -123,9 +123,8 @@ def rounds(run: RunFolder) -> list[dict[str, Any]]:
     return found
 
 
-def rounds_sentences(run: RunFolder) -> list[str]:
-    """Return one sentence on how active learning ended; none without it."""
-    found = rounds(run)
+def rounds_sentences(found: list[dict[str, Any]]) -> list[str]:
+    """Return one sentence on how active learning ended, from the rows of :func:`rounds`; none without rounds."""
     if not found:
         return []
     last, ran = found[-1], several(len(found), "round")

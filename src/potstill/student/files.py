@@ -8,7 +8,6 @@ student of each version.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from safetensors.torch import load, save
 
 from potstill.core.checksums import sha256_of_json
 from potstill.core.errors import InputError, PotstillError
-from potstill.core.files import file_error, read_json, sealed
+from potstill.core.files import file_error, read_json, sealed, write_json
 from potstill.core.units import UNITS
 from potstill.student.domain import Domain
 from potstill.student.model import Student
@@ -56,8 +55,7 @@ def save_student(student: Student, folder: Path, provenance: Mapping[str, Any]) 
     config["checksum"] = _checksum(config, weights)
     with sealed(folder / "weights.safetensors") as temporary:
         temporary.write_bytes(weights)  # written by this process, so that its umask holds
-    with sealed(folder / "config.json") as temporary:
-        temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_json(folder / "config.json", config)
 
 
 def read_student(folder: Path) -> tuple[Student, dict[str, Any]]:
