@@ -40,6 +40,7 @@ FILES = (
 
 
 ROUND = {"round", "passed", "forces", "broken_trajectories", "trajectories"}
+TRAJECTORY = {"ended", "length_ps", "temperature_kelvin"}
 
 
 def done_report(run: RunFolder, stage: str) -> dict[str, Any]:
@@ -57,7 +58,8 @@ def round_reports(run: RunFolder) -> list[dict[str, Any]]:
             report = read_json(path, "go on with --resume")
         except PotstillError:
             continue
-        if report.keys() >= ROUND and report["forces"].keys() >= {"mae", "limit"}:
+        whole = report.keys() >= ROUND and report["forces"].keys() >= {"mae", "limit"}
+        if whole and all(row.keys() >= TRAJECTORY for row in report["trajectories"]):
             found.append(report)
     return found
 
