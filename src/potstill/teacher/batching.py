@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -26,6 +27,7 @@ from potstill.execute.worker import WORKER_VARIABLE
 if TYPE_CHECKING:
     import torch
 
+LONGEST_DETAIL = 500  # letters of an exception that a refusal holds
 LOADING, LABELLING = "loading the teacher", "labelling"  # state of a worker, in messages
 log = logging.getLogger(__name__)
 G = TypeVar("G")
@@ -204,7 +206,19 @@ def refuse_foreign(structure: Structure, elements: Collection[int] | None) -> Re
 def failed(error: Exception) -> Refused:
     """Return the refusal of a structure on which a teacher raised an exception."""
     reason = "out_of_memory" if is_out_of_memory(error) else "teacher_error"
-    return Refused(reason, f"{type(error).__name__}: {error}")
+    return Refused(reason, f"{type(error).__name__}: {_words_of(error)}")
+
+
+def _words_of(error: Exception) -> str:
+    """Return the text of an exception as one line of Unicode; the place where it was raised if it has none."""
+    try:
+        text = " ".join(str(error).encode("utf-8", "replace").decode().replace("\0", " ").split())
+    except Exception:  # noqa: BLE001 - an exception of external code may fail at its own text
+        text = ""
+    if not text:
+        place = traceback.extract_tb(error.__traceback__)[-1:]
+        text = f"no text, raised in {place[0].filename}, line {place[0].lineno}" if place else "no text"
+    return text if len(text) <= LONGEST_DETAIL else f"{text[:LONGEST_DETAIL]} …"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
