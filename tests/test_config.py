@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from potstill.audit.options import AuditConfig
 from potstill.config import Config, dump_config, load_config, parse_config
 from potstill.core.errors import InputError
-from potstill.core.section import parse_yaml
+from potstill.core.section import parse_yaml, read_section
 from potstill.generate.options import SOURCES
 from potstill.teacher.choices import parse_teacher
 from potstill.templates import read_template
@@ -297,6 +298,13 @@ class TestNumbers:
     )
     def test_ranges_rise(self, entry, says):
         assert says in message(with_(**sources(BENCHMARK, {"count": 1, **entry})))
+
+    def test_gates_of_a_file_are_told_like_a_config(self, tmp_path):
+        (tmp_path / "gates.yaml").write_text("audit: {min_size_vc: 1, max_charged: -1}\n")
+        with pytest.raises(InputError, match=r"gates\.yaml, section audit, has 2 faults:") as caught:
+            read_section(tmp_path / "gates.yaml", "audit", AuditConfig)
+        assert "min_size_vc: unknown option; did you mean 'min_size_cv'" in str(caught.value)
+        assert "https://" not in str(caught.value)
 
     def test_a_seed_that_no_file_holds(self):
         assert "seed: found" in message(with_(seed=10**23))

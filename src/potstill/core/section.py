@@ -147,7 +147,7 @@ def read_section(path: Path, name: str, section: type[AnySection]) -> AnySection
     try:
         return section.model_validate(content[name])
     except ValidationError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise config_error(f"{path}, section {name},", error, section, {}) from error
 
 
 class _Loader(yaml.SafeLoader):
