@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from potstill.execute.worker import WORKER_VARIABLE
 
 if TYPE_CHECKING:
     import torch
+    from pydantic import BaseModel
 
 LOADING, LABELLING = "loading the teacher", "labelling"  # state of a worker, in messages
 log = logging.getLogger(__name__)
@@ -238,21 +239,14 @@ def gpus_of(name: str) -> int:
     return torch.cuda.device_count() if name == "auto" else 1
 
 
-def atoms_at_once(stated: int | Literal["auto"], device: torch.device, on_cpu: int) -> int:
-    """Return the largest number of atoms in one call: as stated, or that which the device is fast with.
+def atoms_at_once(options: BaseModel, device: torch.device) -> int:
+    """Return the largest number of atoms in one call: ``atoms_per_batch``, whose default stands for 16384 on a GPU.
 
-    Parameters
-    ----------
-    stated
-        Option ``atoms_per_batch`` of a teacher.
-    device
-        Device of the model.
-    on_cpu
-        Number for a CPU, where larger batches leave the caches.
+    The default is one number on every device, so that a run may continue on another one.
     """
-    if stated != "auto":
-        return stated
-    return on_cpu if device.type == "cpu" else ATOMS_ON_GPU
+    stated = int(getattr(options, "atoms_per_batch"))  # noqa: B009 - a field of each teacher that batches
+    default = type(options).model_fields["atoms_per_batch"].default
+    return ATOMS_ON_GPU if device.type != "cpu" and stated == default else stated
 
 
 def _batches(indices: Sequence[int], structures: Sequence[Structure], atoms_per_batch: int) -> Iterator[list[int]]:
