@@ -17,6 +17,9 @@ def setup(
     repository: Annotated[Path | None, typer.Option(help="Checkout to use instead of cloning one.")] = None,
     python: Annotated[Path | None, typer.Option(help="Interpreter to make the environment with.")] = None,
     requirements: Annotated[Path | None, typer.Option(help="List of packages instead of the pinned one.")] = None,
+    build: Annotated[
+        str | None, typer.Option(help="Build of PyTorch, such as cpu; by the GPUs of this machine where not given.")
+    ] = None,
     lammps: Annotated[Path | None, typer.Option(help="Source tree of LAMMPS to compile the plugin for.")] = None,
     proof: Annotated[bool, typer.Option(help="Make or label two structures at the end.")] = True,
 ) -> None:
@@ -34,7 +37,7 @@ def setup(
         raise InputError(f"no environment named '{name}'; {nearest(name, [*ENVIRONMENTS, 'lammps'])}")
     if requirements is not None and not requirements.is_file():
         raise InputError(f"--requirements: no file at {requirements}")
-    options = Options(weights, tuple(checkpoint or ()), repository, python, requirements)
+    options = Options(weights, tuple(checkpoint or ()), repository, python, requirements, build)
     place = make(ENVIRONMENTS[name], options, say=typer.echo, prove=(lambda: _prove(name)) if proof else None)
     typer.echo(f"{name} is ready in {place.folder}" if place.proved else f"{name} is made, but was never tried")
 

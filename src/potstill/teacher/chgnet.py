@@ -22,7 +22,7 @@ from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
 from potstill.core.types import PROPERTIES, Labels, Structure, Teacher
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
-from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
+from potstill.teacher.batching import BatchedTeacher, atoms_at_once, labels_of, pick_device
 from potstill.teacher.box import boxed
 from potstill.teacher.options import (
     MATERIALS_ELEMENTS,
@@ -55,7 +55,7 @@ class CHGNet(TeacherOptions):
         self._checkpoint()
 
     def load(self) -> Teacher:
-        return _CHGNet(self._checkpoint(), self.weights, self.device, self.atoms_per_batch)
+        return _CHGNet(self._checkpoint(), self)
 
     def _checkpoint(self) -> Path:
         package = borrow("chgnet", "chgnet", "the teacher 'chgnet'")
@@ -66,11 +66,13 @@ class CHGNet(TeacherOptions):
 
 
 class _CHGNet(BatchedTeacher):
-    def __init__(self, checkpoint: Path, name: str, device: str, atoms_per_batch: int) -> None:
+    def __init__(self, checkpoint: Path, options: CHGNet) -> None:
         import torch
         from chgnet.model.model import CHGNet as Model
 
-        self._device = pick_device(device)
+        name = options.weights
+        self._device = pick_device(options.device)
+        at_once = atoms_at_once(options, self._device)
         with weights_at(checkpoint, "chgnet", HINT), redirect_stdout(io.StringIO()):
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
             # only the first has a bias in its last layer; CHGNet.load states it and the file does not
@@ -83,7 +85,7 @@ class _CHGNet(BatchedTeacher):
             "weights": sha256_of_file(checkpoint),
             "dtype": "float32",
         }
-        super().__init__(fingerprint, MATERIALS_ELEMENTS, atoms_per_batch, PROPERTIES | {"node_embeddings"})
+        super().__init__(fingerprint, MATERIALS_ELEMENTS, at_once, PROPERTIES | {"node_embeddings"})
 
     def _graph(self, structure: Structure) -> Any:
         from pymatgen.core import Structure as Crystal

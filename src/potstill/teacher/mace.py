@@ -23,7 +23,7 @@ from potstill.core.errors import InputError
 from potstill.core.registry import borrow, nearest
 from potstill.core.section import NameOrPath
 from potstill.core.types import PROPERTIES, Labels, Structure, Teacher
-from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
+from potstill.teacher.batching import BatchedTeacher, atoms_at_once, labels_of, pick_device
 from potstill.teacher.box import boxed
 from potstill.teacher.extras import GIVEN
 from potstill.teacher.options import AtomsPerBatch, Device, TeacherOptions, file_of_weights, weights_at
@@ -94,6 +94,7 @@ class _MACE(BatchedTeacher):
         self._data, self._collate = data, torch_geometric.Batch.from_data_list
         self._default_dtype = torch_tools.default_dtype
         self._device = pick_device(options.device)
+        at_once = atoms_at_once(options, self._device)
         with weights_at(checkpoint, "mace", HINT):
             model = torch.load(checkpoint, map_location="cpu", weights_only=False)
             self._cutoff = float(model.r_max)
@@ -111,7 +112,7 @@ class _MACE(BatchedTeacher):
             "dtype": self._dtype,
         }
         self._scalars = _scalars_of(model)
-        super().__init__(fingerprint, self._table.zs, options.atoms_per_batch, PROPERTIES | set(GIVEN))
+        super().__init__(fingerprint, self._table.zs, at_once, PROPERTIES | set(GIVEN))
 
     def _graph(self, structure: Structure) -> Any:
         if structure.pbc.any():

@@ -32,7 +32,9 @@ Device = Annotated[
 AtomsPerBatch = Annotated[
     int,
     Field(
-        gt=0, description="largest number of atoms in one call of the model; halved automatically where memory is too small"
+        gt=0,
+        description="largest number of atoms in one call of the model, halved where memory is too small; the default is for "
+        "a CPU and stands for 16384 on a GPU",
     ),
 ]
 

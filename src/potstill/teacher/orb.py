@@ -24,7 +24,7 @@ from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
 from potstill.core.stress import from_voigt
 from potstill.core.types import Labels, Structure, Teacher
-from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
+from potstill.teacher.batching import BatchedTeacher, atoms_at_once, labels_of, pick_device
 from potstill.teacher.box import boxed
 from potstill.teacher.options import (
     MATERIALS_ELEMENTS,
@@ -139,6 +139,7 @@ class _OrbTeacher(BatchedTeacher):
         self._precision = options.precision
         self._dtype = torch.float64 if options.precision == "float64" else torch.float32
         self._device = pick_device(options.device)
+        at_once = atoms_at_once(options, self._device)
         hint = f"expected the file of {title}.\n  {hint}"
         with weights_at(checkpoint, title, hint), self._settings():
             self._model = _maker(title)(
@@ -155,7 +156,7 @@ class _OrbTeacher(BatchedTeacher):
             "weights": sha256_of_file(checkpoint),
             "dtype": _dtype_name(options.precision, self._device.type),
         }
-        super().__init__(fingerprint, MATERIALS_ELEMENTS, options.atoms_per_batch)
+        super().__init__(fingerprint, MATERIALS_ELEMENTS, at_once)
 
     def _graph(self, structure: Structure) -> Any:
         if not structure.pbc.any():

@@ -19,7 +19,7 @@ from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
 from potstill.core.stress import from_voigt
 from potstill.core.types import PROPERTIES, Labels, Structure, Teacher
-from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
+from potstill.teacher.batching import BatchedTeacher, atoms_at_once, labels_of, pick_device
 from potstill.teacher.extras import GIVEN
 from potstill.teacher.options import (
     AtomsPerBatch,
@@ -52,7 +52,7 @@ class SevenNet(TeacherOptions):
         self._checkpoint()
 
     def load(self) -> Teacher:
-        return _SevenNet(self._checkpoint(), self.weights, self.device, self.atoms_per_batch)
+        return _SevenNet(self._checkpoint(), self)
 
     def _checkpoint(self) -> Path:
         borrow("sevenn", "sevennet", "the teacher 'sevennet'")
@@ -63,12 +63,14 @@ class SevenNet(TeacherOptions):
 
 
 class _SevenNet(BatchedTeacher):
-    def __init__(self, checkpoint: Path, name: str, device: str, atoms_per_batch: int) -> None:
+    def __init__(self, checkpoint: Path, options: SevenNet) -> None:
         from sevenn import _keys
         from sevenn.util import load_checkpoint
 
         self._keys: Any = _keys
-        self._device = pick_device(device)
+        name = options.weights
+        self._device = pick_device(options.device)
+        at_once = atoms_at_once(options, self._device)
         with weights_at(checkpoint, "sevennet", HINT):
             loaded = load_checkpoint(str(checkpoint))
             self._model = loaded.build_model().to(self._device).eval().requires_grad_(requires_grad=False)
@@ -80,7 +82,7 @@ class _SevenNet(BatchedTeacher):
             "weights": sha256_of_file(checkpoint),
             "dtype": "float32",
         }
-        super().__init__(fingerprint, loaded.config[_keys.TYPE_MAP], atoms_per_batch, PROPERTIES | set(GIVEN))
+        super().__init__(fingerprint, loaded.config[_keys.TYPE_MAP], at_once, PROPERTIES | set(GIVEN))
 
     def _evaluate(self, graphs: Sequence[Any], structures: Sequence[Structure]) -> list[Labels]:
         from torch_geometric.data import Batch
