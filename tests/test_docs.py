@@ -277,6 +277,15 @@ def test_a_table_follows_its_result_file(tmp_path, monkeypatch):
     assert "987 ms" in table()
 
 
+def test_published_figures_name_the_version_of_their_source():
+    text = measured()["TABLES"]["teachers-published"]()
+    links = re.findall(
+        r"\[(models/[\w/.-]+\.yml)\]\(https://github.com/janosh/matbench-discovery/blob/[0-9a-f]{40}/(\S+)\)", text
+    )
+    assert len(links) == text.count("\n") - 1
+    assert all(shown == linked for shown, linked in links)
+
+
 FIGURE = re.compile(r"\d ?(ms|s|µs|MB|GB|meV|eV|%|million|[MG]?FLOP|ns/day)\b|\bx\d")
 TYPED = {  # tables with figures that no result file holds, by the first words of their head, with the reason
     "10K_VALIDATION_REPORT.md": "",  # written by potstill audit
