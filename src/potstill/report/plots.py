@@ -47,6 +47,7 @@ STYLE: Any = {  # names and values as matplotlib knows them
 }
 MOST_VECTOR_POINTS = 400
 MOST_FIGURES = 12  # elements of a matrix whose cells have room for a figure
+MOST_LABELS = 24  # elements of a matrix that have room for a label each
 FEWEST_FULL = 4  # elements along a table of pairs that fills its place
 
 
@@ -274,12 +275,14 @@ def matrix(labels: Sequence[str], values: Array, title: str) -> Markup | None:
     def draw(axes: list[Axes]) -> None:
         ax = axes[0]
         picture = ax.imshow(shown, cmap="viridis", interpolation="nearest")
-        size = min(10.0, 220 / n)
+        every = -(-n // MOST_LABELS)
+        size = min(10.0, 220 * every / n)
         if n < FEWEST_FULL:  # cells of a few elements stay as small as those of more
             ax.set_xlim(-0.5, FEWEST_FULL - 0.5)
             ax.set_ylim(FEWEST_FULL - 0.5, -0.5)
-        ax.set_xticks(range(n), labels, fontsize=size)
-        ax.set_yticks(range(n), labels, fontsize=size)
+        named = range(0, n, every)
+        ax.set_xticks(named, labels[::every], fontsize=size, rotation=90 if n > MOST_FIGURES else 0)
+        ax.set_yticks(named, labels[::every], fontsize=size)
         ax.tick_params(length=0)
         for side in ("left", "bottom"):
             ax.spines[side].set_visible(False)
