@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -130,8 +131,8 @@ def config_of(system: System, structures: int, start: str) -> dict[str, Any]:
     return config
 
 
-def run(system: System, folder: Path, start: str) -> float:
-    """Wall seconds of the whole run; it goes on where it was."""
+def run(system: System, folder: Path, start: str) -> tuple[float, float]:
+    """Seconds of the clock and of the processors for the whole run; it goes on where it was."""
     folder.mkdir(parents=True, exist_ok=True)
     structures = system.structures()
     ase.io.write(folder / "my_structures.extxyz", structures)
@@ -141,9 +142,15 @@ def run(system: System, folder: Path, start: str) -> float:
     command = [sys.executable, "-m", "potstill", "run", "config.yaml", "--out", "run", "--last", "train", "--yes"]
     if (folder / "run").exists():
         command.append("--resume")
-    started = perf_counter()
+    started, before = perf_counter(), _processor_seconds()
     subprocess.run(command, cwd=folder, check=True)
-    return perf_counter() - started
+    return perf_counter() - started, _processor_seconds() - before
+
+
+def _processor_seconds() -> float:
+    """Seconds that child processes have computed, which a busy machine does not change much."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
@@ -197,12 +204,13 @@ def main() -> None:
         for name in options.systems:
             named = f"{name}-{Path(options.start).name}" if options.start else name
             folder, system = (options.folder or Path(scratch)) / named, SYSTEMS[name]
-            seconds = run(system, folder, options.start)
+            seconds, processor_seconds = run(system, folder, options.start)
             rounds = [
                 json.loads(p.read_text(encoding="utf-8"))
                 for p in sorted((folder / "run").glob("active_learning/*/round.json"))
             ]
             row: dict[str, Any] = {"system": name, "start": options.start, "wall_seconds": round(seconds, 1)}
+            row["processor_seconds"] = round(processor_seconds, 1)
             row["rounds_mev_per_angstrom"] = [round(1e3 * r["forces"]["mae"], 1) for r in rounds if r["forces"]["mae"]]
             row["labels"] = sum(_labels(folder / "run"))
             row["atoms"] = len(ase.io.read(folder / "my_structures.extxyz", index="0"))

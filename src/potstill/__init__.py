@@ -1,8 +1,9 @@
 """potstill: distil a big, slow machine-learned force field into a small, fast one that can be trusted.
 
 The public names load on first use, so that ``import potstill`` imports neither torch nor any other heavy package. It sets
-one environment variable, ``OMP_WAIT_POLICY=PASSIVE``, where the user set nothing of the kind. OpenMP reads it when PyTorch
-is loaded. Idle threads then sleep. Without it they spin, which costs as much as computing and stops others on busy cores.
+two environment variables, where the user set nothing of the kind. OpenMP reads ``OMP_WAIT_POLICY=PASSIVE`` when PyTorch is
+loaded. Idle threads then sleep. Without it they spin, which costs as much as computing and stops others on busy cores.
+``SPGLIB_WARNING=OFF`` stops spglib from printing where a tolerance finds no lattice, for others are tried.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ __all__ = [
 
 if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ.setdefault("SPGLIB_WARNING", "OFF")
 
 
 def __getattr__(name: str) -> Any:

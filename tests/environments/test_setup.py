@@ -10,12 +10,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from potstill.core.errors import InputError, PotstillError
 from potstill.environments import ENVIRONMENTS, Environment, Installed, Options, installed, setup, versions_in
+from potstill.environments.builds import Build
 from potstill.environments.setup import commit_of, find_python
 
 MINOR = "{}.{}".format(*sys.version_info)
@@ -264,3 +266,52 @@ def test_packages_may_be_all_there_is(made):
     for options in (Options(weights=made.folder), Options(checkpoints=("base",)), Options(repository=made.folder)):
         with pytest.raises(InputError, match="tiny takes no --"):
             setup(recipe, options, say=lines.append)
+
+
+class TestBuilds:
+    """Lists of packages by the hardware; pip finds ``tinything`` in a folder, as it would find PyTorch in an index."""
+
+    @pytest.fixture
+    def built(self, recipe, tmp_path) -> Environment:
+        def build(name: str, version: str) -> Build:
+            return Build(
+                name, (MINOR,), None if name == "cpu" else (5.0, 9.0), ("--no-index", str(make_wheel(tmp_path, version)))
+            )
+
+        (tmp_path / "nothing.txt").touch()
+        nothing = {"requirements": str(tmp_path / "nothing.txt"), "repository": "", "accept_weights": None}
+        return replace(recipe, builds=(build("cpu", "1.0"), build("cuda-1", "2.0")), **nothing)
+
+    def packages(self, environment: Environment, options: Options) -> tuple[dict, list[str]]:
+        lines: list[str] = []
+        return dict(setup(environment, options, say=lines.append).record), lines
+
+    @pytest.mark.usefixtures("made")
+    def test_the_build_of_this_machine_is_recorded_and_stays(self, built, monkeypatch):
+        monkeypatch.setattr("potstill.environments.builds.capabilities_here", list)
+        installed("tiny").update(requirements=None, own_requirements=False)
+        record, lines = self.packages(built, Options())
+        assert (record["build"], record["packages"]) == ("cpu", {"tinything": "1.0"})
+        assert lines[0] == "build of PyTorch: cpu (no NVIDIA GPU here); others by --build: cuda-1"
+
+        monkeypatch.setattr("potstill.environments.builds.capabilities_here", lambda: [8.0])
+        assert self.packages(built, Options())[0]["build"] == "cpu"  # a login node and its cluster share the folder
+        record, _ = self.packages(built, Options(build="cuda-1"))
+        assert (record["build"], record["packages"]) == ("cuda-1", {"tinything": "2.0"})
+
+    @pytest.mark.usefixtures("made")
+    def test_an_index_that_cannot_be_reached_is_named(self, built, monkeypatch):
+        monkeypatch.setenv("PIP_RETRIES", "1")
+        address = "http://127.0.0.1:9/whl/cpu"
+        lines = ("--no-index", f"--find-links {address}/torch.html", "no-such-thing==1.0")
+        installed("tiny").update(requirements=None, own_requirements=False)
+        broken = replace(built, builds=(replace(built.builds[0], lines=lines), built.builds[1]))
+        with pytest.raises(
+            PotstillError, match=rf"{address}/torch\.html could not be reached\n  check the network"
+        ) as error:
+            setup(broken, Options(build="cpu"), say=lambda _: None)
+        assert "setup.log" in str(error.value)
+
+    def test_a_recipe_without_builds_takes_none(self, recipe):
+        with pytest.raises(InputError, match="tiny has no builds to choose from"):
+            setup(recipe, Options(build="cpu"), say=lambda _: None)

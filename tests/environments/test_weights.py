@@ -64,7 +64,8 @@ def test_moldiff_under_both_names(tmp_path):
 def test_every_recipe_has_its_pinned_packages():
     for environment in ENVIRONMENTS.values():
         text = resources.files("potstill.environments").joinpath(environment.requirements).read_text(encoding="utf-8")
-        lines = [line for line in text.splitlines() if line and not line.startswith(("#", "--"))]
+        of_build = environment.builds[0].lines if environment.builds else ()
+        lines = [line for line in [*of_build, *text.splitlines()] if line and not line.startswith(("#", "--"))]
         assert all("==" in line for line in lines)
         pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines}
         assert {name.lower().replace("_", "-") for name in environment.packages} <= pinned

@@ -5,7 +5,7 @@ import pytest
 from potstill.config import parse_config
 from potstill.core.errors import InputError
 from potstill.core.verdict import Verdict
-from potstill.evaluate.gates import GATES, judge
+from potstill.evaluate.gates import GATES, NEEDS, judge
 from potstill.evaluate.measured import Row
 from potstill.evaluate.options import EvaluateConfig
 
@@ -78,6 +78,28 @@ def test_a_row_that_does_not_apply_is_no_pass_and_no_failure():
     water = Row("torsions", None, why="no bond can be turned", system="water", applies=False)
     assert finding(water).verdict == "DOES_NOT_APPLY"
     assert finding(water, Row("torsions", 1.0)).verdict == "GO"
+
+
+BROKEN_BONDS = (Row("surfaces", 40.0), Row("vacancies", 2.0), Row("dimers", 3))
+BULK = {"crystals": True, "surfaces": False, "vacancies": False, "pairs": False}
+
+
+class TestBeyondTheData:
+    def test_the_figure_is_told_and_not_judged(self):
+        found = {
+            f.check: f
+            for f in judge({**SOME, "kinds": BULK, "physics": [r.report() for r in BROKEN_BONDS]}, EvaluateConfig())
+        }
+        assert {found[name].verdict for name in NEEDS} == {"DOES_NOT_APPLY"}
+        assert "contain no surfaces; measured all the same: 40 %, limit 20" in found["surfaces"].why
+
+    def test_each_is_judged_where_the_data_contain_it(self):
+        for check, kind in NEEDS.items():
+            found = judged({**BULK, kind: True}, *BROKEN_BONDS)
+            assert {name for name in NEEDS if found[name] == "NO_GO"} == {check}
+
+    def test_a_limit_that_the_config_states_is_judged(self):
+        assert judged(BULK, *BROKEN_BONDS, limits={"vacancies": 0.5})["vacancies"] == "NO_GO"
 
 
 def test_reports_of_earlier_versions_are_judged():

@@ -264,7 +264,9 @@ def test_without_a_teacher_only_the_student_alone_is_judged(dataset):
     assert report["nve"] == report["speed"] == []
     found = {f["check"]: f["verdict"] for f in report["findings"]}
     assert found["nve"] == "DOES_NOT_APPLY"  # not asked for
-    assert {found[name] for name in GATES if name not in OF_STUDENT} == {"NOT_RUN"}
+    assert {found[name] for name in GATES if name not in (*OF_STUDENT, "dimers")} == {"NOT_RUN"}
+    assert found["dimers"] == "DOES_NOT_APPLY"
+    assert report["kinds"] == {"crystals": True, "molecules": True, "surfaces": True, "vacancies": True, "pairs": False}
     assert {found["force_slope"], found["invariance"]} <= {"GO", "NO_GO"}
     assert {row["check"] for row in report["physics"]} <= set(OF_STUDENT)
 

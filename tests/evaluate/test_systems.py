@@ -105,6 +105,48 @@ def test_a_large_cell_is_reduced_to_its_primitive_one():
     assert [(name, len(a)) for name, a in choice.systems] == [("large (Cu)", 1)]
 
 
+class CountingEMT(EMT):
+    """EMT with the number of atoms of each calculation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.atoms_of_calls: list[int] = []
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        self.atoms_of_calls.append(len(atoms))
+        super().calculate(atoms, properties, system_changes)
+
+
+def test_a_hot_supercell_is_relaxed_in_its_primitive_cell():
+    pytest.importorskip("spglib")
+    atoms = bulk("Cu", cubic=True).repeat(3)
+    atoms.set_cell(atoms.cell * 1.02, scale_atoms=True)
+    atoms.rattle(0.06, seed=2)
+    reference = CountingEMT()
+    choice = choose(reference, [labelled(atoms, "hot")], 1, periodic=True)
+    ((_, relaxed),) = choice.systems
+    assert len(relaxed) == 1
+    assert relaxed.get_volume() == pytest.approx(bulk("Cu", a=3.59).get_volume(), rel=0.01)  # EMT's lattice constant
+    assert max(n for n in reference.atoms_of_calls[:5]) == 1
+
+
+def test_an_unstable_lattice_of_displaced_atoms_is_left_for_the_cell_as_it_is():
+    pytest.importorskip("phonopy")
+    pytest.importorskip("spglib")
+    cubic = bulk("Cu", "sc", a=2.4).repeat(3)
+    energy = _energy_per_atom(cubic)
+    cubic.rattle(0.05, seed=3)
+    choice = choose(EMT(), [labelled(cubic, "cubic")], 1, periodic=True)
+    ((_, atoms),) = [*choice.systems, *choice.others]
+    assert _energy_per_atom(atoms) < energy - 0.1
+
+
+def _energy_per_atom(atoms) -> float:
+    copied = atoms.copy()
+    copied.calc = EMT()
+    return copied.get_potential_energy() / len(copied)
+
+
 def test_crystals_that_dispersion_holds_come_last():
     oxygen = Atoms("O2", [[0, 0, 0], [0, 0, 1.2]], cell=[3.3, 3.3, 4.2], pbc=True)
     made = [labelled(oxygen, "oxygen", 0.0, -9.0), labelled(alloy("Cu", "Au"), "cuau")]

@@ -8,15 +8,18 @@ from collections.abc import Callable
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from potstill.core.errors import DatasetError, PotstillError
 from potstill.core.types import Labels, Refused, Structure, Teacher
 from potstill.dataset import Dataset, open_dataset
 from potstill.dataset.options import SplitConfig
-from potstill.label.stage import LabelTask, ask, assemble, label, label_structures
+from potstill.execute import LocalExecutor
+from potstill.label.stage import LabelTask, ask, assemble, label, label_structures, workers_at_once
 from potstill.teacher.batching import label_each
 from potstill.teacher.classical import EMT, LennardJones
 from potstill.teacher.options import TeacherOptions
+from potstill.teacher.sevennet import SevenNet
 
 
 class Faulty:
@@ -214,3 +217,28 @@ def test_a_part_that_lacks_a_structure(structures, tmp_path):
     label_structures(LabelTask(structures, 30, 35, LJ, 30.0, 1e9, parts[3]))
     with pytest.raises(DatasetError, match="contain 35 structures, expected the 36 generated ones"):
         finish(parts, structures, tmp_path / "dataset.h5")
+
+
+class TestWorkersAtOnce:
+    @pytest.fixture
+    def two_gpus(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    def test_every_core_labels_without_a_gpu(self):
+        assert workers_at_once(SevenNet(device="cpu"), LocalExecutor(16)) == 16
+        assert workers_at_once(LennardJones(), LocalExecutor(16)) == 16
+
+    @pytest.mark.usefixtures("two_gpus")
+    def test_two_workers_for_each_gpu(self):
+        assert workers_at_once(SevenNet(), LocalExecutor(16)) == 4
+        assert workers_at_once(SevenNet(), LocalExecutor(3)) == 3
+        assert workers_at_once(SevenNet(device="cuda:1"), LocalExecutor(16)) == 2
+        assert workers_at_once(SevenNet(device="cpu"), LocalExecutor(16)) == 16
+
+    def test_no_more_workers_label_than_that(self, structures, tmp_path, monkeypatch):
+        monkeypatch.setattr("potstill.label.stage.workers_at_once", lambda *_: 1)
+        counts = []
+        label(Config(LJ), structures, tmp_path, workers=2, on_progress=counts.append)
+        assert len(counts) > 1
+        assert len({count.worker for count in counts}) == 1

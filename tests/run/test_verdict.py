@@ -42,3 +42,11 @@ def test_errors_in_its_own_md_above_the_gate_are_no_go(run):
 def test_a_round_that_passed_leaves_the_verdict_to_the_gates(run):
     write_round(run, limit=0.6)
     assert run_verdict(run, AUDIT, EVALUATION).verdict == Verdict.GO
+
+
+def test_a_go_names_what_the_training_data_lack(run):
+    lacking = [{"check": name, "verdict": "DOES_NOT_APPLY"} for name in ("surfaces", "dimers", "torsions")]
+    verdict = run_verdict(run, AUDIT, {"findings": [*EVALUATION["findings"], *lacking]})
+    assert verdict.sentence.endswith(
+        "meets all 1 gates that apply; not judged, since its data contain none: surfaces, dimers"
+    )

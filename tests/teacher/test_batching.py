@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from potstill.core.types import Labels, Refused, Structure
-from potstill.teacher.batching import asking, is_out_of_memory, label_in_batches, pick_device
+from potstill.teacher.batching import (
+    ATOMS_ON_GPU,
+    asking,
+    atoms_at_once,
+    gpus_of,
+    is_out_of_memory,
+    label_in_batches,
+    pick_device,
+)
 
 
 def line(n: int, name: str = "", z: int = 6) -> Structure:
@@ -119,3 +127,20 @@ def test_devices(monkeypatch):
         assert pick_device("auto") == torch.device("cuda", index)
     assert pick_device("cuda:1") == torch.device("cuda", 1)
     assert pick_device("cpu") == torch.device("cpu")
+
+
+class TestDevices:
+    def test_a_stated_number_is_taken_anywhere(self):
+        assert atoms_at_once(7, torch.device("cuda"), 64) == atoms_at_once(7, torch.device("cpu"), 64) == 7
+
+    def test_auto_is_the_teachers_number_on_a_cpu_and_large_on_a_gpu(self):
+        assert atoms_at_once("auto", torch.device("cpu"), 64) == 64
+        assert atoms_at_once("auto", torch.device("cuda", 1), 64) == ATOMS_ON_GPU
+
+    def test_workers_share_the_gpus(self, monkeypatch):
+        assert gpus_of("cpu") == 0
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert gpus_of("auto") == 0
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+        assert (gpus_of("auto"), gpus_of("cuda:1"), gpus_of("cpu")) == (4, 1, 0)

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from potstill.environments import Installed, Options
 
 
-def setup(
+def setup(  # noqa: PLR0913, PLR0917 - an option each
     name: Annotated[str, typer.Argument(help="What to set up: mattergen, moldiff, mace or lammps.")],
     weights: Annotated[Path | None, typer.Option(help="File or folder of weights to take.")] = None,
     checkpoint: Annotated[list[str] | None, typer.Option(help="Released model to download; may be given again.")] = None,
     repository: Annotated[Path | None, typer.Option(help="Checkout to use instead of cloning one.")] = None,
     python: Annotated[Path | None, typer.Option(help="Interpreter to make the environment with.")] = None,
     requirements: Annotated[Path | None, typer.Option(help="List of packages instead of the pinned one.")] = None,
+    build: Annotated[
+        str | None, typer.Option(help="Build of PyTorch, such as cpu; by the GPUs of this machine where not given.")
+    ] = None,
     lammps: Annotated[Path | None, typer.Option(help="Source tree of LAMMPS to compile the plugin for.")] = None,
     proof: Annotated[bool, typer.Option(help="Make or label two structures at the end.")] = True,
     as_json: AsJson = False,
@@ -37,7 +40,7 @@ def setup(
             return
         if requirements is not None and not requirements.is_file():
             raise InputError(f"--requirements: no file at {requirements}")
-        options = Options(weights, tuple(checkpoint or ()), repository, python, requirements)
+        options = Options(weights, tuple(checkpoint or ()), repository, python, requirements, build)
         place = _environment(name, options, proof=proof)
         facts |= {"folder": str(place.folder), "ready": place.proved}
         typer.echo(f"{name} is ready in {place.folder}" if place.proved else f"{name} is made, but was never tried")

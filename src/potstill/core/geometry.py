@@ -130,3 +130,11 @@ def _nearest_of_finite(structure: Structure, k: int) -> tuple[Array, tuple[Array
     nearest[:, : sorted_distances.shape[1]] = sorted_distances
     receiver, sender = np.nonzero(~np.eye(n, dtype=bool))
     return nearest, (receiver, sender, distances[receiver, sender])
+
+
+def widest_gap(positions: Array, cell: Array) -> float:
+    """Return the width in Å of the widest layer without atoms that is parallel to two axes of a periodic (3, 3) cell."""
+    inverse = np.linalg.inv(cell)
+    fractional = np.sort((positions @ inverse) % 1.0, axis=0)
+    gaps = np.diff(np.vstack([fractional, fractional[:1] + 1.0]), axis=0).max(axis=0)
+    return float((gaps / np.linalg.norm(inverse, axis=0)).max())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from potstill.environments.builds import Build
 from potstill.environments.weights import mattergen_models, moldiff_models
 
 
@@ -38,6 +39,8 @@ class Environment:
         others name the weights. None where a script cannot download them.
     default_weights
         Weights that are downloaded where the user names none.
+    builds
+        Builds of PyTorch that complete the list: for CPUs first, then for GPUs, older ones before newer ones.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Environment:
     weights_from: str = ""
     fetch_weights: str | None = None
     default_weights: tuple[str, ...] = ()
+    builds: tuple[Build, ...] = ()
 
     def lacking_files(self, checkout: Path) -> list[str]:
         """Return the files that a checkout should contain and does not."""
@@ -65,11 +69,90 @@ for name in sys.argv[2:]:
         hf_hub_download("microsoft/mattergen", "checkpoints/%s/%s" % (name, file), local_dir=sys.argv[1])
 """
 
+PYTORCH, GEOMETRIC = "--extra-index-url https://download.pytorch.org/whl", "--find-links https://data.pyg.org/whl"
+MATTERGEN_BUILDS = (
+    Build(
+        "cpu",
+        ("3.10", "3.11"),
+        None,
+        (
+            f"{PYTORCH}/cpu",
+            f"{GEOMETRIC}/torch-2.2.0+cpu.html",
+            *("torch==2.2.1+cpu", "torch_scatter==2.1.2+pt22cpu", "torch_sparse==0.6.18+pt22cpu"),
+        ),
+    ),
+    Build(  # as its authors pin them
+        "cuda-11.8",
+        ("3.10", "3.11"),
+        (3.7, 9.0),
+        (
+            f"{PYTORCH}/cu118",
+            f"{GEOMETRIC}/torch-2.2.0+cu118.html",
+            *("torch==2.2.1+cu118", "torch_scatter==2.1.2+pt22cu118", "torch_sparse==0.6.18+pt22cu118"),
+        ),
+    ),
+    Build(
+        "cuda-12.8",
+        ("3.10", "3.11"),
+        (7.5, 12.0),
+        (
+            f"{PYTORCH}/cu128",
+            f"{GEOMETRIC}/torch-2.7.0+cu128.html",
+            *("torch==2.7.1+cu128", "torch_scatter==2.1.2+pt27cu128", "torch_sparse==0.6.18+pt27cu128"),
+        ),
+    ),
+)
+MOLDIFF_BUILDS = (
+    Build(
+        "cpu",
+        ("3.8", "3.9", "3.10", "3.11"),
+        None,
+        (
+            f"{PYTORCH}/cpu",
+            f"{GEOMETRIC}/torch-2.4.0+cpu.html",
+            *("torch==2.4.1+cpu", "torch_scatter==2.1.2+pt24cpu", "torch_sparse==0.6.18+pt24cpu", "torch-geometric==2.6.1"),
+        ),
+    ),
+    Build(  # as its authors tested it
+        "cuda-11.3",
+        ("3.8", "3.9"),
+        (3.7, 8.6),
+        (
+            f"{PYTORCH}/cu113",
+            f"{GEOMETRIC}/torch-1.10.0+cu113.html",
+            *("torch==1.10.1+cu113", "torch_scatter==2.0.9", "torch_sparse==0.6.13", "torch-geometric==2.0.4"),
+        ),
+    ),
+    Build(  # torch 2.4 is the last for Python 3.8
+        "cuda-12.1",
+        ("3.8", "3.9", "3.10", "3.11"),
+        (5.0, 9.0),
+        (
+            f"{PYTORCH}/cu121",
+            f"{GEOMETRIC}/torch-2.4.0+cu121.html",
+            *("torch==2.4.1+cu121", "torch_scatter==2.1.2+pt24cu121", "torch_sparse==0.6.18+pt24cu121"),
+            "torch-geometric==2.6.1",
+        ),
+    ),
+    Build(
+        "cuda-12.8",
+        ("3.9", "3.10", "3.11"),
+        (7.5, 12.0),
+        (
+            f"{PYTORCH}/cu128",
+            f"{GEOMETRIC}/torch-2.7.0+cu128.html",
+            *("torch==2.7.1+cu128", "torch_scatter==2.1.2+pt27cu128", "torch_sparse==0.6.18+pt27cu128"),
+            "torch-geometric==2.6.1",
+        ),
+    ),
+)
+
 _ALL = (
     Environment(
         name="mattergen",
         pythons=("3.10", "3.11"),
         requirements="mattergen.txt",
+        builds=MATTERGEN_BUILDS,
         packages=("torch", "torch_geometric", "torch_scatter", "torch_sparse", "pytorch-lightning", "hydra-core", "fire"),
         repository="https://github.com/microsoft/mattergen",
         commit="ac9ddd4",
@@ -88,6 +171,7 @@ _ALL = (
         name="moldiff",
         pythons=("3.8", "3.9", "3.10", "3.11"),
         requirements="moldiff.txt",
+        builds=MOLDIFF_BUILDS,
         packages=("torch", "torch-geometric", "torch_scatter", "rdkit", "easydict", "tensorboard"),
         repository="https://github.com/pengxingang/MolDiff",
         commit="db62fa1",

@@ -15,13 +15,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from potstill.core.checksums import sha256_of_file
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import sealed
+from potstill.environments.builds import Build, choose_build, unreachable
 from potstill.environments.catalog import Environment
 from potstill.environments.installed import Installed, installed
 from potstill.execute.program import Ended, run_program
@@ -46,6 +47,8 @@ class Options:
         Interpreter to make the environment with.
     requirements
         List of packages instead of the pinned one.
+    build
+        Name of a build of PyTorch; by the GPUs of this machine where None.
     """
 
     weights: Path | None = None
@@ -53,6 +56,7 @@ class Options:
     repository: Path | None = None
     python: Path | None = None
     requirements: Path | None = None
+    build: str | None = None
 
 
 def setup(
@@ -91,11 +95,16 @@ def setup(
     for option, known in (("--weights", environment.accept_weights), ("--repository", environment.repository)):
         if given[option] and not known:
             raise InputError(f"{environment.name} takes no {option}; set it in the config of the teacher")
+    if options.build and not environment.builds:
+        raise InputError(f"{environment.name} has no builds to choose from; give a list of packages by --requirements")
     place = installed(environment.name)
+    build, why = _build(environment, options, place)
+    if build is not None:
+        environment = replace(environment, pythons=build.pythons)
     place.folder.mkdir(parents=True, exist_ok=True)
     steps: list[tuple[str, Callable[[Installed], tuple[Installed, str]]]] = [
         ("interpreter", lambda at: _interpreter(environment, options, at)),
-        ("packages", lambda at: _packages(environment, options, at)),
+        ("packages", lambda at: _packages(environment, options, at, build)),
     ]
     if environment.repository:
         steps.append(("source code", lambda at: _repository(environment, options, at)))
@@ -104,6 +113,9 @@ def setup(
     if prove is not None:
         steps.append(("proof", lambda at: _proof(prove, at)))
     with _alone(place):
+        if build is not None:
+            others = ", ".join(other.name for other in environment.builds if other != build)
+            say(f"build of PyTorch: {build.name} ({why}); others by --build: {others}")
         for number, (name, step) in enumerate(steps, start=1):
             say(f"{number}/{len(steps)} {name} ...")
             place, result = step(place)
@@ -167,22 +179,65 @@ def _interpreter(environment: Environment, options: Options, place: Installed) -
     ), f"Python {version}"
 
 
-def _packages(environment: Environment, options: Options, place: Installed) -> tuple[Installed, str]:
-    pinned = resources.files("potstill.environments").joinpath(environment.requirements)
-    text = options.requirements.read_text(encoding="utf-8") if options.requirements else pinned.read_text(encoding="utf-8")
+def _build(environment: Environment, options: Options, place: Installed) -> tuple[Build | None, str]:
+    """Return the build of PyTorch to install and why; None where the user's own list, or no list, decides it."""
+    own = options.requirements or (place.record.get("own_requirements") and options.build is None)
+    if not environment.builds or own:
+        return None, ""
+    there = place.record.get("build")
+    if there is None and place.record.get("requirements"):
+        there = environment.builds[1].name  # earlier versions knew no other
+    if options.build is None and there in [build.name for build in environment.builds]:
+        return choose_build(environment.builds, there)[0], "as installed"
+    return choose_build(environment.builds, options.build)
+
+
+def _packages(environment: Environment, options: Options, place: Installed, build: Build | None) -> tuple[Installed, str]:
+    text = _list_of(environment, options, build)
     digest = hashlib.sha256(text.encode()).hexdigest()
     kept = place.folder / "requirements.txt"
     if place.record.get("requirements") == digest:
         return place, "there already"
-    if place.record.get("requirements") and options.requirements is None and place.record.get("own_requirements"):
+    if place.record.get("own_requirements") and options.requirements is None and build is None:
         return place, f"there already, from {kept}"
     kept.write_text(text, encoding="utf-8")
-    _run(place, "installing packages", [place.python, "-m", "pip", "install", "--no-input", "-r", kept])
+    _install(place, kept)
     versions = versions_in(place, environment.packages)
     place = place.update(
-        requirements=digest, own_requirements=options.requirements is not None, packages=dict(versions), proof={}
+        requirements=digest,
+        own_requirements=options.requirements is not None,
+        build=build.name if build else None,
+        packages=dict(versions),
+        proof={},
     )
     return place, ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
+
+
+def _list_of(environment: Environment, options: Options, build: Build | None) -> str:
+    """Return the list of packages to install: the user's, or the pinned one with a build of PyTorch."""
+    if options.requirements:
+        return options.requirements.read_text(encoding="utf-8")
+    pinned = resources.files("potstill.environments").joinpath(environment.requirements).read_text(encoding="utf-8")
+    return "\n".join([*build.lines, pinned]) if build else pinned
+
+
+def _install(place: Installed, packages: Path) -> None:
+    """Install a list of packages; name the addresses that could not be reached, since pip blames the packages."""
+    log = place.folder / "setup.log"
+    before = log.stat().st_size if log.exists() else 0
+    try:
+        _run(place, "installing packages", [place.python, "-m", "pip", "install", "--no-input", "-r", packages])
+    except PotstillError as error:
+        output = log.read_bytes()[before:].decode(errors="replace")
+        lost = unreachable(packages.read_text(encoding="utf-8").splitlines(), output)
+        if not lost:
+            raise
+        raise PotstillError(
+            f"installing packages failed: {' and '.join(lost)} could not be reached\n"
+            f"  check the network and proxy, or put the address of a mirror into a copy of {packages}\n"
+            f"  then go on with:  potstill setup {place.name} [--requirements COPY]\n"
+            f"  all of its output is in {log}"
+        ) from error
 
 
 def _repository(environment: Environment, options: Options, place: Installed) -> tuple[Installed, str]:

@@ -78,6 +78,8 @@ OF_PAIRS = ("smoothness", "fused_pairs", "dimers")
 OF_STUDENT = (*OF_ANY, "stress_slope", "nvt", "npt", "smoothness")  # these ask the student alone
 NO_TEACHER = "the labels came with the user's files: there is no teacher to compare with"
 KINDS = ("crystals", "molecules")
+NEEDS = {"surfaces": "surfaces", "vacancies": "vacancies", "dimers": "pairs"}  # what the training data must contain
+CALLED = {"surfaces": "surfaces", "vacancies": "atoms that lack a neighbor", "pairs": "pairs of atoms alone"}
 
 
 def asked_of(kind: str, config: EvaluateConfig) -> tuple[str, ...]:
@@ -134,7 +136,19 @@ def _physics_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Fi
             findings.setdefault(check, finding)
     elif "physics" in report and not rows and (config.physics_crystals or config.physics_molecules):
         return [not_run("physics", "", "no teacher was available, or no held-out structure was small enough")]
+    kinds = report.get("kinds", {})
+    for check, needed in NEEDS.items():
+        if check in findings and check not in config.limits and not kinds.get(needed, True):
+            findings[check] = _beyond_the_data(findings[check], CALLED[needed])
     return [findings[name] for name in GATES if name in findings]
+
+
+def _beyond_the_data(finding: Finding, needed: str) -> Finding:
+    """Return that a gate does not apply to a student whose training data lack something, with the figure all the same."""
+    why = f"the training data contain no {needed}"
+    if finding.measured is not None:
+        why += f"; measured all the same: {finding.measured:.3g} {finding.unit}, limit {finding.limit:g}"
+    return does_not_apply(finding.check, finding.unit, why)
 
 
 def _without_figure(report: Mapping[str, Any], config: EvaluateConfig) -> dict[str, Finding]:

@@ -123,7 +123,9 @@ def relax(atoms: Any, calculator: Any, *, cell: bool, steps: int = RELAX_STEPS) 
     from ase.optimize import FIRE
 
     moved = of(atoms, calculator)
-    FIRE(FrechetCellFilter(moved) if cell else moved, logfile=None).run(fmax=RELAX_FMAX, steps=steps)
+    with warnings.catch_warnings():  # SciPy tells of errors of 1e-12 in the logarithm of each strain
+        warnings.filterwarnings("ignore", "logm result may be inaccurate", RuntimeWarning)
+        FIRE(FrechetCellFilter(moved) if cell else moved, logfile=None).run(fmax=RELAX_FMAX, steps=steps)
     moved.calc = None
     return moved
 

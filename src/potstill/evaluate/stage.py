@@ -14,6 +14,7 @@ from potstill.core.errors import InputError
 from potstill.core.types import Array, Structure, Teacher
 from potstill.dataset import Dataset
 from potstill.deploy.student import DeployedStudent
+from potstill.evaluate.contents import kinds_of
 from potstill.evaluate.dynamics import Trajectory, run_nve
 from potstill.evaluate.errors import Comparison, by_magnitude, per_element, summary
 from potstill.evaluate.gates import judge
@@ -86,12 +87,12 @@ def evaluate(
     baseline = _composition_baseline(dataset)
     evaluation = compare(student, held_out, baseline, config, teacher=teacher, seed=seed, on_step=on_step)
     report = evaluation.report
-    known = {"labels_given": labels_given(dataset.attributes), "kinds": _kinds(dataset.column("structures/pbc"))}
-    if known != {name: report.get(name, False) for name in known}:  # a kind that only the training part has is not held out
-        report |= {name: value for name, value in known.items() if value}
-        report["findings"] = [asdict(finding) for finding in judge(report, config)]
-    evaluation.report["made_from"] = made_from(student, dataset, config, teacher() if teacher else None)
-    evaluation.report["student"] = {"parameters": student.parameters, **student.model.architecture.model_dump(mode="json")}
+    report["kinds"] = kinds_of(dataset)  # the held-out part may lack a kind that the student was trained on
+    if labels_given(dataset.attributes):
+        report["labels_given"] = True
+    report["findings"] = [asdict(finding) for finding in judge(report, config)]
+    report["made_from"] = made_from(student, dataset, config, teacher() if teacher else None)
+    report["student"] = {"parameters": student.parameters, **student.model.architecture.model_dump(mode="json")}
     return evaluation
 
 

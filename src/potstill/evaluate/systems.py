@@ -27,6 +27,7 @@ MOST_RELAXATION_STEPS = 200
 LOWEST_THZ = -0.5  # lowest phonon of the reference: below, the crystal is no minimum; imaginary ones count as negative
 SMALL_ATOMS = 16  # number of atoms; larger structures are tried later
 SYMMETRY_ANGSTROM = 0.1  # tolerance for atoms that were relaxed from a snapshot
+LATTICE_ANGSTROM = (0.1, 0.2, 0.3, 0.4)  # tolerances for the lattice of displaced atoms
 BRAGG, LONGEST_WAVE_VECTOR = 0.4, 5.0  # share of the atoms squared in phase, in 1/Å: above, a lattice is there
 HELD_BY_DISPERSION = frozenset({1, 2, 7, 8, 9, 10, 17, 18, 35, 36, 53, 54})  # crystals of these elements alone
 MOST_DISPLACEMENTS = 12  # to find that lowest phonon; crystals of less symmetry come later
@@ -110,7 +111,7 @@ def choose(
         name = f"{structure.id} ({structure.formula})"
         on_step(f"relaxation of {name}")
         try:
-            atoms, force = _settled(reference, structure, periodic=periodic)
+            atoms, force, lowest = _at_rest(reference, structure, periodic=periodic)
             if periodic and disordered(atoms):
                 if len(liquids) == wanted:
                     continue
@@ -119,7 +120,6 @@ def choose(
                 others.append((name, inherent))
                 continue
             settled = force < SETTLED_EV_PER_ANGSTROM
-            lowest = phonons.lowest_frequency(reference, atoms, MOST_DISPLACEMENTS) if periodic and settled else None
         except Exception as error:  # noqa: BLE001 - the next structure may do
             log.info("%s was not relaxed: %s", name, error)
             reasons.append(f"{name}: {error}")
@@ -174,16 +174,50 @@ def _strongest_reflection(atoms: Any) -> float:
     return float((np.abs(phases.mean(axis=1)) ** 2).max(initial=0.0))
 
 
-def _settled(reference: Any, structure: Structure, *, periodic: bool) -> tuple[Any, float]:
+def _at_rest(reference: Any, structure: Structure, *, periodic: bool) -> tuple[Any, float, float | None]:
+    """Return the relaxed atoms, the largest remaining component of a force, and the lowest phonon in THz or None.
+
+    A displaced supercell is first taken for its lattice, of which a few atoms are relaxed. It is relaxed as it is where it
+    has no lattice, or where that lattice is no stable minimum.
+    """
+    atoms = structure.to_ase()
+    if not periodic:
+        return *_settled(reference, atoms, periodic=False), None
+    lattice = _lattice(atoms)
+    if len(lattice) < len(atoms):
+        relaxed, force = _settled(reference, lattice, periodic=True)
+        lowest = _lowest_phonon(reference, relaxed, force)
+        if force < SETTLED_EV_PER_ANGSTROM and (lowest is None or not lowest < LOWEST_THZ):
+            return relaxed, force, lowest
+    relaxed, force = _settled(reference, atoms, periodic=True)
+    return relaxed, force, _lowest_phonon(reference, relaxed, force)
+
+
+def _lowest_phonon(reference: Any, atoms: Any, force: float) -> float | None:
+    settled = force < SETTLED_EV_PER_ANGSTROM and not disordered(atoms)
+    return phonons.lowest_frequency(reference, atoms, MOST_DISPLACEMENTS) if settled else None
+
+
+def _settled(reference: Any, atoms: Any, *, periodic: bool) -> tuple[Any, float]:
     """Return the relaxed atoms, crystals in their primitive cell, and the largest remaining component of a force."""
-    atoms = solids.relax(structure.to_ase(), reference, cell=periodic, steps=MOST_RELAXATION_STEPS)
+    atoms = solids.relax(atoms, reference, cell=periodic, steps=MOST_RELAXATION_STEPS)
     smaller = primitive(atoms) if periodic else atoms
     if len(smaller) < len(atoms):
         atoms = solids.relax(smaller, reference, cell=True, steps=MOST_RELAXATION_STEPS)
     return atoms, float(np.abs(of(atoms, reference).get_forces()).max())
 
 
-def primitive(atoms: Any) -> Any:
+def _lattice(atoms: Any) -> Any:
+    """Return the primitive cell of a crystal with displaced atoms, by the smallest tolerance that gives a small one."""
+    if len(atoms) > SMALL_ATOMS:
+        for tolerance in LATTICE_ANGSTROM:
+            smaller = primitive(atoms, tolerance)
+            if len(smaller) <= SMALL_ATOMS:
+                return smaller
+    return atoms
+
+
+def primitive(atoms: Any, tolerance: float = SYMMETRY_ANGSTROM) -> Any:
     """Return a crystal in its primitive cell, where spglib is installed and finds a smaller one; else unchanged."""
     from ase import Atoms
 
@@ -193,7 +227,7 @@ def primitive(atoms: Any) -> Any:
         return atoms
     cell = (atoms.cell.tolist(), atoms.get_scaled_positions().tolist(), atoms.numbers.tolist())
     try:
-        reduced = spglib.find_primitive(cell, symprec=SYMMETRY_ANGSTROM)
+        reduced = spglib.find_primitive(cell, symprec=tolerance)
     except Exception:  # noqa: BLE001 - whatever it does with a strange cell: the cell as it is will do
         reduced = None
     if reduced is None or len(reduced[2]) >= len(atoms):

@@ -28,9 +28,9 @@ class Executor(Protocol):
         on_done: Callable[[Any, Any], None],
         on_lost: Callable[[Lost[Any]], Sequence[Any]] = try_again,
         isolated: bool = False,
-        one_at_a_time: bool = False,
+        at_most: int | None = None,
     ) -> None:
-        """Run ``function`` on every task, as :func:`potstill.execute.run_tasks` does; in turn with ``one_at_a_time``."""
+        """Run ``function`` on every task, as :func:`potstill.execute.run_tasks` does; ``at_most`` limits the workers."""
         ...
 
     def close(self) -> None:
@@ -58,10 +58,10 @@ class LocalExecutor:
         on_done: Callable[[Any, Any], None],
         on_lost: Callable[[Lost[Any]], Sequence[Any]] = try_again,
         isolated: bool = False,
-        one_at_a_time: bool = False,
+        at_most: int | None = None,
     ) -> None:
         """Run ``function`` on every task; see :class:`Executor`."""
-        workers = 1 if one_at_a_time else self.workers
+        workers = min(self.workers, at_most or self.workers)
         run_tasks(function, tasks, workers=workers, on_done=on_done, on_lost=on_lost, isolated=isolated)
 
     def close(self) -> None:

@@ -84,7 +84,7 @@ class ParslExecutor:
         on_done: Callable[[Any, Any], None],
         on_lost: Callable[[Lost[Any]], Sequence[Any]] = try_again,
         isolated: bool = False,  # a task always has a process of its own
-        one_at_a_time: bool = False,
+        at_most: int | None = None,
     ) -> None:
         """Run ``function`` on every task; see :class:`potstill.execute.executor.Executor`.
 
@@ -99,10 +99,10 @@ class ParslExecutor:
         jobs = deque(_Job(task) for task in tasks)
         ended: queue.SimpleQueue[tuple[_Job, Any]] = queue.SimpleQueue()
         in_flight = 0
-        at_most = 1 if one_at_a_time else 2 * self.workers
+        at_once = at_most or 2 * self.workers
         watch = _Watch(self._options.join_minutes)
         while jobs or in_flight:
-            while jobs and in_flight < at_most:
+            while jobs and in_flight < at_once:
                 self._submit(function, jobs.popleft(), ended)
                 in_flight += 1
             try:

@@ -290,7 +290,7 @@ class _Attempt:
                 make_candidates,
                 [task for task in tasks if not task.path.exists()],
                 on_done=done,
-                one_at_a_time=source.exclusive,
+                at_most=1 if source.exclusive else None,
             )
             yield from tasks
             start = stop

@@ -33,13 +33,14 @@ from potstill.label.asked import asked_of, set_aside_others
 from potstill.label.lost_tasks import LostTasks
 from potstill.label.output import output_in
 from potstill.label.tasks import LabelTask, range_of, spread, tasks_of
-from potstill.teacher.batching import LABELLING, LOADING, asking
+from potstill.teacher.batching import LABELLING, LOADING, asking, gpus_of
 from potstill.teacher.extras import add_extras
 from potstill.teacher.messages import as_number
 from potstill.teacher.opening import open_once
 from potstill.teacher.options import TeacherOptions
 
 BEYOND_LIMITS = ("force_limit", "stress_limit")  # reasons to refuse a label that the teacher gave
+WORKERS_PER_GPU = 2
 TEACHER_LOG = "teacher.log"  # in the folder of the parts: output of the teachers
 
 if TYPE_CHECKING:
@@ -100,18 +101,30 @@ def label(
             on_progress(_count(task.path))
     tracked = LostTasks(planned)
     log = folder / TEACHER_LOG
+    executor = executor or LocalExecutor(workers)
     try:
-        (executor or LocalExecutor(workers)).run(
+        executor.run(
             label_structures,
             spread([task for task in planned if not task.path.exists()]),
             on_done=lambda task, count: on_progress(count),
             on_lost=tracked.instead,
             isolated=True,
+            at_most=workers_at_once(config.teacher, executor),
         )
     finally:
         if log.exists() and log.stat().st_size == 0:
             log.unlink()
     return [task.path for task in tracked.planned]
+
+
+def workers_at_once(teacher: TeacherOptions, executor: Executor) -> int:
+    """Return how many workers label at the same time: on the GPUs of this machine, two for each GPU.
+
+    While one of the two computes, the other makes graphs. More would only share the memory of the GPU. An executor of a
+    cluster assigns GPUs itself.
+    """
+    gpus = gpus_of(getattr(teacher, "device", "cpu")) if isinstance(executor, LocalExecutor) else 0
+    return min(executor.workers, WORKERS_PER_GPU * gpus) if gpus else executor.workers
 
 
 def label_structures(task: LabelTask) -> LabelCount:

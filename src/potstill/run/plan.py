@@ -120,7 +120,9 @@ def probe(config: Config) -> list[Cost]:
     total = sum(source.count for source in config.generate.sources)
     sample, atoms, atoms_scatter = _sample(config, structures)
     atom_seconds, rate_scatter, labelled = _probe_label(config, sample)
-    label_seconds = atom_seconds * atoms / workers
+    gpus = _gpus(config)
+    labellers = gpus or workers  # two workers of a GPU share it
+    label_seconds = atom_seconds * atoms / labellers
     disk = total * BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM
     memory = _resident_bytes()
     learning, student = _probe_train(config, labelled)
@@ -134,12 +136,12 @@ def probe(config: Config) -> list[Cost]:
             label_seconds,
             2 * disk,
             memory * workers,
-            gpu_seconds=label_seconds * _gpus(config),
+            gpu_seconds=label_seconds * gpus,
             scatter=math.hypot(rate_scatter, atoms_scatter),
         ),
         Cost("audit", f"{max(8, round(total * config.audit.replay_fraction))} labels again", 0.003 * total, 1e6, memory),
         Cost("train", f"{config.train.epochs} epochs", training, 2e7, memory + 4 * disk),
-        *_rounds(config, Rates(atom_seconds / workers, learning, student, labelled), total, atoms / total),
+        *_rounds(config, Rates(atom_seconds / labellers, learning, student, labelled), total, atoms / total),
         Cost("evaluate", f"{config.evaluate.nve_ps:g} ps of dynamics each", evaluating, 2e6, memory),
         Cost("deploy", ", ".join(config.deploy.formats), 1.0, 5e6, memory),
     ]
@@ -250,14 +252,12 @@ def _with_scatter(seconds: float, scatter: float) -> str:
 
 def _gpus(config: Config) -> int:
     """Return the number of GPUs that label at the same time; 0 where the teacher runs on none here."""
-    from potstill.teacher.batching import pick_device
+    from potstill.teacher.batching import gpus_of
 
-    if "cuda" not in str(pick_device(getattr(config.label.teacher, "device", "cpu"))):
-        return 0
-    execute = config.execute
-    if isinstance(execute, Parsl) and execute.accelerators:
+    gpus, execute = gpus_of(getattr(config.label.teacher, "device", "cpu")), config.execute
+    if gpus and isinstance(execute, Parsl) and execute.accelerators:
         return len(execute.accelerators) * execute.nodes_per_job * execute.jobs
-    return 1
+    return gpus
 
 
 def ask_before_long_run(config: Config) -> None:

@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 
 from potstill.core.elements import covalent_radii
-from potstill.core.geometry import FINGERPRINT_NEIGHBORS, FINGERPRINT_ROW, FINGERPRINT_START_ANGSTROM, like_neighbors
+from potstill.core.geometry import (
+    FINGERPRINT_NEIGHBORS,
+    FINGERPRINT_ROW,
+    FINGERPRINT_START_ANGSTROM,
+    like_neighbors,
+    widest_gap,
+)
 from potstill.core.neighbors import find_neighbors
 from potstill.core.types import SMALLEST_VOLUME, Array, hill_formula
 from potstill.dataset import Dataset
@@ -141,14 +147,10 @@ def _near(elements: int, atoms: int, receiver: Array, sender: Array, distance: A
 
 def _cell(numbers: Array, positions: Array, cell: Array) -> Row:
     volume = abs(float(np.linalg.det(cell)))
-    inverse = np.linalg.inv(cell)
-    fractional = np.sort((positions @ inverse) % 1.0, axis=0)
-    gaps = np.diff(np.vstack([fractional, fractional[:1] + 1.0]), axis=0).max(axis=0)
-    heights = 1.0 / np.linalg.norm(inverse, axis=0)
     return {
         "volume_per_atom": volume / len(numbers),
         "packing": float((4 / 3 * np.pi * _radii()[numbers] ** 3).sum()) / volume,
-        "vacuum": float((gaps * heights).max()),
+        "vacuum": widest_gap(positions, cell),
         "cell_ratio": float(np.linalg.norm(cell, axis=1).prod()) / volume,
     }
 

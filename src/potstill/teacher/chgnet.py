@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,7 +22,7 @@ from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
 from potstill.core.types import PROPERTIES, Labels, Structure, Teacher
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
-from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
+from potstill.teacher.batching import BatchedTeacher, atoms_at_once, labels_of, pick_device
 from potstill.teacher.box import boxed
 from potstill.teacher.options import (
     MATERIALS_ELEMENTS,
@@ -46,7 +46,8 @@ class CHGNet(TeacherOptions):
         Field(description="name of CHGNet weights inside the package (0.3.0, r2scan, 0.2.0), or the path of a checkpoint"),
     ] = "0.3.0"
     device: Device = "auto"
-    atoms_per_batch: AtomsPerBatch = 64
+    atoms_per_batch: AtomsPerBatch = "auto"
+    atoms_per_batch_on_cpu: ClassVar[int] = 64
 
     def requires(self) -> tuple[str, str] | None:
         return "chgnet", "chgnet"
@@ -66,11 +67,12 @@ class CHGNet(TeacherOptions):
 
 
 class _CHGNet(BatchedTeacher):
-    def __init__(self, checkpoint: Path, name: str, device: str, atoms_per_batch: int) -> None:
+    def __init__(self, checkpoint: Path, name: str, device: str, atoms_per_batch: int | Literal["auto"]) -> None:
         import torch
         from chgnet.model.model import CHGNet as Model
 
         self._device = pick_device(device)
+        at_once = atoms_at_once(atoms_per_batch, self._device, CHGNet.atoms_per_batch_on_cpu)
         with weights_at(checkpoint, "chgnet", HINT), redirect_stdout(io.StringIO()):
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
             # only the first has a bias in its last layer; CHGNet.load states it and the file does not
@@ -83,7 +85,7 @@ class _CHGNet(BatchedTeacher):
             "weights": sha256_of_file(checkpoint),
             "dtype": "float32",
         }
-        super().__init__(fingerprint, MATERIALS_ELEMENTS, atoms_per_batch, PROPERTIES | {"node_embeddings"})
+        super().__init__(fingerprint, MATERIALS_ELEMENTS, at_once, PROPERTIES | {"node_embeddings"})
 
     def _graph(self, structure: Structure) -> Any:
         from pymatgen.core import Structure as Crystal

@@ -23,7 +23,7 @@ from potstill.core.errors import InputError
 from potstill.core.registry import borrow, nearest
 from potstill.core.section import NameOrPath
 from potstill.core.types import PROPERTIES, Labels, Structure, Teacher
-from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
+from potstill.teacher.batching import BatchedTeacher, atoms_at_once, labels_of, pick_device
 from potstill.teacher.box import boxed
 from potstill.teacher.extras import GIVEN
 from potstill.teacher.options import AtomsPerBatch, Device, TeacherOptions, file_of_weights, weights_at
@@ -57,7 +57,8 @@ class MACE(TeacherOptions):
         Field(description="floating-point precision of the model; model: that of the checkpoint"),
     ] = "model"
     device: Device = "auto"
-    atoms_per_batch: AtomsPerBatch = 128
+    atoms_per_batch: AtomsPerBatch = "auto"
+    atoms_per_batch_on_cpu: ClassVar[int] = 128
 
     def lives_here(self) -> bool:
         return importlib.util.find_spec("mace") is not None
@@ -94,6 +95,7 @@ class _MACE(BatchedTeacher):
         self._data, self._collate = data, torch_geometric.Batch.from_data_list
         self._default_dtype = torch_tools.default_dtype
         self._device = pick_device(options.device)
+        at_once = atoms_at_once(options.atoms_per_batch, self._device, options.atoms_per_batch_on_cpu)
         with weights_at(checkpoint, "mace", HINT):
             model = torch.load(checkpoint, map_location="cpu", weights_only=False)
             self._cutoff = float(model.r_max)
@@ -111,7 +113,7 @@ class _MACE(BatchedTeacher):
             "dtype": self._dtype,
         }
         self._scalars = _scalars_of(model)
-        super().__init__(fingerprint, self._table.zs, options.atoms_per_batch, PROPERTIES | set(GIVEN))
+        super().__init__(fingerprint, self._table.zs, at_once, PROPERTIES | set(GIVEN))
 
     def _graph(self, structure: Structure) -> Any:
         if structure.pbc.any():

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,7 +24,7 @@ from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
 from potstill.core.stress import from_voigt
 from potstill.core.types import Labels, Structure, Teacher
-from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
+from potstill.teacher.batching import BatchedTeacher, atoms_at_once, labels_of, pick_device
 from potstill.teacher.box import boxed
 from potstill.teacher.options import (
     MATERIALS_ELEMENTS,
@@ -55,7 +55,8 @@ class _Orb(TeacherOptions):
         ),
     ] = False
     device: Device = "auto"
-    atoms_per_batch: AtomsPerBatch = 256
+    atoms_per_batch: AtomsPerBatch = "auto"
+    atoms_per_batch_on_cpu: ClassVar[int] = 256
 
     def requires(self) -> tuple[str, str] | None:
         return "orb_models", "orb"
@@ -122,7 +123,7 @@ class OrbV3(_Orb):
             "the training data"
         ),
     ] = "orb-v3-conservative-20-omat"
-    atoms_per_batch: AtomsPerBatch = 128
+    atoms_per_batch_on_cpu: ClassVar[int] = 128
 
     @property
     def conservative(self) -> bool:
@@ -139,6 +140,7 @@ class _OrbTeacher(BatchedTeacher):
         self._precision = options.precision
         self._dtype = torch.float64 if options.precision == "float64" else torch.float32
         self._device = pick_device(options.device)
+        at_once = atoms_at_once(options.atoms_per_batch, self._device, options.atoms_per_batch_on_cpu)
         hint = f"expected the file of {title}.\n  {hint}"
         with weights_at(checkpoint, title, hint), self._settings():
             self._model = _maker(title)(
@@ -155,7 +157,7 @@ class _OrbTeacher(BatchedTeacher):
             "weights": sha256_of_file(checkpoint),
             "dtype": _dtype_name(options.precision, self._device.type),
         }
-        super().__init__(fingerprint, MATERIALS_ELEMENTS, options.atoms_per_batch)
+        super().__init__(fingerprint, MATERIALS_ELEMENTS, at_once)
 
     def _graph(self, structure: Structure) -> Any:
         if not structure.pbc.any():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,7 +19,7 @@ from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
 from potstill.core.stress import from_voigt
 from potstill.core.types import PROPERTIES, Labels, Structure, Teacher
-from potstill.teacher.batching import BatchedTeacher, labels_of, pick_device
+from potstill.teacher.batching import BatchedTeacher, atoms_at_once, labels_of, pick_device
 from potstill.teacher.extras import GIVEN
 from potstill.teacher.options import (
     AtomsPerBatch,
@@ -43,7 +43,8 @@ class SevenNet(TeacherOptions):
         Field(description="name of SevenNet weights inside the package (7net-0, 7net-l3i5), or the path of a checkpoint"),
     ] = "7net-0"
     device: Device = "auto"
-    atoms_per_batch: AtomsPerBatch = 64
+    atoms_per_batch: AtomsPerBatch = "auto"
+    atoms_per_batch_on_cpu: ClassVar[int] = 64
 
     def requires(self) -> tuple[str, str] | None:
         return "sevenn", "sevennet"
@@ -63,12 +64,13 @@ class SevenNet(TeacherOptions):
 
 
 class _SevenNet(BatchedTeacher):
-    def __init__(self, checkpoint: Path, name: str, device: str, atoms_per_batch: int) -> None:
+    def __init__(self, checkpoint: Path, name: str, device: str, atoms_per_batch: int | Literal["auto"]) -> None:
         from sevenn import _keys
         from sevenn.util import load_checkpoint
 
         self._keys: Any = _keys
         self._device = pick_device(device)
+        at_once = atoms_at_once(atoms_per_batch, self._device, SevenNet.atoms_per_batch_on_cpu)
         with weights_at(checkpoint, "sevennet", HINT):
             loaded = load_checkpoint(str(checkpoint))
             self._model = loaded.build_model().to(self._device).eval().requires_grad_(requires_grad=False)
@@ -80,7 +82,7 @@ class _SevenNet(BatchedTeacher):
             "weights": sha256_of_file(checkpoint),
             "dtype": "float32",
         }
-        super().__init__(fingerprint, loaded.config[_keys.TYPE_MAP], atoms_per_batch, PROPERTIES | set(GIVEN))
+        super().__init__(fingerprint, loaded.config[_keys.TYPE_MAP], at_once, PROPERTIES | set(GIVEN))
 
     def _evaluate(self, graphs: Sequence[Any], structures: Sequence[Structure]) -> list[Labels]:
         from torch_geometric.data import Batch

@@ -14,7 +14,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from potstill.student.gpu import edges, launch, pointwise, products, search
+from potstill.student.gpu import buffers, edges, geometry, launch, pointwise, products, search
 from potstill.student.gpu.weights import gpu_weights
 from potstill.testing import random_student
 
@@ -51,12 +51,12 @@ class Recorder:
 def main() -> None:
     """Record an evaluation and compile what it would launch."""
     architecture, atoms = int(sys.argv[1]), int(sys.argv[2])
-    for module in (edges, pointwise, products, search):
+    for module in (edges, geometry, pointwise, products, search):
         for name, value in list(vars(module).items()):
             if isinstance(value, triton.runtime.jit.JITFunction) and not name.startswith("_"):
                 setattr(module, name, Recorder(value))
     model = random_student([1, 6, 8], backend="torch", tier="nano").model
-    program = launch.Program(gpu_weights(model), model.architecture, launch.Bucket(atoms, 1024, 1, 3))
+    program = launch.Program(gpu_weights(model), model.architecture, buffers.Bucket(atoms, 1024, 1, 3))
     program.search()
     program.evaluate()
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"

@@ -6,7 +6,7 @@ import torch
 
 from gpu_kit import ELEMENTS, SMALL, assert_labels, device, few, in_float64, lively
 from potstill.core.types import Structure
-from potstill.student.gpu import launch
+from potstill.student.gpu import buffers
 from potstill.student.gpu.session import GpuStudent
 from potstill.testing import rattled, rocksalt
 from potstill.testing.models import in_elements
@@ -29,7 +29,7 @@ def test_gpu_is_pytorch(shape):
 
 
 def test_all_elements_and_tall_tiles(monkeypatch):
-    monkeypatch.setattr(launch, "TALL_FROM", 0)
+    monkeypatch.setattr(buffers, "TALL_FROM", 0)
     elements = list(range(1, 95))
     model = lively(elements, **SMALL, experts=4)
     chain = Structure(np.array([1, 94, 50, 7]), np.array([[0.0, 0, 0], [2.2, 0, 0], [0, 2.9, 0], [0, 0, 1.9]]))

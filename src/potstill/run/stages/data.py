@@ -144,7 +144,7 @@ def _ask_teacher(context: Context, structures: Path) -> list[Path]:
 
 def _assemble(context: Context, parts: Sequence[Path], *, partial: bool) -> None:
     """Merge labelled parts into ``dataset.h5``."""
-    from potstill.label.stage import assemble
+    from potstill.label.stage import assemble, workers_at_once
 
     run, config = context.run, context.config
     context.executor.close()
@@ -161,7 +161,7 @@ def _assemble(context: Context, parts: Sequence[Path], *, partial: bool) -> None
             "label_seconds": context.seconds(),
             "mix": as_json(mix) if (mix := run.mix()) else "",
             "not_selected": open_file(run.to_label).attributes.get("not_selected", "{}"),
-            "workers": context.executor.workers,
+            "workers": workers_at_once(config.label.teacher, context.executor),
         },
         partial=partial,
     )

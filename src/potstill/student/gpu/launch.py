@@ -6,118 +6,20 @@ CUDA graph therefore works for every batch that fits into its bucket.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import triton
 
-from potstill.student.gpu import edges, pointwise, products, search
+from potstill.student.gpu import edges, geometry, pointwise, products, search
+from potstill.student.gpu.buffers import Bucket, Inputs, Outputs
 from potstill.student.gpu.weights import GpuWeights, LayerWeights, Matrices
 from potstill.student.options import StudentArchitecture
 
 PARTS = 8  # number of partial sums of a structure
-SHORT = {"BM": 16, "BN": 32, "BK": 32, "num_warps": 4, "num_stages": 3}  # small tiles of products, for few atoms
-TALL = {"BM": 64, "BN": 64, "BK": 32, "num_warps": 4, "num_stages": 3}
-TALL_FROM = 2048  # number of atoms from which larger tiles are used
 EDGES_AT_ONCE, CHANNELS_AT_ONCE, VECTORS_AT_ONCE = 8, 64, 32
 ATOMS_AT_ONCE, PAIRS_AT_ONCE = 64, 256
 Precision = Literal["ieee", "tf32x3"]
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Sizes that memory is allocated for.
-
-    Parameters
-    ----------
-    atoms, edges, structures, elements
-        Largest numbers; ``elements`` is the largest number in one batch.
-    """
-
-    atoms: int
-    edges: int
-    structures: int
-    elements: int
-
-    @property
-    def rows(self) -> int:
-        """Return the number of rows of a tile."""
-        return (TALL if self.atoms >= TALL_FROM else SHORT)["BM"]
-
-    @property
-    def tiles(self) -> int:
-        """Return the largest number of tiles with rows of one element each: one per element may be partly filled."""
-        return -(-self.atoms // self.rows) + min(self.elements, self.atoms)
-
-
-class Inputs:
-    """Input of a bucket, in one piece of memory, so that one copy moves it from the host to the GPU.
-
-    ``positions`` (N, 3) and ``lattice``, ``reciprocal`` (S, 3, 3), in float64, come first: they change from step to step.
-    The rest changes with the atoms. ``order`` and ``place`` map by element -> given, and back. ``structure`` and ``species``
-    are by element, ``ptr`` of the structures in the given order. Tiles and ``sizes`` (atoms, structures, tiles) follow.
-
-    Parameters
-    ----------
-    bucket
-        Sizes of the bucket.
-    device
-        Device of the memory.
-    pinned
-        Whether the memory is page-locked host memory, for asynchronous copies to a GPU.
-    """
-
-    def __init__(self, bucket: Bucket, device: torch.device | str, *, pinned: bool = False) -> None:
-        n, s, t = bucket.atoms, bucket.structures, bucket.tiles
-        plan: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-            "positions": (torch.float64, (n, 3)),
-            "lattice": (torch.float64, (s, 3, 3)),
-            "reciprocal": (torch.float64, (s, 3, 3)),
-            "sizes": (torch.int32, (4,)),
-            "ptr": (torch.int32, (s + 1,)),
-            "order": (torch.int32, (n,)),
-            "place": (torch.int32, (n,)),
-            "structure": (torch.int32, (n,)),
-            "species": (torch.int32, (n,)),
-            "tile_first": (torch.int32, (t,)),
-            "tile_count": (torch.int32, (t,)),
-            "tile_species": (torch.int32, (t,)),
-        }
-        self.memory, self._views = _cut(plan, device, pinned=pinned)
-        self.step_bytes = self._views["sizes"].storage_offset() * 4  # bytes of positions and cells
-
-    def __getattr__(self, name: str) -> torch.Tensor:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self._views[name]
-
-
-class Outputs:
-    """Output of the GPU in one piece of memory: energies and virials of structures, forces and energies of atoms.
-
-    ``found`` (S, 7) float64 eV: energy and the virial xx, yy, zz, yz, xz, xy. ``status`` (2,) int32: flags, and the number
-    of candidates that the search found. ``forces`` (N, 3) eV/Å and ``local`` (N,) eV in float32, in the given order.
-
-    Parameters
-    ----------
-    bucket, device, pinned
-        As in :class:`Inputs`.
-    """
-
-    def __init__(self, bucket: Bucket, device: torch.device | str, *, pinned: bool = False) -> None:
-        plan: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-            "found": (torch.float64, (bucket.structures, 7)),
-            "status": (torch.int32, (2,)),
-            "forces": (torch.float32, (bucket.atoms, 3)),
-            "local": (torch.float32, (bucket.atoms,)),
-        }
-        self.memory, self._views = _cut(plan, device, pinned=pinned)
-
-    def __getattr__(self, name: str) -> torch.Tensor:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self._views[name]
 
 
 class Program:
@@ -152,7 +54,7 @@ class Program:
         self.inputs, self.outputs = Inputs(bucket, device), Outputs(bucket, device)
         n, e, a, orders = bucket.atoms, bucket.edges, architecture, architecture.l_max + 1
         self._orders, self._components = orders, orders**2
-        blocks = -(-a.hidden // self._tile["BN"])
+        blocks = -(-a.hidden // self.bucket.tile["BN"])
 
         def floats(*shape: int) -> torch.Tensor:
             return torch.empty(shape, dtype=torch.float32, device=device)
@@ -195,10 +97,6 @@ class Program:
         )
         self.by_sent, self.by_vectors = floats(n, a.channels), floats(n, 3 * max(a.vectors, 1))
 
-    @property
-    def _tile(self) -> dict[str, int]:
-        return TALL if self.bucket.atoms >= TALL_FROM else SHORT
-
     def search(self) -> None:
         """Find the candidates of every atom and store the positions of the search."""
         x, b = self.inputs, self.bucket
@@ -239,7 +137,7 @@ class Program:
         """Compute energies, forces and virials of the current positions, with the candidates of the last search."""
         w, a, x, b = self.weights, self.a, self.inputs, self.bucket
         self._prepare()
-        edges.geometry[(b.atoms,)](
+        geometry.geometry[(b.atoms,)](
             *(x.sizes, self.wrapped, self.first, self.sender, self.shift, x.lattice, x.structure, x.species),
             *(w.radius, w.charge, w.power, self.edges, self.near, self.last, self.local, self.force, self.virial),
             *(b.edges, self.cutoff),
@@ -270,7 +168,7 @@ class Program:
             *(layer.radial, layer.vector_radial, layer.gains, self.parts[t], b.edges),
             **self._edge_sizes(layer, t),
         )
-        tile = self._tile
+        tile = self.bucket.tile
         q = layer.mix.shape[2]
         products.mixing[(triton.cdiv(b.atoms, tile["BM"]), self._components, triton.cdiv(q, tile["BN"]))](
             *(x.sizes, self.parts[t], layer.mix, self.mixed[t]),
@@ -334,7 +232,7 @@ class Program:
             *(x.sizes, self.parts[t], self.mixed[t], layer.gain, self.norm[t], self.by_inputs, self.by_mixed, layer.bound),
             **self._invariant_sizes(layer),
         )
-        tile, q, c0 = self._tile, layer.mix.shape[2], a.channels + layer.receives
+        tile, q, c0 = self.bucket.tile, layer.mix.shape[2], a.channels + layer.receives
         products.by_mixing[(triton.cdiv(b.atoms, tile["BM"]), self._components, triton.cdiv(c0, tile["BN"]))](
             *(x.sizes, self.by_mixed, layer.mix, self.by_inputs, layer.gains, x.species, self.by_parts),
             **(tile | {"C": a.channels, "V": layer.receives, "NL": self._orders, "Q": q, "P2": 2 * a.products, "K": width}),
@@ -370,7 +268,7 @@ class Program:
         columns: int | None = None,
     ) -> None:
         depth, width = (matrices.outputs, matrices.inputs) if turned else (matrices.inputs, matrices.outputs)
-        x, tile = self.inputs, self._tile
+        x, tile = self.inputs, self.bucket.tile
         step, bias_step = matrices.steps
         grid = (self.bucket.tiles, triton.cdiv(width if columns is None else columns, tile["BN"]))
         products.network[grid](
@@ -426,19 +324,3 @@ class Program:
 def _pitch(layer: LayerWeights, a: StudentArchitecture) -> int:
     """Return the number of an atom's densities."""
     return 9 * (a.channels + layer.receives) + ((a.l_max + 1) ** 2 - 9) * a.channels
-
-
-def _cut(
-    plan: dict[str, tuple[torch.dtype, tuple[int, ...]]], device: torch.device | str, *, pinned: bool
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return one piece of zeros, and tensors that are parts of it, each at a multiple of 64 bytes."""
-    starts, end = {}, 0
-    for name, (dtype, shape) in plan.items():
-        starts[name] = end
-        end += -(-torch.Size(shape).numel() * dtype.itemsize // 64) * 64
-    memory = torch.zeros(max(end, 64), dtype=torch.uint8, device=device, pin_memory=pinned)
-    views = {}
-    for name, (dtype, shape) in plan.items():
-        count = torch.Size(shape).numel() * dtype.itemsize
-        views[name] = memory[starts[name] : starts[name] + count].view(dtype).view(shape)
-    return memory, views

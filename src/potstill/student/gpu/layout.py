@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from potstill.core.types import Array, Structure
-from potstill.student.gpu.launch import Bucket, Inputs
+from potstill.student.gpu.buffers import Bucket, Inputs
 
 SMALLEST, FINE_FROM = 32, 65_536
 

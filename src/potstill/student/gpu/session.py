@@ -19,7 +19,8 @@ from potstill.core.neighbors import SKIN_ANGSTROM
 from potstill.core.stress import stress_of
 from potstill.core.types import Array, Labels, Structure
 from potstill.student.fused_library import KernelError
-from potstill.student.gpu.launch import Bucket, Inputs, Outputs, Precision, Program
+from potstill.student.gpu.buffers import Bucket, Inputs, Outputs
+from potstill.student.gpu.launch import Precision, Program
 from potstill.student.gpu.layout import Layout, lattices, reciprocals, rounded_up
 from potstill.student.gpu.weights import gpu_weights
 from potstill.student.model import Student
