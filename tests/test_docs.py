@@ -277,6 +277,15 @@ def test_a_table_follows_its_result_file(tmp_path, monkeypatch):
     assert "987 ms" in table()
 
 
+def test_published_figures_name_the_version_of_their_source():
+    text = measured()["TABLES"]["teachers-published"]()
+    links = re.findall(
+        r"\[(models/[\w/.-]+\.yml)\]\(https://github.com/janosh/matbench-discovery/blob/[0-9a-f]{40}/(\S+)\)", text
+    )
+    assert len(links) == text.count("\n") - 1
+    assert all(shown == linked for shown, linked in links)
+
+
 FIGURE = re.compile(r"\d ?(ms|s|µs|MB|GB|meV|eV|%|million|[MG]?FLOP|ns/day)\b|\bx\d")
 TYPED = {  # tables with figures that no result file holds, by the first words of their head, with the reason
     "10K_VALIDATION_REPORT.md": "",  # written by potstill audit
@@ -300,6 +309,65 @@ def test_no_table_of_measured_figures_is_typed_by_hand():
         if not excused and sum(bool(FIGURE.search(row)) for row in rows) > len(rows) / 2:
             wrong.append(f"{page}: {head}")
     assert wrong == []
+
+
+WORDS = "an?|half an?|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fifteen|twenty|thirty|hundred"
+SYMBOLS = r"µs|ms|s|min|h|%|kB|MB|GB|TB|ns/day|steps/s|structures/h(?:our)?|meV|eV|MFLOP"
+SPELT = "(?:micro|milli)?seconds?|minutes?|hours?|per cent|times|kilobytes?|megabytes?|gigabytes?|per (?:second|hour|day)"
+IN_PROSE = re.compile(
+    rf"(?<![\w.])\d[\d,.]*(?:e-?\d+)?(?:[ -]million)?[ -]?(?:{SYMBOLS}|{SPELT})(?![\w])"
+    rf"|\b(?:{WORDS})[ -](?:{SPELT.replace('seconds?', 'seconds')})\b|\bx\d+|\d-fold"
+    r"|\b(?:twice|half|three times) as (?:long|fast|large|much|slow)"
+    r"|\b(?:third|quarter|fifth|fortieth) of (?:the mean|that|those)"
+)
+SETTINGS = {  # what is no result of a measurement, by page, with the reason
+    "cluster.md": {"24,000 atoms per second": "assumed, with its source"},
+    "report.md": {
+        "20 meV/Å is good": "an example",
+        "forces of 360 meV/Å": "an example",
+        "a phonon at 5 meV/Å": "an example",
+    },
+    "train.md": {"errors above three times the median": "a definition"},
+    "README.md": {"a third of the mean force": "compared with its result file in test_readme"},
+}
+
+
+def prose(page: Path) -> str:
+    """Text of a page without code, links and tables, and without the figures that are filled in."""
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    text = re.sub(r"`[^`]*`|\]\([^)]*\)|^\|.*\|$", " ", text, flags=re.MULTILINE)
+    return " ".join(text.split())
+
+
+OWN = [page for page in PAGES if page.name != "10K_VALIDATION_REPORT.md"]  # that page reports one run
+
+
+@pytest.mark.parametrize("page", OWN, ids=lambda page: page.name)
+def test_no_measured_figure_is_typed_within_a_sentence(page):
+    text = prose(page)
+    for setting in SETTINGS.get(page.name if page.parent != ROOT / "benchmarks" else "", {}):
+        assert setting in text, f"{page.name} no longer says '{setting}'"
+        text = text.replace(setting, "")
+    typed = [text[max(0, found.start() - 60) : found.end() + 20] for found in IN_PROSE.finditer(text)]
+    assert typed == []
+
+
+def test_figures_within_sentences_follow_their_files(tmp_path, monkeypatch):
+    convert, base = measured()["on_page_markdown"], sys.modules["result_tables.base"]
+    assert convert("took {figure long-run-minutes} minutes") == "took 12 minutes"
+    found = base.result("production_120k")
+    for row in found["rows"]:
+        row.update({"wall_seconds": 6000.0} if row["batch"] == "whole" else {})
+    (tmp_path / "production_120k.json").write_text(json.dumps(found), encoding="utf-8")
+    monkeypatch.setattr(base, "RESULTS", tmp_path)
+    assert convert("took {figure long-run-minutes} minutes") == "took 100 minutes"
+
+
+def test_every_figure_is_made_and_used():
+    figures = measured()["FIGURES"]
+    used = {name for page in DOCS for name in re.findall(r"\{figure ([\w-]+)\}", page.read_text("utf-8"))}
+    assert used == set(figures)
+    assert all(re.search(r"\d", make()) for make in figures.values())
 
 
 NAMED = re.compile(r"\b((?:tests|benchmarks|src|examples|docs)/[\w./-]+\.(?:py|yaml|cpp|json|md))\b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -46,3 +47,9 @@ def test_marked_tables_are_those_of_the_result_files(name: str, monkeypatch: pyt
     monkeypatch.syspath_prepend(str(ROOT))
     marked = runpy.run_path(str(ROOT / "benchmarks" / "runs" / "readme_table.py"))["marked"]
     assert marked(name) in README
+
+
+def test_the_error_of_the_student_general_is_that_of_its_result_file() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "general.json").read_text(encoding="utf-8"))["rows"]
+    assert "its force error is a third of the mean force" in README
+    assert rows[0]["of_mean_force"] == pytest.approx(1 / 3, abs=0.04)

@@ -233,7 +233,7 @@ def teachers_published() -> str:
             f"{row['hull_mae_mev_per_atom']} meV/atom",
             f"{row['f1']:.3f}",
             f"{row['kappa_srme']:.3f}",
-            f"`{row['file']}`",
+            f"[{row['file']}](https://github.com/{found['repository']}/blob/{row['commit']}/{row['file']})",
         )
         for row in found["rows"]
     ]

@@ -1,4 +1,4 @@
-"""Result files, and Markdown tables made of their rows."""
+"""Result files, and Markdown tables and figures of sentences made of their rows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
 TABLES: dict[str, Callable[[], str]] = {}
+FIGURES: dict[str, Callable[[], str]] = {}
 SECONDS_PER_DAY, FS_PER_NS = 86_400, 1e6
 
 
 def table_of(make: Callable[[], str]) -> Callable[[], str]:
     """Register a function under its name, with dashes, as a table for ``::measured``."""
     TABLES[make.__name__.replace("_", "-")] = make
+    return make
+
+
+def figure_of(make: Callable[[], str]) -> Callable[[], str]:
+    """Register a function under its name, with dashes, as a figure for ``{figure NAME}``."""
+    FIGURES[make.__name__.replace("_", "-")] = make
     return make
 
 
@@ -56,3 +64,13 @@ def title_of(row: dict[str, Any]) -> str:
 def rounded(value: float, digits: int = 2) -> str:
     """Return a number with so many significant digits, and no exponent."""
     return f"{float(f'{value:.{digits}g}'):,.10g}"
+
+
+def per_cent(share: float, digits: int = 2) -> str:
+    """Return a share in per cent."""
+    return f"{rounded(100 * share, digits)} %"
+
+
+def span(values: list[float], digits: int = 2) -> str:
+    """Return smallest and largest value."""
+    return f"{rounded(min(values), digits)} to {rounded(max(values), digits)}"

@@ -19,6 +19,21 @@ def sources() -> str:
 
 
 @table_of
+def sources_mix() -> str:
+    """Elements, sizes, distances and duplicates of ten thousand structures of a mix."""
+    (row,) = result("sources_mix")["rows"]
+    cells = [
+        ("elements", f"{row['elements']}"),
+        ("duplicates", f"{100 * row['duplicates']:.2g} %"),
+        ("shortest distance over the sum of covalent radii", f"{row['smallest_scaled_distance']:.2f}"),
+        ("element entropy", f"{row['element_entropy_bits']:.2f} bits"),
+        ("coefficient of variation of the size", f"{row['size_cv']:.2f}"),
+        ("file from one worker and from two", "the same" if row["same_file"] else "another"),
+    ]
+    return markdown_table(("figure", "value"), cells) + source("sources_mix")
+
+
+@table_of
 def dataset_access() -> str:
     """Structures per second that each kind of file writes and reads, on the same few structures."""
     found = {(row["what"], row["way"]): row for row in result("dataset_access")["rows"]}

@@ -118,6 +118,7 @@ def student_cost() -> str:
 
 
 CPU_FLOPS, CPU_BYTES, GPU_FLOPS, GPU_BYTES = 200e9, 20e9, 20e12, 1.5e12  # per second, of two cores and of one card
+GPU_LAUNCH_SECONDS = 5e-6  # assumed, of one kernel
 
 
 @table_of

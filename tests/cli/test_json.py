@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs" / "scripts.md"
+ENDED = {
+    *("stage", "run", "verdict", "reason", "report", "next", "stages", "wanted", "labelled", "refused_by_teacher"),
+    *("sources", "refused", "dataset", "student", "error", "exit_code"),
+}
 KEYS = {
+    **dict.fromkeys(("run", "generate", "label", "train"), ENDED),
+    "setup": {"name", "ready", "folder", "files", "error", "exit_code"},
     "status": {
         *("run", "verdict", "reason", "report", "next", "stages", "batch", "wanted", "labelled", "refused_by_teacher"),
         *("structures_per_hour", "seconds_left", "sources", "workers", "refused", "alerts"),
@@ -42,13 +48,14 @@ def facts(answer, command: str, code: int = 0) -> dict:
     assert answer.code == code, answer.err
     found = json.loads(answer.out)
     assert set(found) >= KEYS[command]
+    assert found.get("exit_code", code) == code
     return found
 
 
 def test_the_documentation_names_every_key():
     text = DOCS.read_text(encoding="utf-8")
     for command, keys in KEYS.items():
-        section = text[text.index(f"## {command}\n") :].partition("\n## ")[0]
+        (section,) = (part for part in text.split("\n## ")[1:] if command in part.splitlines()[0].split(", "))
         named = set(re.findall(r"`(\w+)`", section))
         assert keys <= named, f"{command}: {keys - named}"
 
@@ -168,3 +175,72 @@ def test_what_packages_print_goes_to_standard_error(potstill, monkeypatch):
 
 def test_live_and_json_exclude_each_other(potstill, tmp_path):
     assert potstill("status", "--json", "--live", tmp_path).code == 2
+
+
+def test_stages_of_a_run_as_they_end(potstill, write_config, tmp_path):
+    config, folder = write_config(train={"epochs": 1}, evaluate={"nve_ps": 0.0}), tmp_path / "run"
+    made = facts(potstill("generate", "--json", config, "--out", folder), "generate")
+    assert (made["stage"], made["verdict"], made["run"], made["error"]) == ("generate", "NOT_RUN", str(folder), None)
+    assert (sum(row["generated"] for row in made["sources"]), made["labelled"], made["dataset"]) == (46, 0, None)
+    labelled = facts(potstill("label", "--json", folder), "label")
+    assert (labelled["stage"], labelled["labelled"]) == ("label", 46)
+    assert labelled["dataset"] == str(folder / "dataset.h5")
+    early = facts(potstill("train", "--json", folder), "train", code=2)
+    assert (early["stage"], early["student"]) == ("train", None)
+    assert "'train' needs 'audit' to be done" in early["error"]
+    judged = facts(potstill("run", "--json", config, "--out", folder, "--resume", "--last", "audit"), "run")
+    assert judged["stage"] == "audit"
+    trained = facts(potstill("train", "--json", folder), "train")
+    assert (trained["stage"], trained["student"]) == ("train", str(folder / "student"))
+
+
+def test_a_whole_run_as_it_ends(potstill, run):
+    found = facts(potstill("run", "--json", run / "config.yaml", "--out", run, "--resume"), "run")
+    assert (found["stage"], found["verdict"], found["report"]) == ("deploy", "NO_GO", str(run / "report.html"))
+    assert found["labelled"] > 0
+
+
+def test_a_run_that_ends_with_no_go(potstill, write_config, tmp_path):
+    config = write_config(audit={"min_size_cv": 9.0})
+    answer = potstill("run", "--json", config, "--out", tmp_path / "run")
+    found = facts(answer, "run", code=3)
+    assert (found["stage"], found["verdict"], found["student"]) == ("audit", "NO_GO", None)
+    assert found["error"].splitlines()[0] in answer.err
+
+
+def test_a_run_that_cannot_begin(potstill, tmp_path):
+    found = facts(potstill("run", "--json", tmp_path / "no.yaml", "--out", tmp_path / "run"), "run", code=2)
+    assert (found["stage"], found["verdict"], found["stages"]) == (None, "NOT_RUN", None)
+    assert "no.yaml" in found["error"]
+    for command in ("label", "train"):
+        assert "is no run folder" in facts(potstill(command, "--json", tmp_path / "run"), command, code=2)["error"]
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ValueError("new"), 1), (OSError(28, "full"), 2)])
+def test_other_ends_of_a_stage(potstill, run, monkeypatch, error, code):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("potstill.run.pipeline.Pipeline.stage", fail)
+    found = facts(potstill("run", "--json", run / "config.yaml", "--out", run, "--resume"), "run", code=code)
+    assert found["error"]
+
+
+def test_setup_of_an_environment(potstill, monkeypatch, tmp_path):
+    from potstill.environments import Installed
+
+    unknown = facts(potstill("setup", "--json", "mol-diff"), "setup", code=2)
+    assert (unknown["name"], unknown["ready"]) == ("mol-diff", False)
+    assert "did you mean 'moldiff'?" in unknown["error"]
+    for record, ready in (({}, False), ({"proof": {"structures": ["a"]}}, True)):
+        place = Installed("mace", tmp_path, record)
+
+        def make(_environment, _options, place=place, **done):
+            done["say"]("a line about a step")
+            return place
+
+        monkeypatch.setattr("potstill.environments.setup", make)
+        found = facts(potstill("setup", "--json", "mace"), "setup")
+        assert (found["ready"], found["folder"]) == (ready, str(tmp_path))
+    monkeypatch.setattr("potstill.deploy.lammps_setup.setup_lammps", lambda _tree, _say: [tmp_path / "plugin.so"])
+    assert facts(potstill("setup", "--json", "lammps"), "setup")["files"] == [str(tmp_path / "plugin.so")]

@@ -7,7 +7,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.mixing import LinearCombinationCalculator
 
 from potstill.evaluate import molecules, solids
-from potstill.evaluate.phonons import phonons
+from potstill.evaluate.phonons import phonons, special_points
 
 SOFTER = 100 * (1 - np.sqrt(0.9))
 
@@ -26,6 +26,18 @@ def test_phonons_of_a_softened_crystal():
     assert row.reference["heat capacity at 300 K, J/K/mol of atoms"] == pytest.approx(24, abs=1)
     band = row.curves["band 1"]
     assert len(band.x) == len(band.candidate) == len(band.reference) > 20
+    assert [name for _, name in band.marks] == ["Γ", "X", "W", "K", "Γ", "L", "U", "W", "L", "K|U", "X"]
+    a = copper.cell.lengths()[0] * np.sqrt(2)  # of the cubic cell
+    places = {name: place for place, name in reversed(band.marks)}  # the first of each name
+    assert places["X"] == pytest.approx(2 * np.pi / a, rel=1e-3)
+    at_rest = [np.interp(place, band.x, band.reference) for place, name in band.marks if name == "Γ"]
+    assert np.abs(at_rest).max() < 0.05 < np.interp(places["X"], band.x, band.reference)
+    stored = row.report()["curves"]["band 1"]
+    assert stored["marks"][1] == [pytest.approx(places["X"], rel=1e-5), "X"]
+
+
+def test_names_of_special_points():
+    assert special_points([0.0, 1.0, 1.0, 2.0], ["G", "U", "K", "H12"]) == [(0.0, "Γ"), (1.0, "U|K"), (2.0, "H₁₂")]
 
 
 def test_phonons_without_phonopy_did_not_run(monkeypatch):

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,24 @@ def test_figures_and_figures_behind_them(rows):
         "student": 100.0,
         "teacher": 110.0,
     }  # fmt: skip
+
+
+def test_special_points_stand_below_their_places():
+    x, y = np.array([0.0, 1.0, 2.0, 2.0, 4.0]), np.array([0.0, 3.0, 1.0, 2.0, 0.0])
+    curve = Curve("wave vector, 1/Å", "frequency, THz", x, y, y + 0.1, marks=[(0.0, "Γ"), (2.0, "K|U"), (4.0, "X")])
+    (svg,) = (
+        svg
+        for svg, _ in physics_figures([Row("phonons", 1.0, curves={"band 1": curve}, system="Cu").report()]).values()
+        if svg is not None
+    )
+    found = {text: float(place) for place, text in re.findall(r'<text [^>]*x="([\d.]+)"[^>]*>([^<]+)</text>', svg)}
+    lines = re.findall(r'<path d="([^"]+)" clip-path[^>]*stroke: #', svg)
+    student = np.array(re.findall(r"([\d.]+) [\d.]+(?= |$)", lines[-1]), float)
+    assert [found["Γ"], found["K|U"], found["X"]] == pytest.approx([student[0], student[2], student[4]])
+    assert student[2] == student[3]
+    assert lines[-1].count("M") == 2  # the path jumps, and no line crosses the jump
+    assert "wave vector" in found
+    assert "2.0" not in [text for text, place in found.items() if place > student[0]]
 
 
 def test_nothing_measured_nothing_drawn():

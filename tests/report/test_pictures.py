@@ -1,6 +1,9 @@
+import re
+
 import numpy as np
 import pytest
 
+from potstill.core.elements import symbols_of
 from potstill.core.types import Structure
 from potstill.report.elements import periodic_table, place
 from potstill.report.plots import beside, lines, matrix, paired_bars, parity
@@ -84,3 +87,12 @@ def test_one_pair_of_elements_does_not_fill_the_picture():
     one, two = (matrix(["Cu", "Ni"][:n], np.full((n, n), 0.78), "shortest distance") for n in (1, 2))
     assert "0.78" in one
     assert "0.78" in two
+
+
+def test_names_of_many_elements_do_not_run_into_each_other():
+    for n, along in ((20, 20), (89, 23)):
+        names = list(symbols_of(range(1, n + 1)))
+        svg = matrix(names, np.full((n, n), 0.78), "shortest distance")
+        shown = re.findall(r"<text [^>]*>([A-Z][a-z]?)</text>", svg)
+        assert len(shown) == 2 * along
+        assert svg.count("rotate(-90)") == along

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,6 +16,7 @@ from potstill.core.types import Labels, Structure
 from potstill.dataset import Dataset, open_dataset
 from potstill.dataset.statistics import dataset_statistics
 from potstill.stats import Statistics, collect, collect_once
+from potstill.stats.table import VERSION
 
 
 def labelled_structure(numbers, name, *, pbc=False, **labels) -> Structure:
@@ -115,3 +118,33 @@ def test_pairs_of_structures_that_cannot_be_measured_are_left_out(build):
     stats = collect(Dataset(path, compare_blocks=False))
     assert stats.shortest_distances() == pytest.approx({(1, 6): 1.0, (1, 8): 1.0, (6, 8): 2.0})
     assert np.isnan(stats.neighbors[0])
+
+
+KEPT = Path(__file__).parent / "measurements.json"
+
+
+def measurements(build) -> dict[str, list]:
+    """Kind, size and sum of each column of the statistics of three structures."""
+    structures = [
+        labelled_structure([1, 1], "a1"),
+        labelled_structure([6, 1, 1, 8], "a2", forces=np.full((4, 3), 2.0)),
+        labelled_structure([6, 8], "b1", pbc=True, stress=-0.1 * np.eye(3)),
+    ]
+    stats, found = collect(open_dataset(build(structures, splits=np.zeros(3)))), {}
+    for field in fields(Statistics):
+        values = np.asarray(getattr(stats, field.name))
+        number = values.dtype.kind in "bifu"
+        finite = float(values[np.isfinite(values)].astype(float).sum()) if number else None
+        found[field.name] = [values.dtype.name if number else "text", values.size, finite]
+    return found
+
+
+def test_other_measurements_have_another_version(build):
+    """A run folder keeps its measurements: code that measures otherwise must not read them as its own."""
+    kept, found = json.loads(KEPT.read_text(encoding="utf-8")), measurements(build)
+    remedy = f"raise VERSION in stats/table.py, and write {KEPT.name} anew"
+    assert kept["version"] == VERSION, remedy
+    assert {name: row[:2] for name, row in found.items()} == {name: row[:2] for name, row in kept["columns"].items()}, remedy
+    for name, (_, _, total) in found.items():
+        if total is not None:
+            assert total == pytest.approx(kept["columns"][name][2], rel=1e-4, abs=1e-6), f"{name}: {remedy}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -19,10 +19,7 @@ from potstill.cli.common import (
     Fallback,
     RunArgument,
     names_of_any_encoding,
-    one_stage,
-    open_pipeline,
     read_config,
-    refuse_nothing_labelled,
     say,
     unexpected,
     without_tracebacks,
@@ -30,8 +27,9 @@ from potstill.cli.common import (
 from potstill.cli.convert import convert, verify
 from potstill.cli.dataset import dataset_app
 from potstill.cli.evaluate import evaluate
-from potstill.cli.output import AsJson, kept_for_json, print_json
+from potstill.cli.output import STOPPED, AsJson, kept_for_json, print_json
 from potstill.cli.setup import setup
+from potstill.cli.stages import deploy, generate, label, run, train
 from potstill.cli.stops import EXIT_CODES, stops_as_exits
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import file_error
@@ -82,7 +80,7 @@ def main() -> NoReturn:
             sys.exit(told.exit_code)
         except SystemExit as stop:  # raised by the command line after Ctrl-C
             if stop.code in EXIT_CODES:
-                say("stopped; what was finished is kept, go on with --resume")
+                say(STOPPED)
             raise
         except Exception as error:  # noqa: BLE001 - a fault of potstill, whose traceback belongs into a file
             say(f"potstill: {unexpected(error)}")
@@ -203,102 +201,6 @@ def plan(
 
 
 @app.command()
-def run(
-    config: ConfigFile,
-    out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long run.")] = False,
-    fallback: Fallback = False,
-    hours: Annotated[
-        float | None,
-        typer.Option("--hours", min=0.0, help="Stop after this time with a dataset of what is labelled (exit code 124)."),
-    ] = None,
-    last: Annotated[str, typer.Option("--last", help="Stage to end with, such as audit.")] = "deploy",
-) -> None:
-    """Do all stages in order; with --resume also after a kill."""
-    from potstill.core.errors import OutOfTimeError
-    from potstill.run.plan import ask_before_long_run, missing_pieces, settle
-    from potstill.run.verdict import run_verdict
-
-    checked = read_config(config, out)
-    settled = settle(checked) if fallback else checked
-    missing = missing_pieces(settled)
-    if missing:
-        raise InputError("this config cannot run here:\n" + "\n".join(f"  {m}" for m in missing))
-    with open_pipeline(checked, out, resume=resume, fallback=fallback, hours=hours) as pipeline:
-        pipeline.require_name(last)
-        if not yes and pipeline.run.stage("train")["state"] == "waiting":
-            ask_before_long_run(settled)
-        try:
-            pipeline.all_stages(last)
-        except OutOfTimeError:
-            if pipeline.run.dataset.exists():
-                say(f"labelled so far: {pipeline.run.dataset}")
-            raise
-        if last == "label":
-            refuse_nothing_labelled(pipeline.run)
-        for line in run_verdict(pipeline.run).lines:
-            typer.echo(line)
-
-
-@app.command()
-def generate(
-    config: ConfigFile,
-    out: Annotated[Path, typer.Option("--out", help="Run folder to make or go on with.")],
-    fallback: Fallback = False,
-) -> None:
-    """Make the structures of a config."""
-    checked = read_config(config, out)
-    if checked.batches:
-        raise InputError(f"{config} works in batches, each of which is generated, labelled and judged: use 'potstill run'")
-    with open_pipeline(checked, out, resume=True, fallback=fallback) as pipeline:
-        pipeline.stage("generate")
-        typer.echo(str(pipeline.run.structures))
-
-
-@app.command()
-def label(run: RunArgument) -> None:
-    """Label the structures of a run and write its dataset.h5."""
-    from potstill.run.folder import RunFolder
-
-    one_stage(run, "label")
-    refuse_nothing_labelled(RunFolder(run))
-
-
-@app.command()
-def train(run: RunArgument) -> None:
-    """Train the student of a run whose audit said GO."""
-    one_stage(run, "train")
-
-
-@app.command()
-def deploy(
-    run: RunArgument,
-    to: Annotated[
-        list[str] | None,
-        typer.Option("--to", help="Engine to export for, once or more (default: those of the config)."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Export the student of a run: ase, lammps, openmm, torchsim, metatomic, ipi, pt2."""
-    from potstill.deploy.commands import COMMANDS
-    from potstill.run.folder import RunFolder
-    from potstill.run.verdict import run_verdict, shown_path
-
-    with kept_for_json(as_json):
-        one_stage(run, "deploy", formats=_formats(to))
-    folders = [run / "deploy" / name for name in COMMANDS if (run / "deploy" / name).is_dir() and (not to or name in to)]
-    verdict = run_verdict(RunFolder(run))
-    if as_json:
-        exports = [{"format": f.name, "folder": str(f), "command": COMMANDS[f.name]} for f in folders]
-        print_json({"verdict": verdict.verdict, "reason": verdict.reason, "exports": exports})
-        return
-    for folder in folders:
-        typer.echo(f"{folder.name:10} cd {shown_path(folder)} && {COMMANDS[folder.name]}")
-    typer.echo(verdict.sentence)
-
-
-@app.command()
 def status(
     run: RunArgument,
     live: Annotated[
@@ -362,20 +264,9 @@ def _teacher(config: Config) -> str:
     return str(getattr(config.label.teacher, "name", "?"))
 
 
-def _formats(names: list[str] | None) -> tuple[str, ...]:
-    """Return the formats of ``--to``, or raise with the nearest name."""
-    from potstill.core.registry import nearest
-    from potstill.deploy.options import DeployFormat
-
-    for name in names or ():
-        if name not in get_args(DeployFormat):
-            raise InputError(f"there is no format '{name}': {nearest(name, get_args(DeployFormat))}")
-    return tuple(names or ())
-
-
 def _in_order() -> None:
     """Register commands of other modules, and list all in groups, in the order of their use."""
-    for command in (audit, evaluate, convert, verify, setup):
+    for command in (run, generate, label, audit, train, evaluate, deploy, convert, verify, setup):
         app.command()(command)
     app.add_typer(dataset_app, rich_help_panel="Files and students")
     app.add_typer(student_app, rich_help_panel="Files and students")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any
 
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
+
+STOPPED = "stopped; what was finished is kept, go on with --resume"
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
@@ -34,6 +37,46 @@ def kept_for_json(wanted: bool) -> Iterator[None]:
     finally:
         os.dup2(saved, 1)
         os.close(saved)
+
+
+@contextmanager
+def ended_as_json(wanted: bool, facts: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+    """Print one JSON object at the end of a command, also where it fails: facts, ``error`` and ``exit_code``.
+
+    Parameters
+    ----------
+    wanted
+        Whether JSON is wanted; where not, nothing is printed or sent elsewhere.
+    facts
+        Function that is called at the end.
+    """
+    if not wanted:
+        yield
+        return
+    code, told = 0, None
+    try:
+        with kept_for_json(wanted):
+            yield
+    except BaseException as error:
+        code, told = _end_by(error)
+        raise
+    finally:
+        print_json({**facts(), "error": told, "exit_code": code})
+
+
+def _end_by(error: BaseException) -> tuple[int, str]:
+    """Return the exit code of a command that an error ends, and the error in words."""
+    from potstill.core.errors import PotstillError
+    from potstill.core.files import file_error
+
+    told = file_error(error) if isinstance(error, OSError) else error
+    if isinstance(told, PotstillError):
+        return told.exit_code, str(told)
+    if isinstance(told, KeyboardInterrupt):
+        return 128 + signal.SIGINT, STOPPED
+    if isinstance(told, SystemExit):
+        return int(told.code or 0), STOPPED
+    return getattr(told, "exit_code", 1), f"{type(told).__name__}: {told}"
 
 
 def judged_facts(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from potstill.cli.output import AsJson, ended_as_json
 from potstill.core.errors import InputError
 
+if TYPE_CHECKING:
+    from potstill.environments import Installed, Options
 
-def setup(
+
+def setup(  # noqa: PLR0913, PLR0917 - an option each
     name: Annotated[str, typer.Argument(help="What to set up: mattergen, moldiff, mace or lammps.")],
     weights: Annotated[Path | None, typer.Option(help="File or folder of weights to take.")] = None,
     checkpoint: Annotated[list[str] | None, typer.Option(help="Released model to download; may be given again.")] = None,
@@ -22,24 +26,35 @@ def setup(
     ] = None,
     lammps: Annotated[Path | None, typer.Option(help="Source tree of LAMMPS to compile the plugin for.")] = None,
     proof: Annotated[bool, typer.Option(help="Make or label two structures at the end.")] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Make the isolated environment of a source or teacher, or compile the plugin for LAMMPS; what was done is skipped."""
+    from potstill.environments import Options
+
+    facts: dict[str, Any] = {"name": name, "ready": False, "folder": None, "files": []}
+    with ended_as_json(as_json, lambda: facts):
+        if name == "lammps":
+            from potstill.deploy.lammps_setup import setup_lammps
+
+            facts |= {"files": [str(file) for file in setup_lammps(lammps, typer.echo)], "ready": True}
+            return
+        if requirements is not None and not requirements.is_file():
+            raise InputError(f"--requirements: no file at {requirements}")
+        options = Options(weights, tuple(checkpoint or ()), repository, python, requirements, build)
+        place = _environment(name, options, proof=proof)
+        facts |= {"folder": str(place.folder), "ready": place.proved}
+        typer.echo(f"{name} is ready in {place.folder}" if place.proved else f"{name} is made, but was never tried")
+
+
+def _environment(name: str, options: Options, *, proof: bool) -> Installed:
+    """Make an environment, or raise with the nearest name."""
     from potstill.core.registry import nearest
-    from potstill.environments import ENVIRONMENTS, Options
+    from potstill.environments import ENVIRONMENTS
     from potstill.environments import setup as make
 
-    if name == "lammps":
-        from potstill.deploy.lammps_setup import setup_lammps
-
-        setup_lammps(lammps, typer.echo)
-        return
     if name not in ENVIRONMENTS:
         raise InputError(f"no environment named '{name}'; {nearest(name, [*ENVIRONMENTS, 'lammps'])}")
-    if requirements is not None and not requirements.is_file():
-        raise InputError(f"--requirements: no file at {requirements}")
-    options = Options(weights, tuple(checkpoint or ()), repository, python, requirements, build)
-    place = make(ENVIRONMENTS[name], options, say=typer.echo, prove=(lambda: _prove(name)) if proof else None)
-    typer.echo(f"{name} is ready in {place.folder}" if place.proved else f"{name} is made, but was never tried")
+    return make(ENVIRONMENTS[name], options, say=typer.echo, prove=(lambda: _prove(name)) if proof else None)
 
 
 def _prove(name: str) -> list[str]:

@@ -128,8 +128,8 @@ def compile_for(lammps: Lammps) -> Path:
     return lammps.native.compiled()
 
 
-def setup_lammps(tree: Path | None, say: Callable[[str], None]) -> None:
-    """Compile for each LAMMPS that is there, and print how to run it.
+def setup_lammps(tree: Path | None, say: Callable[[str], None]) -> list[Path]:
+    """Compile for each LAMMPS that is there, print how to run it, and return the compiled files.
 
     Raises
     ------
@@ -139,14 +139,17 @@ def setup_lammps(tree: Path | None, say: Callable[[str], None]) -> None:
     known = found_lammps(tree)
     if not known:
         raise InputError(NO_LAMMPS)
+    products = []
     for lammps in known:
         made = compile_for(lammps)
+        products.append(made)
         say(f"{lammps.name} ({lammps.include}): {made}")
         say(
             f"  run this program instead of lmp:  {made} -in in.potstill"
             if lammps.link
             else f"  in an input script:  plugin load {made}"
         )
+    return products
 
 
 def plugin_place() -> Path | None:

@@ -5,7 +5,7 @@ A row is stored in ``evaluate.json`` and judged by its gate (:mod:`potstill.eval
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ class Curve:
         Labels of the axes, with units.
     x, candidate, reference
         (k,) values each.
+    marks
+        Names of points along the path, with their places on x.
     """
 
     x_label: str
@@ -31,6 +33,7 @@ class Curve:
     x: Array
     candidate: Array
     reference: Array | None = None
+    marks: Sequence[tuple[float, str]] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +75,7 @@ class Row:
                 "x_label": c.x_label,
                 "y_label": c.y_label,
                 **{key: _numbers(getattr(c, key)) for key in ("x", "candidate", "reference")},
+                **({"marks": [[float(f"{x:.6g}"), text] for x, text in c.marks]} if c.marks else {}),
             }
             for name, c in self.curves.items()
         }

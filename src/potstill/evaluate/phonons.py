@@ -5,7 +5,9 @@ Needs the extra ``phonons``.
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from potstill.evaluate.measured import Curve, Row, of
 DISPLACEMENT_ANGSTROM = 0.03
 SUPERCELL_ANGSTROM, MOST_ATOMS, MOST_DISPLACEMENTS = 8.0, 96, 60
 MESH, BAND_POINTS, SYMMETRY_ANGSTROM, KELVIN = 6, 60, 1e-3, 300.0
+SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
 
 
 def phonons(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
@@ -57,13 +60,34 @@ def _compared(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
     measured = 100 * float(np.abs(frequencies[0] - frequencies[1]).mean() / np.abs(frequencies[1]).mean())
     path = crystal.cell.bandpath(npoints=BAND_POINTS)
     bands = [_along(p, path.kpts) for p in (mine, theirs)]
-    along = path.get_linear_kpoint_axis()[0]
+    along, *special = path.get_linear_kpoint_axis()
+    marks = special_points(*special)
     curves = {
-        f"band {k + 1}": Curve("wave vector, 1/Å", "frequency, THz", along, bands[0][:, k], bands[1][:, k])
+        f"band {k + 1}": Curve("wave vector, 1/Å", "frequency, THz", along, bands[0][:, k], bands[1][:, k], marks)
         for k in range(bands[0].shape[1])
     }
     figures = [_figures(p, f) for p, f in zip((mine, theirs), frequencies, strict=True)]
     return [Row("phonons", measured, figures[0], figures[1], curves=curves, why=f"{count} displacements")]
+
+
+def special_points(places: Array, names: Sequence[str]) -> list[tuple[float, str]]:
+    """Return the special points of a path as they are written on an axis: ``G`` as Γ, two at a jump as ``U|K``.
+
+    Parameters
+    ----------
+    places
+        (k,) places along the path, in 1/Å; equal ones belong to a jump.
+    names
+        k names as ASE writes them.
+    """
+    marks: list[tuple[float, str]] = []
+    for place, name in zip(places, names, strict=True):
+        text = re.sub(r"\d", lambda digit: SUBSCRIPTS[int(digit[0])], "Γ" + name[1:] if name[:1] == "G" else name)
+        if marks and np.isclose(marks[-1][0], place):
+            marks[-1] = (marks[-1][0], f"{marks[-1][1]}|{text}")
+        else:
+            marks.append((float(place), text))
+    return marks
 
 
 def _phonopy(crystal: Any, repeats: list[int], calculator: Any, most: int = MOST_DISPLACEMENTS) -> tuple[Any, int]:

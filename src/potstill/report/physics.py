@@ -50,6 +50,7 @@ def physics_table(rows: Rows) -> list[dict[str, Any]]:
 
 def _figure(check: str, rows: Rows) -> Markup | None:
     panels: dict[str, list[plots.Panel]] = {}
+    marks: dict[str, list[tuple[float, str]]] = {}
     labels = ("", "")
     for row in rows:
         if row["check"] != check:
@@ -59,6 +60,8 @@ def _figure(check: str, rows: Rows) -> Markup | None:
             title = name if alone else row["system"]
             panels.setdefault(title, []).append((curve["x"], curve["candidate"], curve["reference"]))
             labels = (curve["x_label"], curve["y_label"])
+            if "marks" in curve:
+                marks[title] = [(place, text) for place, text in curve["marks"]]
     first = dict(list(panels.items())[:PANELS])
     many = check == "dimers" and len(first) > 1
-    return plots.beside(first, *labels, columns=2 if many else 1, clip=check == "dimers")
+    return plots.beside(first, *labels, columns=2 if many else 1, clip=check == "dimers", marks=marks)

@@ -47,6 +47,7 @@ STYLE: Any = {  # names and values as matplotlib knows them
 }
 MOST_VECTOR_POINTS = 400
 MOST_FIGURES = 12  # elements of a matrix whose cells have room for a figure
+MOST_LABELS = 24  # elements of a matrix that have room for a label each
 FEWEST_FULL = 4  # elements along a table of pairs that fills its place
 
 
@@ -167,7 +168,13 @@ Panel = tuple[Sequence[float] | Array, Sequence[float] | Array, Sequence[float] 
 
 
 def beside(
-    panels: Mapping[str, Sequence[Panel]], x_label: str, y_label: str, *, columns: int = 1, clip: bool = False
+    panels: Mapping[str, Sequence[Panel]],
+    x_label: str,
+    y_label: str,
+    *,
+    columns: int = 1,
+    clip: bool = False,
+    marks: Mapping[str, Sequence[tuple[float, str]]] | None = None,
 ) -> Markup | None:
     """Draw lines of the student over those of the teacher, one panel for each title.
 
@@ -181,8 +188,11 @@ def beside(
         Number of columns of panels.
     clip
         Whether the axis ends above the wells, so that a wall does not hide them.
+    marks
+        Named places on the x axis by title, in the place of its numbers.
     """
     kept = {title: [tuple(np.asarray(v, float) for v in panel) for panel in p] for title, p in panels.items() if p}
+    kept = {title: [_with_jumps(*panel) for panel in p] if marks else p for title, p in kept.items()}
     if not kept:
         return None
     rows = -(-len(kept) // columns)
@@ -199,10 +209,11 @@ def beside(
                 ax.set_ylim(*_around_wells(lines_))
             ax.grid(visible=True, axis="y", linewidth=0.6)
             ax.set_title(_clip(title, 44 // columns), loc="left")
+            _mark(ax, (marks or {}).get(title, ()))
         for ax in axes[len(kept) :]:
             ax.set_axis_off()
         for ax in axes[-columns:]:
-            ax.set_xlabel(x_label)
+            ax.set_xlabel(x_label.partition(",")[0] if marks else x_label)  # a unit needs numbers
         ax = axes[0]
         if all(np.array_equal(x, np.round(x)) for panel in kept.values() for x, *_ in panel):  # modes are counted
             ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
@@ -211,6 +222,21 @@ def beside(
 
     height = 60 + rows * (200 if columns == 1 else 150)
     return _figure(draw, f"{y_label} of student and teacher: {', '.join(kept)}", 340, height, rows, columns)
+
+
+def _with_jumps(x: Array, *values: Array) -> tuple[Array, ...]:
+    """Break lines where a path jumps: at two points of the same place."""
+    jumps = np.flatnonzero(np.diff(x) == 0) + 1
+    return tuple(np.insert(line, jumps, np.nan) for line in (x, *values))
+
+
+def _mark(ax: Axes, marks: Sequence[tuple[float, str]]) -> None:
+    """Write names below the x axis with a line through each, and end the axis at the first and last."""
+    if marks:
+        places, names = zip(*marks, strict=True)
+        ax.set_xticks(places, names)
+        ax.set_xlim(places[0], places[-1])
+        ax.grid(visible=True, axis="x", linewidth=0.6)
 
 
 def _around_wells(lines_: Sequence[tuple[Array, ...]]) -> tuple[float, float]:
@@ -249,12 +275,14 @@ def matrix(labels: Sequence[str], values: Array, title: str) -> Markup | None:
     def draw(axes: list[Axes]) -> None:
         ax = axes[0]
         picture = ax.imshow(shown, cmap="viridis", interpolation="nearest")
-        size = min(10.0, 220 / n)
+        every = -(-n // MOST_LABELS)
+        size = min(10.0, 220 * every / n)
         if n < FEWEST_FULL:  # cells of a few elements stay as small as those of more
             ax.set_xlim(-0.5, FEWEST_FULL - 0.5)
             ax.set_ylim(FEWEST_FULL - 0.5, -0.5)
-        ax.set_xticks(range(n), labels, fontsize=size)
-        ax.set_yticks(range(n), labels, fontsize=size)
+        named = range(0, n, every)
+        ax.set_xticks(named, labels[::every], fontsize=size, rotation=90 if n > MOST_FIGURES else 0)
+        ax.set_yticks(named, labels[::every], fontsize=size)
         ax.tick_params(length=0)
         for side in ("left", "bottom"):
             ax.spines[side].set_visible(False)

@@ -1,4 +1,4 @@
-"""The state of a run folder as one dictionary for scripts; its keys are stable."""
+"""The state of a run folder, and how a command on it ended, as one dictionary for scripts; its keys are stable."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from potstill.core.errors import PotstillError
+from potstill.core.verdict import Verdict
 from potstill.run.figures import Figures, SourceFigures, look
 from potstill.run.folder import RunFolder
 from potstill.run.status import open_run, refusals, state_now
@@ -13,6 +15,10 @@ from potstill.run.upgrade import read_config
 from potstill.run.verdict import run_verdict
 
 HOUR = 3600.0
+AT_THE_END = (
+    *("run", "verdict", "reason", "report", "next", "stages"),
+    *("wanted", "labelled", "refused_by_teacher", "sources", "refused"),
+)
 
 
 def status_facts(folder: Path) -> dict[str, Any]:
@@ -57,6 +63,30 @@ def status_facts(folder: Path) -> dict[str, Any]:
         "disk_used_bytes": figures.disk_used_bytes,
         "disk_free_bytes": figures.disk_free_bytes,
         "process_alive": figures.driver_alive,
+    }
+
+
+def ended_facts(folder: Path, stage: str | None = None) -> dict[str, Any]:
+    """Return what ``run``, ``generate``, ``label`` and ``train`` print with ``--json`` when they end.
+
+    Parameters
+    ----------
+    folder
+        The run folder; where it holds no run that can be read, all but ``run``, ``stage`` and ``verdict`` is None.
+    stage
+        The stage that the command did; None for the last that has begun.
+    """
+    try:
+        status: dict[str, Any] = status_facts(folder)
+    except PotstillError:
+        status = {"run": str(folder.absolute()), "verdict": Verdict.NOT_RUN.value}
+    run = RunFolder(folder)
+    begun = [row["stage"] for row in status.get("stages", []) if row["state"] != "waiting"]
+    return {
+        "stage": stage or next(reversed(begun), None),
+        **{name: status.get(name) for name in AT_THE_END},
+        "dataset": str(run.dataset) if run.dataset.is_file() else None,
+        "student": str(run.student) if (run.student / "weights.safetensors").is_file() else None,
     }
 
 
