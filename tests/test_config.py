@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from potstill.audit.options import AuditConfig
 from potstill.config import Config, dump_config, load_config, parse_config
 from potstill.core.errors import InputError
+from potstill.core.section import parse_yaml, read_section
 from potstill.generate.options import SOURCES
 from potstill.teacher.choices import parse_teacher
 from potstill.templates import read_template
@@ -126,13 +128,26 @@ class TestFile:
         with pytest.raises(InputError, match=r"c\.yaml has no sections"):
             load_config(tmp_path / "c.yaml")
 
-    @pytest.mark.parametrize(
-        "content", [b"a: [1, 2\n", b"a: b: c\n", b"\tx: 1\n", b"\xff\xfe\x00", b"a: !!python/object:os.x 1\n"]
-    )
+    @pytest.mark.parametrize("content", [b"a: [1, 2\n", b"a: b: c\n", b"\tx: 1\n", b"a: !!python/object:os.x 1\n"])
     def test_no_yaml(self, tmp_path: Path, content):
         (tmp_path / "c.yaml").write_bytes(content)
         with pytest.raises(InputError, match="is not YAML"):
             load_config(tmp_path / "c.yaml")
+
+    @pytest.mark.parametrize(
+        ("content", "byte"), [("seed: 3".encode("utf-16"), 0), ("# Grüße\nseed: 3".encode("latin1"), 4)]
+    )
+    def test_another_encoding(self, tmp_path: Path, content, byte):
+        (tmp_path / "c.yaml").write_bytes(content)
+        with pytest.raises(InputError, match=rf"no text in UTF-8 \(its byte {byte} is not\)\n  save it as UTF-8"):
+            load_config(tmp_path / "c.yaml")
+
+    @pytest.mark.parametrize(("text", "number"), [("010", 8), ("1:30", 90), ("-017", -15)])
+    def test_numbers_that_yaml_reads_in_another_base(self, tmp_path: Path, text, number):
+        (tmp_path / "c.yaml").write_text(f"seed: 1\nworkers: {text}\n")
+        with pytest.raises(InputError, match=f"'{text}' in line 2 is {number} in YAML: write {number}"):
+            load_config(tmp_path / "c.yaml")
+        assert parse_yaml("[0, 7, 1_000, 0x1F, '010', 1e3, 12:30:x]") == [0, 7, 1000, 31, "010", "1e3", "12:30:x"]
 
     def test_keys_that_are_no_text(self, tmp_path: Path):
         (tmp_path / "c.yaml").write_text("1: 2\ngenerate: {sources: [{source: benchmark, count: 1}]}\n")
@@ -244,3 +259,52 @@ def test_a_key_that_is_given_twice_is_refused(tmp_path, text, found):
     path.write_text(text)
     with pytest.raises(InputError, match=found):
         load_config(path)
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("changes", "says"),
+        [
+            ({"workers": True}, "workers: found true, expected a number"),
+            ({"train": {"epochs": False}}, "train: epochs: found false, expected a number"),
+            ({"audit": {"max_force_per_source": {"a": True}}}, "max_force_per_source: found true, expected a number"),
+            (
+                sources(BENCHMARK, {"source": "perturb", "count": 1, "rattle_angstrom": [False, True]}),
+                "rattle_angstrom: found",
+            ),
+        ],
+    )
+    def test_true_is_no_number(self, changes, says):
+        assert says in message(with_(**changes))
+        assert parse_config(with_(workers=1, train={"uncertainty": False})).train.uncertainty is False
+
+    @pytest.mark.parametrize(
+        ("entry", "says"),
+        [
+            (
+                {"source": "perturb", "rattle_angstrom": [0.08, 0.02]},
+                "a range from 0.08 to 0.02; the smaller end comes first",
+            ),
+            ({"source": "perturb", "rattle_angstrom": [-0.02, 0.08]}, "greater than or equal to 0"),
+            ({"source": "trees", "rattle_angstrom": [0.3, 0.05]}, "the smaller end comes first"),
+            ({"source": "crystals", "volume_factor": [1.5, 1.0]}, "the smaller end comes first"),
+            ({"source": "melts", "packing_fraction": [0.6, 0.3]}, "the smaller end comes first"),
+            ({"source": "liquids", "density_g_per_cubic_cm": [2, 1]}, "the smaller end comes first"),
+            ({"source": "surfaces", "thickness_angstrom": [12, 4]}, "the smaller end comes first"),
+            ({"source": "dimers", "scaled_distance": [2, 1]}, "the smaller end comes first"),
+            ({"source": "prototypes", "volume_factor": [1.2, 0.9]}, "the smaller end comes first"),
+            ({"source": "moldiff", "heavy_atoms": [30, 10]}, "the smaller end comes first"),
+        ],
+    )
+    def test_ranges_rise(self, entry, says):
+        assert says in message(with_(**sources(BENCHMARK, {"count": 1, **entry})))
+
+    def test_gates_of_a_file_are_told_like_a_config(self, tmp_path):
+        (tmp_path / "gates.yaml").write_text("audit: {min_size_vc: 1, max_charged: -1}\n")
+        with pytest.raises(InputError, match=r"gates\.yaml, section audit, has 2 faults:") as caught:
+            read_section(tmp_path / "gates.yaml", "audit", AuditConfig)
+        assert "min_size_vc: unknown option; did you mean 'min_size_cv'" in str(caught.value)
+        assert "https://" not in str(caught.value)
+
+    def test_a_seed_that_no_file_holds(self):
+        assert "seed: found" in message(with_(seed=10**23))

@@ -43,7 +43,7 @@ RENAMED = (
 class Config(Section):
     """Config of a whole run."""
 
-    seed: Annotated[int, Field(ge=0, description="seed of every random number")] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**62, description="seed of every random number")] = 1
     workers: Annotated[int, Field(ge=0, description="number of processes for generate and label; 0: every core")] = 0
     batches: Annotated[
         tuple[Annotated[int, Field(gt=0)], ...],

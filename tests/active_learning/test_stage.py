@@ -6,11 +6,14 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import ase.io
+import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
 
 from potstill.active_learning.explore import Candidate, choose, visit
 from potstill.active_learning.options import ActiveLearningConfig
@@ -18,6 +21,7 @@ from potstill.active_learning.stage import learn_actively, starting_structures
 from potstill.active_learning.students import keep_first, made_from
 from potstill.config import Config, parse_config
 from potstill.core.errors import InputError, PotstillError
+from potstill.core.types import Structure
 from potstill.dataset import Dataset
 from potstill.deploy import load_student
 from potstill.execute import LocalExecutor
@@ -110,6 +114,28 @@ def test_frames_that_the_student_expects_to_be_refused_are_not_labelled(run):
     assert len(calm) == 8
     assert frames == []
     assert {journey["ended"] for journey in journeys} == {"exploded"}
+
+
+class Shaken(Calculator):
+    """Computes forces that are not finite from its fourth call on; refuses what the calculator of a student refuses."""
+
+    implemented_properties = ("energy", "forces", "uncertainty")
+    calls = 0
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        Structure.from_ase(atoms.copy())
+        self.calls += 1
+        forces = np.full((len(atoms), 3), np.inf if self.calls > 3 else 0.0)
+        self.results = {"energy": 0.0, "forces": forces, "uncertainty": np.zeros(len(atoms))}
+
+
+def test_a_trajectory_without_numbers_ends_and_is_counted(run):
+    _, config = run
+    student = SimpleNamespace(calculator=Shaken)
+    frames, journeys = visit(student, [copper()], config.active_learning, max_force=30.0, number=1, seed=0)
+    assert frames == []
+    assert [journey["ended"] for journey in journeys] == ["failed", "failed"]
 
 
 def test_a_round_without_frames_is_judged_as_such(run, tmp_path):

@@ -30,6 +30,7 @@ from potstill.teacher import load_teacher
 
 SQUEEZE = 0.5  # of lengths, for which the teacher of these tests has stress in metals
 PASSES = ("GO", "DOES_NOT_APPLY")
+OF_A_TEACHER = {"label_replay", "gradients", "conservative_forces", "equivalent_structures", "repeated_cells"}
 OF_SMILES = {"fragments", "composition", "charge_balance"}  # which the molecules of these tests do not state
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=1.0)
 STATED = {
@@ -397,7 +398,7 @@ class TestReplay:
             def label(self, structures):
                 return [Refused("teacher_error"), *lj.label(structures)[1:]]
 
-        assert no_go(judge(labelled, teacher=Refusing)) == {"label_replay", "gradients", "conservative_forces"}
+        assert no_go(judge(labelled, teacher=Refusing)) == OF_A_TEACHER
 
     def test_a_teacher_that_gives_nan_now(self, judge, labelled, lj):
         class Nan:
@@ -406,7 +407,7 @@ class TestReplay:
             def label(self, structures):
                 return [Labels(a.energy, a.forces * np.nan, a.stress) for a in lj.label(structures)]
 
-        assert no_go(judge(labelled, teacher=Nan)) == {"label_replay", "conservative_forces"}
+        assert no_go(judge(labelled, teacher=Nan)) == OF_A_TEACHER - {"gradients"}
 
     def test_forces_that_no_potential_can_have(self, judge, labelled, lj):
         class Twisted:
@@ -425,6 +426,31 @@ class TestReplay:
         assert found["conservative_forces"]["measured"] > 0.01
         assert "eV/Å" in found["conservative_forces"]["why"]
 
+    @pytest.mark.parametrize(
+        ("asked", "found"),
+        [
+            (lambda s: s.with_(pbc=np.zeros(3, bool)), {"equivalent_structures", "repeated_cells"}),
+            (lambda s: s.with_(atomic_numbers=np.sort(s.atomic_numbers)), {"equivalent_structures"}),
+            (lambda s: s.with_(positions=s.positions * (1 + 0.05 * (s.positions[0, 0] > 1))), {"equivalent_structures"}),
+        ],
+        ids=["cell ignored", "elements sorted", "origin matters"],
+    )
+    def test_a_function_of_something_else_than_the_structure(self, judge, labelled, asked, found):
+        """Energy, forces and stress that agree with each other, and with the labels."""
+        emt = load_teacher("emt")
+
+        class Other:
+            fingerprint, properties = emt.fingerprint, emt.properties
+
+            def label(self, structures):
+                return emt.label([asked(s) for s in structures])
+
+        answers = zip(labelled, Other().label(labelled), strict=True)
+        told = judge([s.with_(labels=a) for s, a in answers], teacher=Other)
+        assert found <= {name for name in OF_A_TEACHER if told[name]["verdict"] in ("NO_GO", "WARN")}, told
+        assert told["equivalent_structures"]["verdict"] == "NO_GO"
+        assert told["label_replay"]["verdict"] == "GO"
+
     def test_few_labels_are_audited_with_few_calls(self, judge, labelled, lj):
         class Counting:
             fingerprint, asked = lj.fingerprint, 0
@@ -435,7 +461,7 @@ class TestReplay:
 
         gates = GATES.model_copy(update={"replay_fraction": 0.01})
         assert judge(labelled, teacher=Counting, gates=gates)["verdict"] == "GO"
-        assert 30 < Counting.asked <= 12 + 16 + 18  # repeated labels, finite differences, curl
+        assert 38 < Counting.asked <= 12 + 16 + 18 + 12  # repeated labels, finite differences, curl, equal structures
 
     def test_small_random_difference_is_accepted(self, judge, labelled):
         noise = np.random.default_rng(0)
@@ -444,7 +470,7 @@ class TestReplay:
 
     def test_without_a_teacher_it_did_not_run(self, judge, labelled):
         found = judge(labelled, teacher=None)
-        assert no_go(found) == {"label_replay", "gradients", "conservative_forces"}
+        assert no_go(found) == OF_A_TEACHER
         assert found["label_replay"]["verdict"] == "NOT_RUN"
         assert found["label_replay"]["measured"] is None
 
@@ -535,7 +561,7 @@ class TestFailClosed:
             raise OSError("weights are gone")
 
         found = judge(labelled, teacher=load)
-        assert no_go(found) == {"label_replay", "gradients", "conservative_forces", "teacher_fingerprint"}
+        assert no_go(found) == OF_A_TEACHER | {"teacher_fingerprint"}
         assert "weights are gone" in found["label_replay"]["why"]
 
     def test_no_structures(self, judge, tmp_path):
@@ -563,7 +589,6 @@ def test_wilson_interval_of_known_cases():
 
 OF_A_RUN = {"teacher_success", "within_limits", "throughput", "refusals", "shares", "stand_ins", "elements_per_source"}
 OF_A_RUN |= {"split_leakage", "near_leakage"}
-OF_A_TEACHER = {"label_replay", "gradients", "conservative_forces"}
 
 
 @pytest.fixture

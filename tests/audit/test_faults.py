@@ -17,7 +17,6 @@ from potstill.teacher import load_teacher
 from potstill.testing.faults import FAULTS, Case, config_asking_for
 
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=0.05)
-NEEDS_TEACHER = {"label_replay", "gradients", "conservative_forces", "teacher_fingerprint"}
 COUNT = 160
 NOTHING_TO_LOOK_AT = {"charge_balance", "composition", "fragments"}  # no SMILES, no ions
 

@@ -68,6 +68,27 @@ def test_another_teacher_labels_anew_and_the_old_labels_are_kept(potstill, run):
     assert states(run)["train"] == "stale"
 
 
+def test_a_student_is_not_evaluated_beside_another_teacher_than_that_of_its_labels(potstill, run):
+    edit(run, "label", teacher={"name": "lennard-jones", "sigma_angstrom": 0.8})
+    answer = potstill("evaluate", run)
+    assert answer.code == 2
+    assert "'evaluate' needs 'label' to be done, but it was made with another label.teacher.sigma_angstrom" in answer.err
+
+
+@pytest.mark.parametrize(("name", "stage"), [("student/config.json", "evaluate"), ("dataset.h5", "audit")])
+def test_the_verdict_on_another_student_or_dataset_is_none(potstill, run, name, stage):
+    before = potstill("status", run, "--json")
+    assert json.loads(before.out)["verdict"] != "NOT_RUN"
+    if name == "dataset.h5":
+        with h5py.File(run / name, "a") as file:
+            file.attrs["teacher"] = "{}"
+    else:
+        (run / name).write_text((run / name).read_text() + " ")
+    answer = potstill("status", run, "--json")
+    assert json.loads(answer.out)["verdict"] == "NOT_RUN"
+    assert f"the stage {stage} was done with another {name.partition('/')[0]}" in answer.out
+
+
 def test_a_dataset_that_was_exchanged_after_the_audit_is_not_trained_on(potstill, run):
     with h5py.File(run / "dataset.h5", "a") as file:
         sums = json.loads(file.attrs["checksums"])

@@ -175,6 +175,8 @@ command_line.main()
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_within_a_callback_of_the_garbage_collector_is_not_lost(how):
+    if how == signal.SIGHUP and signal.getsignal(how) == signal.SIG_IGN:
+        pytest.skip("the suite was started by nohup, which ignores this signal")
     done = subprocess.run(
         [sys.executable, "-c", IN_A_CALLBACK, str(int(how))], capture_output=True, text=True, check=False, timeout=60
     )

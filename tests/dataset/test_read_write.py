@@ -461,3 +461,9 @@ class TestChoosing:
             dataset[[len(dataset)]]
         with pytest.raises(TypeError):
             dataset[np.array([0.5])]
+
+
+def test_words_of_a_plug_in_that_are_no_unicode_are_kept_as_far_as_they_are(tmp_path, zoo):
+    write_part(tmp_path / "a.h5", zoo[:1], [Refused("odd", "half a letter \ud800 and\0zero")], labelled=True)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert [row.decode() for row in file["refused/detail"][:]] == ["half a letter ? and zero"]

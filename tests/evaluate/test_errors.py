@@ -66,6 +66,14 @@ def test_errors_are_means_over_components_and_atoms():
     assert "stress" not in report
 
 
+def test_forces_of_rounding_are_zeros(structures):
+    """A crystal at its minimum: no ratio to its forces says anything."""
+    still = [s.with_(labels=Labels(0.0, np.full_like(s.labels.forces, 1e-15))) for s in structures]
+    report = summary(Comparison(still, [Labels(0.0, np.full((len(s), 3), 1e-8)) for s in still]), baseline(still))
+    assert report["forces"]["ratio_to_zero_baseline"] is None
+    assert report["forces"]["slope"] is None
+
+
 def test_units_and_the_keys_of_the_contract(structures):
     report = summary(Comparison(structures, [perturbed(s, k) for k, s in enumerate(structures)]), baseline(structures))
     assert {"mae", "rmse", "zero_baseline_mae", "unit"} <= report["forces"].keys()

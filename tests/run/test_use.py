@@ -84,3 +84,28 @@ def test_the_end_of_active_learning_is_a_sentence(run):
     (told,) = rounds_sentences(rounds(run))
     assert told.startswith("Active learning ended after 2 rounds: force MAE 0.0553")
     assert "does not meet the gate of 0.03" in told
+
+
+@pytest.mark.parametrize(
+    ("mae", "said"),
+    [
+        (0.02, "force MAE 0.02 eV/Å in its own MD, within the gate of 0.03, but 1 of 2 trajectories broke off (atoms"),
+        (
+            0.05,
+            "force MAE 0.05 eV/Å in its own MD, which does not meet the gate of 0.03; 1 of 2 trajectories broke off (atoms",
+        ),
+        (None, "without a frame to judge the student by: 1 of 2 trajectories broke off (atoms"),
+    ],
+)
+def test_a_broken_trajectory_is_no_missed_limit(run, mae, said):
+    folder = run.active_learning / "01"
+    folder.mkdir(parents=True)
+    report = {"round": 1, "forces": {"mae": mae, "limit": 0.03}, "passed": False, "broken_trajectories": 1}
+    report["trajectories"] = [
+        {"start": "a", "atoms": 8, "temperature_kelvin": 300.0, "length_ps": 1.0, "ended": "finished"},
+        {"start": "b", "atoms": 8, "temperature_kelvin": 900.0, "length_ps": 0.4, "ended": "too_close"},
+    ]
+    (folder / "round.json").write_text(json.dumps(report), encoding="utf-8")
+    (told,) = rounds_sentences(rounds(run))
+    assert said in told
+    assert told.endswith("came too close after 0.4 ps at 900 K).")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
+import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 
 from potstill.config import dump_config, load_config
 from potstill.core.errors import InputError
+from potstill.core.stress import from_voigt
 from potstill.core.types import Labels, Refused
 from potstill.dataset import open_dataset, write_part
 from potstill.execute import LocalExecutor
@@ -15,6 +19,7 @@ from potstill.execute.options import Parsl
 from potstill.label.stage import label
 from potstill.teacher import load_teacher
 from potstill.teacher.choices import parse_teacher
+from potstill.teacher.options import AseTeacher
 from potstill.testing import check_teacher, copper, rattled, slab, water
 
 LJ = {"calculator": "ase.calculators.lj:LennardJones", "options": {"sigma": 2.0, "rc": 5.0, "smooth": True}}
@@ -244,3 +249,71 @@ def test_two_workers_never_write_the_same_files(tmp_path, monkeypatch):
                 shared.load()
     assert len(set(folders)) == 2
     assert own.load().fingerprint["weights"] == own.load().fingerprint["weights"]
+
+
+class MuteError(Exception):
+    """An exception that fails at its own text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Wrong(EMT):
+    """Changes its results after it has computed them."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, change) -> None:
+        super().__init__()
+        self.change = change
+
+    def calculate(self, *args, **kwargs) -> None:
+        super().calculate(*args, **kwargs)
+        self.change(self.results)
+
+
+def raising(error: BaseException):
+    def fail(_results) -> None:
+        raise error
+
+    return fail
+
+
+def refusal(change) -> Refused:
+    (answer,) = AseTeacher(lambda: Wrong(change), {}).label([rattled(copper())])
+    assert isinstance(answer, Refused), answer
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda r: r.update(stress=np.zeros(9)),
+            r"ValueError: stress has shape \(9,\), expected \(6,\) in the order xx, yy",
+        ),
+        (lambda r: r.update(stress=np.zeros((1, 6))), r"stress has shape \(1, 6\)"),
+        (lambda r: r.update(forces=np.ma.masked_less(r["forces"], 0)), "forces contain masked values"),
+        (raising(AssertionError()), r"AssertionError: no text, raised in .*test_ase\.py, line \d+$"),
+        (raising(MuteError()), "MuteError: no text, raised in"),
+        (raising(ValueError("two\nlines \ud800 and\0zero")), r"^ValueError: two lines \? and zero$"),
+    ],
+)
+def test_a_refusal_says_in_one_line_what_was_wrong(tmp_path, change, says):
+    refused = refusal(change)
+    assert re.search(says, refused.detail)
+    write_part(tmp_path / "a.h5", [], [refused], labelled=True)
+
+
+def test_a_long_text_is_cut():
+    assert len(refusal(raising(ValueError("x" * 100_000))).detail) < 600
+
+
+def test_a_stress_of_six_or_nine_numbers_is_taken_as_it_is():
+    structure = rattled(copper())
+    (expected,) = load_teacher("emt").label([structure])
+    (six,) = AseTeacher(lambda: Wrong(lambda r: r.update(stress=tuple(r["stress"]))), {}).label([structure])
+    np.testing.assert_allclose(six.stress, expected.stress, atol=1e-12)
+    skew = np.array([[0.0, 0.1, 0.0], [-0.1, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    (nine,) = AseTeacher(lambda: Wrong(lambda r: r.update(stress=from_voigt(r["stress"]) + skew)), {}).label([structure])
+    np.testing.assert_allclose(nine.stress, expected.stress + skew, atol=1e-12)  # so that the audit sees it

@@ -18,6 +18,10 @@ from potstill.teacher.batching import (
     label_in_batches,
     pick_device,
 )
+from potstill.teacher.chgnet import CHGNet
+from potstill.teacher.mace import MACE
+from potstill.teacher.orb import OrbV2, OrbV3
+from potstill.teacher.sevennet import SevenNet
 
 
 def line(n: int, name: str = "", z: int = 6) -> Structure:
@@ -131,11 +135,13 @@ def test_devices(monkeypatch):
 
 class TestDevices:
     def test_a_stated_number_is_taken_anywhere(self):
-        assert atoms_at_once(7, torch.device("cuda"), 64) == atoms_at_once(7, torch.device("cpu"), 64) == 7
+        stated = SevenNet(atoms_per_batch=7)
+        assert atoms_at_once(stated, torch.device("cuda")) == atoms_at_once(stated, torch.device("cpu")) == 7
 
-    def test_auto_is_the_teachers_number_on_a_cpu_and_large_on_a_gpu(self):
-        assert atoms_at_once("auto", torch.device("cpu"), 64) == 64
-        assert atoms_at_once("auto", torch.device("cuda", 1), 64) == ATOMS_ON_GPU
+    @pytest.mark.parametrize("teacher", [SevenNet(), CHGNet(), MACE(), OrbV2(), OrbV3()], ids=lambda t: t.name)
+    def test_the_default_is_small_on_a_cpu_and_large_on_a_gpu(self, teacher):
+        assert atoms_at_once(teacher, torch.device("cpu")) == teacher.atoms_per_batch < 1000
+        assert atoms_at_once(teacher, torch.device("cuda", 1)) == ATOMS_ON_GPU
 
     def test_workers_share_the_gpus(self, monkeypatch):
         assert gpus_of("cpu") == 0

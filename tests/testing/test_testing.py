@@ -46,6 +46,8 @@ NEEDS: dict[str, tuple[Any, ...]] = {
     "elements_per_source": ("config",),
     "gradients": ("labels", "teacher"),
     "conservative_forces": ("labels", "teacher"),
+    "equivalent_structures": ("labels", "teacher"),
+    "repeated_cells": ("labels", "teacher"),
     "near_leakage": ("split",),
     **dict.fromkeys(
         (

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from potstill.core.counts import several
 
 STILL_FALLING = 0.85  # error of the last round over the best error before: below it, more rounds help
 UNEVEN = 2.0  # error at the worst temperature over that at the best: above it, the hottest trajectories decide
+CAUSES = {
+    "too_close": "atoms came too close",
+    "exploded": "a force or the temperature left its limits",
+    "failed": "positions were no longer numbers",
+}
+MOST_NAMED = 3
 LIMIT = "active_learning.max_force_error_ev_per_angstrom"
 
 
@@ -22,12 +30,38 @@ def unmet(reports: Sequence[dict[str, Any]]) -> str:
         return ""
     last = reports[-1]
     mae, limit = last["forces"]["mae"], last["forces"]["limit"]
-    broken = last["broken_trajectories"]
+    broke = how_it_broke(last)
     if mae is None:
-        return f"no frame of the student's own MD could be judged in round {last['round']}"
-    if mae > limit:
-        return f"the force MAE in the student's own MD was {mae:.3g} eV/Å in round {last['round']}, {LIMIT} is {limit:g}"
-    return f"{broken} of {len(last['trajectories'])} trajectories broke off in round {last['round']}"
+        nothing = f"no frame of the student's own MD could be judged in round {last['round']}"
+        return f"{nothing}: {broke}" if broke else nothing
+    if mae <= limit:
+        return f"in round {last['round']}, {broke}"
+    too_large = f"the force MAE in the student's own MD was {mae:.3g} eV/Å in round {last['round']}, {LIMIT} is {limit:g}"
+    return f"{too_large}; {broke}" if broke else too_large
+
+
+def how_it_broke(report: Mapping[str, Any]) -> str:
+    """Return how many trajectories of a round broke off, and of the first ones why, when and at which temperature.
+
+    Parameters
+    ----------
+    report
+        Contents of one ``round.json``.
+
+    Returns
+    -------
+    str
+        Words to follow a colon; empty where every trajectory finished.
+    """
+    broken = sorted((t for t in report["trajectories"] if t["ended"] != "finished"), key=lambda t: float(t["length_ps"]))
+    if not broken:
+        return ""
+    named = "; ".join(
+        f"{CAUSES.get(t['ended'], t['ended'])} after {t['length_ps']:.3g} ps at {t['temperature_kelvin']:g} K"
+        for t in broken[:MOST_NAMED]
+    )
+    more = f"; {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
+    return f"{len(broken)} of {several(len(report['trajectories']), 'trajectory')} broke off ({named}{more})"
 
 
 def what_would_help(reports: Sequence[dict[str, Any]]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.core.dynamics import EXPLODED, draw_velocities, langevin, repeat_crystal
+from potstill.core.errors import StructureError
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Array, Structure
 from potstill.deploy.student import DeployedStudent
@@ -127,9 +128,8 @@ def travel(
     found: list[Candidate] = []
     elapsed, ended = 0.0, "finished"
     while elapsed < 1000 * options.length_ps:
-        dynamics.run(every)
         elapsed += every * timestep
-        if not np.isfinite(atoms.positions).all():
+        if not _moved(dynamics, atoms, every):
             ended = "failed"
             break
         frame = parent.with_(positions=_centred(atoms.positions, parent.positions))
@@ -143,6 +143,16 @@ def travel(
             ended = "too_close" if strange else "exploded"
             break
     return found, Journey(task.start.id, len(parent), task.kelvin, elapsed / 1000, ended)
+
+
+def _moved(dynamics: Any, atoms: Any, steps: int) -> bool:
+    """Run some steps; return whether the student could, so that positions are numbers and near each other."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            dynamics.run(steps)
+    except StructureError:
+        return False
+    return bool(np.isfinite(atoms.positions).all())
 
 
 def choose(candidates: Sequence[Candidate], options: ActiveLearningConfig) -> dict[int, str]:

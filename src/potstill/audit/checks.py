@@ -6,13 +6,24 @@ module of its family and registers itself with :func:`potstill.audit.registry.ch
 
 from __future__ import annotations
 
-from potstill.audit import chemistry, diversity, duplicates, geometry, integrity, labels, process, replay, splits
+from potstill.audit import (
+    chemistry,
+    diversity,
+    duplicates,
+    equivalence,
+    geometry,
+    integrity,
+    labels,
+    process,
+    replay,
+    splits,
+)
 from potstill.audit.evidence import Check, Evidence
 from potstill.audit.registry import FAMILIES as NAMES
 from potstill.audit.registry import checks_of
 
 __all__ = ["CHECKS", "FAMILIES", "MODULES", "Check", "Evidence"]
 
-MODULES = (process, diversity, duplicates, geometry, chemistry, labels, replay, splits, integrity)
+MODULES = (process, diversity, duplicates, geometry, chemistry, labels, replay, equivalence, splits, integrity)
 FAMILIES: dict[str, tuple[Check, ...]] = {name: checks_of(name) for name in NAMES}
 CHECKS: tuple[Check, ...] = tuple(check for family in FAMILIES.values() for check in family)

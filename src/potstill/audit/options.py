@@ -151,6 +151,14 @@ class AuditConfig(Section):
             description="part of the teacher's forces that no potential can reproduce, rms over their rms; a warning above",
         ),
     ] = 0.01
+    max_equivalence_gap: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="largest accepted difference of the teacher's answers to equal structures: energy per atom in eV, "
+            "force in eV/Å, or stress times volume per atom in eV",
+        ),
+    ] = 0.05
     min_structural_entropy: Annotated[
         float, Field(ge=0, le=1, description="smallest accepted entropy of the atomic environments over its ceiling")
     ] = 0.3

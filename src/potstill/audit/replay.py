@@ -47,7 +47,7 @@ def label_replay(evidence: Evidence) -> Finding:
     """Label a random share of the structures and the most suspicious ones again, and compare."""
     drawn, suspects = chosen_at_random(evidence), suspicious(evidence)
     structures = [evidence.dataset[int(k)] for k in np.unique(np.concatenate([drawn, suspects]))]
-    answers = _teacher(evidence).label(structures)
+    answers = teacher_of(evidence).label(structures)
     gaps = [_label_gap(s, a if isinstance(a, Labels) else None) for s, a in zip(structures, answers, strict=True)]
     order = np.argsort(gaps)[::-1]
     why = (
@@ -74,7 +74,7 @@ def gradients(evidence: Evidence) -> Finding:
     chosen = _with_largest_forces(evidence, chosen_at_random(evidence))
     structures = [evidence.dataset[int(k)] for k in chosen]
     steps = [step for s in structures for step in _steps(s)]
-    energies = _energies(_teacher(evidence), [moved for _, _, pair in steps for moved in pair])
+    energies = _energies(teacher_of(evidence), [moved for _, _, pair in steps for moved in pair])
     errors = []
     for k, (name, expected, _) in enumerate(steps):
         found = energies[2 * k + 1] - energies[2 * k]
@@ -104,9 +104,9 @@ def conservative_forces(evidence: Evidence) -> Finding:
     """Measure the part of the teacher's forces that no potential can reproduce. The check only warns: the user decides."""
     unit = "of the forces"
     drawn = chosen_at_random(evidence)
-    few = _at_most_for(len(evidence.dataset), MAX_FLOOR_STRUCTURES)
+    few = at_most_for(len(evidence.dataset), MAX_FLOOR_STRUCTURES)
     structures = [evidence.dataset[int(k)].with_(labels=None) for k in drawn[:: max(1, len(drawn) // few)][:few]]
-    floor = force_floor(_teacher(evidence), structures, directions=FLOOR_DIRECTIONS, seed=evidence.seed)
+    floor = force_floor(teacher_of(evidence), structures, directions=FLOOR_DIRECTIONS, seed=evidence.seed)
     ratio = floor.total / floor.forces if floor.forces else 0.0
     why = f"{floor.total:.2g} eV/Å of the teacher's forces are the gradient of no energy, a student's error floor: {floor}"
     return warned(at_most("conservative_forces", ratio, evidence.gates.max_force_floor_ratio, unit, why))
@@ -132,7 +132,7 @@ def teacher_fingerprint(evidence: Evidence) -> Finding:
     return at_most("teacher_fingerprint", others, 0, "other teachers", why)
 
 
-def _teacher(evidence: Evidence) -> Teacher:
+def teacher_of(evidence: Evidence) -> Teacher:
     """Return the teacher of the evidence; the check's needs guarantee it."""
     if evidence.teacher is None:
         raise LookupError("no teacher was named")
@@ -171,13 +171,13 @@ def suspicious(evidence: Evidence) -> Array:
 def _with_largest_forces(evidence: Evidence, drawn: Array) -> Array:
     """Return some of the drawn molecules and crystals: those with the largest forces, and with the largest stress."""
     stats = evidence.stats
-    few = _at_most_for(len(evidence.dataset), MAX_DIFFERENTIATED)
+    few = at_most_for(len(evidence.dataset), MAX_DIFFERENTIATED)
     order = [np.nan_to_num(-values[drawn], nan=np.inf) for values in (stats.mean_force, stats.largest_stress)]
     ranked = [drawn[np.argsort(values, kind="stable")] for values in order]
     return np.array(list(dict.fromkeys([k for x in ranked for k in x[:few].tolist()])), np.int64)
 
 
-def _at_most_for(labelled: int, most: int) -> int:
+def at_most_for(labelled: int, most: int) -> int:
     """Return the size of a sample that costs several calls of the teacher per structure: two at least."""
     return max(2, min(most, labelled // STRUCTURES_PER_SAMPLE))
 

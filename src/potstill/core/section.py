@@ -6,12 +6,22 @@ that folder.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from potstill.core.errors import InputError
 from potstill.core.files import file_error
@@ -25,6 +35,23 @@ class Section(BaseModel):
     """Base of all sections: frozen, and an unknown option is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_as_a_number(cls, given: Any) -> Any:
+        """Refuse true and false where a number is expected; pydantic would read them as 1 and 0."""
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            field = cls.model_fields.get(name)
+            wanted = set(re.findall(r"\b(?:int|float|bool)\b", str(field.annotation))) if field else set()
+            if wanted and "bool" not in wanted and (truth := _truth_in(value)) is not None:
+                raise ValueError(f"{name}: found {str(truth).lower()}, expected a number")
+        return given
+
+
+def _truth_in(value: Any) -> bool | None:
+    """Return the first true or false of an option or of its items; None where there is none."""
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+    return next((item for item in items if isinstance(item, bool)), None)
 
 
 def _folder(info: ValidationInfo) -> Path | None:
@@ -84,6 +111,19 @@ NameOrFolder = Annotated[str, AfterValidator(name_or_folder)]
 """A name, or the path of a folder relative to the config."""
 
 
+def _rising(ends: tuple[Any, Any]) -> tuple[Any, Any]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"a range from {ends[0]:g} to {ends[1]:g}; the smaller end comes first")
+    return ends
+
+
+Range = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_rising)]
+"""Two numbers from 0 on, the smaller first."""
+
+CountRange = Annotated[tuple[NonNegativeInt, NonNegativeInt], AfterValidator(_rising)]
+"""Two whole numbers from 0 on, the smaller first."""
+
+
 def refuse_unknown_symbols(symbols: Iterable[str]) -> None:
     """Raise ValueError if a text is not a chemical symbol."""
     from ase.data import chemical_symbols
@@ -107,11 +147,21 @@ def read_section(path: Path, name: str, section: type[AnySection]) -> AnySection
     try:
         return section.model_validate(content[name])
     except ValidationError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise config_error(f"{path}, section {name},", error, section, {}) from error
 
 
 class _Loader(yaml.SafeLoader):
-    """Loader of plain data that refuses a key given twice, of which YAML would silently keep the last."""
+    """Loader of plain data that refuses a key given twice, of which YAML would silently keep the last.
+
+    It also refuses whole numbers that YAML reads in another base: 010 as 8, and 1:30 as 90.
+    """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        number = int(super().construct_yaml_int(node))
+        if re.match(r"[-+]?0[0-9_]|.*:", node.value):
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"'{node.value}' in line {line} is {number} in YAML: write {number}, or quote it as a text")
+        return number
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
@@ -122,6 +172,9 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.YAMLError(f"'{key.value}' is given twice, in lines {lines[key.value]} and {line}: remove one")
                 lines[key.value] = line
         return dict(super().construct_mapping(node, deep))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def read_yaml(path: Path) -> Any:
@@ -136,7 +189,9 @@ def read_yaml(path: Path) -> Any:
         return parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise file_error(error) from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: also text that is no UTF-8
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-8 (its byte {error.start} is not)\n  save it as UTF-8") from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is not YAML that can be read: {error}") from error
 
 

@@ -235,7 +235,12 @@ def _joined(name: str, structures: Sequence[Structure]) -> Array:
 
 def refusals_as_text(refused: Sequence[Refused]) -> dict[str, list[str]]:
     """Return the columns of refusals by path."""
-    return {c.path: [getattr(r, c.path.rsplit("/", 1)[1]) for r in refused] for c in REFUSED_COLUMNS}
+    return {c.path: [_unicode(getattr(r, c.path.rsplit("/", 1)[1])) for r in refused] for c in REFUSED_COLUMNS}
+
+
+def _unicode(text: str) -> str:
+    """Return a text that HDF5 takes: a plug-in's words may hold half of a letter, or a zero."""
+    return text.encode("utf-8", "replace").decode().replace("\0", " ")
 
 
 def bytes_expected(n_structures: int, n_atoms: int, texts: Iterable[Iterable[str]], extra: Sequence[Column] = ()) -> int:

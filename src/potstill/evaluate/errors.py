@@ -17,6 +17,7 @@ from potstill.core.types import Array, Labels, Structure
 
 MAGNITUDES_EV_PER_ANGSTROM = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, np.inf)
 SMALLEST_DIRECTED_FORCE = 0.1  # eV/Å; the direction of smaller forces is not compared
+ZERO_FORCE = 1e-6  # eV/Å; means below are zeros by symmetry up to rounding, and no ratio to them says anything
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,8 +108,8 @@ def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, An
             "mae": float(force_error.mean()),
             "rmse": float(np.sqrt((force_error**2).mean())),
             "zero_baseline_mae": zero,
-            "ratio_to_zero_baseline": float(force_error.mean()) / zero if zero > 0 else None,
-            "slope": float((student * teacher).sum() / (teacher**2).sum()) if zero > 0 else None,
+            "ratio_to_zero_baseline": float(force_error.mean()) / zero if zero > ZERO_FORCE else None,
+            "slope": float((student * teacher).sum() / (teacher**2).sum()) if zero > ZERO_FORCE else None,
             "mean_cosine": _mean_cosine(teacher, student),
             "unit": "eV/Å",
         },

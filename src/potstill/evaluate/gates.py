@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from potstill.core.verdict import Finding, at_most, does_not_apply, not_run
+from potstill.evaluate.errors import ZERO_FORCE
 
 if TYPE_CHECKING:
     from potstill.evaluate.options import EvaluateConfig
@@ -211,7 +212,7 @@ def _errors_without_figure(report: Mapping[str, Any], had: set[str]) -> list[Fin
     if "kinds" not in report:  # written by an earlier version
         return []
     reasons = {
-        "softening": ("distance of the slope from 1", "every force of the teacher is zero"),
+        "softening": ("distance of the slope from 1", "every force of the teacher is zero, up to rounding"),
         "force_direction": ("1 - cosine", "no force of the teacher is large enough to have a direction"),
         "energy_error": ("of composition baseline", "the composition alone determines every energy"),
         "stress_error": ("of zero baseline", "every stress of the teacher is zero"),
@@ -228,7 +229,7 @@ def _element_gate(report: Mapping[str, Any], config: EvaluateConfig) -> list[Fin
     ratios = {
         symbol: figures["forces"]["mae"] / figures["forces"]["zero_baseline_mae"]
         for symbol, figures in report.get("per_element", {}).items()
-        if figures["forces"]["zero_baseline_mae"] > 0 and figures["atoms"] >= config.min_atoms_of_judged_element
+        if figures["forces"]["zero_baseline_mae"] > ZERO_FORCE and figures["atoms"] >= config.min_atoms_of_judged_element
     }
     if not ratios:
         least = config.min_atoms_of_judged_element
@@ -266,5 +267,5 @@ def _by_check(rows: list[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]
 def _force_gate(check: str, forces: Mapping[str, Any], limit: float, where: str) -> Finding:
     why = f"{where}: {forces['mae']:.3f} eV/Å against {forces['zero_baseline_mae']:.3f} eV/Å of predicting zero"
     if forces["ratio_to_zero_baseline"] is None:
-        return not_run(check, "of zero baseline", f"{where}: every force of the teacher is zero")
+        return not_run(check, "of zero baseline", f"{where}: every force of the teacher is zero, up to rounding")
     return at_most(check, forces["ratio_to_zero_baseline"], limit, "of zero baseline", why)

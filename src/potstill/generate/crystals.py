@@ -18,6 +18,7 @@ from potstill.core.elements import covalent_radii
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.registry import borrow
+from potstill.core.section import Range
 from potstill.core.types import Array, Refused, Structure
 from potstill.generate.compositions import Composition, draw_composition
 from potstill.generate.elements import allowed
@@ -47,10 +48,10 @@ class Crystals(SourceOptions):
         ),
     ] = ("ionic",)
     volume_factor: Annotated[
-        tuple[float, float], Field(description="range of the cell volume relative to PyXtal's estimate from atomic radii")
+        Range, Field(description="range of the cell volume relative to PyXtal's estimate from atomic radii")
     ] = (1.0, 1.5)
     shortest_scaled_distance: Annotated[
-        tuple[float, float],
+        Range,
         Field(
             description="range of the shortest distance over the sum of covalent radii; atoms closer than the value "
             "drawn are pushed apart, then the cell grows"

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from potstill.core.elements import atomic_numbers_of, covalent_radii
 from potstill.core.geometry import random_rotation
+from potstill.core.section import Range
 from potstill.core.types import Array, Refused, Structure
 from potstill.generate.benchmark import closed_shell_molecules
 from potstill.generate.elements import allowed
@@ -32,10 +33,10 @@ class Dimers(SourceOptions):
         tuple[Literal["atoms", "molecules"], ...], Field(min_length=1, description="kinds of pairs, made in turn")
     ] = ("atoms", "molecules")
     scaled_distance: Annotated[
-        tuple[float, float], Field(description="range of the distance of two atoms over the sum of their covalent radii")
+        Range, Field(description="range of the distance of two atoms over the sum of their covalent radii")
     ] = (0.7, 2.5)
     scaled_contact: Annotated[
-        tuple[float, float],
+        Range,
         Field(description="range of the shortest distance of two molecules over the sum of van der Waals radii"),
     ] = (0.7, 1.3)
 

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from potstill.core.registry import borrow
+from potstill.core.section import Range
 from potstill.core.types import Array, Refused, Structure
 from potstill.core.units import G_PER_CUBIC_CM_PER_AMU_PER_CUBIC_ANGSTROM
 from potstill.dataset.inputs.chemistry import structure_of
@@ -62,10 +63,10 @@ class Liquids(SourceOptions):
     ] = ()
     max_components: Annotated[int, Field(ge=1, description="largest number of different kinds of molecules in a box")] = 3
     density_g_per_cubic_cm: Annotated[
-        tuple[float, float] | None, Field(description="range of the density in g/cm^3; where null, packing_fraction decides")
+        Range | None, Field(description="range of the density in g/cm^3; where null, packing_fraction decides")
     ] = None
     packing_fraction: Annotated[
-        tuple[float, float],
+        Range,
         Field(description="range of the share of the box that the molecules' van der Waals volumes fill"),
     ] = (0.4, 0.58)
     max_mmff_steps: Annotated[

@@ -15,6 +15,7 @@ from pydantic import Field
 from potstill.core.elements import atomic_numbers_of, covalent_radii
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.registry import borrow
+from potstill.core.section import Range
 from potstill.core.types import Refused, Structure
 from potstill.generate.compositions import Composition, draw_composition
 from potstill.generate.crystals import push_apart
@@ -46,10 +47,10 @@ class Melts(SourceOptions):
         ),
     ] = ("ionic",)
     packing_fraction: Annotated[
-        tuple[float, float], Field(description="range of the share of the cell that spheres of covalent radii fill")
+        Range, Field(description="range of the share of the cell that spheres of covalent radii fill")
     ] = (0.3, 0.6)
     shortest_scaled_distance: Annotated[
-        tuple[float, float],
+        Range,
         Field(
             description="range of the shortest distance over the sum of covalent radii; ions closer than the value "
             "drawn are pushed apart"

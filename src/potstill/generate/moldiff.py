@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from potstill.core.section import ExistingPath
+from potstill.core.section import CountRange, ExistingPath
 from potstill.core.types import Refused, Structure
 from potstill.dataset.inputs.chemistry import hydrogens_missing, read_mol_block, structure_of, unwanted, with_hydrogens
 from potstill.environments import ENVIRONMENTS, Installed, installed, weights_fault
@@ -31,7 +31,7 @@ class MolDiff(ProgramSource):
     source: Literal["moldiff"] = "moldiff"
     max_atoms: Annotated[int, Field(gt=0, description="largest number of atoms in a molecule, hydrogens included")] = 100
     heavy_atoms: Annotated[
-        tuple[int, int] | None,
+        CountRange | None,
         Field(
             description="range of the number of heavy atoms; where null, normally distributed about 25 with a "
             "deviation of 5.5"

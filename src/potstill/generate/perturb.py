@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from potstill.core.errors import InputError
+from potstill.core.section import Range
 from potstill.core.types import Refused, Structure
 from potstill.generate.distort import StrainKind, draw_strain, monte_carlo_rattle
 from potstill.generate.parents import NO_PARENT, DerivedOptions, child_of
@@ -37,11 +38,12 @@ class Perturb(DerivedOptions):
             "steps below the floor"
         ),
     ] = "gaussian"
-    rattle_angstrom: Annotated[
-        tuple[float, float], Field(description="range of the standard deviation of each coordinate, in Å")
-    ] = (0.03, 0.15)
+    rattle_angstrom: Annotated[Range, Field(description="range of the standard deviation of each coordinate, in Å")] = (
+        0.03,
+        0.15,
+    )
     temperatures_kelvin: Annotated[
-        tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None,
+        Range | None,
         Field(
             description="range of temperatures in K that set the displacements of each structure by the curvature of its "
             "teacher's energy, instead of rattle_angstrom"

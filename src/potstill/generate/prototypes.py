@@ -23,6 +23,7 @@ from pydantic import Field
 from potstill.core.elements import atomic_numbers_of, covalent_radii, symbols_of
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.registry import borrow
+from potstill.core.section import Range
 from potstill.core.types import Array, Refused, Structure
 from potstill.generate.elements import allowed
 from potstill.generate.source import SourceOptions, propose_each
@@ -48,7 +49,7 @@ class Prototypes(SourceOptions):
         ),
     ] = MAX_ELECTRONEGATIVITY_DIFFERENCE
     volume_factor: Annotated[
-        tuple[float, float], Field(description="range of the cell volume relative to that scaled by covalent radii")
+        Range, Field(description="range of the cell volume relative to that scaled by covalent radii")
     ] = (0.95, 1.2)
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:

@@ -16,6 +16,7 @@ from pydantic import Field
 from potstill.core.elements import atomic_numbers_of, covalent_radii
 from potstill.core.geometry import random_rotation
 from potstill.core.registry import borrow
+from potstill.core.section import Range
 from potstill.core.types import Array, Refused, Structure, hill_formula
 from potstill.generate.compositions import draw_composition
 from potstill.generate.elements import allowed, metal_packing, metal_volume, metals
@@ -46,7 +47,7 @@ class Surfaces(SourceOptions):
     ] = ("metals", "rocksalt", "zincblende", "prototypes")
     max_miller_index: Annotated[int, Field(ge=1, le=3, description="largest Miller index of a surface")] = 2
     thickness_angstrom: Annotated[
-        tuple[float, float],
+        Range,
         Field(description="range of the thickness of a slab in Å; a slab with too many atoms is made thinner"),
     ] = (4.0, 12.0)
     vacuum_angstrom: Annotated[

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from potstill.core.errors import StructureError
+from potstill.core.section import Range
 from potstill.core.types import Refused, Structure, Teacher
 from potstill.generate.distort import draw_strain, monte_carlo_rattle
 from potstill.generate.parents import child_of
@@ -29,7 +30,7 @@ class Trees(TrajectoryOptions):
 
     source: Literal["trees"] = "trees"
     rattle_angstrom: Annotated[
-        tuple[float, float], Field(description="range of the standard deviation of each coordinate in a rattle, in Å")
+        Range, Field(description="range of the standard deviation of each coordinate in a rattle, in Å")
     ] = (0.05, 0.3)
     max_strain: Annotated[
         float,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from potstill.active_learning.advice import how_it_broke
 from potstill.core.counts import several
 from potstill.dataset import Dataset
 from potstill.report import plots
@@ -52,8 +53,8 @@ def write_round_page(reports: Sequence[dict[str, Any]], new: Dataset, path: Path
 def _sentence(report: dict[str, Any]) -> str:
     mae, limit = report["forces"]["mae"], report["forces"]["limit"]
     where = f"{figure(mae)} eV/Å on frames at regular times, the gate is {figure(limit)}"
-    broken = report["broken_trajectories"]
-    return f"Force MAE {where}; {broken} of {several(len(report['trajectories']), 'trajectory')} broke off."
+    broke = how_it_broke(report)
+    return f"Force MAE {where}; {broke or 'no trajectory broke off'}."
 
 
 def _next(report: dict[str, Any]) -> str:

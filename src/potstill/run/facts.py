@@ -18,7 +18,7 @@ from potstill.dataset import Dataset, open_file
 from potstill.generate.mix import MIX_FILE, read_mix
 from potstill.report.page import figure, tally
 from potstill.run.folder import RunFolder
-from potstill.run.made_from import file_fault
+from potstill.run.made_from import file_fault, other_input
 from potstill.run.metrics_file import read_metrics
 
 FILES = (
@@ -40,11 +40,14 @@ FILES = (
 
 
 ROUND = {"round", "passed", "forces", "broken_trajectories", "trajectories"}
+TRAJECTORY = {"ended", "length_ps", "temperature_kelvin"}
 
 
 def done_report(run: RunFolder, stage: str) -> dict[str, Any]:
     """Return ``audit.json`` or ``evaluate.json``; empty where the stage is not done, or its input has changed since."""
     if run.stage(stage)["state"] != "done" or file_fault(run.path, run.stage(stage)) or not run.json(stage).is_file():
+        return {}
+    if other_input(run, stage):
         return {}
     return read_json(run.json(stage), f"make it again:  potstill {stage} {run.path}")
 
@@ -57,7 +60,8 @@ def round_reports(run: RunFolder) -> list[dict[str, Any]]:
             report = read_json(path, "go on with --resume")
         except PotstillError:
             continue
-        if report.keys() >= ROUND and report["forces"].keys() >= {"mae", "limit"}:
+        whole = report.keys() >= ROUND and report["forces"].keys() >= {"mae", "limit"}
+        if whole and all(row.keys() >= TRAJECTORY for row in report["trajectories"]):
             found.append(report)
     return found
 

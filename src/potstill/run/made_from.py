@@ -129,6 +129,26 @@ def why_not_done(run: RunFolder, config: Config, stage: str, formats: tuple[str,
     return f"it was made with another {' and another '.join(other[:3])}" if other else ""
 
 
+def other_input(run: RunFolder, stage: str) -> str:
+    """Return the name of an input of a finished stage that is another one now; empty where none is, or it is missing.
+
+    The dataset and the student are compared, and no config.
+    """
+    stored = run.stage(stage).get("made_from", {})
+    if run.dataset.is_file() and stored.get("dataset.h5", now := file_checksum(run.dataset)) != now:
+        return "dataset.h5"
+    if isinstance(stored.get("student"), str) and (run.student / "weights.safetensors").is_file():
+        return "student" if stored["student"] != student_checksum(run) else ""
+    return ""
+
+
+def other_teacher(run: RunFolder, config: Config) -> list[str]:
+    """Return the dotted names of options of the teacher that differ from those by which the labels were made."""
+    stored = run.stage("label").get("made_from", {}).get("label", {}).get("teacher")
+    now = _section(config, "label")["teacher"]
+    return changed({"label": {"teacher": stored}}, {"label": {"teacher": now}}) if stored else []
+
+
 def student_checksum(run: RunFolder) -> str:
     """Return one checksum for weights and config of the student of a run."""
     return files_checksum(run.student)

@@ -12,7 +12,7 @@ from potstill.core.registry import nearest
 from potstill.core.units import duration
 from potstill.run.context import Context
 from potstill.run.folder import STAGES
-from potstill.run.made_from import changed, files_of, made_from, missing_files, why_not_done
+from potstill.run.made_from import changed, files_of, made_from, missing_files, other_teacher, why_not_done
 from potstill.run.no_go import stop_on_no_go
 from potstill.run.set_aside import set_aside
 from potstill.run.stages import STAGE_FUNCTIONS
@@ -90,6 +90,8 @@ class Pipeline:
             return
         state = self.run.stage(before)["state"]
         fault = why_not_done(self.run, self.context.config, before) if state == "done" else ""
+        if name == "evaluate" and state == "done" and not fault and (other := other_teacher(self.run, self.context.config)):
+            before, fault = "label", f"it was made with another {other[0]}"
         if state != "done" or fault:
             why = f"but {fault}" if fault else f"which is {state}"
             raise InputError(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from potstill.active_learning.advice import how_it_broke
 from potstill.core.counts import several
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json
@@ -117,6 +118,7 @@ def rounds(run: RunFolder) -> list[dict[str, Any]]:
                 "mae": report["forces"]["mae"],
                 "limit": report["forces"]["limit"],
                 "passed": bool(report["passed"]),
+                "broke": how_it_broke(report),
                 "address": page.relative_to(run.path).as_posix() if page.is_file() else "",
             }
         )
@@ -128,11 +130,14 @@ def rounds_sentences(found: list[dict[str, Any]]) -> list[str]:
     if not found:
         return []
     last, ran = found[-1], several(len(found), "round")
+    broke = last["broke"]
     if last["mae"] is None:
-        return [f"Active learning ended after {ran} without a frame to judge the student by."]
-    met = "within" if last["passed"] else "which does not meet"
-    mae, limit = figure(last["mae"]), figure(last["limit"])
-    return [f"Active learning ended after {ran}: force MAE {mae} eV/Å in its own MD, {met} the gate of {limit}."]
+        why = f": {broke}" if broke else ""
+        return [f"Active learning ended after {ran} without a frame to judge the student by{why}."]
+    within = last["mae"] <= last["limit"]
+    error = f"force MAE {figure(last['mae'])} eV/Å in its own MD, {'within' if within else 'which does not meet'} the gate"
+    also = f"{', but' if within else ';'} {broke}" if broke else ""
+    return [f"Active learning ended after {ran}: {error} of {figure(last['limit'])}{also}."]
 
 
 def _formula(system: str, data: Dataset | None) -> str:

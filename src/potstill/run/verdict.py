@@ -14,6 +14,7 @@ from potstill.report.meaning import counts_by_group
 from potstill.report.page import readable, tally
 from potstill.run.facts import done_report, round_reports
 from potstill.run.folder import RunFolder
+from potstill.run.made_from import other_input
 
 MOST_NAMED = 4
 
@@ -143,6 +144,9 @@ def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any])
         return f"{judged}; the stage {failed[0]} failed, and error.log says why"
     if running:
         return f"{judged}; the stage {running[0]} is under way"
+    stale = [(stage, other) for stage in ("audit", "evaluate") if stage in states and (other := other_input(run, stage))]
+    if stale and not open_:
+        return f"{judged}; the stage {stale[0][0]} was done with another {stale[0][1]}"
     if not open_:
         return f"{judged}; no gate was asked for"
     done = [stage for stage in run.stages if stage not in open_]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from potstill.core.errors import InputError
-from potstill.core.section import Section
+from potstill.core.section import Range, Section
 from potstill.core.types import MAX_ATOMIC_NUMBER
 
 Tier = Literal["nano", "small", "base", "large", "xl"]
@@ -53,7 +53,7 @@ class StudentConfig(Section):
     ] = SIZES["base"]["experts"]
 
     parameters_between: Annotated[
-        tuple[float, float] | None,
+        Range | None,
         Field(description="allowed range of the number of parameters, such as [5.0e6, 2.0e7]; a student outside is refused"),
     ] = None
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import logging
 import os
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,7 +26,9 @@ from potstill.execute.worker import WORKER_VARIABLE
 
 if TYPE_CHECKING:
     import torch
+    from pydantic import BaseModel
 
+LONGEST_DETAIL = 500  # letters of an exception that a refusal holds
 LOADING, LABELLING = "loading the teacher", "labelling"  # state of a worker, in messages
 log = logging.getLogger(__name__)
 G = TypeVar("G")
@@ -206,7 +209,19 @@ def refuse_foreign(structure: Structure, elements: Collection[int] | None) -> Re
 def failed(error: Exception) -> Refused:
     """Return the refusal of a structure on which a teacher raised an exception."""
     reason = "out_of_memory" if is_out_of_memory(error) else "teacher_error"
-    return Refused(reason, f"{type(error).__name__}: {error}")
+    return Refused(reason, f"{type(error).__name__}: {_words_of(error)}")
+
+
+def _words_of(error: Exception) -> str:
+    """Return the text of an exception as one line of Unicode; the place where it was raised if it has none."""
+    try:
+        text = " ".join(str(error).encode("utf-8", "replace").decode().replace("\0", " ").split())
+    except Exception:  # noqa: BLE001 - an exception of external code may fail at its own text
+        text = ""
+    if not text:
+        place = traceback.extract_tb(error.__traceback__)[-1:]
+        text = f"no text, raised in {place[0].filename}, line {place[0].lineno}" if place else "no text"
+    return text if len(text) <= LONGEST_DETAIL else f"{text[:LONGEST_DETAIL]} …"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -238,21 +253,14 @@ def gpus_of(name: str) -> int:
     return torch.cuda.device_count() if name == "auto" else 1
 
 
-def atoms_at_once(stated: int | Literal["auto"], device: torch.device, on_cpu: int) -> int:
-    """Return the largest number of atoms in one call: as stated, or that which the device is fast with.
+def atoms_at_once(options: BaseModel, device: torch.device) -> int:
+    """Return the largest number of atoms in one call: ``atoms_per_batch``, whose default stands for 16384 on a GPU.
 
-    Parameters
-    ----------
-    stated
-        Option ``atoms_per_batch`` of a teacher.
-    device
-        Device of the model.
-    on_cpu
-        Number for a CPU, where larger batches leave the caches.
+    The default is one number on every device, so that a run may continue on another one.
     """
-    if stated != "auto":
-        return stated
-    return on_cpu if device.type == "cpu" else ATOMS_ON_GPU
+    stated = int(getattr(options, "atoms_per_batch"))  # noqa: B009 - a field of each teacher that batches
+    default = type(options).model_fields["atoms_per_batch"].default
+    return ATOMS_ON_GPU if device.type != "cpu" and stated == default else stated
 
 
 def _batches(indices: Sequence[int], structures: Sequence[Structure], atoms_per_batch: int) -> Iterator[list[int]]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -46,8 +46,7 @@ class CHGNet(TeacherOptions):
         Field(description="name of CHGNet weights inside the package (0.3.0, r2scan, 0.2.0), or the path of a checkpoint"),
     ] = "0.3.0"
     device: Device = "auto"
-    atoms_per_batch: AtomsPerBatch = "auto"
-    atoms_per_batch_on_cpu: ClassVar[int] = 64
+    atoms_per_batch: AtomsPerBatch = 64
 
     def requires(self) -> tuple[str, str] | None:
         return "chgnet", "chgnet"
@@ -56,7 +55,7 @@ class CHGNet(TeacherOptions):
         self._checkpoint()
 
     def load(self) -> Teacher:
-        return _CHGNet(self._checkpoint(), self.weights, self.device, self.atoms_per_batch)
+        return _CHGNet(self._checkpoint(), self)
 
     def _checkpoint(self) -> Path:
         package = borrow("chgnet", "chgnet", "the teacher 'chgnet'")
@@ -67,12 +66,13 @@ class CHGNet(TeacherOptions):
 
 
 class _CHGNet(BatchedTeacher):
-    def __init__(self, checkpoint: Path, name: str, device: str, atoms_per_batch: int | Literal["auto"]) -> None:
+    def __init__(self, checkpoint: Path, options: CHGNet) -> None:
         import torch
         from chgnet.model.model import CHGNet as Model
 
-        self._device = pick_device(device)
-        at_once = atoms_at_once(atoms_per_batch, self._device, CHGNet.atoms_per_batch_on_cpu)
+        name = options.weights
+        self._device = pick_device(options.device)
+        at_once = atoms_at_once(options, self._device)
         with weights_at(checkpoint, "chgnet", HINT), redirect_stdout(io.StringIO()):
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
             # only the first has a bias in its last layer; CHGNet.load states it and the file does not

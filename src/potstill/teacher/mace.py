@@ -57,8 +57,7 @@ class MACE(TeacherOptions):
         Field(description="floating-point precision of the model; model: that of the checkpoint"),
     ] = "model"
     device: Device = "auto"
-    atoms_per_batch: AtomsPerBatch = "auto"
-    atoms_per_batch_on_cpu: ClassVar[int] = 128
+    atoms_per_batch: AtomsPerBatch = 128
 
     def lives_here(self) -> bool:
         return importlib.util.find_spec("mace") is not None
@@ -95,7 +94,7 @@ class _MACE(BatchedTeacher):
         self._data, self._collate = data, torch_geometric.Batch.from_data_list
         self._default_dtype = torch_tools.default_dtype
         self._device = pick_device(options.device)
-        at_once = atoms_at_once(options.atoms_per_batch, self._device, options.atoms_per_batch_on_cpu)
+        at_once = atoms_at_once(options, self._device)
         with weights_at(checkpoint, "mace", HINT):
             model = torch.load(checkpoint, map_location="cpu", weights_only=False)
             self._cutoff = float(model.r_max)

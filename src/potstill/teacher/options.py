@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -21,6 +21,7 @@ from potstill.core.checksums import sha256_of_file
 from potstill.core.errors import InputError
 from potstill.core.registry import borrow, nearest
 from potstill.core.section import NameOrPath, Section
+from potstill.core.stress import from_voigt
 from potstill.core.types import PROPERTIES, Labels, Refused, Structure, Teacher
 from potstill.teacher.batching import label_each, refuse_foreign
 from potstill.teacher.messages import as_number
@@ -29,10 +30,11 @@ Device = Annotated[
     str, Field(description="torch device of the teacher; auto: a GPU if there is one", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
 ]
 AtomsPerBatch = Annotated[
-    Annotated[int, Field(gt=0)] | Literal["auto"],
+    int,
     Field(
-        description="largest number of atoms in one call of the model, halved where memory is too small; auto: fast on a "
-        "CPU for this teacher, 16384 on a GPU"
+        gt=0,
+        description="largest number of atoms in one call of the model, halved where memory is too small; the default is for "
+        "a CPU and stands for 16384 on a GPU",
     ),
 ]
 
@@ -205,8 +207,20 @@ def label_with_ase(calculator: Any, structure: Structure, *, stress: bool = True
     """Label by an ASE calculator; stress only where it is wanted and all three axes are periodic."""
     atoms = structure.to_ase()
     atoms.calc = calculator
-    tensor = np.array(atoms.get_stress(voigt=False)) if stress and structure.pbc.all() else None
-    return Labels(as_number(atoms.get_potential_energy()), np.array(atoms.get_forces()), tensor)
+    tensor = _stress_of(atoms) if stress and structure.pbc.all() else None
+    forces = atoms.get_forces()
+    if np.ma.is_masked(forces):
+        raise ValueError("forces contain masked values, expected a number for each atom and axis")
+    return Labels(as_number(atoms.get_potential_energy()), np.array(forces), tensor)
+
+
+def _stress_of(atoms: Any) -> Any:
+    """Return the (3, 3) stress in eV/Å^3 that a calculator computes; a wrong shape is named, which ASE asserts only."""
+    found = atoms.calc.get_stress(atoms)
+    shape = np.shape(found)
+    if shape not in ((6,), (3, 3)):
+        raise ValueError(f"stress has shape {shape}, expected (6,) in the order xx, yy, zz, yz, xz, xy, or (3, 3)")
+    return np.array(found) if shape == (3, 3) else from_voigt(np.asarray(found))
 
 
 class AseTeacher:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -55,8 +55,7 @@ class _Orb(TeacherOptions):
         ),
     ] = False
     device: Device = "auto"
-    atoms_per_batch: AtomsPerBatch = "auto"
-    atoms_per_batch_on_cpu: ClassVar[int] = 256
+    atoms_per_batch: AtomsPerBatch = 256
 
     def requires(self) -> tuple[str, str] | None:
         return "orb_models", "orb"
@@ -123,7 +122,7 @@ class OrbV3(_Orb):
             "the training data"
         ),
     ] = "orb-v3-conservative-20-omat"
-    atoms_per_batch_on_cpu: ClassVar[int] = 128
+    atoms_per_batch: AtomsPerBatch = 128
 
     @property
     def conservative(self) -> bool:
@@ -140,7 +139,7 @@ class _OrbTeacher(BatchedTeacher):
         self._precision = options.precision
         self._dtype = torch.float64 if options.precision == "float64" else torch.float32
         self._device = pick_device(options.device)
-        at_once = atoms_at_once(options.atoms_per_batch, self._device, options.atoms_per_batch_on_cpu)
+        at_once = atoms_at_once(options, self._device)
         hint = f"expected the file of {title}.\n  {hint}"
         with weights_at(checkpoint, title, hint), self._settings():
             self._model = _maker(title)(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -43,8 +43,7 @@ class SevenNet(TeacherOptions):
         Field(description="name of SevenNet weights inside the package (7net-0, 7net-l3i5), or the path of a checkpoint"),
     ] = "7net-0"
     device: Device = "auto"
-    atoms_per_batch: AtomsPerBatch = "auto"
-    atoms_per_batch_on_cpu: ClassVar[int] = 64
+    atoms_per_batch: AtomsPerBatch = 64
 
     def requires(self) -> tuple[str, str] | None:
         return "sevenn", "sevennet"
@@ -53,7 +52,7 @@ class SevenNet(TeacherOptions):
         self._checkpoint()
 
     def load(self) -> Teacher:
-        return _SevenNet(self._checkpoint(), self.weights, self.device, self.atoms_per_batch)
+        return _SevenNet(self._checkpoint(), self)
 
     def _checkpoint(self) -> Path:
         borrow("sevenn", "sevennet", "the teacher 'sevennet'")
@@ -64,13 +63,14 @@ class SevenNet(TeacherOptions):
 
 
 class _SevenNet(BatchedTeacher):
-    def __init__(self, checkpoint: Path, name: str, device: str, atoms_per_batch: int | Literal["auto"]) -> None:
+    def __init__(self, checkpoint: Path, options: SevenNet) -> None:
         from sevenn import _keys
         from sevenn.util import load_checkpoint
 
         self._keys: Any = _keys
-        self._device = pick_device(device)
-        at_once = atoms_at_once(atoms_per_batch, self._device, SevenNet.atoms_per_batch_on_cpu)
+        name = options.weights
+        self._device = pick_device(options.device)
+        at_once = atoms_at_once(options, self._device)
         with weights_at(checkpoint, "sevennet", HINT):
             loaded = load_checkpoint(str(checkpoint))
             self._model = loaded.build_model().to(self._device).eval().requires_grad_(requires_grad=False)

@@ -228,10 +228,11 @@ def teacher_without_weights(case: Case, rng: Rng) -> Case:
 
 @dataclass(frozen=True)
 class _Adapter:
-    """A teacher whose answers pass a faulty conversion, today as when the labels were made."""
+    """A teacher whose questions or answers pass a faulty conversion, today as when the labels were made."""
 
     case: Case
-    through: Callable[[Structure, Labels], Labels]
+    through: Callable[[Structure, Labels], Labels] = lambda _, labels: labels
+    asked: Callable[[Structure], Structure] = lambda structure: structure
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -246,7 +247,7 @@ class _Adapter:
         return self.case.teacher.properties
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
-        answers = zip(structures, self.case.teacher.label(structures), strict=True)
+        answers = zip(structures, self.case.teacher.label([self.asked(s) for s in structures]), strict=True)
         return [self.through(s, a) if isinstance(a, Labels) else a for s, a in answers]
 
 
@@ -262,12 +263,31 @@ def forces_that_are_no_slope(case: Case, rng: Rng) -> Case:
     return replace(case, teacher=_Adapter(case, around))
 
 
+@fault("equivalent_structures", "periodic images more than 0.05 eV per atom or eV/Å")
+def adapter_that_ignores_the_cell(case: Case, rng: Rng) -> Case:
+    return replace(case, teacher=_Adapter(case, asked=lambda s: s.with_(pbc=np.zeros(3, bool))))
+
+
+@fault("repeated_cells", "images beyond the nearest ones more than 0.05 eV per atom or eV/Å")
+def adapter_with_one_image_only(case: Case, rng: Rng) -> Case:
+    return replace(case, teacher=_Adapter(case, asked=_wrapped_and_open))
+
+
 @fault("gradients", "stress sign or unit wrong in the adapter itself, so that a replay repeats it")
 def adapter_with_the_wrong_sign(case: Case, rng: Rng) -> Case:
     def turned(s: Structure, a: Labels) -> Labels:
         return Labels(a.energy, a.forces, None if a.stress is None else -a.stress)
 
     return replace(each(case, lambda s: scaled(s, stress=-1.0)), teacher=_Adapter(case, turned))
+
+
+def _wrapped_and_open(structure: Structure) -> Structure:
+    """Return the atoms of the cell alone, without their images."""
+    if not structure.pbc.any():
+        return structure
+    scaled = structure.positions @ np.linalg.inv(structure.cell)
+    scaled -= np.floor(scaled) * structure.pbc
+    return structure.with_(positions=scaled @ structure.cell, pbc=np.zeros(3, bool))
 
 
 def _with(values: Array, at: int, value: float) -> Array:

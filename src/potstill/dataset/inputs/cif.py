@@ -21,6 +21,9 @@ SHARED_SITE = 1e-3  # as a fraction of a lattice vector
 TOO_CLOSE = 0.3  # Å; the shortest bond, that of H2, is 0.74
 FORMULA_ROUNDING = 0.01
 COORDINATES = [f"_atom_site_{kind}_{axis}" for kind in ("fract", "cartn") for axis in "xyz"]
+CELL = [f"_cell_{name}" for name in ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")]
+TERM = r"[-+xyz0-9/. ]"
+MAGNETIC = re.compile(rf"(?<![\w/,+.-])({TERM}*[xyz]{TERM}*,{TERM}+,{TERM}+,\s*[-+]?1)(?![\w.])")
 CIF_BLOCK = re.compile(rb"^[ \t]*data_", re.IGNORECASE | re.MULTILINE)
 CIF_ITEM = re.compile(r"^[ \t]*(_\S+)[ \t]+('[^'\n]*'|\"[^\"\n]*\"|[^\n#]+)", re.MULTILINE)
 
@@ -36,6 +39,7 @@ def cif_spans(file: BinaryIO) -> list[tuple[int, int]]:
 def parse_cif(text: str, options: ReadOptions) -> Frame:
     """Parse one data block of a CIF, by ASE, or by pymatgen where ASE fails."""
     tags = {found[1].lower(): found[2].strip().strip("'\"") for found in CIF_ITEM.finditer(text)}
+    _refuse_magnetic(text)
     text = _with_operations(text, tags)
     listed = None
     try:
@@ -75,6 +79,7 @@ def _cif_by_ase(text: str) -> tuple[Any, int]:
     if block is None or not block.has_structure():
         raise UnusableError("no_atoms", "no data block lists atoms")
     name_elements(block)
+    _refuse_partial(block)
     occupancies = [x for x in block.get("_atom_site_occupancy") or [] if isinstance(x, int | float)]
     if any(x < 1 for x in occupancies):
         raise UnusableError("disordered", f"a site is occupied by {min(occupancies):g}")
@@ -89,6 +94,46 @@ def _cif_by_ase(text: str) -> tuple[Any, int]:
         raise UnusableError("disordered", "two atoms share a site")
     found: Any = next((block.get(name) for name in OPERATIONS if block.get(name)), [])
     return block.get_atoms(), 1 if isinstance(found, str) else len(found)
+
+
+def _refuse_partial(block: Any) -> None:
+    """Refuse a data block that states half of a cell, hydrogens without places, alternatives of a site, or dummy atoms.
+
+    Raises
+    ------
+    UnusableError
+        ``no_cell``, ``wrong_count`` or ``disordered``.
+    """
+    missing = [name for name in CELL if block.get(name) is None]
+    if missing and len(missing) < len(CELL):
+        raise UnusableError("no_cell", f"the cell lacks {', '.join(missing)}")
+    hydrogens = sum(n for n in _column(block, "_atom_site_attached_hydrogens") if isinstance(n, int | float))
+    if hydrogens:
+        raise UnusableError("wrong_count", f"_atom_site_attached_hydrogens states {hydrogens:g} H atoms without coordinates")
+    if "dum" in _column(block, "_atom_site_calc_flag"):
+        raise UnusableError("unknown_element", "_atom_site_calc_flag marks a dummy atom; delete its row")
+    groups = [str(word) for word in _column(block, "_atom_site_disorder_group") if str(word) not in (".", "?", "0")]
+    if groups:
+        raise UnusableError(
+            "disordered",
+            f"_atom_site_disorder_group marks {len(groups)} sites as alternatives; keep one, without a mark",
+        )
+
+
+def _column(block: Any, name: str) -> list[Any]:
+    """Return the values of a data name, of which a file may state one or a table."""
+    value = block.get(name)
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _refuse_magnetic(text: str) -> None:
+    """Refuse magnetic symmetry operations, which no reader applies, unless they leave every atom where it is."""
+    found = [line for line in MAGNETIC.findall(text) if not re.fullmatch(r"(\d+\s+)?x,y,z,\s*\+?1", line.strip())]
+    if "_space_group_symop_magn" in text.lower() and found:
+        raise UnusableError(
+            "wrong_operations",
+            f"it lists {len(found)} magnetic operations, which are not read; export all atoms in P 1",
+        )
 
 
 def _cif_by_pymatgen(text: str, cause: Exception) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.cif import cif_spans, parse_cif
+from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
 from potstill.dataset.inputs.lammps import data_frame, dump_frames, is_data_file
 from potstill.dataset.inputs.options import DEFAULT, ReadOptions
@@ -21,7 +22,7 @@ from potstill.dataset.inputs.poscar import poscar_frame
 from potstill.dataset.inputs.programs import cp2k_frame, gromacs_frame
 from potstill.dataset.inputs.rows import database_frames
 from potstill.dataset.inputs.texts import Spans, TextKind, parse_sdf, sdf_spans
-from potstill.dataset.inputs.unusable import COMPRESSED, Frame, UnusableError, content_of, quiet
+from potstill.dataset.inputs.unusable import COMPRESSED, Frame, UnusableError, content_of, quiet, refuse_wrong_ending
 from potstill.dataset.inputs.xyz import parse_xyz, xyz_spans
 
 XYZ = TextKind((".xyz", ".extxyz"), xyz_spans, parse_xyz)
@@ -42,6 +43,10 @@ SINGLE: dict[str, Callable[[Path, ReadOptions], Frame]] = {
 GUESSING = frozenset({"lammps-dump-binary", "gromos", "dlp4", "dlp-history", "gpumd", "cmdft", "xtd"})
 TRIED = frozenset({"traj", "json", "xsf", "extxyz", "xyz", "vasp-xdatcar", "cif"})  # rows of the table in the docs
 HEAD_BYTES = 4096
+NO_JSON = (
+    "the JSON is neither a database of ASE nor one Structure of pymatgen; write its structures as extended XYZ, "
+    "such as ase.io.write('a.extxyz', [s.to_ase_atoms() for s in structures])"
+)
 
 
 class Frames(Protocol):
@@ -68,6 +73,7 @@ def open_frames(path: Path, options: ReadOptions = DEFAULT) -> Frames:
         raise UnusableError("not_a_file", "a link without a target" if path.is_symlink() else "not a plain file")
     if path.stat().st_size == 0:
         raise UnusableError("empty_file", "the file is empty")
+    refuse_wrong_ending(path)
     name = path.with_suffix("") if path.suffix in COMPRESSED else path
     if path.suffix in DATASETS:
         return DatasetFrames(path)
@@ -194,28 +200,31 @@ def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
         atoms = by_pymatgen(path)
         if atoms is None:
             raise
-    return _as_ase_reads(frame_from(atoms, options), format_name)
+    return _as_ase_reads(frame_from(atoms, options), format_name, on_convergence(path, format_name))
 
 
-def _as_ase_reads(frame: Frame, format_name: str) -> Frame:
+def _as_ase_reads(frame: Frame, format_name: str, on_labels: list[str]) -> Frame:
     """Return a frame with a remark where nobody has compared the reader of its format with the format."""
     if format_name in TRIED:
         return frame
     remark = f"'{format_name}' is read as ASE reads it: check elements, cell, charge and labels against the file"
-    return Frame(frame.structure, (*frame.remarks, remark))
+    return Frame(frame.structure, (*frame.remarks, *(on_labels if frame.structure.labels else ()), remark))
 
 
 def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Frame | Exception]:
     from ase.io import iread
 
+    on_labels = [] if format_name in TRIED else on_convergence(path, format_name)
     try:
         for atoms in iread(path, index=":", do_not_split_by_at_sign=True):
             try:
-                yield _as_ase_reads(frame_from(atoms, options), format_name)
+                yield _as_ase_reads(frame_from(atoms, options), format_name, on_labels)
             except Exception as fault:  # noqa: BLE001 - of this frame only
                 yield fault
     except Exception:
         atoms = by_pymatgen(path)
+        if atoms is None and format_name == "json":
+            raise UnusableError("unknown_format", NO_JSON) from None
         if atoms is None:
             raise
         yield frame_from(atoms, options)
@@ -233,8 +242,8 @@ def _held(frames: Iterator[Frame | Exception]) -> HeldFrames:
 
 
 def _head(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(HEAD_BYTES).decode("utf-8", errors="replace")
+    with COMPRESSED.get(path.suffix, open)(path, "rb") as file:
+        return bytes(file.read(HEAD_BYTES)).decode("utf-8", errors="replace")
 
 
 def _is_ase_json(path: Path) -> bool:

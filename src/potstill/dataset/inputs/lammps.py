@@ -11,7 +11,7 @@ from typing import Any
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol, numbers_of, symbol_of_mass
-from potstill.dataset.inputs.unusable import Frame, UnusableError
+from potstill.dataset.inputs.unusable import Frame, UnusableError, content_of
 
 ANGSTROM_UNITS = ("metal", "real")
 DATA_FILE = re.compile(r"^\s*\d+\s+atoms\b", re.MULTILINE)
@@ -32,7 +32,7 @@ def dump_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Exception]
     """
     from ase.io import read
 
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = content_of(path).decode("utf-8", errors="replace")
     _refuse_units(re.search(r"^ITEM: UNITS\s*\n\s*(\S+)", text, re.MULTILINE))
     for frame in re.findall(r"^ITEM: TIMESTEP.*?(?=^ITEM: TIMESTEP|\Z)", text, re.MULTILINE | re.DOTALL):
         try:
@@ -80,7 +80,7 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
     """
     from ase.io import read
 
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = content_of(path).decode("utf-8", errors="replace")
     _refuse_units(re.search(r"^.*\bunits\s*=\s*(\w+)", text.partition("\n")[0]))
     _compare_counts(text)
     atoms: Any = read(path, format="lammps-data", do_not_split_by_at_sign=True)

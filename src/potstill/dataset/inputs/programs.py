@@ -11,7 +11,7 @@ import numpy as np
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol, numbers_of
-from potstill.dataset.inputs.unusable import Frame, UnusableError
+from potstill.dataset.inputs.unusable import Frame, UnusableError, content_of
 
 
 def gromacs_frame(path: Path, options: ReadOptions) -> Frame:
@@ -41,7 +41,7 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
     """
     import ase
 
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = content_of(path).decode("utf-8", errors="replace")
     coordinates = re.search(r"^\s*&COORD\b[^\n]*\n(.*?)^\s*&END COORD", text, re.MULTILINE | re.DOTALL)
     if coordinates is None:
         raise UnusableError("no_atoms", "there is no section &COORD")

@@ -16,6 +16,7 @@ from typing import Any
 from potstill.core.types import Structure
 
 COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+MARKS = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ"}  # first bytes of a compressed file
 
 
 class UnusableError(Exception):
@@ -66,6 +67,24 @@ def quiet() -> Iterator[None]:
 def content_of(path: Path) -> bytes:
     """Return the content of a file, decompressed."""
     return _decompressed(path, path.stat().st_mtime_ns) if path.suffix in COMPRESSED else path.read_bytes()
+
+
+def refuse_wrong_ending(path: Path) -> None:
+    """Refuse a file that is compressed and not named so, or named so and not compressed.
+
+    Raises
+    ------
+    UnusableError
+        ``unreadable`` with the name that the file should have.
+    """
+    with path.open("rb") as file:
+        head = file.read(6)
+    ending = next((ending for ending, mark in MARKS.items() if head.startswith(mark)), "")
+    if ending and path.suffix not in COMPRESSED:
+        raise UnusableError("unreadable", f"its content is compressed; name it {path.name}{ending}")
+    if path.suffix in COMPRESSED and ending != path.suffix:
+        right = path.with_suffix(ending).name
+        raise UnusableError("unreadable", f"its content is not that of a {path.suffix} file; name it {right}")
 
 
 @lru_cache(maxsize=2)

@@ -15,10 +15,10 @@ from potstill.dataset.inputs.labels import refuse_asymmetric
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol
 from potstill.dataset.inputs.unusable import Frame, UnusableError
+from potstill.dataset.inputs.xyz_cell import NUMBER, with_cell
 
 Spans = list[tuple[int, int]]
 BYTE_ORDER_MARK = "\ufeff"  # written by Notepad and Excel before the first character
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?"
 SIX_NUMBERS = re.compile(
     rf"""(?<![\w"'])(?P<key>stress)\s*=\s*["'{{\[]\s*(?P<numbers>(?:{NUMBER}[\s,]+){{5}}{NUMBER})\s*["'}}\]]"""
 )
@@ -28,6 +28,8 @@ KEY = re.compile(r"(?<!\S)([^\s=]+)\s*=")
 COLUMN = re.compile(r"([^:]+):([SRILsril]):(\d+)")
 SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 LIKE_A_CELL = re.compile(r"cell|box|lattice", re.IGNORECASE)
+ELEMENT_COLUMNS = {"species", "symbols", "Z", "numbers"}
+ASE_ON_MATRIX = re.compile(r"Got info item (\w+), expecting special 3x3 matrix")
 
 
 def xyz_spans(file: BinaryIO) -> Spans:
@@ -56,8 +58,6 @@ def xyz_spans(file: BinaryIO) -> Spans:
 
 def parse_xyz(text: str, options: ReadOptions) -> Frame:
     """Parse one frame of (extended) XYZ, with its names and metadata where potstill wrote it."""
-    from ase.io.extxyz import read_xyz
-
     first, *rest = text.lstrip(BYTE_ORDER_MARK).rstrip().splitlines()
     if not first.strip().lstrip("-").isdigit():
         raise UnusableError("unreadable", f"a number of atoms was expected, found {first[:40]!r}")
@@ -73,19 +73,40 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
     names = _check_columns(facts, rows)
     if nine := NINE_NUMBERS.search(facts):  # ASE's reader keeps six of them
         refuse_asymmetric("stress", np.array(nine[1].replace(",", " ").split(), dtype=np.float64).reshape(3, 3))
-    facts = SIX_NUMBERS.sub(_nine, facts)
-    try:
-        atoms = next(iter(read_xyz(io.StringIO("\n".join([first, facts, *rows]) + "\n"), 0)))
-    except KeyError as error:
-        raise UnusableError("unreadable", f"{error} is neither a chemical symbol nor a column of the file") from error
+    facts = with_cell(SIX_NUMBERS.sub(_nine, facts), has_keys=bool(KEY.search(facts)))
+    atoms = _by_ase("\n".join([first, facts, *rows]) + "\n")
     _check_cell(atoms)
     record = atoms.info.pop("record_hex", None)
     if record is None:
         frame = frame_from(atoms, options, names=stated_names(atoms.info))
-        return Frame(frame.structure, (*frame.remarks, *_on_symbols(names, rows)))
+        return Frame(frame.structure, (*frame.remarks, *_on_symbols(names, rows), *_on_comment(rest[0], options)))
     if not text.endswith("\n"):
         raise UnusableError("unreadable", "the file was cut short: its last line has no end")
     return frame_from(atoms, options, ours=True, names=json.loads(bytes.fromhex(str(record)[1:])))
+
+
+def _by_ase(text: str) -> Any:
+    """Return the atoms of a frame; a fault of its second line or of a symbol is named without the words of ASE.
+
+    Raises
+    ------
+    UnusableError
+        ``unreadable``, ``no_cell`` or ``wrong_label``.
+    """
+    from ase.io.extxyz import read_xyz
+
+    try:
+        return next(iter(read_xyz(io.StringIO(text), 0)))
+    except KeyError as error:
+        raise UnusableError("unreadable", f"{error} is neither a chemical symbol nor a column of the file") from error
+    except ValueError as error:
+        matrix = ASE_ON_MATRIX.search(str(error))
+        if matrix is None:
+            raise
+        raise UnusableError(
+            "no_cell" if matrix[1] == "Lattice" else "wrong_label",
+            f"'{matrix[1]}' is not made of nine numbers in quotes, such as {matrix[1]}=\"4 0 0 0 4 0 0 0 4\"",
+        ) from error
 
 
 def last_number_is_cut(rows: list[str]) -> bool:
@@ -130,6 +151,8 @@ def _check_columns(facts: str, rows: list[str]) -> list[str]:
     names = [name for name, _, _ in columns]
     if not {"pos", "positions"} & set(names):
         raise UnusableError("no_coordinates", f"the columns {', '.join(names)} have no 'pos' with Cartesian positions in Å")
+    if not ELEMENT_COLUMNS & set(names):
+        raise UnusableError("no_elements", f"the columns {', '.join(names)} have no 'species' with chemical symbols")
     width = sum(int(count) for _, _, count in columns)
     short = next((k for k, row in enumerate(rows) if len(row.split()) < width), None)
     if short is not None:
@@ -159,6 +182,13 @@ def _on_symbols(names: list[str], rows: list[str]) -> list[str]:
         return []
     read = ", ".join(f"{word} as {word.capitalize()}" for word in capitals)
     return [f"symbols in capitals are read as elements, not as names of atoms: {read}"]
+
+
+def _on_comment(facts: str, options: ReadOptions) -> list[str]:
+    """Return a remark about a comment that is one number, as conformer searches write the energy."""
+    if options.labels and re.fullmatch(NUMBER, facts.strip()) and "." in facts:
+        return [f"the comment is the number {facts.strip()}; where it is an energy, it is not taken"]
+    return []
 
 
 def _check_cell(atoms: Any) -> None:

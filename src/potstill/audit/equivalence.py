@@ -1,0 +1,142 @@
+"""Equal structures written in two ways: a teacher must give both the same energy, forces and stress.
+
+A teacher that ignores the cell, mixes up the order of atoms or looks at nearest images only passes the other checks: its
+forces are the slope of its energy. Here it is asked about copies of a few structures that are the same by nature.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from potstill.audit.evidence import Evidence
+from potstill.audit.needs import LABELS, TEACHER
+from potstill.audit.registry import check
+from potstill.audit.replay import at_most_for, chosen_at_random, teacher_of
+from potstill.core.types import Array, Labels, Refused, Structure
+from potstill.core.verdict import Finding, at_most, does_not_apply, warned
+
+MOST_OF_A_KIND = 3  # molecules or periodic structures
+MOST_LATTICE_VECTORS = 2  # that an atom is moved by, in either direction
+LARGEST_TRANSLATION = 1.0  # Å
+
+
+@check(
+    "labels",
+    unit="eV or eV/Å",
+    needs=(
+        LABELS,
+        TEACHER,
+    ),
+    gates=("max_equivalence_gap",),
+    mend="the teacher's answer depends on the order of atoms, on their periodic images or on the origin: mend its adapter",
+)
+def equivalent_structures(evidence: Evidence) -> Finding:
+    """Ask the teacher about copies with atoms in another order, moved together, and each by lattice vectors."""
+    rng = np.random.default_rng(evidence.seed)
+    few = at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
+    drawn, periodic = chosen_at_random(evidence), _periodic(evidence)
+    of_kinds = [_most_elements(evidence, drawn[periodic[drawn] == kind], few) for kind in (True, False)]
+    chosen = [evidence.dataset[k].with_(labels=None) for kind in of_kinds for k in kind]
+    orders = [rng.permutation(len(s)) for s in chosen]
+    copies = [_rewritten(s, order, rng) for s, order in zip(chosen, orders, strict=True)]
+    answers = teacher_of(evidence).label([*chosen, *copies])
+    gaps = [
+        _gap(s, one, other, order)
+        for s, order, one, other in zip(chosen, orders, answers[: len(chosen)], answers[len(chosen) :], strict=True)
+    ]
+    why = (
+        f"{len(chosen)} structures with their atoms in another order, moved together, and each by lattice vectors: largest "
+        "difference of energy per atom, force, or stress times volume per atom"
+    )
+    worst = [chosen[k].id for k in np.argsort(gaps)[::-1]]
+    return at_most("equivalent_structures", np.max(gaps), evidence.gates.max_equivalence_gap, "eV or eV/Å", why, worst)
+
+
+@check(
+    "labels",
+    unit="eV or eV/Å",
+    needs=(
+        LABELS,
+        TEACHER,
+    ),
+    gates=("max_equivalence_gap",),
+    mend="the teacher's answer depends on the size of the cell: nearest images only, or few k-points",
+)
+def repeated_cells(evidence: Evidence) -> Finding:
+    """Ask the teacher about periodic structures and the same repeated once. The check only warns, as k-points may matter."""
+    unit, few = "eV or eV/Å", at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
+    periodic = _periodic(evidence)
+    drawn = [int(k) for k in chosen_at_random(evidence) if periodic[k]]
+    if not drawn:
+        return does_not_apply("repeated_cells", unit, "no structure that was drawn is periodic")
+    smallest = sorted(drawn, key=lambda k: int(evidence.dataset.ptr[k + 1] - evidence.dataset.ptr[k]))[:few]
+    chosen = [evidence.dataset[k].with_(labels=None) for k in smallest]
+    answers = teacher_of(evidence).label([*chosen, *map(_repeated, chosen)])
+    answered = [
+        (s, one, other)
+        for s, one, other in zip(chosen, answers[: len(chosen)], answers[len(chosen) :], strict=True)
+        if isinstance(other, Labels)
+    ]
+    if not answered:
+        return does_not_apply("repeated_cells", unit, f"the teacher refuses each of {len(chosen)} repeated structures")
+    gaps = [_gap(s, one, other, np.tile(np.arange(len(s)), 2)) for s, one, other in answered]
+    why = (
+        f"{len(answered)} periodic structures and the same, repeated once along the shortest lattice vector: largest "
+        "difference of energy per atom, force, or stress times volume per atom"
+    )
+    worst = [answered[k][0].id for k in np.argsort(gaps)[::-1]]
+    return warned(at_most("repeated_cells", np.max(gaps), evidence.gates.max_equivalence_gap, unit, why, worst))
+
+
+def _periodic(evidence: Evidence) -> Array:
+    """Return (S,) whether a structure is periodic along any axis."""
+    return np.array([row.any() for row in evidence.dataset.column("structures/pbc")], dtype=bool)
+
+
+def _most_elements(evidence: Evidence, drawn: Array, few: int) -> list[int]:
+    """Return a few of the indices drawn, of structures with more than one atom and element where there are such."""
+    elements = {int(k): evidence.dataset[int(k)].atomic_numbers for k in drawn}
+    return sorted(elements, key=lambda k: (-len(np.unique(elements[k])), len(elements[k]) < 2))[:few]
+
+
+def _rewritten(structure: Structure, order: Array, rng: np.random.Generator) -> Structure:
+    """Return the structure with its atoms in another order, moved together, and each by random lattice vectors."""
+    pbc, cell = structure.pbc, structure.cell
+    images = rng.integers(-MOST_LATTICE_VECTORS, MOST_LATTICE_VECTORS + 1, (len(structure), 3)) * pbc
+    fractions = rng.uniform(0, 1, 3) * pbc  # along open axes a slab keeps its place
+    together = fractions @ cell if pbc.any() else rng.uniform(-LARGEST_TRANSLATION, LARGEST_TRANSLATION, 3)
+    moved = structure.positions + images @ cell + together
+    return structure.with_(atomic_numbers=structure.atomic_numbers[order], positions=moved[order])
+
+
+def _repeated(structure: Structure) -> Structure:
+    """Return the structure repeated once along its shortest periodic lattice vector."""
+    lengths = np.where(structure.pbc, np.linalg.norm(structure.cell, axis=1), np.inf)
+    axis = int(np.argmin(lengths))
+    cell = structure.cell.copy()
+    cell[axis] *= 2
+    return structure.with_(
+        atomic_numbers=np.tile(structure.atomic_numbers, 2),
+        positions=np.concatenate([structure.positions, structure.positions + structure.cell[axis]]),
+        cell=cell,
+    )
+
+
+def _gap(structure: Structure, one: Labels | Refused, other: Labels | Refused, atoms: Sequence[int] | Array) -> float:
+    """Return the largest difference of two answers; ``atoms`` are the atoms of the first that the second has, in order.
+
+    Infinite where the teacher refuses either, or gives stress to one of them only.
+    """
+    if not isinstance(one, Labels) or not isinstance(other, Labels) or (one.stress is None) != (other.stress is None):
+        return math.inf
+    gaps = [
+        abs(one.energy / len(structure) - other.energy / len(atoms)),
+        float(np.abs(np.asarray(one.forces)[atoms] - other.forces).max()),
+    ]
+    if one.stress is not None and other.stress is not None:
+        gaps.append(float(np.abs(one.stress - other.stress).max()) * structure.volume / len(structure))
+    largest = float(np.max(gaps))
+    return largest if math.isfinite(largest) else math.inf

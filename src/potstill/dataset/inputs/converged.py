@@ -1,0 +1,55 @@
+"""Outputs of other programs that say themselves that their electronic steps did not converge.
+
+ASE reads energy and forces of such a step like any other. Their error is unknown, so a remark names it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from potstill.dataset.inputs.unusable import content_of
+
+SAYINGS = (
+    rb"convergence NOT achieved",  # Quantum ESPRESSO
+    rb"EDIFF was not reached",  # VASP, OUTCAR
+    rb"SCF run NOT converged",  # CP2K
+    rb"Self-consistency cycle not converged",  # FHI-aims
+    rb"Convergence failure",  # Gaussian
+    rb"Calculation failed to converge",  # NWChem
+    rb"SCF NOT CONVERGED",  # ORCA
+    rb"max\. SCF cycles performed but system has not reached the groundstate",  # CASTEP
+)
+SAYS = re.compile(b"|".join(SAYINGS))
+NELM = re.compile(rb"""<i\b[^>]*name=["']NELM["'][^>]*>\s*(\d+)""")
+CALCULATION = re.compile(rb"<calculation>.*?(?=<calculation>|\Z)", re.DOTALL)
+
+
+def on_convergence(path: Path, format_name: str) -> list[str]:
+    """Return a remark where the text of an output says that electronic steps did not converge, or that its end is missing.
+
+    Parameters
+    ----------
+    path
+        Output of another program, compressed or not.
+    format_name
+        Name of its format in ASE.
+    """
+    content = content_of(path)
+    if format_name == "vasp-xml":
+        limit = NELM.search(content)
+        steps = [piece.count(b"<scstep>") for piece in CALCULATION.findall(content)]
+        count = sum(n >= int(limit[1]) for n in steps) if limit else 0
+        remarks = (
+            [_remark(count, f"{count} of {len(steps)} took all NELM = {int(limit[1])} steps")] if limit and count else []
+        )
+        if not content.rstrip().endswith(b"</modeling>"):
+            remarks.append("the file has no end, as of a run that was stopped: its last step is left out")
+        return remarks
+    said = SAYS.findall(content)
+    return [_remark(len(said), f"the file says '{said[0].decode()}'")] if said else []
+
+
+def _remark(count: int, fact: str) -> str:
+    steps = "electronic minimization" if count == 1 else "electronic minimizations"
+    return f"{count} {steps} did not converge ({fact}): leave these frames out, or compute them again"
