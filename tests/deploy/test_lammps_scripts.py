@@ -104,3 +104,11 @@ def test_excluded_pairs_are_warned_of(command, lmp):
     shown = lmp.run(text, 2)
     assert lmp.status == 0, shown
     assert shown.count("neigh_modify exclude or include leaves out pairs of atoms") == 1
+
+
+@pytest.mark.parametrize(("elements", "warnings"), [("H O", 0), ("O H", 2), ("O O", 0)])
+def test_elements_in_another_order_than_the_masses_are_warned_of(elements, warnings, lmp, organic):
+    text = lmp.begin(rattled(water()), organic).replace("student.potstill H O", f"student.potstill {elements}")
+    shown = lmp.run(text + "run 0\nrun 0\n", 2)
+    assert shown.count("give the elements in the order of the atom types") == warnings, shown
+    assert lmp.status == 0

@@ -137,6 +137,23 @@ void PairPotstill::init_style() {
     if (!potstill::request_full(neighbor, this, instance_me, 0))
         stop("pair_style potstill cannot ask this version of LAMMPS for a full neighbor list: use a newer one");
     numbered_list = nullptr;
+    warn_of_masses();
+}
+
+// Warn of elements in another order than that of the atom types: a type has the mass of another element in the same line.
+void PairPotstill::warn_of_masses() {
+    if (comm->me != 0 || !atom->mass || !student.has("masses")) return;
+    const std::vector<double>& known = student.tensor("masses");
+    for (int type = 1; type <= atom->ntypes; ++type) {
+        const int own = species_of_type[type];
+        if (own < 0 || !atom->mass_setflag[type]) continue;
+        const auto gap = [&](int species) { return std::fabs(atom->mass[type] - known[species]); };
+        for (const int other : species_of_type)
+            if (other >= 0 && gap(other) < 0.1 && gap(other) < gap(own) && warned.insert("mass " + std::to_string(type)).second)
+                error->warning(FLERR, "pair_coeff names " + student.elements[own] + " for atom type " + std::to_string(type) +
+                                          ", which has the mass of " + student.elements[other] +
+                                          ": give the elements in the order of the atom types");
+    }
 }
 
 double PairPotstill::init_one(int i, int j) {

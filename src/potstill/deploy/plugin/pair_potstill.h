@@ -67,6 +67,7 @@ class PairPotstill : public Pair, private potstill::Communicator {
     void number_atoms();
     void find_edges(int threads);
     void warn_of_foreign();
+    void warn_of_masses();
     void tally(int eflag, int vflag);
     int thread_count() const;
     void to_ghosts(const potstill::Rows& given) override;
