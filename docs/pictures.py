@@ -77,6 +77,30 @@ def result(path: Path) -> None:
 
 
 @picture
+def tutorial(path: Path) -> None:
+    """Draw the production MD of the tutorial: temperature, expected error, radial distribution, forces beside forces."""
+    (step,) = (row for row in rows("tutorial") if row["step"] == "production")
+    md, rdf, forces = (step["curves"][name] for name in ("md", "rdf", "forces"))
+    figure, grid = plt.subplots(2, 2, figsize=(9, 5.6), layout="constrained")
+    upper, parity, lower, radial = grid.flat
+    upper.plot(md["time_ps"], md["temperature_kelvin"], color=TEAL)
+    upper.axhline(step["result"]["kelvin"], color=GRAY, linewidth=0.8)
+    upper.set(ylabel="temperature, K", xlabel="time, ps")
+    lower.plot(md["time_ps"], md["largest_expected_error_ev_per_angstrom"], color=TEAL)
+    lower.set(ylabel="largest expected\nforce error, eV/Å", xlabel="time, ps", ylim=(0, None))
+    radial.plot(rdf["distance_angstrom"], rdf["g"], color=TEAL)
+    radial.set(xlabel="distance, Å", ylabel="g(r)")
+    teacher, student = forces["teacher_ev_per_angstrom"], forces["student_ev_per_angstrom"]
+    parity.plot([min(teacher), max(teacher)], [min(teacher), max(teacher)], color=GRAY, linewidth=0.8)
+    parity.plot(teacher, student, ".", markersize=3, color=TEAL)
+    parity.set(xlabel="force by the teacher, eV/Å", ylabel="force by the student, eV/Å")
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+@picture
 def learning_curve(path: Path) -> None:
     """Draw errors on held-out families against the number of labels."""
     from benchmarks.labelled.learning_curve import draw

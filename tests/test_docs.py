@@ -363,6 +363,16 @@ def test_figures_within_sentences_follow_their_files(tmp_path, monkeypatch):
     assert convert("took {figure long-run-minutes} minutes") == "took 100 minutes"
 
 
+def test_printed_lines_come_from_result_files():
+    convert = measured()["on_page_markdown"]
+    found = [line for page in DOCS for line in re.findall(r"^::printed .+$", page.read_text("utf-8"), re.MULTILINE)]
+    assert found
+    for line in found:
+        shown = convert(line).splitlines()
+        assert (shown[0], shown[-1]) == ("```text", "```"), line
+        assert len(shown) > 2, line
+
+
 def test_every_figure_is_made_and_used():
     figures = measured()["FIGURES"]
     used = {name for page in DOCS for name in re.findall(r"\{figure ([\w-]+)\}", page.read_text("utf-8"))}

@@ -59,7 +59,7 @@ def step(folder: Path, name: str, *words: str) -> dict[str, Any]:
 
 def of_stages(lines: list[str]) -> list[str]:
     """Return the lines that stay on a terminal: ends of stages, warnings, the verdict."""
-    return [line for line in lines if " done " in line or not line.startswith(("  ", *STAGES))]
+    return [line for line in lines if " done " in line or " warnings of " in line or not line.startswith(("  ", *STAGES))]
 
 
 STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")

@@ -16,7 +16,7 @@ from result_tables import (
     register,
     speed,
 )
-from result_tables.base import FIGURES, TABLES
+from result_tables.base import FIGURES, TABLES, printed
 from result_tables.register import checks, citation
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "figures_of_labels",
     "figures_of_runs",
     "figures_of_students",
+    "printed",
     "register",
     "speed",
 ]

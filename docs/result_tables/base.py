@@ -38,6 +38,12 @@ def markdown_table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str
     return "\n".join([texts[0], "|" + "---|" * len(lines[0]), *texts[1:]])
 
 
+def printed(name: str, step: str) -> str:
+    """Fenced block of the lines that a command printed, from the row of its step in a result file."""
+    (row,) = rows_of(name, step=step)
+    return "\n".join(["```text", *(line.rstrip() for line in row["printed"]), "```"])
+
+
 def source(name: str) -> str:
     """Sentence that names the file, the date and the machine of a table."""
     found = result(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from result_tables.base import markdown_table, result, rounded, rows_of, source, table_of, values_of
+from result_tables.base import markdown_table, rounded, rows_of, source, table_of, values_of
 
 
 @table_of
@@ -55,20 +55,30 @@ def costs_disk() -> str:
 
 @table_of
 def tutorial() -> str:
-    """What the tutorial's production run printed."""
-    (row,) = result("tutorial")["rows"]
-    units = {"atoms": "", "ps": "ps", "kelvin": "K", "mean_kelvin": "K", "frames_compared": ""}
-    units |= {"student_ns_per_day": "ns/day", "teacher_over_student": "times"}
-    lines = []
-    for name, value in row.items():
-        unit = units.get(name, next((u for ending, u in ENDINGS.items() if name.endswith(ending)), ""))
-        words = name.split("_mev")[0].split("_ev")[0].replace("_", " ")
-        lines.append((words, f"{value} {unit}".strip()))
-    return markdown_table(("figure", "measured"), lines) + source("tutorial")
+    """Errors of the tutorial's production MD."""
+    (step,) = rows_of("tutorial", step="production")
+    found = step["result"]
+    cells = [
+        ("MD", f"{found['ps']:g} ps of {found['atoms']} atoms at {found['mean_kelvin']:.0f} K"),
+        ("frames that the teacher labelled", f"{found['frames_compared']}"),
+        ("force error, mean over components", f"{found['force_mae_mev_per_angstrom']} meV/Å"),
+        ("mean force component", f"{found['mean_force_component_mev_per_angstrom']} meV/Å"),
+        ("energy error", f"{found['energy_mae_mev_per_atom']} meV/atom"),
+        ("largest expected force error", f"{1e3 * found['largest_expected_error_ev_per_angstrom']:.0f} meV/Å"),
+    ]
+    return markdown_table(("figure", "measured"), cells) + source("tutorial")
 
 
-ENDINGS = {"ev_per_angstrom": "eV/Å", "mev_per_atom": "meV/atom"} | {"_mev_per_angstrom": "meV/Å"}
-ENDINGS = dict(sorted(ENDINGS.items(), key=lambda pair: -len(pair[0])))
+@table_of
+def tutorial_costs() -> str:
+    """Processor time of each command of the tutorial."""
+    titles = {"plan": "`potstill plan`", "run": "`potstill run`", "production": "`production.py`"}
+    cells = [
+        (title, f"{rounded(rows_of('tutorial', step=step)[0]['processor_seconds'] / 60)} min")
+        for step, title in titles.items()
+    ]
+    note = " The machine did other work meanwhile, so processor times are given."
+    return markdown_table(("command", "processor time, all cores"), cells) + source("tutorial") + note
 
 
 @table_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from result_tables.base import figure_of, rounded, rows_of, values_of
@@ -117,3 +118,37 @@ def lammps_million() -> str:
     """Gigabytes of a million atoms of silicon in LAMMPS, by the largest system that was measured."""
     row = max(rows_of("lammps", part="size"), key=lambda row: row["atoms"])
     return rounded(row["bytes_per_atom"] / 1e3)
+
+
+# --- the tutorial ---
+
+
+def _tutorial(step: str) -> dict[str, Any]:
+    (row,) = rows_of("tutorial", step=step)
+    return row
+
+
+@figure_of
+def tutorial_gates() -> str:
+    """Gates that the student of the tutorial meets."""
+    return re.findall(r"the student meets all (\d+) gates", _verdict())[0]
+
+
+@figure_of
+def tutorial_not_judged() -> str:
+    """Number and names of the properties that were not judged."""
+    names = re.findall(r"not judged, since its data contain none: (.+)$", _verdict())[0].split(", ")
+    return f"{len(names)}: {' and '.join(names)}"
+
+
+def _verdict() -> str:
+    (line,) = [line for line in _tutorial("run")["printed"] if line.startswith("GO: ")]
+    return str(line)
+
+
+@figure_of
+def tutorial_round_error() -> str:
+    """Force error in the student's own MD that ended active learning, as the run printed it, in meV/Å."""
+    (line,) = [line for line in _tutorial("run")["printed"] if line.startswith("train")]
+    (error,) = re.findall(r"force MAE ([\d.]+) eV/Å in its own MD", line)
+    return f"{1000 * float(error):.0f}"

@@ -89,3 +89,16 @@ def tiers() -> str:
         fewest, most = (f"{count / 1e6:.3g}" for count in counts)
         cells.append((f"`{tier}`", f"{fewest} to {most} million", *(str(value) for value in sizes.values())))
     return markdown_table(("tier", "parameters", "D", "C", "V", "P", "H", "experts"), cells)
+
+
+@table_of
+def gate_meanings() -> str:
+    """Every gate by group, with what a failure means for a use of the student, as the pages of a run say it."""
+    from potstill.report.meaning import GROUPS, MEANINGS
+
+    cells = [
+        (group if k == 0 else "", f"`{gate}`", meaning)
+        for group in GROUPS
+        for k, (gate, meaning) in enumerate((gate, text) for gate, (of, text) in MEANINGS.items() if of == group)
+    ]
+    return markdown_table(("group", "gate", "if it fails"), cells)

@@ -72,6 +72,9 @@ def test_labelled_structures_do_not_count_those_that_the_teacher_refused(run, la
     merge(sorted(run.labelled_parts.glob("*.h5")), run.dataset, attributes={})
     run.set_stage("label", "done", 10.0)
     assert "33 of 36 structures" in said(run)
+    (line,) = [line for line in said(run).splitlines() if "33 of 36" in line]
+    assert "left" not in line
+    assert "hour" not in line
 
 
 def test_before_anything(tmp_path, run):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from potstill.core.counts import several
 from potstill.core.errors import InputError
 from potstill.core.types import Array
 from potstill.dataset import Dataset, merge
@@ -74,7 +75,7 @@ def disagreement(
     student = StudentConfig(tier="nano", cutoff_angstrom=cutoff_angstrom)
     members = []
     for k in range(1, MEMBERS + 1):
-        on_step(f"committee: student {k} of {MEMBERS} is trained on {len(labelled)} structures")
+        on_step(f"committee: student {k} of {MEMBERS} is trained on {several(len(labelled), 'structure')}")
         job = TrainJob(training=labelled, student=student, config=config, folder=folder / str(k), seed=seed + k)
         trained = train_student(job, on_epoch=lambda epoch, report: on_epoch())
         members.append(DeployedStudent(trained, {}))

@@ -23,6 +23,7 @@ import numpy as np
 from potstill.active_learning.explore import Journey, visit
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.active_learning.students import keep_first, made_from, take_over
+from potstill.core.counts import several
 from potstill.core.errors import DatasetError, InputError, PotstillError
 from potstill.core.files import write_json
 from potstill.core.types import Array, Labels, Structure
@@ -166,7 +167,7 @@ class _Round:
         path = self.folder / "visited.h5"
         if not path.exists():
             starts = starting_structures(self.first, self.options.start_from)
-            self._say(f"{self.options.trajectories} trajectories of {self.options.length_ps:g} ps by the student")
+            self._say(f"{several(self.options.trajectories, 'trajectory')} of {self.options.length_ps:g} ps by the student")
             student = load_student(self.student)
             frames, journeys = visit(
                 student,
@@ -184,7 +185,7 @@ class _Round:
         """Return the frames with the teacher's labels."""
         path = self.folder / "new.h5"
         if not path.exists():
-            self._say(f"{len(open_file(visited))} frames for the teacher")
+            self._say(f"{several(len(open_file(visited)), 'frame')} for the teacher")
             parts = label(self.config.label, visited, self.folder / "label", executor=executor)
             self._refuse_other_teacher(parts)
             sides = dict(zip(self.first.families.tolist(), np.asarray(self.first.splits).tolist(), strict=True))
@@ -198,7 +199,7 @@ class _Round:
         """Return ``round.json``: errors of the student on its own frames, by reason."""
         path, limit = self.folder / "round.json", self.options.max_force_error_ev_per_angstrom
         if not path.exists():
-            self._say(f"errors on {len(new)} frames")
+            self._say(f"errors on {several(len(new), 'frame')}")
             report = self._judge(new, load_student(self.student))
             write_json(path, report)
         try:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from potstill.cli.output import AsJson, print_json
+from potstill.core.counts import several
 
 
 def verify(data: Annotated[Path, typer.Argument(help="dataset.h5 or a run folder.")], as_json: AsJson = False) -> None:
@@ -24,7 +25,7 @@ def verify(data: Annotated[Path, typer.Argument(help="dataset.h5 or a run folder
         typer.echo(fault)
     if faults:
         raise typer.Exit(1)
-    typer.echo(f"{dataset.path}: {len(dataset)} structures, {int(dataset.ptr[-1])} atoms, every checksum right")
+    typer.echo(f"{dataset.path}: {several(len(dataset), 'structure')}, {int(dataset.ptr[-1])} atoms, every checksum right")
 
 
 def convert(
@@ -53,4 +54,4 @@ def convert(
     if as_json:
         print_json({"path": str(target), "structures": count})
     else:
-        typer.echo(f"{count} structures written to {target}")
+        typer.echo(f"{several(count, 'structure')} written to {target}")

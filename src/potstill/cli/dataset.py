@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from potstill.cli.output import AsJson, print_json
+from potstill.core.counts import several
 from potstill.core.errors import InputError
 
 dataset_app = typer.Typer(
@@ -72,7 +73,7 @@ def merge(
     if as_json:
         print_json({"path": str(target), "structures": count, "split": split})
     else:
-        typer.echo(f"{count} structures written to {target}, {split}")
+        typer.echo(f"{several(count, 'structure')} written to {target}, {split}")
 
 
 @dataset_app.command()
@@ -102,7 +103,7 @@ def subset(  # noqa: PLR0913, PLR0917 - one for each option
         counts = {"structures": len(indices), "of": len(dataset), "refusals_left_out": len(dataset.refused)}
         print_json({"path": str(target), **counts})
         return
-    typer.echo(f"{len(indices)} of {len(dataset)} structures written to {target}")
+    typer.echo(f"{len(indices)} of {several(len(dataset), 'structure')} written to {target}")
     if dataset.refused:
         typer.echo(f"{len(dataset.refused)} refusals stay in {dataset.path}")
 

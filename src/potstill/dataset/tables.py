@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from potstill.core.counts import several
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 from potstill.dataset.diff import Difference
 from potstill.dataset.statistics import DatasetStatistics, Distribution
@@ -19,7 +20,7 @@ SHOWN_TEXT = 60
 
 def print_statistics(stats: DatasetStatistics, console: Console) -> None:
     """Print counts, distributions, elements by source, and the closest pairs of elements."""
-    console.print(f"{stats.structures:,} structures, {stats.atoms:,} atoms, {stats.labelled:,} labelled")
+    console.print(f"{several(stats.structures, 'structure')}, {stats.atoms:,} atoms, {stats.labelled:,} labelled")
     if stats.splits:
         console.print("split: " + ", ".join(f"{count:,} {part}" for part, count in stats.splits.items()))
     for stage, reasons in stats.refused.items():
@@ -29,7 +30,9 @@ def print_statistics(stats: DatasetStatistics, console: Console) -> None:
     if stats.duplicate_ids:
         console.print(f"{stats.duplicate_ids:,} ids occur twice: {escape(', '.join(stats.duplicate_id_examples))}")
     if stats.not_finite:
-        console.print(f"{stats.not_finite:,} structures hold a number that is not finite; they are left out where they do")
+        console.print(
+            f"{several(stats.not_finite, 'structure')} hold a number that is not finite; they are left out where they do"
+        )
     console.print(_distributions(stats))
     console.print(_elements(stats))
     console.print(_closest(stats))
@@ -84,13 +87,15 @@ def _closest(stats: DatasetStatistics) -> Table:
 def print_difference(found: Difference, console: Console) -> None:
     """Print the differences as lines and one table, or one line if there are none."""
     if not found:
-        console.print(f"no difference in {found.common:,} structures")
+        console.print(f"no difference in {several(found.common, 'structure')}")
         return
-    console.print(f"{found.common:,} structures in both" + (", in another order" if found.reordered else ""))
+    console.print(f"{several(found.common, 'structure')} in both" + (", in another order" if found.reordered else ""))
     for which, ids in (("first", found.only_first), ("second", found.only_second)):
         if ids:
             more = ", …" if len(ids) > SHOWN_IDS else ""
-            console.print(f"only in the {which}: {len(ids):,} structures: {escape(', '.join(ids[:SHOWN_IDS]))}{more}")
+            console.print(
+                f"only in the {which}: {several(len(ids), 'structure')}: {escape(', '.join(ids[:SHOWN_IDS]))}{more}"
+            )
     for which, count in (("first", found.refused_only_first), ("second", found.refused_only_second)):
         if count:
             console.print(f"only in the {which}: {count:,} refusals")

@@ -17,6 +17,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from potstill.core.batch import make_batch
+from potstill.core.counts import several
 from potstill.core.elements import covalent_radii, symbols_of
 from potstill.core.types import Batch, Structure
 from potstill.deploy.student import DeployedStudent
@@ -188,5 +189,7 @@ def print_size(size: StudentSize, config: StudentConfig, console: Console) -> No
         table.add_row("memory, fused", f"{size.kernel_kilobytes_per_atom:.1f} kB per atom, beside the neighbor list")
     for backend, seconds in size.seconds.items():
         rate = f"{size.atoms / seconds:,.0f} atoms/s"
-        table.add_row(f"speed, {backend}", f"{1e3 * seconds:.2f} ms for {size.atoms} atoms, {size.threads} threads: {rate}")
+        table.add_row(
+            f"speed, {backend}", f"{1e3 * seconds:.2f} ms for {size.atoms} atoms, {several(size.threads, 'thread')}: {rate}"
+        )
     console.print(table)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.counts import several
 from potstill.core.elements import covalent_radii
 from potstill.core.geometry import random_rotation
 from potstill.core.types import Array
@@ -195,7 +196,11 @@ def endurance(candidate: Any, atoms: Any) -> list[Row]:
             odd[name].set_cell(np.array(large.cell) @ (np.eye(3) + strain), scale_atoms=True)
     failed = [name for name, a in odd.items() if not _finite(of(a, candidate))]
     return [
-        Row("endurance", len(failed), why=f"no finite answer: {', '.join(failed)}" if failed else f"{len(odd)} structures")
+        Row(
+            "endurance",
+            len(failed),
+            why=f"no finite answer: {', '.join(failed)}" if failed else several(len(odd), "structure"),
+        )
     ]
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
+from potstill.core.counts import several
 from potstill.core.types import Array
 from potstill.report.page import figure
 
@@ -115,7 +116,7 @@ def _row(k: int, name: str, values: Array, axis: Axis, unit: str, colour: str, l
     counts, _ = np.histogram(place, BINS, (0.0, 1.0))
     median = float(np.median(values))
     low, high = (figure(float(x)) for x in np.quantile(values, [0.05, 0.95]))
-    said = f"{name}: {len(values):,} structures, median {figure(median)}, nine in ten from {low} to {high} {unit}"
+    said = f"{name}: {several(len(values), 'structure')}, median {figure(median)}, nine in ten from {low} to {high} {unit}"
     line = (
         f'<span class="limit" style="left:{100 * float(axis(limit)):.1f}%"></span>'
         if limit is not None and limit > 0

@@ -105,12 +105,12 @@ def held_out_by(report: dict[str, Any]) -> str:
     if "models" in report:
         refused = report.get("refused_by_reference", {})
         if not refused:
-            return f"{report['structures']:,} structures"
+            return several(report["structures"], "structure")
         count, reasons = sum(refused.values()), ", ".join(f"{name} {n}" for name, n in refused.items())
         asked = report["structures"] + count
-        return f"{report['structures']:,} of {asked:,} structures, for the reference refuses {count} ({reasons})"
+        return f"{report['structures']:,} of {several(asked, 'structure')}, for the reference refuses {count} ({reasons})"
     whole = " of families that the training has not seen" if report.get("held_out") == "families" else ""
-    return f"{report['structures']:,} held-out structures{whole}"
+    return several(report["structures"], "held-out structure") + whole
 
 
 def tiles(report: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.counts import several
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json
 from potstill.core.section import read_yaml
@@ -161,7 +162,7 @@ def stage_rows(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]
 
     epochs = [line for line in read_metrics(run.metrics) if line.get("stage") == "train" and "epoch" in line]
     results = {
-        "generate": f"{_held(data):,} structures" if data is not None else "",
+        "generate": several(_held(data), "structure") if data is not None else "",
         "label": f"{len(data):,} labelled" if data is not None and data.labelled else "",
         "train": f"{epochs[-1]['epoch']} epochs" if epochs else "",
         "deploy": ", ".join(sorted(p.name for p in run.deploy.iterdir())) if run.deploy.is_dir() else "",

@@ -259,8 +259,8 @@ def _labelling(run: RunFolder, figures: Figures) -> str:
     total = len(open_file(run.to_label))
     parts = [part.stem.split("-") for part in run.labelled_parts.glob("*.h5")]
     finished = sum(int(stop) - int(start) for start, stop in parts)
-    if finished == total and run.dataset.exists():  # without those that the teacher refused
-        finished = len(open_file(run.dataset))
+    if finished == total and run.dataset.exists():  # nothing is left, though the teacher may have refused some
+        return f"{len(open_file(run.dataset))} of {total} structures"
     text = f"{finished} of {total} structures"
     if 0 < finished < total and figures.recent_rate and figures.seconds_left is not None:
         text += f", {_per_hour(figures.recent_rate)}, {duration(figures.seconds_left)} left"

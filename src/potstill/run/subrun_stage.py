@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from potstill import __version__
 from potstill.config import Config
+from potstill.core.counts import several
 from potstill.core.errors import OutOfTimeError
 from potstill.run.context import Context
 from potstill.run.folder import RunFolder
@@ -45,7 +46,8 @@ def _do_subrun(context: Context, number: int, config: Config, work: Callable[[Co
     own = claim(run, config)
     if own is None:
         return
-    context.progress.note(f"batch {number} of {count}: {sum(s.count for s in config.generate.sources):,} structures")
+    wanted = several(sum(s.count for s in config.generate.sources), "structure")
+    context.progress.note(f"batch {number} of {count}: {wanted}")
     log.info("batch %d of %d begins or goes on", number, count)
     with run.locked():
         subrun = context.of_subrun(own, run)
