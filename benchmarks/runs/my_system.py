@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--start", default="", help="student that the training starts from; random weights by default")
     parser.add_argument("--folder", type=Path, help="where the runs are kept; one that is there goes on")
     parser.add_argument("--length-ps", type=float, default=50.0)
-    parser.add_argument("--busy", action="store_true", help="the machine does other work: mark times that others cannot repeat")
+    parser.add_argument("--busy", action="store_true", help="the machine does other work: mark the times")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as scratch:
