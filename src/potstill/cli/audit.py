@@ -82,7 +82,7 @@ def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None, *, a
 
 def _after_file(data: Path, advice: Path) -> str:
     """Return the next step after a NO-GO on a file: new limits where the advice has some, else other data."""
-    if advice.exists():
+    if advice.exists() and "audit:" in advice.read_text(encoding="utf-8").splitlines():
         return f"look at each limit in {advice}, or mend the data, then potstill audit {data} --gates {advice}"
     return f"mend the data, then potstill audit {data}"
 

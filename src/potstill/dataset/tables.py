@@ -78,7 +78,7 @@ def _elements(stats: DatasetStatistics) -> Table:
 
 def _closest(stats: DatasetStatistics) -> Table:
     pairs = sorted(stats.shortest_distances.items(), key=lambda item: item[1].angstrom)
-    title = f"Shortest distances of {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} of elements"
+    title = "Closest pair of elements" if len(pairs) == 1 else f"Closest of {len(pairs)} pairs of elements"
     table = Table("pair", "Å", "structure", title=title, title_justify="left")
     for pair, shortest in pairs[:CLOSEST_PAIRS]:
         table.add_row(pair, f"{shortest.angstrom:.3f}", escape(shortest.id))
