@@ -198,6 +198,7 @@ def main() -> None:
     parser.add_argument("--start", default="", help="student that the training starts from; random weights by default")
     parser.add_argument("--folder", type=Path, help="where the runs are kept; one that is there goes on")
     parser.add_argument("--length-ps", type=float, default=50.0)
+    parser.add_argument("--busy", action="store_true", help="the machine does other work: mark times that others cannot repeat")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as scratch:
@@ -210,6 +211,7 @@ def main() -> None:
                 for p in sorted((folder / "run").glob("active_learning/*/round.json"))
             ]
             row: dict[str, Any] = {"system": name, "start": options.start, "wall_seconds": round(seconds, 1)}
+            row["busy"] = options.busy
             row["processor_seconds"] = round(processor_seconds, 1)
             row["rounds_mev_per_angstrom"] = [round(1e3 * r["forces"]["mae"], 1) for r in rounds if r["forces"]["mae"]]
             row["labels"] = sum(_labels(folder / "run"))

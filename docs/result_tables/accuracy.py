@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from result_tables.base import markdown_table, result, source, table_of, title_of
 
@@ -16,11 +17,11 @@ def my_system() -> str:
             f"{title_of(row)}, {row['atoms']} atoms, {row['kelvin']:,.0f} K",
             row.get("start") or "random weights",
             row["labels"],
-            f"{row['wall_seconds'] / 60:.0f} min",
+            _duration(row),
             f"{row['force_mae_mev_per_angstrom']:.0f} meV/Å",
             f"{row['mean_force_component_mev_per_angstrom']:.0f} meV/Å",
             f"{row['energy_mae_mev_per_atom']:.1f} meV/atom",
-            f"{row['student_ns_per_day']:.0f} ns/day",
+            "" if row.get("busy") else f"{row['student_ns_per_day']:.0f} ns/day",
         )
         for row in sorted(result("my_system")["rows"], key=title_of)
     ]
@@ -35,6 +36,13 @@ def my_system() -> str:
         "MD with the student",
     )
     return markdown_table(head, rows) + source("my_system")
+
+
+def _duration(row: dict[str, Any]) -> str:
+    """Return the duration of a run: by the clock, or by the processors where the machine did other work."""
+    if row.get("busy"):
+        return f"{row['processor_seconds'] / 60:.0f} min of one core"
+    return f"{row['wall_seconds'] / 60:.0f} min"
 
 
 @table_of

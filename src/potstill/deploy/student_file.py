@@ -77,6 +77,7 @@ def _tensors(deployed: DeployedStudent, elements: list[str]) -> dict[str, Array]
     found = {
         "numbers": numbers,
         "radii": torch.from_numpy(covalent_radii())[numbers],
+        "masses": torch.from_numpy(ase.data.atomic_masses)[numbers],
         "references": model.reference_energies[species],
         "scale": model.scale,
         "embedding": model.embedding.weight[species],

@@ -49,7 +49,9 @@ void PairPotstill::settings(int narg, char** arg) {
     const std::string precision = narg ? arg[0] : "single";
     if (precision != "single" && precision != "double")
         stop("pair_style potstill: found '" + precision + "', expected single or double");
+    const bool other = exact != (precision == "double");
     exact = precision == "double";
+    if (engine && other) make_engine();  // pair_style was given again
 }
 
 void PairPotstill::allocate(int n) {
@@ -79,10 +81,15 @@ void PairPotstill::coeff(int narg, char** arg) {
                                   ": export the student again for the elements you need, if it was trained on them");
         }
     }
+    const auto missing = std::find(species_of_type.begin() + 1, species_of_type.end(), -1);
+    if (missing != species_of_type.end() && !utils::strmatch(force->pair_style, "^hybrid"))
+        stop("pair_coeff * * " + path + ": atom type " + std::to_string(missing - species_of_type.begin()) +
+             " is NULL, so no forces would act on it: name its element, or give its forces by pair_style hybrid/overlay");
+    if (std::all_of(species_of_type.begin() + 1, species_of_type.end(), [](int s) { return s < 0; }))
+        stop("pair_coeff * * potstill " + path + ": every atom type is NULL: name the element of one type at least, or leave this line out");
     if (!allocated) allocate(n);
-    const bool alone = !utils::strmatch(force->pair_style, "^hybrid");
     for (int i = 1; i <= n; ++i)
-        for (int j = 1; j <= n; ++j) setflag[i][j] = alone || (species_of_type[i] >= 0 && species_of_type[j] >= 0);
+        for (int j = 1; j <= n; ++j) setflag[i][j] = species_of_type[i] >= 0 && species_of_type[j] >= 0;
     numbered_list = nullptr;
 }
 
@@ -104,12 +111,19 @@ void PairPotstill::read_student(const std::string& file) {
     for (long long at = 0; at < size; at += piece) MPI_Bcast(&bytes[at], (int)std::min(piece, size - at), MPI_BYTE, 0, world);
     try {
         student = potstill::StudentFile::parse(bytes, file);
-        bytes = std::string();
-        engine = exact ? potstill::double_engine(student) : potstill::single_engine(student);
     } catch (const std::runtime_error& failure) {
         stop(failure.what());
     }
     path = file;
+    make_engine();
+}
+
+void PairPotstill::make_engine() {
+    try {
+        engine = exact ? potstill::double_engine(student) : potstill::single_engine(student);
+    } catch (const std::runtime_error& failure) {
+        stop(failure.what());
+    }
 }
 
 void PairPotstill::init_style() {
@@ -123,6 +137,23 @@ void PairPotstill::init_style() {
     if (!potstill::request_full(neighbor, this, instance_me, 0))
         stop("pair_style potstill cannot ask this version of LAMMPS for a full neighbor list: use a newer one");
     numbered_list = nullptr;
+    warn_of_masses();
+}
+
+// Warn of elements in another order than that of the atom types: a type has the mass of another element in the same line.
+void PairPotstill::warn_of_masses() {
+    if (comm->me != 0 || !atom->mass || !student.has("masses")) return;
+    const std::vector<double>& known = student.tensor("masses");
+    for (int type = 1; type <= atom->ntypes; ++type) {
+        const int own = species_of_type[type];
+        if (own < 0 || !atom->mass_setflag[type]) continue;
+        const auto gap = [&](int species) { return std::fabs(atom->mass[type] - known[species]); };
+        for (const int other : species_of_type)
+            if (other >= 0 && gap(other) < 0.1 && gap(other) < gap(own) && warned.insert("mass " + std::to_string(type)).second)
+                error->warning(FLERR, "pair_coeff names " + student.elements[own] + " for atom type " + std::to_string(type) +
+                                          ", which has the mass of " + student.elements[other] +
+                                          ": give the elements in the order of the atom types");
+    }
 }
 
 double PairPotstill::init_one(int i, int j) {
@@ -135,9 +166,30 @@ int PairPotstill::thread_count() const {
     return std::max({1, comm->nthreads, asked ? std::atoi(asked) : 1});
 }
 
+// Refuse special_bonds that remove bonded atoms of the student from the neighbor list.
+void PairPotstill::check_bonds() {
+    if (atom->molecular != Atom::MOLECULAR || !atom->nspecial || atom->map_style == Atom::MAP_NONE) return;
+    for (int i = 0; i < atom->nlocal; ++i) {
+        if (species_of_type[atom->type[i]] < 0) continue;
+        for (int order = 1, k = 0; order <= 3; ++order) {
+            const bool removed = neighbor->special_flag[order] == 0;
+            for (; k < atom->nspecial[i][order - 1]; ++k) {
+                const int j = removed ? atom->map(atom->special[i][k]) : -1;
+                if (j >= 0 && species_of_type[atom->type[j]] >= 0)
+                    error->one(FLERR, std::string("special_bonds removes bonded atoms from the neighbors that pair_style potstill needs: "
+                                                  "use 'special_bonds lj/coul 1e-50 1e-50 1e-50' where another style needs zeros, else 'lj/coul 1 1 1'"));
+            }
+        }
+    }
+}
+
 // Local atoms are numbered in the order of the list. Ghosts that are images of local atoms share their number. All others follow
 // by their index, and only where there are several processes.
 void PairPotstill::number_atoms() {
+    if (atom->molecular != Atom::ATOMIC) check_bonds();
+    if ((neighbor->exclude || neighbor->includegroup) && comm->me == 0 && warned.insert("exclude").second)
+        error->warning(FLERR, std::string("neigh_modify exclude or include leaves out pairs of atoms: energies and forces of pair_style potstill "
+                                          "are those of atoms without these neighbors; hold atoms by fix setforce or fix rigid"));
     const int n_local = atom->nlocal, n_all = n_local + atom->nghost;
     number_of.assign(n_all, -1);
     atoms.clear();

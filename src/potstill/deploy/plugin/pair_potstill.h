@@ -2,7 +2,7 @@
 //
 //     plugin load potstillplugin.so
 //     pair_style potstill            # or: pair_style potstill double
-//     pair_coeff * * student.potstill Si O NULL
+//     pair_coeff * * student.potstill Si O      # NULL for a type of another style, in hybrid styles
 #pragma once
 
 #include <memory>
@@ -62,9 +62,12 @@ class PairPotstill : public Pair, private potstill::Communicator {
     [[noreturn]] void stop(const std::string& text);
     void allocate(int n);
     void read_student(const std::string& file);
+    void make_engine();
+    void check_bonds();
     void number_atoms();
     void find_edges(int threads);
     void warn_of_foreign();
+    void warn_of_masses();
     void tally(int eflag, int vflag);
     int thread_count() const;
     void to_ghosts(const potstill::Rows& given) override;
