@@ -2,7 +2,8 @@
 
     python uncertainty_md.py STUDENT [--start start.extxyz] [--kelvin 300] [--ps 10] [--limit 0.5]
 
-``--limit`` is the largest expected force error of an atom in eV/Å; the student's own threshold if left out.
+``--limit`` is the largest expected force error of an atom in eV/Å. The default is three times the student's own threshold:
+one atom in twenty of the held-out structures is beyond the threshold itself.
 """
 
 import argparse
@@ -28,7 +29,7 @@ options = parser.parse_args()
 student = potstill.load_student(options.student)
 if student.uncertainty is None:
     sys.exit("this student has learnt no expected errors: train it with train.uncertainty: true")
-limit = options.limit or float(student.uncertainty.threshold)
+limit = options.limit or 3 * float(student.uncertainty.threshold)
 atoms = ase.io.read(options.start) if options.start else bulk("Cu", cubic=True).repeat(2)
 atoms.calc = student.calculator()
 rng = np.random.default_rng(1)

@@ -17,8 +17,10 @@ for site in ("ontop", "bridge", "fcc"):
         slab = fcc111("Cu", size=(3, 3, 3), vacuum=10.0)
         add_adsorbate(slab, molecule("CO"), height, site, mol_index=1)  # carbon down, at this height
         slab.pbc = (True, True, False)
+        del slab.info["adsorbate_info"]  # sites of ASE, which extended XYZ cannot hold
         frames.append(slab)
 bare = fcc111("Cu", size=(3, 3, 3), vacuum=10.0)
 bare.pbc = (True, True, False)
+del bare.info["adsorbate_info"]
 ase.io.write(path, [*frames, bare])
 print(f"{path}: {len(frames) + 1} slabs of up to {len(frames[0])} atoms")

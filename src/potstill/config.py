@@ -94,7 +94,8 @@ class Config(Section):
         given = data.get("student") or {}
         for option, value in sizes.items():
             if option in given and given[option] != value:
-                raise ValueError(f"student.{option} is {given[option]!r}, but train.start has {value!r}: leave it out")
+                says = f"student.{option} is {given[option]!r}, but train.start has {value!r}"
+                raise ValueError(f"{says}: remove student.{option}, for sizes come from train.start")
         return {**data, "student": {**sizes, **given}}
 
     @model_validator(mode="after")

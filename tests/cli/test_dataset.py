@@ -63,3 +63,21 @@ def test_bad_input(potstill, halves, tmp_path):
         answer = potstill("dataset", *arguments)
         assert (answer.code, message in answer.err) == (2, True), answer
         assert not out.exists()
+
+
+def test_info_on_one_element_is_in_the_singular(potstill, build, labelled):
+    answer = potstill("dataset", "info", build([s for s in labelled if set(s.atomic_numbers) == {29}]), "--workers", 1)
+    assert "Atoms of 1 element:" in answer.out
+    assert "Closest pair of elements" in answer.out
+
+
+def test_next_step_after_an_audit_of_a_file(potstill, build, labelled, tmp_path):
+    data, out = tmp_path / "mine.extxyz", tmp_path / "out"
+    assert potstill("convert", build([s for s in labelled if s.family in ("H2O", "CH4")]), data).code == 0
+    answer = potstill("audit", data, "--out", out, "--json")
+    then = json.loads(answer.out)["next"]
+    assert answer.code == 3
+    assert then.endswith(f"potstill audit {data} --gates {out / 'advice.yaml'}")
+    answer = potstill("audit", data, "--out", out, "--gates", out / "advice.yaml", "--json")
+    assert answer.code == 0, answer.out
+    assert "potstill template my_labels" in json.loads(answer.out)["next"]

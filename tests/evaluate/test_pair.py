@@ -8,6 +8,8 @@ import yaml
 from ase.build import bulk
 
 from potstill.core.errors import InputError
+from potstill.deploy.student import load_student
+from potstill.evaluate.made_from import weights_checksum
 from potstill.evaluate.model import TeacherModel
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.pair import evaluate_pair, load_model
@@ -115,3 +117,47 @@ def test_a_student_is_no_reference(structures, tmp_path):
     save_student(random_student([29]).model, tmp_path / "student", {})
     with pytest.raises(InputError, match="is a student"):
         evaluate_pair(EMT, str(tmp_path / "student"), structures, tmp_path / "out")
+
+
+def test_errors_only_asks_the_reference_for_one_label_of_each_structure(structures, tmp_path):
+    report = evaluate_pair(EMT, "emt", structures, tmp_path / "out", errors_only=True).report
+    found = {f["check"]: f["verdict"] for f in report["findings"]}
+    assert {name for name, verdict in found.items() if verdict == "DOES_NOT_APPLY"} == {"nve", "force_error_element"}
+    assert {name for name, verdict in found.items() if verdict == "GO"} == {
+        *("force_error", "force_error_mine", "softening", "force_direction", "energy_error", "stress_error")
+    }
+    assert report["physics"] == report["speed"] == report["speed_by_size"] == []
+    assert "force_floor" not in report
+
+
+@pytest.mark.parametrize(("place", "trained"), [("student", False), ("student", True), (".", False)])
+def test_a_student_in_its_run_is_judged_for_what_it_was_trained_on(place, trained, structures, tmp_path):
+    run = tmp_path / "run"
+    save_student(random_student([29]).model, run / "student", {})
+    (run / "run.json").write_text("{}")
+    weights = weights_checksum(load_student(run / "student"))
+    kinds = {"crystals": True, "molecules": False, "surfaces": trained, "vacancies": False, "pairs": False}
+    (run / "evaluate.json").write_text(json.dumps({"made_from": {"student": weights}, "kinds": kinds}))
+    report = evaluate_pair(str(run / place), EMT, structures, tmp_path / "out", EvaluateConfig(**CHEAP)).report
+    found = {f["check"]: f["verdict"] for f in report["findings"]}
+    assert found["vacancies"] == "DOES_NOT_APPLY"
+    assert (found["surfaces"] == "DOES_NOT_APPLY") is not trained
+
+
+def test_an_evaluation_of_other_weights_excuses_no_gate(structures, tmp_path):
+    save_student(random_student([29]).model, tmp_path / "student", {})
+    other = {"made_from": {"student": "sha256:0"}, "kinds": {"surfaces": False, "vacancies": False, "pairs": False}}
+    (tmp_path / "evaluate.json").write_text(json.dumps(other))
+    config = EvaluateConfig(**CHEAP)
+    report = evaluate_pair(str(tmp_path / "student"), EMT, structures, tmp_path / "out", config).report
+    assert "DOES_NOT_APPLY" not in {f["verdict"] for f in report["findings"] if f["check"] in {"surfaces", "vacancies"}}
+
+
+def test_errors_only_without_two_models_is_refused(structures, monkeypatch, capsys):
+    from potstill.cli.main import main
+
+    monkeypatch.setattr("sys.argv", ["potstill", "evaluate", str(structures), "--errors-only"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "--candidate" in capsys.readouterr().err

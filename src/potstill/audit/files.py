@@ -118,6 +118,7 @@ def _labelled(dataset: Dataset, data: Path) -> Dataset:
     if not dataset.labelled:
         raise InputError(
             f"{data.name}: not every structure has energy and forces\n"
-            "  extended XYZ needs REF_energy and REF_forces (or energy and forces) in every frame"
+            "  expected REF_energy and REF_forces, or energy and forces, in every frame; where your file has other keys:\n"
+            "  potstill convert IN.extxyz OUT.h5 --energy-key NAME --forces-key NAME --stress-key NAME"
         )
     return dataset

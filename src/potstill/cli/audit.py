@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from potstill.dataset import Dataset
     from potstill.stats import Statistics
 
+TRAIN_ON_FILE = "potstill template my_labels > my_labels.yaml, with this file under paths, then potstill run my_labels.yaml"
+
 DataArgument = Annotated[Path, typer.Argument(help="Run folder, or a file: .h5, .extxyz, anything that ASE reads.")]
 
 
@@ -74,9 +76,15 @@ def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None, *, a
             typer.echo(f"{word_of(finding['verdict']):14} {finding['check']}: {finding['why']}")
         for row in report["advice"]:
             typer.echo(f"{'ADVICE':14} {row['check']}: {row['why']}")
-    mend = f"mend the data, then potstill audit {data}"
-    then = "train on it: a config with the source 'files' and label.teacher" if report["verdict"] == "GO" else mend
+    then = _after_file(data, folder / "advice.yaml") if report["verdict"] != "GO" else TRAIN_ON_FILE
     _tell(report, sentence(report), folder, then, as_json=as_json)
+
+
+def _after_file(data: Path, advice: Path) -> str:
+    """Return the next step after a NO-GO on a file: new limits where the advice has some, else other data."""
+    if advice.exists() and "audit:" in advice.read_text(encoding="utf-8").splitlines():
+        return f"look at each limit in {advice}, or mend the data, then potstill audit {data} --gates {advice}"
+    return f"mend the data, then potstill audit {data}"
 
 
 def _tell(report: dict[str, Any], sentence: str, folder: Path, then: str, *, as_json: bool) -> None:

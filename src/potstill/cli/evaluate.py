@@ -24,14 +24,19 @@ def evaluate(
     ] = "",
     reference: Annotated[str, typer.Option("--reference", help="module:callable or a teacher's name; the truth.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Where to write evaluate.json and evaluate.html.")] = None,
+    errors_only: Annotated[
+        bool, typer.Option("--errors-only", help="With two models: errors of energy, forces and stress alone.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Hold the student of a run against its teacher, or two models against each other: GO or NO-GO (exit 3)."""
     if bool(candidate) != bool(reference):
         raise InputError("--candidate and --reference come together: the model to judge, and the one taken for the truth")
+    if errors_only and not candidate:
+        raise InputError("--errors-only needs two models: name them by --candidate and --reference")
     if candidate:
         with kept_for_json(as_json):
-            report = _compare_pair(data, gates, candidate, reference, out or data.parent)
+            report = _compare_pair(data, gates, (candidate, reference), out or data.parent, errors_only=errors_only)
         then = "potstill evaluate STRUCTURES --candidate … --reference … for others"
         _tell(report, out or data.parent, then, as_json=as_json, each=True)
     elif not data.is_dir():
@@ -50,7 +55,9 @@ def evaluate(
         _tell(report, data, _next(data), as_json=as_json, each=False)
 
 
-def _compare_pair(data: Path, gates: Path | None, candidate: str, reference: str, folder: Path) -> dict[str, Any]:
+def _compare_pair(
+    data: Path, gates: Path | None, models: tuple[str, str], folder: Path, *, errors_only: bool
+) -> dict[str, Any]:
     from potstill.audit.files import refuse_run_folder
     from potstill.core.section import read_section
     from potstill.evaluate.options import EvaluateConfig
@@ -60,7 +67,7 @@ def _compare_pair(data: Path, gates: Path | None, candidate: str, reference: str
 
     settings = read_section(gates, "evaluate", EvaluateConfig) if gates else None
     refuse_run_folder(folder, "potstill evaluate")
-    evaluation = evaluate_pair(candidate, reference, data, folder, settings, on_step=Progress().note)
+    evaluation = evaluate_pair(*models, data, folder, settings, errors_only=errors_only, on_step=Progress().note)
     write_evaluate_page(evaluation, folder / "evaluate.html")
     return evaluation.report
 

@@ -65,7 +65,8 @@ def _figures(found: Distribution, factor: float) -> list[str]:
 def _elements(stats: DatasetStatistics) -> Table:
     symbols = sorted({symbol for counts in stats.elements.values() for symbol in counts})
     ceiling = math.log2(len(symbols)) if symbols else 0.0
-    title = f"Atoms of {len(symbols)} elements: {stats.element_entropy_bits:.2f} bits of at most {ceiling:.2f}"
+    kinds = "1 element" if len(symbols) == 1 else f"{len(symbols)} elements"
+    title = f"Atoms of {kinds}: {stats.element_entropy_bits:.2f} bits of at most {ceiling:.2f}"
     table = Table("element", "reference eV", *map(escape, stats.elements), title=title, title_justify="left")
     for symbol in symbols:
         energy = stats.reference_energies.get(symbol)
@@ -77,7 +78,7 @@ def _elements(stats: DatasetStatistics) -> Table:
 
 def _closest(stats: DatasetStatistics) -> Table:
     pairs = sorted(stats.shortest_distances.items(), key=lambda item: item[1].angstrom)
-    title = f"Closest of {len(pairs)} pairs of elements"
+    title = "Closest pair of elements" if len(pairs) == 1 else f"Closest of {len(pairs)} pairs of elements"
     table = Table("pair", "Å", "structure", title=title, title_justify="left")
     for pair, shortest in pairs[:CLOSEST_PAIRS]:
         table.add_row(pair, f"{shortest.angstrom:.3f}", escape(shortest.id))

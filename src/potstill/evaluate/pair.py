@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -17,9 +18,12 @@ import numpy as np
 
 from potstill.core.checksums import sha256_of_file, sha256_of_json
 from potstill.core.errors import InputError
+from potstill.core.files import read_json
 from potstill.core.types import Array, Labels, Structure, Teacher
 from potstill.dataset.convert import read_structures
 from potstill.deploy.student import DeployedStudent
+from potstill.evaluate.contents import BROKEN
+from potstill.evaluate.gates import judge
 from potstill.evaluate.kept import write_evaluation
 from potstill.evaluate.made_from import weights_checksum
 from potstill.evaluate.model import Model, TeacherModel
@@ -32,6 +36,7 @@ from potstill.teacher.opening import open_teacher
 
 log = logging.getLogger(__name__)
 MOST_STRUCTURES = 1000
+NO_PHYSICS = {"nve_ps": 0.0, "physics_crystals": 0, "physics_molecules": 0, "physics_pairs": 0}
 
 
 def evaluate_pair(
@@ -41,10 +46,13 @@ def evaluate_pair(
     folder: Path,
     config: EvaluateConfig | None = None,
     *,
+    errors_only: bool = False,
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
     """Compare one model with another, and write ``evaluate.json`` and its origin.
+
+    A student in its run folder is judged for the kinds of structures in its training data, as in its run.
 
     Parameters
     ----------
@@ -58,6 +66,9 @@ def evaluate_pair(
         Target folder, made if needed.
     config
         Section ``evaluate``; the defaults where None.
+    errors_only
+        Whether errors of energy, forces and stress are all: no physics, no timing, one call of the reference for each
+        structure.
     seed
         Seed of velocities.
     on_step
@@ -76,14 +87,18 @@ def evaluate_pair(
     on_step(f"labels of {reference}")
     structures, refused = _labelled(truth.teacher, path)
     model = load_model(candidate)
-    settings = config or EvaluateConfig()
+    settings = (config or EvaluateConfig()).model_copy(update=NO_PHYSICS if errors_only else {})
 
     def teacher() -> Teacher:
         return truth.teacher
 
+    asked = None if errors_only else teacher
     evaluation = compare(
-        model, structures, composition_baseline(structures), settings, teacher=teacher, seed=seed, on_step=on_step
+        model, structures, composition_baseline(structures), settings, teacher=asked, seed=seed, on_step=on_step
     )
+    if isinstance(model, DeployedStudent):
+        evaluation.report["kinds"] |= _broken_bonds_trained_on(Path(candidate), model)
+        evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, settings)]
     evaluation.report["models"] = {"candidate": candidate, "reference": reference}
     evaluation.report["refused_by_reference"] = refused
     evaluation.report["made_from"] = {
@@ -112,6 +127,19 @@ def load_model(name: str) -> Model:
         return load_student(name)
     options = {"name": "ase", "calculator": name} if ":" in name else {"name": name}
     return TeacherModel(open_teacher(parse_teacher(options), supervised=True))
+
+
+def _broken_bonds_trained_on(folder: Path, student: DeployedStudent) -> dict[str, bool]:
+    """Return which kinds of broken bonds the training data contain, by the evaluation of the student's run.
+
+    Empty where the folder is not in a run, or the run has been evaluated with other weights. All gates then hold.
+    """
+    for place in (folder, folder.parent):
+        path = place / "evaluate.json"
+        report = read_json(path, "evaluate the run again") if path.is_file() else {}
+        if report.get("made_from", {}).get("student") == weights_checksum(student):
+            return {kind: report["kinds"][kind] for kind in BROKEN if kind in report.get("kinds", {})}
+    return {}
 
 
 def _identity(model: Model) -> Any:

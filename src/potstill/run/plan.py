@@ -190,7 +190,8 @@ def print_counts(config: Config, console: Console) -> None:
     """Print each source that holds fewer structures than the config asks for."""
     for row in counted(config):
         if row["available"] < row["asked"]:
-            text = f"{row['source']}: {row['available']:,} structures in the files, of {row['asked']:,} asked for"
+            structures = "structure" if row["available"] == 1 else "structures"
+            text = f"{row['source']}: {row['available']:,} {structures} in the files, of {row['asked']:,} asked for"
             console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

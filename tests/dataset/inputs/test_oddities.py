@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from potstill.dataset.convert import convert
 from potstill.dataset.inputs import Frame, ReadOptions, UnusableError, open_frames
 
 LATTICE = 'Lattice="4 0 0 0 4 0 0 0 4"'
@@ -66,6 +67,15 @@ class TestXyz:
     )
     def test_own_units_and_those_of_other_data_are_taken(self, tmp_path, unit):
         assert only(tmp_path / "a.extxyz", xyz(f"energy=-1 {unit}")).structure.labels.energy == -1.0
+
+    def test_foreign_units_in_an_edited_export_of_potstill_are_refused(self, tmp_path):
+        data, export = tmp_path / "a.h5", tmp_path / "b.extxyz"
+        (tmp_path / "a.extxyz").write_text(xyz("energy=-1"))
+        convert(tmp_path / "a.extxyz", data)
+        convert(data, export)
+        edited = export.read_text().replace("REF_energy=", "energy_unit=Hartree REF_energy=")
+        with pytest.raises(UnusableError, match="energy_unit=Hartree, expected eV"):
+            only(tmp_path / "c.extxyz", edited)
 
     def test_bohr_in_a_comment_is_said(self, tmp_path):
         frame = only(tmp_path / "a.xyz", "2\ncoordinates in bohr\nH 0 0 0\nH 0 0 1.4\n")

@@ -43,7 +43,7 @@ def frame_from(
     UnusableError
         If the atoms are no usable structure; each kind of fault has its own reason.
     """
-    remarks = [] if ours else refuse_units(atoms.info)
+    remarks = refuse_units(atoms.info)
     fields = dict(names)
     if _is_isolated_atom(atoms) and not np.array(atoms.cell).any():
         atoms = atoms.copy() if atoms.calc is None else _copy_with_results(atoms)
