@@ -50,3 +50,10 @@ def test_counts_by_group():
     assert counts_by_group([finding("nvt", "NOT_RUN"), finding("phonons", "NO_GO"), finding("rdf", "GO")]) == (
         "solids 1, dynamics 1"
     )
+
+
+def test_a_group_names_what_the_data_lack():
+    found = grouped(
+        [finding("bulk_modulus", "GO"), finding("surfaces", "DOES_NOT_APPLY"), finding("torsions", "DOES_NOT_APPLY")]
+    )
+    assert [(group.name, group.beyond) for group in found] == [("solids", ("surfaces",))]

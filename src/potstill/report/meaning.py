@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from potstill.core.verdict import is_failure, is_pass
+from potstill.core.verdict import Verdict, is_failure, is_pass
+from potstill.evaluate.gates import NEEDS
 
 GROUPS = {
     "errors": "Forces, energies, stresses and relaxed geometries beside the teacher's.",
@@ -78,6 +79,8 @@ class Group:
         Pairs of a finding and what it means for a use.
     passed, asked
         Number of gates that passed, and of gates without those that do not apply.
+    beyond
+        Gates that were not judged, since the training data contain nothing of the kind.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Group:
     failed: tuple[tuple[Mapping[str, Any], str], ...]
     passed: int
     asked: int
+    beyond: tuple[str, ...] = ()
 
 
 def meaning_of(check: str) -> tuple[str, str]:
@@ -110,8 +114,13 @@ def grouped(findings: Sequence[Mapping[str, Any]]) -> list[Group]:
         failed = tuple((f, meaning_of(f["check"])[1]) for f in own if is_failure(f["verdict"]))
         passed = sum(is_pass(f["verdict"]) for f in own)
         if passed or failed:
-            found.append(Group(name, about, failed, passed, passed + len(failed)))
+            found.append(Group(name, about, failed, passed, passed + len(failed), beyond_the_data(own)))
     return found
+
+
+def beyond_the_data(findings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the gates that do not apply because the training data contain no surfaces, vacancies or pairs of atoms."""
+    return tuple(f["check"] for f in findings if f["check"] in NEEDS and f["verdict"] == Verdict.DOES_NOT_APPLY)
 
 
 def counts_by_group(findings: Sequence[Mapping[str, Any]]) -> str:

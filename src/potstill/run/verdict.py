@@ -9,8 +9,7 @@ from typing import Any
 
 from potstill.active_learning.advice import unmet, what_would_help
 from potstill.core.verdict import Verdict, is_failure, overall, word_of
-from potstill.evaluate.gates import NEEDS
-from potstill.report.meaning import counts_by_group
+from potstill.report.meaning import beyond_the_data, counts_by_group
 from potstill.report.page import readable, tally
 from potstill.run.facts import done_report, round_reports
 from potstill.run.folder import RunFolder
@@ -98,15 +97,9 @@ def student_reason(findings: list[dict[str, Any]]) -> str:
     """Return the reason of the verdict of an evaluation: how many gates are met, or how many are not, by group."""
     passed, asked = tally(findings)
     if passed == asked:
-        lacking = beyond_the_data(findings)
-        return f"the student meets all {passed} gates that apply" + (f"; {lacking}" if lacking else "")
+        met, beyond = f"the student meets all {passed} gates that apply", map(readable, beyond_the_data(findings))
+        return f"{met}; not judged, since its data contain none: {named}" if (named := ", ".join(beyond)) else met
     return f"the student does not meet {asked - passed} of {asked} gates that apply ({counts_by_group(findings)})"
-
-
-def beyond_the_data(findings: list[dict[str, Any]]) -> str:
-    """Return the uses that the training data do not cover, by the gates that do not apply; empty where there is none."""
-    named = [readable(f["check"]) for f in findings if f["check"] in NEEDS and f["verdict"] == Verdict.DOES_NOT_APPLY]
-    return f"not judged, since its data contain none: {', '.join(named)}" if named else ""
 
 
 def next_use(run: RunFolder) -> str:
