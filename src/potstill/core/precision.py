@@ -6,6 +6,7 @@ has ten bits of mantissa. Code that computes therefore sets the precision here.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -24,7 +25,9 @@ def float32_products(precision: Products = "highest") -> Iterator[None]:
     """
     import torch
 
-    before = torch.get_float32_matmul_precision()
+    with warnings.catch_warnings():  # torch 2.9 announces another interface in the first call of a process
+        warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
+        before = torch.get_float32_matmul_precision()
     if before == precision:
         yield
         return
