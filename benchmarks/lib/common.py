@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,12 @@ from typing import Any
 from potstill.run.machine import machine
 
 RESULTS = Path(__file__).parents[1] / "results"
+
+
+def processor_seconds() -> float:
+    """Return the processor time of all finished child processes, which a busy machine does not change much."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def write_results(script: str, rows: list[dict[str, Any]], keep: Sequence[str] = ()) -> Path:

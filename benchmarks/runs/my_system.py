@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ import numpy as np
 import yaml
 from ase import Atoms
 from ase.build import bulk
-from benchmarks.lib.common import write_results
+from benchmarks.lib.common import processor_seconds, write_results
 from benchmarks.lib.own_md import run_md
 
 from potstill.core.geometry import smallest_scaled_distance
@@ -142,15 +141,9 @@ def run(system: System, folder: Path, start: str) -> tuple[float, float]:
     command = [sys.executable, "-m", "potstill", "run", "config.yaml", "--out", "run", "--last", "train", "--yes"]
     if (folder / "run").exists():
         command.append("--resume")
-    started, before = perf_counter(), _processor_seconds()
+    started, before = perf_counter(), processor_seconds()
     subprocess.run(command, cwd=folder, check=True)
-    return perf_counter() - started, _processor_seconds() - before
-
-
-def _processor_seconds() -> float:
-    """Seconds that child processes have computed, which a busy machine does not change much."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return perf_counter() - started, processor_seconds() - before
 
 
 def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
@@ -205,14 +198,14 @@ def main() -> None:
         for name in options.systems:
             named = f"{name}-{Path(options.start).name}" if options.start else name
             folder, system = (options.folder or Path(scratch)) / named, SYSTEMS[name]
-            seconds, processor_seconds = run(system, folder, options.start)
+            seconds, computed = run(system, folder, options.start)
             rounds = [
                 json.loads(p.read_text(encoding="utf-8"))
                 for p in sorted((folder / "run").glob("active_learning/*/round.json"))
             ]
             row: dict[str, Any] = {"system": name, "start": options.start, "wall_seconds": round(seconds, 1)}
             row["busy"] = options.busy
-            row["processor_seconds"] = round(processor_seconds, 1)
+            row["processor_seconds"] = round(computed, 1)
             row["rounds_mev_per_angstrom"] = [round(1e3 * r["forces"]["mae"], 1) for r in rounds if r["forces"]["mae"]]
             row["labels"] = sum(_labels(folder / "run"))
             row["atoms"] = len(ase.io.read(folder / "my_structures.extxyz", index="0"))

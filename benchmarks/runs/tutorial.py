@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,16 +20,10 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from benchmarks.lib.common import write_results
+from benchmarks.lib.common import processor_seconds, write_results
 
 TUTORIAL = Path(__file__).resolve().parents[2] / "examples" / "tutorial"
 FORCES_KEPT = 600  # points of the parity picture, at random
-
-
-def processor_seconds() -> float:
-    """Return the processor time of all finished child processes."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def printed(folder: Path, *words: str) -> dict[str, Any]:

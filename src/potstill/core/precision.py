@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Literal
 
 Products = Literal["highest", "high", "medium"]
@@ -25,9 +26,8 @@ def float32_products(precision: Products = "highest") -> Iterator[None]:
     """
     import torch
 
-    with warnings.catch_warnings():  # torch 2.9 announces another interface in the first call of a process
-        warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
-        before = torch.get_float32_matmul_precision()
+    _hear_announcement()
+    before = torch.get_float32_matmul_precision()
     if before == precision:
         yield
         return
@@ -36,6 +36,16 @@ def float32_products(precision: Products = "highest") -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@cache
+def _hear_announcement() -> None:
+    """Let torch 2.9 announce another interface once and unseen, in the first call of a process."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
+        torch.get_float32_matmul_precision()
 
 
 def float32_name(precision: Products, device_type: str) -> str:

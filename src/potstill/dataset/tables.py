@@ -65,8 +65,7 @@ def _figures(found: Distribution, factor: float) -> list[str]:
 def _elements(stats: DatasetStatistics) -> Table:
     symbols = sorted({symbol for counts in stats.elements.values() for symbol in counts})
     ceiling = math.log2(len(symbols)) if symbols else 0.0
-    kinds = "1 element" if len(symbols) == 1 else f"{len(symbols)} elements"
-    title = f"Atoms of {kinds}: {stats.element_entropy_bits:.2f} bits of at most {ceiling:.2f}"
+    title = f"Atoms of {several(len(symbols), 'element')}: {stats.element_entropy_bits:.2f} bits of at most {ceiling:.2f}"
     table = Table("element", "reference eV", *map(escape, stats.elements), title=title, title_justify="left")
     for symbol in symbols:
         energy = stats.reference_energies.get(symbol)
