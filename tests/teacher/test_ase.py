@@ -60,6 +60,30 @@ def test_the_fingerprint_is_that_of_the_options_and_of_the_files_they_name(tmp_p
         assert version.startswith("tests_calculators sha256:")
 
 
+@pytest.mark.parametrize("name", ["own_calc", "own_package.calc"])
+def test_the_fingerprint_is_also_that_of_the_modules_beside_it(tmp_path, monkeypatch, name):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+    module.parent.mkdir(exist_ok=True)
+    (module.parent / "__init__.py").touch()
+    dotted = name.rpartition(".")[0]
+    first = f"from {dotted + '.' if dotted else ''}own_first import SIGMA"
+    module.write_text(f"{first}\nfrom ase.calculators.lj import LennardJones\ndef Own(): return LennardJones(sigma=SIGMA)\n")
+    (module.parent / "own_first.py").write_text("import json\ntry:\n    from .own_second import SIGMA\nexcept ImportError:\n"
+                                                "    from own_second import SIGMA\n")  # fmt: skip
+    (module.parent / "own_second.py").write_text("SIGMA = 2.0\n")
+    (module.parent / "not_imported.py").write_text("X = 1\n")
+
+    def version() -> str:
+        return load_teacher("ase", calculator=f"{name}:Own").fingerprint["version"]
+
+    before = version()
+    (module.parent / "not_imported.py").write_text("X = 2\n")
+    assert version() == before
+    (module.parent / "own_second.py").write_text("SIGMA = 2.5\n")
+    assert version() != before
+
+
 def test_what_it_knows_and_gives():
     teacher = load_teacher("ase", **LJ, elements=("Cu",), stress=False)
     metal, water_ = teacher.label([copper(), water()])

@@ -5,6 +5,7 @@ A callable named in a config runs the code of that module, as an import does: us
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from potstill.core.checksums import sha256_of_file
+from potstill.core.checksums import sha256_of_file, sha256_of_text
 from potstill.core.elements import atomic_numbers_of
 from potstill.core.errors import InputError
 from potstill.core.registry import nearest
@@ -213,11 +214,35 @@ def _with_worker(value: Any) -> Any:
 
 
 def _version(module: str) -> str:
-    """Return name and version of the package that a module belongs to; without one, the hash of its file."""
+    """Return name and version of the package that a module belongs to; without one, the hash of its files."""
     top = module.split(".", maxsplit=1)[0]
     packages = sorted(set(metadata.packages_distributions().get(top, ())))
     if packages:
         return " ".join(f"{package} {metadata.version(package)}" for package in packages)
 
     file = getattr(importlib.import_module(module), "__file__", None)
-    return f"{module} {sha256_of_file(Path(file))}" if file else module
+    if not file:
+        return module
+    top = Path(file).parents[module.count(".") + (Path(file).name == "__init__.py")]
+    files = _with_helpers(Path(file), top)
+    sums = [sha256_of_file(path) for path in files]
+    return f"{module} {sums[0] if len(sums) == 1 else sha256_of_text(' '.join(sums))}"
+
+
+def _with_helpers(file: Path, top: Path) -> list[Path]:
+    """Return a module of the user's, and the files beside it or below ``top`` that it imports, also through each other."""
+    found = [file]
+    for path in found:
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError, OSError):  # a compiled module
+            continue
+        names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                names += [node.module or "", *(f"{node.module or ''}.{alias.name}".strip(".") for alias in node.names)]
+        parts = [name.split(".") for name in sorted(set(names)) if name]
+        places = [folder.joinpath(*words) for words in parts for folder in dict.fromkeys((path.parent, top))]
+        beside = [p for place in places for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()]
+        found += [p for p in beside if p not in found]
+    return found
