@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,13 @@ def test_a_new_folder_is_claimed(tmp_path):
     assert record["stages"] == {}
     assert {"platform", "cores", "python", "versions"} <= set(record["machine"])
     assert [run.stage(name)["state"] for name in STAGES] == ["waiting"] * len(STAGES)
+
+
+def test_a_tilde_within_quotes_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert RunFolder(Path("~/run")).path == tmp_path / "home" / "run"
+    assert RunFolder(Path("~nobody-of-this-name/run")).path == tmp_path / "~nobody-of-this-name" / "run"
 
 
 @pytest.mark.parametrize(("text", "resume", "match"), [("b: 2\n", True, "another run"), ("a: 1\n", False, "--resume")])

@@ -109,6 +109,20 @@ def test_a_text_that_is_a_link_is_not_written_to(tmp_path, name):
     assert precious.read_text() == "of another run"
 
 
+@pytest.mark.parametrize("name", ["log.txt", "error.log", "metrics.jsonl", "label/teacher.log"])
+def test_a_copy_of_hard_links_leaves_the_first_run_as_it_is(tmp_path, name):
+    first, copy = tmp_path / "run" / name, tmp_path / "copy" / name
+    for path in (first, copy):
+        path.parent.mkdir(parents=True)
+    first.write_text("before\n")
+    copy.hardlink_to(first)
+    (tmp_path / "copy" / ".lock").touch()
+    with locked(tmp_path / "copy"), copy.open("a") as log:
+        log.write("after\n")
+    assert first.read_text() == "before\n"
+    assert copy.read_text() == "before\nafter\n"
+
+
 def test_a_log_that_is_a_pipe_does_not_hang(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()

@@ -38,7 +38,7 @@ class RunFolder:
     path: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(os.path.abspath(self.path)))  # noqa: PTH100 - links stay as they are
+        object.__setattr__(self, "path", Path(os.path.abspath(os.path.expanduser(self.path))))  # noqa: PTH100, PTH111 - links stay
 
     @property
     def config(self) -> Path:

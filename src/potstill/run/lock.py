@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import re
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from potstill.core.errors import PotstillError, RunFolderError
-from potstill.core.files import read_json
+from potstill.core.files import read_json, sealed
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(f"{HELD_BY}{os.getpid()} on {platform.node()}")
         file.flush()
         _remove_leftovers(folder)
+        _unshare(folder)
         yield
 
 
@@ -70,6 +72,14 @@ def _refuse_links(folder: Path) -> None:
             )
         if path.exists() and not path.is_file() and not path.is_dir():
             raise RunFolderError(f"{path} is no plain file\n  move it away")
+
+
+def _unshare(folder: Path) -> None:
+    """Copy texts that are written in place and that a copy of the run made of hard links has too."""
+    for path in (folder / name for name in APPENDED):
+        if path.is_file() and path.stat().st_nlink > 1:
+            with sealed(path) as temporary:
+                shutil.copy2(path, temporary)
 
 
 def holder(folder: Path) -> str:

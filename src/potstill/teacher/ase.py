@@ -223,8 +223,8 @@ def _version(module: str) -> str:
     file = getattr(importlib.import_module(module), "__file__", None)
     if not file:
         return module
-    top = Path(file).parents[module.count(".") + (Path(file).name == "__init__.py")]
-    files = _with_helpers(Path(file), top)
+    above = module.count(".") + (Path(file).name == "__init__.py")
+    files = _with_helpers(Path(file), Path(file).parents[above])
     sums = [sha256_of_file(path) for path in files]
     return f"{module} {sums[0] if len(sums) == 1 else sha256_of_text(' '.join(sums))}"
 
