@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import runpy
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from potstill.dataset.convert import convert
 from potstill.report.audit import sentence
 from potstill.stats.bonds import lacks_hydrogen
 from potstill.teacher import load_teacher
+from potstill.testing import rattled, slab
 
 SQUEEZE = 0.5  # of lengths, for which the teacher of these tests has stress in metals
 PASSES = ("GO", "DOES_NOT_APPLY")
@@ -369,6 +371,21 @@ class TestReplay:
         assert any((s.labels.forces == 0).any() for s in relabel(parents, lj))
         assert found["gradients"]["verdict"] == "GO"
 
+        assert found["zero_forces"]["verdict"] == "GO"
+
+    @pytest.mark.parametrize("share", [1.0, 0.06])
+    def test_zeros_that_stand_for_missing_forces(self, judge, labelled, share):
+        count = math.ceil(share * len(labelled))
+        missing = [changed(s, energy=0.0, forces=np.zeros((len(s), 3)), stress=None) for s in labelled[:count]]
+        found = judge([*missing, *labelled[count:]], teacher=None)["zero_forces"]
+        assert (found["verdict"], found["measured"]) == ("NO_GO", pytest.approx(count / len(labelled)))
+        assert set(found["worst"]) <= {s.id for s in missing}
+
+    def test_atoms_that_are_alone_have_no_forces(self, judge, labelled):
+        far = Structure(np.array([29, 29]), np.array([[0.0, 0, 0], [9.0, 0, 0]]), id="far", source="metals", family="far")
+        alone = far.with_(labels=Labels(0.0, np.zeros((2, 3))))
+        assert judge([*labelled, alone], teacher=None)["zero_forces"]["verdict"] == "GO"
+
     def test_energies_in_kcal_per_mol(self, judge, labelled):
         found = judge([changed(s, energy=23.06 * s.labels.energy) for s in labelled])
         assert {"label_replay", "energy_work", "energy_work_slope"} <= no_go(found)
@@ -450,6 +467,24 @@ class TestReplay:
         assert found <= {name for name in OF_A_TEACHER if told[name]["verdict"] in ("NO_GO", "WARN")}, told
         assert told["equivalent_structures"]["verdict"] == "NO_GO"
         assert told["label_replay"]["verdict"] == "GO"
+
+    def test_a_slab_among_many_crystals_is_asked_about(self, judge, labelled):
+        """A teacher that opens slabs in their plane is right for all other structures."""
+        emt = load_teacher("emt")
+        slabs = [rattled(slab(), k).with_(source="slabs", family="slab") for k in range(2)]
+        crystals = [s for s in labelled if s.pbc.all()]
+        assert len(crystals) > 4 * len(slabs)
+
+        class Opening:
+            fingerprint, properties = emt.fingerprint, emt.properties
+
+            def label(self, structures):
+                return emt.label([s if s.pbc.all() else s.with_(pbc=np.zeros(3, bool)) for s in structures])
+
+        asked = [s.with_(labels=None) for s in [*crystals, *slabs]]
+        told = judge(relabel(asked, Opening()), teacher=Opening)
+        assert told["equivalent_structures"]["verdict"] == "NO_GO"
+        assert told["repeated_cells"]["verdict"] == "WARN"
 
     def test_few_labels_are_audited_with_few_calls(self, judge, labelled, lj):
         class Counting:

@@ -88,6 +88,38 @@ def test_a_crystal_that_is_not_stable_in_the_reference_is_no_judge():
     assert "cubic (Cu) is not stable in the reference" in choice.why
 
 
+def _cubic(k: int) -> Structure:
+    """Copper held at a saddle by its symmetry, of another family for each number."""
+    return labelled(bulk("Cu", "sc", a=2.4 + 0.002 * k).repeat([1, 1, 2]), f"cubic-{k}")
+
+
+def test_the_one_stable_crystal_is_found_beyond_the_calm_ones():
+    """The calm quarter of four crystals is one, which is unstable."""
+    pytest.importorskip("phonopy")
+    stable = labelled(bulk("Cu", cubic=True), "fcc", 3.0)
+    structures = [
+        _cubic(0),
+        *(s.with_(labels=Labels(0.0, np.ones((2, 3)), np.zeros((3, 3)))) for s in (_cubic(1), _cubic(2))),
+    ]
+    assert [s.id for s in candidates([*structures, stable], periodic=True)] == ["cubic-0"]
+    choice = choose(EMT(), [*structures, stable], 2, periodic=True)
+    assert (names(choice.systems), choice.missing, choice.tried) == (["fcc"], 0, 4)
+    assert choose(EMT(), structures, 2, periodic=True).missing == 2
+
+
+def test_the_number_of_tries_is_bounded(monkeypatch):
+    tried = []
+
+    def unstable(_, structure, **__):
+        tried.append(structure.id)
+        return structure.to_ase(), 0.0, -3.0
+
+    monkeypatch.setattr("potstill.evaluate.systems._at_rest", unstable)
+    choice = choose(EMT(), [_cubic(k) for k in range(40)], 1, periodic=True)
+    assert (len(tried), len(set(tried)), choice.missing) == (15, 15, 1)
+    assert choice.why.endswith("; and 10 more")
+
+
 def test_what_does_not_settle_is_missing():
     (structure,) = ONE_ATOM
     unknown = labelled(bulk("Si"), "silicon")  # which EMT refuses

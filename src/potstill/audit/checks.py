@@ -17,6 +17,7 @@ from potstill.audit import (
     process,
     replay,
     splits,
+    zeros,
 )
 from potstill.audit.evidence import Check, Evidence
 from potstill.audit.registry import FAMILIES as NAMES
@@ -24,6 +25,6 @@ from potstill.audit.registry import checks_of
 
 __all__ = ["CHECKS", "FAMILIES", "MODULES", "Check", "Evidence"]
 
-MODULES = (process, diversity, duplicates, geometry, chemistry, labels, replay, equivalence, splits, integrity)
+MODULES = (process, diversity, duplicates, geometry, chemistry, labels, zeros, replay, equivalence, splits, integrity)
 FAMILIES: dict[str, tuple[Check, ...]] = {name: checks_of(name) for name in NAMES}
 CHECKS: tuple[Check, ...] = tuple(check for family in FAMILIES.values() for check in family)

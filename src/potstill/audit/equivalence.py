@@ -14,11 +14,12 @@ import numpy as np
 from potstill.audit.evidence import Evidence
 from potstill.audit.needs import LABELS, TEACHER
 from potstill.audit.registry import check
-from potstill.audit.replay import at_most_for, chosen_at_random, teacher_of
+from potstill.audit.replay import at_most_for, teacher_of
 from potstill.core.types import Array, Labels, Refused, Structure
 from potstill.core.verdict import Finding, at_most, does_not_apply, warned
 
-MOST_OF_A_KIND = 3  # molecules or periodic structures
+MOST_OF_A_KIND = 3  # molecules, crystals, or structures that are periodic in some directions
+DRAWN_OF_A_KIND = 20  # of which those with the most elements, or the smallest, are taken
 MOST_LATTICE_VECTORS = 2  # that an atom is moved by, in either direction
 LARGEST_TRANSLATION = 1.0  # Å
 
@@ -37,8 +38,7 @@ def equivalent_structures(evidence: Evidence) -> Finding:
     """Ask the teacher about copies with atoms in another order, moved together, and each by lattice vectors."""
     rng = np.random.default_rng(evidence.seed)
     few = at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
-    drawn, periodic = chosen_at_random(evidence), _periodic(evidence)
-    of_kinds = [_most_elements(evidence, drawn[periodic[drawn] == kind], few) for kind in (True, False)]
+    of_kinds = [_most_elements(evidence, kind, few) for kind in _kinds(evidence)]
     chosen = [evidence.dataset[k].with_(labels=None) for kind in of_kinds for k in kind]
     orders = [rng.permutation(len(s)) for s in chosen]
     copies = [_rewritten(s, order, rng) for s, order in zip(chosen, orders, strict=True)]
@@ -68,12 +68,11 @@ def equivalent_structures(evidence: Evidence) -> Finding:
 def repeated_cells(evidence: Evidence) -> Finding:
     """Ask the teacher about periodic structures and the same repeated once. The check only warns, as k-points may matter."""
     unit, few = "eV or eV/Å", at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
-    periodic = _periodic(evidence)
-    drawn = [int(k) for k in chosen_at_random(evidence) if periodic[k]]
-    if not drawn:
-        return does_not_apply("repeated_cells", unit, "no structure that was drawn is periodic")
-    smallest = sorted(drawn, key=lambda k: int(evidence.dataset.ptr[k + 1] - evidence.dataset.ptr[k]))[:few]
-    chosen = [evidence.dataset[k].with_(labels=None) for k in smallest]
+    ptr = evidence.dataset.ptr
+    of_kinds = [sorted(kind.tolist(), key=lambda k: int(ptr[k + 1] - ptr[k]))[:few] for kind in _kinds(evidence)[:2]]
+    chosen = [evidence.dataset[k].with_(labels=None) for kind in of_kinds for k in kind]
+    if not chosen:
+        return does_not_apply("repeated_cells", unit, "no structure is periodic")
     answers = teacher_of(evidence).label([*chosen, *map(_repeated, chosen)])
     answered = [
         (s, one, other)
@@ -91,9 +90,12 @@ def repeated_cells(evidence: Evidence) -> Finding:
     return warned(at_most("repeated_cells", np.max(gaps), evidence.gates.max_equivalence_gap, unit, why, worst))
 
 
-def _periodic(evidence: Evidence) -> Array:
-    """Return (S,) whether a structure is periodic along any axis."""
-    return np.array([row.any() for row in evidence.dataset.column("structures/pbc")], dtype=bool)
+def _kinds(evidence: Evidence) -> tuple[Array, Array, Array]:
+    """Return indices at random: some crystals, structures that are periodic in some directions, and molecules."""
+    axes = np.asarray(evidence.dataset.column("structures/pbc"), dtype=bool).sum(axis=1)
+    order = np.random.default_rng(evidence.seed).permutation(len(axes))
+    crystals, some, none = (order[np.isin(axes[order], kind)][:DRAWN_OF_A_KIND] for kind in ((3,), (1, 2), (0,)))
+    return crystals, some, none
 
 
 def _most_elements(evidence: Evidence, drawn: Array, few: int) -> list[int]:

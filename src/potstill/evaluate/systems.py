@@ -22,9 +22,11 @@ log = logging.getLogger(__name__)
 
 CALM = 0.25  # share of the structures, by their largest force, that are near equilibrium
 TRIES = 5  # number of structures relaxed per system wanted
+MOST_TRIES = 15  # the same while no crystal is stable and none is a liquid
 SETTLED_EV_PER_ANGSTROM = 0.1
 MOST_RELAXATION_STEPS = 200
 LOWEST_THZ = -0.5  # lowest phonon of the reference: below, the crystal is no minimum; imaginary ones count as negative
+SHOWN = 5  # number of reasons that a message holds
 SMALL_ATOMS = 16  # number of atoms; larger structures are tried later
 SYMMETRY_ANGSTROM = 0.1  # tolerance for atoms that were relaxed from a snapshot
 LATTICE_ANGSTROM = (0.1, 0.2, 0.3, 0.4)  # tolerances for the lattice of displaced atoms
@@ -45,7 +47,7 @@ class Choice:
         Structures that did not settle, are not stable, or are no crystals, as many as are lacking, for checks that need no
         minimum.
     missing
-        Number of wanted systems that were not found.
+        Number of wanted systems that were not found; none where every structure was tried and one at least was found.
     disordered
         Names of those among the others that are a liquid or a glass, relaxed in the cell that they came in. No crystal is
         missing there.
@@ -79,8 +81,9 @@ def choose(
     """Relax candidates by the reference until the wanted number has settled.
 
     A crystal is reduced to its primitive cell where spglib is installed. Candidates that share elements with a chosen one
-    come later. A crystal with unstable phonons in the reference is not taken. One of unknown stability is taken where there
-    are too few others. A liquid or a glass (:func:`disordered`) has no minimum to compare at and is not missed.
+    come later. Structures far from equilibrium are tried where those near it do not suffice. A crystal with unstable phonons
+    in the reference is not taken. One of unknown stability is taken where there are too few others. A liquid or a glass
+    (:func:`disordered`) has no minimum to compare at and is not missed.
 
     Parameters
     ----------
@@ -101,10 +104,13 @@ def choose(
     liquids: set[str] = set()
     reasons: list[str] = []
     left = candidates(structures, periodic=periodic)
-    tries = min(TRIES * wanted, len(left))
-    for _ in range(tries):
-        if len(found) == wanted:
+    later = wilder(structures, left, periodic=periodic)
+    tries = 0
+    while len(found) < wanted and (left or (later and not liquids)):
+        if tries >= (TRIES if found or liquids else MOST_TRIES) * wanted:
             break
+        left, later = (left, later) if left else (later, [])
+        tries += 1
         taken = {int(z) for _, atoms in found for z in atoms.numbers}
         structure = min(left, key=lambda s: (*_order(s), len(taken & set(s.atomic_numbers.tolist()))))  # the first of equals
         left.remove(structure)
@@ -139,8 +145,14 @@ def choose(
     lacking = max(0, min(wanted, tries) - len(found))
     others = others[:lacking]
     liquids &= {name for name, _ in others}
-    missing = lacking - len(liquids)
-    return Choice(found, others, missing, tries, "; ".join(reasons) if missing else "", frozenset(liquids))
+    every_one = not left and not later
+    missing = 0 if found and every_one else lacking - len(liquids)
+    return Choice(found, others, missing, tries, _in_short(reasons) if missing else "", frozenset(liquids))
+
+
+def _in_short(reasons: Sequence[str]) -> str:
+    more = len(reasons) - SHOWN
+    return "; ".join([*reasons[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
 
 
 def disordered(atoms: Any) -> bool:
@@ -244,11 +256,11 @@ def candidates(structures: Sequence[Structure], *, periodic: bool) -> list[Struc
     structures, they are compounds where most are, and they are bound better than half. Among these, the best bound come
     first, by their energy per atom less a fit to the composition.
     """
-    kind = [s for s in structures if s.labels is not None and (s.pbc.all() if periodic else not s.pbc.any())]
+    kind = _of_kind(structures, periodic=periodic)
     several = [k for k, s in enumerate(kind) if len(s) > 1 or periodic]
     if not several:
         return []
-    force = np.array([float(np.abs(s.labels.forces).max()) for s in kind if s.labels is not None])
+    force = np.array([_largest_force(s) for s in kind])
     small = [k for k in several if len(kind[k]) <= SMALL_ATOMS]
     large = [k for k in several if len(kind[k]) > SMALL_ATOMS]
     calm = [k for some in (small, large) if some for k in some if force[k] <= np.quantile(force[some], CALM)]
@@ -261,6 +273,22 @@ def candidates(structures: Sequence[Structure], *, periodic: bool) -> list[Struc
     seen: set[str] = set()
     order = [kind[k] for k in sorted(calm, key=place)]
     return [s for s in order if not (s.family in seen or seen.add(s.family))]  # type: ignore[func-returns-value]
+
+
+def wilder(structures: Sequence[Structure], calm: Sequence[Structure], *, periodic: bool) -> list[Structure]:
+    """Return the structures of other families than the calm ones, by their largest force, one of each family."""
+    seen = {s.family for s in calm}
+    several = [s for s in _of_kind(structures, periodic=periodic) if len(s) > 1 or periodic]
+    order = sorted(several, key=lambda s: (_largest_force(s), s.id))
+    return [s for s in order if not (s.family in seen or seen.add(s.family))]  # type: ignore[func-returns-value]
+
+
+def _of_kind(structures: Sequence[Structure], *, periodic: bool) -> list[Structure]:
+    return [s for s in structures if s.labels is not None and (s.pbc.all() if periodic else not s.pbc.any())]
+
+
+def _largest_force(structure: Structure) -> float:
+    return float(np.abs(structure.labels.forces).max()) if structure.labels is not None else np.inf
 
 
 def _order(structure: Structure) -> tuple[bool, int]:

@@ -199,6 +199,14 @@ def one_energy_far_off(case: Case, rng: Rng) -> Case:
     return one(case, pick(case, rng, is_crystal), lambda s: relabelled(s, energy=energy_of(s) - 100.0 * len(s)))
 
 
+@fault("zero_forces", "0.5 % of the labels")
+def zeros_for_an_element(case: Case, rng: Rng) -> Case:
+    """The labels of a calculator without parameters for one element."""
+    lacking = pick(case, rng, _strong)
+    element = int(case.structures[lacking].atomic_numbers[0])
+    return each(case, lambda s: scaled(s, energy=0, forces=0, stress=0) if element in s.atomic_numbers else s)
+
+
 @fault("label_replay", "one structure, where few others have as small forces")
 def forces_of_one_lost(case: Case, rng: Rng) -> Case:
     k = pick(case, rng, lambda s: is_molecule(s) and _strong(s))

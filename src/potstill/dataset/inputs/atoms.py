@@ -19,6 +19,7 @@ from potstill.dataset.inputs.units import refuse_units
 from potstill.dataset.inputs.unusable import Frame, UnusableError
 
 ISOLATED = ("isolatedatom", "isolated_atom")
+SAYS_GHOST = re.compile(r"ghost|dummy", re.IGNORECASE)
 SAYS_FIXED = re.compile(r"fix|frozen|freez|constrain", re.IGNORECASE)
 
 
@@ -96,9 +97,19 @@ def refuse_geometry(atoms: Any) -> None:
         refuse_far(np.asarray(atoms.positions), cell[pbc])
     except StructureError as error:
         raise UnusableError("too_far", str(error)) from error
-    occupancy = atoms.arrays.get("occupancy")
-    if occupancy is not None and ((np.asarray(occupancy) > 0) & (np.asarray(occupancy) < 1)).any():
+    if _occupied_in_part(atoms.arrays.get("occupancy")) or _occupied_in_part(atoms.info.get("occupancy")):
         raise UnusableError("disordered", "sites are occupied in part")
+    for name, column in atoms.arrays.items():
+        if SAYS_GHOST.search(name) and column.dtype == bool and column.any():
+            raise UnusableError("unknown_element", f"the column '{name}' marks atoms that are none")
+
+
+def _occupied_in_part(stated: Any) -> bool:
+    """Return whether occupancies are below 1: of a column, or of the kinds of sites that ASE notes for a CIF."""
+    if isinstance(stated, Mapping):
+        sites = [site if isinstance(site, Mapping) else {"": site} for site in stated.values()]
+        return any(len(site) > 1 or min(map(float, site.values()), default=1.0) < 1 for site in sites)
+    return stated is not None and bool((np.asarray(stated, dtype=float) < 1).any())
 
 
 def _is_isolated_atom(atoms: Any) -> bool:

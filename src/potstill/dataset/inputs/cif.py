@@ -24,7 +24,10 @@ COORDINATES = [f"_atom_site_{kind}_{axis}" for kind in ("fract", "cartn") for ax
 CELL = [f"_cell_{name}" for name in ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")]
 TERM = r"[-+xyz0-9/. ]"
 MAGNETIC = re.compile(rf"(?<![\w/,+.-])({TERM}*[xyz]{TERM}*,{TERM}+,{TERM}+,\s*[-+]?1)(?![\w.])")
-CIF_BLOCK = re.compile(rb"^[ \t]*data_", re.IGNORECASE | re.MULTILINE)
+MODULATED = re.compile(
+    r"^\s*_(cell_wave_vector|cell_modulation_dimension\s+[1-9]|atom_site_displace_)", re.IGNORECASE | re.MULTILINE
+)
+CIF_BLOCK = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t]*data_", re.IGNORECASE | re.MULTILINE)
 CIF_ITEM = re.compile(r"^[ \t]*(_\S+)[ \t]+('[^'\n]*'|\"[^\"\n]*\"|[^\n#]+)", re.MULTILINE)
 
 
@@ -40,6 +43,7 @@ def parse_cif(text: str, options: ReadOptions) -> Frame:
     """Parse one data block of a CIF, by ASE, or by pymatgen where ASE fails."""
     tags = {found[1].lower(): found[2].strip().strip("'\"") for found in CIF_ITEM.finditer(text)}
     _refuse_magnetic(text)
+    _refuse_modulated(text)
     text = _with_operations(text, tags)
     listed = None
     try:
@@ -133,6 +137,20 @@ def _refuse_magnetic(text: str) -> None:
         raise UnusableError(
             "wrong_operations",
             f"it lists {len(found)} magnetic operations, which are not read; export all atoms in P 1",
+        )
+
+
+def _refuse_modulated(text: str) -> None:
+    """Refuse a modulated structure, of which a CIF lists the average beside the waves.
+
+    Raises
+    ------
+    UnusableError
+        ``modulated``.
+    """
+    if MODULATED.search(text):
+        raise UnusableError(
+            "modulated", "it states a modulated structure, whose listed sites are an average; export a supercell"
         )
 
 

@@ -10,7 +10,9 @@ from potstill.dataset.inputs.species import is_symbol
 from potstill.dataset.inputs.unusable import UnusableError
 
 LETTERS = re.compile(r"[A-Za-z]+")
-ISOTOPES = {"D": "H", "T": "H"}
+TYPE = re.compile(r"([A-Za-z]{1,2})(\d*\.?\d*[+-]?|[+-]\d+)(?![A-Za-z])")  # a symbol, and its oxidation number if any
+ISOTOPES = {"D": "H"}  # not T, which names the tetrahedral sites of zeolites and feldspars
+WORDS = frozenset({"wat", "ph", "me", "et"})  # water, phenyl, methyl, ethyl
 GROUPS = ("NO", "CN", "NH", "OG")  # in capitals groups of atoms, not elements that no crystal holds
 
 
@@ -51,9 +53,9 @@ def elements_of_formula(formula: str) -> set[str]:
 
 def _of_type(word: str) -> str:
     """Return the element of a type symbol such as ``Fe3+`` or ``CU``."""
-    letters = LETTERS.match(word)
-    symbol = _written(letters[0]) if letters else ""
-    if letters and is_symbol(symbol) and letters[0] not in GROUPS:
+    found = TYPE.fullmatch(word)
+    symbol = _written(found[1]) if found else ""
+    if found and is_symbol(symbol) and found[1] not in GROUPS:
         return symbol
     raise UnusableError("no_elements", f"the type symbol {word!r} is no chemical symbol")
 
@@ -66,11 +68,13 @@ def _of_label(word: str, formula: Sequence[str] | set[str]) -> str:
     if len(text) > 1 and text[1].islower() and is_symbol(two):
         return two
     fit = [symbol for symbol in dict.fromkeys((one, "" if text[:2] in GROUPS else two)) if is_symbol(symbol)]
+    if text.lower() in WORDS:
+        fit = []
     if text[:2].isupper() and len(fit) > 1 and formula:
         fit = [symbol for symbol in fit if symbol in formula]
     if len(fit) != 1:
-        either = " or ".join(fit) or "no element"
-        raise UnusableError("no_elements", f"the label {word!r} may be {either}; add _atom_site_type_symbol to the file")
+        meaning = f"may be {' or '.join(fit)}" if fit else "names no element"
+        raise UnusableError("no_elements", f"the label {word!r} {meaning}; add _atom_site_type_symbol to the file")
     return fit[0]
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from potstill.dataset.inputs.unusable import UnusableError
+from potstill.dataset.inputs.unusable import UnusableError, ending_of, text_of
 
 ENDINGS = (".cssr", ".json")  # of formats that name elements; its reader of POSCAR makes them up
 
@@ -19,13 +19,13 @@ def by_pymatgen(path: Path) -> Any:
     UnusableError
         If sites are occupied in part.
     """
-    if path.suffix.lower() not in ENDINGS:
+    if ending_of(path) not in ENDINGS:
         return None
     try:
         from pymatgen.core import Structure as Crystal
 
-        if path.suffix.lower() == ".json":
-            data = json.loads(path.read_text(encoding="utf-8"))
+        if ending_of(path) == ".json":
+            data = json.loads(text_of(path))
             crystal = Crystal.from_dict(data) if _only_pymatgen(data) else None
         else:
             crystal = Crystal.from_file(str(path))

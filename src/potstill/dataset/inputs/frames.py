@@ -15,14 +15,26 @@ from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.cif import cif_spans, parse_cif
 from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
-from potstill.dataset.inputs.lammps import data_frame, dump_frames, is_data_file
+from potstill.dataset.inputs.foreign import facts_of_program
+from potstill.dataset.inputs.lammps import data_frame, dump_frames, is_data_file, is_dump_file
 from potstill.dataset.inputs.options import DEFAULT, ReadOptions
 from potstill.dataset.inputs.pdb import pdb_frames
 from potstill.dataset.inputs.poscar import poscar_frame
 from potstill.dataset.inputs.programs import cp2k_frame, gromacs_frame
 from potstill.dataset.inputs.rows import database_frames
 from potstill.dataset.inputs.texts import Spans, TextKind, parse_sdf, sdf_spans
-from potstill.dataset.inputs.unusable import COMPRESSED, Frame, UnusableError, content_of, quiet, refuse_wrong_ending
+from potstill.dataset.inputs.unusable import (
+    BYTE_ORDER_MARK,
+    COMPRESSED,
+    Frame,
+    UnusableError,
+    as_text,
+    content_of,
+    ending_of,
+    quiet,
+    refuse_wrong_ending,
+    text_of,
+)
 from potstill.dataset.inputs.xyz import parse_xyz, xyz_spans
 
 XYZ = TextKind((".xyz", ".extxyz"), xyz_spans, parse_xyz)
@@ -40,13 +52,16 @@ SINGLE: dict[str, Callable[[Path, ReadOptions], Frame]] = {
     "gromacs": gromacs_frame,
     "cp2k-restart": cp2k_frame,
 }
-GUESSING = frozenset({"lammps-dump-binary", "gromos", "dlp4", "dlp-history", "gpumd", "cmdft", "xtd"})
+GUESSING = frozenset(
+    {"netcdftrajectory", "cp2k-dcd", "lammps-dump-binary", "gromos", "dlp4", "dlp-history", "gpumd", "cmdft", "xtd"}
+)
 TRIED = frozenset({"traj", "json", "xsf", "extxyz", "xyz", "vasp-xdatcar", "cif"})  # rows of the table in the docs
 HEAD_BYTES = 4096
 NO_JSON = (
     "the JSON is neither a database of ASE nor one Structure of pymatgen; write its structures as extended XYZ, "
     "such as ase.io.write('a.extxyz', [s.to_ase_atoms() for s in structures])"
 )
+MTP_CFG = "a .cfg of MLIP states types, not elements, and no reader is known; write its structures as extended XYZ"
 
 
 class Frames(Protocol):
@@ -74,14 +89,13 @@ def open_frames(path: Path, options: ReadOptions = DEFAULT) -> Frames:
     if path.stat().st_size == 0:
         raise UnusableError("empty_file", "the file is empty")
     refuse_wrong_ending(path)
-    name = path.with_suffix("") if path.suffix in COMPRESSED else path
     if path.suffix in DATASETS:
         return DatasetFrames(path)
-    kind = next((kind for kind in TEXT_KINDS if name.suffix.lower() in kind.endings), None)
+    kind = next((kind for kind in TEXT_KINDS if ending_of(path) in kind.endings), None)
     if path.suffix in DATABASES:
         return _held(database_frames(path, options))
-    if name.suffix.lower() in PDB:
-        return _held(pdb_frames(content_of(path).decode("latin1"), options))
+    if ending_of(path) in PDB:
+        return _held(pdb_frames(text_of(path, "latin1"), options))
     return TextFrames(path, kind, options) if kind else _foreign(path, options)
 
 
@@ -90,6 +104,8 @@ class TextFrames:
 
     def __init__(self, path: Path, kind: TextKind, options: ReadOptions) -> None:
         self._path, self._kind, self._options = path, kind, options
+        head = _head(path)
+        self._old_mac = b"\r" in head and b"\n" not in head
         with self._open() as file:
             self._spans: Spans = kind.spans(file)
         if not self._spans:
@@ -102,11 +118,14 @@ class TextFrames:
         start, stop = self._spans[k]
         with self._open() as file:
             file.seek(start)
-            text = file.read(stop - start).decode(self._kind.encoding, errors="replace")
+            content = file.read(stop - start).removeprefix(BYTE_ORDER_MARK)
+        text = content.decode(self._kind.encoding, errors="replace")
         with quiet():
             return self._kind.parse(text, self._options)
 
     def _open(self) -> Any:
+        if self._old_mac:
+            return io.BytesIO(content_of(self._path).replace(b"\r", b"\n"))
         if self._path.suffix in COMPRESSED:
             return io.BytesIO(content_of(self._path))
         return self._path.open("rb")
@@ -167,8 +186,13 @@ def _foreign(path: Path, options: ReadOptions) -> Frames:
         found = ioformats.get(filetype(str(path.absolute())))
     except UnknownFileTypeError:
         found = None
-    if is_data_file(_head(path)):  # by its content: by its name it may be anything
+    head = as_text(_head(path))
+    if is_data_file(head):  # by its content: by its name it may be anything
         found = ioformats["lammps-data"]
+    elif is_dump_file(head):
+        found = ioformats["lammps-dump-text"]
+    elif "BEGIN_CFG" in head:
+        raise UnusableError("unknown_format", MTP_CFG)
     if found is None or not found.can_read:
         return HeldFrames([_only_by_pymatgen(path, options)])
     if found.name in GUESSING:
@@ -194,13 +218,21 @@ def _only_by_pymatgen(path: Path, options: ReadOptions) -> Frame:
 def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
     from ase.io import read
 
+    facts, remarks = facts_of_program(path, format_name)
     try:
-        atoms = read(path, do_not_split_by_at_sign=True)
-    except Exception:
+        atoms: Any = read(path, do_not_split_by_at_sign=True)
+    except Exception as error:
         atoms = by_pymatgen(path)
         if atoms is None:
-            raise
-    return _as_ase_reads(frame_from(atoms, options), format_name, on_convergence(path, format_name))
+            raise _by_ase(format_name, error) from error
+    atoms.info = {**facts, **atoms.info}
+    return _as_ase_reads(frame_from(atoms, options), format_name, [*on_convergence(path, format_name), *remarks])
+
+
+def _by_ase(format_name: str, error: Exception) -> UnusableError:
+    """Return the refusal of a file at which ASE's reader failed."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return UnusableError("unreadable", f"ASE's reader of '{format_name}' fails: {said}")
 
 
 def _as_ase_reads(frame: Frame, format_name: str, on_labels: list[str]) -> Frame:
@@ -214,19 +246,21 @@ def _as_ase_reads(frame: Frame, format_name: str, on_labels: list[str]) -> Frame
 def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Frame | Exception]:
     from ase.io import iread
 
-    on_labels = [] if format_name in TRIED else on_convergence(path, format_name)
+    facts, on_labels = ({}, []) if format_name in TRIED else facts_of_program(path, format_name)
+    on_labels += [] if format_name in TRIED else on_convergence(path, format_name)
     try:
         for atoms in iread(path, index=":", do_not_split_by_at_sign=True):
             try:
+                atoms.info = {**facts, **atoms.info}
                 yield _as_ase_reads(frame_from(atoms, options), format_name, on_labels)
             except Exception as fault:  # noqa: BLE001 - of this frame only
                 yield fault
-    except Exception:
+    except Exception as error:
         atoms = by_pymatgen(path)
         if atoms is None and format_name == "json":
             raise UnusableError("unknown_format", NO_JSON) from None
         if atoms is None:
-            raise
+            raise _by_ase(format_name, error) from error
         yield frame_from(atoms, options)
 
 
@@ -241,11 +275,11 @@ def _held(frames: Iterator[Frame | Exception]) -> HeldFrames:
     return HeldFrames(held or [UnusableError("no_atoms", "the file holds no structures")])
 
 
-def _head(path: Path) -> str:
+def _head(path: Path) -> bytes:
     with COMPRESSED.get(path.suffix, open)(path, "rb") as file:
-        return bytes(file.read(HEAD_BYTES)).decode("utf-8", errors="replace")
+        return bytes(file.read(HEAD_BYTES))
 
 
 def _is_ase_json(path: Path) -> bool:
     """Return whether a JSON file is a database of ASE, and not a single object of ASE or pymatgen."""
-    return '"nextid"' in path.read_text(encoding="utf-8", errors="replace")
+    return '"nextid"' in text_of(path)

@@ -64,7 +64,7 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
             lacking = "forces" if forces is None else "energy"
             remarks.append(f"'{alone[0]}' is not taken: the frame has no {lacking} beside it")
         return None, remarks
-    remarks += _free_energy(results, energy)
+    remarks += _free_energy(results, energy) + _two_families(energy[0], forces[0], options)
     labels = Labels(_energy(*energy), _forces(*forces, len(atoms)), tensor)
     if not options.keep_not_finite:
         _refuse_not_finite(labels)
@@ -96,6 +96,14 @@ def _beside(places: Mapping[str, Any], taken: set[str], options: ReadOptions, *,
         return [f"not taken: {keys}; labels are {', '.join(sorted(taken))}"]
     ask = "" if options.energy_key and options.forces_key else "; name them by energy_key, forces_key and stress_key"
     return [f"no labels are read, and these keys look like some: {keys}{ask}"]
+
+
+def _two_families(energy: str, forces: str, options: ReadOptions) -> list[str]:
+    """Return a remark where one label has the prefix of reference labels and the other has none."""
+    named = bool(options.energy_key and options.forces_key)
+    if named or (energy == "energy") == (forces == "forces"):
+        return []
+    return [f"'{energy}' and '{forces}' may be of two calculations; name the keys by energy_key and forces_key"]
 
 
 def _free_energy(results: Mapping[str, Any], energy: Found) -> list[str]:

@@ -11,15 +11,23 @@ from typing import Any
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol, numbers_of, symbol_of_mass
-from potstill.dataset.inputs.unusable import Frame, UnusableError, content_of
+from potstill.dataset.inputs.unusable import Frame, UnusableError, text_of
 
+CARBON = 6
 ANGSTROM_UNITS = ("metal", "real")
+DUMP_FILE = re.compile(r"^ITEM: (TIMESTEP|UNITS|TIME)\s*$", re.MULTILINE)
+BEFORE_FRAMES = re.compile(r"(\s*ITEM: (UNITS|TIME)\s*\n[^\n]*\n)*\s*")
 DATA_FILE = re.compile(r"^\s*\d+\s+atoms\b", re.MULTILINE)
 
 
 def is_data_file(head: str) -> bool:
     """Return whether the first lines are those of a LAMMPS data file."""
     return bool(DATA_FILE.search(head)) and "xlo" in head and "xhi" in head
+
+
+def is_dump_file(head: str) -> bool:
+    """Return whether the first lines are those of a LAMMPS dump file, whole or cut in front."""
+    return bool(DUMP_FILE.search(head))
 
 
 def dump_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Exception]:
@@ -32,9 +40,14 @@ def dump_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Exception]
     """
     from ase.io import read
 
-    text = content_of(path).decode("utf-8", errors="replace")
+    text = text_of(path)
     _refuse_units(re.search(r"^ITEM: UNITS\s*\n\s*(\S+)", text, re.MULTILINE))
-    for frame in re.findall(r"^ITEM: TIMESTEP.*?(?=^ITEM: TIMESTEP|\Z)", text, re.MULTILINE | re.DOTALL):
+    before, *frames = re.split(r"^(?=ITEM: TIMESTEP)", text, flags=re.MULTILINE)
+    if not BEFORE_FRAMES.fullmatch(before):
+        yield UnusableError(
+            "unreadable", "the file begins within a frame; delete its lines before the first 'ITEM: TIMESTEP'"
+        )
+    for frame in frames:
         try:
             columns = _checked_columns(frame)
             atoms: Any = read(io.StringIO(frame), index=0, format="lammps-dump-text")
@@ -49,6 +62,8 @@ def _checked_columns(frame: str) -> list[str]:
     found = re.search(r"^ITEM: ATOMS (.*)\n((?:(?!ITEM:).*\n?)*)", frame, re.MULTILINE)
     if stated is None or found is None:
         raise UnusableError("unreadable", "the frame ends before its atoms")
+    if not re.search(r"^ITEM: BOX BOUNDS.*(\s[pfsm]{2}){3}\s*$", frame, re.MULTILINE):
+        raise UnusableError("no_cell", "BOX BOUNDS states no boundaries, such as 'pp pp pp' or 'pp pp ff'")
     columns, rows = found[1].split(), [line.split() for line in found[2].splitlines() if line.strip()]
     if len(rows) != int(stated[1]) or any(len(row) < len(columns) for row in rows):
         whole = sum(len(row) >= len(columns) for row in rows)
@@ -65,9 +80,12 @@ def _dump_frame(atoms: Any, columns: list[str], options: ReadOptions) -> Frame:
             raise UnusableError("no_elements", f"the columns {' '.join(columns)} say neither element nor type")
         atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], options)
     frame = frame_from(atoms, options)
+    remarks = list(frame.remarks)
     if options.labels and {"fx", "fy", "fz"} <= set(columns):
-        return Frame(frame.structure, (*frame.remarks, "forces of a dump have no energy beside them and are not taken"))
-    return frame
+        remarks.append("forces of a dump have no energy beside them and are not taken")
+    if "element" in columns and (atoms.numbers == CARBON).all():
+        remarks.append("all atoms are C, which LAMMPS writes for every type where 'dump_modify element' is missing")
+    return Frame(frame.structure, tuple(remarks))
 
 
 def data_frame(path: Path, options: ReadOptions) -> Frame:
@@ -80,7 +98,7 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
     """
     from ase.io import read
 
-    text = content_of(path).decode("utf-8", errors="replace")
+    text = text_of(path)
     _refuse_units(re.search(r"^.*\bunits\s*=\s*(\w+)", text.partition("\n")[0]))
     _compare_counts(text)
     atoms: Any = read(path, format="lammps-data", do_not_split_by_at_sign=True)
@@ -98,9 +116,10 @@ def _compare_counts(text: str) -> None:
 
 def _of_types(text: str) -> dict[str, str]:
     """Return the elements of types by their labels, else by the masses that exactly one element has."""
-    found = {}
-    for kind, value in _section(text, "Masses"):
-        found[kind] = symbol_of_mass(float(value))
+    found: dict[str, str] = {}
+    masses = {kind: float(value) for kind, value in _section(text, "Masses")}
+    if set(masses.values()) != {1.0}:  # which is the unit of mass of reduced units, not hydrogen
+        found = {kind: symbol_of_mass(mass) for kind, mass in masses.items()}
     found.update({kind: value for kind, value in _section(text, "Atom Type Labels") if is_symbol(value)})
     return {kind: symbol for kind, symbol in found.items() if symbol}
 

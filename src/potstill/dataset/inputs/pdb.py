@@ -14,6 +14,9 @@ from potstill.dataset.inputs.unusable import Frame, UnusableError
 
 MODEL = re.compile(r"^(?:MODEL\b.*|ENDMDL.*|END\s*)$", re.MULTILINE)
 ATOM = ("ATOM  ", "HETATM")
+LIKE_ATOM = re.compile(r"\s*(ATOM|HETATM)", re.IGNORECASE)
+CHARGE = re.compile(r"(?P<before>\d?)(?P<sign>[+-])(?P<after>\d?)")
+COPIED = re.compile(r"^MTRIX1(?!.{53}1)", re.MULTILINE)  # column 60 says whether the file holds the copy itself
 
 
 def pdb_frames(text: str, options: ReadOptions) -> Iterator[Frame | Exception]:
@@ -27,11 +30,27 @@ def pdb_frames(text: str, options: ReadOptions) -> Iterator[Frame | Exception]:
             continue
         found = True
         try:
+            _refuse_left_out(text, piece)
             yield _model(rows, cell, options)
         except Exception as fault:  # noqa: BLE001 - of this model only
             yield fault
     if not found:
         yield UnusableError("no_atoms", "there are no ATOM or HETATM records")
+
+
+def _refuse_left_out(text: str, piece: str) -> None:
+    """Refuse a model with an atom that is no whole record, or whose copies by MTRIX records are not listed.
+
+    Raises
+    ------
+    UnusableError
+        ``unreadable`` or ``asymmetric_unit``.
+    """
+    broken = next((line for line in piece.splitlines() if LIKE_ATOM.match(line) and not line.startswith(ATOM)), None)
+    if broken is not None:
+        raise UnusableError("unreadable", f"the record {broken[:30]!r} does not begin with 'ATOM  ' or 'HETATM' in column 1")
+    if COPIED.search(text):
+        raise UnusableError("asymmetric_unit", "MTRIX records state copies that are not listed")
 
 
 def _model(rows: list[str], crystal: str, options: ReadOptions) -> Frame:
@@ -70,9 +89,21 @@ def _numbers(rows: list[str], options: ReadOptions) -> list[int]:
 
 
 def _charge(row: str) -> int:
-    """Return the formal charge of columns 79 and 80, such as ``1-``."""
-    found = re.fullmatch(r"(\d)([+-])", row[78:80].strip())
-    return (int(found[1]) if found[2] == "+" else -int(found[1])) if found else 0
+    """Return the formal charge of columns 79 and 80: ``1-`` as the format has it, or ``-1`` and ``-`` as some programs do.
+
+    Raises
+    ------
+    UnusableError
+        ``unreadable`` where they hold something else.
+    """
+    word = row[78:80].strip()
+    if word in ("", "0"):
+        return 0
+    found = CHARGE.fullmatch(word)
+    if found is None:
+        raise UnusableError("unreadable", f"columns 79 and 80 hold {word!r}, expected a charge such as 2+")
+    size = int(found["before"] or found["after"] or 1)
+    return size if found["sign"] == "+" else -size
 
 
 def _cell(line: str) -> list[float] | None:

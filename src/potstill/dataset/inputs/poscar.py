@@ -10,7 +10,7 @@ from typing import Any
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol
-from potstill.dataset.inputs.unusable import Frame, UnusableError, content_of
+from potstill.dataset.inputs.unusable import Frame, UnusableError, text_of
 from potstill.dataset.inputs.xyz import last_number_is_cut
 
 
@@ -93,7 +93,10 @@ def poscar_frame(path: Path, options: ReadOptions) -> Frame:
     """
     from ase.io import read
 
-    text = with_symbols(content_of(path).decode("utf-8", errors="replace"), options)
+    text = with_symbols(text_of(path), options)
     check_poscar(text)
-    atoms: Any = read(io.StringIO(text), format="vasp")
+    try:
+        atoms: Any = read(io.StringIO(text), format="vasp")
+    except KeyError as error:
+        raise UnusableError("unknown_element", f"{error} is no chemical symbol; deuterium is H for a teacher") from error
     return frame_from(atoms, options)

@@ -11,7 +11,10 @@ import numpy as np
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol, numbers_of
-from potstill.dataset.inputs.unusable import Frame, UnusableError, content_of
+from potstill.dataset.inputs.unusable import Frame, UnusableError, text_of
+
+KEYWORD = re.MULTILINE | re.IGNORECASE
+SECTION = KEYWORD | re.DOTALL
 
 
 def gromacs_frame(path: Path, options: ReadOptions) -> Frame:
@@ -41,17 +44,24 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
     """
     import ase
 
-    text = content_of(path).decode("utf-8", errors="replace")
-    coordinates = re.search(r"^\s*&COORD\b[^\n]*\n(.*?)^\s*&END COORD", text, re.MULTILINE | re.DOTALL)
+    text = text_of(path)
+    coordinates = re.search(r"^\s*&COORD\b[^\n]*\n(.*?)^\s*&END\s+COORD", text, SECTION)
     if coordinates is None:
         raise UnusableError("no_atoms", "there is no section &COORD")
     rows = [line.split() for line in coordinates[1].splitlines() if line.strip()]
     words = {row[0].upper(): row[-1].lower() for row in rows if len(row) < 4}
     if words.get("SCALED", "f") not in ("f", "false") or words.get("UNIT", "angstrom") not in ("angstrom", "[angstrom]"):
         raise UnusableError("units", f"&COORD is scaled or in another unit than Å: {words}")
-    kinds = re.findall(r"^\s*&KIND\s+(\S+)(.*?)^\s*&END KIND", text, re.MULTILINE | re.DOTALL)
-    stated = {name: found[1].capitalize() for name, body in kinds if (found := re.search(r"\bELEMENT\s+([A-Za-z]+)", body))}
+    kinds = re.findall(r"^\s*&KIND\s+(\S+)(.*?)^\s*&END\s+KIND", text, SECTION)
+    stated = {
+        name: found[1].capitalize()
+        for name, body in kinds
+        if (found := re.search(r"\bELEMENT\s+([A-Za-z]+)", body, re.IGNORECASE))
+    }
     rows = [row for row in rows if len(row) >= 4]
+    ghosts = {name for name, body in kinds if re.search(r"^\s*GHOST(\s+\.?T(RUE)?\.?)?\s*$", body, KEYWORD)}
+    if ghosts & {row[0] for row in rows}:
+        raise UnusableError("unknown_element", f"the kinds {', '.join(sorted(ghosts))} are ghost atoms; delete their rows")
     names = [row[0] for row in rows]
     own = {name: name.capitalize() for name in names if is_symbol(name.capitalize())}
     species = {**own, **stated, **dict(options.species)}
@@ -62,11 +72,12 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
         cell=vectors or None,
         pbc=bool(vectors),
     )
-    periodic = re.search(r"^\s*PERIODIC\s+(\w+)", _cp2k_cell(text), re.MULTILINE)
+    periodic = re.search(r"^\s*PERIODIC\s+(\w+)", _cp2k_cell(text), KEYWORD)
     if periodic is not None:
         atoms.pbc = [axis in periodic[1].upper() and periodic[1].upper() != "NONE" for axis in "XYZ"]
+    dft = re.search(r"^\s*&DFT\b(.*?)^\s*&END\s+DFT\b", text, SECTION)
     for key, keyword in (("charge", "CHARGE"), ("multiplicity", "MULTIPLICITY")):
-        found = re.search(rf"^\s*{keyword}\s+(-?\d+)", text, re.MULTILINE)
+        found = re.search(rf"^\s*{keyword}\s+([-+]?\d+)", dft[1] if dft else "", KEYWORD)
         if found is not None:
             atoms.info[key] = int(found[1])
     return frame_from(atoms, options)
@@ -83,7 +94,7 @@ def _cp2k_vectors(text: str) -> list[list[float]]:
     section = _cp2k_cell(text)
     if not section:
         return []
-    vectors = re.findall(r"^\s*[ABC]\s+(?:\[angstrom\]\s+)?(\S+)\s+(\S+)\s+(\S+)\s*$", section, re.MULTILINE)
+    vectors = re.findall(r"^\s*[ABC]\s+(?:\[angstrom\]\s+)?(\S+)\s+(\S+)\s+(\S+)\s*$", section, KEYWORD)
     if len(vectors) != 3:
         raise UnusableError("no_cell", "&CELL does not state the vectors A, B and C in Å, as a restart file does")
     return [[float(x) for x in vector] for vector in vectors]
@@ -91,5 +102,5 @@ def _cp2k_vectors(text: str) -> list[list[float]]:
 
 def _cp2k_cell(text: str) -> str:
     """Return the body of the section &CELL; empty where there is none."""
-    section = re.search(r"^\s*&CELL[ \t]*\n(.*?)^\s*&END CELL\b", text, re.MULTILINE | re.DOTALL)
+    section = re.search(r"^\s*&CELL[ \t]*\n(.*?)^\s*&END\s+CELL\b", text, SECTION)
     return section[1] if section else ""

@@ -7,13 +7,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from potstill.core.errors import InputError
 from potstill.core.registry import borrow
 from potstill.dataset.inputs.atoms import frame_from, stated_names
 from potstill.dataset.inputs.options import ReadOptions
-from potstill.dataset.inputs.unusable import Frame
+from potstill.dataset.inputs.unusable import COMPRESSED, Frame, content_of
 
 RECORD = "potstill_record"
 BLOCK_ROWS = 1000  # held in memory at once
@@ -91,8 +92,13 @@ def lmdb_rows(path: Path) -> Iterator[Any]:
 
 
 def json_rows(path: Path) -> Iterator[Any]:
-    """Yield the rows of a JSON database in the order of their ids."""
+    """Yield the rows of a JSON database, compressed or not, in the order of their ids."""
     from ase.db import connect
 
-    with connect(path, type="json", use_lock_file=False) as database:
-        yield from database.select(sort="id")
+    with TemporaryDirectory() as folder:
+        plain = path
+        if path.suffix in COMPRESSED:
+            plain = Path(folder) / "rows.json"
+            plain.write_bytes(content_of(path))
+        with connect(plain, type="json", use_lock_file=False) as database:
+            yield from database.select(sort="id")

@@ -13,6 +13,7 @@ from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.unusable import UnusableError
 
 MASS_ROUNDING = 0.06  # atomic mass units; the closest two elements are 0.13 apart (argon and calcium)
+UNITED_ATOMS = (14.027, 16.043)  # CH2 and CH4 as one particle: near nitrogen and oxygen
 SHOWN = 6
 
 
@@ -42,11 +43,13 @@ def numbers_of(tags: Sequence[str], options: ReadOptions) -> Array:
 
 
 def symbol_of_mass(mass: float) -> str:
-    """Return the element of a mass in atomic mass units, or nothing where no element has that mass."""
+    """Return the element of a mass in atomic mass units, or nothing where no element or a group of atoms has that mass."""
     from ase.data import atomic_masses, chemical_symbols
 
     near = np.flatnonzero(np.abs(atomic_masses[1:] - mass) <= MASS_ROUNDING) + 1
-    return str(chemical_symbols[int(near[0])]) if len(near) == 1 else ""
+    if len(near) != 1 or min(abs(mass - united) for united in UNITED_ATOMS) < abs(mass - atomic_masses[near[0]]):
+        return ""
+    return str(chemical_symbols[int(near[0])])
 
 
 def parse_species(words: Sequence[str]) -> tuple[tuple[str, str], ...]:

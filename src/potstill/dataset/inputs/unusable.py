@@ -16,6 +16,7 @@ from typing import Any
 from potstill.core.types import Structure
 
 COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8, written by Notepad and Excel before the first character
 MARKS = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ"}  # first bytes of a compressed file
 
 
@@ -67,6 +68,22 @@ def quiet() -> Iterator[None]:
 def content_of(path: Path) -> bytes:
     """Return the content of a file, decompressed."""
     return _decompressed(path, path.stat().st_mtime_ns) if path.suffix in COMPRESSED else path.read_bytes()
+
+
+def text_of(path: Path, encoding: str = "utf-8") -> str:
+    """Return the text of a file, decompressed, without byte order mark, with the ends of lines of Unix."""
+    return as_text(content_of(path), encoding)
+
+
+def as_text(content: bytes, encoding: str = "utf-8") -> str:
+    """Return content as text, without byte order mark, with the ends of lines of Unix."""
+    text = content.removeprefix(BYTE_ORDER_MARK).decode(encoding, errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def ending_of(path: Path) -> str:
+    """Return the ending of a name in lower case, without that of its compression."""
+    return (path.with_suffix("") if path.suffix in COMPRESSED else path).suffix.lower()
 
 
 def refuse_wrong_ending(path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Labels that stand for missing ones: forces that are exactly zero where no symmetry makes them so.
+
+A calculator without parameters for an element returns zeros, and so does a script that fills in what it lacks. Energy,
+forces and stress then agree with each other and with any repetition.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from potstill.audit.evidence import Evidence
+from potstill.audit.needs import LABELS
+from potstill.audit.registry import check
+from potstill.core.elements import covalent_radii
+from potstill.core.neighbors import find_neighbors
+from potstill.core.types import Structure
+from potstill.core.verdict import Finding, at_most
+
+MOST_MISSING = 0.005  # of the labels: a molecule at its minimum may have forces that were printed as zeros
+MOST_LOOKED_AT = 1000
+CONTACT = 1.6  # of the sum of covalent radii: closer atoms act on each other
+SYMMETRY = 1e-3  # of the sum of all weights: positions in float32 cancel to less
+
+
+@check(
+    "labels",
+    unit="of the labels",
+    needs=(LABELS,),
+    mend="forces that are exactly zero stand for missing ones: leave these structures out, or label them again",
+)
+def zero_forces(evidence: Evidence) -> Finding:
+    """Count structures whose forces are all exactly zero though their atoms are at no site of symmetry."""
+    stats = evidence.stats
+    silent = np.flatnonzero((stats.largest_force == 0) & (stats.atoms > 1))
+    looked_at = np.random.default_rng(evidence.seed).permutation(silent)[:MOST_LOOKED_AT]
+    missing = [int(k) for k in looked_at if not forces_vanish_by_symmetry(evidence.dataset[int(k)])]
+    share = len(missing) / max(1, len(looked_at)) * len(silent) / max(1, len(stats))
+    why = f"{len(silent)} structures have forces that are all exactly zero"
+    if missing:
+        why += f"; in {len(missing)} of the {len(looked_at)} that were looked at, no symmetry makes them so"
+    return at_most("zero_forces", share, MOST_MISSING, "of the labels", why, [stats.ids[k] for k in sorted(missing)])
+
+
+def forces_vanish_by_symmetry(structure: Structure) -> bool:
+    """Return whether the neighbors of each atom cancel in directions, as at a site of symmetry; also where none is near."""
+    radii = covalent_radii()[structure.atomic_numbers]
+    cutoff = CONTACT * 2 * float(radii.max())
+    found = find_neighbors(structure.positions, structure.cell, structure.pbc, cutoff)
+    receiver, sender = found.edge_index
+    reach = CONTACT * (radii[receiver] + radii[sender])
+    weight = np.clip(1 - found.distance / reach, 0, None) ** 2 * structure.atomic_numbers[sender]
+    pull = np.zeros((len(structure), 3))
+    np.add.at(pull, receiver, found.vectors / np.maximum(found.distance, 1e-6)[:, None] * weight[:, None])
+    total = np.bincount(receiver, weights=weight, minlength=len(structure))
+    return bool((np.abs(pull).max(axis=1) <= SYMMETRY * np.maximum(total, 1e-12)).all())

@@ -1,0 +1,88 @@
+"""Facts that files of other programs state and ASE's readers drop: charge, multiplicity, units, symmetry, pressure."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from potstill.dataset.inputs.unusable import UnusableError, text_of
+
+LINES = re.MULTILINE | re.IGNORECASE
+NUMBER = r"([-+]?\d+\.?\d*(?:[eEdD][-+]?\d+)?)"
+MISREAD = {
+    "turbomole": (r"^\$coord\s+(angs|frac)", "units", "$coord is not in Bohr, which its reader takes it for"),
+    "res": (r"^(SYMM\b|LATT\s+(?!-1\b))", "asymmetric_unit", "LATT or SYMM state copies that are not listed"),
+    "castep-cell": (r"\bMIXTURE\s*[:(]", "disordered", "a MIXTURE occupies sites in part"),
+    "espresso-in": (r"^\s*ATOMIC_POSITIONS\W+crystal_sg", "asymmetric_unit", "crystal_sg lists an asymmetric unit"),
+}
+CHARGES = {
+    "gaussian-in": rf"^[ \t]*{NUMBER}[ \t,]+\d+[ \t]*$",
+    "gaussian-out": rf"^\s*Charge\s*=\s*{NUMBER}\s+Multiplicity",
+    "orca-output": rf"^\s*Total Charge\s+Charge\s+\.+\s+{NUMBER}",
+    "nwchem-in": rf"^\s*charge\s+{NUMBER}",
+    "nwchem-out": rf"^\s*Charge\s*:\s*{NUMBER}",
+    "espresso-in": rf"^[^!\n]*\btot_charge\s*=\s*{NUMBER}",
+    "castep-castep": rf"^\s*net charge of system\s*:\s*{NUMBER}",
+    "aims-output": rf"^\s*Charge\s*=\s*{NUMBER}\s*:",
+    "gamess-us-out": rf"^\s*CHARGE OF MOLECULE\s*=\s*{NUMBER}",
+}
+MULTIPLICITIES = {
+    "gaussian-in": r"^[ \t]*[-+]?\d+[ \t,]+(\d+)[ \t]*$",
+    "gaussian-out": r"^\s*Charge\s*=\s*[-+]?\d+\s+Multiplicity\s*=\s*(\d+)",
+    "orca-output": r"^\s*Multiplicity\s+Mult\s+\.+\s+(\d+)",
+}
+VASP_XML_TYPE = re.compile(r"<rc><c>\s*(\d+)\s*</c><c>[^<]*</c><c>[^<]*</c><c>\s*([\d.]+)\s*</c><c>[^<]*</c></rc>")
+PRESSURE = {"vasp-xml": r'<i name="PSTRESS">\s*' + NUMBER, "vasp-out": r"^\s*PSTRESS\s*=\s*" + NUMBER}
+
+
+def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], list[str]]:
+    """Return the charge and multiplicity that a file states, as facts about its frames, and remarks about its labels.
+
+    Parameters
+    ----------
+    path
+        File of another program, compressed or not.
+    format_name
+        Name of its format in ASE.
+
+    Raises
+    ------
+    UnusableError
+        If the file states units, symmetry or mixed sites that its reader ignores.
+    """
+    text = text_of(path)
+    pattern, reason, detail = MISREAD.get(format_name, ("", "", ""))
+    if pattern and re.search(pattern, text, LINES):
+        raise UnusableError(reason, f"{detail}; write all atoms as extended XYZ in Å")
+    facts = {}
+    for name, patterns in (("charge", CHARGES), ("multiplicity", MULTIPLICITIES)):
+        found = re.search(patterns[format_name], text, LINES) if format_name in patterns else None
+        if found is not None:
+            facts[name] = _number(found[1])
+    if format_name in ("vasp-xml", "vasp-out"):
+        facts.update(_charge_of_vasp(text, format_name))
+    pressure = re.search(PRESSURE[format_name], text, LINES) if format_name in PRESSURE else None
+    remarks = []
+    if pressure is not None and _number(pressure[1]):
+        remarks.append(f"PSTRESS is {_number(pressure[1]):g} kbar: check that the stress does not contain it")
+    return facts, remarks
+
+
+def _charge_of_vasp(text: str, format_name: str) -> dict[str, float]:
+    """Return the charge by the number of electrons and the valences of the ions; nothing where either is not stated."""
+    if format_name == "vasp-xml":
+        electrons = re.search(rf'<i name="NELECT">\s*{NUMBER}', text)
+        types = re.search(r'<array name="atomtypes"\s*>.*?</array>', text, re.DOTALL)
+        kinds = VASP_XML_TYPE.findall(types[0]) if types else []
+    else:
+        electrons = re.search(rf"^\s*NELECT\s*=\s*{NUMBER}", text, re.MULTILINE)
+        counts = re.search(r"^\s*ions per type\s*=((?:\s+\d+)+)\s*$", text, re.MULTILINE)
+        valences = re.search(r"^\s*ZVAL\s*=((?:\s+\d+\.\d*)+)\s*$", text, re.MULTILINE)
+        kinds = list(zip(counts[1].split(), valences[1].split(), strict=False)) if counts and valences else []
+    if electrons is None or not kinds:
+        return {}
+    return {"charge": round(sum(int(count) * float(valence) for count, valence in kinds) - _number(electrons[1]), 3)}
+
+
+def _number(word: str) -> float:
+    return float(word.replace("D", "e").replace("d", "e"))
