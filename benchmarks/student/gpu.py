@@ -193,6 +193,18 @@ def _sevennet() -> Callable[[list[Atoms]], Any]:
     return lambda systems: teacher.label([Structure.from_ase(a) for a in systems])
 
 
+def labels_by_default(count: int) -> dict[str, Any]:
+    """Labels of small crystals by SevenNet-0 with default options, in one process; the stage runs two on a card."""
+    from potstill.teacher import load_teacher
+
+    teacher = load_teacher("sevennet", device=DEVICE)
+    kinds = crystals()
+    made = [Structure.from_ase(rattled([kinds[k % len(kinds)]], seed=k)[0]) for k in range(count)]
+    teacher.label(made[: count // 8])
+    seconds = synchronized(lambda: teacher.label(made))
+    return {"structures_per_hour": 3600 * count / seconds, "structures": count, "atoms": sum(map(len, made))}
+
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -261,6 +273,7 @@ def main() -> None:  # noqa: C901 - one row after the other
         )
     if not options.no_peers:
         peers(rows, systems)
+        rows.add("labels: SevenNet-0, default options", lambda: labels_by_default(8 if rehearse else 2048))
     if not rehearse:
         for count in (262_144, 1_000_000):
             rows.add(f"largest: {count} atoms", lambda count=count: largest(student, count))
