@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from ase.build import make_supercell, molecule
+from ase.build import bulk, make_supercell, molecule
 
 from potstill.audit.checks import CHECKS
 from potstill.audit.files import audit_file, read_gates
@@ -366,25 +366,49 @@ class TestReplay:
         found = judge(relabel(crystals, Missing()), teacher=Missing)
         assert (found["label_replay"]["verdict"], found["gradients"]["verdict"]) == ("GO", "NO_GO")
 
+    def test_a_teacher_with_two_components_of_stress_exchanged(self, judge):
+        """Along the stress itself the error is of second order in the difference of the two components."""
+        emt = load_teacher("emt")
+        other = np.ix_([0, 2, 1], [0, 2, 1])
+
+        class Exchanged:
+            fingerprint, properties = emt.fingerprint, emt.properties
+
+            def label(self, structures):
+                return [Labels(a.energy, a.forces, a.stress[other]) for a in emt.label(structures)]
+
+        strain = np.diag([0.97, 0.98, 0.96])
+        metals = [Structure.from_ase(bulk(m, cubic=True), source="metals", family=m) for m in ("Cu", "Ni", "Al", "Pd", "Ag")]
+        near = [rattled(s.with_(id=s.family), k, 0.02) for s in metals for k in range(3)]
+        asked = [s.with_(positions=s.positions @ strain, cell=s.cell @ strain) for s in near]
+        found = judge(relabel(asked, Exchanged()), teacher=Exchanged)
+        assert (found["label_replay"]["verdict"], found["gradients"]["verdict"]) == ("GO", "NO_GO")
+
     def test_forces_that_are_zero_by_symmetry_pass(self, judge, parents, lj):
         found = judge(relabel(parents, lj))
         assert any((s.labels.forces == 0).any() for s in relabel(parents, lj))
         assert found["gradients"]["verdict"] == "GO"
 
-        assert found["zero_forces"]["verdict"] == "GO"
+        assert found["zero_labels"]["verdict"] == "GO"
 
     @pytest.mark.parametrize("share", [1.0, 0.06])
     def test_zeros_that_stand_for_missing_forces(self, judge, labelled, share):
         count = math.ceil(share * len(labelled))
         missing = [changed(s, energy=0.0, forces=np.zeros((len(s), 3)), stress=None) for s in labelled[:count]]
-        found = judge([*missing, *labelled[count:]], teacher=None)["zero_forces"]
+        found = judge([*missing, *labelled[count:]], teacher=None)["zero_labels"]
         assert (found["verdict"], found["measured"]) == ("NO_GO", pytest.approx(count / len(labelled)))
         assert set(found["worst"]) <= {s.id for s in missing}
+
+    def test_zeros_that_stand_for_missing_stress(self, judge, labelled):
+        whole = [changed(s, stress=None if s.labels.stress is None else np.zeros((3, 3))) for s in labelled]
+        crystals = sum(bool(s.pbc.all()) for s in labelled)
+        found = judge(whole, teacher=None)["zero_labels"]
+        assert (found["verdict"], found["measured"]) == ("NO_GO", pytest.approx(crystals / len(labelled)))
 
     def test_atoms_that_are_alone_have_no_forces(self, judge, labelled):
         far = Structure(np.array([29, 29]), np.array([[0.0, 0, 0], [9.0, 0, 0]]), id="far", source="metals", family="far")
         alone = far.with_(labels=Labels(0.0, np.zeros((2, 3))))
-        assert judge([*labelled, alone], teacher=None)["zero_forces"]["verdict"] == "GO"
+        assert judge([*labelled, alone], teacher=None)["zero_labels"]["verdict"] == "GO"
 
     def test_energies_in_kcal_per_mol(self, judge, labelled):
         found = judge([changed(s, energy=23.06 * s.labels.energy) for s in labelled])

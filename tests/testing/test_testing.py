@@ -38,7 +38,7 @@ NEEDS: dict[str, tuple[Any, ...]] = {
     "within_limits": ("labels",),
     "finite": ("labels",),
     "force_limits": ("labels",),
-    "zero_forces": ("labels",),
+    "zero_labels": ("labels",),
     "label_replay": ("labels", "teacher"),
     "split_leakage": ("split",),
     "teacher_fingerprint": ("fingerprint",),

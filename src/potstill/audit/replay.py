@@ -185,8 +185,8 @@ def at_most_for(labelled: int, most: int) -> int:
 def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Structure]]]:
     """Return id, expected energy difference and two structures per step.
 
-    The steps go along the forces, along the stress if any, and along components of both that are exactly zero: zeros by
-    symmetry leave the energy as it is, zeros that stand for missing figures do not.
+    The steps go along the forces, along the stress if any and along a random change of shape. Others go along components of
+    both that are exactly zero: zeros by symmetry leave the energy as it is, zeros that stand for missing figures do not.
     """
     labels = structure.labels
     found: list[tuple[str, float, tuple[Structure, Structure]]] = []
@@ -214,6 +214,8 @@ def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Stru
     strongest = float(np.abs(labels.stress).max())
     if strongest > 0 and np.isfinite(labels.stress).all():
         under(labels.stress, STEP_STRAIN * (labels.stress + labels.stress.T) / 2 / strongest)
+    shape = rng.uniform(-STEP_STRAIN, STEP_STRAIN, (3, 3))  # components in another order are hardly seen along the stress
+    under(labels.stress, (shape + shape.T) / 2 - np.eye(3) * np.trace(shape) / 3)
     if (labels.stress == 0).any():
         strain = np.where(labels.stress == 0, rng.uniform(-STEP_STRAIN, STEP_STRAIN, (3, 3)), 0.0)
         under(labels.stress, (strain + strain.T) / 2)

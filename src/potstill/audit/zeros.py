@@ -1,4 +1,4 @@
-"""Labels that stand for missing ones: forces that are exactly zero where no symmetry makes them so.
+"""Labels that stand for missing ones: forces or a stress of exactly zero where no symmetry makes them so.
 
 A calculator without parameters for an element returns zeros, and so does a script that fills in what it lacks. Energy,
 forces and stress then agree with each other and with any repetition.
@@ -26,19 +26,23 @@ SYMMETRY = 1e-3  # of the sum of all weights: positions in float32 cancel to les
     "labels",
     unit="of the labels",
     needs=(LABELS,),
-    mend="forces that are exactly zero stand for missing ones: leave these structures out, or label them again",
+    mend="zeros stand for missing labels: leave these structures out, label them again, or leave out an unknown stress",
 )
-def zero_forces(evidence: Evidence) -> Finding:
-    """Count structures whose forces are all exactly zero though their atoms are at no site of symmetry."""
+def zero_labels(evidence: Evidence) -> Finding:
+    """Count structures with zeros for labels: all forces where no symmetry makes them so, or stress between near atoms."""
     stats = evidence.stats
     silent = np.flatnonzero((stats.largest_force == 0) & (stats.atoms > 1))
     looked_at = np.random.default_rng(evidence.seed).permutation(silent)[:MOST_LOOKED_AT]
-    missing = [int(k) for k in looked_at if not forces_vanish_by_symmetry(evidence.dataset[int(k)])]
-    share = len(missing) / max(1, len(looked_at)) * len(silent) / max(1, len(stats))
-    why = f"{len(silent)} structures have forces that are all exactly zero"
-    if missing:
-        why += f"; in {len(missing)} of the {len(looked_at)} that were looked at, no symmetry makes them so"
-    return at_most("zero_forces", share, MOST_MISSING, "of the labels", why, [stats.ids[k] for k in sorted(missing)])
+    forces = np.sort([int(k) for k in looked_at if not forces_vanish_by_symmetry(evidence.dataset[int(k)])])
+    stress = np.flatnonzero((stats.largest_stress == 0) & (stats.neighbors > 0))
+    without_forces = len(forces) / max(1, len(looked_at)) * len(silent)
+    share = max(without_forces, len(stress)) / max(1, len(stats))
+    why = (
+        f"{len(silent)} structures have forces that are all exactly zero, {without_forces:.0f} of them without a reason of "
+        f"symmetry; {len(stress)} have a stress of exactly zero between near atoms"
+    )
+    missing = dict.fromkeys([*forces.astype(int).tolist(), *stress.tolist()])
+    return at_most("zero_labels", share, MOST_MISSING, "of the labels", why, [stats.ids[k] for k in missing])
 
 
 def forces_vanish_by_symmetry(structure: Structure) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -13,6 +14,7 @@ from typing import Any
 
 from potstill.core.errors import InputError, PotstillError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 REMEDIES = {
     errno.EACCES: "change its permissions, or use another folder",
     errno.EPERM: "change its permissions, or use another folder",
@@ -39,6 +41,11 @@ def sealed(path: Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
+    except OSError as error:
+        number = error.errno or _number_in(str(error))
+        if error.filename is None and number in (*FULL, errno.EFBIG):  # they name no file
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -106,9 +113,27 @@ def file_error(error: OSError, folder: Path | None = None) -> InputError:
     """
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     what = error.strerror or str(error) or type(error).__name__
-    remedy = REMEDIES.get(error.errno or 0)
+    number = error.errno or _number_in(what)
+    remedy = REMEDIES.get(number, "")
+    if number in (*FULL, errno.EFBIG):
+        what = os.strerror(number)
+    if number in FULL:
+        remedy += _free_space(Path(names[-1]) if names else folder)
     where = "a file" if folder is None else f"a file in {shown(folder)}"
     return InputError(f"{' -> '.join(names) or where}: {what}" + (f"\n  {remedy}" if remedy else ""))
+
+
+def _number_in(text: str) -> int:
+    """Return the number of a full disk that a library states within its own text; 0 where it states none."""
+    return next((number for number in (*FULL, errno.EFBIG) if os.strerror(number) in text), 0)
+
+
+def _free_space(path: Path | None) -> str:
+    """Return the free space of the file system of a path, as text to follow a remedy."""
+    existing = next((p for p in (path, *path.absolute().parents) if p.exists()), None) if path is not None else None
+    if existing is None:
+        return ""
+    return f": {shutil.disk_usage(existing).free / 1e6:,.1f} MB are free at {shown(existing)}"
 
 
 def _sync(path: Path) -> None:

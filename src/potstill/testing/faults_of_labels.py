@@ -199,7 +199,7 @@ def one_energy_far_off(case: Case, rng: Rng) -> Case:
     return one(case, pick(case, rng, is_crystal), lambda s: relabelled(s, energy=energy_of(s) - 100.0 * len(s)))
 
 
-@fault("zero_forces", "0.5 % of the labels")
+@fault("zero_labels", "0.5 % of the labels")
 def zeros_for_an_element(case: Case, rng: Rng) -> Case:
     """The labels of a calculator without parameters for one element."""
     lacking = pick(case, rng, _strong)
