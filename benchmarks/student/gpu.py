@@ -15,7 +15,9 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,8 +29,14 @@ from benchmarks.lib.common import RESULTS, write_results
 from benchmarks.lib.systems import aspirin, crystals, rattled, supercell
 
 from potstill.core.types import Structure
+from potstill.dataset import Records
 from potstill.deploy.student import DeployedStudent
+from potstill.execute.gpus import gpus_in_use
+from potstill.student.options import StudentConfig
 from potstill.testing import random_student
+from potstill.train.job import TrainJob
+from potstill.train.options import TrainConfig
+from potstill.train.stage import train_student
 
 STARTED = time.perf_counter()
 PEER_SYSTEMS = ("aspirin", "Si216", "32 crystals", "Si4096")
@@ -185,6 +193,18 @@ def _sevennet() -> Callable[[list[Atoms]], Any]:
     return lambda systems: teacher.label([Structure.from_ase(a) for a in systems])
 
 
+def labels_by_default(count: int) -> dict[str, Any]:
+    """Labels of small crystals by SevenNet-0 with default options, in one process; the stage runs two on a card."""
+    from potstill.teacher import load_teacher
+
+    teacher = load_teacher("sevennet", device=DEVICE)
+    kinds = crystals()
+    made = [Structure.from_ase(rattled([kinds[k % len(kinds)]], seed=k)[0]) for k in range(count)]
+    teacher.label(made[: count // 8])
+    seconds = synchronized(lambda: teacher.label(made))
+    return {"structures_per_hour": 3600 * count / seconds, "structures": count, "atoms": sum(map(len, made))}
+
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -216,6 +236,8 @@ def main() -> None:  # noqa: C901 - one row after the other
         return {"s": synchronized(start), "note": "student to the card, kernels compiled or read from Triton's cache, graph"}
 
     rows.add("first call", first)
+    if not made and options.only:
+        made.append(DeployedStudent(fresh.model, fresh.config, DEVICE, backend=backend))
     if not made:
         sys.exit("the student could not be made: see the row above")
     student = made[0]
@@ -238,12 +260,58 @@ def main() -> None:  # noqa: C901 - one row after the other
         rows.add("phases: Si4096", lambda: phases(student, systems["Si4096"]))
         rows.add("phases: Si216", lambda: phases(student, systems["Si216"]))
         rows.add("tf32x3", lambda: other_products(fresh, systems))
+    for name, structures, epochs, backend in (
+        ("16 structures a step", 16, 6, "auto"),
+        ("4,000 atoms a step", 200, 6, "auto"),
+        ("16 structures a step, without graphs", 16, 1, "torch"),
+    ):
+        rows.add(
+            f"training: {name}",
+            lambda structures=structures, epochs=epochs, backend=backend: training(
+                structures, epochs, backend, total=96 if rehearse else 12 * max(structures, 64)
+            ),
+        )
     if not options.no_peers:
         peers(rows, systems)
+        rows.add("labels: SevenNet-0, default options", lambda: labels_by_default(8 if rehearse else 2048))
     if not rehearse:
         for count in (262_144, 1_000_000):
             rows.add(f"largest: {count} atoms", lambda count=count: largest(student, count))
     print(f"{time.perf_counter() - STARTED:.0f} s; {RESULTS / 'gpu.json'}")
+
+
+def training(structures: int, epochs: int, backend: str, total: int) -> dict[str, Any]:
+    """Training of the tier base on rattled crystals and aspirins: atoms per second in the epochs after the first."""
+    kinds = [*crystals(), aspirin()]
+    labelled = [rattled([kinds[k % len(kinds)]], seed=k)[0] for k in range(total)]
+    teacher = random_student(range(1, 95), tier="nano", backend="torch")
+    made = [Structure.from_ase(atoms) for atoms in labelled]
+    made = [s.with_(labels=found) for s, found in zip(made, teacher.label(made), strict=True)]
+    atoms = sum(len(s) for s in made)
+    ends, busy = [], []
+    with TemporaryDirectory() as folder:
+        job = TrainJob(
+            training=Records.of(made),
+            student=StudentConfig(tier="base"),
+            config=TrainConfig(epochs=epochs, batch_structures=structures, backend=backend, uncertainty=False),
+            folder=Path(folder),
+            seed=1,
+        )
+
+        def ended(_: int, __: dict[str, float]) -> None:
+            ends.append(time.perf_counter())
+            busy.extend(gpu.busy for gpu in gpus_in_use()[:1] if gpu.busy is not None)
+
+        begun = time.perf_counter()
+        train_student(job, on_epoch=ended)
+    epoch_s = [b - a for a, b in pairwise([begun, *ends])]
+    return {
+        "atoms_per_s": atoms / float(np.median(epoch_s[1:] or epoch_s)),
+        "first_epoch_s": epoch_s[0],
+        "atoms": atoms,
+        "structures": len(made),
+        "busy": max(busy, default=None),
+    }
 
 
 def phases(student: DeployedStudent, systems: list[Atoms]) -> dict[str, Any]:

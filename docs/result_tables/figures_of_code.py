@@ -136,3 +136,18 @@ def exploded() -> str:
     from potstill.generate.md import EXPLODED
 
     return f"{EXPLODED:g}"
+
+
+@figure_of
+def padded_derivatives() -> str:
+    """Tolerance of all derivatives of padded batches by the weights, as its test has it."""
+    text = (ROOT / "tests" / "student" / "test_padded.py").read_text(encoding="utf-8")
+    return per_cent(float(re.findall(r"^WEIGHTS_AGREE = (\S+)", text, re.MULTILINE)[0]))
+
+
+@figure_of
+def gpu_data_share() -> str:
+    """Share of a GPU's free memory that the data of a training may take."""
+    from potstill.train.graphs import MEMORY
+
+    return per_cent(MEMORY)

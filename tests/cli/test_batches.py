@@ -68,7 +68,9 @@ def test_other_gates_judge_the_same_labels_again(potstill, config, tmp_path):
     outcome = potstill("run", config, "--out", run, "--yes")
     assert outcome.code == 3
     assert "batch 1 of 2: NO-GO" in outcome.err
-    assert "--resume" in outcome.err
+    (following,) = [line for line in outcome.err.splitlines() if line.startswith("next: ")]
+    assert "advice.yaml" in following
+    assert f"--out {run} --resume" in following
     assert not (run / "dataset.h5").exists()
     assert not (run / "batches" / "02").exists()
     parts = {path: path.stat().st_mtime_ns for path in (run / "batches" / "01" / "label").iterdir()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -10,11 +11,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
+from rich.console import Console
 
 from potstill.config import load_config
 from potstill.run.figures import look
 from potstill.run.folder import RunFolder
 from potstill.run.metrics import monitored, observe, prometheus
+from potstill.run.status import print_status
+from potstill.run.status_json import status_facts
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 WORKER = f"{platform.node()}:{os.getpid()}"
@@ -98,6 +102,23 @@ def test_alerts(run):
         assert "teacher success: 92.4% so far, the audit asks for 95.0%" in alerts(run, 430)
         task(run, 426, 0, 20)
         assert "teacher success: 94.2% at best" in alerts(run, 430)
+
+
+def test_gpus_are_shown_while_the_run_works(run, tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho '0, NVIDIA H100, 97, 1000, 80000'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert at(run, 0).gpus == []
+    with run.locked():
+        assert 'potstill_gpu_busy{gpu="0"} 0.97' in prometheus(at(run, 0)).splitlines()
+        (gpu,) = status_facts(run.path)["gpus"]
+        assert (gpu["busy"], gpu["used_bytes"]) == (0.97, 1000 * 1024**2)
+        console = Console(file=io.StringIO(), width=120)
+        print_status(run.path, console)
+        assert "NVIDIA H100" in console.file.getvalue()
+        assert "1.0 of 83.9 GB" in console.file.getvalue()
 
 
 def test_gates_that_can_no_longer_be_met(run):

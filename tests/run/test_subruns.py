@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -59,6 +60,27 @@ def test_a_batch_that_passed_stays_and_one_that_did_not_is_begun_anew(tmp_path):
     assert claim(two, second).label.teacher.name == "lennard-jones"
     assert two.stage("audit")["state"] == "waiting"
     assert RunFolder(tmp_path / "02.aside-1").json("audit").exists()
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_batch_that_was_stopped_goes_on(tmp_path, monkeypatch, relative):
+    """Batches after the first name the earlier ones by relative paths."""
+    monkeypatch.chdir(tmp_path)
+    config = whole(60)
+    for number, own in enumerate(subrun_configs(config), 1):
+        batch = RunFolder((Path() if relative else tmp_path) / f"{number:02d}")
+        claim(batch, own)
+        batch.set_stage("generate", "running", 5.0)
+        part = batch.path / "structures" / "parts" / "prototypes-0-32.h5"
+        part.parent.mkdir(parents=True)
+        part.touch()
+        claim(batch, own)
+        assert part.exists()
+        assert batch.stage("generate")["state"] == "running"
+        gates = subrun_configs(whole(60, audit={"min_element_coverage": 2}))[number - 1]
+        assert claim(batch, gates).audit.min_element_coverage == 2
+        assert part.exists()
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["01", "02", "03", "04"]
 
 
 def test_other_gates_and_workers_keep_what_was_labelled(tmp_path):

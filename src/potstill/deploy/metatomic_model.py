@@ -12,7 +12,8 @@ from metatensor.torch import Labels, TensorBlock, TensorMap
 from metatomic.torch import AtomisticModel, ModelCapabilities, ModelMetadata, ModelOutput, NeighborListOptions, System
 from torch import nn
 
-from potstill.student.compiled import ElementGrid, merged_student
+from potstill.student.compiled import merged_student
+from potstill.student.grid import ElementGrid
 from potstill.student.model import Student
 
 EXAMPLE_ATOMS, EXAMPLE_SLOTS = 6, 5
@@ -169,7 +170,7 @@ class MetatomicStudent(nn.Module):
 
 
 def element_grid(species: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the fields of :class:`~potstill.student.compiled.ElementGrid`, in words of TorchScript."""
+    """Return the fields of :class:`~potstill.student.grid.ElementGrid`, in words of TorchScript."""
     n_atoms = species.shape[0]
     order = torch.argsort(species, dim=0, stable=True)
     present, index = torch.unique(species, return_inverse=True)

@@ -113,7 +113,7 @@ class MliapStudent:
         hidden = torch.nn.functional.silu(model.readout(features, groups))
         local = (model.scale * model.last(hidden).squeeze(-1))[:n_local]
         charges = model.charges[species]
-        pairs = zbl_energy(charges[:, None], charges[neighbor], distance, a.cutoff_angstrom)
+        pairs = zbl_energy(charges[:, None], charges[neighbor], distance, a.cutoff_angstrom, model.radii)
         return local + 0.5 * pairs.sum(1)[:n_local]
 
 

@@ -20,6 +20,7 @@ import psutil
 
 from potstill.audit.options import AuditConfig
 from potstill.config import Config
+from potstill.execute.gpus import GpuUse, gpus_in_use
 from potstill.run.folder import RunFolder
 from potstill.run.lock import holder
 from potstill.run.metrics_file import read_metrics
@@ -64,7 +65,8 @@ class WorkerFigures:
 class Figures:
     """Figures of a run at one moment; rates in structures per second, None where there is no figure yet.
 
-    For a run in batches they are those of the ``subrun`` that has not passed yet, except the stages.
+    For a run in batches they are those of the ``subrun`` that has not passed yet, except the stages. ``gpus`` are those of
+    this machine, while the run works.
     """
 
     stages: dict[str, dict[str, Any]]
@@ -81,6 +83,7 @@ class Figures:
     driver_alive: bool = False
     disk_used_bytes: int = 0
     disk_free_bytes: int = 0
+    gpus: list[GpuUse] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
     subrun: RunFolder | None = None
 
@@ -103,6 +106,7 @@ def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figu
     figures.driver_alive = driver_alive(run)
     figures.disk_used_bytes = sum(_size(folder, name) for folder, _, names in os.walk(run.path) for name in names)
     figures.disk_free_bytes = shutil.disk_usage(run.path).free
+    figures.gpus = gpus_in_use() if figures.driver_alive else []
     figures.alerts = list(_alerts(figures, config, lines, now))
     return figures
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 import potstill
-from potstill.config import dump_config
+from potstill.config import dump_config, parse_config
 from potstill.core.errors import InputError, PotstillError, RunFolderError
 from potstill.core.files import read_json, sealed
 from potstill.core.section import parse_yaml
@@ -136,7 +136,7 @@ class RunFolder:
 
     def others_than(self, config_text: str) -> bool:
         """Return whether its config requests other structures or labels than this one."""
-        return not differences(self._completed_config(), config_text) <= MAY_CHANGE
+        return not self._differences_from(config_text) <= MAY_CHANGE
 
     @property
     def record_file(self) -> Path:
@@ -210,7 +210,7 @@ class RunFolder:
             )
 
     def _must_hold(self, config_text: str, *, resume: bool) -> None:
-        other = differences(self._completed_config(), config_text)
+        other = self._differences_from(config_text)
         open_subruns = self.stages == STAGES_WITH_SUBRUNS and self.stage("batches")["state"] != "done"
         may_change = SUBRUN_MAY_CHANGE if open_subruns else MAY_CHANGE
         if not other <= may_change:
@@ -228,6 +228,15 @@ class RunFolder:
                 temporary.write_text(config_text, encoding="utf-8")
         if "audit" in other and self.stage("audit")["state"] == "done":  # judged by other gates
             self.set_stage("audit", "waiting", self.stage("audit")["seconds"])
+
+    def _differences_from(self, config_text: str) -> frozenset[str]:
+        """Return the sections in which a config differs from the run's, relative paths of both resolved in this folder."""
+        try:
+            data = parse_yaml(config_text)
+            config_text = dump_config(parse_config(data, folder=self.path)) if isinstance(data, dict) else config_text
+        except (InputError, yaml.YAMLError, ValueError):
+            pass  # a difference is found below
+        return differences(self._completed_config(), config_text)
 
     def _completed_config(self) -> str:
         """Return the run's config with the options that have been added since it began, at their defaults."""

@@ -88,6 +88,9 @@ def prometheus(figures: Figures) -> str:
     workers = {(("worker", w.name),): w for w in figures.workers}
     add("worker_memory_bytes", "Resident memory after its last task.", {k: w.memory_bytes for k, w in workers.items()})
     add("worker_structures_per_second", "In the last five minutes.", {k: w.recent_rate for k, w in workers.items()})
+    gpus = {(("gpu", str(g.index)),): g for g in figures.gpus}
+    add("gpu_busy", "Share of the last moment in which a kernel ran.", {k: g.busy for k, g in gpus.items()})
+    add("gpu_memory_bytes", "Memory of the GPU in use by all processes.", {k: g.used_bytes for k, g in gpus.items()})
     epoch = {k: v for k, v in figures.epoch.items() if isinstance(v, int | float)}
     add("train", "Figures of the last epoch.", {(("figure", k),): v for k, v in epoch.items()})
     add("disk_used_bytes", "Size of the run folder.", {(): figures.disk_used_bytes})

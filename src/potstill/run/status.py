@@ -109,6 +109,8 @@ def _everything(run: RunFolder, config: Config) -> Group:
     inner = figures.subrun or run
     if figures.workers and inner.stage("label")["state"] == "running":
         shown.append(_workers(figures))
+    if figures.gpus:
+        shown.append(_gpus(figures))
     if refused := refusals(inner):
         shown.append(_refused(refused))
     shown.append(f"disk: {figures.disk_used_bytes / 1e6:,.1f} MB used, {figures.disk_free_bytes / 1e9:,.1f} GB free")
@@ -177,6 +179,17 @@ def _workers(figures: Figures) -> Table:
         ago = f"{duration((datetime.now(UTC) - worker.seen).total_seconds())} ago"
         memory = f"{worker.memory_bytes / 1e9:.1f} GB"
         table.add_row(worker.name, alive, ago, str(worker.structures), _per_hour(worker.recent_rate), memory)
+    return table
+
+
+def _gpus(figures: Figures) -> Table:
+    table = _table("GPUs of this machine", "GPU", "model", "busy", "memory")
+    for gpu in figures.gpus:
+        busy = "" if gpu.busy is None else f"{gpu.busy:.0%}"
+        memory = ""
+        if gpu.used_bytes is not None and gpu.total_bytes is not None:
+            memory = f"{gpu.used_bytes / 1e9:.1f} of {gpu.total_bytes / 1e9:.1f} GB"
+        table.add_row(str(gpu.index), gpu.name, busy, memory)
     return table
 
 

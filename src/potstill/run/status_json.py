@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def status_facts(folder: Path) -> dict[str, Any]:
             }
             for worker in figures.workers
         ],
+        "gpus": [asdict(gpu) for gpu in figures.gpus],
         "refused": _refused(refusals(inner).items()),
         "alerts": figures.alerts,
         "disk_used_bytes": figures.disk_used_bytes,

@@ -54,7 +54,8 @@ def _do_subrun(context: Context, number: int, config: Config, work: Callable[[Co
         try:
             work(subrun)
         except NoGoError as error:
-            raise NoGoError(f"batch {number} of {count}: {error}\n  {_remedy(context, run)}") from error
+            own = [line for line in str(error).splitlines() if not line.startswith("next: ")]  # a batch is no run of its own
+            raise NoGoError("\n".join([f"batch {number} of {count}: {own[0]}", *own[1:], _remedy(context, run)])) from error
         finally:
             subrun.executor.close()
     log.info("batch %d of %d: GO", number, count)
@@ -69,7 +70,7 @@ def _remedy(context: Context, subrun: RunFolder) -> str:
         path = context.run.path / "advice.yaml"
         path.write_text(advice, encoding="utf-8")
         mend = f"use the config {path}, or correct yours ({subrun.html('audit')} states the reasons)"
-    return f"{mend}, then continue with this batch:  potstill run CONFIG --out {context.run.path} --resume"
+    return f"next: {mend}, then continue with this batch:  potstill run CONFIG --out {context.run.path} --resume"
 
 
 def _join(context: Context) -> None:

@@ -3,7 +3,8 @@
 The file contains the network with its weights and its derivative, so that an engine needs no Python code of the student:
 
 - in: (N, 3, M) vectors in Å from each atom to its neighbors, longer than the cutoff in empty slots; (N, M) their indices;
-(N,) species; and, for a student with experts, the arrays of :class:`ElementGrid`. N, M, Z and G must be at least 2.
+(N,) species; and, for a student with experts, the arrays of :class:`~potstill.student.grid.ElementGrid`. N, M, Z and G
+must be at least 2.
 - out: (N,) local energies in eV without reference energies, and the (N, 3, M) derivative of their sum by the vectors.
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,51 +20,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from potstill.core.errors import InputError
 from potstill.core.types import Batch
+from potstill.student.grid import ElementGrid
 from potstill.student.layer import ElementLinear, Groups, Layer
 from potstill.student.model import Student
 
 EXAMPLE_ATOMS, EXAMPLE_SLOTS = 6, 5  # sizes of the traced batch; the compiled code accepts others
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ElementGrid:
-    """Atoms arranged on a grid of elements by places, for batched matrix products without reading counts on the host.
-
-    Parameters
-    ----------
-    present
-        (Z,) species in the batch.
-    occupant
-        (Z, G) index of the atom at each place; N where there is none.
-    place
-        (N,) place of each atom on the flattened grid.
-    """
-
-    present: torch.Tensor
-    occupant: torch.Tensor
-    place: torch.Tensor
-
-    @classmethod
-    def of(cls, species: torch.Tensor) -> ElementGrid:
-        """Make the grid of (N,) species, with at least two of everything."""
-        order = torch.argsort(species, stable=True)
-        present, index, counts = torch.unique(species, return_inverse=True, return_counts=True)
-        if len(present) == 1:  # add an element without atoms
-            present, counts = present.repeat(2), torch.nn.functional.pad(counts, (0, 1))
-        length = max(int(counts.max()), 2)
-        first = torch.cumsum(counts, 0) - counts
-        rank = torch.empty_like(species)
-        rank[order] = torch.arange(len(species), device=species.device) - first[index[order]]
-        place = index * length + rank
-        occupant = torch.full((len(present) * length,), len(species), device=species.device)
-        occupant[place] = torch.arange(len(species), device=species.device)
-        return cls(present, occupant.view(len(present), length), place)
-
-    def product(self, x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-        """Return (N, outputs): each row of (N, inputs) times its element's of the (Z, inputs, outputs) matrices."""
-        filled = torch.cat([x, x.new_zeros(1, x.shape[1])]).index_select(0, self.occupant.flatten())
-        product = torch.bmm(filled.view(*self.occupant.shape, x.shape[1]), matrices)
-        return product.flatten(0, 1).index_select(0, self.place)
 
 
 class _Merged(nn.Module):

@@ -128,7 +128,7 @@ class ElementLinear(nn.Module):
         return frozen[1]
 
     def _mixed(self, present: torch.Tensor) -> torch.Tensor:
-        return (self.coefficients[present] @ self.weight).view(-1, *self.shape)
+        return (self.coefficients.index_select(0, present) @ self.weight).view(-1, *self.shape)
 
     def forward(self, x: torch.Tensor, groups: Groups | None) -> torch.Tensor:
         """Return (N, outputs) from (N, inputs)."""
@@ -170,7 +170,7 @@ class RadialWeights(nn.Module):
 
     def tables(self, species: torch.Tensor) -> torch.Tensor:
         """Return the (N, L, B, C) weights of each atom."""
-        return self.weight * self.element_gain[species]
+        return self.weight * self.element_gain.index_select(0, species)
 
 
 class Layer(nn.Module):

@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from potstill.core.elements import covalent_radii
 from potstill.core.types import Batch
 from potstill.student.basis import radial_functions, slots_by_receiver, spherical_harmonics
 from potstill.student.layer import AtomicEnvironments, ElementGroups, ElementLinear, Groups, Layer
@@ -79,6 +80,7 @@ class Student(nn.Module):
     scale: torch.Tensor
     species_of: torch.Tensor
     charges: torch.Tensor
+    radii: torch.Tensor
 
     def __init__(self, architecture: StudentArchitecture) -> None:
         super().__init__()
@@ -89,6 +91,7 @@ class Student(nn.Module):
         species_of[charges] = torch.arange(n_elements)
         self.register_buffer("species_of", species_of, persistent=False)
         self.register_buffer("charges", charges, persistent=False)
+        self.register_buffer("radii", torch.from_numpy(covalent_radii()), persistent=False)
         self.register_buffer("reference_energies", torch.zeros(n_elements, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(()))
         self.embedding = nn.Embedding(n_elements, a.features)
@@ -115,10 +118,17 @@ class Student(nn.Module):
             Atoms by element; not needed where ``experts`` is 1.
         """
         distance = vectors.square().sum(1).clamp(min=1e-12).sqrt()
-        local = self.scale * self.last(self._last_features(vectors, distance, neighbor, species, groups)).squeeze(-1)
+        local = self.network_energies(vectors, neighbor, species, groups)
         charges = self.charges[species]
         cutoff = self.architecture.cutoff_angstrom
-        return local + 0.5 * zbl_energy(charges[:, None], charges[neighbor], distance, cutoff).sum(1)
+        return local + 0.5 * zbl_energy(charges[:, None], charges[neighbor], distance, cutoff, self.radii).sum(1)
+
+    def network_energies(
+        self, vectors: torch.Tensor, neighbor: torch.Tensor, species: torch.Tensor, groups: Groups | None
+    ) -> torch.Tensor:
+        """Return the (N,) part of :meth:`local_energies` that depends on the weights, without the nuclear repulsion."""
+        distance = vectors.square().sum(1).clamp(min=1e-12).sqrt()
+        return self.scale * self.last(self._last_features(vectors, distance, neighbor, species, groups)).squeeze(-1)
 
     def _last_features(
         self,
@@ -132,7 +142,7 @@ class Student(nn.Module):
         radial = radial_functions(distance, a.cutoff_angstrom, a.radial)
         harmonics = spherical_harmonics(vectors / distance[:, None], a.l_max)
         around = AtomicEnvironments(species, neighbor, harmonics[:, :, None] * radial[:, None], groups)
-        features, sent = self.embedding(species), None
+        features, sent = self.embedding.weight.index_select(0, species), None
         for layer in self.layers:
             features, sent = layer(features, sent, around)
         return nn.functional.silu(self.readout(features, groups))

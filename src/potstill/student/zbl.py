@@ -18,7 +18,9 @@ SCREENING_EXPONENT = 0.23
 SCREENING_LENGTH_BOHR = 0.8854
 
 
-def zbl_energy(z_i: torch.Tensor, z_j: torch.Tensor, distance: torch.Tensor, cutoff: float) -> torch.Tensor:
+def zbl_energy(
+    z_i: torch.Tensor, z_j: torch.Tensor, distance: torch.Tensor, cutoff: float, radii: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the repulsion of each pair in eV, in the shape of ``distance``.
 
     Parameters
@@ -29,8 +31,10 @@ def zbl_energy(z_i: torch.Tensor, z_j: torch.Tensor, distance: torch.Tensor, cut
         Distances in Å.
     cutoff
         Cutoff in Å; the repulsion ends here for pairs whose covalent radii sum to more.
+    radii
+        (119,) covalent radii in Å on the device; copied from the host where None.
     """
-    radii = torch.as_tensor(covalent_radii(), dtype=distance.dtype, device=distance.device)
+    radii = (torch.from_numpy(covalent_radii()) if radii is None else radii).to(distance)
     zi, zj = z_i.to(distance.dtype), z_j.to(distance.dtype)
     length = SCREENING_LENGTH_BOHR * BOHR_ANGSTROM / (zi**SCREENING_EXPONENT + zj**SCREENING_EXPONENT)
     x = distance / length

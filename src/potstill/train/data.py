@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,40 @@ from potstill.train.sampler import BatchSampler
 BATCHES_AHEAD = 4
 STRUCTURES_AT_ONCE = 256  # number of structures in one search for neighbor lists
 CACHE_BYTES = 2 * 10**9
+
+
+class LabelledAtoms(Protocol):
+    """Labels of a batch of S structures and N atoms, with the means that a loss takes over them.
+
+    Fields are those of :class:`LabelledBatch`; ``sizes`` are the (S,) numbers of atoms.
+    """
+
+    @property
+    def energy(self) -> torch.Tensor: ...
+    @property
+    def forces(self) -> torch.Tensor: ...
+    @property
+    def stress(self) -> torch.Tensor: ...
+    @property
+    def has_stress(self) -> torch.Tensor: ...
+    @property
+    def weight(self) -> torch.Tensor | None: ...
+    @property
+    def extra(self) -> Mapping[str, torch.Tensor]: ...
+    @property
+    def sizes(self) -> torch.Tensor: ...
+    @property
+    def atomic_numbers(self) -> torch.Tensor: ...
+    @property
+    def structure(self) -> torch.Tensor: ...
+
+    def mean_over_structures(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the mean of (S,) values."""
+        ...
+
+    def mean_over_atoms(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the mean of (N,) values."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +87,29 @@ class LabelledBatch:
     has_stress: torch.Tensor
     weight: torch.Tensor | None = None
     extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> torch.Tensor:
+        """Return the (S,) numbers of atoms."""
+        return self.inputs.ptr.diff()
+
+    @property
+    def atomic_numbers(self) -> torch.Tensor:
+        """Return the (N,) atomic numbers."""
+        return self.inputs.atomic_numbers
+
+    @property
+    def structure(self) -> torch.Tensor:
+        """Return the (N,) structure of each atom."""
+        return self.inputs.structure
+
+    def mean_over_structures(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the mean of (S,) values."""
+        return values.mean()
+
+    def mean_over_atoms(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the mean of (N,) values."""
+        return values.mean()
 
     def to(self, device: torch.device | str) -> LabelledBatch:
         """Return a copy on another device (Lightning calls it)."""
@@ -152,6 +209,12 @@ class LabelledStructures:
             self._kept[k] = compact
 
 
+class Batches(Protocol):
+    """Structures that yield a batch for their indices."""
+
+    def __getitem__(self, indices: Array) -> Any: ...
+
+
 class Loader:
     """The batches of one epoch after another, made ahead by a thread; a resumed run goes on within the epoch.
 
@@ -163,7 +226,7 @@ class Loader:
         Structures of each batch, by index.
     """
 
-    def __init__(self, data: LabelledStructures, batches: BatchSampler) -> None:
+    def __init__(self, data: Batches, batches: BatchSampler) -> None:
         self._data = data
         self._batches = batches
         self._done = 0
@@ -172,17 +235,17 @@ class Loader:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __iter__(self) -> Iterator[LabelledBatch]:
+    def __iter__(self) -> Iterator[Any]:
         """Yield the batches of :attr:`epoch`, from the first that was not given before."""
         self._done %= max(len(self), 1)
         wanted = list(self._batches.of_epoch(self.epoch))[self._done :]
-        made: queue.Queue[LabelledBatch | Exception] = queue.Queue(BATCHES_AHEAD)
+        made: queue.Queue[Any] = queue.Queue(BATCHES_AHEAD)
         stop = threading.Event()
 
         def make() -> None:
             for indices in wanted:
                 try:
-                    item: LabelledBatch | Exception = self._data[indices]
+                    item: Any = self._data[indices]
                 except Exception as error:  # noqa: BLE001 - raised where batches are taken
                     item = error
                 while not stop.is_set():

@@ -19,7 +19,7 @@ from potstill.core.errors import InputError
 from potstill.core.types import Batch
 from potstill.dataset.records import RecordSource
 from potstill.student.model import N_ATOMIC_NUMBERS, Kernel, Prediction, Student
-from potstill.train.data import LabelledBatch
+from potstill.train.data import LabelledAtoms, LabelledBatch
 from potstill.train.hints import EMBEDDINGS, Hints
 from potstill.train.options import LABEL_EXTRA, Loss, TrainConfig
 
@@ -47,7 +47,7 @@ class Comparison:
 
     student: Student
     prediction: Prediction
-    batch: LabelledBatch
+    batch: LabelledAtoms
     chosen: torch.Tensor
     kernel: Kernel | None = None
     training: bool = False
@@ -55,20 +55,28 @@ class Comparison:
 
     def mean_over_structures(self, error: torch.Tensor) -> torch.Tensor:
         """Return the mean of (S,) errors, weighted by structure."""
-        return (error if self.batch.weight is None else self.batch.weight * error).mean()
+        return self.batch.mean_over_structures(error if self.batch.weight is None else self.batch.weight * error)
 
     def mean_over_atoms(self, error: torch.Tensor) -> torch.Tensor:
         """Return the mean of (N,) errors, weighted by structure and by element."""
-        return self._mean(error, self.batch.inputs, self.batch.weight)
+        batch = self.batch
+        return batch.mean_over_atoms(self._weighted(error, batch.structure, batch.atomic_numbers, batch.weight))
 
     def mean_over_chosen_atoms(self, error: torch.Tensor, inputs: Batch) -> torch.Tensor:
         """Return the weighted mean of the errors of the atoms of ``inputs``, the chosen structures."""
-        return self._mean(error, inputs, None if self.batch.weight is None else self.batch.weight[self.chosen])
+        by_structure = None if self.batch.weight is None else self.batch.weight[self.chosen]
+        return self._weighted(error, inputs.structure, inputs.atomic_numbers, by_structure).mean()
 
-    def _mean(self, error: torch.Tensor, inputs: Batch, by_structure: torch.Tensor | None) -> torch.Tensor:
+    def _weighted(
+        self,
+        error: torch.Tensor,
+        structure: torch.Tensor,
+        atomic_numbers: torch.Tensor,
+        by_structure: torch.Tensor | None,
+    ) -> torch.Tensor:
         if by_structure is not None:
-            error = by_structure[inputs.structure] * error
-        return (error if self.element_weights is None else self.element_weights[inputs.atomic_numbers] * error).mean()
+            error = by_structure[structure] * error
+        return error if self.element_weights is None else self.element_weights[atomic_numbers] * error
 
 
 class LossTerm(ABC):
@@ -218,7 +226,7 @@ class LocalEnergiesTerm(LossTerm):
 
     def value(self, seen: Comparison) -> torch.Tensor:
         student, found = seen.student, seen.prediction.local_energies
-        references = student.reference_energies[student.species_of[seen.batch.inputs.atomic_numbers]]
+        references = student.reference_energies[student.species_of[seen.batch.atomic_numbers]]
         expected = (seen.batch.extra["local_energies"].double() - references).to(found.dtype)
         return seen.mean_over_atoms((found - expected).abs())
 
@@ -262,6 +270,8 @@ class HessianTerm(LossTerm):
         return int(batch.inputs.ptr.diff()[chosen].sum())
 
     def value(self, seen: Comparison) -> torch.Tensor:
+        if not isinstance(seen.batch, LabelledBatch):
+            raise TypeError("Hessian products need the positions of a LabelledBatch")
         inputs, atoms = some_of(seen.batch.inputs, seen.chosen)
         directions, expected = (seen.batch.extra[name][atoms] for name in self.columns)
         found = hessian_vector_products(seen.student, inputs, directions, training=seen.training, kernel=seen.kernel)
@@ -330,28 +340,28 @@ def refuse_missing(training: RecordSource, kinds: Sequence[type[LossTerm]]) -> N
             )
 
 
-def mean_errors(prediction: Prediction, batch: LabelledBatch) -> dict[str, torch.Tensor]:
+def mean_errors(prediction: Prediction, batch: LabelledAtoms) -> dict[str, torch.Tensor]:
     """Return mean errors: of the energy per atom (eV), the length of the force error (eV/Å), and the stress (eV/Å^3)."""
     return {
-        "energy": _energy_errors(prediction, batch).mean().to(prediction.forces.dtype),
-        "forces": _force_errors(prediction, batch).mean(),
+        "energy": batch.mean_over_structures(_energy_errors(prediction, batch)).to(prediction.forces.dtype),
+        "forces": batch.mean_over_atoms(_force_errors(prediction, batch)),
         "stress": _mean_stress(_stress_errors(prediction, batch), batch),
     }
 
 
-def _energy_errors(prediction: Prediction, batch: LabelledBatch) -> torch.Tensor:
-    return ((prediction.energy - batch.energy) / batch.inputs.ptr.diff()).abs()
+def _energy_errors(prediction: Prediction, batch: LabelledAtoms) -> torch.Tensor:
+    return ((prediction.energy - batch.energy) / batch.sizes).abs()
 
 
-def _force_errors(prediction: Prediction, batch: LabelledBatch) -> torch.Tensor:
+def _force_errors(prediction: Prediction, batch: LabelledAtoms) -> torch.Tensor:
     return (prediction.forces - batch.forces).norm(dim=1)
 
 
-def _stress_errors(prediction: Prediction, batch: LabelledBatch) -> torch.Tensor:
+def _stress_errors(prediction: Prediction, batch: LabelledAtoms) -> torch.Tensor:
     return (prediction.stress - batch.stress).abs().mean(dim=(1, 2))
 
 
-def _mean_stress(error: torch.Tensor, batch: LabelledBatch) -> torch.Tensor:
+def _mean_stress(error: torch.Tensor, batch: LabelledAtoms) -> torch.Tensor:
     known = batch.has_stress.to(error.dtype)
     return (error * known).sum() / known.sum().clamp(min=1.0)
 

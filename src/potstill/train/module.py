@@ -42,6 +42,8 @@ class Distillation(lightning.LightningModule):
     ----------
     loss
         Terms of the loss.
+    element_weights
+        (119,) weights by atomic number, or None where all are 1.
     training_kernel, validation_kernel
         Kernels of the local energies in training and in validation; None is PyTorch. They are chosen at the start of each.
     """
@@ -57,7 +59,7 @@ class Distillation(lightning.LightningModule):
         self.training_kernel: Kernel | None = None
         self.validation_kernel: Kernel | None = None
         self._needs_features = hints is not None
-        self._element_weights = weights_by_atomic_number(config.element_weights)
+        self.element_weights = weights_by_atomic_number(config.element_weights)
 
     def on_train_start(self) -> None:
         """Choose the kernel, once the student is on its device."""
@@ -107,7 +109,7 @@ class Distillation(lightning.LightningModule):
             return nothing, dict.fromkeys(share.of, nothing.detach()), share.structures
         kernel = self.training_kernel
         predicted = self.student.predict(batch.inputs, training=True, kernel=kernel, features=self._needs_features)
-        weights_of_elements = None if self._element_weights is None else self._element_weights.to(batch.forces.device)
+        weights_of_elements = None if self.element_weights is None else self.element_weights.to(batch.forces.device)
         values = self.loss.values(
             Comparison(self.student, predicted, batch, chosen, kernel, training=True, element_weights=weights_of_elements)
         )

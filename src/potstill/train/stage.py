@@ -30,6 +30,7 @@ from potstill.train import distributed
 from potstill.train.checkpoints import Checkpoints, EpochReport, set_other_aside
 from potstill.train.data import LabelledStructures, Loader
 from potstill.train.early_stopping import EarlyStopping
+from potstill.train.graphs import GraphedDistillation, device_structures
 from potstill.train.hints import hints_for
 from potstill.train.job import TrainJob
 from potstill.train.learning_rate import settled_rate
@@ -124,10 +125,15 @@ def _train(job: TrainJob, on_epoch: OnEpoch) -> tuple[Student, dict[str, Any]]:
     hints = hints_for(job.training, model.architecture.hidden, seed=job.seed) if NodeEmbeddingsTerm in kinds else None
     rate = settled_rate(job, made_from, model, data, hints) if distributed.rank() == 0 else 0.0
     config = config.model_copy(update={"learning_rate": distributed.of_first(rate)})
-    module = Distillation(model, config, total_steps=config.epochs * len(batches), hints=hints)
+    total_steps = config.epochs * len(batches)
+    on_device = device_structures(config, kinds, data, model)
+    if on_device is None:
+        module = Distillation(model, config, total_steps, hints)
+    else:
+        module = GraphedDistillation(on_device, model, config, total_steps)
     others = LabelledStructures(job.watching, cutoff, extra=columns)
     parts = BatchSampler(others.sizes, VALIDATION_STRUCTURES, part=distributed.part_of_batches())
-    training = Loader(data, batches)
+    training = Loader(data if on_device is None else on_device, batches)
     early_stopping = None
     if config.patience_epochs and len(others):
         early_stopping = EarlyStopping(module.averaged, config.patience_epochs)

@@ -1,0 +1,234 @@
+"""Training on a GPU as CUDA graphs: one graph makes a batch, its loss and all derivatives by the weights.
+
+A step in PyTorch launches more than a thousand kernels from Python, which takes far longer than they do. A graph launches
+them at once. It repeats the same operations on the same memory, so it serves batches that fit into its shape.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from potstill.core.precision import float32_products
+from potstill.student.model import Student
+from potstill.student.padded import energy_gradient, predicted, weight_gradients
+from potstill.train import distributed
+from potstill.train.data import LabelledStructures
+from potstill.train.device_data import Chosen, DeviceStructures, Shape, bytes_needed
+from potstill.train.losses import Comparison, HessianTerm, LossTerm, NodeEmbeddingsTerm, columns_of, mean_errors
+from potstill.train.module import Distillation
+from potstill.train.options import TrainConfig
+
+log = logging.getLogger(__name__)
+WASTE = 1.3  # largest cost of a shape, relative to that of the batch, before a shape of its own is captured
+SHAPES = 24  # number of graphs from which on a batch takes any shape that it fits into
+WARM_UP = 2  # steps before a capture, in which libraries allocate their memory
+NONE = torch.zeros(0, dtype=torch.int64)  # structures whose Hessian products are compared
+MEMORY = 0.5  # largest share of the free memory for the data
+
+
+def device_structures(
+    config: TrainConfig, kinds: Sequence[type[LossTerm]], data: LabelledStructures, student: Student
+) -> DeviceStructures | None:
+    """Return the data in the memory of this process' GPU, or None where the training needs other code.
+
+    Parameters
+    ----------
+    config
+        Section ``train``.
+    kinds
+        Terms of the loss.
+    data
+        Structures on the host.
+    student
+        Student to train.
+    """
+    if not torch.cuda.is_available() or config.backend not in {"auto", "gpu"}:
+        return None
+    others = sorted(kind.name for kind in kinds if kind in {HessianTerm, NodeEmbeddingsTerm})
+    needed, free = bytes_needed(data), torch.cuda.mem_get_info()[0]
+    for reason, holds in (
+        (f"the loss has {' and '.join(others)}", bool(others)),
+        ("several processes train", distributed.processes() > 1),
+        (f"the data take {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB", needed > MEMORY * free),
+    ):
+        if holds:
+            log.info("training without CUDA graphs, which takes longer: %s", reason)
+            return None
+    return DeviceStructures(data, student, torch.device("cuda", torch.cuda.current_device()), tuple(columns_of(kinds)))
+
+
+class StepGraphs:
+    """The loss of a batch and its derivative by the weights, one CUDA graph for each shape of batches.
+
+    Parameters
+    ----------
+    module
+        Student, loss and weights of elements.
+    data
+        Structures on the device of the student; on a CPU the operations run without a graph.
+
+    Attributes
+    ----------
+    gradients
+        Derivative of the last loss by each trainable weight, in memory that each step writes again.
+    names
+        Names of the values: ``loss``, then the errors that are logged.
+    """
+
+    def __init__(self, module: Distillation, data: DeviceStructures) -> None:
+        self._module, self._data = module, data
+        self.parameters = module.trainable()
+        self.gradients = [torch.zeros_like(p) for p in self.parameters]
+        self.names = ["loss", *dict.fromkeys([*module.loss.names, "energy", "forces", "stress"])]
+        weight = self.parameters[0]
+        self._values = weight.new_zeros(len(self.names))
+        self._totals = torch.zeros(len(self.names), dtype=torch.float64, device=weight.device)
+        self._structures = 0
+        self._term_weights = weight.new_zeros(len(module.loss.names))
+        self._given: list[float] = []
+        elements = module.element_weights
+        self._element_weights = None if elements is None else elements.to(weight.device)
+        self._indices: dict[Shape, torch.Tensor] = {}
+        self._graphs: dict[Shape, torch.cuda.CUDAGraph] = {}
+        self._pool: Any = None
+
+    def __call__(self, chosen: Chosen, weights: Mapping[str, float]) -> torch.Tensor:
+        """Compute a batch, and return its () loss.
+
+        Parameters
+        ----------
+        chosen
+            Structures of the batch.
+        weights
+            Weight of each term of the loss.
+        """
+        if list(weights.values()) != self._given:
+            self._given = list(weights.values())
+            self._term_weights.copy_(torch.tensor(self._given))
+        shape = self._fitting(chosen.shape)
+        if shape not in self._indices:
+            self._indices[shape] = torch.zeros(shape.structures, dtype=torch.int64, device=self._data.device)
+        indices = chosen.indices
+        self._indices[shape].copy_(indices.pin_memory() if self._on_gpu else indices, non_blocking=True)
+        with float32_products():
+            self._run(shape)
+        self._totals.add_(self._values, alpha=shape.structures)
+        self._structures += shape.structures
+        return self._values[0]
+
+    def take_means(self) -> dict[str, torch.Tensor]:
+        """Return the mean of each value over all structures since the last call."""
+        means = self._totals / max(self._structures, 1)
+        self._totals.zero_()
+        self._structures = 0
+        return dict(zip(self.names, means.float().unbind(), strict=True))
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """Return the shapes that were captured."""
+        return list(self._indices)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self._values.is_cuda
+
+    def _fitting(self, needed: Shape) -> Shape:
+        fitting = [shape for shape in self._indices if shape.holds(needed)]
+        best = min(fitting, key=lambda shape: shape.cost, default=None)
+        if best is None or (best.cost > WASTE * needed.cost and len(self._indices) < SHAPES):
+            return needed.widened()
+        return best
+
+    def _run(self, shape: Shape) -> None:
+        if not self._on_gpu:
+            self._step(shape)
+            return
+        if shape not in self._graphs:
+            self._capture(shape)
+        self._graphs[shape].replay()
+
+    def _capture(self, shape: Shape) -> None:
+        device = self._data.device
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                self._step(shape)
+        torch.cuda.current_stream(device).wait_stream(side)
+        side.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):  # graphs leave nothing in the pool
+            self._step(shape)
+        self._pool = graph.pool()
+        self._graphs[shape] = graph
+
+    def _step(self, shape: Shape) -> None:
+        module, student = self._module, self._module.student
+        batch = self._data.batch(self._indices[shape], shape)
+        parts = [part.requires_grad_() for part in energy_gradient(student, batch.atoms)]
+        with torch.enable_grad():
+            prediction = predicted(student, batch.atoms, *parts)
+            seen = Comparison(student, prediction, batch, NONE, element_weights=self._element_weights)
+            values = module.loss.values(seen)
+            loss = (torch.stack(list(values.values())) * self._term_weights).sum()
+            found = torch.autograd.grad(loss, parts, allow_unused=True)
+        by = [torch.zeros_like(part) if g is None else g for part, g in zip(parts, found, strict=True)]
+        torch._foreach_copy_(self.gradients, weight_gradients(student, batch.atoms, self.parameters, by[0], by[1]))
+        with torch.no_grad():
+            errors = {**values, **mean_errors(prediction, batch)}
+            self._values.copy_(torch.stack([loss, *(errors[name] for name in self.names[1:])]))
+
+
+class GraphedDistillation(Distillation):
+    """A training whose steps are CUDA graphs; its batches are :class:`Chosen` structures.
+
+    Parameters
+    ----------
+    data
+        Structures on the device of the training.
+    student, config, total_steps
+        As for :class:`Distillation`.
+    """
+
+    def __init__(self, data: DeviceStructures, student: Student, config: TrainConfig, total_steps: int) -> None:
+        super().__init__(student, config, total_steps)
+        self._data = data
+        self._graphs: StepGraphs | None = None
+
+    def on_train_start(self) -> None:
+        """Make the graphs' memory, once the student is on its device."""
+        self._graphs = StepGraphs(self, self._data)
+
+    def training_step(self, batch: Chosen, batch_idx: int) -> torch.Tensor:  # type: ignore[override]
+        """Return the loss of one batch; with the last batch of an epoch, log the means of the errors."""
+        graphs = self.graphs
+        loss = graphs(batch, self.loss.weights_at(self.global_step / max(self.total_steps, 1)))
+        if batch_idx + 1 == self.trainer.num_training_batches:
+            for name, mean in graphs.take_means().items():
+                self.log(name if name == "loss" else f"train_{name}", mean, batch_size=1, on_step=False, on_epoch=True)
+        return loss
+
+    @property
+    def graphs(self) -> StepGraphs:
+        """Return the graphs of the training.
+
+        Raises
+        ------
+        RuntimeError
+            If the training has not started.
+        """
+        if self._graphs is None:
+            raise RuntimeError("the training has not started")
+        return self._graphs
+
+    def backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        """Hand over the derivatives that the graph has computed."""
+        for parameter, gradient in zip(self.graphs.parameters, self.graphs.gradients, strict=True):
+            parameter.grad = gradient
+
+    def optimizer_zero_grad(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: each graph writes all derivatives anew."""
