@@ -201,7 +201,7 @@ def one_energy_far_off(case: Case, rng: Rng) -> Case:
 
 @fault("zero_labels", "0.5 % of the labels")
 def zeros_for_an_element(case: Case, rng: Rng) -> Case:
-    """The labels of a calculator without parameters for one element."""
+    """Return the case with zeros for labels, as of a calculator without parameters for one element."""
     lacking = pick(case, rng, _strong)
     element = int(case.structures[lacking].atomic_numbers[0])
     return each(case, lambda s: scaled(s, energy=0, forces=0, stress=0) if element in s.atomic_numbers else s)
