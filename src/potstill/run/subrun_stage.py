@@ -54,8 +54,9 @@ def _do_subrun(context: Context, number: int, config: Config, work: Callable[[Co
         try:
             work(subrun)
         except NoGoError as error:
-            own = [line for line in str(error).splitlines() if not line.startswith("next: ")]  # a batch is no run of its own
-            raise NoGoError("\n".join([f"batch {number} of {count}: {own[0]}", *own[1:], _remedy(context, run)])) from error
+            first, *rest = str(error).splitlines()
+            rest = [line for line in rest if not line.startswith("next: ")]  # a batch is no run of its own
+            raise NoGoError("\n".join([f"batch {number} of {count}: {first}", *rest, _remedy(context, run)])) from error
         finally:
             subrun.executor.close()
     log.info("batch %d of %d: GO", number, count)

@@ -226,7 +226,7 @@ class GraphedDistillation(Distillation):
         return self._graphs
 
     def backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
-        """Hand over the derivatives that the graph has computed."""
+        """Assign the derivatives that the graph has computed."""
         for parameter, gradient in zip(self.graphs.parameters, self.graphs.gradients, strict=True):
             parameter.grad = gradient
 
