@@ -217,6 +217,24 @@ def hessian() -> str:
 
 
 @table_of
+def few_labels() -> str:
+    """Ways to train a student of one system on the same labels: force error, processor time, time of a step."""
+    rows = result("few_labels")["rows"]
+    first = rows[0]
+    cells = [
+        (
+            row["way"],
+            f"{row['forces_mev_per_angstrom']:.1f} meV/Å",
+            f"{row['processor_seconds'] / first['processor_seconds']:.1f} times",
+            f"{row['step_ms'] / first['step_ms']:.1f} times",
+        )
+        for row in rows
+    ]
+    head = ("way", "MAE of a force component", "processor time of the training", "time of a step of MD")
+    return markdown_table(head, cells) + source("few_labels")
+
+
+@table_of
 def selection() -> str:
     """Errors with all labels, a random half, and halves that ``label.select`` chose."""
     cells = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from result_tables.base import figure_of, per_cent, rounded, rows_of, span
+from result_tables.base import figure_of, per_cent, result, rounded, rows_of, span
 
 EASY = ("molecules", "torsions", "mutants", "liquids", "perturb")
 HARD = ("crystals", "prototypes", "surfaces")
@@ -64,3 +64,10 @@ def gain_of_products() -> str:
 def price_of_products() -> str:
     """Time of a training with products over that without."""
     return rounded(_hessian("with products", "train_seconds") / _hessian("without", "train_seconds"))
+
+
+@figure_of
+def few_labels_count() -> str:
+    """Labels of the comparison of ways to train on few labels, and the frames that judge them."""
+    row = result("few_labels")["rows"][0]
+    return f"{row['labels']} labels and held against {row['frames']} frames"
