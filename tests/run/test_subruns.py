@@ -117,6 +117,20 @@ def test_moved_data_and_another_time_limit_keep_a_batch(tmp_path, what):
     assert len(list(runs.iterdir())) == (4 if what == "other data" else 2)
 
 
+def test_the_origin_of_a_batch_is_the_same_by_a_link_and_in_another_place(tmp_path):
+    second = subrun_configs(whole(60))[1]
+    batch = RunFolder(tmp_path / "run" / "02")
+    config = claim(batch, second)
+    stored = made_from(batch, config, "generate")
+    assert stored["generate"]["after"] == ["/01"]
+    (tmp_path / "link").symlink_to("run")
+    by_link = RunFolder(tmp_path / "link" / "02")
+    assert made_from(by_link, claim(by_link, second), "generate") == stored
+    (tmp_path / "run").rename(tmp_path / "moved")
+    moved = RunFolder(tmp_path / "moved" / "02")
+    assert made_from(moved, claim(moved, second), "generate") == stored
+
+
 def test_other_gates_and_workers_keep_what_was_labelled(tmp_path):
     run = RunFolder(tmp_path / "01")
     claim(run, subrun_configs(whole(60))[0])
