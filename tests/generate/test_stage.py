@@ -110,3 +110,16 @@ def test_progress_is_told(config, tmp_path):
     generate(config, tmp_path, seed=1, workers=1, on_progress=lambda c: seen.append((c.name, c.accepted)))
     assert ("perturb", 70) in seen
     assert [n for n, _ in seen] == sorted([n for n, _ in seen], key=["files", "perturb", "more"].index)
+
+
+def test_candidates_that_a_batch_did_not_need_are_those_of_the_next(tmp_path):
+    frames = [bulk("Cu", a=3.5 + 0.02 * k) for k in range(9)]
+    ase.io.write(tmp_path / "mine.extxyz", frames)
+    taken = []
+    for name, earlier in (("01", ()), ("02", ("01",)), ("03", ("01", "02"))):
+        source = Files(count=3, paths=(tmp_path / "mine.extxyz",))
+        config = GenerateConfig(sources=(source,), after=tuple(tmp_path / e for e in earlier))
+        counts, _ = run(config, tmp_path / name / "structures")
+        assert counts[0].accepted == 3
+        taken += open_dataset(tmp_path / name / "structures" / "structures.h5").ids.tolist()
+    assert taken == [f"files-{k:06d}" for k in range(9)]

@@ -11,6 +11,7 @@ import yaml
 from potstill.config import Config, dump_config, load_config, parse_config
 from potstill.core.errors import InputError
 from potstill.run.folder import RunFolder
+from potstill.run.made_from import made_from
 from potstill.run.subruns import advice_for_all, claim, subrun_configs
 
 
@@ -81,6 +82,53 @@ def test_a_batch_that_was_stopped_goes_on(tmp_path, monkeypatch, relative):
         assert claim(batch, gates).audit.min_element_coverage == 2
         assert part.exists()
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["01", "02", "03", "04"]
+
+
+@pytest.mark.parametrize("what", ["moved", "time limit", "other data"])
+def test_moved_data_and_another_time_limit_keep_a_batch(tmp_path, what):
+    def project(folder: Path, **label) -> Config:
+        folder.mkdir(exist_ok=True)
+        (folder / "mine.xyz").write_text("1\n\nCu 0 0 0\n")
+        sources = [{"source": "files", "count": 8, "paths": ["mine.xyz"]}]
+        text = {"batches": [1, 1], "generate": {"sources": sources}, "label": {"teacher": {"name": "emt"}, **label}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(text))
+        return load_config(folder / "config.yaml")
+
+    before = subrun_configs(project(tmp_path / "old"))
+    for number, own in enumerate(before, 1):
+        batch = RunFolder(tmp_path / "old" / "run" / f"{number:02d}")
+        claimed = claim(batch, own)
+        for stage, state in (("generate", "done"), ("label", "stopped")):
+            batch.set_stage(stage, state, 5.0, made_from=made_from(batch, claimed, stage))
+    if what == "time limit":
+        after = project(tmp_path / "old", timeout_seconds_per_structure=99.0)
+    else:
+        (tmp_path / "old").rename(tmp_path / "new")
+        after = load_config(tmp_path / "new" / "config.yaml")
+        if what == "other data":
+            (tmp_path / "new" / "mine.xyz").write_text("1\n\nAu 0 0 0\n")
+    runs = (tmp_path / ("old" if what == "time limit" else "new")) / "run"
+    for number, own in enumerate(subrun_configs(after), 1):
+        batch = RunFolder(runs / f"{number:02d}")
+        taken = claim(batch, own)
+        assert taken.generate.sources[0].paths == after.generate.sources[0].paths
+        assert taken.label.timeout_seconds_per_structure == after.label.timeout_seconds_per_structure
+        assert batch.stage("label")["state"] == ("waiting" if what == "other data" else "stopped")
+    assert len(list(runs.iterdir())) == (4 if what == "other data" else 2)
+
+
+def test_the_origin_of_a_batch_is_the_same_by_a_link_and_in_another_place(tmp_path):
+    second = subrun_configs(whole(60))[1]
+    batch = RunFolder(tmp_path / "run" / "02")
+    config = claim(batch, second)
+    stored = made_from(batch, config, "generate")
+    assert stored["generate"]["after"] == ["/01"]
+    (tmp_path / "link").symlink_to("run")
+    by_link = RunFolder(tmp_path / "link" / "02")
+    assert made_from(by_link, claim(by_link, second), "generate") == stored
+    (tmp_path / "run").rename(tmp_path / "moved")
+    moved = RunFolder(tmp_path / "moved" / "02")
+    assert made_from(moved, claim(moved, second), "generate") == stored
 
 
 def test_other_gates_and_workers_keep_what_was_labelled(tmp_path):

@@ -214,6 +214,7 @@ class _Attempt:
         refused: list[Refused] = []
         remarks: Counter[str] = Counter()
         first = stop = max((_candidates(folder / f"{source.name}.h5") for folder in self._earlier), default=0)
+        left: int | None = None  # first candidate that was made and not needed, for a later batch
         for task in self._tasks_until_full(source, parents, count, first):
             stop = task.stop
             part = Dataset(task.path)
@@ -221,6 +222,7 @@ class _Attempt:
             chosen: list[int] = []
             for k, structure in enumerate(part):
                 if count.accepted == count.wanted:
+                    left = _number(structure) if left is None else left
                     break
                 refusal = balance.weigh(structure) or self._duplicates.admit(structure)
                 if refusal is None:
@@ -241,7 +243,8 @@ class _Attempt:
         for remark, structures in remarks.most_common():
             log.warning("source %s, %d structures: %s", source.name, structures, remark)
         path = self._folder / f"{source.name}.h5"
-        merge(paths, path, attributes={"source": source.name, "candidates": stop}, chosen=taken, refused=refused)
+        attributes = {"source": source.name, "candidates": stop if left is None else left}
+        merge(paths, path, attributes=attributes, chosen=taken, refused=refused)
         self._files.append(path)
         return None
 
@@ -318,8 +321,13 @@ def make_candidates(task: GenerateTask) -> int:
     return len(accepted)
 
 
+def _number(structure: Structure) -> int:
+    """Return the number of a candidate, which its id ends with."""
+    return int(structure.id.rpartition("-")[2])
+
+
 def _candidates(path: Path) -> int:
-    """Return the number of the candidate at which a source ended in an earlier run; 0 where it had no such source."""
+    """Return the number of the first candidate that an earlier run did not use; 0 where it had no such source."""
     return int(Dataset(path).attributes["candidates"]) if path.exists() else 0
 
 

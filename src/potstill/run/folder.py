@@ -21,7 +21,7 @@ from potstill.core.section import parse_yaml
 from potstill.generate.mix import MIX_FILE, Mix, read_mix
 from potstill.run.lock import locked, refuse_foreign
 from potstill.run.machine import git_hash, machine
-from potstill.run.made_from import file_fault
+from potstill.run.made_from import changed, file_fault, made_from
 from potstill.run.record import FORMAT, read_record, write_record
 from potstill.run.upgrade import read_config, upgrade
 
@@ -135,8 +135,18 @@ class RunFolder:
         return bool(read_json(self.json("audit"), f"judge again:  potstill audit {self.path}")["verdict"] == "GO")
 
     def others_than(self, config_text: str) -> bool:
-        """Return whether its config requests other structures or labels than this one."""
-        return not self._differences_from(config_text) <= MAY_CHANGE
+        """Return whether a config requests other structures or labels than this run has made or begun to make.
+
+        A file that was moved is the same file, and a time limit changes no label.
+        """
+        other = self._differences_from(config_text)
+        if other <= MAY_CHANGE:
+            return False
+        begun = [(name, self.stage(name)) for name in ("generate", "label") if self.stage(name)["state"] != "waiting"]
+        if not begun or not other <= SUBRUN_MAY_CHANGE or any("made_from" not in entry for _, entry in begun):
+            return True
+        config = parse_config(parse_yaml(config_text), folder=self.path)
+        return any(changed(entry["made_from"], made_from(self, config, name)) for name, entry in begun)
 
     @property
     def record_file(self) -> Path:
@@ -182,8 +192,19 @@ class RunFolder:
         with self.metrics.open("a", encoding="utf-8", errors="replace") as file:
             file.write(line + "\n")
 
-    def begin(self, config_text: str, seed: int, *, resume: bool) -> None:
+    def begin(self, config_text: str, seed: int, *, resume: bool, may_change: frozenset[str] | None = None) -> None:
         """Claim the folder for a config.
+
+        Parameters
+        ----------
+        config_text
+            Resolved config as YAML.
+        seed
+            Seed of the run.
+        resume
+            Whether the run may be there already.
+        may_change
+            Sections in which the config may differ from the run's; those that keep its results where None.
 
         Raises
         ------
@@ -191,7 +212,7 @@ class RunFolder:
             If it holds another run, or the same run and ``resume`` is false, or other files.
         """
         if self.config.exists():
-            self._must_hold(config_text, resume=resume)
+            self._must_hold(config_text, resume=resume, may_change=may_change)
             upgrade(self)
         else:
             refuse_foreign(self.path)
@@ -209,10 +230,11 @@ class RunFolder:
                 stages={},
             )
 
-    def _must_hold(self, config_text: str, *, resume: bool) -> None:
+    def _must_hold(self, config_text: str, *, resume: bool, may_change: frozenset[str] | None) -> None:
         other = self._differences_from(config_text)
-        open_subruns = self.stages == STAGES_WITH_SUBRUNS and self.stage("batches")["state"] != "done"
-        may_change = SUBRUN_MAY_CHANGE if open_subruns else MAY_CHANGE
+        if may_change is None:
+            open_subruns = self.stages == STAGES_WITH_SUBRUNS and self.stage("batches")["state"] != "done"
+            may_change = SUBRUN_MAY_CHANGE if open_subruns else MAY_CHANGE
         if not other <= may_change:
             raise RunFolderError(
                 f"{self.path} contains another run: its config.yaml differs from this config in {', '.join(sorted(other))}\n"

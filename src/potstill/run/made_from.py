@@ -203,8 +203,8 @@ def _generate(run: RunFolder, config: Config) -> dict[str, Any]:
     section = _section(config, "generate")
     sources = config.generate.resolved_sources(config.label.teacher)
     section["sources"] = [with_contents(source.model_dump(mode="json")) for source in sources]
-    parent = str(run.path.parent)
-    section["after"] = [path.removeprefix(parent) for path in section["after"]]
+    for parent in (run.path.parent, run.path.parent.resolve()):  # the folder may be reached by a link
+        section["after"] = [path.removeprefix(str(parent)) for path in section["after"]]
     return section
 
 

@@ -23,7 +23,7 @@ from potstill.core.section import parse_yaml, read_yaml
 from potstill.dataset import Dataset
 from potstill.dataset.combine import merge_datasets
 from potstill.generate.mix import as_asked, as_json, together
-from potstill.run.folder import RunFolder
+from potstill.run.folder import SUBRUN_MAY_CHANGE, RunFolder
 from potstill.run.upgrade import read_config
 
 
@@ -51,7 +51,7 @@ def claim(run: RunFolder, config: Config) -> Config | None:
     """Claim the folder of a subrun and return its config as stored there; None for a subrun that has passed.
 
     A subrun that has passed stays as it is, whatever the config says now. One that was begun for other structures or labels
-    is renamed and begun anew.
+    is renamed and begun anew. Data that were moved with the config, and another time limit of the teacher, change neither.
     """
     if run.passed():
         return None
@@ -59,7 +59,7 @@ def claim(run: RunFolder, config: Config) -> Config | None:
     if run.config.exists() and run.others_than(text):
         number = sum(1 for _ in run.path.parent.glob(f"{run.path.name}.aside-*")) + 1
         run.path.rename(run.path.with_name(f"{run.path.name}.aside-{number}"))
-    run.begin(text, config.seed, resume=True)
+    run.begin(text, config.seed, resume=True, may_change=SUBRUN_MAY_CHANGE)
     return read_config(run)
 
 
