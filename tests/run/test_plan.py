@@ -10,6 +10,7 @@ from rich.console import Console
 from potstill.config import parse_config
 from potstill.run.plan import Cost, _rounds, print_subruns, probe
 from potstill.run.plan_rounds import Rates
+from potstill.teacher import load_teacher
 
 CONFIG = {
     "batches": [1, 2, 1],
@@ -74,3 +75,24 @@ def test_the_probe_measures_a_scatter():
     assert found["label"].scatter > 0
     assert found["label"].seconds > 0
     assert found["label"].gpu_seconds == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(("extra", "calls"), [("hessian_vector_products", 3), ("force_disagreement", 2)])
+def test_the_probe_asks_for_further_labels_and_trains_on_them(extra, calls, monkeypatch):
+    asked, teacher = [], load_teacher("emt")
+
+    class Counting:
+        def label(self, structures):
+            asked.append(len(structures))
+            return teacher.label(structures)
+
+    monkeypatch.setattr("potstill.teacher.opening.open_teacher", lambda *_, **__: Counting())
+    data = {**CONFIG, "batches": []}
+    probe(parse_config(data))
+    plain = sum(asked) - 1  # without the first call
+    asked.clear()
+    more = {"committee": [{"name": "emt"}]} if extra == "force_disagreement" else {}
+    data["label"] = {**CONFIG["label"], **more, "extra": [extra]}
+    data["train"] = {} if more else {"hessian_weight": 0.5}
+    probe(parse_config(data))
+    assert sum(asked) - 1 == calls * plain

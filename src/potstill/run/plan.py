@@ -344,12 +344,14 @@ def _sample(config: Config, structures: Sequence[Structure]) -> tuple[list[Struc
 
 
 def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, float, list[Structure]]:
-    """Return seconds per atom in one thread, their scatter between groups, and the labelled structures."""
+    """Return seconds per atom in one thread, with all further labels, their scatter between groups, and the structures."""
     import torch
 
+    from potstill.teacher.extras import add_extras
     from potstill.teacher.opening import open_teacher
 
     teacher = open_teacher(config.label.teacher, supervised=True)
+    committee = [open_teacher(member, supervised=True) for member in config.label.committee]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -358,7 +360,7 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, fl
         rates: list[float] = []
         for some in _groups(sample, PROBE_GROUPS):
             started = time.perf_counter()
-            answers += teacher.label(some)
+            answers += add_extras(config.label.extra, teacher, committee, some, teacher.label(some))
             rates.append((time.perf_counter() - started) / sum(map(len, some)))
     finally:
         torch.set_num_threads(threads)
