@@ -118,10 +118,10 @@ class Config(Section):
             "active_learning": self.active_learning is not None,
             "label.select": self.label.select is not None,
             "label.extra": self.label.extra,
+            **{f"the {loss} loss, whose labels only a teacher gives": self.train.wants(loss) for loss in LABEL_EXTRA},
         }
-        for name, asked in needs.items():
-            if asked:
-                raise ValueError(f"label.teacher is given: there is no teacher to ask, so leave out {name}")
+        if wrong := [name for name, asked in needs.items() if asked]:
+            raise ValueError(f"label.teacher is given: there is no teacher to ask, so leave out {' and '.join(wrong)}")
         return self
 
     @model_validator(mode="after")

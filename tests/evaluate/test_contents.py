@@ -64,6 +64,26 @@ def test_the_gap_between_layers_is_no_surface():
     assert not of(bulk("C", "hcp", a=2.46, c=6.7).repeat((2, 2, 1)))["surfaces"]
 
 
-def test_two_atoms_alone_are_a_pair():
-    assert of(molecule("N2"))["pairs"]
-    assert not of(Atoms("N2", [[0, 0, 0], [0, 0, 1.1]], cell=[9.0] * 3, pbc=True))["pairs"]
+@pytest.mark.parametrize("pbc", [False, True, (True, True, False)])
+def test_two_atoms_alone_are_a_pair(pbc):
+    boxed = Atoms("N2", [[0, 0, 0], [0, 0, 1.1]], cell=[9.0] * 3, pbc=pbc)
+    assert of(boxed)["pairs"]
+    other = boxed.copy()
+    other.positions += [0.0, 6.0, 4.0]
+    gas = boxed + other
+    gas.set_cell([13.0] * 3)
+    assert of(gas)["pairs"]
+    for none in (bulk("Si"), molecule("H2O"), Atoms("Cu", cell=[9.0] * 3, pbc=True), fcc111("Cu", (2, 2, 3), vacuum=6.0)):
+        none.pbc = True
+        none.cell = none.cell if none.cell.rank == 3 else np.eye(3) * 9.0
+        assert not of(none)["pairs"]
+
+
+@pytest.mark.parametrize(
+    "perfect",
+    [bulk("Cu").repeat(2), bulk("NaCl", "rocksalt", a=5.64, cubic=True), bulk("NaCl", "rocksalt", a=5.64).repeat(2)],
+    ids=["copper of 7", "salt of 7", "salt of 15"],
+)
+def test_a_vacancy_next_to_most_atoms_of_a_small_cell(perfect):
+    assert not of(perfect)["vacancies"]
+    assert of(without(perfect, 0))["vacancies"]

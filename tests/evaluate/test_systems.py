@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 
 from potstill.core.types import Labels, Structure
@@ -239,6 +239,41 @@ def test_a_crystal_beside_liquids_is_the_judge(monkeypatch):
     choice = choose(EMT(), [labelled(melt(1), "melt", 0.0, -1.0), labelled(crystal, "fcc")], 1, periodic=True)
     assert names(choice.systems) == ["fcc"]
     assert (choice.missing, choice.others, choice.disordered) == (0, [], frozenset())
+
+
+def boxed(name: str, energy: float = 0.0) -> Structure:
+    made = molecule(name, cell=[8.0] * 3, pbc=True)
+    made.center()
+    return labelled(made, name, 0.0, energy)
+
+
+def slab() -> Structure:
+    made = fcc111("Cu", (1, 1, 4), vacuum=6.0)
+    made.pbc = True
+    made.rattle(0.02, seed=1)
+    return labelled(made, "slab")
+
+
+@pytest.mark.parametrize("structure", [boxed("N2"), slab()], ids=["molecule in a box", "slab"])
+def test_a_cell_with_vacuum_has_no_bulk(structure):
+    config = EvaluateConfig(physics_crystals=1, physics_molecules=0, physics_pairs=0, physics_ps=0.02, stability_ps=0.02)
+    rows = physics.measure(EMT(), EMT(), [structure], config)
+    report = {**BARE, "kinds": {"crystals": True, "molecules": False}, "physics": [row.report() for row in rows]}
+    found = {f.check: f for f in judge(report, config)}
+    for check in ("bulk_modulus", "elastic_constants", "vacancies", "surfaces", "phonons", "relaxed_cell", "npt"):
+        assert found[check].verdict == "DOES_NOT_APPLY", check
+        assert "contains vacuum" in found[check].why
+    for check in ("systems", "force_slope", "stress_slope", "rdf", "relaxed_positions"):
+        assert found[check].verdict == "GO", check
+
+
+def test_a_slab_and_a_molecule_in_a_box_leave_the_judgement_to_a_crystal():
+    crystal = bulk("Cu", cubic=True)
+    crystal.rattle(0.01, seed=1)
+    structures = [boxed("N2", -9.0), slab(), labelled(crystal, "fcc", 1.0)]
+    choice = choose(EMT(), structures, 1, periodic=True)
+    assert names(choice.systems) == ["fcc"]
+    assert (choice.missing, choice.others, choice.hollow) == (0, [], frozenset())
 
 
 def test_alloys_and_defects_are_no_liquids():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import time
+
 import pytest
 
 from potstill.execute.gpus import GpuUse, gpus_in_use
@@ -38,3 +41,31 @@ def test_no_driver_is_no_card(cards):
     for output, code in ((None, 0), ("NVIDIA-SMI has failed", 9), ("No devices were found", 0), ("", 0)):
         cards(output, code)
         assert gpus_in_use() == []
+
+
+def test_a_card_that_answers_nonsense_hides_no_other(cards):
+    cards("[Unknown Error], ERR!, ERR!, ERR!, ERR!\\n1, NVIDIA A100, nan, ERR!, 81920\\n\\nUnable to find it\\n")
+    assert gpus_in_use() == [GpuUse(1, "NVIDIA A100", None, None, 81920 * 1024**2)]
+    cards("0, NVIDIA \\377, 5, 1, 2\\n")
+    assert [gpu.busy for gpu in gpus_in_use()] == [0.05]
+
+
+def test_a_program_that_does_not_end_is_not_waited_for(cards, monkeypatch):
+    """One that waits for a broken driver cannot even be killed."""
+    cards("0, NVIDIA A100, 5, 1, 2\\n'; exec /bin/sleep 30; printf '")
+    monkeypatch.setattr("potstill.execute.gpus.SECONDS", 0.2)
+    killed = []
+
+    def survive(process) -> None:
+        killed.append(process)
+
+    monkeypatch.setattr("subprocess.Popen.kill", survive)
+    start = time.monotonic()
+    assert gpus_in_use() == []
+    assert gpus_in_use() == []
+    assert time.monotonic() - start < 10
+    assert len(killed) == 1  # no second one is started beside it
+    killed[0].send_signal(signal.SIGKILL)
+    killed[0].wait(10)
+    cards("0, NVIDIA A100, 5, 1, 2\\n")
+    assert len(gpus_in_use()) == 1

@@ -12,7 +12,7 @@ from potstill.config import Config, dump_config, load_config, parse_config
 from potstill.core.errors import InputError
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import made_from
-from potstill.run.subruns import advice_for_all, claim, subrun_configs
+from potstill.run.subruns import advice_for_all, claim, refuse_other_labels, subrun_configs
 
 
 def whole(*counts: int, batches: tuple[int, ...] = (1, 2, 2, 1), **sections) -> Config:
@@ -140,6 +140,19 @@ def test_other_gates_and_workers_keep_what_was_labelled(tmp_path):
     taken = claim(run, subrun_configs(changed)[0])
     assert (taken.workers, taken.execute.executor, taken.audit.min_element_coverage) == (1, "parsl", 2)
     assert [run.stage(name)["state"] for name in ("label", "audit")] == ["done", "waiting"]
+
+
+@pytest.mark.parametrize(
+    "label", [{"teacher": {"name": "lennard-jones"}}, {"teacher": {"name": "emt"}, "extra": ["hessian_vector_products"]}]
+)
+def test_labels_that_could_not_be_merged_are_refused_before_they_are_made(tmp_path, label):
+    run = RunFolder(tmp_path / "01")
+    claim(run, subrun_configs(whole(60))[0])
+    refuse_other_labels([run], whole(60, label=label))  # it has not passed, and is begun anew
+    finished(run, "GO")
+    refuse_other_labels([run], whole(60))
+    with pytest.raises(InputError, match=r"has passed with label\.(teacher|extra)"):
+        refuse_other_labels([run], whole(60, label=label))
 
 
 def test_advice_for_a_batch_speaks_of_the_whole(tmp_path):

@@ -126,6 +126,14 @@ def test_wrong_given_labels_are_no_go(tmp_path):
         ({"active_learning": {}}, "active_learning"),
         ({"label": {"teacher": {"name": "given"}, "select": {"count": 5}}}, "label.select"),
         ({"label": {"teacher": {"name": "given"}, "extra": ["hessian_vector_products"]}}, "label.extra"),
+        ({"train": {"hessian_weight": 1.0}}, "hessian loss"),
+        (
+            {
+                "label": {"teacher": {"name": "given"}, "extra": ["hessian_vector_products"]},
+                "train": {"late_weights": {"hessian": 1.0}},
+            },
+            "label.extra and the hessian loss",
+        ),
     ],
 )
 def test_what_needs_a_teacher_is_refused(tmp_path, change, words):

@@ -6,12 +6,16 @@ There is no GPU here: the operations that a CUDA graph would repeat run one by o
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from ase.build import bulk
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from potstill.core.types import Labels, Structure
 from potstill.dataset import Records
 from potstill.student.model import Student
 from potstill.student.options import StudentConfig
@@ -222,6 +226,39 @@ def test_steps_before_the_start_of_the_training_are_refused(labelled, student):
     chosen = on_device[np.arange(2)]
     assert isinstance(chosen, Chosen)
     assert chosen.to("cpu") is chosen
+
+
+def test_a_dataset_beyond_the_memory_of_the_host_is_read_by_other_code(labelled, student, monkeypatch, caplog):
+    data, _ = structures_of(labelled, student)
+    needed = bytes_needed(data)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100 * needed, 100 * needed))
+    monkeypatch.setattr(graphs.psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
+    caplog.set_level("INFO")
+    assert device_structures(TrainConfig(), kinds_of(TrainConfig()), data, student) is None
+    assert "of memory are free" in caplog.text
+
+
+@pytest.mark.parametrize("experts", [1, 3])
+@pytest.mark.parametrize("chosen", [[0], [0, 1], [2, 0, 1]], ids=["one atom", "no neighbors", "one with neighbors"])
+@pytest.mark.parametrize("every", [False, True], ids=["alone in the data", "beside others"])
+def test_atoms_without_neighbors(tmp_path, experts, chosen, every):
+    """An atom alone has its energy, and no force; data may consist of such atoms."""
+    lonely = [Atoms("H"), Atoms("HO", [[0, 0, 0], [9, 9, 9]]), Atoms("O")]
+    made = [*lonely[:2], bulk("Al", cubic=True) if every else lonely[2]]
+    structures = [
+        Structure.from_ase(a, id=f"s{k}", family=f"s{k}").with_(labels=Labels(-1.5 * k, np.zeros((len(a), 3)), None))
+        for k, a in enumerate(made)
+    ]
+    sizes = MANY.model_copy(update={"experts": experts})
+    student = initial_student(job_of(structures, [], sizes, TrainConfig(), tmp_path))
+    data, on_device = structures_of(structures, student)
+    module = Distillation(student, TrainConfig(), 100)
+    steps = StepGraphs(module, on_device)
+    loss = steps(on_device[np.array(chosen)], module.loss.weights_at(0.0))
+    expected = module.weighted_loss(data[np.array(chosen)])
+    assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert all(torch.isfinite(gradient).all() for gradient in steps.gradients)
 
 
 @pytest.mark.gpu

@@ -20,7 +20,7 @@ from potstill.deploy import domain_warnings
 from potstill.evaluate import liquid, molecules, phonons, sanity, solids
 from potstill.evaluate.gates import GATES, asked_of
 from potstill.evaluate.measured import Row
-from potstill.evaluate.systems import choose
+from potstill.evaluate.systems import Choice, choose
 
 if TYPE_CHECKING:
     from potstill.evaluate.options import EvaluateConfig
@@ -52,6 +52,7 @@ OF_MOLECULES: tuple[tuple[Beside, tuple[str, ...]], ...] = (
 )
 OF_REST = (*(check for _, checks in OF_CRYSTALS for check in checks), "npt")  # no liquid has a volume or sites at rest
 NO_CRYSTAL = "a liquid or a glass, which has no crystal's minimum to compare"
+NO_BULK = "a slab or molecules in a box: its cell contains vacuum, so it has no bulk"
 
 
 def measure(
@@ -120,16 +121,31 @@ def _measured(
                 run(name, checks, lambda f=alone, a=several: f(candidate, a))  # type: ignore[misc]
             if periodic:
                 run(name, ("stress_slope",), lambda a=several: sanity.stress_slope(candidate, a))  # type: ignore[misc]
-            compared = reference is not None and name not in choice.names_of_others
-            for beside, checks in (OF_CRYSTALS if periodic else OF_MOLECULES) if compared else ():
+            for beside, checks in _comparisons(choice, name, periodic=periodic) if reference is not None else ():
                 run(name, checks, lambda f=beside, a=atoms: f(candidate, reference, a))  # type: ignore[misc]
-            if name in choice.disordered:
-                needing = (check for check in OF_REST if check in asked_of("crystals", config))
-                rows += [Row(check, None, why=NO_CRYSTAL, system=name, applies=False) for check in needing]
-            at_rest = name not in choice.disordered
+            rows += _without_bulk(choice, name, config)
+            at_rest = name not in choice.disordered | choice.hollow
             _move(partial(run, name), atoms, (candidate, reference), config, seed, at_rest=at_rest)
     _pairs(run, _common_elements(structures), candidate, reference, config)
     return rows
+
+
+def _comparisons(choice: Choice, name: str, *, periodic: bool) -> tuple[tuple[Beside, tuple[str, ...]], ...]:
+    """Return the checks that compare a system at a minimum, or a slab in its cell, with the reference."""
+    if name in choice.hollow:
+        return ((solids.relaxed_in_cell, ("relaxed_positions",)),)
+    if name in choice.names_of_others:
+        return ()
+    return OF_CRYSTALS if periodic else OF_MOLECULES
+
+
+def _without_bulk(choice: Choice, name: str, config: EvaluateConfig) -> list[Row]:
+    """Return rows of the checks that never apply to a liquid, a glass, a slab, or molecules in a box."""
+    if name not in choice.disordered | choice.hollow:
+        return []
+    why, left_out = (NO_BULK, ("relaxed_positions",)) if name in choice.hollow else (NO_CRYSTAL, ())
+    needing = [check for check in OF_REST if check in asked_of("crystals", config) and check not in left_out]
+    return [Row(check, None, why=why, system=name, applies=False) for check in needing]
 
 
 def _move(

@@ -117,6 +117,16 @@ def relaxed_crystal(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
     ]
 
 
+def relaxed_in_cell(candidate: Any, reference: Any, atoms: Any) -> list[Row]:
+    """Relax a slab, or molecules in a box, by both in the cell they have, and measure the distance between the results."""
+    mine, theirs = (relax(atoms, c, cell=False) for c in (candidate, reference))
+    away = mine.positions - theirs.positions
+    away -= away.mean(axis=0)
+    displacement = float(np.sqrt((away**2).sum(axis=1).mean()))
+    why = "root mean square over the atoms, in a fixed cell"
+    return [Row("relaxed_positions", displacement, {"displacement, Å": displacement}, why=why)]
+
+
 def relax(atoms: Any, calculator: Any, *, cell: bool, steps: int = RELAX_STEPS) -> Any:
     """Return a copy of ASE ``Atoms`` at the nearest minimum, or as near as the number of steps allows."""
     from ase.filters import FrechetCellFilter

@@ -16,6 +16,7 @@ import numpy as np
 
 from potstill.core.types import Array, Structure
 from potstill.evaluate import molecules, phonons, solids
+from potstill.evaluate.contents import is_hollow
 from potstill.evaluate.measured import of
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,9 @@ class Choice:
     disordered
         Names of those among the others that are a liquid or a glass, relaxed in the cell that they came in. No crystal is
         missing there.
+    hollow
+        Names of those among the others with vacuum in their cell, where all structures are such: slabs, or molecules in a
+        box, relaxed in the cell that they came in. No crystal is missing there.
     tried
         Number of structures that were tried.
     why
@@ -63,6 +67,7 @@ class Choice:
     tried: int
     why: str
     disordered: frozenset[str] = frozenset()
+    hollow: frozenset[str] = frozenset()
 
     @property
     def names_of_others(self) -> set[str]:
@@ -83,7 +88,8 @@ def choose(
     A crystal is reduced to its primitive cell where spglib is installed. Candidates that share elements with a chosen one
     come later. Structures far from equilibrium are tried where those near it do not suffice. A crystal with unstable phonons
     in the reference is not taken. One of unknown stability is taken where there are too few others. A liquid or a glass
-    (:func:`disordered`) has no minimum to compare at and is not missed.
+    (:func:`disordered`) has no minimum to compare at and is not missed. Slabs and molecules in a periodic box are no
+    crystals. They serve checks that need none where the data contain nothing else.
 
     Parameters
     ----------
@@ -101,7 +107,7 @@ def choose(
     found: list[tuple[str, Any]] = []
     unknown: list[tuple[str, Any]] = []
     others: list[tuple[str, Any]] = []
-    liquids: set[str] = set()
+    liquids: set[str] = set()  # and slabs, and molecules in a box
     reasons: list[str] = []
     left = candidates(structures, periodic=periodic)
     later = wilder(structures, left, periodic=periodic)
@@ -118,12 +124,11 @@ def choose(
         on_step(f"relaxation of {name}")
         try:
             atoms, force, lowest = _at_rest(reference, structure, periodic=periodic)
-            if periodic and disordered(atoms):
+            if periodic and (is_hollow(structure) or disordered(atoms)):
                 if len(liquids) == wanted:
                     continue
                 liquids.add(name)
-                inherent = solids.relax(structure.to_ase(), reference, cell=False, steps=MOST_RELAXATION_STEPS)
-                others.append((name, inherent))
+                others.append((name, solids.relax(structure.to_ase(), reference, cell=False, steps=MOST_RELAXATION_STEPS)))
                 continue
             settled = force < SETTLED_EV_PER_ANGSTROM
         except Exception as error:  # noqa: BLE001 - the next structure may do
@@ -145,9 +150,12 @@ def choose(
     lacking = max(0, min(wanted, tries) - len(found))
     others = others[:lacking]
     liquids &= {name for name, _ in others}
+    hollow = frozenset(name for name, atoms in others if name in liquids and is_hollow(Structure.from_ase(atoms)))
     every_one = not left and not later
     missing = 0 if found and every_one else lacking - len(liquids)
-    return Choice(found, others, missing, tries, _in_short(reasons) if missing else "", frozenset(liquids))
+    return Choice(
+        found, others, missing, tries, _in_short(reasons) if missing else "", frozenset(liquids - hollow), frozenset(hollow)
+    )
 
 
 def _in_short(reasons: Sequence[str]) -> str:
@@ -190,10 +198,10 @@ def _at_rest(reference: Any, structure: Structure, *, periodic: bool) -> tuple[A
     """Return the relaxed atoms, the largest remaining component of a force, and the lowest phonon in THz or None.
 
     A displaced supercell is first taken for its lattice, of which a few atoms are relaxed. It is relaxed as it is where it
-    has no lattice, or where that lattice is no stable minimum.
+    has no lattice, or where that lattice is no stable minimum. A slab keeps its cell.
     """
     atoms = structure.to_ase()
-    if not periodic:
+    if not periodic or is_hollow(structure):
         return *_settled(reference, atoms, periodic=False), None
     lattice = _lattice(atoms)
     if len(lattice) < len(atoms):
@@ -284,7 +292,9 @@ def wilder(structures: Sequence[Structure], calm: Sequence[Structure], *, period
 
 
 def _of_kind(structures: Sequence[Structure], *, periodic: bool) -> list[Structure]:
-    return [s for s in structures if s.labels is not None and (s.pbc.all() if periodic else not s.pbc.any())]
+    """Return the labelled molecules, or crystals; slabs and molecules in a periodic box where there are no crystals."""
+    kind = [s for s in structures if s.labels is not None and (s.pbc.all() if periodic else not s.pbc.any())]
+    return ([s for s in kind if not is_hollow(s)] if periodic else []) or kind
 
 
 def _largest_force(structure: Structure) -> float:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
+import tempfile
 from dataclasses import dataclass
 
 FIELDS = ("index", "name", "utilization.gpu", "memory.used", "memory.total")
 QUERY = ("nvidia-smi", f"--query-gpu={','.join(FIELDS)}", "--format=csv,noheader,nounits")
 MEBIBYTE = 1024**2
 SECONDS = 10.0
+_hanging: list[subprocess.Popen[bytes]] = []  # killed, and not seen to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +36,40 @@ class GpuUse:
 
 
 def gpus_in_use() -> list[GpuUse]:
-    """Return the use of each GPU; empty where there is no GPU or no driver."""
+    """Return the use of each GPU; empty where there is no GPU or no driver, or where the driver does not answer."""
+    rows = (_gpu(line) for line in _answer().splitlines())
+    return [row for row in rows if row is not None]
+
+
+def _answer() -> str:
+    """Return the output of the driver's program; empty where it fails or takes too long.
+
+    A program that waits for a broken driver cannot be killed, so nothing waits for its end, and no second one is started.
+    """
+    if any(process.poll() is None for process in _hanging):
+        return ""
     try:
-        done = subprocess.run(QUERY, capture_output=True, text=True, timeout=SECONDS, check=True)
-        return [_gpu(line) for line in done.stdout.splitlines() if line.strip()]
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return []
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(QUERY, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL)
+            try:
+                code = process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                _hanging.append(process)
+                return ""
+            output.seek(0)
+            return output.read().decode(errors="replace") if code == 0 else ""
+    except OSError:
+        return ""
 
 
-def _gpu(line: str) -> GpuUse:
-    index, rest = line.split(",", 1)
-    name, busy, used, total = rest.rsplit(",", 3)
+def _gpu(line: str) -> GpuUse | None:
+    """Return the GPU of a line, or None for a line that is none."""
+    index, _, rest = line.partition(",")
+    words = rest.rsplit(",", 3)
+    if len(words) < 4 or not index.strip().isdecimal():
+        return None
+    name, busy, used, total = words
     percent, mebibytes = _number(busy), [_number(value) for value in (used, total)]
     memory = [None if value is None else int(value * MEBIBYTE) for value in mebibytes]
     return GpuUse(int(index), name.strip(), None if percent is None else percent / 100.0, *memory)
@@ -52,6 +78,7 @@ def _gpu(line: str) -> GpuUse:
 def _number(text: str) -> float | None:
     """Return a number, or None for ``[N/A]`` and other words of the driver."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None

@@ -16,7 +16,7 @@ from potstill.run.context import Context
 from potstill.run.folder import RunFolder
 from potstill.run.no_go import NoGoError
 from potstill.run.stages.data import note_teacher
-from potstill.run.subruns import advice_for_all, claim, join, subrun_configs
+from potstill.run.subruns import advice_for_all, claim, join, refuse_other_labels, subrun_configs
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ def finish_subruns(context: Context, work: Callable[[Context], None]) -> None:
         Function that runs all stages of a subrun up to its audit.
     """
     configs = subrun_configs(context.config)
+    refuse_other_labels(context.run.subruns(), context.config)
     try:
         for number, config in enumerate(configs, 1):
             _do_subrun(context, number, config, work)

@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from potstill.config import Config, dump_config
+from potstill.core.errors import InputError
 from potstill.core.section import parse_yaml, read_yaml
 from potstill.dataset import Dataset
 from potstill.dataset.combine import merge_datasets
@@ -61,6 +62,22 @@ def claim(run: RunFolder, config: Config) -> Config | None:
         run.path.rename(run.path.with_name(f"{run.path.name}.aside-{number}"))
     run.begin(text, config.seed, resume=True, may_change=SUBRUN_MAY_CHANGE)
     return read_config(run)
+
+
+def refuse_other_labels(subruns: Sequence[RunFolder], config: Config) -> None:
+    """Raise InputError where a subrun that has passed has labels that cannot be merged with those of the config."""
+    now = config.label.model_dump(mode="json")
+    for run in subruns:
+        before = read_config(run).label.model_dump(mode="json") if run.passed() else now
+        for option, theirs, ours in (
+            ("label.teacher", before["teacher"]["name"], now["teacher"]["name"]),
+            ("label.extra", sorted(before["extra"]), sorted(now["extra"])),
+        ):
+            if theirs != ours:
+                raise InputError(
+                    f"{run.path} has passed with {option} {theirs}, and the config has {ours}: they cannot be merged\n"
+                    f"  set {option} to {theirs}, or begin again with another --out"
+                )
 
 
 def join(subruns: Sequence[RunFolder], config: Config, path: Path, attributes: Mapping[str, Any]) -> None:

@@ -148,7 +148,7 @@ class DeviceStructures:
         self.device, self.cutoff = device, student.architecture.cutoff_angstrom
         self._extra_names = extra
         parts = [self._part(data, student, start) for start in range(0, len(data), STRUCTURES_AT_ONCE)]
-        joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        joined = {name: torch.cat([part.pop(name) for part in parts]) for name in list(parts[0])}
         self.sizes = joined["sizes"].numpy()
         self._most = joined["most"].numpy()
         self._counts = joined["counts"]
@@ -156,6 +156,8 @@ class DeviceStructures:
         torch.cumsum(joined["sizes"], 0, out=first_atom[1:])
         first_edge = torch.zeros(len(joined["neighbors"]) + 1, dtype=torch.int64)
         torch.cumsum(joined["neighbors"], 0, out=first_edge[1:])
+        for name in ("sender", "vectors"):  # empty slots read the first row, also where no atom has a neighbor
+            joined[name] = torch.cat([joined[name], joined[name].new_zeros(1, *joined[name].shape[1:])])
         on_host = {"most", "counts", "neighbors"}
         self._of = {name: rows.to(device) for name, rows in joined.items() if name not in on_host}
         self._of |= {"first_atom": first_atom.to(device), "first_edge": first_edge.to(device)}

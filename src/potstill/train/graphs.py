@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psutil
 import torch
 
 from potstill.core.precision import float32_products
@@ -27,7 +28,7 @@ WASTE = 1.3  # largest cost of a shape, relative to that of the batch, before a 
 SHAPES = 24  # number of graphs from which on a batch takes any shape that it fits into
 WARM_UP = 2  # steps before a capture, in which libraries allocate their memory
 NONE = torch.zeros(0, dtype=torch.int64)  # structures whose Hessian products are compared
-MEMORY = 0.5  # largest share of the free memory for the data
+MEMORY = 0.5  # largest share of the free memory for the data, on the card and on the host that prepares them
 
 
 def device_structures(
@@ -49,11 +50,12 @@ def device_structures(
     if not torch.cuda.is_available() or config.backend not in {"auto", "gpu"}:
         return None
     others = sorted(kind.name for kind in kinds if kind in {HessianTerm, NodeEmbeddingsTerm})
-    needed, free = bytes_needed(data), torch.cuda.mem_get_info()[0]
+    needed, free, host = bytes_needed(data), torch.cuda.mem_get_info()[0], psutil.virtual_memory().available
     for reason, holds in (
         (f"the loss has {' and '.join(others)}", bool(others)),
         ("several processes train", distributed.processes() > 1),
         (f"the data take {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB", needed > MEMORY * free),
+        (f"the data take {needed / 1e9:.1f} GB, and {host / 1e9:.1f} GB of memory are free", needed > MEMORY * host),
     ):
         if holds:
             log.info("training without CUDA graphs, which takes longer: %s", reason)
