@@ -118,6 +118,55 @@ def test_loss_and_derivatives_are_those_of_the_step_without_graphs(labelled, stu
     assert (one - other).norm() < 1e-3 * other.norm()
 
 
+@pytest.fixture
+def with_products(labelled):
+    """The same structures with directions and products, not those of a teacher."""
+    rng = np.random.default_rng(5)
+    found = []
+    for s in labelled:
+        extra = {name: rng.normal(size=(len(s), 3)) for name in ("hessian_directions", "hessian_products")}
+        found.append(s.with_(labels=replace(s.labels, extra=extra)))
+    return found
+
+
+def test_hessian_products_are_those_of_the_step_without_graphs(with_products, student):
+    config = TrainConfig(hessian_weight=0.7, hessian_fraction=0.5, element_weights={"O": 2.0})
+    columns = ("hessian_directions", "hessian_products")
+    weights = np.linspace(0.5, 1.5, len(with_products))
+    data = LabelledStructures(Records.of(with_products), 3.5, weights=weights, extra=columns)
+    module = Distillation(student, config, 100)
+    on_device = DeviceStructures(data, student, CPU, columns)
+    steps = StepGraphs(module, on_device)
+    indices = np.array([1, 3, 6, 10])
+    chosen = indices[module._in_turn(4).numpy()]
+    assert len(chosen) == 2
+    loss = steps(on_device[indices], module.loss.weights_at(0.0), on_device[chosen])
+    expected = module.weighted_loss(data[indices])
+    assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-4)
+    expected.backward()
+    one = torch.cat([g.flatten() for g in steps.gradients])
+    other = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in module.trainable()])
+    assert (one - other).norm() < 2e-3 * other.norm()
+    values = steps.take_means()
+    assert float(values["hessian"]) > 0
+    batch, some = on_device[indices], on_device[chosen]
+    with NoWait():
+        steps(batch, module.loss.weights_at(0.0), some)
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_a_training_with_products_ends_with_the_student_of_other_code(with_products, tmp_path, monkeypatch):
+    config = TrainConfig(epochs=3, batch_structures=5, learning_rate=1e-2, backend="torch", hessian_weight=0.5)
+    columns = ("hessian_directions", "hessian_products")
+    monkeypatch.setattr(stage, "device_structures", lambda c, k, data, s: DeviceStructures(data, s, CPU, columns))
+    found = train_student(job_of(with_products, [], MANY, config, tmp_path / "a"))
+    monkeypatch.setattr(stage, "device_structures", lambda *_: None)
+    expected = train_student(job_of(with_products, [], MANY, config, tmp_path / "b"))
+    start = initial_student(job_of(with_products, [], MANY, config, tmp_path))
+    one, other, before = (torch.cat([p.flatten() for p in s.parameters()]) for s in (found, expected, start))
+    assert (one - other).norm() < 5e-2 * (other - before).norm()
+
+
 def test_no_operation_waits_for_the_host(labelled, student):
     module = Distillation(student, TrainConfig(), 100)
     _, on_device = structures_of(labelled, student)
@@ -210,9 +259,9 @@ def test_without_a_gpu_or_with_other_losses_other_code_trains(labelled, student,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (bytes_needed(data), 10**9))
     caplog.set_level("INFO")
-    hessian = TrainConfig(hessian_weight=1.0)
-    assert device_structures(hessian, kinds_of(hessian), data, student) is None
-    assert "the loss has hessian" in caplog.text
+    embeddings = TrainConfig(node_embeddings_weight=1.0)
+    assert device_structures(embeddings, kinds_of(embeddings), data, student) is None
+    assert "the loss has node_embeddings" in caplog.text
     assert device_structures(TrainConfig(), kinds_of(TrainConfig()), data, student) is None
     assert "the data take" in caplog.text
     assert device_structures(TrainConfig(backend="torch"), kinds_of(TrainConfig()), data, student) is None

@@ -12,7 +12,7 @@ does the same (:class:`potstill.student.fused.FusedTraining`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -59,6 +59,13 @@ class PaddedAtoms:
     def real(self) -> torch.Tensor:
         """Return (N,) bool, False for padded atoms."""
         return self.structure < len(self.volume) - 1
+
+
+def displaced(atoms: PaddedAtoms, by: torch.Tensor) -> PaddedAtoms:
+    """Return the same atoms moved by (N, 3) Å, with the neighbors that they have."""
+    moved = by.index_select(0, atoms.neighbor.flatten()).view(*atoms.neighbor.shape, 3) - by[:, None]
+    vectors = atoms.vectors + (moved * atoms.occupied[:, :, None]).transpose(1, 2)
+    return replace(atoms, vectors=vectors)
 
 
 def tiles_needed(counts: torch.Tensor) -> torch.Tensor:

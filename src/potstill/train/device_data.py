@@ -196,7 +196,7 @@ class DeviceStructures:
             atomic_numbers=of["atomic_numbers"].index_select(0, atom),
             n_atoms=n_atoms,
             weight=_with_last(of["weight"].index_select(0, indices)) if "weight" in of else None,
-            extra={name: of[name].index_select(0, atom) for name in self._extra_names},
+            extra={name: _of_real(of[name].index_select(0, atom), real) for name in self._extra_names},
         )
 
     def _atoms(
@@ -267,3 +267,8 @@ def bytes_needed(data: LabelledStructures) -> int:
 def _with_last(rows: torch.Tensor, value: float = 0.0) -> torch.Tensor:
     """Return rows of S structures, and one for the structure of the padded atoms."""
     return torch.cat([rows, rows.new_full((1, *rows.shape[1:]), value)])
+
+
+def _of_real(rows: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Return rows of N atoms, zero for padded ones."""
+    return rows * real.view(-1, *[1] * (rows.ndim - 1))

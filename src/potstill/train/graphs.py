@@ -15,17 +15,27 @@ import torch
 
 from potstill.core.precision import float32_products
 from potstill.student.model import Student
-from potstill.student.padded import energy_gradient, predicted, weight_gradients
+from potstill.student.padded import PaddedAtoms, displaced, energy_gradient, predicted, weight_gradients
 from potstill.train import distributed
 from potstill.train.data import LabelledStructures
-from potstill.train.device_data import Chosen, DeviceStructures, Shape, bytes_needed
-from potstill.train.losses import Comparison, HessianTerm, LossTerm, NodeEmbeddingsTerm, columns_of, mean_errors
+from potstill.train.device_data import Chosen, DeviceStructures, PaddedBatch, Shape, bytes_needed
+from potstill.train.losses import (
+    STEP_ANGSTROM,
+    Comparison,
+    HessianTerm,
+    LossTerm,
+    NodeEmbeddingsTerm,
+    columns_of,
+    mean_errors,
+)
 from potstill.train.module import Distillation
 from potstill.train.options import TrainConfig
 
 log = logging.getLogger(__name__)
 WASTE = 1.3  # largest cost of a shape, relative to that of the batch, before a shape of its own is captured
 SHAPES = 24  # number of graphs from which on a batch takes any shape that it fits into
+Shapes = tuple[Shape, Shape | None]  # of a batch, and of its structures whose Hessian products are compared
+Part = tuple[PaddedAtoms, list[torch.Tensor]]  # atoms, and their local energies and the derivative by the vectors
 WARM_UP = 2  # steps before a capture, in which libraries allocate their memory
 NONE = torch.zeros(0, dtype=torch.int64)  # structures whose Hessian products are compared
 MEMORY = 0.5  # largest share of the free memory for the data, on the card and on the host that prepares them
@@ -49,7 +59,7 @@ def device_structures(
     """
     if not torch.cuda.is_available() or config.backend not in {"auto", "gpu"}:
         return None
-    others = sorted(kind.name for kind in kinds if kind in {HessianTerm, NodeEmbeddingsTerm})
+    others = sorted(kind.name for kind in kinds if kind is NodeEmbeddingsTerm)
     needed, free, host = bytes_needed(data), torch.cuda.mem_get_info()[0], psutil.virtual_memory().available
     for reason, holds in (
         (f"the loss has {' and '.join(others)}", bool(others)),
@@ -94,11 +104,11 @@ class StepGraphs:
         self._given: list[float] = []
         elements = module.element_weights
         self._element_weights = None if elements is None else elements.to(weight.device)
-        self._indices: dict[Shape, torch.Tensor] = {}
-        self._graphs: dict[Shape, torch.cuda.CUDAGraph] = {}
+        self._indices: dict[Shapes, list[torch.Tensor]] = {}
+        self._graphs: dict[Shapes, torch.cuda.CUDAGraph] = {}
         self._pool: Any = None
 
-    def __call__(self, chosen: Chosen, weights: Mapping[str, float]) -> torch.Tensor:
+    def __call__(self, chosen: Chosen, weights: Mapping[str, float], products: Chosen | None = None) -> torch.Tensor:
         """Compute a batch, and return its () loss.
 
         Parameters
@@ -107,19 +117,24 @@ class StepGraphs:
             Structures of the batch.
         weights
             Weight of each term of the loss.
+        products
+            Structures of the batch whose Hessian products are compared, where the loss has that term.
         """
         if list(weights.values()) != self._given:
             self._given = list(weights.values())
             self._term_weights.copy_(torch.tensor(self._given))
-        shape = self._fitting(chosen.shape)
-        if shape not in self._indices:
-            self._indices[shape] = torch.zeros(shape.structures, dtype=torch.int64, device=self._data.device)
-        indices = chosen.indices
-        self._indices[shape].copy_(indices.pin_memory() if self._on_gpu else indices, non_blocking=True)
+        asked = [chosen] if products is None else [chosen, products]
+        first, second = self._fitting(chosen.shape, 0), None if products is None else self._fitting(products.shape, 1)
+        shapes = (first, second)
+        if shapes not in self._indices:
+            new = [torch.zeros(len(c.indices), dtype=torch.int64, device=self._data.device) for c in asked]
+            self._indices[shapes] = new
+        for kept, some in zip(self._indices[shapes], asked, strict=True):
+            kept.copy_(some.indices.pin_memory() if self._on_gpu else some.indices, non_blocking=True)
         with float32_products():
-            self._run(shape)
-        self._totals.add_(self._values, alpha=shape.structures)
-        self._structures += shape.structures
+            self._run(shapes)
+        self._totals.add_(self._values, alpha=first.structures)
+        self._structures += first.structures
         return self._values[0]
 
     def take_means(self) -> dict[str, torch.Tensor]:
@@ -130,7 +145,7 @@ class StepGraphs:
         return dict(zip(self.names, means.float().unbind(), strict=True))
 
     @property
-    def shapes(self) -> list[Shape]:
+    def shapes(self) -> list[Shapes]:
         """Return the shapes that were captured."""
         return list(self._indices)
 
@@ -138,51 +153,75 @@ class StepGraphs:
     def _on_gpu(self) -> bool:
         return self._values.is_cuda
 
-    def _fitting(self, needed: Shape) -> Shape:
-        fitting = [shape for shape in self._indices if shape.holds(needed)]
-        best = min(fitting, key=lambda shape: shape.cost, default=None)
-        if best is None or (best.cost > WASTE * needed.cost and len(self._indices) < SHAPES):
+    def _fitting(self, needed: Shape, place: int) -> Shape:
+        known = {shape for shapes in self._indices if (shape := shapes[place]) is not None}
+        best = min((shape for shape in known if shape.holds(needed)), key=lambda shape: shape.cost, default=None)
+        if best is None or (best.cost > WASTE * needed.cost and len(known) < SHAPES):
             return needed.widened()
         return best
 
-    def _run(self, shape: Shape) -> None:
+    def _run(self, shapes: Shapes) -> None:
         if not self._on_gpu:
-            self._step(shape)
+            self._step(shapes)
             return
-        if shape not in self._graphs:
-            self._capture(shape)
-        self._graphs[shape].replay()
+        if shapes not in self._graphs:
+            self._capture(shapes)
+        self._graphs[shapes].replay()
 
-    def _capture(self, shape: Shape) -> None:
+    def _capture(self, shapes: Shapes) -> None:
         device = self._data.device
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
-                self._step(shape)
+                self._step(shapes)
         torch.cuda.current_stream(device).wait_stream(side)
         side.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):  # graphs leave nothing in the pool
-            self._step(shape)
+            self._step(shapes)
         self._pool = graph.pool()
-        self._graphs[shape] = graph
+        self._graphs[shapes] = graph
 
-    def _step(self, shape: Shape) -> None:
+    def _step(self, shapes: Shapes) -> None:
         module, student = self._module, self._module.student
-        batch = self._data.batch(self._indices[shape], shape)
-        parts = [part.requires_grad_() for part in energy_gradient(student, batch.atoms)]
+        first, *others = self._indices[shapes]
+        batch = self._data.batch(first, shapes[0])
+        parts = [self._part(batch.atoms)]
+        products = self._data.batch(others[0], shapes[1]) if shapes[1] is not None else None
+        if products is not None:
+            step = STEP_ANGSTROM * products.extra[HessianTerm.columns[0]]
+            parts += [self._part(displaced(products.atoms, by)) for by in (step, -step)]
         with torch.enable_grad():
-            prediction = predicted(student, batch.atoms, *parts)
+            prediction = predicted(student, parts[0][0], *parts[0][1])
             seen = Comparison(student, prediction, batch, NONE, element_weights=self._element_weights)
-            values = module.loss.values(seen)
+            values: dict[str, torch.Tensor] = {
+                term.name: self._hessian(products, parts[1:])
+                if products is not None and isinstance(term, HessianTerm)
+                else term.value(seen)
+                for term in module.loss
+            }
             loss = (torch.stack(list(values.values())) * self._term_weights).sum()
-            found = torch.autograd.grad(loss, parts, allow_unused=True)
-        by = [torch.zeros_like(part) if g is None else g for part, g in zip(parts, found, strict=True)]
-        torch._foreach_copy_(self.gradients, weight_gradients(student, batch.atoms, self.parameters, by[0], by[1]))
+            leaves = [leaf for _, found in parts for leaf in found]
+            by = torch.autograd.grad(loss, leaves, allow_unused=True)
+        slopes = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, by, strict=True)]
+        for k, (atoms, _) in enumerate(parts):
+            found = weight_gradients(student, atoms, self.parameters, slopes[2 * k], slopes[2 * k + 1])
+            (torch._foreach_add_ if k else torch._foreach_copy_)(self.gradients, found)
         with torch.no_grad():
-            errors = {**values, **mean_errors(prediction, batch)}
+            errors: dict[str, torch.Tensor] = {**values, **mean_errors(prediction, batch)}
             self._values.copy_(torch.stack([loss, *(errors[name] for name in self.names[1:])]))
+
+    def _part(self, atoms: PaddedAtoms) -> Part:
+        return atoms, [tensor.requires_grad_() for tensor in energy_gradient(self._module.student, atoms)]
+
+    def _hessian(self, batch: PaddedBatch, parts: Sequence[Part]) -> torch.Tensor:
+        """Return the value of :class:`~potstill.train.losses.HessianTerm`, from displaced atoms ahead and behind."""
+        student = self._module.student
+        ahead, behind = (predicted(student, atoms, *found) for atoms, found in parts)
+        products = (behind.forces - ahead.forces) / (2.0 * STEP_ANGSTROM)
+        seen = Comparison(student, ahead, batch, NONE, element_weights=self._element_weights)
+        return seen.mean_over_atoms((products - batch.extra[HessianTerm.columns[1]]).norm(dim=1))
 
 
 class GraphedDistillation(Distillation):
@@ -208,7 +247,10 @@ class GraphedDistillation(Distillation):
     def training_step(self, batch: Chosen, batch_idx: int) -> torch.Tensor:  # type: ignore[override]
         """Return the loss of one batch; with the last batch of an epoch, log the means of the errors."""
         graphs = self.graphs
-        loss = graphs(batch, self.loss.weights_at(self.global_step / max(self.total_steps, 1)))
+        products = None
+        if any(isinstance(term, HessianTerm) for term in self.loss):
+            products = self._data[batch.indices[self._in_turn(len(batch.indices))].numpy()]
+        loss = graphs(batch, self.loss.weights_at(self.global_step / max(self.total_steps, 1)), products)
         if batch_idx + 1 == self.trainer.num_training_batches:
             for name, mean in graphs.take_means().items():
                 self.log(name if name == "loss" else f"train_{name}", mean, batch_size=1, on_step=False, on_epoch=True)
