@@ -170,6 +170,17 @@ def test_advice_for_a_batch_speaks_of_the_whole(tmp_path):
     assert mended.batches == config.batches
 
 
+def test_a_batch_whose_dataset_is_not_the_one_that_was_judged_has_not_passed(tmp_path):
+    run = RunFolder(tmp_path / "01")
+    config = claim(run, subrun_configs(whole(60))[0])
+    finished(run, "GO")
+    run.dataset.write_bytes(b"labels of a run")
+    run.set_stage("audit", "done", 1.0, made_from=made_from(run, config, "audit"))
+    assert run.passed()
+    run.dataset.write_bytes(b"labels")  # cut short
+    assert not run.passed()
+
+
 def test_sizes_must_be_positive():
     with pytest.raises(InputError, match="batches"):
         whole(60, batches=(1, 0))

@@ -21,7 +21,7 @@ from potstill.core.section import parse_yaml
 from potstill.generate.mix import MIX_FILE, Mix, read_mix
 from potstill.run.lock import locked, refuse_foreign
 from potstill.run.machine import git_hash, machine
-from potstill.run.made_from import changed, file_fault, made_from
+from potstill.run.made_from import changed, file_checksum, file_fault, made_from
 from potstill.run.record import FORMAT, read_record, write_record
 from potstill.run.upgrade import read_config, upgrade
 
@@ -131,6 +131,9 @@ class RunFolder:
         entry = self.stage("audit")
         files = (self.json("audit"), self.dataset)
         if entry["state"] != "done" or file_fault(self.path, entry) or not all(path.is_file() for path in files):
+            return False
+        present = file_checksum(self.dataset)
+        if entry.get("made_from", {}).get("dataset.h5", present) != present:
             return False
         return bool(read_json(self.json("audit"), f"judge again:  potstill audit {self.path}")["verdict"] == "GO")
 

@@ -303,3 +303,29 @@ def test_labels_of_two_families_are_said(tmp_path, energy, forces, said):
     assert any("two calculations" in remark for remark in found.remarks) == said
     named = frames(tmp_path / "b.extxyz", text, energy_key=energy, forces_key=forces)[0]
     assert not any("two calculations" in remark for remark in named.remarks)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ('"T T F"', [True, True, False]),
+        ('"true True FALSE"', [True, True, False]),
+        ('".true. .true. .false."', [True, True, False]),
+        ("'t,t,f'", [True, True, False]),
+        ("[1, 0, 1]", [True, False, True]),
+        ("F", [False] * 3),
+        ('"yes yes no"', None),
+        ('"T T"', None),
+        ('"periodic"', None),
+    ],
+)
+def test_flags_of_periodicity_are_read_or_refused(tmp_path, words, expected):
+    """ASE's reader takes any word that it does not know for true."""
+    text = f'1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc={words}\nCu 0 0 0\n'
+    [found] = frames(tmp_path / "a.xyz", text)
+    if expected is None:
+        assert isinstance(found, str)
+        assert "no_cell" in found
+    else:
+        assert isinstance(found, Frame)
+        assert found.structure.pbc.tolist() == expected

@@ -24,6 +24,8 @@ SIX_NUMBERS = re.compile(
 )
 NINE_NUMBERS = re.compile(rf"""(?<![\w"'])stress\s*=\s*["'{{\[]\s*((?:{NUMBER}[\s,]+){{8}}{NUMBER})\s*["'}}\]]""")
 QUOTED = re.compile(r"""\\.|"[^"]*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]""")
+PBC = re.compile(r"""(?<!\S)pbc\s*=\s*("[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|\S+)""")
+FLAGS = {**dict.fromkeys(("t", "true", ".true.", "1"), True), **dict.fromkeys(("f", "false", ".false.", "0"), False)}
 KEY = re.compile(r"(?<!\S)([^\s=]+)\s*=")
 COLUMN = re.compile(r"([^:]+):([SRILsril]):(\d+)")
 SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
@@ -71,11 +73,14 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
         raise UnusableError("unreadable", "the file ends within its last number")
     _check_keys(facts)
     names = _check_columns(facts, rows)
+    periodic = _periodic(facts)
     if nine := NINE_NUMBERS.search(facts):  # ASE's reader keeps six of them
         refuse_asymmetric("stress", np.array(nine[1].replace(",", " ").split(), dtype=np.float64).reshape(3, 3))
     facts = with_cell(SIX_NUMBERS.sub(_nine, facts), has_keys=bool(KEY.search(facts)))
     atoms = _by_ase("\n".join([first, facts, *rows]) + "\n")
     _check_cell(atoms)
+    if periodic is not None:  # ASE's reader takes any word that it does not know for true
+        atoms.pbc = periodic
     record = atoms.info.pop("record_hex", None)
     if record is None:
         frame = frame_from(atoms, options, names=stated_names(atoms.info))
@@ -131,6 +136,24 @@ def _check_keys(facts: str) -> None:
         right = SPELLED.get(key.lower(), key)
         if right != key:
             raise UnusableError("unreadable", f"'{key}' is no key of extended XYZ; spell it '{right}'")
+
+
+def _periodic(facts: str) -> list[bool] | None:
+    """Return the three flags of ``pbc``, of which one may stand for all; None where there is no such key.
+
+    Raises
+    ------
+    UnusableError
+        ``no_cell`` with the words that are no such flags.
+    """
+    found = PBC.search(facts)
+    if found is None:
+        return None
+    words = re.findall(r"[^\s,\[\]{}()\"']+", found[1])
+    flags = [FLAGS[word.lower()] for word in words if word.lower() in FLAGS]
+    if len(flags) != len(words) or len(flags) not in (1, 3):
+        raise UnusableError("no_cell", f'pbc is {found[1]}, expected three of T and F in quotes, such as pbc="T T F"')
+    return flags if len(flags) == 3 else 3 * flags
 
 
 def _check_columns(facts: str, rows: list[str]) -> list[str]:
