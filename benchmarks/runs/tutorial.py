@@ -36,7 +36,8 @@ def printed(folder: Path, *words: str) -> dict[str, Any]:
         sys.exit(done.stdout)
     seconds = {"seconds": perf_counter() - begun, "processor_seconds": processor_seconds() - used}
     rounded = {name: round(value, 1) for name, value in seconds.items()}
-    return {"command": " ".join(words), "printed": done.stdout.splitlines(), **rounded}
+    lines = [line.replace(f"{folder.resolve()}/", "") for line in done.stdout.splitlines()]
+    return {"command": " ".join(words), "printed": lines, **rounded}
 
 
 def step(folder: Path, name: str, *words: str) -> dict[str, Any]:
