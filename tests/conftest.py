@@ -36,6 +36,21 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def cards(tmp_path, monkeypatch):
+    """Function that puts an ``nvidia-smi`` with this output on PATH, and nothing else; None: no such program."""
+
+    def put(output: str | None, code: int = 0) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        program = tmp_path / "nvidia-smi"
+        program.unlink(missing_ok=True)
+        if output is not None:
+            program.write_text(f"#!/bin/sh\nprintf '{output}'\nexit {code}\n")
+            program.chmod(0o755)
+
+    return put
+
+
 def labelled_by(teacher: Teacher, structures: Sequence[Structure]) -> list[Structure]:
     """Structures with a teacher's labels; none may be refused."""
     answers = teacher.label(structures)

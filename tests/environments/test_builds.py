@@ -13,21 +13,6 @@ from potstill.environments.builds import capabilities_here, choose_build, unreac
 WITH_BUILDS = [name for name, environment in ENVIRONMENTS.items() if environment.builds]
 
 
-@pytest.fixture
-def cards(tmp_path, monkeypatch):
-    """Function that puts an ``nvidia-smi`` with this output on PATH, and nothing else; None: no such program."""
-
-    def put(output: str | None, code: int = 0) -> None:
-        monkeypatch.setenv("PATH", str(tmp_path))
-        program = tmp_path / "nvidia-smi"
-        program.unlink(missing_ok=True)
-        if output is not None:
-            program.write_text(f"#!/bin/sh\nprintf '{output}'\nexit {code}\n")
-            program.chmod(0o755)
-
-    return put
-
-
 @pytest.mark.parametrize("name", WITH_BUILDS)
 class TestChoice:
     def chosen(self, name: str, wanted: str | None = None) -> str:

@@ -5,24 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-import pytest
-
 from potstill.execute.gpus import GpuUse, gpus_in_use
-
-
-@pytest.fixture
-def cards(tmp_path, monkeypatch):
-    """Function that puts an ``nvidia-smi`` with this output on PATH, and nothing else; None: no such program."""
-
-    def put(output: str | None, code: int = 0) -> None:
-        monkeypatch.setenv("PATH", str(tmp_path))
-        program = tmp_path / "nvidia-smi"
-        program.unlink(missing_ok=True)
-        if output is not None:
-            program.write_text(f"#!/bin/sh\nprintf '{output}'\nexit {code}\n")
-            program.chmod(0o755)
-
-    return put
 
 
 def test_each_card_is_a_row(cards):

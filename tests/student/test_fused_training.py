@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from learning_kit import ELEMENTS, lively
 from potstill.core.batch import make_batch
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Batch, Structure
 from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
 from potstill.student.fused_library import KernelError
 from potstill.student.model import Prediction, Student
-from potstill.testing import all_structures, one_atom, random_student, rattled, silicon, water
+from potstill.testing import all_structures, one_atom, rattled, silicon, water
 from potstill.testing.models import in_elements
 from potstill.train.module import Distillation
 from potstill.train.options import TrainConfig
 
-ELEMENTS = [1, 6, 8, 14, 29]
 UNPADDED = {"features": 33, "channels": 17, "vectors": 19, "products": 18, "hidden": 65}
 SHAPES = {
     "nano": {"tier": "nano"},
@@ -28,17 +28,6 @@ SHAPES = {
     "four layers": {**UNPADDED, "layers": 4, "experts": 1},
     "scalars only": {"vectors": 0, "experts": 2},
 }
-
-
-def lively(**sizes) -> Student:
-    """A student that can learn and none of whose weights is as at the start."""
-    model = random_student(ELEMENTS, backend="torch", **sizes).model.requires_grad_()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator))
-    model.scale.fill_(1.7)
-    return model
 
 
 def batch_of(model: Student, structures: list[Structure], dtype: torch.dtype = torch.float32) -> Batch:

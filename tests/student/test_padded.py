@@ -5,14 +5,14 @@ import copy
 import pytest
 import torch
 
+from learning_kit import ELEMENTS, lively
 from potstill.core.batch import make_batch
 from potstill.core.types import Batch, Structure
 from potstill.student.model import Prediction, Student
 from potstill.student.padded import PaddedAtoms, energy_gradient, predicted, tiled, tiles_needed, weight_gradients
-from potstill.testing import all_structures, one_atom, random_student, rattled, silicon, water
+from potstill.testing import all_structures, one_atom, rattled, silicon, water
 from potstill.testing.models import in_elements
 
-ELEMENTS = [1, 6, 8, 14, 29]
 SHAPES = {
     "nano": {"tier": "nano"},
     "base": {"tier": "base"},
@@ -31,17 +31,6 @@ SHAPES = {
 }
 WEIGHTS_AGREE = 1e-3  # all derivatives by the weights, relative to their length; the docs quote it
 ROOM = {"just enough": (1, 0, 0), "more of everything": (17, 5, 3)}
-
-
-def lively(**sizes) -> Student:
-    """A student none of whose weights is as at the start."""
-    model = random_student(ELEMENTS, backend="torch", **sizes).model.requires_grad_()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator))
-    model.scale.fill_(1.7)
-    return model
 
 
 @pytest.fixture(scope="module")

@@ -214,8 +214,9 @@ def _steps(structure: Structure) -> list[tuple[str, float, tuple[Structure, Stru
     strongest = float(np.abs(labels.stress).max())
     if strongest > 0 and np.isfinite(labels.stress).all():
         under(labels.stress, STEP_STRAIN * (labels.stress + labels.stress.T) / 2 / strongest)
-    shape = rng.uniform(-STEP_STRAIN, STEP_STRAIN, (3, 3))  # components in another order are hardly seen along the stress
-    under(labels.stress, (shape + shape.T) / 2 - np.eye(3) * np.trace(shape) / 3)
+    if np.isfinite(labels.stress).all():  # components in another order are hardly seen along the stress
+        shape = rng.uniform(-STEP_STRAIN, STEP_STRAIN, (3, 3))
+        under(labels.stress, (shape + shape.T) / 2 - np.eye(3) * np.trace(shape) / 3)
     if (labels.stress == 0).any():
         strain = np.where(labels.stress == 0, rng.uniform(-STEP_STRAIN, STEP_STRAIN, (3, 3)), 0.0)
         under(labels.stress, (strain + strain.T) / 2)
