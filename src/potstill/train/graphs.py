@@ -34,11 +34,11 @@ from potstill.train.options import TrainConfig
 log = logging.getLogger(__name__)
 WASTE = 1.3  # largest cost of a shape, relative to that of the batch, before a shape of its own is captured
 SHAPES = 24  # number of graphs from which on a batch takes any shape that it fits into
-Shapes = tuple[Shape, Shape | None]  # of a batch, and of its structures whose Hessian products are compared
-Part = tuple[PaddedAtoms, list[torch.Tensor]]  # atoms, and their local energies and the derivative by the vectors
 WARM_UP = 2  # steps before a capture, in which libraries allocate their memory
 NONE = torch.zeros(0, dtype=torch.int64)  # structures whose Hessian products are compared
 MEMORY = 0.5  # largest share of the free memory for the data, on the card and on the host that prepares them
+Shapes = tuple[Shape, Shape | None]  # of a batch, and of its structures whose Hessian products are compared
+Part = tuple[PaddedAtoms, list[torch.Tensor]]  # atoms, and their local energies and the derivative by the vectors
 
 
 def device_structures(
@@ -59,10 +59,9 @@ def device_structures(
     """
     if not torch.cuda.is_available() or config.backend not in {"auto", "gpu"}:
         return None
-    others = sorted(kind.name for kind in kinds if kind is NodeEmbeddingsTerm)
     needed, free, host = bytes_needed(data), torch.cuda.mem_get_info()[0], psutil.virtual_memory().available
     for reason, holds in (
-        (f"the loss has {' and '.join(others)}", bool(others)),
+        (f"the loss has {NodeEmbeddingsTerm.name}", NodeEmbeddingsTerm in kinds),
         ("several processes train", distributed.processes() > 1),
         (f"the data take {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB", needed > MEMORY * free),
         (f"the data take {needed / 1e9:.1f} GB, and {host / 1e9:.1f} GB of memory are free", needed > MEMORY * host),
