@@ -15,7 +15,9 @@ SAYINGS = (
     rb"EDIFF was not reached",  # VASP, OUTCAR
     rb"SCF run NOT converged",  # CP2K
     rb"Self-consistency cycle not converged",  # FHI-aims
-    rb"Convergence failure",  # Gaussian
+    rb"Convergence failure|Convergence criterion not met",  # Gaussian
+    rb"SCF IS UNCONVERGED",  # GAMESS
+    rb"was not enough SCF cycles to converge",  # ABINIT
     rb"Calculation failed to converge",  # NWChem
     rb"SCF NOT CONVERGED",  # ORCA
     rb"max\. SCF cycles performed but system has not reached the groundstate",  # CASTEP

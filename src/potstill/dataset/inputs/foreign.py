@@ -17,21 +17,37 @@ MISREAD = {
 }
 CHARGES = {
     "gaussian-in": rf"^[ \t]*{NUMBER}[ \t,]+\d+[ \t]*$",
-    "gaussian-out": rf"^\s*Charge\s*=\s*{NUMBER}\s+Multiplicity",
+    "gaussian-out": rf"^\s*Charge\s*=\s*{NUMBER}\s+Multiplicity(?!.*fragment)",
     "orca-output": rf"^\s*Total Charge\s+Charge\s+\.+\s+{NUMBER}",
     "nwchem-in": rf"^\s*charge\s+{NUMBER}",
-    "nwchem-out": rf"^\s*Charge\s*:\s*{NUMBER}",
+    "nwchem-out": rf"^\s*Charge\s*[:=]\s*{NUMBER}",
     "espresso-in": rf"^[^!\n]*\btot_charge\s*=\s*{NUMBER}",
     "castep-castep": rf"^\s*net charge of system\s*:\s*{NUMBER}",
-    "aims-output": rf"^\s*Charge\s*=\s*{NUMBER}\s*:",
+    "aims-output": rf"^\s*(?:Charged system requested:\s*)?Charge\s*=\s*{NUMBER}",
     "gamess-us-out": rf"^\s*CHARGE OF MOLECULE\s*=\s*{NUMBER}",
+    "abinit-in": rf"^\s*(?:cell)?charge\s+{NUMBER}",
+    "abinit-out": rf"^\s*(?:cell)?charge\s+{NUMBER}",
+    "dftb": rf"^\s*Charge\s*=\s*{NUMBER}",
+    "octopus-in": rf"^\s*ExcessCharge\s*=\s*{NUMBER}",
+    "onetep-in": rf"^\s*charge\s*:?\s+{NUMBER}",
+    "onetep-out": rf"^\s*charge\s*:?\s+{NUMBER}",
 }
 MULTIPLICITIES = {
     "gaussian-in": r"^[ \t]*[-+]?\d+[ \t,]+(\d+)[ \t]*$",
-    "gaussian-out": r"^\s*Charge\s*=\s*[-+]?\d+\s+Multiplicity\s*=\s*(\d+)",
+    "gaussian-out": r"^\s*Charge\s*=\s*[-+]?\d+\s+Multiplicity\s*=\s*(\d+)(?!.*fragment)",
     "orca-output": r"^\s*Multiplicity\s+Mult\s+\.+\s+(\d+)",
+    "nwchem-in": r"^\s*mult\s+(\d+)",
+    "nwchem-out": r"^\s*Spin multiplicity\s*:\s*(\d+)",
+    "gamess-us-out": r"^\s*(?:SPIN|STATE) MULTIPLICITY\s*=\s*(\d+)",
 }
+UNPAIRED = {
+    "nwchem-in": r"^\s*nopen\s+(\d+)",
+    "nwchem-out": r"^\s*open shells\s*=\s*(\d+)",
+}
+FIRST_ONLY = frozenset({"gaussian-in"})  # two integers in a line also state a bond
+ROUNDING = 1e-6  # eV
 VASP_XML_TYPE = re.compile(r"<rc><c>\s*(\d+)\s*</c><c>[^<]*</c><c>[^<]*</c><c>\s*([\d.]+)\s*</c><c>[^<]*</c></rc>")
+EXTRAPOLATED = rf"^\s*Free energy:\s*{NUMBER}\s*^\s*Extrapolated:\s*{NUMBER}"  # of GPAW
 PRESSURE = {"vasp-xml": r'<i name="PSTRESS">\s*' + NUMBER, "vasp-out": r"^\s*PSTRESS\s*=\s*" + NUMBER}
 
 
@@ -55,16 +71,23 @@ def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], li
     if pattern and re.search(pattern, text, LINES):
         raise UnusableError(reason, f"{detail}; write all atoms as extended XYZ in Å")
     facts = {}
-    for name, patterns in (("charge", CHARGES), ("multiplicity", MULTIPLICITIES)):
-        found = re.search(patterns[format_name], text, LINES) if format_name in patterns else None
-        if found is not None:
-            facts[name] = _number(found[1])
+    for name, patterns in (("charge", CHARGES), ("multiplicity", MULTIPLICITIES), ("unpaired_electrons", UNPAIRED)):
+        found = re.findall(patterns[format_name], text, LINES) if format_name in patterns else []
+        if found:
+            values = [_number(word) for word in found[: 1 if format_name in FIRST_ONLY else None]]
+            facts[name] = max(values, key=abs)  # of several calculations in one file
     if format_name in ("vasp-xml", "vasp-out"):
         facts.update(_charge_of_vasp(text, format_name))
+    if format_name == "espresso-out":
+        facts.update(_charge_of_espresso(text))
     pressure = re.search(PRESSURE[format_name], text, LINES) if format_name in PRESSURE else None
     remarks = []
     if pressure is not None and _number(pressure[1]):
         remarks.append(f"PSTRESS is {_number(pressure[1]):g} kbar: check that the stress does not contain it")
+    if format_name == "gpaw-out":
+        pairs = re.findall(EXTRAPOLATED, text, LINES)
+        if any(abs(_number(free) - _number(energy)) > ROUNDING for free, energy in pairs):
+            remarks.append("the energy is extrapolated to no smearing, and forces are the slope of the free energy")
     return facts, remarks
 
 
@@ -82,6 +105,18 @@ def _charge_of_vasp(text: str, format_name: str) -> dict[str, float]:
     if electrons is None or not kinds:
         return {}
     return {"charge": round(sum(int(count) * float(valence) for count, valence in kinds) - _number(electrons[1]), 3)}
+
+
+def _charge_of_espresso(text: str) -> dict[str, float]:
+    """Return the charge by the number of electrons and the valences of the atoms; nothing where either is not stated."""
+    electrons = re.search(rf"^\s*number of electrons\s*=\s*{NUMBER}", text, LINES)
+    table = re.search(r"^\s*atomic species\s+valence\s+mass[^\n]*\n((?:\s*\S+\s+[\d.]+\s+[\d.]+\s[^\n]*\n)+)", text, LINES)
+    valences = {row.split()[0]: float(row.split()[1]) for row in table[1].splitlines()} if table else {}
+    cell, _, _ = text.partition("number of k points")
+    names = re.findall(r"^\s*\d+\s+(\S+)\s+tau\(\s*\d+\s*\)\s*=", cell, LINES)
+    if electrons is None or not names or not set(names) <= set(valences):
+        return {}
+    return {"charge": round(sum(valences[name] for name in names) - _number(electrons[1]), 3)}
 
 
 def _number(word: str) -> float:

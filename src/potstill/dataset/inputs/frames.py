@@ -17,6 +17,7 @@ from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
 from potstill.dataset.inputs.foreign import facts_of_program
 from potstill.dataset.inputs.lammps import data_frame, dump_frames, is_data_file, is_dump_file
+from potstill.dataset.inputs.mixed import refuse_mixed
 from potstill.dataset.inputs.options import DEFAULT, ReadOptions
 from potstill.dataset.inputs.pdb import pdb_frames
 from potstill.dataset.inputs.poscar import poscar_frame
@@ -218,7 +219,7 @@ def _only_by_pymatgen(path: Path, options: ReadOptions) -> Frame:
 def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
     from ase.io import read
 
-    facts, remarks = facts_of_program(path, format_name)
+    facts, remarks = _facts(path, options, format_name)
     try:
         atoms: Any = read(path, do_not_split_by_at_sign=True)
     except Exception as error:
@@ -226,7 +227,17 @@ def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
         if atoms is None:
             raise _by_ase(format_name, error) from error
     atoms.info = {**facts, **atoms.info}
-    return _as_ase_reads(frame_from(atoms, options), format_name, [*on_convergence(path, format_name), *remarks])
+    return _as_ase_reads(frame_from(atoms, options), format_name, remarks)
+
+
+def _facts(path: Path, options: ReadOptions, format_name: str) -> tuple[dict[str, float], list[str]]:
+    """Return facts about the frames of another program's file, and remarks about its labels."""
+    if format_name in TRIED:
+        return {}, []
+    facts, remarks = facts_of_program(path, format_name)
+    if options.labels:
+        refuse_mixed(text_of(path), format_name)
+    return facts, [*on_convergence(path, format_name), *remarks]
 
 
 def _by_ase(format_name: str, error: Exception) -> UnusableError:
@@ -246,8 +257,7 @@ def _as_ase_reads(frame: Frame, format_name: str, on_labels: list[str]) -> Frame
 def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Frame | Exception]:
     from ase.io import iread
 
-    facts, on_labels = ({}, []) if format_name in TRIED else facts_of_program(path, format_name)
-    on_labels += [] if format_name in TRIED else on_convergence(path, format_name)
+    facts, on_labels = _facts(path, options, format_name)
     try:
         for atoms in iread(path, index=":", do_not_split_by_at_sign=True):
             try:

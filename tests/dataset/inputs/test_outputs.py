@@ -1,0 +1,368 @@
+"""Outputs of electronic-structure programs: their charge and spin, and energies and forces of one calculation only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from potstill.dataset.inputs import Frame, ReadOptions, UnusableError, open_frames
+from potstill.dataset.inputs.converged import on_convergence
+from potstill.dataset.inputs.foreign import facts_of_program
+from potstill.dataset.inputs.mixed import refuse_mixed
+
+WATER_ROWS = ("O 0.000000 0.000000 0.119262", "H 0.000000 0.763239 -0.477047", "H 0.000000 -0.763239 -0.477047")
+
+ORCA_HEAD = """
+                                 *****************
+                                 * O   R   C   A *
+                                 *****************
+
+Number of atoms                             ...      3
+"""
+ORCA_STEP = """
+---------------------------------
+CARTESIAN COORDINATES (ANGSTROEM)
+---------------------------------
+  O      0.000000    0.000000    0.119262
+  H      0.000000    0.763239   -0.477047
+  H      0.000000   -0.763239   -0.477047
+
+General Settings:
+ Integral files         IntName         .... water
+ Hartree-Fock type      HFTyp           .... RHF
+ Total Charge           Charge          ....    {charge}
+ Multiplicity           Mult            ....    {multiplicity}
+ Number of Electrons    NEL             ....   10
+
+-------------------------   --------------------
+FINAL SINGLE POINT ENERGY      {energy}
+-------------------------   --------------------
+"""
+ORCA_GRADIENT = """
+------------------
+CARTESIAN GRADIENT
+------------------
+
+   1   O   :    0.000000000    0.000000000    0.036558632
+   2   H   :    0.000000000    0.003968070   -0.018279316
+   3   H   :    0.000000000   -0.003968070   -0.018279316
+
+"""
+ORCA_END = "                             ****ORCA TERMINATED NORMALLY****\n"
+
+NWCHEM = """
+              Northwest Computational Chemistry Package (NWChem) 7.0.2
+
+                             Geometry "geometry" -> ""
+                             -------------------------
+
+ Output coordinates in angstroms (scale by  1.889725989 to convert to a.u.)
+
+  No.       Tag          Charge          X              Y              Z
+ ---- ---------------- ---------- -------------- -------------- --------------
+    1 O                    8.0000     0.00000000     0.00000000     0.11926200
+    2 H                    1.0000     0.00000000     0.76323900    -0.47704700
+    3 H                    1.0000     0.00000000    -0.76323900    -0.47704700
+
+                                 NWChem {module} Module
+                                 -----------------
+
+{general}
+         Total {module} energy =    -76.020000000000
+
+                         RHF ENERGY GRADIENTS
+
+    atom               coordinates                        gradient
+                 x          y          z           x          y          z
+   1 O       0.000000   0.000000   0.225373    0.000000   0.000000   0.036559
+   2 H       0.000000   1.442313  -0.901488    0.000000   0.003968  -0.018279
+   3 H       0.000000  -1.442313  -0.901488    0.000000  -0.003968  -0.018279
+
+"""
+NWCHEM_DFT = """
+          General Information
+          -------------------
+          No. of atoms     :     3
+          No. of electrons :    10
+          Charge           :    {charge}
+          Spin multiplicity:    {multiplicity}
+"""
+NWCHEM_SCF = """
+  ao basis        = "ao basis"
+  charge          =   {charge:.2f}
+  wavefunction    = ROHF
+  atoms           =     3
+  closed shells   =     4
+  open shells     =     {open_shells}
+"""
+
+CASTEP = """
+ +-------------------------------------------------+
+ | Welcome to Academic Release CASTEP version 23.1 |
+ ************************************ Title ************************************
+
+ **************************** Electronic Parameters ****************************
+
+ number of  electrons                           :  8.000
+ net charge of system                           : {charge}
+ treating system as non-spin-polarized
+
+ *******************************************************************************
+                                      Unit Cell
+     8.0000000     0.0000000     0.0000000        0.785398163   0.000000000   0.000000000
+     0.0000000     8.0000000     0.0000000        0.000000000   0.785398163   0.000000000
+     0.0000000     0.0000000     8.0000000        0.000000000   0.000000000   0.785398163
+                           -------------------------------
+                                     Cell Contents
+                         Total number of ions in cell =    2
+
+            x  Element    Atom        Fractional coordinates of atoms  x
+            x  Si           1         0.000000   0.000000   0.000000   x
+            x  Si           2         0.250000   0.250000   0.250000   x
+
+Final energy, E             =  -337.8000000000     eV
+ ************************************** Forces **************************************
+ * Si              1     -0.09963              0.10729             -0.00665         *
+ * Si              2      0.09963             -0.10729              0.00665         *
+Finalisation time   =      0.18 s
+"""
+
+AIMS = """
+          Invoking FHI-aims ...
+  Reading file control.in.
+{charge}
+  | Number of atoms                   :        3
+  | Number of spin channels           :        1
+  The structure contains        3 atoms,  and a total of         10.000 electrons.
+  | Atomic structure:
+  |       Atom                x [A]            y [A]            z [A]
+  |    1: Species O             0.00000000        0.00000000        0.11926200
+  |    2: Species H             0.00000000        0.76323900       -0.47704700
+  |    3: Species H             0.00000000       -0.76323900       -0.47704700
+  | Number of Kohn-Sham states (occupied + empty):        8
+Convergence:    q app. |  density  | eigen (eV) | Etot (eV) |             . |       CPU time |     Clock time
+  | Total energy corrected        :         -0.207000000000000E+04 eV
+  | Electronic free energy        :         -0.207000000000000E+04 eV
+          Have a nice day.
+"""
+AIMS_CHARGED = "  Charged system requested: Charge =   1.000000E+00."
+AIMS_NEUTRAL = "  Charge =   0.000000E+00: Neutral system requested explicitly."
+
+GAMESS = """
+          *         GAMESS VERSION = 30 JUN 2023 (R1)          *
+ ATOM      ATOMIC                      COORDINATES (BOHR)
+           CHARGE         X                   Y                   Z
+ O           8.0     0.0000000000        0.0000000000        0.2253725007
+ H           1.0     0.0000000000        1.4423125731       -0.9014881133
+ H           1.0     0.0000000000       -1.4423125731       -0.9014881133
+
+ NUMBER OF ELECTRONS                          =   10
+ CHARGE OF MOLECULE                           =   {charge}
+ SPIN MULTIPLICITY                            =   {multiplicity}
+{steps}"""
+GAMESS_STEP = """
+ FINAL RHF ENERGY IS      -75.9834173703 AFTER  10 ITERATIONS
+
+                         ----------------------
+                         GRADIENT OF THE ENERGY
+                         ----------------------
+
+ UNITS ARE HARTREE/BOHR    E'X               E'Y               E'Z
+    1 O                0.000000000       0.000000000       0.036558632
+    2 H                0.000000000       0.003968070      -0.018279316
+    3 H                0.000000000      -0.003968070      -0.018279316
+
+"""
+
+GAUSSIAN = """
+ Entering Gaussian System, Link 0=g16
+ Charge =  {charge} Multiplicity = {multiplicity}
+                          {orientation} orientation:
+ ---------------------------------------------------------------------
+ Center     Atomic      Atomic             Coordinates (Angstroms)
+ Number     Number       Type             X           Y           Z
+ ---------------------------------------------------------------------
+      1          8           0        0.000000    0.000000    0.119262
+      2          1           0        0.000000    0.763239   -0.477047
+      3          1           0        0.000000   -0.763239   -0.477047
+ ---------------------------------------------------------------------
+ SCF Done:  E(RB3LYP) =  -76.4089533236     A.U. after   10 cycles
+{more}
+ -------------------------------------------------------------------
+ Center     Atomic                   Forces (Hartrees/Bohr)
+ Number     Number              X              Y              Z
+ -------------------------------------------------------------------
+      1        8           0.000000000    0.000000000    0.036558632
+      2        1           0.000000000    0.003968070   -0.018279316
+      3        1           0.000000000   -0.003968070   -0.018279316
+ -------------------------------------------------------------------
+"""
+
+
+def orca(charge: int = 0, multiplicity: int = 1, *steps: str) -> str:
+    step = ORCA_STEP.format(charge=charge, multiplicity=multiplicity, energy=-76.4)
+    return ORCA_HEAD + "".join(steps or (step, ORCA_GRADIENT)) + ORCA_END
+
+
+def nwchem(charge: int = 0, multiplicity: int = 1) -> str:
+    return NWCHEM.format(module="DFT", general=NWCHEM_DFT.format(charge=charge, multiplicity=multiplicity))
+
+
+def nwchem_scf(charge: int = 0, multiplicity: int = 1) -> str:
+    return NWCHEM.format(module="SCF", general=NWCHEM_SCF.format(charge=charge, open_shells=multiplicity - 1))
+
+
+def gamess(charge: int = 0, multiplicity: int = 1, steps: int = 1) -> str:
+    return GAMESS.format(charge=charge, multiplicity=multiplicity, steps=GAMESS_STEP * steps)
+
+
+def gaussian(charge: int = 0, multiplicity: int = 1, orientation: str = "Input", more: str = "") -> str:
+    return GAUSSIAN.format(charge=charge, multiplicity=multiplicity, orientation=orientation, more=more)
+
+
+def read(path: Path, content: str, **options) -> list[Frame]:
+    path.write_text(content)
+    frames = open_frames(path, ReadOptions(**options))
+    return [frames.frame(k) for k in range(len(frames))]
+
+
+def reason(path: Path, content: str, **options) -> str:
+    try:
+        read(path, content, **options)
+    except UnusableError as error:
+        return error.reason
+    return "read"
+
+
+MOLECULES = {"orca.out": orca, "a.nwo": nwchem, "scf.nwo": nwchem_scf, "gamess.out": gamess, "gaussian.log": gaussian}
+
+
+@pytest.mark.parametrize("name", MOLECULES)
+class TestMolecules:
+    @pytest.mark.parametrize(
+        ("charge", "multiplicity", "says"), [(0, 1, "read"), (1, 1, "charged"), (-1, 1, "charged"), (0, 3, "radical")]
+    )
+    def test_charge_and_multiplicity(self, tmp_path, name, charge, multiplicity, says):
+        assert reason(tmp_path / name, MOLECULES[name](charge, multiplicity)) == says
+
+    def test_labels_of_the_neutral_one(self, tmp_path, name):
+        (frame,) = read(tmp_path / name, MOLECULES[name]())
+        assert frame.structure.labels is not None
+        sign = 1 if name == "gaussian.log" else -1  # Gaussian writes forces, the others gradients
+        np.testing.assert_allclose(frame.structure.labels.forces[0], [0, 0, sign * 0.036559 * 51.422], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("charge", "says"), [(" 0.000", "read"), (" 1.000", "charged"), ("-1.000", "charged")])
+def test_charge_of_castep(tmp_path, charge, says):
+    assert reason(tmp_path / "a.castep", CASTEP.format(charge=charge)) == says
+
+
+@pytest.mark.parametrize(("charge", "says"), [("", "read"), (AIMS_NEUTRAL, "read"), (AIMS_CHARGED, "charged")])
+def test_charge_of_aims(tmp_path, charge, says):
+    assert reason(tmp_path / "aims.out", AIMS.format(charge=charge)) == says
+
+
+@pytest.mark.parametrize(
+    ("format_name", "text", "facts"),
+    [
+        ("nwchem-in", "geometry\nO 0 0 0\nend\ncharge -1\ndft\n mult 2\nend\n", {"charge": -1, "multiplicity": 2}),
+        ("nwchem-in", "scf\n nopen 1\nend\n", {"unpaired_electrons": 1}),
+        ("abinit-in", "znucl 14\n cellcharge 1.0\n", {"charge": 1}),
+        ("dftb", "Hamiltonian = DFTB {\n  Charge = -1.0\n}\n", {"charge": -1}),
+        ("octopus-in", "ExcessCharge = 1\n", {"charge": 1}),
+        ("onetep-out", "charge : 1\n", {"charge": 1}),
+        ("gaussian-out",
+         " Charge =  0 Multiplicity = 1 in supermolecule\n Charge =  1 Multiplicity = 2 in fragment      1.\n",
+         {"charge": 0, "multiplicity": 1}),
+        ("gaussian-out", " Charge =  0 Multiplicity = 1\n Charge = -1 Multiplicity = 2\n",
+         {"charge": -1, "multiplicity": 2}),
+    ],
+)  # fmt: skip
+def test_facts_of_others(tmp_path, format_name, text, facts):
+    (tmp_path / "a.txt").write_text(text)
+    assert facts_of_program(tmp_path / "a.txt", format_name)[0] == facts
+
+
+@pytest.mark.parametrize(("electrons", "charge"), [(8.0, 0.0), (7.0, 1.0), (9.0, -1.0)])
+def test_electrons_of_espresso_are_a_charge(tmp_path, electrons, charge):
+    (tmp_path / "pw.out").write_text(
+        f"     number of electrons       =  {electrons:11.2f}\n"
+        "     atomic species   valence    mass     pseudopotential\n"
+        "        Si1            4.00    28.08550     Si( 1.00)\n"
+        "        Si2            4.00    28.08550     Si( 1.00)\n\n"
+        "     site n.     atom                  positions (alat units)\n"
+        "         1           Si1 tau(   1) = (   0.0000000   0.0000000   0.0000000  )\n"
+        "         2           Si2 tau(   2) = (   0.2500000   0.2500000   0.2500000  )\n"
+        "     number of k points=     1\n"
+    )
+    assert facts_of_program(tmp_path / "pw.out", "espresso-out")[0] == {"charge": charge}
+
+
+@pytest.mark.parametrize(("extrapolated", "said"), [(-10.1234, False), (-10.1200, True)])
+def test_an_extrapolated_energy_of_gpaw_is_said(tmp_path, extrapolated, said):
+    (tmp_path / "a.txt").write_text(f"Free energy:    -10.123400\nExtrapolated:   {extrapolated:.6f}\n")
+    remarks = facts_of_program(tmp_path / "a.txt", "gpaw-out")[1]
+    assert remarks == (
+        ["the energy is extrapolated to no smearing, and forces are the slope of the free energy"] if said else []
+    )
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        " SCF IS UNCONVERGED, TOO MANY ITERATIONS",
+        " scprqt:  WARNING -\n  nstep=   30 was not enough SCF cycles to converge;",
+        " >>>>>>>>>> Convergence criterion not met.",
+    ],
+)
+def test_an_output_that_did_not_converge_is_said(tmp_path, says):
+    (tmp_path / "a.txt").write_text(says)
+    assert "did not converge" in on_convergence(tmp_path / "a.txt", "gamess-us-out")[0]
+
+
+class TestOneCalculation:
+    """Energy, forces and positions that ASE's readers would take from different calculations are refused."""
+
+    def step(self, energy: float) -> str:
+        return ORCA_STEP.format(charge=0, multiplicity=1, energy=energy)
+
+    def test_two_jobs_of_orca(self, tmp_path):
+        text = orca(0, 1, self.step(-76.4), ORCA_GRADIENT, self.step(-76.3))
+        assert reason(tmp_path / "a.out", text) == "mixed_labels"
+        assert reason(tmp_path / "a.out", text, labels=False) == "read"
+
+    def test_steps_of_an_optimization_of_orca_are_read(self, tmp_path):
+        relaxation = "                    ORCA GEOMETRY RELAXATION STEP\n"
+        head = "ORCA SCF GRADIENT CALCULATION\n"
+        atoms = "Number of atoms                             ...      3\n"
+        text = orca(0, 1, head, self.step(-76.4), ORCA_GRADIENT, relaxation, atoms, self.step(-76.5), ORCA_GRADIENT)
+        energies = [frame.structure.labels.energy for frame in read(tmp_path / "a.out", text)]
+        np.testing.assert_allclose(energies, [-76.4 * 27.2114, -76.5 * 27.2114], rtol=1e-5)
+
+    def test_an_optimization_of_gamess(self, tmp_path):
+        assert reason(tmp_path / "a.out", gamess(steps=2)) == "mixed_labels"
+
+    @pytest.mark.parametrize(
+        ("orientation", "says"), [("Input", "read"), ("Z-Matrix", "read"), ("Standard", "mixed_labels")]
+    )
+    def test_the_orientation_of_gaussian(self, tmp_path, orientation, says):
+        assert reason(tmp_path / "a.log", gaussian(orientation=orientation)) == says
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            " Total Energy, E(TD-HF/TD-DFT) =  -76.1234567890",
+            " Total Energy, E(TD-HF/TD-KS) =  -76.1234567890",
+            " Total Energy, E(CIS) =  -76.1234567890",
+            " ONIOM: extrapolated energy =     -76.123456789",
+            " Counterpoise corrected energy =     -76.123456789",
+        ],
+    )
+    def test_another_energy_of_gaussian(self, tmp_path, more):
+        assert reason(tmp_path / "a.log", gaussian(more=more)) == "mixed_labels"
+
+    def test_the_refusal_says_what_to_do(self):
+        with pytest.raises(UnusableError, match=r"2 gradients and 1 geometry .* write the wanted steps as extended XYZ"):
+            refuse_mixed(gamess(steps=2), "gamess-us-out")
