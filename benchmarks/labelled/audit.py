@@ -41,7 +41,14 @@ from potstill.stats import collect
 from potstill.testing.faults import config_asking_for
 
 FIRST_SEED = 10_000  # not those by which gates were chosen
-NEED_A_TEACHER = ("label_replay", "gradients", "conservative_forces", "equivalent_structures", "repeated_cells")
+NEED_A_TEACHER = (
+    "label_replay",
+    "gradients",
+    "conservative_forces",
+    "equivalent_structures",
+    "repeated_cells",
+    "rotated_structures",
+)
 ONLY_WARN = ("source_novelty", "refusals", "stand_ins")
 JUDGED = [check for check in CHECKS if check.__name__ not in NEED_A_TEACHER]
 REFUSING = [check for check in JUDGED if check.__name__ not in ONLY_WARN]

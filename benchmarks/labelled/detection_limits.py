@@ -35,7 +35,7 @@ from potstill.dataset import Dataset, merge, open_file, split_by_family, write_p
 from potstill.teacher import load_teacher
 from potstill.testing.faults import config_asking_for, relabelled
 
-ASKING_MUCH = {"gradients", "conservative_forces", "equivalent_structures", "repeated_cells"}
+ASKING_MUCH = {"gradients", "conservative_forces", "equivalent_structures", "repeated_cells", "rotated_structures"}
 LEFT_OUT = {*ASKING_MUCH, "structural_entropy", "source_novelty", "throughput", "shares", "refusals", "size_cv"}
 JUDGED = [check for check in CHECKS if check.__name__ not in LEFT_OUT]
 GATES = AuditConfig(min_element_entropy_bits=0.0, min_element_coverage=1, min_structures_per_element=1)

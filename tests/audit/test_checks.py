@@ -32,7 +32,14 @@ from potstill.testing import rattled, slab
 
 SQUEEZE = 0.5  # of lengths, for which the teacher of these tests has stress in metals
 PASSES = ("GO", "DOES_NOT_APPLY")
-OF_A_TEACHER = {"label_replay", "gradients", "conservative_forces", "equivalent_structures", "repeated_cells"}
+OF_A_TEACHER = {
+    "label_replay",
+    "gradients",
+    "conservative_forces",
+    "equivalent_structures",
+    "repeated_cells",
+    "rotated_structures",
+}
 OF_SMILES = {"fragments", "composition", "charge_balance"}  # which the molecules of these tests do not state
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=1.0)
 STATED = {
@@ -492,6 +499,30 @@ class TestReplay:
         assert told["equivalent_structures"]["verdict"] == "NO_GO"
         assert told["label_replay"]["verdict"] == "GO"
 
+    def test_an_energy_that_depends_on_the_orientation(self, judge, labelled):
+        """Forces and stress are the slope of an energy of structures with z stretched by 3 %."""
+        emt, stretch = load_teacher("emt"), np.diag([1.0, 1.0, 1.03])
+        mixed = (stretch.diagonal()[:, None] / stretch.diagonal() + stretch.diagonal() / stretch.diagonal()[:, None]) / 2
+
+        class Anisotropic:
+            fingerprint, properties = emt.fingerprint, emt.properties
+
+            def label(self, structures):
+                asked = [s.with_(positions=s.positions @ stretch, cell=s.cell @ stretch) for s in structures]
+                return [
+                    Labels(a.energy, a.forces @ stretch, None if a.stress is None else 1.03 * mixed * a.stress)
+                    for a in emt.label(asked)
+                ]
+
+        crystals = [s.with_(labels=None) for s in labelled if s.pbc.all()]
+        told = judge(relabel(crystals, Anisotropic()), teacher=Anisotropic)
+        assert told["rotated_structures"]["verdict"] == "WARN"
+        assert told["rotated_structures"]["measured"] > 0.05
+        assert {name for name in OF_A_TEACHER if told[name]["verdict"] != "GO"} == {"rotated_structures"}
+        honest = judge(relabel(crystals, emt), teacher=lambda: emt)
+        assert honest["rotated_structures"]["verdict"] == "GO"
+        assert honest["rotated_structures"]["measured"] < 1e-6
+
     def test_a_slab_among_many_crystals_is_asked_about(self, judge, labelled):
         """A teacher that opens slabs in their plane is right for all other structures."""
         emt = load_teacher("emt")
@@ -520,7 +551,9 @@ class TestReplay:
 
         gates = GATES.model_copy(update={"replay_fraction": 0.01})
         assert judge(labelled, teacher=Counting, gates=gates)["verdict"] == "GO"
-        assert 38 < Counting.asked <= 12 + 16 + 18 + 12  # repeated labels, finite differences, curl, equal structures
+        assert (
+            38 < Counting.asked <= 12 + 16 + 18 + 12 + 12
+        )  # repeated labels, finite differences, curl, equal structures, rotated ones
 
     def test_small_random_difference_is_accepted(self, judge, labelled):
         noise = np.random.default_rng(0)

@@ -49,6 +49,7 @@ NEEDS: dict[str, tuple[Any, ...]] = {
     "conservative_forces": ("labels", "teacher"),
     "equivalent_structures": ("labels", "teacher"),
     "repeated_cells": ("labels", "teacher"),
+    "rotated_structures": ("labels", "teacher"),
     "near_leakage": ("split",),
     **dict.fromkeys(
         (

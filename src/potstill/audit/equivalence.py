@@ -15,7 +15,7 @@ from potstill.audit.evidence import Evidence
 from potstill.audit.needs import LABELS, TEACHER
 from potstill.audit.registry import check
 from potstill.audit.replay import at_most_for, teacher_of
-from potstill.core.types import Array, Labels, Refused, Structure
+from potstill.core.types import Array, Labels, Refused, Structure, Teacher
 from potstill.core.verdict import Finding, at_most, does_not_apply, warned
 
 MOST_OF_A_KIND = 3  # molecules, crystals, or structures that are periodic in some directions
@@ -73,12 +73,7 @@ def repeated_cells(evidence: Evidence) -> Finding:
     chosen = [evidence.dataset[k].with_(labels=None) for kind in of_kinds for k in kind]
     if not chosen:
         return does_not_apply("repeated_cells", unit, "no structure is periodic")
-    answers = teacher_of(evidence).label([*chosen, *map(_repeated, chosen)])
-    answered = [
-        (s, one, other)
-        for s, one, other in zip(chosen, answers[: len(chosen)], answers[len(chosen) :], strict=True)
-        if isinstance(other, Labels)
-    ]
+    answered = _answered(teacher_of(evidence), chosen, [_repeated(s) for s in chosen])
     if not answered:
         return does_not_apply("repeated_cells", unit, f"the teacher refuses each of {len(chosen)} repeated structures")
     gaps = [_gap(s, one, other, np.tile(np.arange(len(s)), 2)) for s, one, other in answered]
@@ -88,6 +83,62 @@ def repeated_cells(evidence: Evidence) -> Finding:
     )
     worst = [answered[k][0].id for k in np.argsort(gaps)[::-1]]
     return warned(at_most("repeated_cells", np.max(gaps), evidence.gates.max_equivalence_gap, unit, why, worst))
+
+
+@check(
+    "labels",
+    unit="eV or eV/Å",
+    needs=(
+        LABELS,
+        TEACHER,
+    ),
+    gates=("max_equivalence_gap",),
+    mend="the teacher's answer depends on the orientation: axes mixed up, or a model that learned rotations from data",
+)
+def rotated_structures(evidence: Evidence) -> Finding:
+    """Ask the teacher about rotated structures. The check only warns, since some models have learned rotations from data."""
+    unit, few = "eV or eV/Å", at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
+    chosen = [
+        evidence.dataset[k].with_(labels=None) for kind in _kinds(evidence) for k in _most_elements(evidence, kind, few)
+    ]
+    rng = np.random.default_rng(evidence.seed)
+    rotations = [_rotation(rng) for _ in chosen]
+    copies = [
+        s.with_(positions=s.positions @ turn.T, cell=s.cell @ turn.T) for s, turn in zip(chosen, rotations, strict=True)
+    ]
+    answered = _answered(teacher_of(evidence), chosen, copies)
+    if not answered:
+        return does_not_apply("rotated_structures", unit, f"the teacher refuses each of {len(chosen)} rotated structures")
+    turns = {s.id: turn for s, turn in zip(chosen, rotations, strict=True)}
+    gaps = [_gap(s, one, _turned_back(other, turns[s.id]), np.arange(len(s))) for s, one, other in answered]
+    why = (
+        f"{len(answered)} structures, rotated at random: largest difference of energy per atom, force, or stress times "
+        "volume per atom, in the axes of the structure"
+    )
+    worst = [answered[k][0].id for k in np.argsort(gaps)[::-1]]
+    return warned(at_most("rotated_structures", np.max(gaps), evidence.gates.max_equivalence_gap, unit, why, worst))
+
+
+def _answered(
+    teacher: Teacher, chosen: Sequence[Structure], copies: Sequence[Structure]
+) -> list[tuple[Structure, Labels | Refused, Labels]]:
+    """Return structures with the answers to them and to their copies, without those whose copy the teacher refuses."""
+    answers = teacher.label([*chosen, *copies])
+    pairs = zip(chosen, answers[: len(chosen)], answers[len(chosen) :], strict=True)
+    return [(s, one, other) for s, one, other in pairs if isinstance(other, Labels)]
+
+
+def _rotation(rng: np.random.Generator) -> Array:
+    """Return a (3, 3) proper rotation, uniform over all orientations."""
+    turn, upper = np.linalg.qr(rng.normal(size=(3, 3)))
+    turn = turn * np.sign(np.diag(upper))
+    return turn * np.linalg.det(turn)
+
+
+def _turned_back(labels: Labels, turn: Array) -> Labels:
+    """Return labels of a rotated structure in the axes of the structure as it was."""
+    stress = None if labels.stress is None else turn.T @ np.asarray(labels.stress) @ turn
+    return Labels(labels.energy, np.asarray(labels.forces) @ turn, stress)
 
 
 def _kinds(evidence: Evidence) -> tuple[Array, Array, Array]:

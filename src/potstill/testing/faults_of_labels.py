@@ -281,6 +281,20 @@ def adapter_with_one_image_only(case: Case, rng: Rng) -> Case:
     return replace(case, teacher=_Adapter(case, asked=_wrapped_and_open))
 
 
+@fault("rotated_structures", "an axis stretched by 5 %, so that the energy depends on the orientation")
+def adapter_that_stretches_an_axis(case: Case, rng: Rng) -> Case:
+    stretch = np.diag([1.0, 1.0, 1.05])
+
+    def stretched(s: Structure) -> Structure:
+        return s.with_(positions=s.positions @ stretch, cell=s.cell @ stretch)
+
+    def as_slope(s: Structure, a: Labels) -> Labels:
+        stress = None if a.stress is None else 1.05 * a.stress
+        return Labels(a.energy, a.forces @ stretch, stress)
+
+    return replace(case, teacher=_Adapter(case, as_slope, stretched))
+
+
 @fault("gradients", "stress sign or unit wrong in the adapter itself, so that a replay repeats it")
 def adapter_with_the_wrong_sign(case: Case, rng: Rng) -> Case:
     def turned(s: Structure, a: Labels) -> Labels:
