@@ -1,4 +1,4 @@
-"""The output of a teacher, in a log instead of the terminal."""
+"""The output of a teacher, in a log instead of the terminal; a changed umask ends with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from pathlib import Path
 
 @contextmanager
 def output_in(path: Path) -> Iterator[None]:
-    """Append to a file the output of this process, standard output and error, from Python or from C."""
+    """Append to a file the output of this process, standard output and error, from Python or from C.
+
+    The umask of before is restored afterwards: the calculator of a user may change it, and labels must stay readable.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
     path.parent.mkdir(parents=True, exist_ok=True)
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     _flush()
@@ -21,6 +26,7 @@ def output_in(path: Path) -> Iterator[None]:
             os.dup2(target, number)
         yield
     finally:
+        os.umask(umask)
         _flush()
         for number, descriptor in zip((1, 2), before, strict=True):
             os.dup2(descriptor, number)
