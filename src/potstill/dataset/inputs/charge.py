@@ -34,7 +34,7 @@ def facts_on_charge(info: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[
     UnusableError
         If a charge or spin is no number.
     """
-    lower = {str(key).lower(): value for key, value in info.items()}
+    lower = {str(key).lower(): value for key, value in info.items() if value is not True}  # a bare word of a comment
     facts = {}
     for name, keys in (("charge", CHARGE_KEYS), ("spin", SPIN_KEYS)):
         key = next((key for key in keys if lower.get(key) is not None), None)

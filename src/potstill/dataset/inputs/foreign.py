@@ -48,6 +48,10 @@ FIRST_ONLY = frozenset({"gaussian-in"})  # two integers in a line also state a b
 ROUNDING = 1e-6  # eV
 VASP_XML_TYPE = re.compile(r"<rc><c>\s*(\d+)\s*</c><c>[^<]*</c><c>[^<]*</c><c>\s*([\d.]+)\s*</c><c>[^<]*</c></rc>")
 EXTRAPOLATED = rf"^\s*Free energy:\s*{NUMBER}\s*^\s*Extrapolated:\s*{NUMBER}"  # of GPAW
+OF_VASP = {
+    "ML_LMLFF": "ML_LMLFF is on: labels of steps without electronic steps are those of VASP's own force field",
+    "IMAGES": "IMAGES is set: forces along an elastic band may contain those of its springs",
+}
 PRESSURE = {"vasp-xml": r'<i name="PSTRESS">\s*' + NUMBER, "vasp-out": r"^\s*PSTRESS\s*=\s*" + NUMBER}
 
 
@@ -84,11 +88,19 @@ def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], li
     remarks = []
     if pressure is not None and _number(pressure[1]):
         remarks.append(f"PSTRESS is {_number(pressure[1]):g} kbar: check that the stress does not contain it")
+    if format_name in ("vasp-xml", "vasp-out"):
+        remarks += [said for tag, said in OF_VASP.items() if _vasp_tag(text, tag) not in ("", "F", ".FALSE.", "0", "1")]
     if format_name == "gpaw-out":
         pairs = re.findall(EXTRAPOLATED, text, LINES)
         if any(abs(_number(free) - _number(energy)) > ROUNDING for free, energy in pairs):
             remarks.append("the energy is extrapolated to no smearing, and forces are the slope of the free energy")
     return facts, remarks
+
+
+def _vasp_tag(text: str, tag: str) -> str:
+    """Return the first word of a tag of INCAR as vasprun.xml or OUTCAR states it; empty where it does not."""
+    found = re.search(rf"""^\s*(?:<i\b[^>]*name="{tag}"[^>]*>|{tag}\s*=)\s*([^\s<]+)""", text, re.MULTILINE)
+    return found[1].upper() if found else ""
 
 
 def _charge_of_vasp(text: str, format_name: str) -> dict[str, float]:

@@ -22,6 +22,12 @@ VIRIAL_KEYS = ("REF_virials", "REF_virial", "virials", "virial")
 LOOKS_LIKE_A_LABEL = re.compile(
     r"energ|force|stress|virial|gradient|^[eu]_?0?$|^(e_?tot|e_?pot|toten|frc|pe$|f$)|_[ef]$", re.IGNORECASE
 )
+WEIGHTS = {
+    "energy": ("config_energy_weight", "energy_weight"),
+    "forces": ("config_forces_weight", "forces_weight"),
+    "stress": ("config_stress_weight", "stress_weight"),
+    "virial": ("config_virials_weight", "virials_weight", "config_stress_weight", "stress_weight"),
+}
 FREE_ENERGY_ROUNDING = 1e-6  # eV
 DISAGREEMENT = 0.05  # of a stress and the virial beside it
 Found = tuple[str, Any]
@@ -37,15 +43,18 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
     """
     results = dict(atoms.calc.results) if atoms.calc is not None else {}
     places = {**results, **atoms.arrays, **atoms.info}
-    energy = _find(places, results, options.energy_key, "energy")
-    forces = _find(places, results, options.forces_key, "forces")
-    stress = _find(places, results, options.stress_key, "stress")
-    taken = {found[0] for found in (energy, forces, stress) if found}
-    remarks: list[str] = []
+    found = {
+        "energy": _find(places, results, options.energy_key, "energy"),
+        "forces": _find(places, results, options.forces_key, "forces"),
+        "stress": _find(places, results, options.stress_key, "stress"),
+        "virial": next(((key, places[key]) for key in VIRIAL_KEYS if key in places), None),
+    }
+    remarks = _drop_placeholders(found, places)
+    energy, forces, stress, virial = found.values()
+    taken = {label[0] for label in (energy, forces, stress) if label}
     tensor = None
     if stress is not None:
         tensor = _tensor(*stress)
-    virial = next(((key, places[key]) for key in VIRIAL_KEYS if key in places), None)
     if virial is not None and abs(atoms.cell.volume) > 0 and np.size(virial[1]) == 9:
         refuse_asymmetric(virial[0], np.asarray(virial[1], dtype=np.float64).reshape(3, 3))
         by_virial = -np.asarray(virial[1], dtype=np.float64).reshape(3, 3) / abs(atoms.cell.volume)
@@ -71,6 +80,19 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
     return labels, remarks
 
 
+def _drop_placeholders(found: dict[str, Found | None], places: Mapping[str, Any]) -> list[str]:
+    """Drop labels with a weight of zero, by which trainers mark one that is not there, and return a remark about each."""
+    lower = {str(key).lower(): key for key in places}
+    remarks = []
+    for name, label in found.items():
+        keys = [lower[key] for key in ("config_weight", *WEIGHTS[name]) if key in lower]
+        zero = next((key for key in keys if np.size(places[key]) == 1 and not np.any(places[key])), None)
+        if label is not None and zero is not None:
+            remarks.append(f"'{label[0]}' is not taken: '{zero}' is 0, as of a placeholder")
+            found[name] = None
+    return remarks
+
+
 def _find(places: Mapping[str, Any], results: Mapping[str, Any], key: str, name: str) -> Found | None:
     """Return the key and the value of one kind of label."""
     if key:
@@ -86,7 +108,11 @@ def _find(places: Mapping[str, Any], results: Mapping[str, Any], key: str, name:
 def _beside(places: Mapping[str, Any], taken: set[str], options: ReadOptions, *, complete: bool) -> list[str]:
     """Return a remark that names the keys which look like labels and were not taken."""
     ignored = {"free_energy", "energies", "stresses"} | ({"energy", "forces", "stress"} if complete else set())
-    left = sorted(key for key in places if LOOKS_LIKE_A_LABEL.search(key) and key not in taken | ignored)
+    left = sorted(
+        key
+        for key in places
+        if LOOKS_LIKE_A_LABEL.search(key) and key not in taken | ignored and not key.lower().endswith("weight")
+    )
     if "free_energy" in places and not complete and "energy" not in places:
         left = sorted([*left, "free_energy"])
     if not left:

@@ -101,7 +101,12 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
     text = text_of(path)
     _refuse_units(re.search(r"^.*\bunits\s*=\s*(\w+)", text.partition("\n")[0]))
     _compare_counts(text)
-    atoms: Any = read(path, format="lammps-data", do_not_split_by_at_sign=True)
+    try:
+        atoms: Any = read(path, format="lammps-data", do_not_split_by_at_sign=True)
+    except ValueError as error:
+        if "atom_style" not in str(error):
+            raise
+        raise UnusableError("unreadable", "the style of atoms is not stated; write it, such as 'Atoms # charge'") from error
     stated = {**_of_types(text), **dict(options.species)}
     atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], ReadOptions(species=tuple(stated.items())))
     return frame_from(atoms, options)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +15,15 @@ from potstill.core.errors import InputError
 from potstill.core.registry import borrow
 from potstill.dataset.inputs.atoms import frame_from, stated_names
 from potstill.dataset.inputs.options import ReadOptions
-from potstill.dataset.inputs.unusable import COMPRESSED, Frame, content_of
+from potstill.dataset.inputs.unusable import COMPRESSED, Frame, UnusableError, content_of
 
+LENGTH = r"(Å|Ang|Angstrom|A)"
+OWN_UNITS = {
+    "length": re.compile(LENGTH, re.IGNORECASE),
+    "energy": re.compile(r"eV"),
+    "force": re.compile(rf"eV/{LENGTH}", re.IGNORECASE),
+    "stress": re.compile(rf"eV/{LENGTH}(\^|\*\*)?3", re.IGNORECASE),
+}
 RECORD = "potstill_record"
 BLOCK_ROWS = 1000  # held in memory at once
 
@@ -42,6 +50,24 @@ def frame_of_row(row: Any, options: ReadOptions) -> Frame:
     return frame_from(atoms, options, names=stated_names(atoms.info))
 
 
+def refuse_units_of(metadata: Mapping[str, Any]) -> None:
+    """Refuse a database whose metadata state units of its numbers, as SchNetPack writes them, other than eV and Å.
+
+    Raises
+    ------
+    UnusableError
+        ``units`` with the name and its unit.
+    """
+    stated = {"length": metadata.get("_distance_unit")}
+    stated.update(metadata.get("_property_unit_dict") or {})
+    for name, unit in stated.items():
+        about = next((own for own in OWN_UNITS if own in str(name).lower()), None)
+        if about is not None and unit is not None and not OWN_UNITS[about].fullmatch(str(unit).replace(" ", "")):
+            raise UnusableError(
+                "units", f"the database states {name} in {unit}, expected eV, Å, eV/Å and eV/Å^3: convert it first"
+            )
+
+
 def borrow_lmdb() -> None:
     """Import the LMDB backend, or say which extra has it."""
     borrow("ase_db_backends", "lmdb", "an .aselmdb file")
@@ -63,6 +89,7 @@ def sqlite_rows(path: Path) -> Iterator[Any]:
     if not tables:
         raise InputError(f"{path} is not an ASE database")
     with connect(path, type="db", use_lock_file=False) as database:
+        refuse_units_of(database.metadata)
         last = 0
         while rows := list(database.select([("id", ">", last)], sort="id", limit=BLOCK_ROWS)):
             yield from rows
@@ -87,6 +114,7 @@ def lmdb_rows(path: Path) -> Iterator[Any]:
     if path.stat().st_size < stated:
         raise InputError(f"{path} was cut short: it has {path.stat().st_size:,} of {stated:,} bytes")
     with connect(path, type="aselmdb", readonly=True) as database:
+        refuse_units_of(database.metadata)
         for row_id in database.ids:
             yield database.get(row_id)
 
@@ -101,4 +129,5 @@ def json_rows(path: Path) -> Iterator[Any]:
             plain = Path(folder) / "rows.json"
             plain.write_bytes(content_of(path))
         with connect(plain, type="json", use_lock_file=False) as database:
+            refuse_units_of(database.metadata)
             yield from database.select(sort="id")

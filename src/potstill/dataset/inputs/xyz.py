@@ -32,6 +32,11 @@ SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 LIKE_A_CELL = re.compile(r"cell|box|lattice", re.IGNORECASE)
 ELEMENT_COLUMNS = {"species", "symbols", "Z", "numbers"}
 ASE_ON_MATRIX = re.compile(r"Got info item (\w+), expecting special 3x3 matrix")
+IN_WORDS = {  # of a comment; KEY=VALUE without spaces is read by ASE
+    "charge": re.compile(r"\bcharge(?:\s*[:=]\s*|\s+(?=[-+]))([-+]?\d+(?:\.\d+)?)(?![\w.])", re.IGNORECASE),
+    "multiplicity": re.compile(r"\bmult(?:iplicity)?\s*[:=]\s*(\d+)(?![\w.])", re.IGNORECASE),
+}
+TWO_INTEGERS = re.compile(r"[-+]?\d\s+\d{1,2}")
 
 
 def xyz_spans(file: BinaryIO) -> Spans:
@@ -83,6 +88,7 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
         atoms.pbc = periodic
     record = atoms.info.pop("record_hex", None)
     if record is None:
+        atoms.info = {**atoms.info, **_charge_of_comment(facts)}
         frame = frame_from(atoms, options, names=stated_names(atoms.info))
         return Frame(frame.structure, (*frame.remarks, *_on_symbols(names, rows), *_on_comment(rest[0], options)))
     if not text.endswith("\n"):
@@ -207,10 +213,19 @@ def _on_symbols(names: list[str], rows: list[str]) -> list[str]:
     return [f"symbols in capitals are read as elements, not as names of atoms: {read}"]
 
 
+def _charge_of_comment(facts: str) -> dict[str, float]:
+    """Return charge and multiplicity that a comment states in words, such as ``Charge: -1``."""
+    found = {name: pattern.search(QUOTED.sub('""', facts)) for name, pattern in IN_WORDS.items()}
+    return {name: float(match[1]) for name, match in found.items() if match}
+
+
 def _on_comment(facts: str, options: ReadOptions) -> list[str]:
-    """Return a remark about a comment that is one number, as conformer searches write the energy."""
-    if options.labels and re.fullmatch(NUMBER, facts.strip()) and "." in facts:
-        return [f"the comment is the number {facts.strip()}; where it is an energy, it is not taken"]
+    """Return a remark about a comment of bare numbers: an energy of a conformer search, or charge and multiplicity."""
+    comment = facts.strip()
+    if TWO_INTEGERS.fullmatch(comment) and comment.split() != ["0", "1"]:
+        return [f"the comment '{comment}' is not read; where it is charge and multiplicity, write charge= and multiplicity="]
+    if options.labels and re.fullmatch(rf"{NUMBER}(\s+[A-Za-z/]+)?", comment) and "." in comment:
+        return [f"the comment is the number {comment}; where it is an energy, it is not taken"]
     return []
 
 

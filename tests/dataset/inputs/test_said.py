@@ -1,0 +1,149 @@
+"""Facts beside the numbers of a file: charge in words, weights of zero, units of a database, tags of VASP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.db import connect
+
+from potstill.dataset.inputs import Frame, ReadOptions, UnusableError, open_frames
+from potstill.dataset.inputs.foreign import facts_of_program
+
+ROWS = "O 0 0 0.119 {f}\nH 0 0.763 -0.477 {f}\nH 0 -0.763 -0.477 {f}\n"
+LABELLED = (
+    'Lattice="8 0 0 0 8 0 0 0 8" Properties=species:S:1:pos:R:3:REF_forces:R:3 REF_energy=-14.2 REF_stress="{s}" {more}'
+)
+
+
+def read(path: Path, content: str, **options) -> Frame:
+    path.write_text(content)
+    return open_frames(path, ReadOptions(**options)).frame(0)
+
+
+def water(comment: str) -> str:
+    return f"3\n{comment}\n{ROWS.format(f='')}"
+
+
+def labelled(more: str, stress: str = "0.1 0 0 0 0.1 0 0 0 0.1") -> str:
+    return f"3\n{LABELLED.format(s=stress, more=more)}\n{ROWS.format(f='0.1 0 0')}"
+
+
+@pytest.mark.parametrize(
+    ("comment", "reason"),
+    [
+        ("Charge: -1", "charged"),
+        ("total charge = 1, water", "charged"),
+        ("water charge +1", "charged"),
+        ("charge: 0 multiplicity: 3", "radical"),
+        ("mult = 2", "radical"),
+    ],
+)
+def test_a_charge_in_words(tmp_path, comment, reason):
+    with pytest.raises(UnusableError) as refusal:
+        read(tmp_path / "a.xyz", water(comment))
+    assert refusal.value.reason == reason
+    assert read(tmp_path / "a.xyz", water(comment), ignore_charge=True).structure.generator_metadata
+
+
+@pytest.mark.parametrize(
+    "comment", ["Charge: 0", "charge 2 of the battery", "multiplicity: 1", "charges by Mulliken: 4", "0 1"]
+)
+def test_words_that_state_no_charge(tmp_path, comment):
+    assert read(tmp_path / "a.xyz", water(comment)).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("comment", "says"),
+    [("1 2", "the comment '1 2' is not read"), ("-1 1", "write charge="), ("-76.34 Eh", "the number -76.34 Eh")],
+)
+def test_bare_numbers_are_said(tmp_path, comment, says):
+    assert says in read(tmp_path / "a.xyz", water(comment)).remarks[0]
+
+
+class TestWeightsOfZero:
+    @pytest.mark.parametrize("key", ["config_energy_weight", "energy_weight", "config_forces_weight", "config_weight"])
+    def test_no_labels(self, tmp_path, key):
+        frame = read(tmp_path / "a.xyz", labelled(f"{key}=0.0"))
+        assert frame.structure.labels is None
+        assert any(f"'{key}' is 0, as of a placeholder" in remark for remark in frame.remarks)
+
+    def test_no_stress(self, tmp_path):
+        frame = read(tmp_path / "a.xyz", labelled("config_stress_weight=0.0", "0 0 0 0 0 0 0 0 0"))
+        assert frame.structure.labels.energy == -14.2
+        assert frame.structure.labels.stress is None
+
+    @pytest.mark.parametrize(
+        "more", ["", "config_weight=1.0 config_energy_weight=10 config_stress_weight=1.0", "energy_weight=5"]
+    )
+    def test_other_weights_change_nothing_and_are_no_labels(self, tmp_path, more):
+        frame = read(tmp_path / "a.xyz", labelled(more))
+        assert frame.structure.labels.stress is not None
+        assert frame.remarks == ()
+
+
+class TestUnitsOfADatabase:
+    """As SchNetPack writes them into the metadata."""
+
+    def database(self, path: Path, **metadata) -> ReadOptions:
+        with connect(path) as database:
+            database.write(molecule("H2O"), data={"energy": np.array([-2078.0]), "forces": np.full((3, 3), 0.1)})
+            database.metadata = metadata
+        return ReadOptions(energy_key="energy", forces_key="forces")
+
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            {"_property_unit_dict": {"energy": "Hartree"}, "_distance_unit": "Ang"},
+            {"_property_unit_dict": {"energy": "eV", "forces": "eV/Bohr"}, "_distance_unit": "Ang"},
+            {"_property_unit_dict": {"energy": "kcal/mol"}, "_distance_unit": "Ang"},
+            {"_property_unit_dict": {"energy": "meV"}, "_distance_unit": "Ang"},
+            {"_property_unit_dict": {}, "_distance_unit": "Bohr"},
+        ],
+    )
+    @pytest.mark.parametrize("ending", [".db", ".json"])
+    def test_others_are_refused(self, tmp_path, metadata, ending):
+        options = self.database(tmp_path / f"a{ending}", **metadata)
+        with pytest.raises(UnusableError, match="expected eV, Å") as refusal:
+            open_frames(tmp_path / f"a{ending}", options).frame(0)
+        assert refusal.value.reason == "units"
+
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            {},
+            {"_property_unit_dict": {"energy": "eV", "forces": "eV/Ang", "dipole": "Debye"}, "_distance_unit": "Ang"},
+            {"_property_unit_dict": {"forces": "eV / Angstrom"}, "_distance_unit": "Angstrom"},
+        ],
+    )
+    def test_ours_are_read(self, tmp_path, metadata):
+        options = self.database(tmp_path / "a.db", **metadata)
+        assert open_frames(tmp_path / "a.db", options).frame(0).structure.labels.energy == -2078.0
+
+
+@pytest.mark.parametrize(
+    ("format_name", "text", "says"),
+    [
+        ("vasp-xml", '<incar>\n  <i type="logical" name="ML_LMLFF">  T  </i>\n', "VASP's own force field"),
+        ("vasp-xml", '<incar>\n  <i type="int" name="IMAGES">     5</i>\n', "elastic band"),
+        ("vasp-out", "   ML_LMLFF =     T    machine learning\n", "VASP's own force field"),
+        ("vasp-out", "   IMAGES =   5\n", "elastic band"),
+        ("vasp-xml", '<i type="logical" name="ML_LMLFF">  F  </i>\n<i type="int" name="IMAGES">     0</i>\n', ""),
+        ("vasp-out", "   ML_LMLFF =     F\n   IMAGES =      0\n", ""),
+    ],
+)
+def test_tags_of_vasp_that_change_forces(tmp_path, format_name, text, says):
+    (tmp_path / "a").write_text(text)
+    remarks = facts_of_program(tmp_path / "a", format_name)[1]
+    assert says in remarks[0] if says else remarks == []
+
+
+def test_a_style_of_lammps_that_is_not_stated(tmp_path):
+    data = (
+        "made by hand\n\n1 atoms\n1 atom types\n0 4 xlo xhi\n0 4 ylo yhi\n0 4 zlo zhi\n\nMasses\n\n1 28.0855\n\n"
+        "Atoms\n\n1 1 0.5 0 0 0\n"
+    )
+    with pytest.raises(UnusableError, match="the style of atoms is not stated; write it, such as 'Atoms # charge'"):
+        read(tmp_path / "a.data", data)
