@@ -89,6 +89,17 @@ def test_the_verdict_on_another_student_or_dataset_is_none(potstill, run, name, 
     assert f"the stage {stage} was done with another {name.partition('/')[0]}" in answer.out
 
 
+@pytest.mark.parametrize(("section", "option", "value"), [("train", "epochs", 2), ("label", "teacher", {"name": "emt"})])
+def test_the_verdict_says_that_the_config_was_edited(potstill, run, section, option, value):
+    before = json.loads(potstill("status", run, "--json").out)
+    assert "the config has another" not in before["reason"]
+    edit(run, section, **{option: value})
+    after = json.loads(potstill("status", run, "--json").out)
+    assert after["verdict"] == ("NOT_RUN" if before["verdict"] == "GO" else before["verdict"])
+    assert f"the config has another {section}.{option}" in after["reason"]
+    assert after["next"].endswith("--resume")
+
+
 def test_a_dataset_that_was_exchanged_after_the_audit_is_not_trained_on(potstill, run):
     with h5py.File(run / "dataset.h5", "a") as file:
         sums = json.loads(file.attrs["checksums"])

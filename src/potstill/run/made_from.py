@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PRESENT = "present"
 NO_FILE = "none"
+INPUT_FILES = {"structures.h5", "dataset.h5", "student", "start"}  # in what a stage was made from
 CHECKED_EXPORTS = (".safetensors", ".json", ".pt", ".pt2")
 NO_RESULT = {  # options that change how a stage runs and not its results
     "label": {"timeout_seconds_per_structure"},
@@ -120,13 +121,24 @@ def why_not_done(run: RunFolder, config: Config, stage: str, formats: tuple[str,
         return f"{missing[0]} is missing"
     if fault := file_fault(run.path, entry):
         return fault
+    other = _others(run, config, stage)
+    return f"it was made with another {' and another '.join(other[:3])}" if other else ""
+
+
+def other_options(run: RunFolder, config: Config, stage: str) -> list[str]:
+    """Return the dotted names of options by which a finished stage was not made; files are not compared."""
+    return [name for name in _others(run, config, stage) if name not in INPUT_FILES]
+
+
+def _others(run: RunFolder, config: Config, stage: str) -> list[str]:
+    """Return the names of options and files that are not those from which a finished stage was made."""
+    entry = run.stage(stage)
     if "made_from" not in entry:  # a run folder of an earlier format
-        return ""
+        return []
     now = made_from(run, config, stage)
     if stage == "deploy" and set(now["deploy"]["formats"]) <= set(entry["made_from"].get("deploy", {}).get("formats", ())):
         now["deploy"] = entry["made_from"]["deploy"]  # formats beyond those of the config
-    other = changed(entry["made_from"], now)
-    return f"it was made with another {' and another '.join(other[:3])}" if other else ""
+    return changed(entry["made_from"], now)
 
 
 def other_input(run: RunFolder, stage: str) -> str:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from potstill.active_learning.advice import unmet, what_would_help
+from potstill.core.errors import PotstillError
 from potstill.core.verdict import Verdict, is_failure, overall, word_of
 from potstill.report.meaning import beyond_the_data, counts_by_group
 from potstill.report.page import readable, tally
 from potstill.run.facts import done_report, round_reports
 from potstill.run.folder import RunFolder
-from potstill.run.made_from import other_input
+from potstill.run.made_from import other_input, other_options
+from potstill.run.upgrade import read_config
 
 MOST_NAMED = 4
 
@@ -68,6 +70,15 @@ def run_verdict(run: RunFolder, audit: dict[str, Any] | None = None, evaluation:
     """
     audit = done_report(run, "audit") if audit is None else audit
     evaluation = done_report(run, "evaluate") if evaluation is None else evaluation
+    found = _by_reports(run, audit, evaluation)
+    if not (edited := _edited_since(run)):
+        return found
+    verdict = Verdict.NOT_RUN if found.verdict == Verdict.GO else found.verdict
+    return RunVerdict(verdict, f"{found.reason}; {edited}", _resume(run), found.page)
+
+
+def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) -> RunVerdict:
+    """Return the verdict by the reports of the run, whatever its config says now."""
     page = run.report
     if audit and audit["verdict"] != "GO":
         return RunVerdict(Verdict.NO_GO, data_reason(audit), _mend_data(run), run.html("audit"))
@@ -144,6 +155,18 @@ def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any])
         return f"{judged}; no gate was asked for"
     done = [stage for stage in run.stages if stage not in open_]
     return f"{judged}; {'done: ' + ', '.join(done) if done else 'nothing is done yet'}; next: {open_[0]}"
+
+
+def _edited_since(run: RunFolder) -> str:
+    """Return the first finished stage that the config of the run would do in another way now; empty where there is none."""
+    done = [stage for stage in run.stages if run.stage(stage)["state"] == "done"]
+    try:
+        config = read_config(run) if done else None
+        others = [(stage, other_options(run, config, stage)) for stage in done] if config else []
+    except PotstillError:  # which status names itself
+        return ""
+    stage, other = next(((stage, other) for stage, other in others if other), ("", []))
+    return f"the config has another {' and another '.join(other[:MOST_NAMED])} since {stage} was done" if stage else ""
 
 
 def _resume(run: RunFolder) -> str:
