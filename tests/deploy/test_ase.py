@@ -282,3 +282,32 @@ def test_four_threads_on_one_calculator_get_their_own_answers(backend):
         for found, (energy, forces) in zip(pool.map(ask, range(4)), expected, strict=True):
             assert all(e == pytest.approx(energy, abs=1e-4) for e, _ in found)
             assert all(np.allclose(f, forces, rtol=0, atol=1e-4) for _, f in found)
+
+
+@pytest.mark.parametrize("stated", ["info", "initial charges"])
+def test_a_net_charge_of_the_atoms_is_said_once(crystal, stated, caplog):
+    if stated == "info":
+        crystal.info["charge"] = -1
+    else:
+        crystal.set_initial_charges([-1.0] + [0.0] * (len(crystal) - 1))
+    neutral = crystal.get_potential_energy()
+    assert [r.message for r in caplog.records if "net charge" in r.message] == [
+        "the atoms state a net charge of -1; a student has no charge and predicts as without it"
+    ]
+    crystal.rattle(0.01, seed=1)
+    assert crystal.get_potential_energy() != neutral
+    assert sum("net charge" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize("charge", [None, 0, 0.01, "neutral"])
+def test_neutral_atoms_are_not_warned_of(crystal, charge, caplog):
+    crystal.info["charge"] = charge
+    crystal.set_initial_charges([0.5, -0.5] + [0.0] * (len(crystal) - 2))
+    crystal.get_potential_energy()
+    assert not [r for r in caplog.records if "net charge" in r.message]
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
+def test_a_device_that_is_not_there_is_refused_by_name(device):
+    with pytest.raises(InputError, match=f"device '{device}' cannot be used here"):
+        load_student(COPPER, device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -14,6 +15,8 @@ from potstill.core.types import Array, Structure
 from potstill.deploy.domain_warnings import Watch
 from potstill.deploy.student import DeployedStudent
 
+log = logging.getLogger(__name__)
+CHARGE_ROUNDING = 0.1  # electrons: partial charges of neutral atoms do not add up to exactly zero
 INPUTS = ("positions", "numbers", "cell", "pbc")
 
 
@@ -88,6 +91,8 @@ class StudentCalculator(Calculator):
         """Compute all properties at once, by one forward and one backward pass."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         structure = Structure.from_ase(atoms)
+        if "numbers" in system_changes and (charge := _net_charge(atoms)):
+            log.warning("the atoms state a net charge of %g; a student has no charge and predicts as without it", charge)
         neighbors = None
         if self._stepper is not None:
             if "numbers" in system_changes:
@@ -103,3 +108,10 @@ class StudentCalculator(Calculator):
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces, **labels.extra}
         if labels.stress is not None:
             self.results["stress"] = to_voigt(labels.stress)
+
+
+def _net_charge(atoms: Any) -> float:
+    """Return the net charge that atoms state in ``info["charge"]`` or by their initial charges; 0 where none is stated."""
+    stated = atoms.info.get("charge", atoms.get_initial_charges().sum())
+    charge = float(stated) if isinstance(stated, int | float | np.number) else 0.0
+    return charge if abs(charge) > CHARGE_ROUNDING else 0.0

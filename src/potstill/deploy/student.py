@@ -210,7 +210,7 @@ def load_student(
     Raises
     ------
     InputError
-        If there is no student, or the dtype or backend is unknown.
+        If there is no student, the dtype or backend is unknown, or the device is not there.
     KernelError
         If the backend is ``"fused"`` or ``"gpu"`` and it cannot run.
     """
@@ -218,10 +218,21 @@ def load_student(
         raise InputError(f"dtype must be 'float32' or 'float64', found '{dtype}'")
     if backend not in get_args(Backend):
         raise InputError(f"backend must be 'auto', 'fused', 'gpu' or 'torch', found '{backend}'")
+    _refuse_device(device)
     folder = student_folder(path)
     student, config = read_student(folder)
     uncertainty = read_uncertainty(folder, student.architecture.hidden)
     return DeployedStudent(student, config, device, getattr(torch, dtype), backend, uncertainty)
+
+
+def _refuse_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        fact = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"device '{device}' cannot be used here: {fact}\n  expected 'cpu', or a GPU such as 'cuda'"
+        ) from error
 
 
 def student_calculator(path: Path | str = "general", *, dtype: str = "float32") -> StudentCalculator:
