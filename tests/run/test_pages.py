@@ -6,6 +6,7 @@ from potstill.audit.stage import write_report
 from potstill.generate.mix import MIX_FILE, Mix, as_json
 from potstill.report.evaluate import write_evaluate_page
 from potstill.run.folder import STAGES, RunFolder
+from potstill.run.lock import locked
 from potstill.run.pages import write_run_page
 
 CONFIG = "generate:\n  sources:\n  - {source: molecules, count: 8}\n  - {source: crystals, count: 6, label: salts}\n"
@@ -101,7 +102,8 @@ def test_training(kit, run):
         run.log_metrics(stage="train", epoch=epoch, train_forces=1.0 / (epoch + 1))
     with run.metrics.open("a") as file:
         file.write('{"stage": "train", "epo')
-    write_run_page(run)
+    with locked(run.path):
+        write_run_page(run)
     page = kit.read_page(run.report)
     assert "The data passed its audit, the student is not judged; the stage train is under way." in page.text
     assert "Force error, eV/Å" in page.text

@@ -8,6 +8,7 @@ import pytest
 
 from potstill.core.verdict import Verdict
 from potstill.run.folder import RunFolder
+from potstill.run.lock import locked
 from potstill.run.verdict import run_verdict
 
 AUDIT = {"verdict": "GO", "findings": [{"check": "finite", "verdict": "GO"}]}
@@ -50,3 +51,11 @@ def test_a_go_names_what_the_training_data_lack(run):
     assert verdict.sentence.endswith(
         "meets all 1 gates that apply; not judged, since its data contain none: surfaces, dimers"
     )
+
+
+def test_a_stage_is_under_way_only_while_a_process_works_on_it(run):
+    run.set_stage("evaluate", "running", 0.0)
+    with locked(run.path):
+        assert "the stage evaluate is under way" in run_verdict(run, AUDIT, {}).reason
+    run.path.joinpath(".lock").write_text("")
+    assert "the stage evaluate was killed, and its finished parts are kept" in run_verdict(run, AUDIT, {}).reason

@@ -13,6 +13,7 @@ from potstill.core.verdict import Verdict, is_failure, overall, word_of
 from potstill.report.meaning import beyond_the_data, counts_by_group
 from potstill.report.page import readable, tally
 from potstill.run.facts import done_report, round_reports
+from potstill.run.figures import driver_alive
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import other_input, other_options
 from potstill.run.upgrade import read_config
@@ -147,7 +148,8 @@ def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any])
     if failed:
         return f"{judged}; the stage {failed[0]} failed, and error.log says why"
     if running:
-        return f"{judged}; the stage {running[0]} is under way"
+        state = "is under way" if driver_alive(run) else "was killed, and its finished parts are kept"
+        return f"{judged}; the stage {running[0]} {state}"
     stale = [(stage, other) for stage in ("audit", "evaluate") if stage in states and (other := other_input(run, stage))]
     if stale and not open_:
         return f"{judged}; the stage {stale[0][0]} was done with another {stale[0][1]}"
