@@ -11,6 +11,7 @@ from potstill.dataset.inputs import Frame, ReadOptions, UnusableError, open_fram
 from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.foreign import facts_of_program
 from potstill.dataset.inputs.mixed import refuse_mixed
+from potstill.dataset.inputs.unusable import COMPRESSED
 
 WATER_ROWS = ("O 0.000000 0.000000 0.119262", "H 0.000000 0.763239 -0.477047", "H 0.000000 -0.763239 -0.477047")
 
@@ -322,6 +323,17 @@ def test_an_output_that_did_not_converge_is_said(tmp_path, says):
     assert "did not converge" in on_convergence(tmp_path / "a.txt", "gamess-us-out")[0]
 
 
+def test_the_largest_charge_of_several_runs_of_espresso(tmp_path):
+    run = (
+        "     Program PWSCF v.7.2 starts\n     number of electrons       =  {:11.2f}\n"
+        "     atomic species   valence    mass     pseudopotential\n"
+        "        Si             4.00    28.08550     Si( 1.00)\n\n"
+        "         1           Si  tau(   1) = (   0.0000000   0.0000000   0.0000000  )\n     number of k points=     1\n"
+    )
+    (tmp_path / "pw.out").write_text(run.format(4.0) + run.format(3.0))
+    assert facts_of_program(tmp_path / "pw.out", "espresso-out")[0] == {"charge": 1.0}
+
+
 class TestOneCalculation:
     """Energy, forces and positions that ASE's readers would take from different calculations are refused."""
 
@@ -366,3 +378,10 @@ class TestOneCalculation:
     def test_the_refusal_says_what_to_do(self):
         with pytest.raises(UnusableError, match=r"2 gradients and 1 geometry .* write the wanted steps as extended XYZ"):
             refuse_mixed(gamess(steps=2), "gamess-us-out")
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz"])
+def test_a_compressed_output_of_a_reader_that_wants_a_file_name(tmp_path, ending):
+    with COMPRESSED[ending](tmp_path / f"orca.out{ending}", "wb") as file:
+        file.write(orca().encode())
+    assert open_frames(tmp_path / f"orca.out{ending}").frame(0).structure.formula == "H2O"

@@ -147,3 +147,18 @@ def test_a_style_of_lammps_that_is_not_stated(tmp_path):
     )
     with pytest.raises(UnusableError, match="the style of atoms is not stated; write it, such as 'Atoms # charge'"):
         read(tmp_path / "a.data", data)
+
+
+def test_models_of_a_pdb_that_share_a_cell_are_said(tmp_path):
+    def model(k: int, size: str) -> str:
+        row = f"HETATM    1 AL   AL  A   1    {0:8.3f}{0:8.3f}{0.1 * k:8.3f}  1.00  0.00          AL\n"
+        return (
+            f"CRYST1{size:>9}{size:>9}{size:>9}  90.00  90.00  90.00 P 1\n" if size else ""
+        ) + f"MODEL {k}\n{row}ENDMDL\n"
+
+    (tmp_path / "shared.pdb").write_text(model(1, "4.000") + model(2, ""))
+    (tmp_path / "own.pdb").write_text(model(1, "4.000") + model(2, "4.100"))
+    shared, own = (open_frames(tmp_path / f"{name}.pdb") for name in ("shared", "own"))
+    assert shared.frame(0).remarks == own.frame(0).remarks == own.frame(1).remarks == ()
+    assert "right at constant volume only" in shared.frame(1).remarks[0]
+    assert own.frame(1).structure.cell[0, 0] == 4.1

@@ -120,15 +120,20 @@ def _charge_of_vasp(text: str, format_name: str) -> dict[str, float]:
 
 
 def _charge_of_espresso(text: str) -> dict[str, float]:
-    """Return the charge by the number of electrons and the valences of the atoms; nothing where either is not stated."""
+    """Return the largest charge of the runs of an output, by their electrons and valences; none where not stated."""
+    charges = [charge for run in re.split(r"^\s*Program PWSCF\b", text, flags=LINES) if (charge := _of_run(run)) is not None]
+    return {"charge": max(charges, key=abs)} if charges else {}
+
+
+def _of_run(text: str) -> float | None:
     electrons = re.search(rf"^\s*number of electrons\s*=\s*{NUMBER}", text, LINES)
     table = re.search(r"^\s*atomic species\s+valence\s+mass[^\n]*\n((?:\s*\S+\s+[\d.]+\s+[\d.]+\s[^\n]*\n)+)", text, LINES)
     valences = {row.split()[0]: float(row.split()[1]) for row in table[1].splitlines()} if table else {}
     cell, _, _ = text.partition("number of k points")
     names = re.findall(r"^\s*\d+\s+(\S+)\s+tau\(\s*\d+\s*\)\s*=", cell, LINES)
     if electrons is None or not names or not set(names) <= set(valences):
-        return {}
-    return {"charge": round(sum(valences[name] for name in names) - _number(electrons[1]), 3)}
+        return None
+    return round(sum(valences[name] for name in names) - _number(electrons[1]), 3)
 
 
 def _number(word: str) -> float:

@@ -32,6 +32,7 @@ from potstill.dataset.inputs.unusable import (
     as_text,
     content_of,
     ending_of,
+    plain_file,
     quiet,
     refuse_wrong_ending,
     text_of,
@@ -221,7 +222,8 @@ def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
 
     facts, remarks = _facts(path, options, format_name)
     try:
-        atoms: Any = read(path, do_not_split_by_at_sign=True)
+        with plain_file(path) as plain:
+            atoms: Any = read(plain, do_not_split_by_at_sign=True)
     except Exception as error:
         atoms = by_pymatgen(path)
         if atoms is None:
@@ -259,12 +261,13 @@ def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Fram
 
     facts, on_labels = _facts(path, options, format_name)
     try:
-        for atoms in iread(path, index=":", do_not_split_by_at_sign=True):
-            try:
-                atoms.info = {**facts, **atoms.info}
-                yield _as_ase_reads(frame_from(atoms, options), format_name, on_labels)
-            except Exception as fault:  # noqa: BLE001 - of this frame only
-                yield fault
+        with plain_file(path) as plain:
+            for atoms in iread(plain, index=":", do_not_split_by_at_sign=True):
+                try:
+                    atoms.info = {**facts, **atoms.info}
+                    yield _as_ase_reads(frame_from(atoms, options), format_name, on_labels)
+                except Exception as fault:  # noqa: BLE001 - of this frame only
+                    yield fault
     except Exception as error:
         atoms = by_pymatgen(path)
         if atoms is None and format_name == "json":

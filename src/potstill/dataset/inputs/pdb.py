@@ -13,6 +13,9 @@ from potstill.dataset.inputs.species import is_symbol, numbers_of
 from potstill.dataset.inputs.unusable import Frame, UnusableError
 
 MODEL = re.compile(r"^(?:MODEL\b.*|ENDMDL.*|END\s*)$", re.MULTILINE)
+SHARED_CELL = (
+    "the model has no CRYST1 of its own: its cell is that of an earlier model, which is right at constant volume only"
+)
 ATOM = ("ATOM  ", "HETATM")
 LIKE_ATOM = re.compile(r"\s*(ATOM|HETATM)", re.IGNORECASE)
 CHARGE = re.compile(r"(?P<before>\d?)(?P<sign>[+-])(?P<after>\d?)")
@@ -22,16 +25,19 @@ COPIED = re.compile(r"^MTRIX1(?!.{53}1)", re.MULTILINE)  # column 60 says whethe
 def pdb_frames(text: str, options: ReadOptions) -> Iterator[Frame | Exception]:
     """Yield the models of a file; the cell is that of the last CRYST1 record before or in the model."""
     cell = ""
-    found = False
+    found = fresh = False  # whether a model came before, and whether a cell came after it
     for piece in MODEL.split(text):
-        cell = next((line for line in piece.splitlines() if line.startswith("CRYST1")), cell)
+        own = next((line for line in piece.splitlines() if line.startswith("CRYST1")), "")
+        cell, fresh = own or cell, fresh or bool(own)
         rows = [line for line in piece.splitlines() if line.startswith(ATOM)]
         if not rows:
             continue
-        found = True
+        shared, found, fresh = found and not fresh, True, False
         try:
             _refuse_left_out(text, piece)
-            yield _model(rows, cell, options)
+            frame = _model(rows, cell, options)
+            said = (SHARED_CELL,) if shared and frame.structure.pbc.any() else ()
+            yield Frame(frame.structure, (*frame.remarks, *said))
         except Exception as fault:  # noqa: BLE001 - of this model only
             yield fault
     if not found:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from potstill.core.types import Structure
@@ -68,6 +69,18 @@ def quiet() -> Iterator[None]:
 def content_of(path: Path) -> bytes:
     """Return the content of a file, decompressed."""
     return _decompressed(path, path.stat().st_mtime_ns) if path.suffix in COMPRESSED else path.read_bytes()
+
+
+@contextmanager
+def plain_file(path: Path) -> Iterator[Path]:
+    """Yield the path of a file, or that of its decompressed copy: some readers of ASE read no other."""
+    if path.suffix not in COMPRESSED:
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        plain = Path(folder) / path.with_suffix("").name
+        plain.write_bytes(content_of(path))
+        yield plain
 
 
 def text_of(path: Path, encoding: str = "utf-8") -> str:
