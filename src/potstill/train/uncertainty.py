@@ -33,7 +33,7 @@ FLAGGED = 0.05  # share of the atoms of families not trained on
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examined:
-    """What the fit takes from N atoms of labelled structures.
+    """Features, forces and errors of N atoms of labelled structures.
 
     Parameters
     ----------
