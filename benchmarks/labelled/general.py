@@ -1,11 +1,11 @@
 """Train the student ``general`` and measure its errors on held-out families.
 
-    python -m benchmarks.labelled.general DATASET FOLDER [--epochs 40] [--ship]
+    python -m benchmarks.labelled.general DATASET FOLDER [--epochs 40] [--refit] [--ship]
 
 DATASET is a labelled and split ``dataset.h5``, as ``potstill run production_120k.yaml --last audit`` writes it, or that of
 its first batches. FOLDER receives the student; a training that was stopped goes on there. Student and training are those of
-the template ``production_120k``. Errors on ``test`` by source and element go to ``results/general.json``. ``--ship`` puts
-the student and its model card into the package.
+the template ``production_120k``. Errors on ``test`` by source and element go to ``results/general.json``. ``--refit`` fits
+expected errors again and leaves the weights. ``--ship`` puts the student and its model card into the package.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from benchmarks.lib.held_out import HeldOut, errors
 
 from potstill import __version__
 from potstill.config import load_config
+from potstill.core.files import write_json
 from potstill.core.types import Structure
 from potstill.dataset import Dataset
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.student.files import count_parameters, read_student
-from potstill.student.uncertainty import judge
+from potstill.student.uncertainty import judge, save_uncertainty
 from potstill.train.job import TrainJob
 from potstill.train.provenance import stated
 from potstill.train.stage import train
+from potstill.train.uncertainty import fit_uncertainty
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "src" / "potstill" / "templates" / "production_120k.yaml"
@@ -49,12 +51,15 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, help="passes over the training families; those of the template by default")
+    parser.add_argument("--refit", action="store_true", help="fit expected errors again instead of a training")
     parser.add_argument("--ship", action="store_true", help="put the student and its model card into the package")
     options = parser.parse_args()
     dataset, config = Dataset(options.dataset), load_config(CONFIG)
     section = config.train.model_copy(update={"epochs": options.epochs or config.train.epochs})
     job = TrainJob.on(dataset, config.student, section, options.folder, seed=config.seed)
-    if stated(options.folder) != job.made_from():
+    if options.refit:
+        refit(job)
+    elif stated(options.folder) != job.made_from():
         started = perf_counter()
         train(job, on_epoch=_say, provenance=_origin(dataset))
         print(f"trained for {perf_counter() - started:.0f} s", file=sys.stderr)
@@ -62,6 +67,14 @@ def main() -> None:
     print(write_results("general", [row], keep=("labels",)))
     if options.ship:
         ship(options.folder, row)
+
+
+def refit(job: TrainJob) -> None:
+    """Fit the expected errors of a student in the job's folder again."""
+    student, facts = read_student(job.folder)
+    found, figures = fit_uncertainty(student, job.training, job.watching, backend=job.config.backend, seed=job.seed)
+    save_uncertainty(found, job.folder)
+    write_json(job.folder / "config.json", {**facts, "uncertainty": figures})
 
 
 def ship(folder: Path, row: dict[str, Any]) -> None:

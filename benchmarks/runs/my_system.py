@@ -5,8 +5,9 @@
 Each starts from at most ten structures, as a user would bring them, and goes through ``potstill run --last train`` with the
 template ``my_system``, its rounds and SevenNet's 7net-0. Then the student moves the atoms for 50 ps at constant volume and
 temperature, and the teacher labels a frame every half picosecond: the errors are those of the student on its own trajectory,
-which nothing was trained on. Wall times are those of the whole run. Results in ``results/my_system.json``; systems that are
-not measured again stay.
+which nothing was trained on. On the same frames it is counted how often the student's bound of 90 % holds. Wall times are
+those of the whole run; where a run was stopped and went on, the sum of its stages. Results in ``results/my_system.json``;
+systems that are not measured again stay.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ from benchmarks.lib.common import processor_seconds, write_results
 from benchmarks.lib.own_md import run_md
 
 from potstill.core.geometry import smallest_scaled_distance
-from potstill.core.types import Structure
+from potstill.core.types import Array, Structure
 from potstill.dataset import open_file
-from potstill.deploy import load_student
+from potstill.deploy.student import DeployedStudent, load_student
 from potstill.generate.liquids import Liquids
 from potstill.generate.melts import Melts
+from potstill.student.uncertainty import judge as judge_expectations
 from potstill.teacher.sevennet import SevenNet
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "potstill" / "templates" / "my_system.yaml"
@@ -130,8 +132,8 @@ def config_of(system: System, structures: int, start: str) -> dict[str, Any]:
     return config
 
 
-def run(system: System, folder: Path, start: str) -> tuple[float, float]:
-    """Seconds of the clock and of the processors for the whole run; it goes on where it was."""
+def run(system: System, folder: Path, start: str) -> tuple[float, float | None]:
+    """Seconds of the clock and of the processors for the whole run; the latter only where it did not go on from another."""
     folder.mkdir(parents=True, exist_ok=True)
     structures = system.structures()
     ase.io.write(folder / "my_structures.extxyz", structures)
@@ -139,10 +141,12 @@ def run(system: System, folder: Path, start: str) -> tuple[float, float]:
         yaml.safe_dump(config_of(system, len(structures), start), sort_keys=False), encoding="utf-8"
     )
     command = [sys.executable, "-m", "potstill", "run", "config.yaml", "--out", "run", "--last", "train", "--yes"]
-    if (folder / "run").exists():
-        command.append("--resume")
+    resumed = (folder / "run").exists()
     started, before = perf_counter(), processor_seconds()
-    subprocess.run(command, cwd=folder, check=True)
+    subprocess.run(command + ["--resume"] * resumed, cwd=folder, check=True)
+    if resumed:
+        stages = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))["stages"]
+        return sum(stage["seconds"] for stage in stages.values()), None
     return perf_counter() - started, processor_seconds() - before
 
 
@@ -161,10 +165,12 @@ def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
     seconds = perf_counter() - started
     settled = frames[round(1000 * SETTLING_PS / BETWEEN_FRAMES_FS) :]
     teacher = SevenNet(weights="7net-0").open()
-    forces, sizes, energies = [], [], []
+    forces, sizes, energies, expected, errors = [], [], [], [], []
     for start in range(0, len(settled), LABELS_AT_ONCE):
         some = [f.with_(labels=None) for f in settled[start : start + LABELS_AT_ONCE]]
-        for frame, found, wanted in zip(some, student.label(some), teacher.label(some), strict=True):
+        for frame, found, wanted in zip(some, student.label(some, uncertainty=True), teacher.label(some), strict=True):
+            expected.append(found.extra["uncertainty"])
+            errors.append(np.linalg.norm(found.forces - wanted.forces, axis=1))
             forces.append(np.abs(found.forces - wanted.forces).mean())
             sizes.append(np.abs(wanted.forces).mean())
             energies.append((found.energy - wanted.energy) / len(frame))
@@ -181,6 +187,18 @@ def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
         "energy_mae_mev_per_atom": round(1e3 * float(np.mean(np.abs(energies))), 3),
         "energy_bias_mev_per_atom": round(1e3 * float(np.mean(energies)), 3),
         "student_ns_per_day": round(length_ps / 1e3 / (seconds / 86400), 2),
+        "expected_errors": _expectations(student, np.concatenate(expected), np.concatenate(errors)),
+    }
+
+
+def _expectations(student: DeployedStudent, expected: Array, errors: Array) -> dict[str, Any]:
+    """How well (N,) expected errors tell of (N,) true ones, and on which structures they were fitted."""
+    known: Any = student.uncertainty
+    judged = judge_expectations(expected, errors, float(known.threshold), float(known.bound))
+    return {
+        "fitted_on": student.config["uncertainty"]["of"],
+        "over_true": round(float(expected.mean() / errors.mean()), 3),
+        **{name: round(judged[name], 4) for name in ("within_bound", "auroc_large")},
     }
 
 
@@ -205,7 +223,7 @@ def main() -> None:
             ]
             row: dict[str, Any] = {"system": name, "start": options.start, "wall_seconds": round(seconds, 1)}
             row["busy"] = options.busy
-            row["processor_seconds"] = round(computed, 1)
+            row["processor_seconds"] = None if computed is None else round(computed, 1)
             row["rounds_mev_per_angstrom"] = [round(1e3 * r["forces"]["mae"], 1) for r in rounds if r["forces"]["mae"]]
             row["labels"] = sum(_labels(folder / "run"))
             row["atoms"] = len(ase.io.read(folder / "my_structures.extxyz", index="0"))

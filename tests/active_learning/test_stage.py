@@ -17,7 +17,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from potstill.active_learning.explore import Candidate, choose, visit
 from potstill.active_learning.options import ActiveLearningConfig
-from potstill.active_learning.stage import learn_actively, starting_structures
+from potstill.active_learning.stage import errors_of, learn_actively, starting_structures
 from potstill.active_learning.students import keep_first, made_from
 from potstill.config import Config, parse_config
 from potstill.core.errors import InputError, PotstillError
@@ -266,6 +266,27 @@ def test_a_student_that_is_good_enough_passes_at_once(run, tmp_path):
     )
     assert report["passed"] == (report["broken_trajectories"] == 0)
     assert not (tmp_path / "active_learning" / "01" / "student").exists() or not report["passed"]
+
+
+def test_expected_errors_are_scaled_to_those_on_own_trajectories(run, tmp_path):
+    folder, _ = run
+    config = config_of(tmp_path, max_rounds=3, max_force_error_ev_per_angstrom=50.0, min_scaled_distance=0.05)
+    rounds, last = tmp_path / "active_learning", folder / "active_learning" / "02" / "student"
+    student = shutil.copytree(last, tmp_path / "student")
+    before = load_student(student)
+    (report,) = learn_actively(config, folder / "dataset.h5", student, rounds, executor=LocalExecutor(1))
+    assert report["passed"]
+    after, new = load_student(student), list(Dataset(rounds / "01" / "new.h5"))
+    assert all(torch.equal(x, after.model.state_dict()[name]) for name, x in before.model.state_dict().items())
+    assert after.config["uncertainty"]["of"] == "own trajectories"
+    assert "active_learning" in stated(student)
+    for known, agrees in ((before, False), (after, True)):
+        expected, error = errors_of(known, new)
+        error = np.linalg.norm(error, axis=1)
+        assert (abs(expected.mean() / error.mean() - 1) < 0.1) == agrees
+        assert (abs(np.mean(error <= known.uncertainty.bounds(expected)) - 0.9) < 0.03) == agrees
+    again = learn_actively(config, folder / "dataset.h5", student, rounds, executor=LocalExecutor(1))
+    assert again == [report]
 
 
 def test_trajectories_start_from_the_users_own_files(run):

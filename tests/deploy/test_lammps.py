@@ -121,12 +121,14 @@ def test_uncertainty_is_that_of_the_calculator(wheel, tmp_path):
     curve = torch.tensor([[-3.0, 0.0, 2.0], [-4.0, 0.5, 1.0]])
     draw = [torch.randn(n, generator=generator) * 0.1 for n in ((hidden, hidden), (hidden + 1,))]
     values = (*draw, torch.tensor([-9.0, 9.0]), torch.tensor([0.5, 0.7, 0.1]), torch.tensor(0.3), curve)
-    save_uncertainty(Uncertainty(*values), student)
+    save_uncertainty(Uncertainty(*values, force=torch.tensor([0.6, 0.05])), student)
     structure = warm_copper(2, 2, 2)
     text = wheel.begin(structure, student) + "fix u all pair 1 potstill uncertainty 1\nrun 1\n"
     text += "write_dump all custom u.dump id f_u modify format float %20.15g sort id\n"
     wheel.run(text, 2)
     (labels,) = load_student(student, dtype="float64").label([structure], uncertainty=True)
+    lengths = np.linalg.norm(labels.forces, axis=1) + 0.05
+    assert lengths.max() > 3 * lengths.min()  # forces matter, those that other ranks add included
     assert np.allclose(wheel.forces("u.dump")[:, 0], labels.extra["uncertainty"], rtol=1e-9)
 
 
@@ -164,7 +166,7 @@ def test_bad_input_is_one_line_and_no_crash(message, lmp):
     [
         ("its checksum is another", lambda b: b[:-9] + bytes([b[-9] ^ 1]) + b[-8:]),
         ("is cut short", lambda b: b[: len(b) // 2]),
-        ("has format 9", lambda b: b.replace(b"potstill student 1", b"potstill student 9", 1)),
+        ("has format 9", lambda b: b.replace(b"potstill student 2", b"potstill student 9", 1)),
         ("is no student of potstill", lambda _: b"LJ 1 1\n"),
         ("is no student of potstill", lambda _: b""),
     ],

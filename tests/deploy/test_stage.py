@@ -144,7 +144,7 @@ def test_the_file_computes_as_its_student(make, tmp_path):
         ("is no student of potstill", lambda _: b"LJ 1 1\n"),
         ("is cut short", lambda b: b[: len(b) // 2]),
         ("its checksum is another", lambda b: b[:-9] + bytes([b[-9] ^ 1]) + b[-8:]),
-        ("has format 9", lambda b: b.replace(b"potstill student 1", b"potstill student 9", 1)),
+        ("has format 9", lambda b: b.replace(b"potstill student 2", b"potstill student 9", 1)),
         ("does not hold H", lambda b: b),
     ],
 )

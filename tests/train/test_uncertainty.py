@@ -38,7 +38,7 @@ from potstill.testing.models import in_elements
 from potstill.train.job import TrainJob
 from potstill.train.options import TrainConfig
 from potstill.train.stage import train
-from potstill.train.uncertainty import calibration_curve, fit_uncertainty, last_features_and_errors
+from potstill.train.uncertainty import EXPONENTS, Examined, calibration_curve, examined, fit_uncertainty, recalibrate
 
 LJ = LennardJones(sigma_angstrom=1.2)
 ELEMENTS = [1, 6, 8, 14, 29]
@@ -94,26 +94,91 @@ def test_the_kernel_gives_the_last_features_of_pytorch(sizes):
     student = random_student(ELEMENTS, backend="torch", **sizes).model
     structures = [in_elements(rattled(s), ELEMENTS) for s in all_structures()]
     records = Records.of(labelled(LJ, structures))
-    features, errors = last_features_and_errors(student, records, None, 0)
-    fused, also = last_features_and_errors(student, records, FusedKernel(student), 0)
-    assert features.shape[1] == student.architecture.hidden
-    torch.testing.assert_close(fused, features, rtol=0, atol=1e-5)
-    torch.testing.assert_close(also, errors, rtol=1e-3, atol=1e-3)
+    found = examined(student, records, None, 0)
+    fused = examined(student, records, FusedKernel(student), 0)
+    assert found.features.shape[1] == student.architecture.hidden
+    assert np.bincount(found.structure).tolist() == [len(s) for s in structures]
+    torch.testing.assert_close(fused.features, found.features, rtol=0, atol=1e-5)
+    torch.testing.assert_close(fused.errors, found.errors, rtol=1e-3, atol=1e-3)
 
 
 def test_expected_errors_are_those_of_the_formula():
     student = random_student(ELEMENTS, backend="torch").model
     records = Records.of(labelled(LJ, [in_elements(rattled(s), ELEMENTS) for s in all_structures()]))
-    found, report = fit_uncertainty(student, records, Records.of([]))
-    features, errors = last_features_and_errors(student, records, None, 0)
-    covariance = (features.T @ features / len(features)).numpy()
-    covariance += 1e-5 * float(features.square().mean()) * np.eye(len(covariance))
-    distance = np.sqrt(np.einsum("ni,ij,nj->n", features.numpy(), np.linalg.inv(covariance), features.numpy()))
-    np.testing.assert_allclose(found.log_distance(features.float()).exp(), distance, rtol=2e-2)
-    expected = found.expected_errors(features.float())
-    assert float(expected.mean()) == pytest.approx(float(errors.mean()), rel=1e-2)  # scaled to it
-    assert report["of"] == "train"
+    fit, report = fit_uncertainty(student, records, records)
+    atoms = examined(student, records, None, 0)
+    features, errors = atoms.features.float(), atoms.errors
+    covariance = (atoms.features.T @ atoms.features / len(features)).numpy()
+    covariance += 1e-5 * float(atoms.features.square().mean()) * np.eye(len(covariance))
+    distance = np.sqrt(np.einsum("ni,ij,nj->n", atoms.features.numpy(), np.linalg.inv(covariance), atoms.features.numpy()))
+    np.testing.assert_allclose(fit.log_distance(features).exp(), distance, rtol=2e-2)
+    length = atoms.forces.norm(dim=1)
+    assert float(fit.force[1]) == pytest.approx(0.1 * float(length.mean()))
+    a, b, c = fit.coefficients
+    score = a * fit.log_noise(features) + b * torch.from_numpy(distance).log() + c
+    score += fit.force[0] * (length + fit.force[1]).log()
+    np.testing.assert_allclose(fit.log_score(features, atoms.forces.float()), score, atol=2e-2)
+    expected = fit.expected_errors(features, atoms.forces.float())
+    assert float(expected.mean()) == pytest.approx(float(errors.mean()), rel=0.1)  # scaled to it
+    assert report["of"] == "valid"
     assert report["flagged"] == pytest.approx(0.05, abs=0.02)
+
+
+def test_training_errors_determine_neither_exponents_nor_a_bound():
+    student = random_student(ELEMENTS, backend="torch").model
+    records = Records.of(labelled(LJ, [in_elements(rattled(s, k), ELEMENTS) for k in (1, 2) for s in all_structures()]))
+    fit, report = fit_uncertainty(student, records, Records.of([]))
+    assert (*fit.coefficients[:2].tolist(), float(fit.force[0])) == pytest.approx(EXPONENTS)
+    assert report["of"] == "train"
+    assert report["within_bound"] is None
+    assert fit.curve.shape == (2, 0)
+    assert np.isnan(fit.bounds(np.ones(2))).all()
+
+
+def drawn(structures: int, *, force: float, seed: int = 0) -> Examined:
+    """Atoms whose errors grow with a power of the force, and with nothing else."""
+    rng = torch.Generator().manual_seed(seed)
+    features, forces = (torch.randn(20 * structures, n, generator=rng).double() for n in (6, 3))
+    errors = forces.norm(dim=1) ** force * torch.rand(len(forces), generator=rng).double()
+    return Examined(features, forces, errors, torch.arange(structures).repeat_interleave(20))
+
+
+@pytest.mark.parametrize(("structures", "found"), [(1, (0.1, 0.5)), (200, (0.9, 1.2))])
+def test_exponents_follow_many_structures_and_not_a_few(structures, found, monkeypatch):
+    atoms = drawn(structures, force=1.1)
+    monkeypatch.setattr("potstill.train.uncertainty.examined", lambda *_: atoms)
+    model = random_student([29]).model
+    known = Uncertainty(
+        torch.eye(6),
+        torch.zeros(7),
+        torch.tensor([-9.0, 9.0]),
+        torch.zeros(3),
+        torch.tensor(1.0),
+        force=torch.tensor([0.0, 0.05]),
+    )
+    again, report = recalibrate(model, known, Records.of([]))
+    assert found[0] < float(again.force[0]) < found[1]
+    assert report["within_bound"] == pytest.approx(0.9, abs=0.06)
+    if structures > 1:
+        fresh = drawn(50, force=1.1, seed=1)
+        expected = again.expected_errors(fresh.features.float(), fresh.forces.float())
+        share = float((fresh.errors <= again.bound * expected).double().mean())
+        assert share == pytest.approx(0.9, abs=0.03)
+
+
+def test_held_out_families_correct_what_training_errors_say_wrongly(monkeypatch):
+    """The errors of held-out atoms grow along a feature along which training errors fall."""
+    rng = torch.Generator().manual_seed(1)
+    features = torch.randn(4000, 6, generator=rng).double()
+    forces, structure = torch.ones(4000, 3).double(), torch.arange(4000) // 20
+    seen = Examined(features, forces, (-features[:, 0]).exp(), structure)
+    held = Examined(features, forces, (0.5 * features[:, 0]).exp(), structure)
+    each = {"seen": seen, "held": held}
+    monkeypatch.setattr("potstill.train.uncertainty.examined", lambda _student, source, *_: each[source])
+    found, _ = fit_uncertainty(random_student([29]).model, "seen", "held")  # type: ignore[arg-type]
+    fresh = torch.randn(500, 6, generator=rng)
+    expected = found.expected_errors(fresh, torch.ones(500, 3))
+    assert auroc(expected.numpy(), fresh[:, 0].numpy() > 1.0) > 0.95
 
 
 def test_what_is_expected_tells_of_true_errors(folder):
@@ -176,12 +241,23 @@ def test_few_atoms_or_equal_scores_have_no_curve():
     assert calibration_curve(torch.ones(500).double(), torch.rand(500).double()).shape == (2, 0)
 
 
-def test_a_file_from_before_the_curve_opens(folder, tmp_path):
+def test_a_file_from_before_the_curve_and_the_force_opens(folder, tmp_path):
     kept = load_file(folder / FILE)
-    curve = kept.pop("curve")
-    assert curve.shape[0] == 2
+    curve, force = kept.pop("curve"), kept.pop("force")
+    assert (curve.shape[0], len(force)) == (2, 2)
     save_file(kept, tmp_path / FILE)
-    assert read_uncertainty(tmp_path, len(kept["factor"])).curve.shape == (2, 0)
+    found = read_uncertainty(tmp_path, len(kept["factor"]))
+    assert found.curve.shape == (2, 0)
+    features, forces = torch.randn(5, 32), torch.randn(5, 3)
+    assert torch.equal(found.expected_errors(features, forces), found.expected_errors(features, torch.zeros(5, 3)))
+
+
+def test_coefficients_of_other_shapes_are_refused(folder, tmp_path):
+    kept = load_file(folder / FILE)
+    for name in ("coefficients", "force"):
+        save_file({**kept, name: torch.zeros(4)}, tmp_path / FILE)
+        with pytest.raises(InputError, match="is damaged: its coefficients have other shapes"):
+            read_uncertainty(tmp_path, 32)
 
 
 def through(curve: torch.Tensor, score: torch.Tensor) -> torch.Tensor:
@@ -189,7 +265,7 @@ def through(curve: torch.Tensor, score: torch.Tensor) -> torch.Tensor:
     line = torch.tensor([1.0, 0.0], dtype=score.dtype)
     ends = torch.tensor([-100.0, 100.0], dtype=score.dtype)
     one, a = torch.eye(1, dtype=score.dtype), torch.tensor([1.0, 0.0, 0.0], dtype=score.dtype)
-    return Uncertainty(one, line, ends, a, torch.zeros(()), curve).expected_errors(score[:, None])
+    return Uncertainty(one, line, ends, a, torch.zeros(()), curve).expected_errors(score[:, None], torch.ones(len(score), 3))
 
 
 def test_strange_atoms_are_expected_to_be_wrong_and_flagged(folder):
@@ -252,7 +328,8 @@ class TestFile:
         save_uncertainty(known, tmp_path)
         again = read_uncertainty(tmp_path, 32)
         features = torch.randn(5, 32, generator=torch.Generator().manual_seed(1))
-        assert torch.equal(again.expected_errors(features), known.expected_errors(features))
+        forces = torch.randn(5, 3, generator=torch.Generator().manual_seed(2))
+        assert torch.equal(again.expected_errors(features, forces), known.expected_errors(features, forces))
         assert read_uncertainty(tmp_path / "elsewhere", 32) is None
 
     def test_a_damaged_one_is_refused(self, folder, tmp_path):

@@ -22,7 +22,7 @@ import numpy as np
 
 from potstill.active_learning.explore import Journey, visit
 from potstill.active_learning.options import ActiveLearningConfig
-from potstill.active_learning.students import keep_first, made_from, take_over
+from potstill.active_learning.students import keep_first, made_from, take_over, with_uncertainty
 from potstill.core.counts import several
 from potstill.core.errors import DatasetError, InputError, PotstillError
 from potstill.core.files import write_json
@@ -36,6 +36,7 @@ from potstill.train.job import TrainJob
 from potstill.train.learning_rate import known_rate
 from potstill.train.provenance import stated
 from potstill.train.stage import train
+from potstill.train.uncertainty import recalibrate
 
 if TYPE_CHECKING:
     from potstill.execute import Executor
@@ -113,6 +114,7 @@ def learn_actively(
         judged.append(report)
         on_round(judged, one.folder)
         if report["passed"] or not len(new):  # without a labelled frame there is nothing to learn from
+            latest = one.recalibrated(new)
             break
         parts.append(one.folder / "new.h5")
         latest = one.trained(parts, lambda epoch, errors, n=number: on_epoch(n, epoch, errors))  # type: ignore[misc]
@@ -242,6 +244,18 @@ class _Round:
             limits = (0.0, 0.0) if known is None else (float(known.threshold), float(known.bound))
             report["uncertainty"] = judge(expected, np.linalg.norm(error, axis=1), *limits)
         return report
+
+    def recalibrated(self, new: Dataset) -> Path:
+        """Return the student's folder, or that of a copy whose expected errors are scaled to the errors on the new frames.
+
+        The student was not trained on these frames of its own MD, so they tell better than held-out families how far off it
+        is there.
+        """
+        student = load_student(self.student)
+        if student.uncertainty is None or not len(new):
+            return self.student
+        found, figures = recalibrate(student.model, student.uncertainty, new)
+        return with_uncertainty(self.student, self.folder / "recalibrated", found, {"of": "own trajectories", **figures})
 
     def trained(self, parts: Sequence[Path], on_epoch: Callable[[int, dict[str, float]], None]) -> Path:
         """Train the student of the round before on all parts, and return its folder."""

@@ -15,6 +15,7 @@ from potstill.active_learning.options import ActiveLearningConfig
 from potstill.core.errors import InputError
 from potstill.core.files import sealed, write_json
 from potstill.student.uncertainty import FILE as UNCERTAINTY
+from potstill.student.uncertainty import Uncertainty, save_uncertainty
 from potstill.train.provenance import KEY, set_aside, stated
 
 
@@ -81,6 +82,30 @@ def take_over(latest: Path, student: Path, made_from: Mapping[str, Any]) -> None
     (student / "config.json").unlink(missing_ok=True)
     _copy(latest, student, weights, UNCERTAINTY)
     write_json(student / "config.json", {**facts, KEY: dict(made_from)})
+
+
+def with_uncertainty(source: Path, folder: Path, uncertainty: Uncertainty, figures: Mapping[str, Any]) -> Path:
+    """Write a copy of a student with other expected errors.
+
+    Parameters
+    ----------
+    source, folder
+        Folder of the student, and of the copy.
+    uncertainty, figures
+        The expected errors, and how well they predict true ones.
+
+    Returns
+    -------
+    Path
+        Folder of the copy.
+    """
+    facts = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)
+    _copy(source, folder, "weights.safetensors")
+    save_uncertainty(uncertainty, folder)
+    write_json(folder / "config.json", {**facts, "uncertainty": dict(figures)})
+    return folder
 
 
 def _before(made_from: Mapping[str, Any]) -> dict[str, Any]:

@@ -148,7 +148,7 @@ class DeployedStudent:
         predicted = self.model.predict(batch, kernel=self._kernel, features=uncertainty)
         errors = None
         if self.uncertainty is not None and predicted.features is not None:
-            errors = self.uncertainty.expected_errors(predicted.features).double().cpu().numpy()
+            errors = self.uncertainty.expected_errors(predicted.features, predicted.forces).double().cpu().numpy()
         energy = predicted.energy.tolist()
         forces = predicted.forces.double().cpu().numpy()
         virial = predicted.virial.double().cpu().numpy()

@@ -23,7 +23,7 @@ from potstill.deploy.student import DeployedStudent, load_student
 from potstill.student.layer import Layer
 from potstill.student.uncertainty import Uncertainty
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: expected errors depend on forces
 NOT_IN_DATA = 0.0  # stands for a missing closest distance
 
 
@@ -120,7 +120,7 @@ def _each(name: str, stack: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _uncertainty(uncertainty: Uncertainty) -> dict[str, torch.Tensor]:
-    names = ("factor", "noise", "noise_range", "coefficients", "threshold", "curve")
+    names = ("factor", "noise", "noise_range", "coefficients", "threshold", "curve", "force")
     return {f"uncertainty.{name}": getattr(uncertainty, name) for name in names}
 
 

@@ -1,10 +1,11 @@
-"""Expected error of a student's forces: the last features of each atom in, eV/Å and a flag out.
+"""Expected error of a student's forces: the last features and the force of each atom in, eV/Å and a flag out.
 
 Two quantities are computed from the features in which the local energies are linear. The first is the distance of an atom
 from the training atoms, as in a linear model with these features (last-layer prediction rigidity: Bigi, Chong, Ceriotti and
 Grasselli, "A prediction rigidity formalism for low-cost uncertainties in trained neural networks", Mach. Learn.: Sci.
-Technol. 5, 045018 (2024)). The second is the size of errors among similar atoms. Both are scaled to the errors of families
-outside the training set. The cost is one small matrix product per atom, so it can run at every step of molecular dynamics.
+Technol. 5, 045018 (2024)). The second is the size of errors among similar atoms. The third quantity is the length of the
+predicted force, because large forces have large errors. All are scaled to the errors of structures outside the training set.
+The cost is one small matrix product per atom, so it can run at every step of molecular dynamics.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ TINY = 1e-12  # eV/Å
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Uncertainty:
-    """Expected errors of H last features f: ``exp(curve(a noise + b log(distance) + c))``.
+    """Expected errors of H last features f and a force F.
+
+    They are ``exp(curve(a noise + b log(distance) + g log(|F| + floor) + c))``.
 
     Parameters
     ----------
@@ -51,6 +54,9 @@ class Uncertainty:
         k is 0 where there were too few errors.
     bound
         () factor from an expected error to the bound that 90 % of the errors do not exceed; 0 where it is not known.
+    force
+        (2,) exponent g, and floor in eV/Å below which the length of a force makes no difference. g is 0 in students of
+        earlier versions.
     """
 
     factor: torch.Tensor
@@ -60,22 +66,25 @@ class Uncertainty:
     threshold: torch.Tensor
     curve: torch.Tensor = field(default_factory=lambda: torch.zeros(2, 0))
     bound: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
+    force: torch.Tensor = field(default_factory=lambda: torch.tensor([0.0, 1.0]))
 
-    def expected_errors(self, features: torch.Tensor) -> torch.Tensor:
-        """Return (N,) expected lengths of the force's error in eV/Å."""
-        return self._along_curve(self.log_score(features)).clamp(max=LARGEST_LOG).exp()
+    def expected_errors(self, features: torch.Tensor, forces: torch.Tensor) -> torch.Tensor:
+        """Return (N,) expected lengths of the force's error in eV/Å, from (N, H) features and (N, 3) forces in eV/Å."""
+        return self.along_curve(self.log_score(features, forces)).clamp(max=LARGEST_LOG).exp()
 
     def bounds(self, expected: Array) -> Array:
         """Return (N,) bounds in eV/Å that 90 % of the errors shall not exceed, from (N,) expected errors; NaN if unknown."""
         factor = float(self.bound)
         return expected * factor if factor > 0 else np.full_like(expected, np.nan)
 
-    def log_score(self, features: torch.Tensor) -> torch.Tensor:
+    def log_score(self, features: torch.Tensor, forces: torch.Tensor) -> torch.Tensor:
         """Return (N,) logarithms of the expectation before the curve."""
         a, b, c = self.coefficients.unbind()
-        return a * self.log_noise(features) + b * self.log_distance(features) + c
+        known = a * self.log_noise(features) + b * self.log_distance(features) + c
+        return known + self.force[0] * self.log_force(forces)
 
-    def _along_curve(self, score: torch.Tensor) -> torch.Tensor:
+    def along_curve(self, score: torch.Tensor) -> torch.Tensor:
+        """Return (N,) logarithms of expected errors, from those before the curve."""
         x, y = self.curve
         if len(x) == 0:
             return score
@@ -92,6 +101,10 @@ class Uncertainty:
         """Return (N,) logarithms of the error that similar atoms had in training."""
         lowest, highest = self.noise_range.unbind()
         return (features @ self.noise[:-1] + self.noise[-1]).clamp(lowest, highest)
+
+    def log_force(self, forces: torch.Tensor) -> torch.Tensor:
+        """Return (N,) logarithms of the lengths of forces in eV/Å, which end at the floor."""
+        return (forces.norm(dim=1) + self.force[1]).log()
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Uncertainty:
         """Copy to another device and precision."""
@@ -124,6 +137,10 @@ def read_uncertainty(folder: Path, hidden: int) -> Uncertainty | None:
         raise InputError(
             f"{path} is damaged, or of another version: {error}\n  remove it to use the student without uncertainties"
         ) from error
+    if found.coefficients.shape != (3,) or found.force.shape != (2,):
+        raise InputError(
+            f"{path} is damaged: its coefficients have other shapes\n  remove it to use the student without uncertainties"
+        )
     if found.factor.shape != (hidden, hidden) or found.noise.shape != (hidden + 1,):
         raise InputError(f"{path} belongs to another student: it has {len(found.factor)} features, expected {hidden}")
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,57 @@ from potstill.train.data import LabelledStructures
 MOST_STRUCTURES = 10_000  # used for the fit: some hundred thousand atoms determine a matrix of a few hundred features
 AT_ONCE = 64  # structures in one call of the student
 REGULARISATION = 1e-5  # of the covariance and of the linear model, in mean squares of a feature
+CORRECTIONS = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)  # regularizations that are tried for the correction by held-out families
+FOLDS = 5
 SMALLEST_ERROR = 0.05  # in mean errors: atoms whose force vanishes by symmetry have no error
-NOISE_RANGE = (0.01, 0.99)  # quantiles over the training atoms
+FLOOR = 0.1  # of the mean force: shorter forces are no sign of smaller errors
+NOISE_RANGE = (0.01, 0.99)  # quantiles over the atoms of the fit
+EXPONENTS = (0.3, 0.7, 0.2)  # of noise, distance and force, where held-out structures are too few to tell
 CURVE_POINTS, CURVE_ATOMS = 10, 20  # points of expected against found errors; smallest number of atoms at each
 SMALLEST_STEP = 1e-3  # smallest step of the logarithm of the expectation
 FLAGGED = 0.05  # share of the atoms of families not trained on
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examined:
+    """Features, forces and errors of N atoms of labelled structures.
+
+    Parameters
+    ----------
+    features
+        (N, H) last features.
+    forces
+        (N, 3) predicted forces in eV/Å.
+    errors
+        (N,) lengths of the forces' errors in eV/Å.
+    structure
+        (N,) number of each atom's structure.
+    """
+
+    features: torch.Tensor
+    forces: torch.Tensor
+    errors: torch.Tensor
+    structure: torch.Tensor
+
+    @property
+    def structures(self) -> int:
+        """Return the number of structures."""
+        return len(self.structure.unique())
+
+    def folds(self, seed: int) -> list[torch.Tensor]:
+        """Return (N,) masks, at most five, that share out the structures; none where there are fewer than two."""
+        number, place = self.structure.unique(return_inverse=True)
+        count = min(FOLDS, len(number))
+        shuffled = torch.from_numpy(np.random.default_rng(seed).permutation(len(number)))
+        return [(shuffled % count)[place] == k for k in range(count)] if count > 1 else []
+
+    def log_errors(self) -> torch.Tensor:
+        """Return (N,) logarithms of the errors, which end at a twentieth of their mean."""
+        return (self.errors + SMALLEST_ERROR * self.errors.mean().clamp(min=1e-9)).log()
+
+    def __getitem__(self, mask: torch.Tensor) -> Examined:
+        """Return some of the atoms."""
+        return Examined(self.features[mask], self.forces[mask], self.errors[mask], self.structure[mask])
 
 
 def fit_uncertainty(
@@ -37,12 +83,12 @@ def fit_uncertainty(
     student
         Trained student.
     training, watching
-        Training records, and those of held-out families. Where there are none, training errors, which are smaller,
-        are used.
+        Training records, and those of held-out families. Where there are none, training errors are used, which are
+        smaller, and the bound is unknown.
     backend
         Kernel of the student.
     seed
-        Seed of the choice where there are more than 10,000 structures.
+        Seed of the parts of the cross-validation, and of the choice where there are more than 10,000 structures.
 
     Returns
     -------
@@ -50,47 +96,168 @@ def fit_uncertainty(
         The fit, and how well it predicts true errors of ``"valid"`` or ``"train"``.
     """
     kernel = kernel_of(student, backend, FusedKernel)
-    features, errors = last_features_and_errors(student, training, kernel, seed)
-    mean_square = features.square().mean()
-    covariance = features.T @ features / len(features)
-    covariance.diagonal().add_(REGULARISATION * mean_square)
-    factor = torch.linalg.inv(torch.linalg.cholesky(covariance))
-    smallest = SMALLEST_ERROR * errors.mean().clamp(min=1e-9)
-    noise = _ridge(features, (errors + smallest).log(), REGULARISATION * mean_square)
-    told = features @ noise[:-1] + noise[-1]
-    quantiles = np.quantile(told.numpy(), NOISE_RANGE)
-    draft = Uncertainty(factor, noise, torch.from_numpy(quantiles), torch.tensor([1.0, 1.0, 0.0]).double(), torch.zeros(()))
-    judged = "valid" if len(watching) else "train"
-    if judged == "valid":
-        features, errors = last_features_and_errors(student, watching, kernel, seed)
-    coefficients = _scaled(draft, features, errors, smallest)
-    scaled = replace(draft, coefficients=coefficients)
-    curved = replace(scaled, curve=calibration_curve(scaled.log_score(features), errors))
-    expected = curved.expected_errors(features)
-    threshold = torch.tensor(np.quantile(expected.numpy(), 1 - FLAGGED))
-    bound = torch.tensor(conformal_factor(expected.numpy(), errors.numpy()))
-    found = replace(curved, threshold=threshold, bound=bound)
-    report = judge(expected.numpy(), errors.numpy(), float(threshold), float(bound))
-    return found.to("cpu", torch.float32), {"of": judged, **report}
+    seen = examined(student, training, kernel, seed)
+    model = _Model.of(seen)
+    if len(watching):
+        held = examined(student, watching, kernel, seed)
+        model, noise = _corrected(model, held, seed)
+        found, report = _calibrated(model.draft(torch.cat([model.noise_of(seen), noise])), held, noise)
+        return found, {"of": "valid", **report}
+    noise, distance = _unseen(seen, seed)
+    found, report = _calibrated(model.draft(noise), seen, noise, distance)
+    return found, {"of": "train", **report}
 
 
-def last_features_and_errors(
-    student: Student, source: RecordSource, kernel: Kernel | None, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (N, H) float64 features of every atom, and (N,) lengths of the force's error in eV/Å."""
+def recalibrate(student: Student, uncertainty: Uncertainty, fresh: RecordSource) -> tuple[Uncertainty, dict[str, Any]]:
+    """Scale expected errors to those of labelled structures that the student was not trained on.
+
+    Parameters
+    ----------
+    student, uncertainty
+        A student, and the fit of its training.
+    fresh
+        Records of structures of the kind that the student is used for, such as frames of its own MD.
+
+    Returns
+    -------
+    Uncertainty, dict
+        The fit with other exponents, scale, curve, threshold and bound, and how well it predicts the errors.
+    """
+    found = examined(student, fresh, kernel_of(student, "auto", FusedKernel), 0)
+    exact = uncertainty.to("cpu", torch.float64)
+    return _calibrated(exact, found, exact.log_noise(found.features))
+
+
+def examined(student: Student, source: RecordSource, kernel: Kernel | None, seed: int) -> Examined:
+    """Return features, forces and errors of every atom, in float64."""
     data = LabelledStructures(source, student.architecture.cutoff_angstrom)
     chosen: Array = np.arange(len(data))
     if len(data) > MOST_STRUCTURES:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, MOST_STRUCTURES, replace=False))
-    features, errors = [], []
+    features, forces, errors = [], [], []
     device = student.embedding.weight.device
     for start in range(0, len(chosen), AT_ONCE):
         batch = data[chosen[start : start + AT_ONCE]].to(device)
         predicted = student.predict(batch.inputs, kernel=kernel, features=True)
         if predicted.features is not None:
             features.append(predicted.features.double().cpu())
+        forces.append(predicted.forces.double().cpu())
         errors.append((predicted.forces - batch.forces).norm(dim=1).double().cpu())
-    return torch.cat(features), torch.cat(errors)
+    structure = torch.from_numpy(np.repeat(chosen, np.asarray(data.sizes)[chosen]))
+    return Examined(torch.cat(features), torch.cat(forces), torch.cat(errors), structure)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Model:
+    """Factor of the distance, weights of the noise, and floor of the force, all from training atoms."""
+
+    factor: torch.Tensor
+    noise: torch.Tensor
+    floor: torch.Tensor
+
+    @classmethod
+    def of(cls, seen: Examined) -> _Model:
+        """Fit a model to training atoms."""
+        features, mean_square = seen.features, seen.features.square().mean()
+        covariance = features.T @ features / len(features)
+        covariance.diagonal().add_(REGULARISATION * mean_square)
+        factor = torch.linalg.inv(torch.linalg.cholesky(covariance))
+        noise = _ridge(features, seen.log_errors(), REGULARISATION * mean_square)
+        return cls(factor, noise, FLOOR * seen.forces.norm(dim=1).mean().clamp(min=1e-6))
+
+    def noise_of(self, atoms: Examined) -> torch.Tensor:
+        """Return (N,) logarithms of the error of similar atoms, without limits."""
+        return atoms.features @ self.noise[:-1] + self.noise[-1]
+
+    def draft(self, noise: torch.Tensor) -> Uncertainty:
+        """Return the uncertainty before its scale, whose noise keeps within the range of (N,) values."""
+        limits = torch.from_numpy(np.quantile(noise.numpy(), NOISE_RANGE))
+        none = torch.tensor([0.0, 0.0, 0.0]).double()
+        force = torch.stack([torch.zeros_like(self.floor), self.floor])
+        return Uncertainty(self.factor, self.noise, limits, none, torch.zeros(()), force=force)
+
+
+def _unseen(seen: Examined, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (N,) noises and (N,) logarithms of distances of training atoms, each by a model of other structures."""
+    model = _Model.of(seen)
+    noise, distance = model.noise_of(seen), model.draft(model.noise_of(seen)).log_distance(seen.features)
+    for part in seen.folds(seed):
+        other = _Model.of(seen[~part])
+        noise[part] = other.noise_of(seen[part])
+        distance[part] = other.draft(noise).log_distance(seen[part].features)
+    return noise, distance
+
+
+def _corrected(model: _Model, held: Examined, seed: int) -> tuple[_Model, torch.Tensor]:
+    """Return a model whose noise is corrected by held-out atoms, and their (N,) noises by models of other structures.
+
+    The correction is a linear model with the regularization of the smallest error in a cross-validation. There is none
+    where none lowers that error.
+    """
+    before = model.noise_of(held)
+    left = held.log_errors() - before
+    offset = left.mean()
+    best, chosen, noise = (left - offset).square().mean(), None, before
+    scale, folds = held.features.square().mean(), held.folds(seed)
+    for each in CORRECTIONS if len(folds) == FOLDS else ():
+        told = torch.zeros_like(before)
+        for part in folds:
+            weights = _ridge(held.features[~part], left[~part], each * scale)
+            told[part] = held.features[part] @ weights[:-1] + weights[-1]
+        error = (left - told).square().mean()
+        if error < best:
+            best, chosen, noise = error, each, before + told
+    if chosen is None:
+        return model, before
+    return replace(model, noise=model.noise + _ridge(held.features, left, chosen * scale)), noise
+
+
+def _calibrated(
+    draft: Uncertainty, atoms: Examined, noise: torch.Tensor, distance: torch.Tensor | None = None
+) -> tuple[Uncertainty, dict[str, Any]]:
+    """Return an uncertainty in the scale of the errors of N atoms, and how well it predicts these.
+
+    Parameters
+    ----------
+    draft
+        Uncertainty before its scale.
+    atoms
+        The atoms.
+    noise
+        (N,) logarithms of the errors of similar atoms.
+    distance
+        (N,) logarithms of distances where these are training atoms. Their errors determine neither the exponents, nor a
+        curve, nor a bound.
+    """
+    lowest, highest = draft.noise_range.unbind()
+    known = draft.log_distance(atoms.features) if distance is None else distance
+    columns = torch.stack([noise.clamp(lowest, highest), known, draft.log_force(atoms.forces)], dim=1)
+    a, b, g = torch.tensor(EXPONENTS).double() if distance is not None else _exponents(columns, atoms)
+    raw = columns @ torch.stack([a, b, g])
+    c = atoms.errors.mean().clamp(min=1e-9).log() - torch.logsumexp(raw, 0) + math.log(len(raw))
+    scaled = replace(draft, coefficients=torch.stack([a, b, c]), force=torch.stack([g, draft.force[1]]))
+    if distance is None:
+        scaled = replace(scaled, curve=calibration_curve(raw + c, atoms.errors))
+    expected, errors = scaled.along_curve(raw + c).exp().numpy(), atoms.errors.numpy()
+    threshold = torch.tensor(np.quantile(expected, 1 - FLAGGED))
+    bound = torch.tensor(conformal_factor(expected, errors) if distance is None else 0.0)
+    report = judge(expected, errors, float(threshold), float(bound))
+    return replace(scaled, threshold=threshold, bound=bound).to("cpu", torch.float32), report
+
+
+def _exponents(columns: torch.Tensor, atoms: Examined) -> torch.Tensor:
+    """Return (3,) exponents, none negative, of regularized least squares for the logarithms of the errors.
+
+    One structure weighs as much as :data:`EXPONENTS`, to which few structures keep the result close.
+    """
+    from scipy.optimize import nnls
+
+    wanted = atoms.log_errors()
+    left = torch.cat([(columns - columns.mean(0)) / len(columns) ** 0.5, torch.eye(3).double() / atoms.structures**0.5])
+    right = torch.cat(
+        [(wanted - wanted.mean()) / len(columns) ** 0.5, torch.tensor(EXPONENTS).double() / atoms.structures**0.5]
+    )
+    return torch.from_numpy(nnls(left.numpy(), right.numpy())[0])
 
 
 def _ridge(features: torch.Tensor, wanted: torch.Tensor, regularisation: torch.Tensor) -> torch.Tensor:
@@ -115,17 +282,3 @@ def calibration_curve(score: torch.Tensor, errors: torch.Tensor) -> torch.Tensor
         return torch.zeros(2, 0, dtype=score.dtype)
     found = [max(float(errors[part].mean()), 1e-9) for part in parts]
     return torch.stack([x, torch.from_numpy(isotonic_regression(np.log(found)).x)])
-
-
-def _scaled(draft: Uncertainty, features: torch.Tensor, errors: torch.Tensor, smallest: torch.Tensor) -> torch.Tensor:
-    """Return (3,) coefficients a, b, c, with b = 1 as in the formula, because familiar atoms cannot determine b.
-
-    a is that of least squares for the logarithm, and c makes means agree.
-    """
-    noise, distance = draft.log_noise(features), draft.log_distance(features)
-    wanted = (errors + smallest).log() - distance
-    spread = noise.var(correction=0).clamp(min=1e-12)
-    a = (((noise - noise.mean()) * (wanted - wanted.mean())).mean() / spread).clamp(0.0, 1.0)
-    raw = a * noise + distance
-    c = errors.mean().clamp(min=1e-9).log() - torch.logsumexp(raw, 0) + math.log(len(raw))
-    return torch.stack([a, torch.ones_like(a), c])

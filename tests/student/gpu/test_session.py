@@ -65,7 +65,12 @@ def test_uncertainty_is_that_of_pytorch():
     model = lively(ELEMENTS, **TINY)
     h = model.architecture.hidden
     known = Uncertainty(
-        torch.eye(h), torch.ones(h + 1), torch.tensor([-9.0, 9.0]), torch.tensor([0.3, 0.7, 0.1]), torch.tensor(1.0)
+        torch.eye(h),
+        torch.ones(h + 1),
+        torch.tensor([-9.0, 9.0]),
+        torch.tensor([0.3, 0.7, 0.1]),
+        torch.tensor(1.0),
+        force=torch.tensor([0.5, 0.1]),
     )
     structures = few()[:2]
     (one, other) = deployed(model, backend="gpu", uncertainty=known).label(structures, uncertainty=True)

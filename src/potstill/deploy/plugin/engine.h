@@ -44,7 +44,7 @@ struct Answer {
     std::vector<double> energy;           // [N] eV, reference energies included
     std::vector<double> forces;           // [N + G, 3] eV/Å
     std::vector<double> virial_per_atom;  // [N + G, 6] eV: xx, yy, zz, xy, xz, yz, as LAMMPS has it
-    std::vector<double> uncertainty;      // [N] eV/Å
+    std::vector<double> uncertainty;      // [N] eV/Å, by Engine::expect
     double virial[6];                     // eV
 };
 
@@ -61,6 +61,8 @@ class Engine {
    public:
     virtual ~Engine() = default;
     virtual void compute(const Step& step, Answer& answer) = 0;  // throws std::runtime_error
+    // expected errors of the last step, from its features and the whole forces on its atoms; throws std::runtime_error
+    virtual void expect(const Step& step, Answer& answer) const = 0;
     // local energies [N] in eV without reference energies, and the gradient [E, 3] in eV/Å; throws std::runtime_error
     virtual void compute(const Graph& graph, void* local, void* gradient) = 0;
     virtual double bytes() const = 0;

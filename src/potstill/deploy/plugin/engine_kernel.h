@@ -32,7 +32,36 @@ class KernelEngine : public potstill::Engine {
         answer.energy.resize(N);
         for (int64_t i = 0; i < N; ++i) answer.energy[i] = (double)local_[i] + references[step.species[i]];
         sum_forces(step, answer);
-        if (step.uncertainty) expect(step, answer);
+    }
+
+    // as in uncertainty.py
+    void expect(const potstill::Step& step, potstill::Answer& answer) const override {
+        if (!factor_) throw std::runtime_error("this student predicts no uncertainty: train it with train.uncertainty true");
+        const int H = weights_.model.hidden, hidden = file_.hidden, rows = MAX_BLOCK;
+        const std::vector<double>&noise = file_.tensor("uncertainty.noise"), &range = file_.tensor("uncertainty.noise_range");
+        const std::vector<double>&of = file_.tensor("uncertainty.coefficients"), &curve = file_.tensor("uncertainty.curve");
+        const std::vector<double> none = {0.0, 1.0}, &force = file_.has("uncertainty.force") ? file_.tensor("uncertainty.force") : none;
+        answer.uncertainty.assign(step.n_atoms, 0.0);
+#pragma omp parallel num_threads(step.threads)
+        {
+            std::vector<real> turned(rows * H);
+#pragma omp for schedule(dynamic)
+            for (int64_t start = 0; start < step.n_atoms; start += rows) {
+                const int n = (int)std::min<int64_t>(rows, step.n_atoms - start);
+                product(last_.data() + start * H, H, factor_, H, turned.data(), H, n, H, H);
+                for (int a = 0; a < n; ++a) {
+                    double square = 0, known = noise[hidden];
+                    for (int k = 0; k < H; ++k) square += (double)turned[a * H + k] * turned[a * H + k];
+                    for (int k = 0; k < hidden; ++k) known += noise[k] * last_[(start + a) * H + k];
+                    known = std::min(std::max(known, range[0]), range[1]);
+                    const double* f = &answer.forces[3 * (start + a)];
+                    const double length = std::sqrt(f[0] * f[0] + f[1] * f[1] + f[2] * f[2]);
+                    const double score = of[0] * known + of[1] * std::log(std::max(std::sqrt(square), 1e-12)) + of[2] +
+                                         force[0] * std::log(length + force[1]);
+                    answer.uncertainty[start + a] = std::exp(std::min(along(curve, score), 20.0));
+                }
+            }
+        }
     }
 
     void compute(const potstill::Graph& graph, void* local, void* gradient) override {
@@ -93,31 +122,6 @@ class KernelEngine : public potstill::Engine {
         std::copy(total, total + 6, answer.virial);
     }
 
-    // expected errors as in uncertainty.py
-    void expect(const potstill::Step& step, potstill::Answer& answer) const {
-        if (!factor_) throw std::runtime_error("this student predicts no uncertainty: train it with train.uncertainty true");
-        const int H = weights_.model.hidden, hidden = file_.hidden, rows = MAX_BLOCK;
-        const std::vector<double>&noise = file_.tensor("uncertainty.noise"), &range = file_.tensor("uncertainty.noise_range");
-        const std::vector<double>&of = file_.tensor("uncertainty.coefficients"), &curve = file_.tensor("uncertainty.curve");
-        answer.uncertainty.assign(step.n_atoms, 0.0);
-#pragma omp parallel num_threads(step.threads)
-        {
-            std::vector<real> turned(rows * H);
-#pragma omp for schedule(dynamic)
-            for (int64_t start = 0; start < step.n_atoms; start += rows) {
-                const int n = (int)std::min<int64_t>(rows, step.n_atoms - start);
-                product(last_.data() + start * H, H, factor_, H, turned.data(), H, n, H, H);
-                for (int a = 0; a < n; ++a) {
-                    double square = 0, known = noise[hidden];
-                    for (int k = 0; k < H; ++k) square += (double)turned[a * H + k] * turned[a * H + k];
-                    for (int k = 0; k < hidden; ++k) known += noise[k] * last_[(start + a) * H + k];
-                    known = std::min(std::max(known, range[0]), range[1]);
-                    const double score = of[0] * known + of[1] * std::log(std::max(std::sqrt(square), 1e-12)) + of[2];
-                    answer.uncertainty[start + a] = std::exp(std::min(along(curve, score), 20.0));
-                }
-            }
-        }
-    }
     static double along(const std::vector<double>& curve, double score) {  // linear between the points, of slope 1 beyond
         const size_t count = curve.size() / 2;
         if (count < 2) return count ? score + curve[1] - curve[0] : score;

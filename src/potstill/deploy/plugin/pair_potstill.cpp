@@ -258,17 +258,21 @@ void PairPotstill::compute(int eflag, int vflag) {
     step.first_edge = first_edge.data(), step.sender = sender.data(), step.image = image.data(), step.x = atom->x;
     step.others = comm->nprocs > 1 ? this : nullptr;
     step.threads = threads, step.virial = vflag_global, step.virial_per_atom = vflag_atom, step.uncertainty = uncertainty_flag;
-    try {
-        engine->compute(step, answer);
-    } catch (const std::runtime_error& failure) {
-        error->one(FLERR, std::string("pair_style potstill: ") + failure.what());
-    }
+    const auto guarded = [&](auto&& task) {
+        try {
+            task();
+        } catch (const std::runtime_error& failure) {
+            error->one(FLERR, std::string("pair_style potstill: ") + failure.what());
+        }
+    };
+    guarded([&] { engine->compute(step, answer); });
     if (step.others) {
         std::vector<int64_t> plain(atoms.size());
         for (size_t a = 0; a < plain.size(); ++a) plain[a] = (int64_t)a;
         to_owners({answer.forces.data(), 3, false, plain.data()});
         if (vflag_atom) to_owners({answer.virial_per_atom.data(), 6, false, plain.data()});
     }
+    if (uncertainty_flag) guarded([&] { engine->expect(step, answer); });
     tally(eflag, vflag);
 }
 

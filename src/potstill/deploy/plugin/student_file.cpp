@@ -44,8 +44,8 @@ StudentFile StudentFile::parse(const std::string& bytes, const std::string& path
     const size_t first = bytes.find('\n');
     if (first == std::string::npos || bytes.compare(0, magic.size(), magic) != 0) refuse(path + " is no student of potstill" + AGAIN);
     const std::string version = bytes.substr(magic.size(), first - magic.size());
-    if (version != std::to_string(FORMAT_VERSION))
-        refuse(path + " has format " + version + ", this plugin reads " + std::to_string(FORMAT_VERSION) +
+    if (version != std::to_string(OLDEST_FORMAT) && version != std::to_string(FORMAT_VERSION))
+        refuse(path + " has format " + version + ", this plugin reads " + std::to_string(OLDEST_FORMAT) + " to " + std::to_string(FORMAT_VERSION) +
                "; compile the plugin that comes with it, by: potstill setup lammps");
     const size_t second = bytes.find('\n', first + 1);
     unsigned int sum = 0;

@@ -7,7 +7,7 @@
 
 namespace potstill {
 
-constexpr int FORMAT_VERSION = 1;
+constexpr int OLDEST_FORMAT = 1, FORMAT_VERSION = 2;
 
 struct StudentFile {
     std::vector<std::string> elements;
