@@ -58,6 +58,8 @@ def main() -> None:
     model = random_student([1, 6, 8], backend="torch", tier="nano").model
     program = launch.Program(gpu_weights(model), model.architecture, buffers.Bucket(atoms, 1024, 1, 3))
     program.search()
+    launch.BINS_FROM = 1
+    program.search()
     program.evaluate()
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     for kernel, signature, constants, aligned, tuned in launches.values():

@@ -18,5 +18,14 @@ def test_kernels_compile_without_a_card(architecture, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [line.split() for line in done.stdout.splitlines() if len(line.split()) == 4]
-    assert {row[0] for row in rows} >= {"geometry", "density", "mixing", "network", "by_mixing", "edge_backward", "pairs"}
+    assert {row[0] for row in rows} >= {
+        "geometry",
+        "density",
+        "mixing",
+        "network",
+        "by_mixing",
+        "edge_backward",
+        "pairs",
+        "pairs_in_bins",
+    }
     assert max(int(row[2]) for row in rows if row[2] != "?") < 512  # bytes of stack: few spills

@@ -1,11 +1,15 @@
 """The search on the card finds the pairs that the search on the host finds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from gpu_kit import ELEMENTS, SMALL, device, lively
 from potstill.core.neighbors import find_neighbors
 from potstill.core.types import Structure
+from potstill.student.gpu import cells, launch
 from potstill.student.gpu.layout import lattices, reciprocals
 from potstill.student.gpu.session import GpuStudent, place
 from potstill.testing import rattled, water
@@ -21,6 +25,13 @@ CELLS = {
 }
 
 
+@pytest.fixture(params=[1, 10**9], ids=["in bins", "all pairs"])
+def searched(request, monkeypatch):
+    """The number of atoms from which one structure is searched in bins."""
+    monkeypatch.setattr(launch, "BINS_FROM", request.param)
+
+
+@pytest.mark.usefixtures("searched")
 @pytest.mark.parametrize("kind", CELLS)
 def test_search_is_that_of_the_host(kind):
     cell, pbc = CELLS[kind]
@@ -38,6 +49,19 @@ def test_structures_side_by_side_do_not_meet():
     assert together == [pairs_of([s])[0] for s in structures]
 
 
+@pytest.mark.usefixtures("searched")
+def test_no_candidate_is_written_beyond_the_room():
+    crystal = Structure(np.array([14]), np.zeros((1, 3)), 2.4 * np.eye(3), np.ones(3, bool))
+    student = GpuStudent(lively(ELEMENTS, **SMALL).to(device()))
+    slot = student.new_slot(student.layout([crystal]), RADIUS)
+    slot.program.bucket = replace(slot.program.bucket, edges=5)
+    slot.program.sender.fill_(-1)
+    run_search(student, slot, [crystal])
+    assert int(slot.program.outputs.status[1]) == 18
+    assert slot.program.sender[:7].tolist() == [0] * 5 + [-1] * 2
+    assert slot.program.first[:2].tolist() == [0, 5]
+
+
 def test_more_candidates_than_room_are_told():
     crystal = Structure(np.array([14]), np.zeros((1, 3)), 2.4 * np.eye(3), np.ones(3, bool))
     student = GpuStudent(lively(ELEMENTS, **SMALL).to(device()))
@@ -47,6 +71,32 @@ def test_more_candidates_than_room_are_told():
     expected = find_neighbors(crystal.positions, crystal.cell, crystal.pbc, 15.0)
     assert wanted == expected.edge_index.shape[1] > slot.program.bucket.edges / 4
     assert int(slot.program.first[1]) == min(wanted, slot.program.bucket.edges)
+
+
+@pytest.mark.parametrize("pbc", [(1, 1, 1), (1, 1, 0), (0, 1, 0)])
+def test_bins_divide_a_large_structure(pbc, monkeypatch):
+    """A skewed cell of several bins, atoms outside of it, and atoms on the border of bins."""
+    monkeypatch.setattr(launch, "BINS_FROM", 1)
+    rng = np.random.default_rng(5)
+    cell = np.array([[9.0, 0, 0], [-2.0, 8.8, 0], [2.5, 1.5, 13.0]])
+    positions = rng.uniform(-1.0, 2.0, (12, 3)) @ cell if all(pbc) else rng.uniform(0.0, 1.0, (12, 3)) @ cell
+    positions[:4] = np.array([[0, 0, 0], [1, 1, 1], [0.5, 0.5, 0], [0.5, 0, 1 / 3]]) @ cell
+    structure = Structure(np.tile(ELEMENTS[:4], 3), positions, cell, np.array(pbc, bool))
+    (found,) = pairs_of([structure])
+    expected = find_neighbors(structure.positions, structure.cell, structure.pbc, RADIUS)
+    assert len(found) > 8
+    assert found == sorted_pairs(expected.edge_index, expected.edge_shift)
+
+
+@pytest.mark.parametrize(
+    ("box", "grid"), [((40, 40, 40), (4, 4, 4)), ((9, 9, 2000), (1, 1, 64)), ((1e5, 90, 4), (16, 4, 1))]
+)
+def test_there_are_no_more_bins_than_atoms(box, grid):
+    length = torch.tensor(box, dtype=torch.float64)
+    found = cells._grid(length, 5.0, 64)
+    assert found.prod() <= 64
+    assert (length / found >= 5.0).all() or (found == 1).any()
+    assert found.prod() >= torch.tensor(grid).prod() / 2
 
 
 def run_search(student, slot, structures):

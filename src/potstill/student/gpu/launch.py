@@ -6,12 +6,13 @@ CUDA graph therefore works for every batch that fits into its bucket.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 import triton
 
-from potstill.student.gpu import edges, geometry, pointwise, products, search
+from potstill.student.gpu import cells, edges, geometry, pointwise, products, search
 from potstill.student.gpu.buffers import Bucket, Inputs, Outputs
 from potstill.student.gpu.weights import GpuWeights, LayerWeights, Matrices
 from potstill.student.options import StudentArchitecture
@@ -19,6 +20,7 @@ from potstill.student.options import StudentArchitecture
 PARTS = 8  # number of partial sums of a structure
 EDGES_AT_ONCE, CHANNELS_AT_ONCE, VECTORS_AT_ONCE = 8, 64, 32
 ATOMS_AT_ONCE, PAIRS_AT_ONCE = 64, 256
+BINS_FROM, IN_A_BIN = 2048, 32  # atoms of one structure from which its search uses bins; atoms of a bin at once
 Precision = Literal["ieee", "tf32x3"]
 
 
@@ -108,16 +110,37 @@ class Program:
             x.sizes, x.order, x.structure, x.positions, x.reciprocal, self.wraps, self.known, BA=ATOMS_AT_ONCE
         )
         self._prepare()
-        for fill in (False, True):
-            search.pairs[(b.atoms,)](
-                *(x.sizes, x.ptr, x.order, x.place, x.structure, self.wrapped, self.by_given, x.lattice, x.reciprocal),
-                *(self.counts, self.first, self.sender, self.shift, self.outputs.status, self.radius, b.edges),
+        pairs = self._pairs_in_bins() if b.structures == 1 and b.atoms >= BINS_FROM else self._pairs
+        pairs(False)
+        self._offsets()
+        pairs(True)
+
+    def _pairs(self, fill: bool) -> None:
+        x, b = self.inputs, self.bucket
+        search.pairs[(b.atoms,)](
+            *(x.sizes, x.ptr, x.order, x.place, x.structure, self.wrapped, self.by_given, x.lattice, x.reciprocal),
+            *(self.counts, self.first, self.sender, self.shift, self.outputs.status, self.radius, b.edges),
+            FILL=fill,
+            BJ=PAIRS_AT_ONCE,
+            num_warps=4,
+        )
+
+    def _pairs_in_bins(self) -> Callable[[bool], None]:
+        """Sort the atoms of the only structure into bins, and return what counts or writes their candidates."""
+        x, b = self.inputs, self.bucket
+        bins = cells.binned(self.wrapped, x.sizes[0], x.lattice[0], x.reciprocal[0], self.radius)
+
+        def launch(fill: bool) -> None:
+            search.pairs_in_bins[(b.atoms,)](
+                *(x.sizes, self.wrapped, x.lattice, bins.grid, bins.reach, bins.periodic, bins.own, bins.first, bins.atom),
+                *(bins.positions, self.counts, self.first, self.sender, self.shift, self.outputs.status),
+                *(self.radius**2, b.edges),
                 FILL=fill,
-                BJ=PAIRS_AT_ONCE,
-                num_warps=4,
+                BJ=IN_A_BIN,
+                num_warps=1,
             )
-            if not fill:
-                self._offsets()
+
+        return launch
 
     def _offsets(self) -> None:
         """Compute the start of each row of the list, limited to the memory; the status receives the number wanted."""

@@ -150,6 +150,72 @@ def pairs(
         tl.store(counts + a, found)
 
 
+@triton.jit(do_not_specialize=["reach2", "capacity"])
+def pairs_in_bins(
+    sizes, wrapped, lattice, grid, reach, periodic, own, begin, atom, positions, counts, first, sender, shift, status,
+    reach2, capacity, FILL: tl.constexpr, BJ: tl.constexpr,
+):  # fmt: skip
+    """Count the candidates of each atom of one structure, or write them with FILL: those in the bins around its own."""
+    a = tl.program_id(0)
+    if a >= tl.load(sizes):
+        if not FILL:
+            tl.store(counts + a, 0)
+        return
+    g0, g1, g2 = tl.load(grid), tl.load(grid + 1), tl.load(grid + 2)
+    m0, m1, m2 = tl.load(reach), tl.load(reach + 1), tl.load(reach + 2)
+    if (m0 // g0 > 512 - 4) | (m1 // g1 > 512 - 4) | (m2 // g2 > 512 - 4):
+        tl.atomic_or(status, CROWDED)
+        if not FILL:
+            tl.store(counts + a, 0)
+        return
+    x, y, z = tl.load(wrapped + 3 * a), tl.load(wrapped + 3 * a + 1), tl.load(wrapped + 3 * a + 2)
+    o0, o1, o2 = tl.load(own + 3 * a), tl.load(own + 3 * a + 1), tl.load(own + 3 * a + 2)
+    lane = tl.arange(0, BJ)
+    found = 0
+    if FILL:
+        found = tl.load(first + a)
+    n1, n2 = 2 * m1 + 1, 2 * m2 + 1
+    for around in range(0, (2 * m0 + 1) * n1 * n2):
+        c0, c1, c2 = o0 + around // (n1 * n2) - m0, o1 + (around // n2) % n1 - m1, o2 + around % n2 - m2
+        t0, t1, t2 = _down(c0, g0), _down(c1, g1), _down(c2, g2)
+        there = (t0 == 0) | (tl.load(periodic) != 0)
+        there &= (t1 == 0) | (tl.load(periodic + 1) != 0)
+        there &= (t2 == 0) | (tl.load(periodic + 2) != 0)
+        if there:
+            cell = begin + ((c0 - t0 * g0) * g1 + c1 - t1 * g1) * g2 + c2 - t2 * g2
+            s0, s1, s2 = t0.to(tl.float64), t1.to(tl.float64), t2.to(tl.float64)
+            ox = _along(s0, s1, s2, lattice, 0) - x
+            oy = _along(s0, s1, s2, lattice, 1) - y
+            oz = _along(s0, s1, s2, lattice, 2) - z
+            lo, hi = tl.load(cell), tl.load(cell + 1)
+            for start in range(lo, hi, BJ):
+                k = start + lane
+                valid = k < hi
+                row = positions + 3 * k.to(tl.int64)
+                rx = tl.load(row, valid, 0.0) + ox
+                ry = tl.load(row + 1, valid, 0.0) + oy
+                rz = tl.load(row + 2, valid, 0.0) + oz
+                j = tl.load(atom + k, valid, -1)
+                itself = (j == a) & (t0 == 0) & (t1 == 0) & (t2 == 0)
+                near = valid & (rx * rx + ry * ry + rz * rz < reach2) & (itself == 0)
+                chosen = near.to(tl.int32)
+                if FILL:
+                    to = found + tl.cumsum(chosen, 0) - 1
+                    fits = near & (to < capacity)
+                    tl.store(sender + to, j, fits)
+                    packed = (t0 + 512) | ((t1 + 512) << 10) | ((t2 + 512) << 20)
+                    tl.store(shift + to, lane * 0 + packed, fits)
+                found += tl.sum(chosen, 0)
+    if not FILL:
+        tl.store(counts + a, found)
+
+
+@triton.jit
+def _down(c, g):
+    """Return c over g, rounded down."""
+    return tl.where(c >= 0, c // g, -((g - 1 - c) // g))
+
+
 @triton.jit
 def _images(column, radius):
     """Return the images on either side along an axis with this reciprocal vector, for atoms within half a cell."""
