@@ -311,3 +311,30 @@ def test_neutral_atoms_are_not_warned_of(crystal, charge, caplog):
 def test_a_device_that_is_not_there_is_refused_by_name(device):
     with pytest.raises(InputError, match=f"device '{device}' cannot be used here"):
         load_student(COPPER, device=device)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("total_charge", 1, "a net charge of 1"),
+        ("charge", "1", "a net charge of 1"),
+        ("charge", np.array([1]), "a net charge of 1"),
+        ("spin", 2, "a spin of 2"),
+        ("multiplicity", 3, "a spin of 3"),
+    ],
+)
+def test_a_charge_or_spin_set_after_the_first_call_is_said(crystal, key, value, says, caplog):
+    crystal.get_potential_energy()
+    assert not caplog.records
+    crystal.info[key] = value
+    for seed in range(3):
+        crystal.rattle(0.01, seed=seed)
+        crystal.get_potential_energy()
+    assert [says in record.message for record in caplog.records] == [True]
+
+
+def test_an_option_that_would_change_nothing_is_refused(crystal):
+    with pytest.raises(
+        InputError, match=r"no option cutoff, charge\n  dtype, device and backend are options of load_student"
+    ):
+        crystal.calc.set(cutoff=3.0, charge=1)

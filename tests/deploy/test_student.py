@@ -257,3 +257,17 @@ def test_atoms_that_are_too_far_apart_are_refused_by_the_calculator():
         atoms.get_forces()
     atoms.positions[0, 0] = 1e7  # the process ended by SIGFPE
     assert np.isfinite(atoms.get_forces()).all()
+
+
+@pytest.mark.parametrize(
+    ("structures", "found"), [([], "found none"), ([ethanol().to_ase()], "found Atoms"), (iter([]), "found none")]
+)
+def test_what_is_no_structure_is_named(structures, found):
+    with pytest.raises(InputError, match=f"expected one or more structures, {found}"):
+        random_student(ELEMENTS).label(structures)
+
+
+def test_an_iterator_of_structures():
+    student = random_student(ELEMENTS)
+    (a,), (b,), (c,) = (student.label(x) for x in (iter([ethanol()]), [ethanol()], ethanol()))
+    assert a.energy == b.energy == c.energy

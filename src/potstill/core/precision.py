@@ -1,4 +1,4 @@
-"""PyTorch's precision of float32 products, set for a call and set back after it.
+"""PyTorch's precision and modes, set for a call and set back after it.
 
 PyTorch has one switch for the whole process, and packages turn it: on a GPU, orb-models changes every product to TF32, which
 has ten bits of mantissa. Code that computes therefore sets the precision here.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Literal
 
@@ -36,6 +36,42 @@ def float32_products(precision: Products = "highest") -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def own_modes(device_type: str) -> Iterator[None]:
+    """Compute without the inference mode and the autocast of the caller, who may have set them for a model of their own.
+
+    Parameters
+    ----------
+    device_type
+        Type of the device that computes, such as ``"cpu"`` or ``"cuda"``.
+    """
+    import torch
+
+    with ExitStack() as modes:
+        if torch.is_inference_mode_enabled():
+            modes.enter_context(torch.inference_mode(mode=False))
+        if torch.is_autocast_enabled(device_type):
+            modes.enter_context(torch.autocast(device_type, enabled=False))
+        yield
+
+
+@contextmanager
+def own_defaults() -> Iterator[None]:
+    """Make modules and tensors in float32 on the CPU, whatever dtype, device and inference mode the caller has set.
+
+    PyTorch's default dtype belongs to the whole process. A module made in bfloat16 rounds the weights that are read into it.
+    """
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"), torch.inference_mode(mode=False):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @cache

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
+from potstill.core.errors import InputError
 from potstill.core.neighbors import VerletList
+from potstill.core.precision import own_modes
 from potstill.core.stress import to_voigt
 from potstill.core.types import Array, Structure
 from potstill.deploy.domain_warnings import Watch
 from potstill.deploy.student import DeployedStudent
 
 log = logging.getLogger(__name__)
-CHARGE_ROUNDING = 0.1  # electrons: partial charges of neutral atoms do not add up to exactly zero
 INPUTS = ("positions", "numbers", "cell", "pbc")
 
 
@@ -45,6 +46,22 @@ class StudentCalculator(Calculator):
         self.neighbors = VerletList(student.cutoff_angstrom)
         self._watch = Watch(student)
         self._stepper = student.gpu.stepper() if student.gpu else None
+        self._said = ""
+
+    def set(self, **options: Any) -> dict[str, Any]:
+        """Refuse options, since a student has none; ASE would keep them and nothing would change.
+
+        Raises
+        ------
+        InputError
+            If an option is given.
+        """
+        if options:
+            raise InputError(
+                f"the calculator of a student has no option {', '.join(options)}\n"
+                "  dtype, device and backend are options of load_student"
+            )
+        return {}
 
     @property
     def uncertain(self) -> Array:
@@ -91,13 +108,13 @@ class StudentCalculator(Calculator):
         """Compute all properties at once, by one forward and one backward pass."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         structure = Structure.from_ase(atoms)
-        if "numbers" in system_changes and (charge := _net_charge(atoms)):
-            log.warning("the atoms state a net charge of %g; a student has no charge and predicts as without it", charge)
+        self._say_charge(atoms)
         neighbors = None
         if self._stepper is not None:
             if "numbers" in system_changes:
                 self.student.refuse_unknown(structure)
-            labels = self._stepper(structure, self.student.uncertainty)
+            with own_modes("cuda"):
+                labels = self._stepper(structure, self.student.uncertainty)
         else:
             neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
             known = self.student.uncertainty is not None
@@ -109,9 +126,24 @@ class StudentCalculator(Calculator):
         if labels.stress is not None:
             self.results["stress"] = to_voigt(labels.stress)
 
+    def _say_charge(self, atoms: Any) -> None:
+        """Warn of a net charge or unpaired electrons that the atoms state, once for each answer."""
+        stated = _stated(atoms) if atoms.info or "initial_charges" in atoms.arrays else ""
+        if stated and stated != self._said:
+            quantity = "charge" if "charge" in stated else "spin"
+            log.warning("the atoms state %s; a student has no %s and predicts as without it", stated, quantity)
+        self._said = stated
 
-def _net_charge(atoms: Any) -> float:
-    """Return the net charge that atoms state in ``info["charge"]`` or by their initial charges; 0 where none is stated."""
-    stated = atoms.info.get("charge", atoms.get_initial_charges().sum())
-    charge = float(stated) if isinstance(stated, int | float | np.number) else 0.0
-    return charge if abs(charge) > CHARGE_ROUNDING else 0.0
+
+def _stated(atoms: Any) -> str:
+    """Return the net charge or the spin that atoms state; empty where they state neither, or no number."""
+    from potstill.dataset.inputs.charge import facts_on_charge, is_charged, is_radical
+    from potstill.dataset.inputs.unusable import UnusableError
+
+    try:
+        facts = facts_on_charge(atoms.info, atoms.arrays)
+    except UnusableError:  # a word
+        return ""
+    if is_charged(facts):
+        return f"a net charge of {facts['charge']:g}"
+    return f"a spin of {facts['spin']:g}" if is_radical(facts, atoms.numbers, periodic=bool(atoms.pbc.any())) else ""

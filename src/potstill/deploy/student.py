@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,7 +13,7 @@ from potstill.core.batch import make_batch
 from potstill.core.elements import symbols_of
 from potstill.core.errors import InputError
 from potstill.core.neighbors import Neighbors, structure_neighbors
-from potstill.core.precision import float32_products
+from potstill.core.precision import float32_products, own_defaults, own_modes
 from potstill.core.stress import stress_of
 from potstill.core.types import Labels, Structure
 from potstill.student.backends import gpu_student
@@ -127,16 +127,18 @@ class DeployedStudent:
         Raises
         ------
         InputError
-            If a structure contains an element outside the training data, or the student predicts no uncertainty.
+            If there is no structure, one is of another type or contains an element outside the training data, or the
+            student predicts no uncertainty.
         """
         if uncertainty and self.uncertainty is None:
             raise InputError(
                 "this student predicts no uncertainty: it was trained without it\n"
                 "  train it again with  train.uncertainty: true"
             )
+        structures = _checked(structures)
         for structure in structures:
             self.refuse_unknown(structure)
-        with float32_products():
+        with float32_products(), own_modes(torch.device(self.device).type):
             if self.gpu is not None:  # makes its own neighbor lists
                 return self.gpu.label(structures, self.uncertainty if uncertainty else None)
             return self._label(structures, neighbors, uncertainty=uncertainty)
@@ -220,9 +222,28 @@ def load_student(
         raise InputError(f"backend must be 'auto', 'fused', 'gpu' or 'torch', found '{backend}'")
     _refuse_device(device)
     folder = student_folder(path)
-    student, config = read_student(folder)
-    uncertainty = read_uncertainty(folder, student.architecture.hidden)
-    return DeployedStudent(student, config, device, getattr(torch, dtype), backend, uncertainty)
+    with own_defaults():
+        student, config = read_student(folder)
+        uncertainty = read_uncertainty(folder, student.architecture.hidden)
+        return DeployedStudent(student, config, device, getattr(torch, dtype), backend, uncertainty)
+
+
+def _checked(structures: Structure | Iterable[Structure]) -> list[Structure]:
+    """Return the structures of one call as a list.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one is no :class:`~potstill.core.types.Structure`.
+    """
+    found = [structures] if isinstance(structures, Structure) else list(structures)
+    other = next((x for x in found if not isinstance(x, Structure)), None)
+    if found and other is None:
+        return found
+    fact = "found none" if not found else f"found {type(other).__name__}"
+    raise InputError(
+        f"expected one or more structures, {fact}\n  make them of atoms of ASE by  potstill.Structure.from_ase(atoms)"
+    )
 
 
 def _refuse_device(device: str) -> None:

@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from potstill.core.checksums import sha256_of_json
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import file_error, read_json, sealed, write_json
+from potstill.core.precision import own_defaults
 from potstill.core.units import UNITS
 from potstill.student.domain import Domain
 from potstill.student.model import Student
@@ -76,8 +77,9 @@ def read_student(folder: Path) -> tuple[Student, dict[str, Any]]:
             f"{folder}: config.json and weights.safetensors do not belong together (the checksum differs): "
             f"one of them was edited, damaged, or is from another student\n  {REMEDY}"
         )
-    student = Student(architecture)
-    student.load_state_dict(read_tensors(folder / "weights.safetensors", weights, _expected(architecture)))
+    with own_defaults():
+        student = Student(architecture)
+        student.load_state_dict(read_tensors(folder / "weights.safetensors", weights, _expected(architecture)))
     return student.eval().requires_grad_(requires_grad=False), config
 
 

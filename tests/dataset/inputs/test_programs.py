@@ -69,6 +69,31 @@ def cif(columns: str, rows: str, head: str = CELL) -> str:
     return f"data_x\n{head}loop_\n{names}{columns}{rows}"
 
 
+class TestInputOfCp2k:
+    @pytest.mark.parametrize(
+        "content",
+        [
+            RESTART.replace("&CELL\n", "&CELL # of the crystal\n"),
+            RESTART.replace("&END CELL", "&END").replace("&END COORD", "&END"),
+            RESTART.replace("A 4 0 0\n", "A 4 0 0 ! Å\n"),
+            RESTART.replace("&COORD\n", "&COORD\n# O 1 1 1\n"),
+        ],
+        ids=["comment behind the section", "ends without names", "comment behind a vector", "row in a comment"],
+    )
+    def test_cell_and_atoms(self, tmp_path, content):
+        structure = read(tmp_path / "a.restart", content).structure
+        assert structure.pbc.all()
+        assert structure.cell[0, 0] == 4.0
+        assert structure.atomic_numbers.tolist() == [13, 13]
+
+    @pytest.mark.parametrize(("end", "scf"), [("&END DFT", ""), ("&END", "&SCF\nMAX_SCF 9\n&END\n")])
+    def test_charge_below_a_section_that_ends_without_a_name(self, tmp_path, end, scf):
+        refused(tmp_path / "a.restart", f"&DFT\n{scf}CHARGE 1\n{end}\n{RESTART}", "charged", "net charge of 1")
+
+    def test_ghost_of_a_kind_that_ends_without_a_name(self, tmp_path):
+        refused(tmp_path / "a.restart", f"&KIND Al\nGHOST\n&END\n{RESTART}", "unknown_element", "ghost")
+
+
 class TestCellOfAComment:
     def test_that_of_ipi_is_read(self, tmp_path):
         structure = read(tmp_path / "a.xyz", aluminium(IPI)).structure

@@ -39,6 +39,14 @@ def labelled(more: str, stress: str = "0.1 0 0 0 0.1 0 0 0 0.1") -> str:
         ("water charge +1", "charged"),
         ("charge: 0 multiplicity: 3", "radical"),
         ("mult = 2", "radical"),
+        ("CSD_code = WIXKOE | q = 1 | S = 0 | Stoichiometry = H2O | MND = 7", "charged"),  # tmQM
+        ("--chrg 1", "charged"),
+        ("--chrg 0 --uhf 2", "radical"),
+        ("chrg=1 uhf=0", "charged"),
+        ("mol_charge=1", "charged"),
+        ("molecular_charge=-1 molecular_spin=0", "charged"),
+        ("formal_charge=1", "charged"),
+        ("molecular_spin=2", "radical"),
     ],
 )
 def test_a_charge_in_words(tmp_path, comment, reason):
@@ -49,10 +57,81 @@ def test_a_charge_in_words(tmp_path, comment, reason):
 
 
 @pytest.mark.parametrize(
-    "comment", ["Charge: 0", "charge 2 of the battery", "multiplicity: 1", "charges by Mulliken: 4", "0 1"]
+    "comment",
+    [
+        "Charge: 0",
+        "charge 2 of the battery",
+        "multiplicity: 1",
+        "charges by Mulliken: 4",
+        "0 1",
+        "CSD_code = WIXKOE | q = 0 | S = 0 | MND = 7",
+        "charge_model=DDEC mol_charge=0",
+    ],
 )
 def test_words_that_state_no_charge(tmp_path, comment):
     assert read(tmp_path / "a.xyz", water(comment)).remarks == ()
+
+
+@pytest.mark.parametrize("column", ["formal_charge", "formal_charges", "partial_charges", "q"])
+@pytest.mark.parametrize(("charge", "neutral"), [(-2.0, True), (-1.0, False)])
+def test_charges_of_atoms_by_other_names(tmp_path, column, charge, neutral):
+    content = f"2\nProperties=species:S:1:pos:R:3:{column}:R:1\nMg 0 0 0 2.0\nO 0 0 1.8 {charge}\n"
+    if neutral:
+        assert len(read(tmp_path / "a.xyz", content).structure) == 2
+        return
+    with pytest.raises(UnusableError, match="a net charge of 1"):
+        read(tmp_path / "a.xyz", content)
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        ("converged=F", "the frame states converged=False"),
+        ("scf_converged=False", "compute it again"),
+        ("is_converged=0", "is_converged=0"),
+        ('electric_field="0 0 0.1"', "a student has no external field"),
+        ("efield=0.05", "'efield'"),
+        ("converged=T", ""),
+        ('electric_field="0 0 0"', ""),
+    ],
+)
+def test_the_state_of_a_calculation_is_said(tmp_path, stated, says):
+    remarks = read(tmp_path / "a.xyz", labelled(stated)).remarks
+    assert any(says in remark for remark in remarks) if says else remarks == ()
+
+
+@pytest.mark.parametrize(("force", "taken"), [("0 0.3 0.1", False), ("0.2 0.3 0.1", True)])
+def test_forces_of_an_atom_that_is_fixed_along_one_axis(tmp_path, force, taken):
+    columns = "Properties=species:S:1:pos:R:3:move_mask:L:3:forces:R:3"
+    content = f"2\n{columns} energy=-1\nMg 0 0 0 F T T {force}\nO 0 0 1.8 T T T 0 -0.3 -0.1\n"
+    if taken:
+        assert read(tmp_path / "a.xyz", content).remarks == ("constraints (FixCartesian) are not kept",)
+        return
+    with pytest.raises(UnusableError, match="on all 1 atoms, along their fixed axes, are exactly zero"):
+        read(tmp_path / "a.xyz", content)
+
+
+@pytest.mark.parametrize(
+    ("label", "mass", "says"),
+    [
+        ("Ho1", "1.008", "the label Ho1 stands for Ho, and its mass 1.008 is that of H"),
+        ("Co", "12.0107d0", "that of C"),
+        ("H", "4.0026", ""),  # hydrogen made heavy
+        ("Fe1", "55.845", ""),
+        ("C-h", "12.011", ""),
+    ],
+)
+def test_a_label_of_espresso_with_the_mass_of_another_element(tmp_path, label, mass, says):
+    content = (
+        f"&system\n ibrav=0, nat=2, ntyp=2\n/\nATOMIC_SPECIES\n{label} {mass} x.upf\n O 15.999 o.upf\n"
+        f"ATOMIC_POSITIONS crystal\n{label} 0 0 0\nO 0 0 0.5\n"
+    )
+    (tmp_path / "a.pwi").write_text(content)
+    if not says:
+        assert facts_of_program(tmp_path / "a.pwi", "espresso-in") == ({}, [])
+        return
+    with pytest.raises(UnusableError, match=says):
+        facts_of_program(tmp_path / "a.pwi", "espresso-in")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,10 @@ ISOLATED = ("isolatedatom", "isolated_atom")
 SAYS_GHOST = re.compile(r"ghost|dummy", re.IGNORECASE)
 SAYS_FIXED = re.compile(r"fix|frozen|freez|constrain", re.IGNORECASE)
 
+SAYS_CONVERGED = re.compile(r"(\w+_)?(is_)?converged", re.IGNORECASE)
+SAYS_FIELD = re.compile(r"(external_|electric_|e_?)field", re.IGNORECASE)
+NO = ("false", "f", "0", "no")
+
 
 def frame_from(
     atoms: Any, options: ReadOptions, *, ours: bool = False, names: Mapping[str, Any] = MappingProxyType({})
@@ -64,6 +68,7 @@ def frame_from(
         labels, said = labels_of_frame(atoms, options)
         remarks += said
     remarks += _on_constraints(atoms, labels)
+    remarks += _on_state(atoms.info) if labels is not None else []
     if _is_isolated_atom(atoms) and labels is not None:
         remarks.append(
             f"an isolated {symbols_of(atoms.numbers)[0]} atom with an energy of {labels.energy:.6f} eV: a reference energy, "
@@ -127,17 +132,20 @@ def _copy_with_results(atoms: Any) -> Any:
 def _on_constraints(atoms: Any, labels: Labels | None) -> list[str]:
     """Return a remark about constraints, which a structure does not have."""
     kinds = {type(constraint).__name__ for constraint in atoms.constraints}
-    fixed = {int(k) for constraint in atoms.constraints for k in np.ravel(_indices(constraint))}
+    fixed = np.zeros((len(atoms), 3), dtype=bool)
+    for constraint in atoms.constraints:
+        fixed[np.ravel(_indices(constraint)).astype(int)] |= _axes(constraint)
     for name, column in atoms.arrays.items():
         if SAYS_FIXED.search(name) and column.dtype == bool and column.ndim == 1 and column.any():
             kinds.add(f"column '{name}'")
-            fixed.update(map(int, np.flatnonzero(column)))
+            fixed[column] = True
     if not kinds:
         return []
-    if labels is not None and fixed and labels.forces.any() and not labels.forces[sorted(fixed)].any():
+    if labels is not None and fixed.any() and labels.forces.any() and not labels.forces[fixed].any():
+        what = "fixed atoms" if fixed.all(axis=1).sum() == fixed.any(axis=1).sum() else "atoms, along their fixed axes,"
         raise UnusableError(
             "constrained_forces",
-            f"the forces on all {len(fixed)} fixed atoms are exactly zero, so the file holds forces after constraints; "
+            f"the forces on all {fixed.any(axis=1).sum()} {what} are exactly zero, so these are forces after constraints; "
             "write it again with the forces of the model (ASE: get_forces(apply_constraint=False))",
         )
     return [f"constraints ({', '.join(sorted(kinds))}) are not kept"]
@@ -145,6 +153,27 @@ def _on_constraints(atoms: Any, labels: Labels | None) -> list[str]:
 
 def _indices(constraint: Any) -> Any:
     return getattr(constraint, "index", getattr(constraint, "a", []))
+
+
+def _axes(constraint: Any) -> Any:
+    """Return (3,) bool, the Cartesian axes along which a constraint fixes its atoms."""
+    return np.asarray(constraint.mask, bool) if type(constraint).__name__ == "FixCartesian" else True
+
+
+def _on_state(info: Mapping[str, Any]) -> list[str]:
+    """Return remarks about labels of a calculation that did not converge, or that ran in an external field."""
+    remarks = [
+        f"the frame states {key}={value}: leave it out, or compute it again"
+        for key, value in info.items()
+        if SAYS_CONVERGED.fullmatch(str(key)) and str(value).lower() in NO
+    ]
+    fields = [key for key, value in info.items() if SAYS_FIELD.fullmatch(str(key)) and _is_nonzero(value)]
+    return remarks + [f"the frame states '{key}': a student has no external field" for key in fields]
+
+
+def _is_nonzero(value: Any) -> bool:
+    array = np.asarray(value)
+    return array.dtype.kind in "fiu" and bool(array.any())
 
 
 def stated_names(info: Mapping[str, Any]) -> dict[str, str]:

@@ -5,6 +5,7 @@ Neither a dataset nor a student has a charge or a spin, so an ion or a radical i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 from potstill.core.types import Array
 from potstill.dataset.inputs.unusable import UnusableError
 
-CHARGE_KEYS = ("charge", "total_charge", "net_charge", "tot_charge", "qtot")
-SPIN_KEYS = ("spin", "total_spin", "multiplicity", "spin_multiplicity", "mult", "uhf", "unpaired_electrons")
+CHARGE_KEY = re.compile(r"(\w+_)?(charge|chrg|qtot)")  # and total_charge, mol_charge, … which are other words for it
+SPIN_KEY = re.compile(r"(\w+_)?(spin|multiplicity|mult|uhf|unpaired_electrons)")
+OF_ATOMS = ("initial_charges", "charges", "formal_charges", "formal_charge", "partial_charges", "partial_charge", "q")
 ROUNDING = 0.1  # electrons: partial charges of a neutral structure do not add up to exactly zero
 HINT = "to use it anyway: ignore_charge, --ignore-charge"
 
@@ -27,7 +29,7 @@ def facts_on_charge(info: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[
     info
         Facts about the frame.
     arrays
-        Facts about each atom; the sum of ``initial_charges``, else of ``charges``, is a net charge.
+        Facts about each atom; the sum of ``initial_charges``, else of ``charges`` and other names, is a net charge.
 
     Raises
     ------
@@ -36,11 +38,13 @@ def facts_on_charge(info: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[
     """
     lower = {str(key).lower(): value for key, value in info.items() if value is not True}  # a bare word of a comment
     facts = {}
-    for name, keys in (("charge", CHARGE_KEYS), ("spin", SPIN_KEYS)):
-        key = next((key for key in keys if lower.get(key) is not None), None)
-        if key is not None:
+    for name, pattern in (("charge", CHARGE_KEY), ("spin", SPIN_KEY)):
+        keys = [key for key in lower if pattern.fullmatch(key) and lower[key] is not None]
+        keys = [key for key in keys if key == name or np.size(lower[key]) == 1]
+        if keys:
+            key = min(keys, key=len)  # 'charge' before all others
             facts[name] = _number(key, lower[key])
-    of_atoms = next((arrays[key] for key in ("initial_charges", "charges") if arrays.get(key) is not None), None)
+    of_atoms = next((arrays[key] for key in OF_ATOMS if arrays.get(key) is not None), None)
     if "charge" not in facts and of_atoms is not None:
         facts["charge"] = float(np.round(np.sum(of_atoms), 3))
     return facts
@@ -57,13 +61,23 @@ def refuse_charge(facts: Mapping[str, float], numbers: Array, *, periodic: bool)
     UnusableError
         ``charged`` or ``radical``.
     """
-    charge, spin = facts.get("charge", 0.0), facts.get("spin", 0.0)
-    if abs(charge) > ROUNDING:
-        raise UnusableError("charged", f"the file states a net charge of {charge:g}, and labels have none; {HINT}")
+    if is_charged(facts):
+        raise UnusableError("charged", f"the file states a net charge of {facts['charge']:g}, and labels have none; {HINT}")
+    if is_radical(facts, numbers, periodic=periodic):
+        electrons = int(np.sum(numbers, dtype=np.int64))
+        raise UnusableError("radical", f"the file states a spin of {facts['spin']:g} for {electrons} electrons; {HINT}")
+
+
+def is_charged(facts: Mapping[str, float]) -> bool:
+    """Return whether facts state a net charge."""
+    return abs(facts.get("charge", 0.0)) > ROUNDING
+
+
+def is_radical(facts: Mapping[str, float], numbers: Array, *, periodic: bool) -> bool:
+    """Return whether facts state unpaired electrons, by the rule of :func:`refuse_charge`."""
+    spin = facts.get("spin", 0.0)
     electrons = int(np.sum(numbers, dtype=np.int64))
-    closed_shell = spin == 0 or (spin == 1 and (periodic or electrons % 2 == 0))
-    if not closed_shell:
-        raise UnusableError("radical", f"the file states a spin of {spin:g} for {electrons} electrons; {HINT}")
+    return not (spin == 0 or (spin == 1 and (periodic or electrons % 2 == 0)))
 
 
 def _number(key: str, value: Any) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from potstill.dataset.inputs.species import symbol_of_mass
 from potstill.dataset.inputs.unusable import UnusableError, text_of
 
 LINES = re.MULTILINE | re.IGNORECASE
@@ -68,12 +69,10 @@ def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], li
     Raises
     ------
     UnusableError
-        If the file states units, symmetry or mixed sites that its reader ignores.
+        If the file states units, symmetry, mixed sites or elements that its reader ignores.
     """
     text = text_of(path)
-    pattern, reason, detail = MISREAD.get(format_name, ("", "", ""))
-    if pattern and re.search(pattern, text, LINES):
-        raise UnusableError(reason, f"{detail}; write all atoms as extended XYZ in Å")
+    _refuse_misread(text, format_name)
     facts = {}
     for name, patterns in (("charge", CHARGES), ("multiplicity", MULTIPLICITIES), ("unpaired_electrons", UNPAIRED)):
         found = re.findall(patterns[format_name], text, LINES) if format_name in patterns else []
@@ -95,6 +94,45 @@ def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], li
         if any(abs(_number(free) - _number(energy)) > ROUNDING for free, energy in pairs):
             remarks.append("the energy is extrapolated to no smearing, and forces are the slope of the free energy")
     return facts, remarks
+
+
+def _refuse_misread(text: str, format_name: str) -> None:
+    """Refuse a file that states units, symmetry, mixed sites or elements that its reader ignores.
+
+    Raises
+    ------
+    UnusableError
+        With the reason of each kind.
+    """
+    pattern, reason, detail = MISREAD.get(format_name, ("", "", ""))
+    if pattern and re.search(pattern, text, LINES):
+        raise UnusableError(reason, f"{detail}; write all atoms as extended XYZ in Å")
+    if format_name == "espresso-in":
+        _refuse_other_masses(text)
+
+
+def _refuse_other_masses(text: str) -> None:
+    """Refuse an input of Quantum ESPRESSO with a label that is read as one element and has the mass of another.
+
+    ``Ho1`` may be holmium or an outer hydrogen, ``Co`` cobalt or a carbon of CO. Hydrogen may have any mass.
+
+    Raises
+    ------
+    UnusableError
+        ``no_elements`` with the label.
+    """
+    from ase.data import atomic_masses, atomic_numbers
+    from ase.io.espresso import label_to_symbol
+
+    species = re.search(rf"^\s*ATOMIC_SPECIES[^\n]*\n((?:[ \t]*[A-Za-z]\S*[ \t]+{NUMBER}[ \t]+\S[^\n]*\n)+)", text, LINES)
+    for row in species[1].splitlines() if species else []:
+        label, mass = row.split()[0], _number(row.split()[1])
+        symbol, other = str(label_to_symbol(label)), symbol_of_mass(mass)
+        if other not in ("", symbol) and symbol != "H" and abs(mass / atomic_masses[atomic_numbers[symbol]] - 1) > 0.3:
+            raise UnusableError(
+                "no_elements",
+                f"the label {label} stands for {symbol}, and its mass {mass:g} is that of {other}; rename it",
+            )
 
 
 def _vasp_tag(text: str, tag: str) -> str:

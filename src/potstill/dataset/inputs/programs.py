@@ -14,7 +14,7 @@ from potstill.dataset.inputs.species import is_symbol, numbers_of
 from potstill.dataset.inputs.unusable import Frame, UnusableError, text_of
 
 KEYWORD = re.MULTILINE | re.IGNORECASE
-SECTION = KEYWORD | re.DOTALL
+COMMENT = re.compile(r"[#!][^\n]*")
 
 
 def gromacs_frame(path: Path, options: ReadOptions) -> Frame:
@@ -44,15 +44,15 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
     """
     import ase
 
-    text = text_of(path)
-    coordinates = re.search(r"^\s*&COORD\b[^\n]*\n(.*?)^\s*&END\s+COORD", text, SECTION)
+    text = COMMENT.sub("", text_of(path))
+    coordinates = next((body for _, body in _cp2k_sections(text, "COORD")), None)
     if coordinates is None:
         raise UnusableError("no_atoms", "there is no section &COORD")
-    rows = [line.split() for line in coordinates[1].splitlines() if line.strip()]
+    rows = [line.split() for line in coordinates.splitlines() if line.strip()]
     words = {row[0].upper(): row[-1].lower() for row in rows if len(row) < 4}
     if words.get("SCALED", "f") not in ("f", "false") or words.get("UNIT", "angstrom") not in ("angstrom", "[angstrom]"):
         raise UnusableError("units", f"&COORD is scaled or in another unit than Å: {words}")
-    kinds = re.findall(r"^\s*&KIND\s+(\S+)(.*?)^\s*&END\s+KIND", text, SECTION)
+    kinds = _cp2k_sections(text, "KIND")
     stated = {
         name: found[1].capitalize()
         for name, body in kinds
@@ -75,9 +75,9 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
     periodic = re.search(r"^\s*PERIODIC\s+(\w+)", _cp2k_cell(text), KEYWORD)
     if periodic is not None:
         atoms.pbc = [axis in periodic[1].upper() and periodic[1].upper() != "NONE" for axis in "XYZ"]
-    dft = re.search(r"^\s*&DFT\b(.*?)^\s*&END\s+DFT\b", text, SECTION)
+    dft = next((body for _, body in _cp2k_sections(text, "DFT")), "")
     for key, keyword in (("charge", "CHARGE"), ("multiplicity", "MULTIPLICITY")):
-        found = re.search(rf"^\s*{keyword}\s+([-+]?\d+)", dft[1] if dft else "", KEYWORD)
+        found = re.search(rf"^\s*{keyword}\s+([-+]?\d+)", dft, KEYWORD)
         if found is not None:
             atoms.info[key] = int(found[1])
     return frame_from(atoms, options)
@@ -102,5 +102,26 @@ def _cp2k_vectors(text: str) -> list[list[float]]:
 
 def _cp2k_cell(text: str) -> str:
     """Return the body of the section &CELL; empty where there is none."""
-    section = re.search(r"^\s*&CELL[ \t]*\n(.*?)^\s*&END\s+CELL\b", text, SECTION)
-    return section[1] if section else ""
+    return next((body for _, body in _cp2k_sections(text, "CELL")), "")
+
+
+def _cp2k_sections(text: str, name: str) -> list[tuple[str, str]]:
+    """Return parameter and body of each section of a name that is in no other one of it.
+
+    ``&END`` ends the innermost section, with its name behind it or without.
+    """
+    found: list[tuple[str, str]] = []
+    body: list[str] = []
+    parameter, depth = "", 0
+    for line in text.splitlines(keepends=True):
+        words = line.split()
+        first = words[0].upper() if words else ""
+        if depth:
+            depth += -1 if first == "&END" else first.startswith("&")
+            if depth:
+                body.append(line)
+            else:
+                found.append((parameter, "".join(body)))
+        elif first == f"&{name}":
+            parameter, depth, body = " ".join(words[1:2]), 1, []
+    return found

@@ -33,7 +33,11 @@ LIKE_A_CELL = re.compile(r"cell|box|lattice", re.IGNORECASE)
 ELEMENT_COLUMNS = {"species", "symbols", "Z", "numbers"}
 ASE_ON_MATRIX = re.compile(r"Got info item (\w+), expecting special 3x3 matrix")
 IN_WORDS = {  # of a comment; KEY=VALUE without spaces is read by ASE
-    "charge": re.compile(r"\bcharge(?:\s*[:=]\s*|\s+(?=[-+]))([-+]?\d+(?:\.\d+)?)(?![\w.])", re.IGNORECASE),
+    "charge": re.compile(
+        r"(?:(?:\bcharge|--chrg)(?:\s*[:=]\s*|\s+(?=[-+]))|--chrg\s+|\|\s*q\s*=\s*)([-+]?\d+(?:\.\d+)?)(?![\w.])",
+        re.IGNORECASE,  # '| q = 1 |' is how tmQM states it, --chrg how xtb takes it
+    ),
+    "unpaired_electrons": re.compile(r"--uhf\s+(\d+)(?![\w.])"),
     "multiplicity": re.compile(r"\bmult(?:iplicity)?\s*[:=]\s*(\d+)(?![\w.])", re.IGNORECASE),
 }
 TWO_INTEGERS = re.compile(r"[-+]?\d\s+\d{1,2}")
