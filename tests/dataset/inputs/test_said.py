@@ -219,6 +219,22 @@ def test_tags_of_vasp_that_change_forces(tmp_path, format_name, text, says):
     assert says in remarks[0] if says else remarks == []
 
 
+@pytest.mark.parametrize(
+    ("mass", "comment", "read_as"),
+    [("1.0", "Cu", ""), ("4.0", "H heavy", ""), ("63.546", "Cu", "Cu"), ("12.011", "CT", "C"), ("1.008", "", "H")],
+)
+def test_a_mass_of_lammps_beside_the_name_of_another_element(tmp_path, mass, comment, read_as):
+    data = (
+        "made by hand\n\n2 atoms\n2 atom types\n\n0 4 xlo xhi\n0 4 ylo yhi\n0 4 zlo zhi\n\n"
+        f"Masses\n\n1 {mass}  # {comment}\n2 15.9994 # O\n\nAtoms # atomic\n\n1 1 0 0 0\n2 2 0 0 1.8\n"
+    )
+    if read_as:
+        assert read(tmp_path / "a.data", data).structure.to_ase().symbols[0] == read_as
+        return
+    with pytest.raises(UnusableError, match="does not say which elements 1 are"):
+        read(tmp_path / "a.data", data)
+
+
 def test_a_style_of_lammps_that_is_not_stated(tmp_path):
     data = (
         "made by hand\n\n1 atoms\n1 atom types\n0 4 xlo xhi\n0 4 ylo yhi\n0 4 zlo zhi\n\nMasses\n\n1 28.0855\n\n"

@@ -120,13 +120,26 @@ def _compare_counts(text: str) -> None:
 
 
 def _of_types(text: str) -> dict[str, str]:
-    """Return the elements of types by their labels, else by the masses that exactly one element has."""
+    """Return the elements of types by their labels, else by the masses that exactly one element has.
+
+    A mass says nothing if the comment behind it names another element.
+    """
     found: dict[str, str] = {}
     masses = {kind: float(value) for kind, value in _section(text, "Masses")}
     if set(masses.values()) != {1.0}:  # which is the unit of mass of reduced units, not hydrogen
         found = {kind: symbol_of_mass(mass) for kind, mass in masses.items()}
+        for kind, said in _comments(text, "Masses").items():  # a made-up mass of 1, or heavy hydrogen of 4
+            if is_symbol(said) and found.get(kind) not in ("", said):
+                found[kind] = ""
     found.update({kind: value for kind, value in _section(text, "Atom Type Labels") if is_symbol(value)})
     return {kind: symbol for kind, symbol in found.items() if symbol}
+
+
+def _comments(text: str, name: str) -> dict[str, str]:
+    """Return the first word of the comment behind each line of a section, by the first word of the line."""
+    body = re.search(rf"^{name}\b[^\n]*\n\s*\n((?:[ \t]*\d+[^\n]*\n?)+)", text, re.MULTILINE)
+    lines = [line.partition("#") for line in body[1].splitlines()] if body else []
+    return {line.split()[0]: said.split()[0] for line, _, said in lines if line.split() and said.split()}
 
 
 def _section(text: str, name: str) -> list[tuple[str, str]]:
