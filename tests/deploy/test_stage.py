@@ -67,7 +67,7 @@ def test_example_is_the_structure_asked_for(student, tmp_path):
 def test_deploying_again_replaces_the_export(student, tmp_path):
     for _ in range(2):
         (folder,) = deploy(student, tmp_path / "deploy", ("ase",), ethanol())
-    assert sorted(p.name for p in folder.iterdir()) == ["example.xyz", "run_md.py", "student"]
+    assert sorted(p.name for p in folder.iterdir()) == ["VERDICT.txt", "example.xyz", "run_md.py", "student"]
 
 
 def test_an_export_that_differs_from_its_student_is_refused(student, tmp_path, monkeypatch):
@@ -199,7 +199,7 @@ def test_engines_need_not_be_installed_to_export_for_them(student, tmp_path, exa
     folders = deploy(student, tmp_path / "deploy", [*FILES, "lammps"], example)
     assert [f.name for f in folders] == list(FILES)
     for folder in folders:
-        assert {p.name for p in folder.iterdir()} == {"student", "example.xyz"} | FILES[folder.name]
+        assert {p.name for p in folder.iterdir()} == {"student", "example.xyz", "VERDICT.txt"} | FILES[folder.name]
         for script in folder.glob("*.py"):
             compile(script.read_text(encoding="utf-8"), str(script), "exec")
 
@@ -211,4 +211,40 @@ def test_what_an_export_lacks_is_left_to_its_script(student, tmp_path, monkeypat
     monkeypatch.setattr("potstill.deploy.metatomic.export_model", missing)
     (folder,) = deploy(student, tmp_path / "deploy", ("metatomic",), ethanol())
     assert "no metatomic here" in caplog.text
-    assert {p.name for p in folder.iterdir()} == {"student", "example.xyz", "run_metatomic.py"}
+    assert {p.name for p in folder.iterdir()} == {"student", "example.xyz", "VERDICT.txt", "run_metatomic.py"}
+
+
+NO_GO = 'NO-GO: the student does not meet 8 of 9 gates that apply (errors 7, "dynamics" $1)'
+
+
+@pytest.mark.parametrize("verdict", [NO_GO, "NOT RUN: the student is not judged"])
+def test_an_export_states_its_verdict(student, tmp_path, verdict, caplog):
+    for folder in deploy(student, tmp_path / "deploy", ("ase", "lammps"), ethanol(), verdict):
+        for path in (folder, folder / "student"):
+            assert (path / "VERDICT.txt").read_text(encoding="utf-8") == f"{verdict}\n"
+        caplog.clear()
+        copied = shutil.copytree(folder / "student", tmp_path / f"copied {folder.name}")
+        calculator = load_student(copied).calculator()
+        for _ in range(2):
+            calculator.get_potential_energy(ethanol().to_ase())
+        said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING" and "training data" not in r.message]
+        assert said == [f"{copied}: {verdict}"]
+    script = (tmp_path / "deploy" / "lammps" / "in.potstill").read_text(encoding="utf-8")
+    line = next(line for line in script.splitlines() if line.startswith("print"))
+    assert line == f'print "student: {verdict.replace(chr(34), " ").replace("$", " ")}"'
+
+
+def test_an_export_with_go_is_silent_also_after_an_earlier_verdict(student, tmp_path, caplog):
+    deploy(student, tmp_path / "deploy", ("ase",), ethanol(), NO_GO)
+    caplog.clear()
+    (folder,) = deploy(student, tmp_path / "deploy", ("ase",), ethanol(), "GO: the student meets all 9 gates")
+    load_student(folder)
+    assert (folder / "VERDICT.txt").read_text(encoding="utf-8").startswith("GO: ")
+    assert "NO-GO" not in caplog.text
+    assert not [r for r in caplog.records if "GO" in r.message]
+
+
+def test_an_export_that_nobody_judged_says_so(student, tmp_path):
+    (folder,) = deploy(student, tmp_path / "deploy", ("lammps",), ethanol())
+    assert (folder / "VERDICT.txt").read_text(encoding="utf-8").startswith("NOT RUN: nobody judged")
+    assert 'print "student: NOT RUN: nobody judged' in (folder / "in.potstill").read_text(encoding="utf-8")

@@ -9,7 +9,9 @@ import pytest
 from potstill.core.verdict import Verdict
 from potstill.run.folder import RunFolder
 from potstill.run.lock import locked
-from potstill.run.verdict import run_verdict
+from potstill.run.verdict import run_verdict, state_in_exports, student_verdict
+from potstill.student.files import save_student
+from potstill.testing import random_student
 
 AUDIT = {"verdict": "GO", "findings": [{"check": "finite", "verdict": "GO"}]}
 EVALUATION = {"findings": [{"check": "nve_drift", "verdict": "GO"}]}
@@ -59,3 +61,28 @@ def test_a_stage_is_under_way_only_while_a_process_works_on_it(run):
         assert "the stage evaluate is under way" in run_verdict(run, AUDIT, {}).reason
     run.path.joinpath(".lock").write_text("")
     assert "the stage evaluate was killed, and its finished parts are kept" in run_verdict(run, AUDIT, {}).reason
+
+
+def judged(run: RunFolder, verdict: str) -> None:
+    for name, report in (("audit", AUDIT), ("evaluate", {"findings": [{"check": "nve_drift", "verdict": verdict}]})):
+        run.json(name).write_text(json.dumps(report))
+
+
+def test_a_student_needs_no_export_to_be_judged(run):
+    judged(run, "GO")
+    run.set_stage("deploy", "running", 0.0)
+    assert run_verdict(run).verdict == Verdict.NOT_RUN
+    assert student_verdict(run).verdict == Verdict.GO
+    run.set_stage("evaluate", "waiting", 0.0)
+    assert student_verdict(run).verdict == Verdict.NOT_RUN
+
+
+@pytest.mark.parametrize(("verdict", "word"), [("GO", "GO"), ("NO_GO", "NO-GO"), ("NOT_RUN", "NO-GO")])
+def test_exports_of_the_present_student_state_the_present_verdict(run, verdict, word):
+    exports = {name: run.deploy / name / "student" for name in ("ase", "earlier")}
+    for folder, elements in ((run.student, [29]), (exports["ase"], [29]), (exports["earlier"], [79])):
+        save_student(random_student(elements).model, folder, {})
+    judged(run, verdict)
+    state_in_exports(run)
+    assert (exports["ase"].parent / "VERDICT.txt").read_text().startswith(f"{word}: ")
+    assert not (exports["earlier"] / "VERDICT.txt").exists()

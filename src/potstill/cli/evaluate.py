@@ -82,6 +82,7 @@ def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
     from potstill.report.evaluate import write_evaluate_page
     from potstill.run.folder import RunFolder
     from potstill.run.made_from import files_of
+    from potstill.run.verdict import state_in_exports
 
     run = RunFolder(folder)
     report, kept = run.json("evaluate"), folder / "evaluate_data.npz"
@@ -100,6 +101,7 @@ def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
         run.set_stage(
             "evaluate", entry["state"], entry["seconds"], files=files_of(run, "evaluate"), gates=str(gates.resolve())
         )
+        state_in_exports(run)
     return evaluation.report
 
 

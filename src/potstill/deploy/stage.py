@@ -18,13 +18,15 @@ import numpy as np
 from potstill.core.errors import PotstillError
 from potstill.core.types import Structure
 from potstill.deploy.check import check_export
+from potstill.deploy.stated_verdict import FILE as VERDICT
+from potstill.deploy.stated_verdict import UNJUDGED, state_verdict
 from potstill.deploy.student import load_student
 from potstill.student.uncertainty import FILE as UNCERTAINTY
 
 log = logging.getLogger(__name__)
 
 
-def deploy(student: Path, folder: Path, formats: Sequence[str], example: Structure) -> list[Path]:
+def deploy(student: Path, folder: Path, formats: Sequence[str], example: Structure, verdict: str = UNJUDGED) -> list[Path]:
     """Export a student.
 
     Parameters
@@ -37,24 +39,28 @@ def deploy(student: Path, folder: Path, formats: Sequence[str], example: Structu
         Formats of :data:`~potstill.config.DeployFormat`; a format given twice is exported once.
     example
         Structure that the exported script starts from, and that the export is tested with.
+    verdict
+        Verdict on the student with its reason, which each export states.
 
     Raises
     ------
     PotstillError
         If an export gives other numbers than the student.
     """
-    return [_export(student, folder / name, name, example) for name in dict.fromkeys(formats)]
+    return [_export(student, folder / name, name, example, verdict) for name in dict.fromkeys(formats)]
 
 
-def _export(student: Path, folder: Path, name: str, example: Structure) -> Path:
+def _export(student: Path, folder: Path, name: str, example: Structure, verdict: str) -> Path:
     target = folder / "student"
     target.mkdir(parents=True, exist_ok=True)
     for file in ("weights.safetensors", "config.json", UNCERTAINTY):
         if (student / file).is_file():
             shutil.copyfile(student / file, target / file)
+    (target / VERDICT).unlink(missing_ok=True)  # of an earlier student
     ase.io.write(folder / "example.xyz", example.to_ase(), format="extxyz")
     _WRITERS[name](folder, example)
     check_export(student, folder, name, example)
+    state_verdict(folder, verdict)
     return folder
 
 

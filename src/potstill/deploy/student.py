@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,6 +17,7 @@ from potstill.core.neighbors import Neighbors, structure_neighbors
 from potstill.core.precision import float32_products, own_defaults, own_modes
 from potstill.core.stress import stress_of
 from potstill.core.types import Labels, Structure
+from potstill.deploy.stated_verdict import stated_verdict
 from potstill.student.backends import gpu_student
 from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, read_student
@@ -28,6 +30,9 @@ from potstill.student.uncertainty import Uncertainty, read_uncertainty
 
 if TYPE_CHECKING:
     from potstill.deploy.ase import StudentCalculator
+
+
+log = logging.getLogger(__name__)
 
 
 class DeployedStudent:
@@ -195,7 +200,7 @@ class DeployedStudent:
 def load_student(
     path: Path | str, *, device: str = "cpu", dtype: str = "float32", backend: Backend = "auto"
 ) -> DeployedStudent:
-    """Load a student.
+    """Load a student; the log ``potstill`` says where its export states another verdict than GO.
 
     Parameters
     ----------
@@ -222,6 +227,9 @@ def load_student(
         raise InputError(f"backend must be 'auto', 'fused', 'gpu' or 'torch', found '{backend}'")
     _refuse_device(device)
     folder = student_folder(path)
+    verdict = stated_verdict(folder)
+    if verdict and not verdict.startswith("GO"):
+        log.warning("%s: %s", folder, verdict)
     with own_defaults():
         student, config = read_student(folder)
         uncertainty = read_uncertainty(folder, student.architecture.hidden)

@@ -18,6 +18,7 @@ from potstill.run.set_aside import set_aside
 from potstill.run.stages import STAGE_FUNCTIONS
 from potstill.run.status import told
 from potstill.run.subrun_stage import finish_subruns
+from potstill.run.verdict import state_in_exports
 
 log = logging.getLogger(__name__)
 UNFINISHED = ("running", "stopped", "failed")
@@ -140,6 +141,8 @@ class Pipeline:
         formats = self.context.formats or self.context.config.deploy.formats
         self.run.set_stage(name, "done", seconds, files=files_of(self.run, name, formats))
         self._mark_stale(name)
+        if name == "evaluate":
+            state_in_exports(self.run)
         self.run.log_metrics(stage=name, event="done", seconds=round(seconds, 3))
         result = told(self.run, self.context.config, name)
         log.info("%s: done in %s%s", name, duration(seconds), f": {result}" if result else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from potstill.report.page import readable, tally
 from potstill.run.facts import done_report, round_reports
 from potstill.run.figures import driver_alive
 from potstill.run.folder import RunFolder
-from potstill.run.made_from import other_input, other_options
+from potstill.run.made_from import files_checksum, other_input, other_options, student_checksum
 from potstill.run.upgrade import read_config
 
 MOST_NAMED = 4
@@ -59,7 +60,13 @@ def shown_path(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def run_verdict(run: RunFolder, audit: dict[str, Any] | None = None, evaluation: dict[str, Any] | None = None) -> RunVerdict:
+def run_verdict(
+    run: RunFolder,
+    audit: dict[str, Any] | None = None,
+    evaluation: dict[str, Any] | None = None,
+    *,
+    needed: Collection[str] = (),
+) -> RunVerdict:
     """Return the verdict on a run as it is now.
 
     Parameters
@@ -68,17 +75,34 @@ def run_verdict(run: RunFolder, audit: dict[str, Any] | None = None, evaluation:
         The run folder.
     audit, evaluation
         Contents of ``audit.json`` and ``evaluate.json``; read where None, and empty where a stage is not done.
+    needed
+        Stages without which there is no GO; all of the run where empty.
     """
     audit = done_report(run, "audit") if audit is None else audit
     evaluation = done_report(run, "evaluate") if evaluation is None else evaluation
-    found = _by_reports(run, audit, evaluation)
+    found = _by_reports(run, audit, evaluation, needed or run.stages)
     if not (edited := _edited_since(run)):
         return found
     verdict = Verdict.NOT_RUN if found.verdict == Verdict.GO else found.verdict
     return RunVerdict(verdict, f"{found.reason}; {edited}", _resume(run), found.page)
 
 
-def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) -> RunVerdict:
+def student_verdict(run: RunFolder) -> RunVerdict:
+    """Return the verdict on the student of a run, whether or not it was exported."""
+    return run_verdict(run, needed=[stage for stage in run.stages if stage != "deploy"])
+
+
+def state_in_exports(run: RunFolder) -> None:
+    """Write the present verdict into each export of the present student."""
+    from potstill.deploy.stated_verdict import state_verdict
+
+    verdict = student_verdict(run)
+    for export in sorted(run.deploy.iterdir()) if run.deploy.is_dir() else ():
+        if (export / "student").is_dir() and files_checksum(export / "student") == student_checksum(run):
+            state_verdict(export, verdict.sentence)
+
+
+def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any], needed: Collection[str]) -> RunVerdict:
     """Return the verdict by the reports of the run, whatever its config says now."""
     page = run.report
     if audit and audit["verdict"] != "GO":
@@ -88,7 +112,7 @@ def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any
         return RunVerdict(Verdict.NO_GO, student_reason(findings), _after_no_go(run), page)
     if run.stage("train")["state"] == "done" and (missed := _missed_in_own_md(run)):
         return RunVerdict(Verdict.NO_GO, *missed, page)
-    if unjudged := _unjudged(run, audit, evaluation):
+    if unjudged := _unjudged(run, audit, evaluation, needed):
         return RunVerdict(Verdict.NOT_RUN, unjudged, _resume(run), page)
     data, _ = tally(audit["findings"])
     reason = f"the data passed all {data} checks that apply, and {student_reason(findings)}"
@@ -134,9 +158,9 @@ def _missed_in_own_md(run: RunFolder) -> tuple[str, str] | None:
     return missed, f"{what_would_help(reports)} (in a copy of {config}, then  potstill run COPY.yaml --out {other})"
 
 
-def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]) -> str:
+def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any], needed: Collection[str]) -> str:
     """Return why there is no verdict yet; empty where data and student are judged and all stages are done."""
-    states = {stage: run.stage(stage)["state"] for stage in run.stages}
+    states = {stage: run.stage(stage)["state"] for stage in needed}
     open_ = [stage for stage, state in states.items() if state != "done"]
     if not open_ and audit and evaluation.get("findings"):
         return ""
@@ -155,7 +179,7 @@ def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any])
         return f"{judged}; the stage {stale[0][0]} was done with another {stale[0][1]}"
     if not open_:
         return f"{judged}; no gate was asked for"
-    done = [stage for stage in run.stages if stage not in open_]
+    done = [stage for stage in needed if stage not in open_]
     return f"{judged}; {'done: ' + ', '.join(done) if done else 'nothing is done yet'}; next: {open_[0]}"
 
 

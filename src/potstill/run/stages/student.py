@@ -78,12 +78,14 @@ def run_deploy(context: Context) -> None:
     """Make ``deploy/``, one folder for each format."""
     from potstill.deploy.stage import deploy
     from potstill.evaluate.stage import pick
+    from potstill.run.verdict import student_verdict
 
     run = context.run
     dataset = open_file(run.dataset)
     held_out = [dataset[int(k)] for k in dataset.split("test")] or dataset[:16]
     example = pick(held_out, periodic=False) or pick(held_out, periodic=True) or held_out[0]
-    deploy(run.student, run.deploy, context.formats or context.config.deploy.formats, example)
+    verdict = student_verdict(run).sentence
+    deploy(run.student, run.deploy, context.formats or context.config.deploy.formats, example, verdict)
 
 
 def _learn_actively(context: Context, options: ActiveLearningConfig) -> None:

@@ -1,0 +1,46 @@
+"""The verdict on a student, stated in the folder of its export, which people copy without the run.
+
+``VERDICT.txt`` lies in the exported folder and beside the weights, so that it travels with either. The input of LAMMPS
+prints it, and :func:`potstill.load_student` warns of any other verdict than GO.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from potstill.core.files import sealed
+
+FILE = "VERDICT.txt"
+UNJUDGED = "NOT RUN: nobody judged this student before it was exported"
+IN_LAMMPS = re.compile(r'^print "student: .*"$', re.MULTILINE)
+UNSAFE = re.compile(r'["$&#\n]')  # with a meaning in an input of LAMMPS
+
+
+def state_verdict(export: Path, sentence: str) -> None:
+    """Write a verdict into an exported folder.
+
+    Parameters
+    ----------
+    export
+        Folder of one format, with ``student/`` in it.
+    sentence
+        Word of the verdict, a colon and the reason.
+    """
+    for folder in (export, export / "student"):
+        with sealed(folder / FILE) as file:
+            file.write_text(f"{sentence}\n", encoding="utf-8")
+    script = export / "in.potstill"
+    if script.is_file():
+        line = f'print "student: {UNSAFE.sub(" ", sentence)}"'
+        text = IN_LAMMPS.sub(lambda _: line, script.read_text(encoding="utf-8"))
+        with sealed(script) as file:
+            file.write_text(text, encoding="utf-8")
+
+
+def stated_verdict(student: Path) -> str:
+    """Return the verdict that stands beside the weights of an exported student; empty where none does."""
+    try:
+        return (student / FILE).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
