@@ -41,6 +41,39 @@ def test_a_moved_run_is_done_as_before(potstill, run):
     assert answer.err.count("done before") == len(STAGES)
 
 
+def test_an_export_of_one_format_keeps_the_others(potstill, run):
+    edit(run, "deploy", formats=["ase", "ipi"])
+    assert resume(potstill, run).code == 0
+    answer = potstill("deploy", run, "--to", "ase")
+    assert answer.code == 0, answer.err
+    assert "deploy.formats" not in answer.out
+    files = json.loads((run / "run.json").read_text())["stages"]["deploy"]["files"]
+    assert {path.split("/")[1] for path in files} == {"ase", "ipi"}
+    assert "stale" not in potstill("status", run).out
+    assert resume(potstill, run).err.count("done before") == len(STAGES)
+    shutil.rmtree(run / "deploy" / "ipi")
+    assert "stale" in potstill("status", run).out
+
+
+def test_other_formats_than_those_of_the_config_leave_the_verdict(potstill, run):
+    shutil.rmtree(run / "deploy")
+    before = potstill("status", run).out
+    answer = potstill("deploy", run, "--to", "ipi")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[-1] in before
+    stated = (run / "deploy" / "ipi" / "VERDICT.txt").read_text(encoding="utf-8").strip()
+    assert stated == answer.out.splitlines()[-1]
+
+
+def test_other_gates_change_the_verdict_in_the_exports(potstill, run, tmp_path):
+    (gates := tmp_path / "gates.yaml").write_text("evaluate:\n  max_force_error_ratio: 1000.0\n")
+    before = (run / "deploy" / "ase" / "VERDICT.txt").read_text(encoding="utf-8")
+    potstill("evaluate", run, "--gates", gates)
+    after = (run / "deploy" / "ase" / "VERDICT.txt").read_text(encoding="utf-8")
+    assert after != before
+    assert after.strip() in potstill("status", run).out
+
+
 def test_an_edited_training_makes_another_student_and_later_stages_stale(potstill, run):
     before = (run / "student" / "weights.safetensors").read_bytes()
     edit(run, "train", learning_rate=0.01)

@@ -69,11 +69,27 @@ def made_from(run: RunFolder, config: Config, stage: str, formats: tuple[str, ..
             section = _section(config, "evaluate")
             found = {"dataset.h5": file_checksum(run.dataset), "student": student_checksum(run), "evaluate": section}
         case _:
-            chosen = sorted(set(formats or config.deploy.formats))
-            found = {"student": student_checksum(run), "deploy": {"formats": chosen}}
+            student = student_checksum(run)
+            chosen = sorted({*formats, *exported(run, student)} if formats else set(config.deploy.formats))
+            found = {"student": student, "deploy": {"formats": chosen}}
     if stage in ("audit", "evaluate") or (stage == "train" and config.active_learning is not None):
         found["label"] = {"teacher": _section(config, "label")["teacher"]}
     return found
+
+
+def exported(run: RunFolder, student: str) -> list[str]:
+    """Return the formats in which a student was exported before and that are still there.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    student
+        Checksum of the student.
+    """
+    stored = run.stage("deploy").get("made_from", {})
+    formats = stored.get("deploy", {}).get("formats", ()) if stored.get("student") == student else ()
+    return [name for name in formats if (run.deploy / name).is_dir()]
 
 
 def files_of(run: RunFolder, stage: str, formats: tuple[str, ...] = ()) -> dict[str, str]:

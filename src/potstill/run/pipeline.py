@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 
 from potstill.core.errors import InputError, OutOfTimeError
@@ -138,8 +139,7 @@ class Pipeline:
                 self.write_report()
             raise
         seconds = perf_counter() - started
-        formats = self.context.formats or self.context.config.deploy.formats
-        self.run.set_stage(name, "done", seconds, files=files_of(self.run, name, formats))
+        self.run.set_stage(name, "done", seconds, files=self._files(name))
         self._mark_stale(name)
         if name == "evaluate":
             state_in_exports(self.run)
@@ -148,6 +148,16 @@ class Pipeline:
         log.info("%s: done in %s%s", name, duration(seconds), f": {result}" if result else "")
         self.context.progress.ended(name, seconds, result)
         self.write_report()
+
+    def _files(self, name: str) -> dict[str, str]:
+        """Return the files of a stage that ended; of formats that were exported earlier, those of then."""
+        chosen = self.context.formats
+        found = files_of(self.run, name, chosen or self.context.config.deploy.formats)
+        if name != "deploy" or not chosen:
+            return found
+        others = set(self.run.stage(name)["made_from"]["deploy"]["formats"]) - set(chosen)
+        earlier = self.run.stage(name).get("files", {})
+        return {**{path: sum_ for path, sum_ in earlier.items() if Path(path).parts[1] in others}, **found}
 
     def _call(self, name: str, context: Context) -> None:
         if name == "batches":

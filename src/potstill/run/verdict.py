@@ -184,8 +184,11 @@ def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any],
 
 
 def _edited_since(run: RunFolder) -> str:
-    """Return the first finished stage that the config of the run would do in another way now; empty where there is none."""
-    done = [stage for stage in run.stages if run.stage(stage)["state"] == "done"]
+    """Return the first finished stage that the config of the run would do in another way now; empty where there is none.
+
+    Formats of exports say nothing about data or student.
+    """
+    done = [stage for stage in run.stages if run.stage(stage)["state"] == "done" and stage != "deploy"]
     try:
         config = read_config(run) if done else None
         others = [(stage, other_options(run, config, stage)) for stage in done] if config else []
