@@ -74,6 +74,25 @@ def test_other_gates_change_the_verdict_in_the_exports(potstill, run, tmp_path):
     assert after.strip() in potstill("status", run).out
 
 
+def test_files_that_desktops_add_change_nothing(potstill, run):
+    before = potstill("status", run).out
+    for name in (".DS_Store", "._dataset.h5", "label/._00000000-00000008.h5", "deploy/.DS_Store", "student/.DS_Store"):
+        (run / name).write_bytes(b"\0\5\26\7")
+    (run / "deploy" / "notes").mkdir()
+    answer = potstill("status", run)
+    assert answer.code == 0, answer.err
+    assert answer.out == before
+    (run / "dataset.h5").unlink()
+    assert potstill("status", run).code == 0
+    assert resume(potstill, run).code == 0
+
+
+def test_deleted_metrics_are_no_share_of_zero(potstill, run):
+    (run / "metrics.jsonl").unlink()
+    assert "at best" not in potstill("status", run).out
+    assert "at best" not in resume(potstill, run).err
+
+
 def test_an_edited_training_makes_another_student_and_later_stages_stale(potstill, run):
     before = (run / "student" / "weights.safetensors").read_bytes()
     edit(run, "train", learning_rate=0.01)

@@ -56,6 +56,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(dict(content), indent=2, ensure_ascii=False), encoding="utf-8")
 
 
+def h5_files(folder: Path) -> list[Path]:
+    """Return the HDF5 files of a folder by name, without hidden ones, such as ``._data.h5`` that macOS adds to each file."""
+    return sorted(path for path in folder.glob("*.h5") if not path.name.startswith("."))
+
+
 def name_aside(path: Path, suffix: str = "") -> Path:
     """Return the first free name ``STEM.aside-N`` beside a file or folder, for what is kept and not used any more.
 

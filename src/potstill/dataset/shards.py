@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from potstill.core.errors import DatasetError, InputError
+from potstill.core.files import h5_files
 from potstill.core.types import Array, Refused, Structure
 from potstill.dataset.read import Dataset, open_file
 from potstill.dataset.records import Records, in_range
@@ -104,5 +105,5 @@ def open_dataset(path: Path | str) -> Dataset | Shards:
         If one is damaged, or the files of a folder do not fit together.
     """
     path = Path(path)
-    files = sorted(path.glob("*.h5")) if path.is_dir() and not (path / "dataset.h5").exists() else []
+    files = h5_files(path) if path.is_dir() and not (path / "dataset.h5").exists() else []
     return Shards(files) if files else open_file(path)

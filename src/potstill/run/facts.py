@@ -165,7 +165,7 @@ def stage_rows(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]
         "generate": several(_held(data), "structure") if data is not None else "",
         "label": f"{len(data):,} labelled" if data is not None and data.labelled else "",
         "train": f"{epochs[-1]['epoch']} epochs" if epochs else "",
-        "deploy": ", ".join(sorted(p.name for p in run.deploy.iterdir())) if run.deploy.is_dir() else "",
+        "deploy": ", ".join(exports(run)),
     }
     if audit:
         passed, asked = tally(audit["findings"])
@@ -210,3 +210,8 @@ def training_curve(path: Path) -> dict[str, tuple[list[float], list[float]]]:
         if points:
             curves[name] = ([e for e, _ in points], [y for _, y in points])
     return curves
+
+
+def exports(run: RunFolder) -> list[str]:
+    """Return the formats in which a student lies in ``deploy/``, by name."""
+    return sorted(p.name for p in run.deploy.iterdir() if (p / "student").is_dir()) if run.deploy.is_dir() else []

@@ -15,11 +15,12 @@ from rich.text import Text
 
 from potstill.config import Config
 from potstill.core.errors import InputError, PotstillError
-from potstill.core.files import read_json
+from potstill.core.files import h5_files, read_json
 from potstill.core.units import duration
 from potstill.core.verdict import word_of
 from potstill.dataset import open_file
 from potstill.report.page import tally, verdict_of
+from potstill.run.facts import exports
 from potstill.run.figures import Figures, driver_alive, look
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import why_not_done
@@ -238,7 +239,7 @@ def _generating(run: RunFolder, _config: Config, figures: Figures) -> str:
         return f"{accepted} of {wanted} structures"
     if run.structures.exists():
         return f"{len(open_file(run.structures))} of {wanted} structures"
-    parts = len(list((run.structures.parent / "parts").glob("*.h5")))
+    parts = len(h5_files(run.structures.parent / "parts"))
     return f"{parts} parts of candidates" if parts else ""
 
 
@@ -263,14 +264,14 @@ def _evaluating(run: RunFolder) -> str:
 
 
 def _deployed(run: RunFolder) -> str:
-    return ", ".join(sorted(p.name for p in run.deploy.iterdir())) if run.deploy.exists() else ""
+    return ", ".join(exports(run))
 
 
 def _labelling(run: RunFolder, figures: Figures) -> str:
     if not run.structures.exists():
         return ""
     total = len(open_file(run.to_label))
-    parts = [part.stem.split("-") for part in run.labelled_parts.glob("*.h5")]
+    parts = [part.stem.split("-") for part in h5_files(run.labelled_parts)]
     finished = sum(int(stop) - int(start) for start, stop in parts)
     if finished == total and run.dataset.exists():  # nothing is left, though the teacher may have refused some
         return f"{len(open_file(run.dataset))} of {total} structures"
@@ -307,7 +308,7 @@ def _round(run: RunFolder, config: Config) -> str:
 
 def refusals(run: RunFolder) -> Counter[tuple[str, str, str]]:
     """Count refusals by stage, source and reason."""
-    files = [run.dataset] if run.dataset.exists() else [run.structures, *run.labelled_parts.glob("*.h5")]
+    files = [run.dataset] if run.dataset.exists() else [run.structures, *h5_files(run.labelled_parts)]
     counts = Counter[tuple[str, str, str]]()
     for file in files:
         if file.exists():

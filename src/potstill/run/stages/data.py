@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from potstill import __version__
 from potstill.core.errors import OutOfTimeError
+from potstill.core.files import h5_files
 from potstill.dataset import open_file
 from potstill.generate.mix import as_json
 from potstill.run.context import Context
@@ -61,7 +62,7 @@ def run_label(context: Context) -> None:
         _select(context)
         parts = _ask_teacher(context, run.to_label)
     except OutOfTimeError:
-        if some := sorted(run.labelled_parts.glob("*.h5")):
+        if some := h5_files(run.labelled_parts):
             _assemble(context, some, partial=True)
         raise
     _assemble(context, parts, partial=False)
