@@ -132,7 +132,7 @@ class Shaken(Calculator):
 
 def test_a_trajectory_without_numbers_ends_and_is_counted(run):
     _, config = run
-    student = SimpleNamespace(calculator=Shaken)
+    student = SimpleNamespace(calculator=Shaken, gpu=None)
     frames, journeys = visit(student, [copper()], config.active_learning, max_force=30.0, number=1, seed=0)
     assert frames == []
     assert [journey["ended"] for journey in journeys] == ["failed", "failed"]
