@@ -4,7 +4,8 @@
 
 DATASET is the labelled and split ``dataset.h5`` that the student was trained on. A row for all of ``test`` and for each of
 its sources states the share of atoms whose error is within the student's bound of 90 %, the AUROC for errors above three
-times the median, and the mean expected error over the mean true one. Rows go to ``results/uncertainty.json``. How well the
+times the median, and the mean expected error over the mean true one. The row ``cost`` has the time of a call with expected
+errors over that of one without. Rows go to ``results/uncertainty.json``. How well the
 expected errors hold in MD stands in the rows of ``my_system.json`` and ``general_md.json``.
 """
 
@@ -13,18 +14,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+from ase.build import bulk
 from benchmarks.lib.common import write_results
 
-from potstill.core.types import Array
+from potstill.core.types import Array, Structure
 from potstill.dataset import Dataset
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.student.uncertainty import judge
 
 AT_ONCE = 64  # structures
 FEWEST_ATOMS = 200  # of a source that is judged
+CALLS = 50  # pairs of timed calls, of which a fifth warms up
 
 
 def main() -> None:
@@ -46,6 +50,7 @@ def measured(dataset: Dataset, student: DeployedStudent) -> Iterator[dict[str, A
     chosen = [int(k) for k in dataset.split("test") if set(dataset[int(k)].atomic_numbers.tolist()) <= known]
     expected, errors = _of(student, dataset, chosen)
     source = np.repeat(dataset.sources[chosen].astype(str), [len(dataset[k]) for k in chosen])
+    yield {"source": "cost", "call_over_one_without": round(_cost(student), 3)}
     yield {"source": "all", "structures": len(chosen), **_row(student, expected, errors)}
     for name in np.unique(source).tolist():
         its = source == name
@@ -64,6 +69,22 @@ def _of(student: DeployedStudent, dataset: Dataset, chosen: list[int]) -> tuple[
                 expected.append(found.extra["uncertainty"])
                 errors.append(np.linalg.norm(found.forces - structure.labels.forces, axis=1))
     return np.concatenate(expected), np.concatenate(errors)
+
+
+def _cost(student: DeployedStudent) -> float:
+    """Return the median ratio of times of a call with expected errors and one without, in turn, for 216 atoms of silicon."""
+    atoms = bulk("Si", "diamond", a=5.43, cubic=True).repeat(3)
+    ratios = []
+    for seed in range(CALLS):
+        seconds = []
+        for wanted in (True, False):
+            atoms.rattle(0.01, seed=2 * seed + wanted)  # other positions in each call
+            structure = Structure.from_ase(atoms)
+            started = perf_counter()
+            student.label([structure], uncertainty=wanted)
+            seconds.append(perf_counter() - started)
+        ratios.append(seconds[0] / seconds[1])
+    return float(np.median(ratios[CALLS // 5 :]))
 
 
 def _row(student: DeployedStudent, expected: Array, errors: Array) -> dict[str, Any]:

@@ -167,7 +167,9 @@ def general_physics() -> str:
 def uncertainty() -> str:
     """How well expected errors hold: on held-out families by source, and in the MD of students of one system."""
     families = [
-        (f"`general`, held out: {row['source']}", row["atoms"], row) for row in rows_of("uncertainty", student="general")
+        (f"`general`, held out: {row['source']}", row["atoms"], row)
+        for row in rows_of("uncertainty", student="general")
+        if "atoms" in row
     ]
     own = [
         (f"student of {title_of(row)}, its own MD", row["atoms"] * row["frames_labelled"], row["expected_errors"])
