@@ -41,7 +41,10 @@ def my_system() -> str:
 def _duration(row: dict[str, Any]) -> str:
     """Return the duration of a run: by the clock, or by the processors where the machine did other work."""
     if row.get("busy"):
-        return f"{row['processor_seconds'] / 60:.0f} min of one core"
+        computed = row["processor_seconds"]
+        return (
+            f"{computed / 60:.0f} min of one core" if computed else f"{row['wall_seconds'] / 60:.0f} min beside other work"
+        )
     return f"{row['wall_seconds'] / 60:.0f} min"
 
 
