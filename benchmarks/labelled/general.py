@@ -99,6 +99,7 @@ def card(row: dict[str, Any]) -> str:
         **{**row, "of_mean_force": 100 * row["of_mean_force"], "seen_of_mean_force": 100 * row["seen_of_mean_force"]},
         millions=row["parameters"] / 1e6,
         sources=sources,
+        pure=", ".join(row["pure_elements_not_trained_on"]),
         within_bound=100 * row["uncertainty"]["within_bound"],
         auroc=row["uncertainty"]["auroc_large"],
         best=", ".join(named[:15]),
@@ -135,11 +136,19 @@ def _row(dataset: Dataset, folder: Path, epochs: int) -> dict[str, Any]:
         "parameters": count_parameters(student),
         "epochs": epochs,
         "held_out": len(test),
+        "pure_elements_not_trained_on": _pure_elements(dataset, known),
         "seen_of_mean_force": of_seen["of_mean_force"],
         "seen_energy_mev_per_atom": of_seen["energy_mev_per_atom"],
         **held_out,
         **_of_atoms(load_student(folder), [dataset[k] for k in test]),
     }
+
+
+def _pure_elements(dataset: Dataset, known: set[int]) -> list[str]:
+    """Return the symbols of the elements of which nothing pure was trained on."""
+    found = (set(dataset[int(k)].atomic_numbers.tolist()) for k in dataset.split("train"))
+    trained = {z for numbers in found if len(numbers) == 1 for z in numbers}
+    return [chemical_symbols[z] for z in sorted(known - trained)]
 
 
 def _of_atoms(student: DeployedStudent, structures: list[Structure]) -> dict[str, Any]:

@@ -70,8 +70,9 @@ def my_system_table(results: dict[str, Any]) -> str:
         row = found[system]
         error, mean = row["force_mae_mev_per_angstrom"], row["mean_force_component_mev_per_angstrom"]
         what = f"{title}, {row['atoms']} atoms, {row['kelvin']:,.0f} K"
-        seconds = row["processor_seconds"] if row.get("busy") else row["wall_seconds"]
-        minutes = f"{seconds / 60:.0f} min" + (" of one core" if row.get("busy") else "")
+        computed = row.get("busy") and row["processor_seconds"]
+        minutes = f"{(computed or row['wall_seconds']) / 60:.0f} min" + (" of one core" if computed else "")
+        minutes += " beside other work" if row.get("busy") and not computed else ""
         lines.append(f"| {what} | {row['labels']} | {minutes} | {error:.0f} meV/Å | {mean:.0f} meV/Å |")
     return "\n".join(lines)
 

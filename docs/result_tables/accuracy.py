@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from result_tables.base import markdown_table, result, source, table_of, title_of
+from result_tables.base import markdown_table, result, rows_of, source, table_of, title_of
 
 
 @table_of
@@ -41,7 +41,10 @@ def my_system() -> str:
 def _duration(row: dict[str, Any]) -> str:
     """Return the duration of a run: by the clock, or by the processors where the machine did other work."""
     if row.get("busy"):
-        return f"{row['processor_seconds'] / 60:.0f} min of one core"
+        computed = row["processor_seconds"]
+        return (
+            f"{computed / 60:.0f} min of one core" if computed else f"{row['wall_seconds'] / 60:.0f} min beside other work"
+        )
     return f"{row['wall_seconds'] / 60:.0f} min"
 
 
@@ -161,6 +164,55 @@ def general_physics() -> str:
     ]
     head = ("median gap to the teacher (systems)", "composition in the training set", "not in it")
     return markdown_table(head, cells) + source("general_physics")
+
+
+@table_of
+def uncertainty() -> str:
+    """How well expected errors hold: on held-out families by source, and in the MD of students of one system."""
+    families = [
+        (f"`general`, held out: {row['source']}", row["atoms"], row)
+        for row in rows_of("uncertainty", student="general")
+        if "atoms" in row
+    ]
+    own = [
+        (f"student of {title_of(row)}, its own MD", row["atoms"] * row["frames_labelled"], row["expected_errors"])
+        for row in result("my_system")["rows"]
+        if row.get("expected_errors", {}).get("fitted_on") == "own trajectories"
+    ]
+    cells = [
+        (
+            what,
+            f"{atoms:,}",
+            f"{100 * row['within_bound']:.0f} %",
+            _two_digits(row["auroc_large"]),
+            f"{row['over_true']:.2f}",
+        )
+        for what, atoms, row in [*families, *own]
+    ]
+    head = ("atoms of", "number", "within the bound of 90 %", "AUROC, large errors", "mean expected over mean true")
+    return markdown_table(head, cells) + source("uncertainty") + source("my_system")
+
+
+@table_of
+def general_md() -> str:
+    """MD by ``general``: how it ended, errors on its frames, and how well expected errors hold there."""
+    cells = [
+        (
+            row["system"],
+            row["atoms"],
+            f"{row['length_ps']} ps at {row['kelvin']:.0f} K, {row['ended']}",
+            f"{100 * row['of_mean_force']:.0f} %",
+            f"{row['energy_spread_mev_per_atom']:.1f}",
+            f"{100 * row['within_bound']:.0f} %",
+        )
+        for row in result("general_md")["rows"]
+    ]
+    head = ("system", "atoms", "NVT", "force error", "spread of the energy error, meV/atom", "within the bound of 90 %")
+    return markdown_table(head, cells) + source("general_md")
+
+
+def _two_digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 @table_of

@@ -193,3 +193,10 @@ def seen_over_held_out() -> str:
     """Error of nano on its training set over that on held-out families."""
     (row,) = rows_of("pareto", candidate="nano")
     return per_cent(row["train_forces_ev_per_angstrom"] / _error("nano"))
+
+
+@figure_of
+def cost_of_expected_errors() -> str:
+    """Time that expected errors add to a call of ``general``."""
+    (row,) = rows_of("uncertainty", student="general", source="cost")
+    return per_cent(max(0.0, row["call_over_one_without"] - 1), 1)

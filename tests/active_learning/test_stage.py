@@ -132,7 +132,7 @@ class Shaken(Calculator):
 
 def test_a_trajectory_without_numbers_ends_and_is_counted(run):
     _, config = run
-    student = SimpleNamespace(calculator=Shaken)
+    student = SimpleNamespace(calculator=Shaken, gpu=None)
     frames, journeys = visit(student, [copper()], config.active_learning, max_force=30.0, number=1, seed=0)
     assert frames == []
     assert [journey["ended"] for journey in journeys] == ["failed", "failed"]
@@ -276,7 +276,8 @@ def test_expected_errors_are_scaled_to_those_on_own_trajectories(run, tmp_path):
     before = load_student(student)
     (report,) = learn_actively(config, folder / "dataset.h5", student, rounds, executor=LocalExecutor(1))
     assert report["passed"]
-    after, new = load_student(student), list(Dataset(rounds / "01" / "new.h5"))
+    after = load_student(student)
+    new = [s for s in Dataset(rounds / "01" / "new.h5") if s.generator_metadata["reason"] == "regular"]
     assert all(torch.equal(x, after.model.state_dict()[name]) for name, x in before.model.state_dict().items())
     assert after.config["uncertainty"]["of"] == "own trajectories"
     assert "active_learning" in stated(student)
@@ -284,7 +285,7 @@ def test_expected_errors_are_scaled_to_those_on_own_trajectories(run, tmp_path):
         expected, error = errors_of(known, new)
         error = np.linalg.norm(error, axis=1)
         assert (abs(expected.mean() / error.mean() - 1) < 0.1) == agrees
-        assert (abs(np.mean(error <= known.uncertainty.bounds(expected)) - 0.9) < 0.03) == agrees
+        assert (0.9 <= np.mean(error <= known.uncertainty.bounds(expected)) <= 0.95) == agrees
     again = learn_actively(config, folder / "dataset.h5", student, rounds, executor=LocalExecutor(1))
     assert again == [report]
 

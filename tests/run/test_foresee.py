@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ase.io
 import pytest
+from ase.build import bulk
 
 from potstill.config import parse_config
 from potstill.core.section import parse_yaml
@@ -19,7 +21,7 @@ def config(elements=(), **sections):
 def test_three_elements_cannot_pass_a_gate_of_nine():
     first, second = contradictions(config(["Cu", "Al", "Ni"], audit={"min_element_coverage": 9}))
     assert "audit.min_element_coverage is 9, but generate.elements has 3" in first
-    assert "3 elements have 1.58 at most" in second
+    assert "3 elements can have 1.58 at most" in second
 
 
 def test_gates_that_fit_are_no_contradiction():
@@ -33,6 +35,18 @@ def test_nothing_held_out_and_forces_beyond_the_gate():
     held, forces = contradictions(config(audit=gates, dataset={"test_fraction": 0.0}))
     assert "no structure is held out" in held
     assert "label.max_force_ev_per_angstrom is 30" in forces
+
+
+def test_files_with_fewer_frames_than_a_run_in_batches_asks_for(tmp_path):
+    path = tmp_path / "mine.extxyz"
+    ase.io.write(path, [bulk("Cu", "fcc", a=a) for a in (3.5, 3.6, 3.7, 3.8)])
+    source = {"source": "files", "paths": [str(path)], "count": 9}
+    data = {"generate": {"sources": [source]}, "label": {"teacher": {"name": "emt"}}}
+    assert contradictions(parse_config(data)) == []  # a run without batches takes those that there are
+    (found,) = contradictions(parse_config({**data, "batches": [1, 2]}))
+    assert found.startswith("generate.sources.0.count is 9, but the files hold 4 frames: set it to 4")
+    source["count"] = 4
+    assert contradictions(parse_config({**data, "batches": [1, 2]})) == []
 
 
 @pytest.mark.parametrize("name", ["quickstart", "medium_10k", "production_120k"])

@@ -156,7 +156,7 @@ def test_exponents_follow_many_structures_and_not_a_few(structures, found, monke
         torch.tensor(1.0),
         force=torch.tensor([0.0, 0.05]),
     )
-    again, report = recalibrate(model, known, Records.of([]))
+    again, report = recalibrate(model, known, Records.of([]), Records.of([]))
     assert found[0] < float(again.force[0]) < found[1]
     assert report["within_bound"] == pytest.approx(0.9, abs=0.06)
     if structures > 1:

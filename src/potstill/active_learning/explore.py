@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from potstill.active_learning.options import ActiveLearningConfig
-from potstill.core.dynamics import EXPLODED, draw_velocities, langevin, repeat_crystal
+from potstill.core.dynamics import EXPLODED, draw_velocities, repeat_crystal
 from potstill.core.errors import StructureError
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Array, Structure
+from potstill.deploy.langevin import langevin_by
 from potstill.deploy.student import DeployedStudent
 
 SOURCE = "active_learning"
@@ -121,8 +122,8 @@ def travel(
     atoms: Any = parent.to_ase()
     atoms.calc = student.calculator()
     draw_velocities(atoms, task.kelvin, rng)
-    dynamics, timestep = langevin(
-        atoms, task.kelvin, timestep_fs=options.timestep_fs, friction_per_ps=options.friction_per_ps, rng=rng
+    dynamics, timestep = langevin_by(
+        student, atoms, task.kelvin, timestep_fs=options.timestep_fs, friction_per_ps=options.friction_per_ps, rng=rng
     )
     every = max(1, round(options.interval_fs / timestep))
     found: list[Candidate] = []

@@ -27,7 +27,7 @@ from potstill.core.counts import several
 from potstill.core.errors import DatasetError, InputError, PotstillError
 from potstill.core.files import write_json
 from potstill.core.types import Array, Labels, Structure
-from potstill.dataset import Dataset, merge, open_file, write_part
+from potstill.dataset import Dataset, Records, merge, open_file, write_part
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.label.stage import label
 from potstill.student.files import read_student
@@ -246,15 +246,16 @@ class _Round:
         return report
 
     def recalibrated(self, new: Dataset) -> Path:
-        """Return the student's folder, or that of a copy whose expected errors are scaled to the errors on the new frames.
+        """Return the student's folder, or that of a copy whose expected errors are fitted to the errors on the new frames.
 
         The student was not trained on these frames of its own MD, so they tell better than held-out families how far off it
-        is there.
+        is there. Frames at regular times tell it without bias; the others were chosen for large expected errors.
         """
-        student = load_student(self.student)
-        if student.uncertainty is None or not len(new):
+        student, frames = load_student(self.student), list(new)
+        regular = [frame for frame in frames if frame.generator_metadata["reason"] == "regular"]
+        if student.uncertainty is None or not regular:
             return self.student
-        found, figures = recalibrate(student.model, student.uncertainty, new)
+        found, figures = recalibrate(student.model, student.uncertainty, Records.of(frames), Records.of(regular))
         return with_uncertainty(self.student, self.folder / "recalibrated", found, {"of": "own trajectories", **figures})
 
     def trained(self, parts: Sequence[Path], on_epoch: Callable[[int, dict[str, float]], None]) -> Path:

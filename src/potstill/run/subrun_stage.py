@@ -11,9 +11,10 @@ from collections.abc import Callable
 from potstill import __version__
 from potstill.config import Config
 from potstill.core.counts import several
-from potstill.core.errors import OutOfTimeError
+from potstill.core.errors import InputError, OutOfTimeError
 from potstill.run.context import Context
 from potstill.run.folder import RunFolder
+from potstill.run.foresee import short_of_frames
 from potstill.run.no_go import NoGoError
 from potstill.run.stages.data import note_teacher
 from potstill.run.subruns import advice_for_all, claim, join, refuse_other_labels, subrun_configs
@@ -31,6 +32,8 @@ def finish_subruns(context: Context, work: Callable[[Context], None]) -> None:
     work
         Function that runs all stages of a subrun up to its audit.
     """
+    if not context.run.subruns() and (short := short_of_frames(context.config)):
+        raise InputError("\n".join(short))
     configs = subrun_configs(context.config)
     refuse_other_labels(context.run.subruns(), context.config)
     try:

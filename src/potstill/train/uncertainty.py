@@ -104,28 +104,34 @@ def fit_uncertainty(
         found, report = _calibrated(model.draft(torch.cat([model.noise_of(seen), noise])), held, noise)
         return found, {"of": "valid", **report}
     noise, distance = _unseen(seen, seed)
-    found, report = _calibrated(model.draft(noise), seen, noise, distance)
+    found, report = _calibrated(model.draft(noise), seen, noise, distance=distance)
     return found, {"of": "train", **report}
 
 
-def recalibrate(student: Student, uncertainty: Uncertainty, fresh: RecordSource) -> tuple[Uncertainty, dict[str, Any]]:
-    """Scale expected errors to those of labelled structures that the student was not trained on.
+def recalibrate(
+    student: Student, uncertainty: Uncertainty, fresh: RecordSource, typical: RecordSource
+) -> tuple[Uncertainty, dict[str, Any]]:
+    """Fit expected errors to those of labelled structures that the student was not trained on.
 
     Parameters
     ----------
     student, uncertainty
         A student, and the fit of its training.
     fresh
-        Records of structures of the kind that the student is used for, such as frames of its own MD.
+        Records of structures of the kind that the student is used for, such as frames of its own MD. They determine the
+        exponents, so they may be chosen for large expected errors.
+    typical
+        Records of such structures as they come. They determine scale, curve, threshold and bound.
 
     Returns
     -------
     Uncertainty, dict
-        The fit with other exponents, scale, curve, threshold and bound, and how well it predicts the errors.
+        The fit, and how well it predicts the errors of ``typical``.
     """
-    found = examined(student, fresh, kernel_of(student, "auto", FusedKernel), 0)
-    exact = uncertainty.to("cpu", torch.float64)
-    return _calibrated(exact, found, exact.log_noise(found.features))
+    kernel, exact = kernel_of(student, "auto", FusedKernel), uncertainty.to("cpu", torch.float64)
+    spread, usual = (examined(student, records, kernel, 0) for records in (fresh, typical))
+    columns = _columns(exact, spread, exact.log_noise(spread.features))
+    return _calibrated(exact, usual, exact.log_noise(usual.features), exponents=_exponents(columns, spread))
 
 
 def examined(student: Student, source: RecordSource, kernel: Kernel | None, seed: int) -> Examined:
@@ -213,7 +219,12 @@ def _corrected(model: _Model, held: Examined, seed: int) -> tuple[_Model, torch.
 
 
 def _calibrated(
-    draft: Uncertainty, atoms: Examined, noise: torch.Tensor, distance: torch.Tensor | None = None
+    draft: Uncertainty,
+    atoms: Examined,
+    noise: torch.Tensor,
+    *,
+    distance: torch.Tensor | None = None,
+    exponents: torch.Tensor | None = None,
 ) -> tuple[Uncertainty, dict[str, Any]]:
     """Return an uncertainty in the scale of the errors of N atoms, and how well it predicts these.
 
@@ -228,12 +239,13 @@ def _calibrated(
     distance
         (N,) logarithms of distances where these are training atoms. Their errors determine neither the exponents, nor a
         curve, nor a bound.
+    exponents
+        (3,) exponents; None to fit them to the atoms.
     """
-    lowest, highest = draft.noise_range.unbind()
-    known = draft.log_distance(atoms.features) if distance is None else distance
-    columns = torch.stack([noise.clamp(lowest, highest), known, draft.log_force(atoms.forces)], dim=1)
-    a, b, g = torch.tensor(EXPONENTS).double() if distance is not None else _exponents(columns, atoms)
-    raw = columns @ torch.stack([a, b, g])
+    columns = _columns(draft, atoms, noise, distance)
+    if exponents is None:
+        exponents = _exponents(columns, atoms) if distance is None else torch.tensor(EXPONENTS).double()
+    raw, (a, b, g) = columns @ exponents, exponents
     c = atoms.errors.mean().clamp(min=1e-9).log() - torch.logsumexp(raw, 0) + math.log(len(raw))
     scaled = replace(draft, coefficients=torch.stack([a, b, c]), force=torch.stack([g, draft.force[1]]))
     if distance is None:
@@ -243,6 +255,13 @@ def _calibrated(
     bound = torch.tensor(conformal_factor(expected, errors) if distance is None else 0.0)
     report = judge(expected, errors, float(threshold), float(bound))
     return replace(scaled, threshold=threshold, bound=bound).to("cpu", torch.float32), report
+
+
+def _columns(draft: Uncertainty, atoms: Examined, noise: torch.Tensor, distance: torch.Tensor | None = None) -> torch.Tensor:
+    """Return (N, 3) logarithms of noise, distance and force."""
+    lowest, highest = draft.noise_range.unbind()
+    known = draft.log_distance(atoms.features) if distance is None else distance
+    return torch.stack([noise.clamp(lowest, highest), known, draft.log_force(atoms.forces)], dim=1)
 
 
 def _exponents(columns: torch.Tensor, atoms: Examined) -> torch.Tensor:

@@ -10,7 +10,9 @@ from ase import units
 from ase.md.verlet import VelocityVerlet
 
 from gpu_kit import ELEMENTS, SMALL, assert_labels, device, few, in_float64, lively
+from potstill.core.dynamics import draw_velocities
 from potstill.core.types import Structure
+from potstill.deploy.langevin import langevin_by
 from potstill.deploy.student import DeployedStudent
 from potstill.student import backends
 from potstill.student.fused_library import KernelError
@@ -137,3 +139,28 @@ def test_dynamics_without_friction_is_velocity_verlet():
     assert np.abs(dynamics.systems.positions.cpu().numpy() - atoms.positions).max() < 1e-6
     assert trace.potential.shape == (4, 1)
     assert abs(float(trace.kinetic[-1, 0]) - atoms.get_kinetic_energy()) < 1e-5
+
+
+def test_ase_atoms_move_on_the_card():
+    student = deployed(lively(ELEMENTS, **TINY), backend="gpu")
+    structure = few()[0]
+    moved, expected = structure.to_ase(), structure.to_ase()
+    draw_velocities(moved, 300.0, np.random.default_rng(1))
+    expected.set_momenta(moved.get_momenta())
+    expected.calc = deployed(lively(ELEMENTS, **TINY), backend="torch", dtype=torch.float64).calculator()
+    moved.calc = student.calculator()
+    dynamics, timestep = langevin_by(
+        student, moved, 300.0, timestep_fs=1.0, friction_per_ps=0.0, rng=np.random.default_rng(2)
+    )
+    VelocityVerlet(expected, timestep=timestep * units.fs).run(4)
+    dynamics.run(3)
+    dynamics.run(1)
+    assert timestep == 0.5  # there is hydrogen
+    assert np.abs(moved.positions - expected.positions).max() < 1e-6
+    assert np.abs(moved.get_velocities() - expected.get_velocities()).max() < 1e-5
+    assert np.abs(moved.get_forces() - expected.get_forces()).max() < 1e-4
+    by_ase, _ = langevin_by(
+        deployed(lively(ELEMENTS, **TINY), backend="torch"), expected, 300.0, timestep_fs=1.0, friction_per_ps=1.0,
+        rng=np.random.default_rng(2),
+    )  # fmt: skip
+    assert type(by_ase).__module__ == "ase.md.langevin"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import triton
 
-from potstill.core.errors import PotstillError
+from potstill.core.errors import StructureError
 from potstill.core.neighbors import SKIN_ANGSTROM
 from potstill.core.types import Array, Structure
 from potstill.student.gpu import motion
@@ -135,7 +135,7 @@ class Dynamics:
             systems.search()
             systems.forces.copy_(forces)  # bit for bit the forces at the start of the step
             if searched and chunk == 1 and self._too_fast:
-                raise PotstillError("an atom moves by more than half the skin in one step: set a shorter timestep_fs")
+                raise StructureError("an atom moves by more than half the skin in one step: set a shorter timestep_fs")
             self._too_fast = searched and chunk == 1
             searched = True
         rows = torch.arange(self.steps, self.steps + chunk, device=self._trace.device) % LONGEST_CHUNK
