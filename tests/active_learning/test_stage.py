@@ -15,6 +15,7 @@ import torch
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 
+from potstill.active_learning import stage
 from potstill.active_learning.explore import Candidate, choose, visit
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.active_learning.stage import errors_of, learn_actively, starting_structures
@@ -27,6 +28,7 @@ from potstill.deploy import load_student
 from potstill.execute import LocalExecutor
 from potstill.generate.stage import generate
 from potstill.label.stage import assemble, label
+from potstill.teacher.classical import EMT
 from potstill.testing import copper
 from potstill.train.job import TrainJob
 from potstill.train.provenance import differences, stated
@@ -109,8 +111,8 @@ def test_frames_that_the_student_expects_to_be_refused_are_not_labelled(run):
     folder, config = run
     starts = starting_structures(Dataset(folder / "dataset.h5"), ())
     student = load_student(folder / "student")
-    calm, _ = visit(student, starts, config.active_learning, max_force=30.0, number=1, seed=0)
-    frames, journeys = visit(student, starts, config.active_learning, max_force=1e-6, number=1, seed=0)
+    calm, _, _ = visit(student, starts, config.active_learning, max_force=30.0, number=1, seed=0)
+    frames, _, journeys = visit(student, starts, config.active_learning, max_force=1e-6, number=1, seed=0)
     assert len(calm) == 8
     assert frames == []
     assert {journey["ended"] for journey in journeys} == {"exploded"}
@@ -130,10 +132,31 @@ class Shaken(Calculator):
         self.results = {"energy": 0.0, "forces": forces, "uncertainty": np.zeros(len(atoms))}
 
 
+def test_refused_frames_are_replaced(run, tmp_path, monkeypatch):
+    folder, _ = run
+    config = config_of(tmp_path, max_rounds=1, max_force_error_ev_per_angstrom=1e-4, frames=4)
+    student, rounds = shutil.copytree(folder / "student", tmp_path / "student"), tmp_path / "active_learning"
+    starts = starting_structures(Dataset(folder / "dataset.h5"), ())
+    seen = visit(load_student(student), starts, config.active_learning, max_force=30.0, number=1, seed=config.seed)
+    assert len(seen.spares) >= 2
+    teacher = EMT().load()
+    largest = [np.linalg.norm(x.forces, axis=1).max() for x in teacher.label([*seen.frames, *seen.spares])]
+    limit = float(np.median(largest[:4]))
+    stricter = config.label.model_copy(update={"max_force_ev_per_angstrom": limit})
+    monkeypatch.setattr(stage, "label", lambda _, *rest, **options: label(stricter, *rest, **options))
+    learn_actively(config, folder / "dataset.h5", student, rounds, executor=LocalExecutor(1))
+    new = Dataset(rounds / "01" / "new.h5")
+    good = sum(force <= limit for force in largest)
+    assert len(new) == min(4, good) > sum(force <= limit for force in largest[:4])
+    assert "spare" in [s.generator_metadata["reason"] for s in new]
+    assert len(new.refused) >= 2
+    assert len(set(new.ids)) == len(new)
+
+
 def test_a_trajectory_without_numbers_ends_and_is_counted(run):
     _, config = run
     student = SimpleNamespace(calculator=Shaken, gpu=None)
-    frames, journeys = visit(student, [copper()], config.active_learning, max_force=30.0, number=1, seed=0)
+    frames, _, journeys = visit(student, [copper()], config.active_learning, max_force=30.0, number=1, seed=0)
     assert frames == []
     assert [journey["ended"] for journey in journeys] == ["failed", "failed"]
 

@@ -6,9 +6,9 @@ The others are those with the largest expected errors, and those where atoms cam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,24 @@ class Candidate:
     strange: bool = False
 
 
+class Visited(NamedTuple):
+    """Frames for the teacher.
+
+    Parameters
+    ----------
+    frames
+        Frames to label.
+    spares
+        Further frames, which replace those that are refused.
+    journeys
+        One row for each trajectory.
+    """
+
+    frames: list[Structure]
+    spares: list[Structure]
+    journeys: list[dict[str, Any]]
+
+
 def visit(
     student: DeployedStudent,
     starts: Sequence[Structure],
@@ -65,8 +83,8 @@ def visit(
     number: int,
     seed: int,
     on_journey: Callable[[Journey], None] = lambda journey: None,
-) -> tuple[list[Structure], list[dict[str, Any]]]:
-    """Run trajectories and return frames to label, each with its ``reason`` in its metadata, and one row per trajectory.
+) -> Visited:
+    """Run trajectories and return frames to label, each with its ``reason`` in its metadata.
 
     Parameters
     ----------
@@ -95,23 +113,35 @@ def visit(
         journeys.append(asdict(journey))
         on_journey(journey)
     reasons = choose(candidates, options)
-    frames = [
-        candidates[k].frame.with_(
-            id=f"{SOURCE}-{number:02d}-{k:05d}",
-            source=SOURCE,
-            positions=candidates[k].frame.positions.astype(np.float32),
-            generator_metadata={
-                "round": number,
-                "reason": reason,
-                "trajectory": candidates[k].trajectory,
-                "time_fs": candidates[k].time_fs,
-                "temperature_kelvin": candidates[k].temperature_kelvin,
-                "expected_error": candidates[k].expected,
-            },
-        )
-        for k, reason in sorted(reasons.items())
-    ]
-    return frames, journeys
+    spares = dict.fromkeys(_spares(candidates, reasons, options.frames), "spare")
+    frames, others = (
+        [_named(candidates[k], k, reason, number) for k, reason in some.items()]
+        for some in (dict(sorted(reasons.items())), spares)
+    )
+    return Visited(frames, others, journeys)
+
+
+def _named(candidate: Candidate, place: int, reason: str, number: int) -> Structure:
+    return candidate.frame.with_(
+        id=f"{SOURCE}-{number:02d}-{place:05d}",
+        source=SOURCE,
+        positions=candidate.frame.positions.astype(np.float32),
+        generator_metadata={
+            "round": number,
+            "reason": reason,
+            "trajectory": candidate.trajectory,
+            "time_fs": candidate.time_fs,
+            "temperature_kelvin": candidate.temperature_kelvin,
+            "expected_error": candidate.expected,
+        },
+    )
+
+
+def _spares(candidates: Sequence[Candidate], chosen: Mapping[int, str], most: int) -> list[int]:
+    """Return the indices of calm candidates that were not chosen, at most ``most``, at regular intervals."""
+    left = [k for k, c in enumerate(candidates) if not c.strange and k not in chosen]
+    places = np.unique(np.linspace(0, len(left) - 1, min(most, len(left))).astype(int))
+    return [left[int(k)] for k in places]
 
 
 def travel(

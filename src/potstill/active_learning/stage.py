@@ -3,6 +3,7 @@
 A round writes these files one after the other, each whole or not at all, and resumes after the last of them:
 
     visited.h5     frames of the student's own dynamics       label/   the teacher's labels of them, in parts
+    spare.h5       more of them, for those that are refused   spare/   those that were needed, and their labels
     new.h5         the labelled frames, on their parents' side of the split
     round.json     errors of the student on them, and whether it passed       round.html
     dataset.h5     everything so far                          student/ trained further on it, from the last weights
@@ -171,7 +172,7 @@ class _Round:
             starts = starting_structures(self.first, self.options.start_from)
             self._say(f"{several(self.options.trajectories, 'trajectory')} of {self.options.length_ps:g} ps by the student")
             student = load_student(self.student)
-            frames, journeys = visit(
+            seen = visit(
                 student,
                 starts,
                 self.options,
@@ -180,7 +181,8 @@ class _Round:
                 seed=self.config.seed,
                 on_journey=self._tell,
             )
-            write_part(path, frames, attributes={"journeys": journeys})
+            write_part(self.folder / "spare.h5", seen.spares)
+            write_part(path, seen.frames, attributes={"journeys": seen.journeys})
         return path
 
     def labelled(self, visited: Path, executor: Executor) -> Dataset:
@@ -189,6 +191,7 @@ class _Round:
         if not path.exists():
             self._say(f"{several(len(open_file(visited)), 'frame')} for the teacher")
             parts = label(self.config.label, visited, self.folder / "label", executor=executor)
+            parts += self._instead_of_refused(parts, executor)
             self._refuse_other_teacher(parts)
             sides = dict(zip(self.first.families.tolist(), np.asarray(self.first.splits).tolist(), strict=True))
             families = [family for part in parts for family in open_file(part).families.tolist()]
@@ -196,6 +199,22 @@ class _Round:
             teacher = self.first.attributes["teacher"]
             merge(parts, path, attributes={"teacher": teacher, "round": self.number}, splits=splits, refused_before=visited)
         return open_file(path)
+
+    def _instead_of_refused(self, parts: Sequence[Path], executor: Executor) -> list[Path]:
+        """Return parts with labels of spare frames, as many as were refused, while there are any."""
+        path, found = self.folder / "spare.h5", list[Path]()
+        spares = list(open_file(path)) if path.exists() else []
+        lacking = sum(len(open_file(part).refused) for part in parts)
+        while lacking and spares:
+            some, spares = spares[:lacking], spares[lacking:]
+            here = self.folder / "spare" / f"{len(spares)}-left"
+            if not (here / "frames.h5").exists():
+                write_part(here / "frames.h5", some)
+            self._say(f"{several(len(some), 'frame')} instead of refused ones")
+            labelled = label(self.config.label, here / "frames.h5", here / "label", executor=executor)
+            lacking = sum(len(open_file(part).refused) for part in labelled)
+            found += labelled
+        return found
 
     def judged(self, new: Dataset) -> dict[str, Any]:
         """Return ``round.json``: errors of the student on its own frames, by reason."""
