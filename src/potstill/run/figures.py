@@ -234,8 +234,8 @@ def _gates(figures: Figures, gates: AuditConfig) -> Iterable[str]:
     slowest = gates.min_structures_per_hour
     if figures.rate is not None and done >= SUCCESS_AFTER and 3600 * figures.rate < slowest:
         yield f"throughput: {3600 * figures.rate:,.0f} structures/hour, the audit asks for {slowest:,.0f}"
-    settled = _state(figures, "generate") == "done" and _state(figures, "audit") != "done"  # which measures it itself
-    for source in figures.sources.values() if settled else ():
+    known = any(source.accepted for source in figures.sources.values())  # not where the metrics were deleted
+    for source in figures.sources.values() if known and _state(figures, "generate") == "done" else ():
         if (
             source.wanted
             and (best := (source.accepted - source.refused_by_teacher) / source.wanted) < gates.min_share_of_asked
