@@ -434,6 +434,17 @@ class TestReplay:
         rolled[at[0]] = labelled[at[0]].with_(labels=labelled[at[1]].labels)
         assert {"label_replay", "repeated_labels", "net_torque"} <= no_go(judge(rolled))
 
+    def test_equal_forces_of_atoms_beside_another_lone_one(self, judge, labelled, lj):
+        """An atom beyond the cutoff from all others was exchanged: no force tells of it."""
+        pair = np.array([[0.0, 0, 0], [1.1, 0, 0], [40.0, 0, 0]])
+        two = [Structure(np.array([13, 13, z]), pair, id=f"lone-{z}", source="metals", family=f"lone-{z}") for z in (13, 29)]
+        found = judge([*labelled, *relabel(two, lj)])
+        assert found["repeated_labels"]["verdict"] == "GO"
+        near = [s.with_(positions=pair - [[0, 0, 0], [0, 0, 0], [37.9, 0, 0]]) for s in two]
+        copied = relabel(near, lj)
+        copied[1] = copied[1].with_(labels=copied[0].labels)
+        assert judge([*labelled, *copied])["repeated_labels"]["verdict"] == "NO_GO"
+
     def test_missing_stress(self, judge, labelled):
         k = next(k for k, s in enumerate(labelled) if s.pbc.all())
         bad = changed(labelled[k], stress=None)

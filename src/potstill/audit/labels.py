@@ -196,7 +196,7 @@ def repeated_labels(evidence: Evidence) -> Finding:
     for k, forces in enumerate(stats.force_hashes.tolist()):
         if forces:
             owners[forces].append(k)
-    bad = [k for group in owners.values() for k in group[1:] if not _alike(evidence, group[0], k)]
+    bad = [k for group in owners.values() for k in group[1:] if not _plausible(evidence, group[0], k)]
     why = "structures with exactly the forces of another, though their atoms differ"
     measured = float(len(bad)) if stats.labelled else np.nan
     return at_most("repeated_labels", measured, 0, "structures", why, [stats.ids[k] for k in bad])
@@ -289,10 +289,22 @@ def _slope(work: Array, change: Array) -> tuple[float, float]:
     return slope, float(np.sqrt(((x * (y - slope * x)) ** 2).sum())) / norm
 
 
-def _alike(evidence: Evidence, a: int, b: int) -> bool:
-    """Return whether two structures have the same distances, so that equal forces are plausible."""
+def _plausible(evidence: Evidence, a: int, b: int) -> bool:
+    """Return whether equal forces are plausible: the distances are the same, or other atoms stand where no force acts."""
     one, other = evidence.stats.fingerprint(a), evidence.stats.fingerprint(b)
-    return len(one) == len(other) and bool(np.abs(one - other).max() < NEAR_DUPLICATE_ANGSTROM)
+    if len(one) == len(other) and bool(np.abs(one - other).max() < NEAR_DUPLICATE_ANGSTROM):
+        return True
+    first, second = evidence.dataset[a], evidence.dataset[b]
+    if first.labels is None or first.atomic_numbers.shape != second.atomic_numbers.shape:
+        return False
+    pushed = first.labels.forces.any(axis=1)  # the others are beyond the teacher's cutoff from all atoms
+    return np.array_equal(first.atomic_numbers[pushed], second.atomic_numbers[pushed]) and all(
+        np.allclose(mine, theirs, rtol=0.0, atol=NEAR_DUPLICATE_ANGSTROM)
+        for mine, theirs in (
+            (first.positions[pushed], second.positions[pushed]),
+            (first.cell, second.cell),
+        )
+    )
 
 
 def _scaled_by_source(evidence: Evidence, values: Array, limit: float, own: Mapping[str, float]) -> Array:
