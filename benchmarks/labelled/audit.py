@@ -30,7 +30,9 @@ from benchmarks.lib.common import write_results
 
 from potstill.audit.checks import CHECKS, Evidence
 from potstill.audit.labels import work_scores
+from potstill.audit.needs import TEACHER
 from potstill.audit.options import AuditConfig
+from potstill.audit.registry import ENTRIES
 from potstill.audit.replay import suspicious
 from potstill.audit.stage import audit, run_check
 from potstill.core.types import Structure
@@ -41,16 +43,8 @@ from potstill.stats import collect
 from potstill.testing.faults import config_asking_for
 
 FIRST_SEED = 10_000  # not those by which gates were chosen
-NEED_A_TEACHER = (
-    "label_replay",
-    "gradients",
-    "conservative_forces",
-    "equivalent_structures",
-    "repeated_cells",
-    "rotated_structures",
-)
 ONLY_WARN = ("source_novelty", "refusals", "stand_ins")
-JUDGED = [check for check in CHECKS if check.__name__ not in NEED_A_TEACHER]
+JUDGED = [check for check in CHECKS if TEACHER not in ENTRIES[check.__name__].needs]
 REFUSING = [check for check in JUDGED if check.__name__ not in ONLY_WARN]
 
 

@@ -22,11 +22,12 @@ MOST_OF_A_KIND = 3  # molecules, crystals, or structures that are periodic in so
 DRAWN_OF_A_KIND = 20  # of which those with the most elements, or the smallest, are taken
 MOST_LATTICE_VECTORS = 2  # that an atom is moved by, in either direction
 LARGEST_TRANSLATION = 1.0  # Å
+UNIT = "eV or eV/Å"
 
 
 @check(
     "labels",
-    unit="eV or eV/Å",
+    unit=UNIT,
     needs=(
         LABELS,
         TEACHER,
@@ -51,13 +52,12 @@ def equivalent_structures(evidence: Evidence) -> Finding:
         f"{len(chosen)} structures with their atoms in another order, moved together, and each by lattice vectors: largest "
         "difference of energy per atom, force, or stress times volume per atom"
     )
-    worst = [chosen[k].id for k in np.argsort(gaps)[::-1]]
-    return at_most("equivalent_structures", np.max(gaps), evidence.gates.max_equivalence_gap, "eV or eV/Å", why, worst)
+    return _largest(evidence, "equivalent_structures", gaps, chosen, why)
 
 
 @check(
     "labels",
-    unit="eV or eV/Å",
+    unit=UNIT,
     needs=(
         LABELS,
         TEACHER,
@@ -67,27 +67,26 @@ def equivalent_structures(evidence: Evidence) -> Finding:
 )
 def repeated_cells(evidence: Evidence) -> Finding:
     """Ask the teacher about periodic structures and the same repeated once. The check only warns, as k-points may matter."""
-    unit, few = "eV or eV/Å", at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
+    few = at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
     ptr = evidence.dataset.ptr
     of_kinds = [sorted(kind.tolist(), key=lambda k: int(ptr[k + 1] - ptr[k]))[:few] for kind in _kinds(evidence)[:2]]
     chosen = [evidence.dataset[k].with_(labels=None) for kind in of_kinds for k in kind]
     if not chosen:
-        return does_not_apply("repeated_cells", unit, "no structure is periodic")
+        return does_not_apply("repeated_cells", UNIT, "no structure is periodic")
     answered = _answered(teacher_of(evidence), chosen, [_repeated(s) for s in chosen])
     if not answered:
-        return does_not_apply("repeated_cells", unit, f"the teacher refuses each of {len(chosen)} repeated structures")
+        return does_not_apply("repeated_cells", UNIT, f"the teacher refuses each of {len(chosen)} repeated structures")
     gaps = [_gap(s, one, other, np.tile(np.arange(len(s)), 2)) for s, one, other in answered]
     why = (
         f"{len(answered)} periodic structures and the same, repeated once along the shortest lattice vector: largest "
         "difference of energy per atom, force, or stress times volume per atom"
     )
-    worst = [answered[k][0].id for k in np.argsort(gaps)[::-1]]
-    return warned(at_most("repeated_cells", np.max(gaps), evidence.gates.max_equivalence_gap, unit, why, worst))
+    return warned(_largest(evidence, "repeated_cells", gaps, [s for s, _, _ in answered], why))
 
 
 @check(
     "labels",
-    unit="eV or eV/Å",
+    unit=UNIT,
     needs=(
         LABELS,
         TEACHER,
@@ -97,7 +96,7 @@ def repeated_cells(evidence: Evidence) -> Finding:
 )
 def rotated_structures(evidence: Evidence) -> Finding:
     """Ask the teacher about rotated structures. The check only warns, since some models have learned rotations from data."""
-    unit, few = "eV or eV/Å", at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
+    few = at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
     chosen = [
         evidence.dataset[k].with_(labels=None) for kind in _kinds(evidence) for k in _most_elements(evidence, kind, few)
     ]
@@ -108,15 +107,20 @@ def rotated_structures(evidence: Evidence) -> Finding:
     ]
     answered = _answered(teacher_of(evidence), chosen, copies)
     if not answered:
-        return does_not_apply("rotated_structures", unit, f"the teacher refuses each of {len(chosen)} rotated structures")
+        return does_not_apply("rotated_structures", UNIT, f"the teacher refuses each of {len(chosen)} rotated structures")
     turns = {s.id: turn for s, turn in zip(chosen, rotations, strict=True)}
     gaps = [_gap(s, one, _turned_back(other, turns[s.id]), np.arange(len(s))) for s, one, other in answered]
     why = (
         f"{len(answered)} structures, rotated at random: largest difference of energy per atom, force, or stress times "
         "volume per atom, in the axes of the structure"
     )
-    worst = [answered[k][0].id for k in np.argsort(gaps)[::-1]]
-    return warned(at_most("rotated_structures", np.max(gaps), evidence.gates.max_equivalence_gap, unit, why, worst))
+    return warned(_largest(evidence, "rotated_structures", gaps, [s for s, _, _ in answered], why))
+
+
+def _largest(evidence: Evidence, name: str, gaps: Sequence[float], structures: Sequence[Structure], why: str) -> Finding:
+    """Hold the largest gap of some structures against the gate."""
+    worst = [structures[k].id for k in np.argsort(gaps)[::-1]]
+    return at_most(name, np.max(gaps), evidence.gates.max_equivalence_gap, UNIT, why, worst)
 
 
 def _answered(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from potstill.core.dynamics import langevin, timestep_for
 from potstill.core.types import Structure
 from potstill.deploy.student import DeployedStudent
+
+if TYPE_CHECKING:
+    from potstill.student.gpu.session import GpuStudent
 
 
 def langevin_by(
@@ -38,27 +42,22 @@ def langevin_by(
     if student.gpu is None:
         return langevin(atoms, kelvin, timestep_fs=timestep_fs, friction_per_ps=friction_per_ps, rng=rng)
     timestep = timestep_for(atoms.numbers, timestep_fs)
-    return _OnDevice(student, atoms, kelvin, timestep, friction_per_ps, int(rng.integers(2**31))), timestep
+    student.refuse_unknown(Structure.from_ase(atoms))
+    return _OnDevice(student.gpu, atoms, kelvin, timestep, friction_per_ps, int(rng.integers(2**31))), timestep
 
 
 class _OnDevice:
     """Atoms that move on the GPU; ASE's ``Atoms`` receive positions and velocities after each :meth:`run`."""
 
     def __init__(
-        self, student: DeployedStudent, atoms: Any, kelvin: float, timestep_fs: float, friction_per_ps: float, seed: int
+        self, gpu: GpuStudent, atoms: Any, kelvin: float, timestep_fs: float, friction_per_ps: float, seed: int
     ) -> None:
-        import torch
-
         from potstill.student.gpu.dynamics import Dynamics
 
-        structure = Structure.from_ase(atoms)
-        student.refuse_unknown(structure)
-        if student.gpu is None:
-            raise ValueError("a student without the kernels of a GPU: this is a bug")
         self.atoms = atoms
         self._dynamics = Dynamics(
-            student.gpu,
-            [structure],
+            gpu,
+            [Structure.from_ase(atoms)],
             timestep_fs=timestep_fs,
             temperature_kelvin=kelvin,
             friction_per_fs=friction_per_ps / 1000,

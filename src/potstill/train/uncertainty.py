@@ -103,7 +103,7 @@ def fit_uncertainty(
         model, noise = _corrected(model, held, seed)
         found, report = _calibrated(model.draft(torch.cat([model.noise_of(seen), noise])), held, noise)
         return found, {"of": "valid", **report}
-    noise, distance = _unseen(seen, seed)
+    noise, distance = _unseen(model, seen, seed)
     found, report = _calibrated(model.draft(noise), seen, noise, distance=distance)
     return found, {"of": "train", **report}
 
@@ -183,10 +183,13 @@ class _Model:
         return Uncertainty(self.factor, self.noise, limits, none, torch.zeros(()), force=force)
 
 
-def _unseen(seen: Examined, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (N,) noises and (N,) logarithms of distances of training atoms, each by a model of other structures."""
-    model = _Model.of(seen)
-    noise, distance = model.noise_of(seen), model.draft(model.noise_of(seen)).log_distance(seen.features)
+def _unseen(model: _Model, seen: Examined, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (N,) noises and (N,) logarithms of distances of training atoms, each by a model of other structures.
+
+    A single structure has no others, and is measured by ``model``, which is that of all.
+    """
+    noise = model.noise_of(seen)
+    distance = model.draft(noise).log_distance(seen.features)
     for part in seen.folds(seed):
         other = _Model.of(seen[~part])
         noise[part] = other.noise_of(seen[part])
