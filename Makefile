@@ -18,8 +18,9 @@ RUN := runs/quickstart
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/.installed-all ## structures -> labels -> dataset -> audit -> student, then says where the report is
+demo: $(VENV)/.installed-all ## structures -> labels -> dataset -> audit -> student that runs MD, then says where the report is
 	$(BIN)/potstill run $(CONFIG) --out $(RUN) --yes $(if $(wildcard $(RUN)),--resume)
+	$(BIN)/python $(RUN)/deploy/ase/run_md.py
 
 # Two files at a time, each on one thread: most tests wait for processes that they start.
 test: $(VENV)/.installed-test ## the test suite, without the slow tests

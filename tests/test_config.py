@@ -17,7 +17,7 @@ from potstill.teacher.choices import parse_teacher
 from potstill.templates import read_template
 
 GOOD = {"generate": {"sources": [{"source": "benchmark", "count": 3}]}}
-TEMPLATES = ("quickstart", "medium_10k", "production_120k", "my_system")
+TEMPLATES = ("quickstart", "small_6k", "medium_10k", "production_120k", "my_system")
 
 
 def with_(**sections) -> dict:

@@ -3,10 +3,11 @@
     python -m benchmarks.labelled.pareto DATASET [--minutes 5] [--at-once 2] [--candidates NAME ...] [--name pareto]
     python -m benchmarks.labelled.pareto DATASET --speed-again    # of the trained candidates in the result file
 
-DATASET is a labelled and split ``dataset.h5``, as that of the quickstart. The protocol:
+DATASET is a labelled and split ``dataset.h5``, as that of the template ``small_6k``. The protocol:
 
 - Every candidate is trained in a process of its own on one thread, for so many minutes of that process's processor time:
-  batches, optimiser and losses are the quickstart's, the learning rate is the candidate's, its cosine ends with the time.
+  batches, optimiser and losses are those of ``small_6k``, the learning rate is the candidate's, its cosine ends with the
+  time.
   A student is trained by its kernel (``FusedTraining``), a public network by PyTorch.
 - Errors are those of the averaged weights. Shapes are chosen by ``valid``; ``test`` tells what the choice is worth.
 - Speed is taken afterwards by ``timing.py``: all candidates in turn in one process, neighbour list inside the timer, energy,

@@ -2,7 +2,7 @@
 
     python -m benchmarks.labelled.training_speed DATASET [--threads 2] [--batch-atoms 200 1000] [--tiers nano base xl]
 
-A step is a batch from the dataset with its neighbour lists, energy, forces and stress, the losses of the quickstart,
+A step is a batch from the dataset with its neighbour lists, energy, forces and stress, the losses of ``small_6k``,
 derivatives by all weights, and AdamW. The two ways take turns on the same batches; the first turn warms up.
 """
 
@@ -37,7 +37,7 @@ STEPS, TURNS = 12, 4
 
 
 def step(student: Student, batch: LabelledBatch, kernel: Kernel | None) -> None:
-    """Derivatives of the quickstart's loss."""
+    """Derivatives of the loss of ``small_6k``."""
     errors = mean_errors(student.predict(batch.inputs, training=True, kernel=kernel), batch)
     (5.0 * errors["energy"] + 10.0 * errors["forces"] + 10.0 * errors["stress"]).backward()
 

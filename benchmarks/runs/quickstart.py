@@ -1,13 +1,14 @@
-"""The quickstart run, measured: wall time of each stage, peak memory of the process tree, and the figures it reports.
+"""A template's run, measured: wall time of each stage, peak memory of the process tree, and the figures it reports.
 
-    python -m benchmarks.runs.quickstart [RUN]
+    python -m benchmarks.runs.quickstart [RUN] [--template small_6k]
 
-Runs the template ``quickstart`` from nothing in a new folder (RUN, or a temporary one) and writes
-``benchmarks/results/quickstart.json``; the table of the README is made from that file by ``readme_table``.
+Runs the template ``quickstart``, or another one that needs no files, from nothing in a new folder (RUN, or a temporary
+one), and writes ``benchmarks/results/TEMPLATE.json``. ``readme_table`` makes the README's table from ``quickstart.json``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from typing import Any
 
 import psutil
 from benchmarks.lib.common import write_results
+
+from potstill.dataset import open_file
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_SECONDS = 0.25
@@ -81,6 +84,12 @@ def figures_of(run: Path) -> list[dict[str, Any]]:
                 "energy_mean_baseline_mae_per_atom": figures["energy"]["mean_baseline_mae_per_atom"],
             }
         )
+    rows += _rounds(run)
+    rows += [
+        {"what": f"physics {row['check']}", **{k: row[k] for k in ("system", "measured", "candidate", "reference")}}
+        for row in evaluate["physics"]
+        if row["ran"] and row["reference"]
+    ]
     rows += [{"what": f"NVE {row['kind']}", **row} for row in evaluate["nve"]]
     rows += [{"what": "speed", **row} for row in evaluate["speed"]]
     rows += [
@@ -96,11 +105,25 @@ def figures_of(run: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _rounds(run: Path) -> list[dict[str, Any]]:
+    """What the rounds of active learning reached: labels so far, and error in the student's own dynamics."""
+    labels, rows = len(open_file(run / "dataset.h5")), []
+    for file in sorted(run.glob("active_learning/*/round.json")):
+        labels += len(open_file(file.parent / "new.h5"))
+        found = json.loads(file.read_text(encoding="utf-8"))
+        rows.append({"what": f"round {found['round']}", "labels": labels, "force_mae": found["forces"]["mae"]})
+    return rows
+
+
 def main() -> int:
     """Run, collect, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="?", type=Path)
+    parser.add_argument("--template", default="quickstart")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        run = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "run"
-        config = ROOT / "src" / "potstill" / "templates" / "quickstart.yaml"
+        run = options.run or Path(scratch) / "run"
+        config = ROOT / "src" / "potstill" / "templates" / f"{options.template}.yaml"
         command = [sys.executable, "-m", "potstill", "run", str(config), "--out", str(run), "--yes"]
         exit_code, seconds, peak = run_and_watch(command)
         if exit_code not in (0, 3) or not (run / "evaluate.json").exists():
@@ -111,7 +134,7 @@ def main() -> int:
             {"what": "wall time", "value": round(seconds, 1), "unit": "s"},
             {"what": "peak memory", "value": round(peak / 1e9, 2), "unit": "GB"},
         ]
-        print(write_results("quickstart", watched + figures_of(run)))
+        print(write_results(options.template, watched + figures_of(run)))
     return 0
 
 

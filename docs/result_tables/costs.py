@@ -8,7 +8,7 @@ from result_tables.base import markdown_table, rounded, rows_of, source, table_o
 @table_of
 def costs_measured() -> str:
     """Wall minutes of each stage in runs that were done here."""
-    quick, medium = values_of("quickstart"), values_of("medium_10k")
+    small, medium = values_of("small_6k"), values_of("medium_10k")
     stages = ("generate", "label", "audit", "train", "evaluate")
     rows = [
         (
@@ -17,7 +17,7 @@ def costs_measured() -> str:
             *(f"{found[f'stage {stage}'] / 60:.1f}" for stage in stages),
             f"{sum(found[f'stage {stage}'] for stage in stages) / 60:.0f} min",
         )
-        for title, found in (("`quickstart`", quick), ("`medium_10k`, contingency mix", medium))
+        for title, found in (("`small_6k`", small), ("`medium_10k`, contingency mix", medium))
     ]
     head = ("run", "labelled", *(f"{stage}, min" for stage in stages), "whole run")
     return markdown_table(head, rows) + source("medium_10k")

@@ -80,7 +80,9 @@ class TestHelp:
 
 
 class TestCheck:
-    @pytest.mark.parametrize(("name", "total"), [("quickstart", 5750), ("medium_10k", 10_000), ("production_120k", 120_000)])
+    @pytest.mark.parametrize(
+        ("name", "total"), [("quickstart", 61), ("small_6k", 5750), ("medium_10k", 10_000), ("production_120k", 120_000)]
+    )
     def test_every_template_checks(self, potstill, tmp_path, monkeypatch, name, total):
         monkeypatch.setenv("POTSTILL_HOME", str(tmp_path))
         (tmp_path / "c.yaml").write_text(potstill("template", name).out)

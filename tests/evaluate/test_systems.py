@@ -77,6 +77,25 @@ def test_the_second_crystal_is_of_another_chemistry():
     assert choice.missing == 0
 
 
+def test_structures_of_one_crystal_are_one_system():
+    """One system, many displaced copies: none is missing, and no check is made twice."""
+    copies = [labelled(_ordered("Cu", "Au"), f"copy-{k}") for k in range(6)]
+    for k, copy in enumerate(copies):
+        copy.positions[:] += np.random.default_rng(k).normal(0, 0.02, copy.positions.shape)
+    choice = choose(EMT(), copies, 2, periodic=True)
+    assert (names(choice.systems), choice.missing, choice.tried, choice.others) == (["copy-0"], 0, 3, [])
+    another = labelled(_ordered("Ni", "Pt"), "nipt")
+    assert names(choose(EMT(), [*copies, another], 2, periodic=True).systems) == ["copy-0", "nipt"]
+
+
+def test_another_molecule_comes_before_the_same_one_again():
+    copies = [labelled(molecule("CH3CH2OH"), f"ethanol-{k}") for k in range(3)]
+    choice = choose(EMT(), [*copies, labelled(molecule("H2O"), "water")], 2, periodic=False)
+    assert (names(choice.systems), choice.missing, choice.tried) == (["ethanol-0", "water"], 0, 2)
+    choice = choose(EMT(), copies, 2, periodic=False)
+    assert (names(choice.systems), choice.missing, choice.tried) == (["ethanol-0"], 0, 3)
+
+
 def test_a_crystal_that_is_not_stable_in_the_reference_is_no_judge():
     pytest.importorskip("phonopy")
     unstable = labelled(bulk("Cu", "sc", a=2.4).repeat([1, 1, 2]), "cubic")  # held in place by its symmetry

@@ -49,6 +49,6 @@ def test_files_with_fewer_frames_than_a_run_in_batches_asks_for(tmp_path):
     assert contradictions(parse_config({**data, "batches": [1, 2]})) == []
 
 
-@pytest.mark.parametrize("name", ["quickstart", "medium_10k", "production_120k"])
+@pytest.mark.parametrize("name", ["quickstart", "small_6k", "medium_10k", "production_120k"])
 def test_templates_have_none(name):
     assert contradictions(parse_config(parse_yaml(read_template(name)))) == []

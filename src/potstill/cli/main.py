@@ -53,6 +53,7 @@ class Template(StrEnum):
     """Configs that come with potstill."""
 
     quickstart = "quickstart"
+    small_6k = "small_6k"
     medium_10k = "medium_10k"
     production_120k = "production_120k"
     my_system = "my_system"

@@ -26,6 +26,7 @@ from potstill.teacher.isolated import IsolatedTeacher
 
 log = logging.getLogger(__name__)
 LONGEST_CALL_S, LOOK_EVERY_S, SECONDS_PER_DAY = 2.0, 2e-3, 86400.0
+ENOUGH_CALLS, ENOUGH_S = 3, 5.0  # timed calls of each model, and their sum, after which a system gets no more of them
 STEP_ANGSTROM = 1e-3  # displacement of the atoms between two calls, as in a step of dynamics
 
 
@@ -47,7 +48,8 @@ def compare_speed(
     systems
         Name and structures of each system, labelled in one call.
     repeats
-        Number of timed calls of each, after one that is not counted.
+        Number of timed calls of each, after one that is not counted; fewer where the model is slow
+        (:data:`ENOUGH_CALLS`, :data:`ENOUGH_S`).
     """
     rows = []
     for name, structures in systems:
@@ -66,6 +68,8 @@ def _compare(student: Model, teacher: Teacher, name: str, structures: Sequence[S
             seconds = _seconds(model, moved)
             if repeat:
                 times[who].append(seconds)
+        if _enough(times):
+            break
     medians = {who: statistics.median(values) for who, values in times.items()}
     return {
         "system": name,
@@ -96,7 +100,7 @@ def speed_by_size(
     atoms
         Smallest number of atoms of each size, ascending.
     repeats
-        Number of timed calls of each.
+        Number of timed calls of each; fewer where the model is slow (:data:`ENOUGH_CALLS`, :data:`ENOUGH_S`).
     """
     cells = list({len(s): s for s in (repeat_crystal(crystal, n) for n in atoms)}.values())
     memory = {who: _memory(model, cells) for who, model in (("student", student), ("teacher", teacher))}
@@ -108,6 +112,8 @@ def speed_by_size(
             for who, model in (("student", student), ("teacher", teacher)):
                 if k < len(memory[who]):
                     times[who].append(_seconds(model, moved))
+            if _enough(times):
+                break
         row: dict[str, Any] = {"system": crystal.id, "atoms": len(cell), "threads": torch.get_num_threads()}
         for who, values in times.items():
             seconds = statistics.median(values) if values else None
@@ -119,6 +125,11 @@ def speed_by_size(
             }
         rows.append(row)
     return rows
+
+
+def _enough(times: dict[str, list[float]]) -> bool:
+    """Return whether slow calls have been timed often enough for a median."""
+    return max(map(len, times.values())) >= ENOUGH_CALLS and sum(map(sum, times.values())) > ENOUGH_S
 
 
 def _moved(structures: Sequence[Structure], call: int) -> list[Structure]:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 CALM = 0.25  # share of the structures, by their largest force, that are near equilibrium
 TRIES = 5  # number of structures relaxed per system wanted
 MOST_TRIES = 15  # the same while no crystal is stable and none is a liquid
+SAME_EV, SAME_VOLUME = 2e-3, 5e-3  # two minima are one below these differences of energy per atom and relative volume
 SETTLED_EV_PER_ANGSTROM = 0.1
 MOST_RELAXATION_STEPS = 200
 LOWEST_THZ = -0.5  # lowest phonon of the reference: below, the crystal is no minimum; imaginary ones count as negative
@@ -48,7 +49,8 @@ class Choice:
         Structures that did not settle, are not stable, or are no crystals, as many as are lacking, for checks that need no
         minimum.
     missing
-        Number of wanted systems that were not found; none where every structure was tried and one at least was found.
+        Number of wanted systems that were not found; none where every structure was tried and one at least was found, or
+        where as many structures as wanted relaxed to a system that was found before.
     disordered
         Names of those among the others that are a liquid or a glass, relaxed in the cell that they came in. No crystal is
         missing there.
@@ -85,11 +87,13 @@ def choose(
 ) -> Choice:
     """Relax candidates by the reference until the wanted number has settled.
 
-    A crystal is reduced to its primitive cell where spglib is installed. Candidates that share elements with a chosen one
-    come later. Structures far from equilibrium are tried where those near it do not suffice. A crystal with unstable phonons
-    in the reference is not taken. One of unknown stability is taken where there are too few others. A liquid or a glass
-    (:func:`disordered`) has no minimum to compare at and is not missed. Slabs and molecules in a periodic box are no
-    crystals. They serve checks that need none where the data contain nothing else.
+    A crystal is reduced to its primitive cell where spglib is installed. Candidates of a composition that was chosen
+    before, or that share elements with a chosen one, come later. Structures far from equilibrium are tried where those
+    near it do not suffice. A crystal with unstable phonons in the reference is not taken. One of unknown stability is
+    taken where there are too few others. A liquid or a glass (:func:`disordered`) has no minimum to compare at and is
+    not missed. Slabs and molecules in a periodic box are no crystals. They serve checks that need none where the data
+    contain nothing else. A minimum that was found before is not taken again: the structures of one system often relax to
+    one crystal.
 
     Parameters
     ----------
@@ -111,15 +115,13 @@ def choose(
     reasons: list[str] = []
     left = candidates(structures, periodic=periodic)
     later = wilder(structures, left, periodic=periodic)
-    tries = 0
-    while len(found) < wanted and (left or (later and not liquids)):
+    tries = again = 0
+    while len(found) < wanted and again < wanted and (left or (later and not liquids)):
         if tries >= (TRIES if found or liquids else MOST_TRIES) * wanted:
             break
         left, later = (left, later) if left else (later, [])
         tries += 1
-        taken = {int(z) for _, atoms in found for z in atoms.numbers}
-        structure = min(left, key=lambda s: (*_order(s), len(taken & set(s.atomic_numbers.tolist()))))  # the first of equals
-        left.remove(structure)
+        structure = left.pop(_next(left, found))
         name = f"{structure.id} ({structure.formula})"
         on_step(f"relaxation of {name}")
         try:
@@ -138,6 +140,8 @@ def choose(
         if not settled:
             reasons.append(f"{name} has forces of {force:.2f} eV/Å after {MOST_RELAXATION_STEPS} steps")
             others.append((name, atoms))
+        elif any(_same(reference, atoms, other) for _, other in found):
+            again += 1
         elif lowest is None or lowest >= LOWEST_THZ:  # a molecule, or phonopy is missing
             found.append((name, atoms))
         elif np.isnan(lowest):
@@ -147,15 +151,40 @@ def choose(
             reasons.append(f"{name} is not stable in the reference, with a mode at {lowest:.1f} THz")
             others.append((name, atoms))
     found += unknown[: wanted - len(found)]
-    lacking = max(0, min(wanted, tries) - len(found))
+    lacking = max(0, min(wanted, tries - again) - len(found))
     others = others[:lacking]
     liquids &= {name for name, _ in others}
     hollow = frozenset(name for name, atoms in others if name in liquids and is_hollow(Structure.from_ase(atoms)))
-    every_one = not left and not later
+    every_one = (not left and not later) or again == wanted
     missing = 0 if found and every_one else lacking - len(liquids)
     return Choice(
         found, others, missing, tries, _in_short(reasons) if missing else "", frozenset(liquids - hollow), frozenset(hollow)
     )
+
+
+def _next(left: Sequence[Structure], found: Sequence[tuple[str, Any]]) -> int:
+    """Return the place of the first structure of another composition, of those the first with the fewest elements shared."""
+    taken = [{int(z) for z in atoms.numbers} for _, atoms in found]
+    compositions = [_composition(atoms.numbers) for _, atoms in found]
+
+    def place(k: int) -> tuple[bool, bool, int, int]:
+        numbers = left[k].atomic_numbers
+        return _composition(numbers) in compositions, *_order(left[k]), len(set().union(*taken) & set(numbers.tolist()))
+
+    return min(range(len(left)), key=place)
+
+
+def _composition(numbers: Array) -> dict[int, float]:
+    return {int(z): float(np.mean(numbers == z)) for z in np.unique(numbers)}
+
+
+def _same(reference: Any, atoms: Any, other: Any) -> bool:
+    """Return whether two systems at rest are one: equal atoms, energies and, where periodic, volumes."""
+    if sorted(atoms.numbers) != sorted(other.numbers):
+        return False
+    volume = atoms.get_volume() / other.get_volume() if atoms.pbc.all() else 1.0
+    gap = np.subtract(*(of(a, reference).get_potential_energy() for a in (atoms, other))) / len(atoms)
+    return bool(abs(volume - 1) < SAME_VOLUME and abs(gap) < SAME_EV)
 
 
 def _in_short(reasons: Sequence[str]) -> str:
@@ -197,8 +226,8 @@ def _strongest_reflection(atoms: Any) -> float:
 def _at_rest(reference: Any, structure: Structure, *, periodic: bool) -> tuple[Any, float, float | None]:
     """Return the relaxed atoms, the largest remaining component of a force, and the lowest phonon in THz or None.
 
-    A displaced supercell is first taken for its lattice, of which a few atoms are relaxed. It is relaxed as it is where it
-    has no lattice, or where that lattice is no stable minimum. A slab keeps its cell.
+    Displaced atoms are first taken for their lattice, of which a few atoms are relaxed. They are relaxed as they are where
+    they have no lattice, or where that lattice is no stable minimum. A slab keeps its cell.
     """
     atoms = structure.to_ase()
     if not periodic or is_hollow(structure):
@@ -229,11 +258,10 @@ def _settled(reference: Any, atoms: Any, *, periodic: bool) -> tuple[Any, float]
 
 def _lattice(atoms: Any) -> Any:
     """Return the primitive cell of a crystal with displaced atoms, by the smallest tolerance that gives a small one."""
-    if len(atoms) > SMALL_ATOMS:
-        for tolerance in LATTICE_ANGSTROM:
-            smaller = primitive(atoms, tolerance)
-            if len(smaller) <= SMALL_ATOMS:
-                return smaller
+    for tolerance in LATTICE_ANGSTROM:
+        smaller = primitive(atoms, tolerance)
+        if len(smaller) < len(atoms) and len(smaller) <= SMALL_ATOMS:
+            return smaller
     return atoms
 
 
