@@ -92,8 +92,9 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
         atoms.pbc = periodic
     record = atoms.info.pop("record_hex", None)
     if record is None:
+        words = {key for key, value in atoms.info.items() if value is True} - _keys(facts)
         atoms.info = {**atoms.info, **_charge_of_comment(facts)}
-        frame = frame_from(atoms, options, names=stated_names(atoms.info))
+        frame = frame_from(atoms, options, names=stated_names(atoms.info), words=words)
         return Frame(frame.structure, (*frame.remarks, *_on_symbols(names, rows), *_on_comment(rest[0], options)))
     if not text.endswith("\n"):
         raise UnusableError("unreadable", "the file was cut short: its last line has no end")
@@ -128,6 +129,11 @@ def last_number_is_cut(rows: list[str]) -> bool:
     """Return whether all numbers of a table have the same number of decimals, and the very last has fewer."""
     *decimals, last = [len(word.partition(".")[2]) for row in rows for word in row.split()[1:]] or [0]
     return bool(decimals) and len(set(decimals)) == 1 and last < decimals[0]
+
+
+def _keys(facts: str) -> set[str]:
+    """Return the keys of the second line of a frame that have a value."""
+    return set(KEY.findall(QUOTED.sub('""', facts)))
 
 
 def _check_keys(facts: str) -> None:
