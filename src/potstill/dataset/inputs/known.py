@@ -27,7 +27,7 @@ NAMED_ELSEWHERE = re.compile(  # by remarks or refusals of their own
 )
 NOTHING_IF_ZERO = re.compile(r"q|s|sz|s2|2s", re.IGNORECASE)  # names that may be a charge or a spin
 HARMLESS_FACT = re.compile(  # names, places and times of a frame
-    r"""(\w+[_.-])?(id|ids|uid|uuid|idx|index|name|names|label|labels|key|number|hash|path|file|filename|folder|directory)|
+    r"""(\w+[_.-])?(uri|gindex|id|ids|uid|uuid|idx|index|name|names|label|labels|key|number|hash|path|file|filename|folder|directory)|
     title|comment|description|tags?|note|notes|author|user|date|version|age|(unique_|calculator_)?(id|version|name)|
     config(uration)?(_?type|_?group|_?name)?|(sub|data)?set|split|source|family|origin|doi|url|references?|database|project|
     frame|step|ionic_step|timestep|time|iteration|image|snapshot|n_?atoms|natoms|nat|num_atoms|volume|density|
@@ -36,7 +36,7 @@ HARMLESS_FACT = re.compile(  # names, places and times of a frame
     generator_metadata|config_weight|species|code|program|software""",
     re.IGNORECASE | re.VERBOSE,
 )
-METHOD = re.compile(r"functional|xc|method|level(_of_theory)?|theory|basis(_set)?|calculator|model", re.IGNORECASE)
+METHOD = re.compile(r"head|functional|xc|method|level(_of_theory)?|theory|basis(_set)?|calculator|model", re.IGNORECASE)
 HARMLESS_COLUMN = re.compile(  # of atoms, as ASE names them, and as programs write them
     r"""numbers|positions|species|symbols|pos|z|momenta|velocit(y|ies)|velo|vel|tags?|mass(es)?|
     (initial_|final_|\w+_)?(magmoms?|magnetic_moments)|spins?|
@@ -48,7 +48,7 @@ HARMLESS_COLUMN = re.compile(  # of atoms, as ASE names them, and as programs wr
 )
 HARMLESS_RESULT = re.compile(  # other properties of a calculation
     r"dipole|magmoms?|charges|bandgap|fermi_level|eigenvalues|free_energy|born_effective_charges|dielectric_tensor|"
-    r"polari[sz](ation|ability)|ibz_kpoints|kpoint_weights|nkpts|nspins|nbands|occupations|electronic_steps",
+    r"polari[sz](ation|ability)|ibz_kpoints|kpoint_weights|nkpts|nspins|nbands|occupations|electronic_steps|pressure",
     re.IGNORECASE,
 )
 

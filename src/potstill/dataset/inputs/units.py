@@ -8,7 +8,7 @@ from typing import Any
 
 from potstill.dataset.inputs.unusable import UnusableError
 
-UNIT_KEY = re.compile(r"units?(_\w+)?|\w*units?", re.IGNORECASE)
+UNIT_KEY = re.compile(r"(\w+_)?units?(_\w+)?|\w*units?", re.IGNORECASE)
 OTHER_QUANTITY = re.compile(r"dipol|charge|time|temp|polari|freq|mass|angle|magn|veloc|moment|cell$|angular", re.IGNORECASE)
 OWN = re.compile(
     r"ev|ev/atom|(ev/)?(a|å|ang|angstroms?)((\^|\*\*)?3)?|fs|k|ase|metal|none|ev[,; ]+(a|å|ang|angstroms?)", re.IGNORECASE

@@ -12,6 +12,7 @@ import numpy as np
 from potstill.core.elements import atomic_numbers_of
 from potstill.dataset.inputs.atoms import frame_from, stated_names
 from potstill.dataset.inputs.labels import refuse_asymmetric
+from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol
 from potstill.dataset.inputs.unusable import Frame, UnusableError
@@ -77,7 +78,7 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
         raise UnusableError("no_atoms", f"{stated} atoms are stated")
     if stated != found:
         raise UnusableError("wrong_count", f"{stated} atoms are stated, {found} lines follow")
-    facts, rows = rest[0], rest[1:]
+    facts, rows = with_plain_numbers(rest[0]), with_plain_numbers("\n".join(rest[1:])).split("\n")
     if not text.endswith("\n") and last_number_is_cut(rows):
         raise UnusableError("unreadable", "the file ends within its last number")
     _check_keys(facts)
