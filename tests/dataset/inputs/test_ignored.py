@@ -137,3 +137,43 @@ def test_facts_of_databases_and_trajectories_are_named(tmp_path):
     write(tmp_path / "a.traj", atoms)
     for name in ("a.db", "a.traj"):
         assert open_frames(tmp_path / name).frame(0).remarks == ("ignored: ecut, kpoints",), name
+
+
+@pytest.mark.parametrize(
+    ("metadata", "right"),
+    [
+        ({"units": "Hartree"}, False),
+        ({"energy_unit": "kcal/mol"}, False),
+        ({"key_descriptions": {"energy": ["Energy", "Total energy", "Hartree"]}}, False),
+        (
+            {"key_descriptions": {"energy": ["Energy", "Total energy", "eV"], "gap": ["Gap", "HOMO-LUMO gap", "Hartree"]}},
+            True,
+        ),
+        ({"units": "eV", "title": "mine", "default_columns": ["id"]}, True),
+    ],
+)
+def test_units_in_the_metadata_of_a_database(tmp_path, metadata, right):
+    atoms = bulk("Cu")
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((1, 3)))
+    with connect(tmp_path / "a.db") as database:
+        database.write(atoms)
+        database.metadata = metadata
+    if right:
+        assert open_frames(tmp_path / "a.db").frame(0).structure.labels.energy == -1.0
+    else:
+        with pytest.raises(UnusableError) as refusal:
+            open_frames(tmp_path / "a.db").frame(0)
+        assert refusal.value.reason == "units"
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("O 0 0 0\nH 0 0 0.97\n", ()),
+        ("O 0 0 0 -0.4\nH 0 0 0.97 0.4\n", ("ignored: column 5",)),
+        ("O 0 0 0 0.1 0 0\nH 0 0 0.97 -0.1 0 0\n", ("ignored: columns 5 to 7",)),
+        ("O 0 0 0 # fixed\nH 0 0 0.97\n", ("ignored: columns 5 to 6",)),
+    ],
+)
+def test_columns_behind_those_that_are_stated(tmp_path, rows, says):
+    assert read(tmp_path / "a.xyz", f"2\nhydroxyl\n{rows}").remarks == says

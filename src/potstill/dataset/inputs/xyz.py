@@ -11,6 +11,7 @@ import numpy as np
 
 from potstill.core.elements import atomic_numbers_of
 from potstill.dataset.inputs.atoms import frame_from, stated_names
+from potstill.dataset.inputs.known import ignored
 from potstill.dataset.inputs.labels import refuse_asymmetric
 from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
@@ -96,7 +97,8 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
         words = {key for key, value in atoms.info.items() if value is True} - _keys(facts)
         atoms.info = {**atoms.info, **_charge_of_comment(facts)}
         frame = frame_from(atoms, options, names=stated_names(atoms.info), words=words)
-        return Frame(frame.structure, (*frame.remarks, *_on_symbols(names, rows), *_on_comment(rest[0], options)))
+        said = (*_on_symbols(names, rows), *_on_width(names, rows), *_on_comment(rest[0], options))
+        return Frame(frame.structure, (*frame.remarks, *said))
     if not text.endswith("\n"):
         raise UnusableError("unreadable", "the file was cut short: its last line has no end")
     return frame_from(atoms, options, ours=True, names=json.loads(bytes.fromhex(str(record)[1:])))
@@ -222,6 +224,14 @@ def _on_symbols(names: list[str], rows: list[str]) -> list[str]:
         return []
     read = ", ".join(f"{word} as {word.capitalize()}" for word in capitals)
     return [f"symbols in capitals are read as elements, not as names of atoms: {read}"]
+
+
+def _on_width(names: list[str], rows: list[str]) -> list[str]:
+    """Return a remark about columns behind those that the frame states, or behind the four of plain XYZ."""
+    widest = max(len(row.split()) for row in rows)
+    if widest <= len(names):
+        return []
+    return ignored([f"column {widest}" if widest == len(names) + 1 else f"columns {len(names) + 1} to {widest}"])
 
 
 def _charge_of_comment(facts: str) -> dict[str, float]:
