@@ -41,6 +41,7 @@ class TestXyz:
             ("scf=unconverged", "ignored: scf"),
             ("coordinates=fractional", "ignored: coordinates"),
             ("alat=2.0 epsilon=78", "ignored: alat, epsilon"),
+            ("head=other", "ignored: head=other"),
             ("functional=PBE", "ignored: functional=PBE"),  # another one in another frame is another remark
             ("energy_unit=foo", "ignored: energy_unit=foo"),
             (" ".join(f"key{k}=1" for k in range(10)), "ignored: key0, key1, key2, key3, key4, key5, key6, key7 and 2 more"),
@@ -55,6 +56,7 @@ class TestXyz:
             "",
             'config_type=bulk name=a step=3 pbc="T T T" dipole="0 0 0.1" free_energy=-14.2 some words',
             "energy_unit=eV time_unit=fs dipole_unit=e*bohr q=0 S=0 Origin='4 4 4'",
+            "head=Default cutoff=5.5 i=0",
             "mp_id=mp-30 sid=7 frame=12 time=0.5 temperature=300 volume=512 smiles=O",
         ],
     )

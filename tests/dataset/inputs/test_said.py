@@ -136,7 +136,12 @@ def test_a_label_of_espresso_with_the_mass_of_another_element(tmp_path, label, m
 
 @pytest.mark.parametrize(
     ("comment", "says"),
-    [("1 2", "the comment '1 2' is not read"), ("-1 1", "write charge="), ("-76.34 Eh", "the number -76.34 Eh")],
+    [
+        ("1 2", "the comment '1 2' is not read"),
+        ("0 2 water", "the comment '0 2'"),
+        ("-1 1", "write charge="),
+        ("-76.34 Eh", "the number -76.34 Eh"),
+    ],
 )
 def test_bare_numbers_are_said(tmp_path, comment, says):
     assert says in read(tmp_path / "a.xyz", water(comment)).remarks[0]

@@ -33,7 +33,7 @@ HARMLESS_FACT = re.compile(  # names, places and times of a frame
     frame|step|ionic_step|timestep|time|iteration|image|snapshot|n_?atoms|natoms|nat|num_atoms|volume|density|
     (chemical_|reduced_)?(formula|composition)(_\w+)?|stoichiometry|elements|symbols|prototype|phase|mineral|
     smiles|inchi(_?key)?|sid|fid|mp-?id|spacegroup|space_group|unit_cell|temperature|fmax|rmsd|csd_code|mnd|
-    generator_metadata|config_weight|species|code|program|software""",
+    generator_metadata|config_weight|species|i|t|cutoff|nneightol|cutoff_skin|code|program|software""",
     re.IGNORECASE | re.VERBOSE,
 )
 METHOD = re.compile(r"head|functional|xc|method|level(_of_theory)?|theory|basis(_set)?|calculator|model", re.IGNORECASE)
@@ -43,7 +43,7 @@ HARMLESS_COLUMN = re.compile(  # of atoms, as ASE names them, and as programs wr
     ids?|type|types|mol(-?id|ecule)?|index|particle_?(id|identifier|type)|(atom_?)?(types?|names?|labels?)|
     residue(names?|numbers?|id)|resid|resname|segid|chain(id)?|bfactors?|sitenames?|atom_site_\w+|
     spacegroup_kinds|castep_(labels|custom_species)|move_mask|image(_?flags)?|travel|
-    coordination(_number)?|(Structure|Particle)_?Type|colou?r|radius|selection|transparency""",
+    coordination(_number)?|map_shift|n_neighb|(Structure|Particle)_?Type|colou?r|radius|selection|transparency""",
     re.IGNORECASE | re.VERBOSE,
 )
 HARMLESS_RESULT = re.compile(  # other properties of a calculation
@@ -106,6 +106,8 @@ def _is_known_fact(key: str, value: Any, read: set[str]) -> bool:
         return True
     if is_unit(key):
         return of_another_quantity(key) or states_own_unit(value)
+    if key == "head" and str(value).lower() == "default":  # of MACE, which writes it into each file
+        return True
     if NOTHING_IF_ZERO.fullmatch(key) and np.ndim(value) == 0 and value == 0:
         return True
     return _is_known(key, HARMLESS_FACT, HARMLESS_RESULT, read=read)

@@ -42,7 +42,7 @@ IN_WORDS = {  # of a comment; KEY=VALUE without spaces is read by ASE
     "unpaired_electrons": re.compile(r"--uhf\s+(\d+)(?![\w.])"),
     "multiplicity": re.compile(r"\bmult(?:iplicity)?\s*[:=]\s*(\d+)(?![\w.])", re.IGNORECASE),
 }
-TWO_INTEGERS = re.compile(r"[-+]?\d\s+\d{1,2}")
+TWO_INTEGERS = re.compile(r"([-+]?\d\s+\d{1,2})(?:\s+[A-Za-z][^=]*)?")  # and a title, as Psi4 writes them
 
 
 def xyz_spans(file: BinaryIO) -> Spans:
@@ -228,7 +228,7 @@ def _on_symbols(names: list[str], rows: list[str]) -> list[str]:
 
 def _on_width(names: list[str], rows: list[str]) -> list[str]:
     """Return a remark about columns behind those that the frame states, or behind the four of plain XYZ."""
-    widest = max(len(row.split()) for row in rows)
+    widest = max(map(len, map(str.split, rows)))
     if widest <= len(names):
         return []
     return ignored([f"column {widest}" if widest == len(names) + 1 else f"columns {len(names) + 1} to {widest}"])
@@ -243,8 +243,11 @@ def _charge_of_comment(facts: str) -> dict[str, float]:
 def _on_comment(facts: str, options: ReadOptions) -> list[str]:
     """Return a remark about a comment of bare numbers: an energy of a conformer search, or charge and multiplicity."""
     comment = facts.strip()
-    if TWO_INTEGERS.fullmatch(comment) and comment.split() != ["0", "1"]:
-        return [f"the comment '{comment}' is not read; where it is charge and multiplicity, write charge= and multiplicity="]
+    integers = TWO_INTEGERS.fullmatch(comment)
+    if integers is not None and integers[1].split() != ["0", "1"]:
+        return [
+            f"the comment '{integers[1]}' is not read; where it is charge and multiplicity, write charge= and multiplicity="
+        ]
     if options.labels and re.fullmatch(rf"{NUMBER}(\s+[A-Za-z/]+)?", comment) and "." in comment:
         return [f"the comment is the number {comment}; where it is an energy, it is not taken"]
     return []
