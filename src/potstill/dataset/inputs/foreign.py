@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from potstill.dataset.inputs.known import ignored
 from potstill.dataset.inputs.misread import refuse_misread
 from potstill.dataset.inputs.unusable import text_of
 
@@ -59,6 +60,19 @@ OF_VASP = {
     "ML_LMLFF": "ML_LMLFF is on: labels of steps without electronic steps are those of VASP's own force field",
     "IMAGES": "IMAGES is set: forces along an elastic band may contain those of its springs",
 }
+INCAR = {  # tags that the user set, as each output repeats them
+    "vasp-xml": (r"<incar>(.*?)</incar>", r"""<[iv]\b[^>]*name="([A-Z]\w*)"""),
+    "vasp-out": (r"^ INCAR:[ \t]*\n(.*?)^ POTCAR:", r"^[ \t]+([A-Z]\w*)[ \t]*="),
+}
+HARMLESS_TAG = re.compile(  # settings of the electronic steps, of motion, of output and of the machine; others are named
+    r"SYSTEM|PREC\w*|EN(CUT|AUG|INI|MAX)\w*|EDIFFG?|ALGO|IALGO|LDIAG|LSUBROT|ISMEAR|SIGMA|E?FERMI|NELM\w*|NSW|IBRION|POTIM|ISIF|NFREE|"
+    r"LREAL|ROPT|ADDGRID|L(WAVE|CHARG|ELF|VTOT|VHAR|AECHG|ORBIT|PARD|DOWNSAMPLE|H5|OPTICS)|NWRITE|LMAX\w*|LASPH|ISPIN|MAGMOM|ISYM|"
+    r"SYMPREC|GGA\w*|METAGGA|VOSKOWN|XC\w*|LDAU\w*|IVDW|LUSE_VDW|VDW_\w+|PARAM\d|[ABC]PARAM|Zab_VDW|ZAB_VDW|LVDW\w*|AGGAC|ALDAC|"
+    r"NPAR|KPAR|NCORE\w*|NSIM|LPLANE|LSCAL\w*|NTARGET\w*|KSPACING|KGAMMA|TEBEG|TEEND|SMASS|MDALGO|LANGEVIN_\w+|PMASS|ANDERSEN_\w+|"
+    r"CSVR_\w+|RANDOM_SEED|NHC_\w+|[NK]BLOCK|NEDOS|E(MIN|MAX)|ISTART|ICHARG|INIWAV|NBANDS\w*|LSORBIT|LNONCOLLINEAR|SAXIS|LHFCALC|HFSCREEN|"
+    r"HFLMAX|AEXX|AMGGA[XC]|LTHOMAS|TIME|NELECT|[AB](MIX|MIN)(_MAG)?|IMIX|MAXMIX|WC|MIXPRE|INIMIX|NG[XYZ]F?|APACO|NPACO|RWIGS|POMASS|"
+    r"ML_\w+|IMAGES|PSTRESS|SPRING|LCLIMB|LASYNC|LNEBCELL|ICHAIN|IOPT|I?DIPOL|LDIPOL|LMONO|LCORR|LEPSILON|LRPA|LSEPK|LSEPB|LATTICE_CONSTRAINTS"
+)
 PRESSURE = {"vasp-xml": r'<i name="PSTRESS">\s*' + NUMBER, "vasp-out": r"^\s*PSTRESS\s*=\s*" + NUMBER}
 
 
@@ -94,6 +108,7 @@ def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], li
     if pressure is not None and _number(pressure[1]):
         remarks.append(f"PSTRESS is {_number(pressure[1]):g} kbar: check that the stress does not contain it")
     if format_name in ("vasp-xml", "vasp-out"):
+        remarks += ignored(f"INCAR {tag}" for tag in _tags(text, format_name) if not HARMLESS_TAG.fullmatch(tag))
         remarks += [said for tag, said in OF_VASP.items() if _vasp_tag(text, tag) not in ("", "F", ".FALSE.", "0", "1")]
     if format_name == "gpaw-out":
         pairs = re.findall(EXTRAPOLATED, text, LINES)
@@ -108,6 +123,13 @@ def on_charge(text: str, format_name: str) -> list[str]:
         return []
     found = [(key, value) for key, value in re.findall(ANY_CHARGE, text, LINES) if _number(value)]
     return [f"the file says '{found[0][0]} {found[0][1]}', which is not read"] if found else []
+
+
+def _tags(text: str, format_name: str) -> list[str]:
+    """Return the tags of INCAR that the user set; none where the output does not repeat them."""
+    block, tag = INCAR[format_name]
+    found = re.search(block, text, re.MULTILINE | re.DOTALL)
+    return re.findall(tag, found[1], re.MULTILINE) if found else []
 
 
 def _vasp_tag(text: str, tag: str) -> str:
