@@ -316,11 +316,30 @@ def test_an_extrapolated_energy_of_gpaw_is_said(tmp_path, extrapolated, said):
         " SCF IS UNCONVERGED, TOO MANY ITERATIONS",
         " scprqt:  WARNING -\n  nstep=   30 was not enough SCF cycles to converge;",
         " >>>>>>>>>> Convergence criterion not met.",
+        "SCC is NOT converged, maximal SCC iterations exceeded",
+        "WARNING: electronic minimization has not been converged",
+        "self-consistency was not reached",
+        "SCF failed to converge",
+        "did not converge within 100 cycles",
     ],
 )
 def test_an_output_that_did_not_converge_is_said(tmp_path, says):
     (tmp_path / "a.txt").write_text(says)
     assert "did not converge" in on_convergence(tmp_path / "a.txt", "gamess-us-out")[0]
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "Self-consistency cycle not yet converged",
+        "SCF converged after 12 cycles",
+        "the geometry has not converged",
+        "density ok",
+    ],
+)
+def test_an_output_that_converged_is_silent(tmp_path, says):
+    (tmp_path / "a.txt").write_text(says)
+    assert on_convergence(tmp_path / "a.txt", "gamess-us-out") == []
 
 
 def test_the_largest_charge_of_several_runs_of_espresso(tmp_path):

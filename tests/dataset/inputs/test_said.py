@@ -136,7 +136,12 @@ def test_a_label_of_espresso_with_the_mass_of_another_element(tmp_path, label, m
 
 @pytest.mark.parametrize(
     ("comment", "says"),
-    [("1 2", "the comment '1 2' is not read"), ("-1 1", "write charge="), ("-76.34 Eh", "the number -76.34 Eh")],
+    [
+        ("1 2", "the comment '1 2' is not read"),
+        ("0 2 water", "the comment '0 2'"),
+        ("-1 1", "write charge="),
+        ("-76.34 Eh", "the number -76.34 Eh"),
+    ],
 )
 def test_bare_numbers_are_said(tmp_path, comment, says):
     assert says in read(tmp_path / "a.xyz", water(comment)).remarks[0]
@@ -209,6 +214,13 @@ class TestUnitsOfADatabase:
         ("vasp-xml", '<incar>\n  <i type="int" name="IMAGES">     5</i>\n', "elastic band"),
         ("vasp-out", "   ML_LMLFF =     T    machine learning\n", "VASP's own force field"),
         ("vasp-out", "   IMAGES =   5\n", "elastic band"),
+        ("vasp-xml", '<incar>\n <i name="ENCUT"> 500</i>\n <i name="EFIELD"> 0.1</i>\n</incar>', "ignored: INCAR EFIELD"),
+        (
+            "vasp-out",
+            " INCAR:\n   ENCUT = 500\n   LSOL = .TRUE.\n   NUPDOWN = 2\n POTCAR:\n",
+            "ignored: INCAR LSOL, INCAR NUPDOWN",
+        ),
+        ("vasp-xml", '<incar>\n <i name="ENCUT"> 500</i>\n <v name="MAGMOM"> 1 1</v>\n</incar>\n<i name="EFIELD">0</i>', ""),
         ("vasp-xml", '<i type="logical" name="ML_LMLFF">  F  </i>\n<i type="int" name="IMAGES">     0</i>\n', ""),
         ("vasp-out", "   ML_LMLFF =     F\n   IMAGES =      0\n", ""),
     ],

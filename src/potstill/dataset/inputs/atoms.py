@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -13,22 +13,25 @@ from potstill.core.elements import symbols_of
 from potstill.core.errors import StructureError
 from potstill.core.types import MAX_ATOMIC_NUMBER, SMALLEST_VOLUME, Labels, Structure, refuse_far
 from potstill.dataset.inputs.charge import facts_on_charge, refuse_charge
+from potstill.dataset.inputs.known import SAYS_FIXED, SAYS_GHOST, ignored_of_atoms, is_flag
 from potstill.dataset.inputs.labels import labels_of_frame
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.units import refuse_units
 from potstill.dataset.inputs.unusable import Frame, UnusableError
 
 ISOLATED = ("isolatedatom", "isolated_atom")
-SAYS_GHOST = re.compile(r"ghost|dummy", re.IGNORECASE)
-SAYS_FIXED = re.compile(r"fix|frozen|freez|constrain", re.IGNORECASE)
-
 SAYS_CONVERGED = re.compile(r"(\w+_)?(is_)?converged", re.IGNORECASE)
 SAYS_FIELD = re.compile(r"(external_|electric_|e_?)field", re.IGNORECASE)
 NO = ("false", "f", "0", "no")
 
 
 def frame_from(
-    atoms: Any, options: ReadOptions, *, ours: bool = False, names: Mapping[str, Any] = MappingProxyType({})
+    atoms: Any,
+    options: ReadOptions,
+    *,
+    ours: bool = False,
+    names: Mapping[str, Any] = MappingProxyType({}),
+    words: Collection[str] = (),
 ) -> Frame:
     """Return the frame of an ASE ``Atoms`` that a file gave.
 
@@ -42,6 +45,8 @@ def frame_from(
         Whether potstill wrote the file.
     names
         Names and metadata of the structure.
+    words
+        Facts that are bare words of a comment.
 
     Raises
     ------
@@ -69,6 +74,7 @@ def frame_from(
         remarks += said
     remarks += _on_constraints(atoms, labels)
     remarks += _on_state(atoms.info) if labels is not None else []
+    remarks += [] if ours else ignored_of_atoms(atoms, {*options.keys, *words})
     if _is_isolated_atom(atoms) and labels is not None:
         remarks.append(
             f"an isolated {symbols_of(atoms.numbers)[0]} atom with an energy of {labels.energy:.6f} eV: a reference energy, "
@@ -105,7 +111,7 @@ def refuse_geometry(atoms: Any) -> None:
     if _occupied_in_part(atoms.arrays.get("occupancy")) or _occupied_in_part(atoms.info.get("occupancy")):
         raise UnusableError("disordered", "sites are occupied in part")
     for name, column in atoms.arrays.items():
-        if SAYS_GHOST.search(name) and column.dtype == bool and column.any():
+        if SAYS_GHOST.search(name) and is_flag(column) and column.any():
             raise UnusableError("unknown_element", f"the column '{name}' marks atoms that are none")
 
 
@@ -136,9 +142,9 @@ def _on_constraints(atoms: Any, labels: Labels | None) -> list[str]:
     for constraint in atoms.constraints:
         fixed[np.ravel(_indices(constraint)).astype(int)] |= _axes(constraint)
     for name, column in atoms.arrays.items():
-        if SAYS_FIXED.search(name) and column.dtype == bool and column.ndim == 1 and column.any():
+        if SAYS_FIXED.search(name) and is_flag(column) and column.any():
             kinds.add(f"column '{name}'")
-            fixed[column] = True
+            fixed[column.astype(bool)] = True
     if not kinds:
         return []
     if labels is not None and fixed.any() and labels.forces.any() and not labels.forces[fixed].any():

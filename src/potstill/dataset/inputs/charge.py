@@ -14,8 +14,10 @@ import numpy as np
 from potstill.core.types import Array
 from potstill.dataset.inputs.unusable import UnusableError
 
-CHARGE_KEY = re.compile(r"(\w+_)?(charge|chrg|qtot)")  # and total_charge, mol_charge, … which are other words for it
-SPIN_KEY = re.compile(r"(\w+_)?(spin|multiplicity|mult|uhf|unpaired_electrons)")
+CHARGE_KEY = re.compile(  # and total_charge, mol_charge, … which are other words for it
+    r"(\w+_)?(net|tot|total|mol|molecular|formal|ionic|system|cell|excess)?(charge|chrg|chg|qtot)(_state)?"
+)
+SPIN_KEY = re.compile(r"(\w+_)?(2s|(total)?spin(_?mult(iplicity)?)?|multiplicity|mult|uhf|(n|num)?_?unpaired(_?electrons)?)")
 OF_ATOMS = ("initial_charges", "charges", "formal_charges", "formal_charge", "partial_charges", "partial_charge", "q")
 ROUNDING = 0.1  # electrons: partial charges of a neutral structure do not add up to exactly zero
 HINT = "to use it anyway: ignore_charge, --ignore-charge"

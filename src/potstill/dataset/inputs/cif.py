@@ -13,6 +13,7 @@ from potstill.core.registry import borrow
 from potstill.core.types import Structure
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.cif_elements import formula_tokens, name_elements
+from potstill.dataset.inputs.cif_names import on_names
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.settings import OPERATIONS, operations, refuse_other_operations
 from potstill.dataset.inputs.unusable import Frame, UnusableError
@@ -44,6 +45,7 @@ def parse_cif(text: str, options: ReadOptions) -> Frame:
     tags = {found[1].lower(): found[2].strip().strip("'\"") for found in CIF_ITEM.finditer(text)}
     _refuse_magnetic(text)
     _refuse_modulated(text)
+    remarks = on_names(text)
     text = _with_operations(text, tags)
     listed = None
     try:
@@ -58,7 +60,7 @@ def parse_cif(text: str, options: ReadOptions) -> Frame:
     if not _compare_formula(text, frame.structure) and listed:
         refuse_other_operations(tags, listed)
     _refuse_close_copies(frame.structure)
-    return frame
+    return Frame(frame.structure, (*frame.remarks, *remarks))
 
 
 def _with_operations(text: str, tags: dict[str, str]) -> str:

@@ -22,7 +22,12 @@ SAYINGS = (
     rb"SCF NOT CONVERGED",  # ORCA
     rb"max\. SCF cycles performed but system has not reached the groundstate",  # CASTEP
 )
-SAYS = re.compile(b"|".join(SAYINGS))
+SUBJECT = rb"\b(?:scf|scc|self.?consisten\w*|electronic|density|wave.?functions?)\b"
+ANY_OTHER = (  # but 'not yet converged', which FHI-aims says after each step
+    SUBJECT + rb"[^\n.]{0,40}\b(?:un|(?:not|never) (?:be |been )?|fail\w* to )(?:converge|reach)\w*",
+    rb"\b(?:did|has|have|could|was|were|is) ?(?:not|n't) (?:be |been )?converged?\b[^\n]{0,20}\b(?:scf|cycles|iterations)\b",
+)
+SAYS = re.compile(b"|".join((*SAYINGS, *(b"(?i:" + saying + b")" for saying in ANY_OTHER))))
 NELM = re.compile(rb"""<i\b[^>]*name=["']NELM["'][^>]*>\s*(\d+)""")
 CALCULATION = re.compile(rb"<calculation>.*?(?=<calculation>|\Z)", re.DOTALL)
 
@@ -49,7 +54,7 @@ def on_convergence(path: Path, format_name: str) -> list[str]:
             remarks.append("the file has no end, as of a run that was stopped: its last step is left out")
         return remarks
     said = SAYS.findall(content)
-    return [_remark(len(said), f"the file says '{said[0].decode()}'")] if said else []
+    return [_remark(len(said), f"the file says '{' '.join(said[0].decode(errors='replace').split())}'")] if said else []
 
 
 def _remark(count: int, fact: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from potstill.dataset.inputs.unusable import UnusableError, ending_of, text_of
 
+READ = ("lattice", "sites", "charge", "properties")  # keys of a Structure of pymatgen as JSON
 ENDINGS = (".cssr", ".json")  # of formats that name elements; its reader of POSCAR makes them up
 
 
@@ -24,6 +25,7 @@ def by_pymatgen(path: Path) -> Any:
     try:
         from pymatgen.core import Structure as Crystal
 
+        data: Any = {}
         if ending_of(path) == ".json":
             data = json.loads(text_of(path))
             crystal = Crystal.from_dict(data) if _only_pymatgen(data) else None
@@ -36,6 +38,8 @@ def by_pymatgen(path: Path) -> Any:
     if not crystal.is_ordered:
         raise UnusableError("disordered", "sites are occupied in part")
     atoms = crystal.to_ase_atoms()
+    beside = {key: value for key, value in data.items() if key not in READ and not key.startswith("@")}
+    atoms.info = {**beside, **atoms.info, **crystal.properties}
     if crystal._charge:
         atoms.info["charge"] = crystal._charge
     return atoms

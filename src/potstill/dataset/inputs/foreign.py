@@ -5,22 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from potstill.dataset.inputs.species import symbol_of_mass
-from potstill.dataset.inputs.unusable import UnusableError, text_of
+from potstill.dataset.inputs.known import ignored
+from potstill.dataset.inputs.misread import refuse_misread
+from potstill.dataset.inputs.unusable import text_of
 
 LINES = re.MULTILINE | re.IGNORECASE
 NUMBER = r"([-+]?\d+\.?\d*(?:[eEdD][-+]?\d+)?)"
-MISREAD = {
-    "turbomole": (r"^\$coord\s+(angs|frac)", "units", "$coord is not in Bohr, which its reader takes it for"),
-    "res": (r"^(SYMM\b|LATT\s+(?!-1\b))", "asymmetric_unit", "LATT or SYMM state copies that are not listed"),
-    "castep-cell": (r"\bMIXTURE\s*[:(]", "disordered", "a MIXTURE occupies sites in part"),
-    "espresso-in": (r"^\s*ATOMIC_POSITIONS\W+crystal_sg", "asymmetric_unit", "crystal_sg lists an asymmetric unit"),
-}
 CHARGES = {
     "gaussian-in": rf"^[ \t]*{NUMBER}[ \t,]+\d+[ \t]*$",
     "gaussian-out": rf"^\s*Charge\s*=\s*{NUMBER}\s+Multiplicity(?!.*fragment)",
     "orca-output": rf"^\s*Total Charge\s+Charge\s+\.+\s+{NUMBER}",
-    "nwchem-in": rf"^\s*charge\s+{NUMBER}",
+    "nwchem-in": rf"^\s*(?:set\s+)?charge\s+{NUMBER}",
     "nwchem-out": rf"^\s*Charge\s*[:=]\s*{NUMBER}",
     "espresso-in": rf"^[^!\n]*\btot_charge\s*=\s*{NUMBER}",
     "castep-castep": rf"^\s*net charge of system\s*:\s*{NUMBER}",
@@ -28,7 +23,12 @@ CHARGES = {
     "gamess-us-out": rf"^\s*CHARGE OF MOLECULE\s*=\s*{NUMBER}",
     "abinit-in": rf"^\s*(?:cell)?charge\s+{NUMBER}",
     "abinit-out": rf"^\s*(?:cell)?charge\s+{NUMBER}",
-    "dftb": rf"^\s*Charge\s*=\s*{NUMBER}",
+    "dftb": rf"\bCharge\s*=\s*{NUMBER}",
+    "turbomole": rf"^\$eht\b[^\n]*\bcharge\s*=\s*{NUMBER}",
+    "cjson": rf'"totalCharge"\s*:\s*{NUMBER}',
+    "elk": rf"^\s*chgexs\s+{NUMBER}",
+    "acemolecule-input": rf"^\s*(?:Net)?Charge\s+{NUMBER}",
+    "qbox": rf"\bnet_charge\b[\s=>]+{NUMBER}",
     "octopus-in": rf"^\s*ExcessCharge\s*=\s*{NUMBER}",
     "onetep-in": rf"^\s*charge\s*:?\s+{NUMBER}",
     "onetep-out": rf"^\s*charge\s*:?\s+{NUMBER}",
@@ -39,12 +39,19 @@ MULTIPLICITIES = {
     "orca-output": r"^\s*Multiplicity\s+Mult\s+\.+\s+(\d+)",
     "nwchem-in": r"^\s*mult\s+(\d+)",
     "nwchem-out": r"^\s*Spin multiplicity\s*:\s*(\d+)",
+    "cjson": r'"totalSpinMultiplicity"\s*:\s*(\d+)',
     "gamess-us-out": r"^\s*(?:SPIN|STATE) MULTIPLICITY\s*=\s*(\d+)",
 }
 UNPAIRED = {
     "nwchem-in": r"^\s*nopen\s+(\d+)",
     "nwchem-out": r"^\s*open shells\s*=\s*(\d+)",
+    "dftb": rf"\bUnpairedElectrons\s*=\s*{NUMBER}",
+    "turbomole": r"^\$eht\b[^\n]*\bunpaired\s*=\s*(\d+)",
 }
+ANY_CHARGE = (  # of a format whose charge is not read
+    rf"""^[ \t]*["'<$]?((?:set[ \t]+)?(?:(?:net|tot|total|system|molecular|mol|excess|cell)[ _-]?)?charge|chgexs|q_?tot)"""
+    rf"""\b["']?[ \t]*[=:>]?[ \t]*{NUMBER}[ \t]*[,;]?[ \t]*(?:[!#<][^\n]*)?$"""
+)
 FIRST_ONLY = frozenset({"gaussian-in"})  # two integers in a line also state a bond
 ROUNDING = 1e-6  # eV
 VASP_XML_TYPE = re.compile(r"<rc><c>\s*(\d+)\s*</c><c>[^<]*</c><c>[^<]*</c><c>\s*([\d.]+)\s*</c><c>[^<]*</c></rc>")
@@ -53,6 +60,19 @@ OF_VASP = {
     "ML_LMLFF": "ML_LMLFF is on: labels of steps without electronic steps are those of VASP's own force field",
     "IMAGES": "IMAGES is set: forces along an elastic band may contain those of its springs",
 }
+INCAR = {  # tags that the user set, as each output repeats them
+    "vasp-xml": (r"<incar>(.*?)</incar>", r"""<[iv]\b[^>]*name="([A-Z]\w*)"""),
+    "vasp-out": (r"^ INCAR:[ \t]*\n(.*?)^ POTCAR:", r"^[ \t]+([A-Z]\w*)[ \t]*="),
+}
+HARMLESS_TAG = re.compile(  # settings of the electronic steps, of motion, of output and of the machine; others are named
+    r"SYSTEM|PREC\w*|EN(CUT|AUG|INI|MAX)\w*|EDIFFG?|ALGO|IALGO|LDIAG|LSUBROT|ISMEAR|SIGMA|E?FERMI|NELM\w*|NSW|IBRION|POTIM|ISIF|NFREE|"
+    r"LREAL|ROPT|ADDGRID|L(WAVE|CHARG|ELF|VTOT|VHAR|AECHG|ORBIT|PARD|DOWNSAMPLE|H5|OPTICS)|NWRITE|LMAX\w*|LASPH|ISPIN|MAGMOM|ISYM|"
+    r"SYMPREC|GGA\w*|METAGGA|VOSKOWN|XC\w*|LDAU\w*|IVDW|LUSE_VDW|VDW_\w+|PARAM\d|[ABC]PARAM|Zab_VDW|ZAB_VDW|LVDW\w*|AGGAC|ALDAC|"
+    r"NPAR|KPAR|NCORE\w*|NSIM|LPLANE|LSCAL\w*|NTARGET\w*|KSPACING|KGAMMA|TEBEG|TEEND|SMASS|MDALGO|LANGEVIN_\w+|PMASS|ANDERSEN_\w+|"
+    r"CSVR_\w+|RANDOM_SEED|NHC_\w+|[NK]BLOCK|NEDOS|E(MIN|MAX)|ISTART|ICHARG|INIWAV|NBANDS\w*|LSORBIT|LNONCOLLINEAR|SAXIS|LHFCALC|HFSCREEN|"
+    r"HFLMAX|AEXX|AMGGA[XC]|LTHOMAS|TIME|NELECT|[AB](MIX|MIN)(_MAG)?|IMIX|MAXMIX|WC|MIXPRE|INIMIX|NG[XYZ]F?|APACO|NPACO|RWIGS|POMASS|"
+    r"ML_\w+|IMAGES|PSTRESS|SPRING|LCLIMB|LASYNC|LNEBCELL|ICHAIN|IOPT|I?DIPOL|LDIPOL|LMONO|LCORR|LEPSILON|LRPA|LSEPK|LSEPB|LATTICE_CONSTRAINTS"
+)
 PRESSURE = {"vasp-xml": r'<i name="PSTRESS">\s*' + NUMBER, "vasp-out": r"^\s*PSTRESS\s*=\s*" + NUMBER}
 
 
@@ -72,7 +92,7 @@ def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], li
         If the file states units, symmetry, mixed sites or elements that its reader ignores.
     """
     text = text_of(path)
-    _refuse_misread(text, format_name)
+    refuse_misread(text, format_name)
     facts = {}
     for name, patterns in (("charge", CHARGES), ("multiplicity", MULTIPLICITIES), ("unpaired_electrons", UNPAIRED)):
         found = re.findall(patterns[format_name], text, LINES) if format_name in patterns else []
@@ -88,6 +108,7 @@ def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], li
     if pressure is not None and _number(pressure[1]):
         remarks.append(f"PSTRESS is {_number(pressure[1]):g} kbar: check that the stress does not contain it")
     if format_name in ("vasp-xml", "vasp-out"):
+        remarks += ignored(f"INCAR {tag}" for tag in _tags(text, format_name) if not HARMLESS_TAG.fullmatch(tag))
         remarks += [said for tag, said in OF_VASP.items() if _vasp_tag(text, tag) not in ("", "F", ".FALSE.", "0", "1")]
     if format_name == "gpaw-out":
         pairs = re.findall(EXTRAPOLATED, text, LINES)
@@ -96,43 +117,19 @@ def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], li
     return facts, remarks
 
 
-def _refuse_misread(text: str, format_name: str) -> None:
-    """Refuse a file that states units, symmetry, mixed sites or elements that its reader ignores.
-
-    Raises
-    ------
-    UnusableError
-        With the reason of each kind.
-    """
-    pattern, reason, detail = MISREAD.get(format_name, ("", "", ""))
-    if pattern and re.search(pattern, text, LINES):
-        raise UnusableError(reason, f"{detail}; write all atoms as extended XYZ in Å")
-    if format_name == "espresso-in":
-        _refuse_other_masses(text)
+def on_charge(text: str, format_name: str) -> list[str]:
+    """Return a remark where a file of a format whose charge is not read states one that is not zero."""
+    if format_name in CHARGES or format_name in ("vasp-xml", "vasp-out", "espresso-out", "gpaw-out"):
+        return []
+    found = [(key, value) for key, value in re.findall(ANY_CHARGE, text, LINES) if _number(value)]
+    return [f"the file says '{found[0][0]} {found[0][1]}', which is not read"] if found else []
 
 
-def _refuse_other_masses(text: str) -> None:
-    """Refuse an input of Quantum ESPRESSO with a label that is read as one element and has the mass of another.
-
-    ``Ho1`` may be holmium or an outer hydrogen, ``Co`` cobalt or a carbon of CO. Hydrogen may have any mass.
-
-    Raises
-    ------
-    UnusableError
-        ``no_elements`` with the label.
-    """
-    from ase.data import atomic_masses, atomic_numbers
-    from ase.io.espresso import label_to_symbol
-
-    species = re.search(rf"^\s*ATOMIC_SPECIES[^\n]*\n((?:[ \t]*[A-Za-z]\S*[ \t]+{NUMBER}[ \t]+\S[^\n]*\n)+)", text, LINES)
-    for row in species[1].splitlines() if species else []:
-        label, mass = row.split()[0], _number(row.split()[1])
-        symbol, other = str(label_to_symbol(label)), symbol_of_mass(mass)
-        if other not in ("", symbol) and symbol != "H" and abs(mass / atomic_masses[atomic_numbers[symbol]] - 1) > 0.3:
-            raise UnusableError(
-                "no_elements",
-                f"the label {label} stands for {symbol}, and its mass {mass:g} is that of {other}; rename it",
-            )
+def _tags(text: str, format_name: str) -> list[str]:
+    """Return the tags of INCAR that the user set; none where the output does not repeat them."""
+    block, tag = INCAR[format_name]
+    found = re.search(block, text, re.MULTILINE | re.DOTALL)
+    return re.findall(tag, found[1], re.MULTILINE) if found else []
 
 
 def _vasp_tag(text: str, tag: str) -> str:

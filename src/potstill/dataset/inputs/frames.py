@@ -15,8 +15,9 @@ from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.cif import cif_spans, parse_cif
 from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
-from potstill.dataset.inputs.foreign import facts_of_program
+from potstill.dataset.inputs.foreign import facts_of_program, on_charge
 from potstill.dataset.inputs.lammps import data_frame, dump_frames, is_data_file, is_dump_file
+from potstill.dataset.inputs.misread import KEYWORDS, MISREAD, on_keywords, refuse_misread
 from potstill.dataset.inputs.mixed import refuse_mixed
 from potstill.dataset.inputs.options import DEFAULT, ReadOptions
 from potstill.dataset.inputs.pdb import pdb_frames
@@ -58,6 +59,7 @@ GUESSING = frozenset(
     {"netcdftrajectory", "cp2k-dcd", "lammps-dump-binary", "gromos", "dlp4", "dlp-history", "gpumd", "cmdft", "xtd"}
 )
 TRIED = frozenset({"traj", "json", "xsf", "extxyz", "xyz", "vasp-xdatcar", "cif"})  # rows of the table in the docs
+CHECKED = TRIED & (KEYWORDS.keys() | MISREAD.keys())
 HEAD_BYTES = 4096
 NO_JSON = (
     "the JSON is neither a database of ASE nor one Structure of pymatgen; write its structures as extended XYZ, "
@@ -220,7 +222,7 @@ def _only_by_pymatgen(path: Path, options: ReadOptions) -> Frame:
 def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
     from ase.io import read
 
-    facts, remarks = _facts(path, options, format_name)
+    facts, on_labels, on_structure = _facts(path, options, format_name)
     try:
         with plain_file(path) as plain:
             atoms: Any = read(plain, do_not_split_by_at_sign=True)
@@ -229,17 +231,22 @@ def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
         if atoms is None:
             raise _by_ase(format_name, error) from error
     atoms.info = {**facts, **atoms.info}
-    return _as_ase_reads(frame_from(atoms, options), format_name, remarks)
+    return _as_ase_reads(frame_from(atoms, options), format_name, on_labels, on_structure)
 
 
-def _facts(path: Path, options: ReadOptions, format_name: str) -> tuple[dict[str, float], list[str]]:
-    """Return facts about the frames of another program's file, and remarks about its labels."""
+def _facts(path: Path, options: ReadOptions, format_name: str) -> tuple[dict[str, float], list[str], list[str]]:
+    """Return facts about the frames of another program's file, remarks about its labels, and about its structures."""
+    if format_name in TRIED and format_name not in CHECKED:
+        return {}, [], []
+    text = text_of(path)
     if format_name in TRIED:
-        return {}, []
+        refuse_misread(text, format_name)
+        return {}, [], on_keywords(text, format_name)
     facts, remarks = facts_of_program(path, format_name)
     if options.labels:
-        refuse_mixed(text_of(path), format_name)
-    return facts, [*on_convergence(path, format_name), *remarks]
+        refuse_mixed(text, format_name)
+    on_structure = [*on_keywords(text, format_name), *on_charge(text, format_name)]
+    return facts, [*on_convergence(path, format_name), *remarks], on_structure
 
 
 def _by_ase(format_name: str, error: Exception) -> UnusableError:
@@ -248,24 +255,24 @@ def _by_ase(format_name: str, error: Exception) -> UnusableError:
     return UnusableError("unreadable", f"ASE's reader of '{format_name}' fails: {said}")
 
 
-def _as_ase_reads(frame: Frame, format_name: str, on_labels: list[str]) -> Frame:
+def _as_ase_reads(frame: Frame, format_name: str, on_labels: list[str], on_structure: list[str]) -> Frame:
     """Return a frame with a remark where nobody has compared the reader of its format with the format."""
     if format_name in TRIED:
-        return frame
+        return Frame(frame.structure, (*frame.remarks, *on_structure), frame.ours)
     remark = f"'{format_name}' is read as ASE reads it: check elements, cell, charge and labels against the file"
-    return Frame(frame.structure, (*frame.remarks, *(on_labels if frame.structure.labels else ()), remark))
+    return Frame(frame.structure, (*frame.remarks, *on_structure, *(on_labels if frame.structure.labels else ()), remark))
 
 
 def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Frame | Exception]:
     from ase.io import iread
 
-    facts, on_labels = _facts(path, options, format_name)
+    facts, on_labels, on_structure = _facts(path, options, format_name)
     try:
         with plain_file(path) as plain:
             for atoms in iread(plain, index=":", do_not_split_by_at_sign=True):
                 try:
                     atoms.info = {**facts, **atoms.info}
-                    yield _as_ase_reads(frame_from(atoms, options), format_name, on_labels)
+                    yield _as_ase_reads(frame_from(atoms, options), format_name, on_labels, on_structure)
                 except Exception as fault:  # noqa: BLE001 - of this frame only
                     yield fault
     except Exception as error:

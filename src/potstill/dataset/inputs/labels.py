@@ -16,18 +16,21 @@ import numpy as np
 
 from potstill.core.types import Array, Labels
 from potstill.dataset.inputs.options import ReadOptions
+from potstill.dataset.inputs.units import is_unit
 from potstill.dataset.inputs.unusable import UnusableError
 
 VIRIAL_KEYS = ("REF_virials", "REF_virial", "virials", "virial")
 LOOKS_LIKE_A_LABEL = re.compile(
     r"energ|force|stress|virial|gradient|^[eu]_?0?$|^(e_?tot|e_?pot|toten|frc|pe$|f$)|_[ef]$", re.IGNORECASE
 )
+OF_ATOMS = ("forces_weights", "force_weights", "force_weight", "forces_mask", "force_mask")  # one for each atom
 WEIGHTS = {
     "energy": ("config_energy_weight", "energy_weight"),
-    "forces": ("config_forces_weight", "forces_weight"),
+    "forces": ("config_forces_weight", "forces_weight", *OF_ATOMS),
     "stress": ("config_stress_weight", "stress_weight"),
     "virial": ("config_virials_weight", "virials_weight", "config_stress_weight", "stress_weight"),
 }
+WEIGHT_KEYS = frozenset(("config_weight", *(key for keys in WEIGHTS.values() for key in keys)))
 FREE_ENERGY_ROUNDING = 1e-6  # eV
 DISAGREEMENT = 0.05  # of a stress and the virial beside it
 Found = tuple[str, Any]
@@ -86,11 +89,16 @@ def _drop_placeholders(found: dict[str, Found | None], places: Mapping[str, Any]
     remarks = []
     for name, label in found.items():
         keys = [lower[key] for key in ("config_weight", *WEIGHTS[name]) if key in lower]
-        zero = next((key for key in keys if np.size(places[key]) == 1 and not np.any(places[key])), None)
+        zero = next((key for key in keys if _is_number(places[key]) and np.any(np.asarray(places[key]) == 0)), None)
         if label is not None and zero is not None:
-            remarks.append(f"'{label[0]}' is not taken: '{zero}' is 0, as of a placeholder")
+            where = "" if np.size(places[zero]) == 1 else f" for {np.sum(np.asarray(places[zero]) == 0)} atoms"
+            remarks.append(f"'{label[0]}' is not taken: '{zero}' is 0{where}, as of a placeholder")
             found[name] = None
     return remarks
+
+
+def _is_number(value: Any) -> bool:
+    return np.asarray(value).dtype.kind in "biuf"
 
 
 def _find(places: Mapping[str, Any], results: Mapping[str, Any], key: str, name: str) -> Found | None:
@@ -107,11 +115,13 @@ def _find(places: Mapping[str, Any], results: Mapping[str, Any], key: str, name:
 
 def _beside(places: Mapping[str, Any], taken: set[str], options: ReadOptions, *, complete: bool) -> list[str]:
     """Return a remark that names the keys which look like labels and were not taken."""
-    ignored = {"free_energy", "energies", "stresses"} | ({"energy", "forces", "stress"} if complete else set())
+    ignored = {"free_energy", "energies", "stresses", *filter(is_unit, places)} | (
+        {"energy", "forces", "stress"} if complete else set()
+    )
     left = sorted(
         key
         for key in places
-        if LOOKS_LIKE_A_LABEL.search(key) and key not in taken | ignored and not key.lower().endswith("weight")
+        if LOOKS_LIKE_A_LABEL.search(key) and key not in taken | ignored and key.lower() not in WEIGHT_KEYS
     )
     if "free_energy" in places and not complete and "energy" not in places:
         left = sorted([*left, "free_energy"])

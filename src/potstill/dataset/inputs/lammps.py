@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.known import unknown
+from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol, numbers_of, symbol_of_mass
 from potstill.dataset.inputs.unusable import Frame, UnusableError, text_of
@@ -17,12 +19,22 @@ CARBON = 6
 ANGSTROM_UNITS = ("metal", "real")
 DUMP_FILE = re.compile(r"^ITEM: (TIMESTEP|UNITS|TIME)\s*$", re.MULTILINE)
 BEFORE_FRAMES = re.compile(r"(\s*ITEM: (UNITS|TIME)\s*\n[^\n]*\n)*\s*")
+STYLES = ("lj", "real", "metal", "si", "cgs", "electron", "micro", "nano")
+UNITS_IN_HEADER = re.compile(rf"\bunits?\b[\s:=,]*(?:(?:is|are|style|in)\s+)*({'|'.join(STYLES)})\b", re.IGNORECASE)
+ITEM = re.compile(r"^ITEM: ([A-Z ]*[A-Z])", re.MULTILINE)
+HARMLESS_ITEM = re.compile(r"TIMESTEP|TIME|UNITS|NUMBER OF ATOMS|BOX BOUNDS|ATOMS|THERMO")
+HARMLESS_COLUMN = re.compile(
+    r"id|type|typelabel|element|mol|mass|proc|procp1|[xyz](s|u|su)?|i[xyz]|v[xyz]|f[xyz]|q|radius|diameter|omega[xyz]|angmom[xyz]"
+)
+SECTION = re.compile(r"^([A-Z][A-Za-z ]*[A-Za-z])[ \t]*(?:#[^\n]*)?\n[ \t]*\n", re.MULTILINE)
+HARMLESS_SECTION = re.compile(r"Atoms|Masses|Velocities|Bonds|Angles|Dihedrals|Impropers|[A-Za-z ]+ (Coeffs|Type Labels)")
+SECTION_OF_STYLE = re.compile(r"^(Atoms[ \t]*#[ \t]*[\w/]+)[^\n]*$", re.MULTILINE)
 DATA_FILE = re.compile(r"^\s*\d+\s+atoms\b", re.MULTILINE)
 
 
 def is_data_file(head: str) -> bool:
     """Return whether the first lines are those of a LAMMPS data file."""
-    return bool(DATA_FILE.search(head)) and "xlo" in head and "xhi" in head
+    return bool(DATA_FILE.search(head)) and ("xlo" in head or "avec" in head)
 
 
 def is_dump_file(head: str) -> bool:
@@ -50,8 +62,9 @@ def dump_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Exception]
     for frame in frames:
         try:
             columns = _checked_columns(frame)
-            atoms: Any = read(io.StringIO(frame), index=0, format="lammps-dump-text")
-            yield _dump_frame(atoms, columns, options)
+            atoms: Any = read(io.StringIO(with_plain_numbers(frame)), index=0, format="lammps-dump-text")
+            found = _dump_frame(atoms, columns, options)
+            yield Frame(found.structure, (*found.remarks, *unknown(ITEM.findall(frame), HARMLESS_ITEM)))
         except Exception as fault:  # noqa: BLE001 - of this frame only
             yield fault
 
@@ -79,8 +92,8 @@ def _dump_frame(atoms: Any, columns: list[str], options: ReadOptions) -> Frame:
         if "type" not in columns:
             raise UnusableError("no_elements", f"the columns {' '.join(columns)} say neither element nor type")
         atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], options)
-    frame = frame_from(atoms, options)
-    remarks = list(frame.remarks)
+    frame = frame_from(atoms, options, words=columns)
+    remarks = [*frame.remarks, *unknown(columns, HARMLESS_COLUMN)]
     if options.labels and {"fx", "fy", "fz"} <= set(columns):
         remarks.append("forces of a dump have no energy beside them and are not taken")
     if "element" in columns and (atoms.numbers == CARBON).all():
@@ -98,18 +111,23 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
     """
     from ase.io import read
 
-    text = text_of(path)
-    _refuse_units(re.search(r"^.*\bunits\s*=\s*(\w+)", text.partition("\n")[0]))
+    text = with_plain_numbers(SECTION_OF_STYLE.sub(r"\1", text_of(path)))
+    title, _, rest = text.partition("\n")
+    header = SECTION.split(rest)[0]
+    _refuse_units(UNITS_IN_HEADER.search(f"{title}\n{header}") or re.search(r"\bunits\s*=\s*(\w+)", title))
+    if not re.search(r"\bxlo\s+xhi\b", header):
+        raise UnusableError("no_cell", "the box has no 'xlo xhi'; write it without 'triclinic/general'")
     _compare_counts(text)
     try:
-        atoms: Any = read(path, format="lammps-data", do_not_split_by_at_sign=True)
+        atoms: Any = read(io.StringIO(text), format="lammps-data")
     except ValueError as error:
         if "atom_style" not in str(error):
             raise
         raise UnusableError("unreadable", "the style of atoms is not stated; write it, such as 'Atoms # charge'") from error
     stated = {**_of_types(text), **dict(options.species)}
     atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], ReadOptions(species=tuple(stated.items())))
-    return frame_from(atoms, options)
+    frame = frame_from(atoms, options)
+    return Frame(frame.structure, (*frame.remarks, *unknown(SECTION.findall(rest), HARMLESS_SECTION)))
 
 
 def _compare_counts(text: str) -> None:
@@ -150,5 +168,5 @@ def _section(text: str, name: str) -> list[tuple[str, str]]:
 
 
 def _refuse_units(found: re.Match[str] | None) -> None:
-    if found is not None and found[1] not in ANGSTROM_UNITS:
+    if found is not None and found[1].lower() not in ANGSTROM_UNITS:
         raise UnusableError("units", f"the file states units {found[1]}, expected {' or '.join(ANGSTROM_UNITS)}")

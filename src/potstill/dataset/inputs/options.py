@@ -31,5 +31,10 @@ class ReadOptions:
     labels: bool = True
     keep_not_finite: bool = False
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys of labels that the options name."""
+        return tuple(key for key in (self.energy_key, self.forces_key, self.stress_key) if key)
+
 
 DEFAULT = ReadOptions()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.known import unknown
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol, numbers_of
 from potstill.dataset.inputs.unusable import Frame, UnusableError
@@ -17,8 +18,13 @@ SHARED_CELL = (
     "the model has no CRYST1 of its own: its cell is that of an earlier model, which is right at constant volume only"
 )
 ATOM = ("ATOM  ", "HETATM")
-LIKE_ATOM = re.compile(r"\s*(ATOM|HETATM)", re.IGNORECASE)
+LIKE_RECORD = re.compile(r"\s*(ATOM|HETATM|CRYST1)", re.IGNORECASE)
 CHARGE = re.compile(r"(?P<before>\d?)(?P<sign>[+-])(?P<after>\d?)")
+HARMLESS = re.compile(  # records of the format beside those that are read, and of programs for display
+    r"HEADER|OBSLTE|TITLE|SPLIT|CAVEAT|COMPND|SOURCE|KEYWDS|EXPDTA|NUMMDL|MDLTYP|AUTHOR|REVDAT|SPRSDE|JRNL|REMARK|DBREF[12]?|"
+    r"SEQADV|SEQRES|MODRES|HET|HETNAM|HETSYN|FORMUL|HELIX|SHEET|TURN|SSBOND|LINK|LINKR|CISPEP|SITE|CRYST1|(ORIGX|SCALE|MTRIX)[123]|"
+    r"TVECT|ATOM|HETATM|ANISOU|SIGATM|SIGUIJ|TER|CONECT|MASTER|HYDBND|SLTBRG|USER|COMMNT"
+)
 COPIED = re.compile(r"^MTRIX1(?!.{53}1)", re.MULTILINE)  # column 60 says whether the file holds the copy itself
 
 
@@ -37,7 +43,8 @@ def pdb_frames(text: str, options: ReadOptions) -> Iterator[Frame | Exception]:
             _refuse_left_out(text, piece)
             frame = _model(rows, cell, options)
             said = (SHARED_CELL,) if shared and frame.structure.pbc.any() else ()
-            yield Frame(frame.structure, (*frame.remarks, *said))
+            records = (line[:6].strip() for line in piece.splitlines() if line.strip())
+            yield Frame(frame.structure, (*frame.remarks, *said, *unknown(records, HARMLESS)))
         except Exception as fault:  # noqa: BLE001 - of this model only
             yield fault
     if not found:
@@ -52,9 +59,12 @@ def _refuse_left_out(text: str, piece: str) -> None:
     UnusableError
         ``unreadable`` or ``asymmetric_unit``.
     """
-    broken = next((line for line in piece.splitlines() if LIKE_ATOM.match(line) and not line.startswith(ATOM)), None)
+    like = [line for line in piece.splitlines() if LIKE_RECORD.match(line)]
+    broken = next((line for line in like if not line.startswith((*ATOM, "CRYST1"))), None)
     if broken is not None:
-        raise UnusableError("unreadable", f"the record {broken[:30]!r} does not begin with 'ATOM  ' or 'HETATM' in column 1")
+        raise UnusableError(
+            "unreadable", f"the record {broken[:30]!r} does not begin with 'ATOM  ', 'HETATM' or 'CRYST1' in column 1"
+        )
     if COPIED.search(text):
         raise UnusableError("asymmetric_unit", "MTRIX records state copies that are not listed")
 

@@ -9,11 +9,24 @@ from typing import Any
 import numpy as np
 
 from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.known import ignored
+from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol, numbers_of
 from potstill.dataset.inputs.unusable import Frame, UnusableError, text_of
 
 KEYWORD = re.MULTILINE | re.IGNORECASE
+READ_BY_CP2K = {  # keywords of the sections that state a structure, and subsections of &SUBSYS, as they are read or harmless
+    "CELL": re.compile(r"A|B|C|PERIODIC|MULTIPLE_UNIT_CELL|SYMMETRY|&?CELL_REF|CANONICALIZE|&END"),
+    "KIND": re.compile(
+        r"ELEMENT|MASS|GHOST|(AUX_FIT_|RI_\w+_)?BASIS_SET|BASIS_SET_FILE_NAME|POTENTIAL\w*|POT\w*|LMAX\w*|RADIAL_GRID|LEBEDEV_GRID|"
+        r"MAGNETIZATION|COVALENT_RADIUS|VDW_RADIUS|ELEC_CONF|CORE_CORRECTION|SE_P_ORBITALS|NO_OPTIMIZE|&BS|&END"
+    ),
+    "TOPOLOGY": re.compile(
+        r"NUMBER_OF_ATOMS|MULTIPLE_UNIT_CELL|COORD_FILE_FORMAT|CONN\w*|&\w+|(MOL|PARA|EXCLUDE|DISABLE)\w*"
+    ),
+    "SUBSYS": re.compile(r"&(CELL|COORD|KIND|TOPOLOGY|VELOCITY|PRINT|RNG_INIT|COLVAR|END)"),
+}
 COMMENT = re.compile(r"[#!][^\n]*")
 
 
@@ -44,7 +57,7 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
     """
     import ase
 
-    text = COMMENT.sub("", text_of(path))
+    text = with_plain_numbers(COMMENT.sub("", text_of(path)))
     coordinates = next((body for _, body in _cp2k_sections(text, "COORD")), None)
     if coordinates is None:
         raise UnusableError("no_atoms", "there is no section &COORD")
@@ -77,10 +90,54 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
         atoms.pbc = [axis in periodic[1].upper() and periodic[1].upper() != "NONE" for axis in "XYZ"]
     dft = next((body for _, body in _cp2k_sections(text, "DFT")), "")
     for key, keyword in (("charge", "CHARGE"), ("multiplicity", "MULTIPLICITY")):
-        found = re.search(rf"^\s*{keyword}\s+([-+]?\d+)", dft, KEYWORD)
+        found = re.search(rf"^\s*{keyword}[\s=]+(\S+)", dft, KEYWORD)
         if found is not None:
-            atoms.info[key] = int(found[1])
-    return frame_from(atoms, options)
+            atoms.info[key] = _integer(keyword, found[1])
+    frame = frame_from(atoms, options)
+    return Frame(frame.structure, (*frame.remarks, *_on_cp2k(text)))
+
+
+def _integer(keyword: str, word: str) -> int:
+    """Return the number behind a keyword, which the preprocessor of CP2K may have to fill in.
+
+    Raises
+    ------
+    UnusableError
+        ``unreadable`` where it is none.
+    """
+    try:
+        return round(float(word))
+    except ValueError:
+        raise UnusableError("unreadable", f"{keyword} is {word}, expected a number; write it out") from None
+
+
+def _on_cp2k(text: str) -> list[str]:
+    """Return remarks about a second set of coordinates, and about keywords beside them that are not read."""
+    found = [
+        f"&{section} {keyword}".replace("SUBSYS &", "")
+        for section, harmless in READ_BY_CP2K.items()
+        for _, body in _cp2k_sections(text, section)
+        for keyword in _outermost(body)
+        if not harmless.fullmatch(keyword)
+    ]
+    copies = re.findall(r"^\s*(MULTIPLE_UNIT_CELL(?!\s+1\s+1\s+1\s*$)[^\n]*\S)\s*$", text, KEYWORD)
+    found += [" ".join(line.upper().split()) for line in copies]
+    coordinates = len(_cp2k_sections(text, "COORD"))
+    more = [f"{coordinates} sections &COORD are there, and the first is taken"] if coordinates > 1 else []
+    return more + ignored(found)
+
+
+def _outermost(body: str) -> list[str]:
+    """Return the first word of each line of a section, in upper case, without those of its subsections."""
+    words, depth = [], 0
+    for line in body.splitlines():
+        first = line.split()[0].upper() if line.strip() else ""
+        if first.startswith("&END"):
+            depth -= 1
+        elif first and not depth:
+            words.append(first)
+        depth += first.startswith("&") and not first.startswith("&END")
+    return words
 
 
 def _cp2k_vectors(text: str) -> list[list[float]]:

@@ -15,6 +15,7 @@ from potstill.core.errors import InputError
 from potstill.core.registry import borrow
 from potstill.dataset.inputs.atoms import frame_from, stated_names
 from potstill.dataset.inputs.options import ReadOptions
+from potstill.dataset.inputs.units import refuse_units
 from potstill.dataset.inputs.unusable import COMPRESSED, Frame, UnusableError, content_of
 
 LENGTH = r"(Å|Ang|Angstrom|A)"
@@ -24,6 +25,7 @@ OWN_UNITS = {
     "force": re.compile(rf"eV/{LENGTH}", re.IGNORECASE),
     "stress": re.compile(rf"eV/{LENGTH}(\^|\*\*)?3", re.IGNORECASE),
 }
+LABELS = tuple(f"{prefix}{name}" for prefix in ("", "REF_") for name in ("energy", "forces", "stress"))
 RECORD = "potstill_record"
 BLOCK_ROWS = 1000  # held in memory at once
 
@@ -51,13 +53,19 @@ def frame_of_row(row: Any, options: ReadOptions) -> Frame:
 
 
 def refuse_units_of(metadata: Mapping[str, Any]) -> None:
-    """Refuse a database whose metadata state units of its numbers, as SchNetPack writes them, other than eV and Å.
+    """Refuse a database whose metadata state units of its numbers other than eV and Å, as SchNetPack or ASE write them.
 
     Raises
     ------
     UnusableError
         ``units`` with the name and its unit.
     """
+    refuse_units({str(key): value for key, value in metadata.items()})
+    described = metadata.get("key_descriptions") or {}  # of ASE: a short and a long name, and the unit
+    own = {
+        name: words[-1] for name, words in described.items() if name in LABELS and isinstance(words, list | tuple) and words
+    }
+    refuse_units({f"{name}_unit": str(unit) for name, unit in own.items()})
     stated = {"length": metadata.get("_distance_unit")}
     stated.update(metadata.get("_property_unit_dict") or {})
     for name, unit in stated.items():

@@ -13,13 +13,18 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from potstill.core.registry import borrow
+from potstill.dataset.inputs.charge import CHARGE_KEY, SPIN_KEY, facts_on_charge, refuse_charge
+from potstill.dataset.inputs.known import HARMLESS_FACT, unknown
 from potstill.dataset.inputs.labels import LOOKS_LIKE_A_LABEL
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.unusable import Frame, UnusableError
 
 Spans = list[tuple[int, int]]
 SDF_END = re.compile(rb"^\$\$\$\$.*\n?", re.MULTILINE)
-SDF_PROPERTY = re.compile(r"^>[^<]*<([^>]+)>", re.MULTILINE)
+SDF_PROPERTY = re.compile(r"^>[^<\n]*<([^>\n]+)>[^\n]*\n([^\n]*)", re.MULTILINE)
+HARMLESS = re.compile(
+    rf"({HARMLESS_FACT.pattern}|pubchem_\w+|[rsi]_\w+|_?molfile\w*|chembl\w*|mmff\w*)", HARMLESS_FACT.flags
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +72,29 @@ def parse_sdf(text: str, options: ReadOptions) -> Frame:
     refusal = unwanted(molecule, smiles)
     if refusal is not None and not (options.ignore_charge and refusal.reason in ("charged", "radical")):
         raise UnusableError(refusal.reason, refusal.detail)
-    properties = [name for name in SDF_PROPERTY.findall(text) if options.labels and LOOKS_LIKE_A_LABEL.search(name)]
-    remarks = (f"no labels are read from SDF, and these look like some: {', '.join(properties)}",) if properties else ()
+    remarks = _on_properties(dict(SDF_PROPERTY.findall(text)), molecule, options)
     added = Chem.AddHs(molecule).GetNumAtoms() - molecule.GetNumAtoms()
     if not added:
         return Frame(structure_of(molecule, {**metadata, "hydrogens_added": 0}), remarks)
     whole, placed_by = with_hydrogens(molecule)
     return Frame(structure_of(whole, {**metadata, "hydrogens_added": added, "hydrogens": placed_by}), remarks)
+
+
+def _on_properties(properties: dict[str, str], molecule: Any, options: ReadOptions) -> tuple[str, ...]:
+    """Return remarks about the properties of a record; refuse a net charge or spin that they state.
+
+    Raises
+    ------
+    UnusableError
+        ``charged`` or ``radical``; ``unreadable`` where charge or spin is no number.
+    """
+    numbers = np.array([atom.GetAtomicNum() + atom.GetTotalNumHs() for atom in molecule.GetAtoms()])
+    facts = facts_on_charge(properties, {})
+    if not options.ignore_charge:
+        refuse_charge(facts, numbers, periodic=False)
+    read = {name for name in properties if CHARGE_KEY.fullmatch(name.lower()) or SPIN_KEY.fullmatch(name.lower())}
+    labels = [name for name in properties if LOOKS_LIKE_A_LABEL.search(name) and name not in read]
+    remarks = unknown((name for name in properties if name not in {*labels, *read}), HARMLESS)
+    if labels and options.labels:
+        remarks.append(f"no labels are read from SDF, and these look like some: {', '.join(labels)}")
+    return tuple(remarks)

@@ -8,10 +8,14 @@ from typing import Any
 
 from potstill.dataset.inputs.unusable import UnusableError
 
-ABOUT = re.compile(r"energ|force|stress|virial|pos|length|coord|cell|lattice|dist|^units?$", re.IGNORECASE)
+UNIT_KEY = re.compile(r"(\w+_)?units?(_\w+)?|\w*units?", re.IGNORECASE)
+OTHER_QUANTITY = re.compile(r"dipol|charge|time|temp|polari|freq|mass|angle|magn|veloc|moment|cell$|angular", re.IGNORECASE)
+OWN = re.compile(
+    r"ev|ev/atom|(ev/)?(a|å|ang|angstroms?)((\^|\*\*)?3)?|fs|k|ase|metal|none|ev[,; ]+(a|å|ang|angstroms?)", re.IGNORECASE
+)
 FOREIGN = re.compile(
-    r"hartree|bohr|\bha\b|\ba\.?u\.?\b|atomic|kcal|kj|rydberg|\bry\b|\bmev\b|joule|\bj\b|[gmk]pa\b|\bpa\b|k?bar\b"
-    r"|\bnm\b|\bpm\b|nanomet|\bfm\b|^(real|lj|si|cgs|electron|micro|nano)$",
+    r"hartree|bohr|\bm?ha\b|\bm?eh\b|\ba\.?u\.?\b|atomic|kcal|kj|rydberg|\bm?ry\b|\bmev\b|joule|\bj\b|[gmk]pa\b|\bpa\b|k?bar\b"
+    r"|\bnm\b|\bpm\b|nanomet|\bfm\b|\berg|\bn?newton|\bcm\b|^(real|lj|si|cgs|electron|micro|nano)$",
     re.IGNORECASE,
 )
 BOHR = re.compile(r"bohr|hartree|a\.u\.|atomic_units", re.IGNORECASE)
@@ -36,9 +40,24 @@ def refuse_units(info: Mapping[str, Any]) -> list[str]:
         ``units`` with the key and its value.
     """
     for key, value in info.items():
-        if isinstance(value, str) and "unit" in key.lower() and ABOUT.search(key) and FOREIGN.search(value):
+        if is_unit(key) and not of_another_quantity(key) and isinstance(value, str) and FOREIGN.search(value):
             raise UnusableError(
                 "units", f"the frame states {key}={value}, expected eV, Å, eV/Å and eV/Å^3: convert it first"
             )
     words = [key for key, value in info.items() if value is True and BOHR.search(key)]
     return [f"the comment says '{words[0]}', and positions are taken in Å, energies in eV"] if words else []
+
+
+def is_unit(key: str) -> bool:
+    """Return whether a key names a unit, such as ``energy_unit`` or ``funit``."""
+    return bool(UNIT_KEY.fullmatch(key))
+
+
+def of_another_quantity(key: str) -> bool:
+    """Return whether the unit is that of a quantity that is not read, such as a dipole or a time."""
+    return bool(OTHER_QUANTITY.search(key))
+
+
+def states_own_unit(value: Any) -> bool:
+    """Return whether a stated unit is one of eV, Å, and of those made of them."""
+    return bool(OWN.fullmatch(str(value).strip()))

@@ -11,7 +11,9 @@ import numpy as np
 
 from potstill.core.elements import atomic_numbers_of
 from potstill.dataset.inputs.atoms import frame_from, stated_names
+from potstill.dataset.inputs.known import ignored
 from potstill.dataset.inputs.labels import refuse_asymmetric
+from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol
 from potstill.dataset.inputs.unusable import Frame, UnusableError
@@ -40,7 +42,7 @@ IN_WORDS = {  # of a comment; KEY=VALUE without spaces is read by ASE
     "unpaired_electrons": re.compile(r"--uhf\s+(\d+)(?![\w.])"),
     "multiplicity": re.compile(r"\bmult(?:iplicity)?\s*[:=]\s*(\d+)(?![\w.])", re.IGNORECASE),
 }
-TWO_INTEGERS = re.compile(r"[-+]?\d\s+\d{1,2}")
+TWO_INTEGERS = re.compile(r"([-+]?\d\s+\d{1,2})(?:\s+[A-Za-z][^=]*)?")  # and a title, as Psi4 writes them
 
 
 def xyz_spans(file: BinaryIO) -> Spans:
@@ -77,7 +79,7 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
         raise UnusableError("no_atoms", f"{stated} atoms are stated")
     if stated != found:
         raise UnusableError("wrong_count", f"{stated} atoms are stated, {found} lines follow")
-    facts, rows = rest[0], rest[1:]
+    facts, rows = with_plain_numbers(rest[0]), with_plain_numbers("\n".join(rest[1:])).split("\n")
     if not text.endswith("\n") and last_number_is_cut(rows):
         raise UnusableError("unreadable", "the file ends within its last number")
     _check_keys(facts)
@@ -92,9 +94,11 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
         atoms.pbc = periodic
     record = atoms.info.pop("record_hex", None)
     if record is None:
+        words = {key for key, value in atoms.info.items() if value is True} - _keys(facts)
         atoms.info = {**atoms.info, **_charge_of_comment(facts)}
-        frame = frame_from(atoms, options, names=stated_names(atoms.info))
-        return Frame(frame.structure, (*frame.remarks, *_on_symbols(names, rows), *_on_comment(rest[0], options)))
+        frame = frame_from(atoms, options, names=stated_names(atoms.info), words=words)
+        said = (*_on_symbols(names, rows), *_on_width(names, rows), *_on_comment(rest[0], options))
+        return Frame(frame.structure, (*frame.remarks, *said))
     if not text.endswith("\n"):
         raise UnusableError("unreadable", "the file was cut short: its last line has no end")
     return frame_from(atoms, options, ours=True, names=json.loads(bytes.fromhex(str(record)[1:])))
@@ -128,6 +132,11 @@ def last_number_is_cut(rows: list[str]) -> bool:
     """Return whether all numbers of a table have the same number of decimals, and the very last has fewer."""
     *decimals, last = [len(word.partition(".")[2]) for row in rows for word in row.split()[1:]] or [0]
     return bool(decimals) and len(set(decimals)) == 1 and last < decimals[0]
+
+
+def _keys(facts: str) -> set[str]:
+    """Return the keys of the second line of a frame that have a value."""
+    return set(KEY.findall(QUOTED.sub('""', facts)))
 
 
 def _check_keys(facts: str) -> None:
@@ -217,6 +226,14 @@ def _on_symbols(names: list[str], rows: list[str]) -> list[str]:
     return [f"symbols in capitals are read as elements, not as names of atoms: {read}"]
 
 
+def _on_width(names: list[str], rows: list[str]) -> list[str]:
+    """Return a remark about columns behind those that the frame states, or behind the four of plain XYZ."""
+    widest = max(map(len, map(str.split, rows)))
+    if widest <= len(names):
+        return []
+    return ignored([f"column {widest}" if widest == len(names) + 1 else f"columns {len(names) + 1} to {widest}"])
+
+
 def _charge_of_comment(facts: str) -> dict[str, float]:
     """Return charge and multiplicity that a comment states in words, such as ``Charge: -1``."""
     found = {name: pattern.search(QUOTED.sub('""', facts)) for name, pattern in IN_WORDS.items()}
@@ -226,8 +243,11 @@ def _charge_of_comment(facts: str) -> dict[str, float]:
 def _on_comment(facts: str, options: ReadOptions) -> list[str]:
     """Return a remark about a comment of bare numbers: an energy of a conformer search, or charge and multiplicity."""
     comment = facts.strip()
-    if TWO_INTEGERS.fullmatch(comment) and comment.split() != ["0", "1"]:
-        return [f"the comment '{comment}' is not read; where it is charge and multiplicity, write charge= and multiplicity="]
+    integers = TWO_INTEGERS.fullmatch(comment)
+    if integers is not None and integers[1].split() != ["0", "1"]:
+        return [
+            f"the comment '{integers[1]}' is not read; where it is charge and multiplicity, write charge= and multiplicity="
+        ]
     if options.labels and re.fullmatch(rf"{NUMBER}(\s+[A-Za-z/]+)?", comment) and "." in comment:
         return [f"the comment is the number {comment}; where it is an energy, it is not taken"]
     return []

@@ -1,0 +1,142 @@
+"""Input files of other programs whose reader drops or misreads what they state: refused by name, or stated in a remark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from potstill.dataset.inputs import Frame, UnusableError, open_frames
+
+WATER = ("0.0 0.0 0.225", "0.0 1.442 -0.901", "0.0 -1.442 -0.901")
+COORD = "$coord\n" + "".join(f" {place} {symbol}\n" for place, symbol in zip(WATER, "ohh", strict=True)) + "{more}$end\n"
+GAUSSIAN = "# B3LYP/6-31G* {route}\n\ntitle\n\n0 1\n" + "".join(
+    f"{symbol} {place}\n" for place, symbol in zip(WATER, "OHH", strict=True)
+)
+NWCHEM = "start a\ngeometry {units}\n O 0 0 0.225\nH 0 1.442 -0.901\nH 0 -1.442 -0.901\nend\n\ntask dft\n"
+CASTEP = (
+    "%BLOCK LATTICE_CART\n4.05 0 0\n0 4.05 0\n0 0 4.05\n%ENDBLOCK LATTICE_CART\n"
+    "%BLOCK POSITIONS_FRAC\nAl{kind} 0 0 0\nAl 0.5 0.5 0\n%ENDBLOCK POSITIONS_FRAC\nKPOINT_MP_GRID 1 1 1\n{more}"
+)
+AIMS = (
+    "lattice_vector 8 0 0\nlattice_vector 0 8 0\nlattice_vector 0 0 8\n"
+    "atom 0 0 0.119 O\natom 0 0.763 -0.477 H\natom 0 -0.763 -0.477 H\n{more}"
+)
+ABINIT = "acell 3 3 3\nrprim 2 0 0 0 2 0 0 0 2\nntypat 1\nznucl 13\nnatom 2\ntypat 1 1\n{positions}\n{more}\necut 20\n"
+ESPRESSO = (
+    "&SYSTEM\n ibrav=0, nat=2, ntyp=1\n {more}\n/\nATOMIC_SPECIES\nAl 26.98 Al.upf\n"
+    "CELL_PARAMETERS {unit}\n1 0 0\n0 1 0\n0 0 1\n"
+    "ATOMIC_POSITIONS crystal\nAl 0 0 0\nAl 0.5 0.5 0\nK_POINTS gamma\n"
+)
+OCTOPUS = (
+    "PeriodicDimensions=3\n%LatticeParameters\n 7|7|7\n%\n%ReducedCoordinates\n 'Al'|0|0|0\n%\nUnits{which} = {units}\n"
+)
+XDATCAR = "Al\n{scale}\n4.05 0 0\n0 4.05 0\n0 0 4.05\nAl\n2\n{kind} configuration=     1\n0 0 0\n0.5 0.5 0\n"
+XSF = "CRYSTAL\nPRIMVEC\n4.05 0 0\n0 4.05 0\n0 0 4.05\nPRIMCOORD\n2 1\n13 0 0 0\n13 2.0 2.0 0\n{more}"
+RUNNER = (
+    "begin\nlattice 15 0 0\nlattice 0 15 0\nlattice 0 0 15\natom 0 0 0 Al 0 0 0 0 0\nenergy -1.0\ncharge 0.0\n{more}end\n"
+)
+DFTB = (
+    "Geometry = GenFormat {{\n3 C\nO H\n1 1 0 0 0.119\n2 2 0 0.763 -0.477\n3 2 0 -0.763 -0.477\n}}\n"
+    "Hamiltonian = DFTB {{ Charge = {charge} {more}}}\n"
+)
+CJSON = (
+    '{{"chemical json": 0, "atoms": {{"elements": {{"number": [8, 1, 1]}}, '
+    '"coords": {{"3d": [0, 0, 0.119, 0, 0.763, -0.477, 0, -0.763, -0.477]}}}}, '
+    '"properties": {{"totalCharge": {charge}, "totalSpinMultiplicity": {spin}}}}}'
+)
+
+
+def read(path: Path, content: str) -> Frame:
+    path.write_text(content)
+    return open_frames(path).frame(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "reason"),
+    [
+        ("coord", COORD.format(more=""), COORD.format(more="$periodic 3\n$lattice\n 9 0 0\n 0 9 0\n 0 0 9\n"), "no_cell"),
+        (
+            "coord",
+            COORD.format(more="$eht charge=0 unpaired=0\n"),
+            COORD.format(more="$eht charge=1 unpaired=0\n"),
+            "charged",
+        ),
+        ("coord", COORD.format(more=""), COORD.format(more="$eht charge=0 unpaired=2\n"), "radical"),
+        ("a.com", GAUSSIAN.format(route=""), GAUSSIAN.format(route="units=bohr"), "units"),
+        ("a.com", GAUSSIAN.format(route="units=ang"), GAUSSIAN.format(route="Units(AU)"), "units"),
+        (
+            "a.com",
+            GAUSSIAN.format(route=""),
+            GAUSSIAN.format(route="") + "\n--Link1--\n" + GAUSSIAN.format(route=""),
+            "mixed_labels",
+        ),
+        ("a.nwi", NWCHEM.format(units=""), NWCHEM.format(units="units au"), "units"),
+        ("a.nwi", NWCHEM.format(units="units angstroms"), NWCHEM.format(units="center units nanometers"), "units"),
+        ("a.nwi", NWCHEM.format(units=""), NWCHEM.format(units="\n symmetry c2v"), "asymmetric_unit"),
+        ("a.cell", CASTEP.format(kind="", more=""), CASTEP.format(kind=":ghost", more=""), "unknown_element"),
+        (
+            "a.abi",
+            ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="scalecart 1 1 1"),
+            ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="scalecart 2 2 2"),
+            "units",
+        ),
+        (
+            "a.abi",
+            ABINIT.format(positions="xcart 0 0 0 3 3 0", more=""),
+            ABINIT.format(positions="xcart 0 0 0 2 2 0 angstrom", more=""),
+            "units",
+        ),
+        (
+            "a.abi",
+            ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="spgroup 1"),
+            ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="spgroup 225"),
+            "asymmetric_unit",
+        ),
+        ("a.pwi", ESPRESSO.format(more="A = 4.05", unit=""), ESPRESSO.format(more="a = 4.05", unit=""), "units"),
+        ("inp", OCTOPUS.format(which="Output", units="eV_Angstrom"), OCTOPUS.format(which="", units="eV_Angstrom"), "units"),
+        ("XDATCAR", XDATCAR.format(scale="1.0", kind="Direct"), XDATCAR.format(scale="-66.4", kind="Direct"), "no_cell"),
+        ("XDATCAR", XDATCAR.format(scale="1.0", kind="Direct"), XDATCAR.format(scale="1.0", kind="Cartesian"), "units"),
+        ("dftb_in.hsd", DFTB.format(charge="0.0", more=""), DFTB.format(charge="1.0", more=""), "charged"),
+        ("dftb_in.hsd", DFTB.format(charge="0", more=""), DFTB.format(charge="0", more="UnpairedElectrons = 2 "), "radical"),
+        ("a.cjson", CJSON.format(charge=0, spin=1), CJSON.format(charge=1, spin=1), "charged"),
+        ("a.cjson", CJSON.format(charge=0, spin=1), CJSON.format(charge=0, spin=3), "radical"),
+    ],
+)
+def test_what_a_reader_would_misread_is_refused(tmp_path, name, right, wrong, reason):
+    assert len(read(tmp_path / name, right).structure)
+    (tmp_path / "wrong").mkdir()
+    with pytest.raises(UnusableError) as refusal:
+        read(tmp_path / "wrong" / name, wrong)
+    assert refusal.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("coord", COORD.format(more="$user-defined bonds\n"), ()),
+        ("coord", COORD.format(more="$point_charges\n 1 1 1 3\n"), ("ignored: point_charges",)),
+        ("a.cell", CASTEP.format(kind="", more="SYMMETRY_GENERATE\n# a comment\n"), ()),
+        ("a.cell", CASTEP.format(kind="", more="EXTERNAL_EFIELD 0 0 0.1\n"), ("ignored: EXTERNAL_EFIELD",)),
+        ("geometry.in", AIMS.format(more=""), ()),
+        (
+            "geometry.in",
+            AIMS.format(more="empty 1 1 1 O\nhomogeneous_field 0 0 0.1\n"),
+            ("ignored: empty, homogeneous_field",),
+        ),
+        ("a.xsf", XSF.format(more=""), ()),
+        ("a.xsf", XSF.format(more="CONVVEC\n8.1 0 0\n0 4.05 0\n0 0 4.05\nMYBLOCK\n1\n"), ("ignored: MYBLOCK",)),
+        ("input.data", RUNNER.format(more=""), ()),
+        ("input.data", RUNNER.format(more="myfield 3\n"), ("ignored: myfield",)),
+    ],
+)
+def test_an_unknown_keyword_is_named(tmp_path, name, content, says):
+    remarks = read(tmp_path / name, content).remarks
+    assert tuple(remark for remark in remarks if remark.startswith("ignored")) == says
+
+
+def test_a_charge_in_a_format_whose_charge_is_not_read(tmp_path):
+    remarks = read(tmp_path / "geometry.in", AIMS.format(more="net_charge 1\n")).remarks
+    assert "the file says 'net_charge 1', which is not read" in remarks
+    neutral = read(tmp_path / "geometry.in", AIMS.format(more="net_charge 0\n")).remarks
+    assert not any("says" in remark for remark in neutral)
