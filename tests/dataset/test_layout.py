@@ -11,6 +11,9 @@ import pytest
 from potstill.core.errors import DatasetError
 from potstill.core.types import Labels, Structure
 from potstill.dataset import Dataset, layout, merge, open_dataset, write_part
+from potstill.dataset.combine import merge_datasets
+from potstill.dataset.convert import convert
+from potstill.dataset.options import SplitConfig
 from potstill.stats import collect
 
 
@@ -201,3 +204,39 @@ def test_a_remark_names_few_of_many(edited, caplog):
     Dataset(path)
     assert caplog.text.count("attribute") == layout.NAMED
     assert "and 22 more" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda file: file.__delitem__("blocks"), "blocks/atoms/atomic_numbers is missing"),
+        (lambda file: file.__delitem__("splits"), "splits/part is missing"),
+        (lambda file: file["splits/part"].__setitem__(0, 2), "splits/part differs from its checksum"),
+    ],
+)
+def test_what_has_a_checksum_is_neither_removed_nor_moved_to_another_part(whole, tmp_path, edit, said):
+    shutil.copyfile(whole, path := tmp_path / "copy.h5")
+    with h5py.File(path, "r+") as file:
+        edit(file)
+    with pytest.raises(DatasetError, match=f"damaged or was edited: {said}"):
+        Dataset(path)
+
+
+@pytest.mark.parametrize(("method", "told"), [("", True), ("PBE", False)])
+def test_a_merge_of_labels_of_unknown_methods_says_so(tmp_path, caplog, method, told):
+    teacher = {"name": "given", "version": "", "weights": method, "dtype": "float64"}
+    for k in range(2):
+        write_part(tmp_path / f"{k}.h5", [structure(k)], labelled=True, attributes={"teacher": teacher})
+    merge_datasets([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "both.h5", split=SplitConfig(), seed=0)
+    assert ("2 of the files do not state the method of their labels" in caplog.text) is told
+
+
+def test_a_conversion_names_what_the_other_format_does_not_keep(whole, edited, tmp_path, caplog):
+    convert(whole, tmp_path / "plain.extxyz")
+    assert caplog.messages == [f"{whole}: not kept in {tmp_path / 'plain.extxyz'}: the split, the teacher"]
+    caplog.clear()
+    convert(edited(add("extra/local_energies", np.ones(8, "f4"))), tmp_path / "more.extxyz")
+    assert caplog.messages[0].endswith("the split, the teacher, extra/local_energies")
+    caplog.clear()
+    convert(tmp_path / "plain.extxyz", tmp_path / "back.h5")
+    assert caplog.messages == []

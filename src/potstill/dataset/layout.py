@@ -32,6 +32,7 @@ from potstill.dataset.schema import (
     REFUSED_COLUMNS,
     TEXT_COLUMNS,
     Column,
+    checksum,
     extra_column,
 )
 
@@ -65,7 +66,7 @@ def refuse_other_layout(path: Path, file: h5py.File) -> None:
     ------
     DatasetError
         If a column is missing, of another shape, type or unit, an attribute is no JSON or no number, or the file states a
-        charge or a spin.
+        charge or a spin, or something that has a checksum was removed, or the split was changed.
     """
     nodes = _nodes(file)
     missing = [name for name in _required(nodes) if not isinstance(nodes.get(name), h5py.Dataset)]
@@ -74,6 +75,7 @@ def refuse_other_layout(path: Path, file: h5py.File) -> None:
     fault = _fault_of_ptr(nodes) or _fault_of_columns(nodes) or _fault_of_split(nodes) or _fault_of_attributes(file)
     if fault:
         raise DatasetError(f"{path}: {fault}\n  the page 'dataset' of the documentation lists what each column is")
+    _refuse_changes(path, file, nodes)
     ignored = _ignored(file, nodes)
     if ignored and multiprocessing.parent_process() is None:
         _refuse_charge(path, file, ignored)
@@ -194,6 +196,21 @@ def _fault_of_attributes(file: h5py.File) -> str:
         if not isinstance(value, int | float | np.number) or not np.isfinite(value):
             return f"its attribute '{name}' is {value!r}, expected a number"
     return ""
+
+
+def _refuse_changes(path: Path, file: h5py.File, nodes: Mapping[str, Any]) -> None:
+    """Refuse a file without something that has a checksum, or with another split; blocks of rows are compared when read."""
+    stated = json.loads(_text(file.attrs.get("checksums", "")) or "{}")
+    fault = next((f"{name} is missing" for name in sorted(stated) if name not in nodes and name not in file), "")
+    split = nodes.get("splits/part")
+    if not fault and split is not None and checksum(split) != stated.get("splits/part", checksum(split)):
+        fault = "splits/part differs from its checksum"
+    if fault:
+        raise DatasetError(
+            f"{path} is damaged or was edited: {fault}\n  see all with:  potstill verify {path}\n"
+            f"  after an edit on purpose: delete its group blocks and its attribute checksums, then"
+            f"  potstill dataset subset {path} NEW.h5"
+        )
 
 
 def _ignored(file: h5py.File, nodes: Mapping[str, Any]) -> list[str]:
