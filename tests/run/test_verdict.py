@@ -55,6 +55,17 @@ def test_a_go_names_what_the_training_data_lack(run):
     )
 
 
+def test_a_few_missed_gates_are_named_with_their_figures_and_many_are_counted(run):
+    missed = [
+        {"check": name, "verdict": "NO_GO", "measured": 0.61904, "limit": 0.3, "unit": "eV"}
+        for name in ("vacancies", "surfaces", "rdf", "adf", "vdos")
+    ]
+    verdict = run_verdict(run, AUDIT, {"findings": [*EVALUATION["findings"], missed[0]]})
+    assert verdict.sentence == ("NO-GO: the student does not meet 1 of 2 gates that apply (vacancies: 0.619 eV against 0.3)")
+    verdict = run_verdict(run, AUDIT, {"findings": [*EVALUATION["findings"], *missed]})
+    assert verdict.sentence.endswith("does not meet 5 of 6 gates that apply (solids 2, dynamics 3)")
+
+
 def test_a_stage_is_under_way_only_while_a_process_works_on_it(run):
     run.set_stage("evaluate", "running", 0.0)
     with locked(run.path):
@@ -64,7 +75,8 @@ def test_a_stage_is_under_way_only_while_a_process_works_on_it(run):
 
 
 def judged(run: RunFolder, verdict: str) -> None:
-    for name, report in (("audit", AUDIT), ("evaluate", {"findings": [{"check": "nve_drift", "verdict": verdict}]})):
+    finding = {"check": "nve_drift", "verdict": verdict, "measured": None, "limit": 5.0, "unit": "meV/atom"}
+    for name, report in (("audit", AUDIT), ("evaluate", {"findings": [finding]})):
         run.json(name).write_text(json.dumps(report))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,8 +22,8 @@ def split_by_family(
     """Assign whole families to train (0), valid (1) or test (2).
 
     Families are taken in an order that depends on their name and the seed alone, so that a family keeps its side when
-    others are added. A family that holds the only training examples of an element stays in train: a student must
-    be trained on every element that it predicts.
+    others are added. A family that holds the only training examples of an element, or of a pure element, stays in train: a
+    student must be trained on every element that it predicts, and no compound tells it how atoms of one kind bind.
 
     Parameters
     ----------
@@ -51,19 +52,21 @@ def split_by_family(
 def _assign(
     order: Sequence[str], members: Mapping[str, set[int]], valid_fraction: float, test_fraction: float
 ) -> dict[str, int]:
-    remaining: dict[int, int] = {}  # families that hold each element and may still be trained on
-    for numbers in members.values():
-        for z in numbers:
-            remaining[z] = remaining.get(z, 0) + 1
+    kinds = {family: _kinds(numbers) for family, numbers in members.items()}
+    remaining = Counter(kind for held in kinds.values() for kind in held)  # families of each kind that may be trained on
     wanted = {2: round(test_fraction * len(order)), 1: round(valid_fraction * len(order))}
     part = dict.fromkeys(order, 0)
     for side in (2, 1):
         for family in order:
             if wanted[side] == 0:
                 break
-            if part[family] == 0 and all(remaining[z] > 1 for z in members[family]):
+            if part[family] == 0 and all(remaining[kind] > 1 for kind in kinds[family]):
                 part[family] = side
                 wanted[side] -= 1
-                for z in members[family]:
-                    remaining[z] -= 1
+                remaining.subtract(kinds[family])
     return part
+
+
+def _kinds(numbers: set[int]) -> set[tuple[int, bool]]:
+    """Return the elements of a family, and for a family of one element that it is pure."""
+    return {(z, False) for z in numbers} | ({(z, True) for z in numbers} if len(numbers) == 1 else set())

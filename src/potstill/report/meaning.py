@@ -127,3 +127,10 @@ def counts_by_group(findings: Sequence[Mapping[str, Any]]) -> str:
     """Return the number of failures in each group as text, such as ``errors 2, solids 1``; empty where there is none."""
     counts = Counter(meaning_of(f["check"])[0] for f in findings if is_failure(f["verdict"]))
     return ", ".join(f"{name} {counts[name]}" for name in GROUPS if counts[name])
+
+
+def figure_of(finding: Mapping[str, Any]) -> str:
+    """Return the figure of a finding against its limit, in words."""
+    if finding["measured"] is None:
+        return "did not run" if finding["limit"] is None else f"no finite figure against {finding['limit']:.4g}"
+    return f"{finding['measured']:.4g} {finding['unit']} against {finding['limit']:.4g}"

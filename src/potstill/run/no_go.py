@@ -7,6 +7,7 @@ from typing import Any
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json
 from potstill.core.verdict import is_failure
+from potstill.report.meaning import figure_of
 from potstill.run.folder import RunFolder
 from potstill.run.verdict import run_verdict
 
@@ -30,10 +31,3 @@ def stop_on_no_go(run: RunFolder) -> None:
 def next_after_audit(run: RunFolder, report: dict[str, Any]) -> str:
     """Return what to do after an audit: go on where it says GO, else mend the data."""
     return run_verdict(run, report, {}).next
-
-
-def figure_of(finding: dict[str, Any]) -> str:
-    """Return the figure of a finding against its limit, in words."""
-    if finding["measured"] is None:
-        return "did not run" if finding["limit"] is None else f"no finite figure against {finding['limit']:.4g}"
-    return f"{finding['measured']:.4g} {finding['unit']} against {finding['limit']:.4g}"

@@ -11,7 +11,7 @@ from typing import Any
 from potstill.active_learning.advice import unmet, what_would_help
 from potstill.core.errors import PotstillError
 from potstill.core.verdict import Verdict, is_failure, overall, word_of
-from potstill.report.meaning import beyond_the_data, counts_by_group
+from potstill.report.meaning import beyond_the_data, counts_by_group, figure_of
 from potstill.report.page import readable, tally
 from potstill.run.facts import done_report, round_reports
 from potstill.run.figures import driver_alive
@@ -130,12 +130,17 @@ def data_reason(audit: dict[str, Any]) -> str:
 
 
 def student_reason(findings: list[dict[str, Any]]) -> str:
-    """Return the reason of the verdict of an evaluation: how many gates are met, or how many are not, by group."""
+    """Return the reason of the verdict of an evaluation: the number of gates that are met, or those that are not.
+
+    A few are named with their figures, many are counted by group.
+    """
     passed, asked = tally(findings)
     if passed == asked:
         met, beyond = f"the student meets all {passed} gates that apply", map(readable, beyond_the_data(findings))
         return f"{met}; not judged, since its data contain none: {named}" if (named := ", ".join(beyond)) else met
-    return f"the student does not meet {asked - passed} of {asked} gates that apply ({counts_by_group(findings)})"
+    missed = [f"{readable(f['check'])}: {figure_of(f)}" for f in findings if is_failure(f["verdict"])]
+    which = "; ".join(missed) if len(missed) <= MOST_NAMED else counts_by_group(findings)
+    return f"the student does not meet {asked - passed} of {asked} gates that apply ({which})"
 
 
 def next_use(run: RunFolder) -> str:

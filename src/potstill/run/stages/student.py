@@ -11,8 +11,8 @@ from typing import Any
 from potstill import __version__
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.dataset import open_file
+from potstill.report.meaning import figure_of
 from potstill.run.context import Context
-from potstill.run.no_go import figure_of
 from potstill.run.progress import Counter
 
 log = logging.getLogger(__name__)
