@@ -101,6 +101,21 @@ def test_a_fault_is_explained(data, parts):
     assert "pydantic" not in text
 
 
+@pytest.mark.parametrize(
+    ("section", "option"),
+    [("train", "source_weights"), ("audit", "max_force_per_source"), ("audit", "max_stress_per_source")],
+)
+def test_an_option_by_source_that_names_no_source_is_refused(tmp_path, section, option):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**GOOD, section: {option: {"bench": 2.0}}}))
+    with pytest.raises(InputError, match=rf"{section}\.{option}: no source 'bench'; did you mean 'benchmark'"):
+        load_config(path)
+    path.write_text(
+        yaml.safe_dump({**GOOD, section: {option: {"benchmark": 2.0, "active_learning": 1.0}}, "active_learning": {}})
+    )
+    assert getattr(getattr(load_config(path), section), option) == {"benchmark": 2.0, "active_learning": 1.0}
+
+
 def test_several_faults_are_listed_once_each():
     text = message({**sources({**BENCHMARK, "count": -1, "sap": 1}), "seed": "x"})
     lines = text.splitlines()

@@ -13,10 +13,12 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
-from potstill.active_learning.options import ActiveLearningConfig
+from potstill.active_learning.options import SOURCE, ActiveLearningConfig
 from potstill.audit.options import AuditConfig
+from potstill.core.counts import several
 from potstill.core.deprecation import Renamed
 from potstill.core.errors import InputError
+from potstill.core.registry import nearest
 from potstill.core.section import Choices, Section, config_error, name_or_folder, read_yaml
 from potstill.dataset.options import SplitConfig
 from potstill.deploy.options import DeployConfig
@@ -145,7 +147,25 @@ def load_config(path: Path) -> Config:
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise InputError(f"{path} has no sections; a config starts with 'generate:'")
-    return parse_config(data, str(path), path.parent)
+    config = parse_config(data, str(path), path.parent)
+    if faults := _unknown_sources(config):
+        raise InputError(f"{path} has {several(len(faults), 'fault')}:\n" + "\n".join(f"  {fault}" for fault in faults))
+    return config
+
+
+def _unknown_sources(config: Config) -> list[str]:
+    """Return one line for each option by source that names a source which the config has not."""
+    known = sorted({source.name for source in config.generate.sources} | ({SOURCE} if config.active_learning else set()))
+    named = {
+        "train.source_weights": config.train.source_weights,
+        "audit.max_force_per_source": config.audit.max_force_per_source,
+        "audit.max_stress_per_source": config.audit.max_stress_per_source,
+    }
+    return [
+        f"{option}: no source '{name}'; {nearest(name, known)}"
+        for option, values in named.items()
+        for name in sorted(set(values) - set(known))
+    ]
 
 
 def parse_config(data: dict[str, Any], title: str = "config", folder: Path | None = None) -> Config:

@@ -29,6 +29,7 @@ from potstill.report.audit import sentence
 from potstill.stats.bonds import lacks_hydrogen
 from potstill.teacher import load_teacher
 from potstill.testing import rattled, slab
+from potstill.testing.faults import config_asking_for
 
 SQUEEZE = 0.5  # of lengths, for which the teacher of these tests has stress in metals
 PASSES = ("GO", "DOES_NOT_APPLY")
@@ -313,6 +314,16 @@ class TestDiversity:
         assert "log2(2) = 1.00 bits" in found["element_entropy"]["why"]
         assert found["element_entropy"]["measured"] <= 1.0
         assert found["element_coverage"]["measured"] == 2
+
+    def test_a_requested_element_in_no_structure_is_a_warning(self, judge, labelled):
+        config = json.loads(config_asking_for(labelled))
+        gates = GATES.model_copy(update={"min_element_coverage": 2})
+        config["generate"]["elements"] = ["Cu", "Al"]
+        assert judge(labelled, gates=gates, config=json.dumps(config))["element_coverage"]["verdict"] == "GO"
+        config["generate"]["elements"] = ["Cu", "Al", "Pu"]
+        found = judge(labelled, gates=gates, config=json.dumps(config))["element_coverage"]
+        assert found["verdict"] == "WARN"
+        assert "requested in generate.elements and in no structure: Pu, which the student will not know" in found["why"]
 
     def test_one_element(self, judge, labelled):
         found = judge([s for s in labelled if s.family == "Cu"])

@@ -81,3 +81,9 @@ def test_next_step_after_an_audit_of_a_file(potstill, build, labelled, tmp_path)
     answer = potstill("audit", data, "--out", out, "--gates", out / "advice.yaml", "--json")
     assert answer.code == 0, answer.out
     assert "potstill template my_labels" in json.loads(answer.out)["next"]
+
+
+def test_merge_refuses_shares_that_are_no_numbers(potstill, halves, tmp_path):
+    answer = potstill("dataset", "merge", *halves, tmp_path / "out.h5", "--valid-fraction", "nan")
+    assert answer.code == 2
+    assert "must not be negative and must add up to less than 1" in answer.err

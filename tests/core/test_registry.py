@@ -37,6 +37,7 @@ def test_a_package_that_is_there(monkeypatch):
 def test_nearest_names():
     known = ["cutoff_angstrom", "features", "hidden"]
     assert registry.nearest("cutof_angstrom", known).startswith("did you mean 'cutoff_angstrom'? (known: ")
+    assert registry.nearest("cu", ["Cu", "Sc", "Tc"]).startswith("did you mean 'Cu'? ")
     assert registry.nearest("qqq", known) == "(known: cutoff_angstrom, features, hidden)"
 
 

@@ -17,7 +17,7 @@ def labelled(structure: Structure, name: str, seed: int) -> Structure:
     rng = np.random.default_rng(seed)
     stress = np.eye(3) * seed if structure.pbc.all() else None
     return rattled(structure, seed).with_(
-        id=name, source=f"s{seed % 2}", labels=Labels(float(seed), rng.normal(size=(len(structure), 3)), stress)
+        id=name, source=f"s{seed % 2}", family=name, labels=Labels(float(seed), rng.normal(size=(len(structure), 3)), stress)
     )
 
 
@@ -29,7 +29,7 @@ def structures() -> list[Structure]:
 def sealed_file(path, chosen, teacher="t"):
     write_part(path.with_suffix(".part"), chosen, labelled=True)
     splits = np.arange(len(chosen), dtype=np.uint8) % 3
-    merge([path.with_suffix(".part")], path, attributes={"teacher": teacher}, splits=splits)
+    merge([path.with_suffix(".part")], path, attributes={"teacher": {"name": teacher}}, splits=splits)
     return path
 
 

@@ -10,7 +10,7 @@ import torch
 from potstill.core.batch import make_batch
 from potstill.core.errors import InputError
 from potstill.core.types import Structure
-from potstill.student.compiled import CompiledKernel, ElementGrid, compile_student
+from potstill.student.compiled import CompiledKernel, ElementGrid, _example, compile_student
 from potstill.student.layer import ElementGroups
 from potstill.testing import FLOAT32, all_structures, one_atom, random_student, rattled, rocksalt, water
 from potstill.testing.models import in_elements
@@ -62,3 +62,14 @@ def test_a_grid_multiplies_like_groups(species):
 def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(InputError, match="pt2"):
         compile_student(random_student([1]).model, tmp_path / "student.so")
+
+
+@pytest.mark.parametrize("elements", range(2, 12))
+def test_no_two_free_sizes_of_the_traced_batch_are_alike(elements):
+    student = random_student(list(range(1, elements + 1)), backend="torch", **SMALL, experts=elements).model
+    vectors, neighbor, species, present, occupant, place = _example(student, grid=True)
+    atoms, slots = neighbor.shape
+    assert vectors.shape == (atoms, 3, slots)
+    assert species.shape == place.shape == (atoms,)
+    assert occupant.shape[0] == present.shape[0]
+    assert len({atoms, slots, *occupant.shape, 3}) == 5

@@ -124,6 +124,7 @@ EDITS = {
     "other elements": lambda c: (c.update(elements=["K", "Br"]), c["architecture"].update(atomic_numbers=[19, 35])),
     "checksum": lambda c: c.update(checksum="sha256:0"),
     "no checksum": lambda c: c.pop("checksum"),
+    "checksum null": lambda c: c.update(checksum=None),
     "checksum of another type": lambda c: c.update(checksum=[1]),
 }
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ase.data import chemical_symbols
 
 from potstill.config import parse_config
 from potstill.core.batch import make_batch, some_of
@@ -24,7 +25,7 @@ from potstill.testing import copper, ethanol, random_student, rattled, rocksalt,
 from potstill.train import losses
 from potstill.train.data import LabelledBatch, LabelledStructures
 from potstill.train.hints import hints_for
-from potstill.train.job import source_weights
+from potstill.train.job import source_weights, tell_idle_weights
 from potstill.train.losses import (
     Comparison,
     EnergyTerm,
@@ -207,6 +208,15 @@ class TestWeights:
         assert found.tolist() == [0.5, 0.5, 1, 1, 0.5, 0.5, 1, 1]
         with pytest.raises(InputError, match="no source 'crystal'; did you mean 'crystals'"):
             source_weights(dataset, TrainConfig(source_weights={"crystal": 0.5}))
+
+    def test_a_weight_of_an_element_that_is_not_there_is_told(self, known, tmp_path, caplog):
+        write_part(tmp_path / "d.h5", known, labelled=True)
+        dataset = Dataset(tmp_path / "d.h5")
+        here = chemical_symbols[int(dataset.column("atoms/atomic_numbers")[0])]
+        tell_idle_weights(dataset, TrainConfig(element_weights={here: 2.0}))
+        assert caplog.messages == []
+        tell_idle_weights(dataset, TrainConfig(element_weights={here: 2.0, "Og": 2.0}))
+        assert caplog.messages == ["train.element_weights: the dataset has no Og, so that this weight changes nothing"]
 
 
 class TestHessian:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from potstill.active_learning.options import ActiveLearningConfig
+from potstill.active_learning.options import SOURCE, ActiveLearningConfig
 from potstill.core.dynamics import EXPLODED, draw_velocities, repeat_crystal
 from potstill.core.errors import StructureError
 from potstill.core.geometry import smallest_scaled_distance
@@ -20,7 +20,6 @@ from potstill.core.types import Array, Structure
 from potstill.deploy.langevin import langevin_by
 from potstill.deploy.student import DeployedStudent
 
-SOURCE = "active_learning"
 CLOSEST = 0.4  # scaled distance below which no teacher is called: 7net-0 and others have unphysical wells there
 
 

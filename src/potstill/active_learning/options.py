@@ -8,6 +8,8 @@ from pydantic import Field
 
 from potstill.core.section import Section
 
+SOURCE = "active_learning"  # name of the source of its structures
+
 
 class ActiveLearningConfig(Section):
     """Section ``active_learning``: the trained student runs MD, and the teacher labels frames of it."""

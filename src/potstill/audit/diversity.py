@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from potstill.audit import mend
+from potstill.audit.asked import generate_section
 from potstill.audit.atomic_environments import entropy_bits, novelty, sample_environments
 from potstill.audit.evidence import Evidence
 from potstill.audit.needs import SOURCES
 from potstill.audit.registry import check
 from potstill.core.counts import several
-from potstill.core.verdict import Finding, at_least, warned
+from potstill.core.verdict import Finding, Verdict, at_least, warned
 
 
 @check("diversity", unit="bits", gates=("min_element_entropy_bits",), mend=mend.more_of_the_rare)
@@ -25,13 +27,18 @@ def element_entropy(evidence: Evidence) -> Finding:
 
 @check("diversity", unit="elements", gates=("min_element_coverage",), mend=mend.more_elements)
 def element_coverage(evidence: Evidence) -> Finding:
-    """Count the elements."""
-    from ase.data import chemical_symbols
+    """Count the elements; warn of requested ones that no structure has, for the student will not know them."""
+    from ase.data import atomic_numbers, chemical_symbols
 
     counts = evidence.stats.element_counts
-    why = ", ".join(f"{chemical_symbols[z]} {n}" for z, n in sorted(counts.items()))
     limit = evidence.gates.min_element_coverage
-    return at_least("element_coverage", len(counts), limit, "elements", f"atoms of each: {why}")
+    asked = generate_section(evidence.dataset.attributes).get("elements") or ()
+    missing = [symbol for symbol in asked if atomic_numbers.get(symbol) not in counts]
+    why = "atoms of each: " + ", ".join(f"{chemical_symbols[z]} {n}" for z, n in sorted(counts.items()))
+    if missing:
+        why += f"; requested in generate.elements and in no structure: {', '.join(missing)}, which the student will not know"
+    found = at_least("element_coverage", len(counts), limit, "elements", why)
+    return replace(found, verdict=Verdict.WARN) if missing and found.verdict is Verdict.GO else found
 
 
 @check("diversity", unit="", gates=("min_size_cv",), mend=mend.more_sizes)

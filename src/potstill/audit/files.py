@@ -17,6 +17,7 @@ from potstill.audit.asked import config_in
 from potstill.audit.options import AuditConfig
 from potstill.audit.stage import audit, write_advice, write_report
 from potstill.core.errors import InputError
+from potstill.core.registry import nearest
 from potstill.core.section import read_section
 from potstill.core.types import Teacher
 from potstill.dataset import Dataset, open_file
@@ -54,7 +55,7 @@ def audit_file(
     Raises
     ------
     InputError
-        If there is no such file, or its structures have no labels.
+        If there is no such file, its structures have no labels, or a gate names a source that it does not have.
     """
     if not data.exists():
         raise InputError(f"no file at {data}")
@@ -67,6 +68,7 @@ def audit_file(
             convert(data, path, options=ReadOptions(keep_not_finite=True))  # kept for the check 'finite'
         kept = folder / "audit_data.npz" if path == data else None  # a file of another format states no checksums
         dataset = _labelled(open_file(path), data)
+        _refuse_unknown_sources(gates or AuditConfig(), dataset, data)
         of_run = bool(config_in(dataset.attributes))
         report, stats = audit(dataset, gates or AuditConfig(), teacher=ask, kept=kept, of_run=of_run)
         report["dataset"] = data.name
@@ -105,6 +107,13 @@ def _teacher(name: str) -> Callable[[], Teacher]:
 def read_gates(config: Path) -> AuditConfig:
     """Return the gates of the section ``audit`` of a YAML file; see :func:`~potstill.core.section.read_section`."""
     return read_section(config, "audit", AuditConfig)
+
+
+def _refuse_unknown_sources(gates: AuditConfig, dataset: Dataset, data: Path) -> None:
+    known = sorted({*dataset.sources.tolist(), *(refusal.source for refusal in dataset.refused)})
+    for option in ("max_force_per_source", "max_stress_per_source"):
+        for name in sorted(set(getattr(gates, option)) - set(known)):
+            raise InputError(f"audit.{option}: {data.name} has no source '{name}'; {nearest(name, known)}")
 
 
 def _labelled(dataset: Dataset, data: Path) -> Dataset:

@@ -10,7 +10,11 @@ from potstill.audit.registry import check
 from potstill.core.verdict import Finding, at_most
 
 
-@check("integrity", unit="faults", mend="the file is damaged: copy it again, or merge the parts again")
+@check(
+    "integrity",
+    unit="faults",
+    mend="copy the file again, or merge the parts again; if you edited it: potstill dataset subset FILE NEW.h5",
+)
 def integrity(evidence: Evidence) -> Finding:
     """Compare every block of the file with its checksum."""
     faults = evidence.dataset.verify()

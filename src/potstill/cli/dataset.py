@@ -64,7 +64,7 @@ def merge(
     *sources, target = files
     if len(sources) < 2:
         raise InputError("merge takes at least two datasets and the file to write:  potstill dataset merge A.h5 B.h5 OUT.h5")
-    if min(valid_fraction, test_fraction) < 0 or valid_fraction + test_fraction >= 1:
+    if not (min(valid_fraction, test_fraction) >= 0 and valid_fraction + test_fraction < 1):  # nor NaN
         raise InputError("valid_fraction and test_fraction must not be negative and must add up to less than 1")
     paths = [open_file(path).path for path in sources]
     parts = SplitConfig(valid_fraction=valid_fraction, test_fraction=test_fraction)

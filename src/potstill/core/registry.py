@@ -39,6 +39,7 @@ def plugins(group: str) -> dict[str, Any]:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"did you mean 'cutoff'? (known: …)"`` for an unknown name."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
+    same = [each for each in names if each.lower() == name.lower()]
+    close = same or difflib.get_close_matches(name, names, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
     return f"{hint}(known: {', '.join(names)})"

@@ -5,6 +5,8 @@ The input is files of schema 1, the output a sealed file of schema 1.
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from potstill.dataset.schema import PARTS, TEXT_COLUMNS, open_for_writing
 from potstill.dataset.split import split_by_family
 from potstill.dataset.write import Writer, bytes_expected
 
+log = logging.getLogger(__name__)
 EXAMPLES = 5
 ADDED_UP = ("label_seconds", "label_worker_seconds")
 THEIRS = ("teacher", "potstill", "workers")  # kept where all files agree
@@ -116,6 +119,7 @@ def merge_datasets(
     if all_split:
         shares = {"valid_fraction": split.valid_fraction, "test_fraction": split.test_fraction}
         splits = split_by_family(families, elements, **shares, seed=seed)
+    _tell_unknown_methods(theirs)
     merge(paths, target, attributes={**_common(theirs, paths), **(attributes or {})}, splits=splits)
     if splits is None:
         return "without a split, because not every file has one"
@@ -191,6 +195,18 @@ def _refuse_other_labels(dataset: Dataset, path: Path, first: dict[str, Any] | N
             "the files were labelled by different teachers:\n"
             f"  {first_path}: {ours or 'no teacher is named'}\n  {path}: {theirs or 'no teacher is named'}\n"
             "  label one of them again with the teacher of the other"
+        )
+
+
+def _tell_unknown_methods(attributes: Sequence[dict[str, Any]]) -> None:
+    """Log that labels of the user's own may be of several methods where the files name none."""
+    teachers = [json.loads(a.get("teacher") or "{}") for a in attributes if a["labelled"]]
+    unnamed = sum(not teacher or (teacher.get("name") == "given" and not teacher.get("weights")) for teacher in teachers)
+    if unnamed > 1:
+        log.warning(
+            "%d of the files do not state the method of their labels, so that it was not compared: labels of two methods "
+            "contradict each other. State it as label.teacher.method",
+            unnamed,
         )
 
 

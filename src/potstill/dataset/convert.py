@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from potstill.core.counts import several
 from potstill.core.errors import DatasetError, InputError
 from potstill.core.files import sealed, shown
 from potstill.core.types import Array, Labels, Structure
@@ -22,6 +23,7 @@ from potstill.dataset.formats.format import read_frames, reading
 from potstill.dataset.inputs.frames import open_frames
 from potstill.dataset.inputs.options import DEFAULT, ReadOptions
 from potstill.dataset.inputs.unusable import Frame
+from potstill.dataset.read import open_file
 
 log = logging.getLogger(__name__)
 REPORT_EVERY = 100  # structures
@@ -71,8 +73,24 @@ def convert(
         if written is format_of(source) is hdf5.FORMAT:
             shutil.copyfile(source, temporary)  # with its splits, teacher and refusals
         else:
+            _tell_losses(source, target)
             written.write(_counted(chain([first], structures), on_progress), temporary)
         return _compare(_counted(_again(source, options), on_progress), _read_back(written, temporary), written.precision)
+
+
+def _tell_losses(source: Path, target: Path) -> None:
+    """Log what a dataset file holds beside its structures, for no other format keeps it."""
+    if format_of(source) is not hdf5.FORMAT:
+        return
+    dataset = open_file(source)
+    lost = {
+        "the split": dataset.splits is not None,
+        "the teacher": "teacher" in dataset.attributes,
+        several(len(dataset.refused), "refusal"): dataset.refused,
+        ", ".join(column.path for column in dataset.extra): dataset.extra,
+    }
+    if names := [name for name, there in lost.items() if there]:
+        log.warning("%s: not kept in %s: %s", shown(source), shown(target), ", ".join(names))
 
 
 def read_structures(path: Path, options: ReadOptions = DEFAULT) -> Iterator[Structure]:

@@ -20,6 +20,7 @@ from potstill.core.errors import DatasetError, InputError
 from potstill.core.types import Array, Labels, Refused, Structure
 from potstill.core.units import UNITS
 from potstill.dataset.blocks import BLOCK_STRUCTURES, crc_of, faults_of, read_blocks
+from potstill.dataset.layout import impossible, refuse_other_layout
 from potstill.dataset.records import Records, atoms_of, in_range
 from potstill.dataset.schema import (
     ARRAY_COLUMNS,
@@ -78,12 +79,10 @@ class Dataset(StructureSequence):
         self.attributes: dict[str, Any] = {k: _plain(v) for k, v in file.attrs.items()}
         version = self.attributes.get("schema_version", "none")
         if version != SCHEMA_VERSION:
-            raise DatasetError(f"{self.path} has schema version {version}, this potstill reads {SCHEMA_VERSION}")
-        if json.loads(self.attributes.get("units", "{}")) != UNITS:
+            raise DatasetError(f"{self.path} has schema version {version!r}, this potstill reads {SCHEMA_VERSION}")
+        if _units(self.attributes.get("units", "{}")) != UNITS:
             raise DatasetError(f"{self.path} states units {self.attributes.get('units')}, expected {UNITS}")
-        missing = [name for name in _required(file) if name not in file]
-        if missing:
-            raise DatasetError(f"{self.path} lacks {', '.join(missing)}")
+        refuse_other_layout(self.path, file)
         with self.path.open("rb") as opened:  # one map for all columns: a folder may have hundreds of files
             memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         self.extra = extra_columns_of(file)
@@ -104,10 +103,6 @@ class Dataset(StructureSequence):
             raise DatasetError(f"{self.path} is damaged: structures/ptr does not fit its {atoms} atoms")
         if "structures/ptr" in self._sums and crc_of(self.ptr) != self._sums["structures/ptr"][0]:
             raise DatasetError(f"{self.path} is damaged: structures/ptr differs from its checksum")
-        for column in self.columns:
-            rows = atoms if column.per_atom else len(self)
-            if len(self._columns[column.path]) != rows:
-                raise DatasetError(f"{self.path}: {column.path} has another length than {rows}")
 
     def __len__(self) -> int:
         return len(self.ptr) - 1
@@ -137,9 +132,21 @@ class Dataset(StructureSequence):
             id=self.ids[k],
             source=self.sources[k],
             family=self.families[k],
-            generator_metadata=json.loads(self._text["structures/generator_metadata"][k]),
+            generator_metadata=self._metadata(k),
             labels=self._labels(k, atoms),
         )
+
+    def _metadata(self, k: int) -> dict[str, Any]:
+        text = self._text["structures/generator_metadata"][k]
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise DatasetError(
+                f"{self.path}: generator_metadata of structure {self.ids[k]} are {text[:60]!r}, expected a JSON object"
+            )
+        return found
 
     def _labels(self, k: int, atoms: slice) -> Labels | None:
         if not self.labelled:
@@ -212,33 +219,45 @@ class Dataset(StructureSequence):
         )
 
     def check(self, indices: Array) -> None:
-        """Compare the blocks of these structures with their checksums, for callers that read :meth:`column` directly.
+        """Check the blocks of these structures, for callers that read :meth:`column` directly.
 
         Raises
         ------
         DatasetError
-            If a block differs from its checksum.
+            If a block differs from its checksum, or a structure has an unknown element or a periodic cell without volume.
         """
         self._refuse_damaged(np.asarray(indices, dtype=np.int64), "arrays", "text")
 
     def _refuse_damaged(self, indices: Array, *kinds: str) -> None:
-        """Compare blocks with their checksums when they are read for the first time."""
+        """Compare blocks with their checksums when they are read for the first time, and refuse impossible structures."""
         blocks = indices // BLOCK_STRUCTURES
-        for kind in kinds if self._compare else ():
+        for kind in kinds:
             whole = self._whole[kind]
             if whole.take(blocks).all():
                 continue
             new = np.unique(blocks[~whole[blocks]])
             columns, rows = (self.columns, self._columns) if kind == "arrays" else (TEXT_COLUMNS, self._text)
-            if faults := faults_of(columns, rows, self.ptr, self._sums, new):
+            if self._compare and (faults := faults_of(columns, rows, self.ptr, self._sums, new)):
                 raise DatasetError(f"{self.path} is damaged: {faults[0]}\n  see all with:  potstill verify {self.path}")
+            if kind == "arrays":
+                self._refuse_impossible(new)
             whole[new] = True
+
+    def _refuse_impossible(self, blocks: Array) -> None:
+        for block in blocks.tolist():
+            start, stop = block * BLOCK_STRUCTURES, min((block + 1) * BLOCK_STRUCTURES, len(self))
+            numbers = self._columns["atoms/atomic_numbers"][self.ptr[start] : self.ptr[stop]]
+            some = (self._columns[f"structures/{name}"][start:stop] for name in ("cell", "pbc"))
+            if fault := impossible(numbers, self.ptr[start : stop + 1] - self.ptr[start], *some):
+                raise DatasetError(f"{self.path}: structure {self.ids[start + fault[0]]} {fault[1]}")
 
     def verify(self) -> list[str]:
         """Read everything and return the faults; the list is empty if every checksum and count is right."""
         faults = []
         with h5py.File(self.path, "r") as file:
             stated = json.loads(file.attrs.get("checksums", "{}"))
+            if not stated:
+                return [f"it states no checksums; write them:  potstill dataset subset {self.path} NEW.h5"]
             found = dict(datasets_of(file))
             faults += [f"{name} is missing" for name in sorted(set(stated) - set(found))]
             faults += [f"{name} has no checksum" for name in sorted(set(found) - set(stated))]
@@ -282,13 +301,6 @@ def open_file(path: Path | str) -> Dataset:
     return Dataset(path / "dataset.h5" if path.is_dir() else path)
 
 
-def _required(file: h5py.File) -> list[str]:
-    """Return the paths that a file must have: labels and refusals are either complete or absent."""
-    labelled = any(column.path in file for column in ARRAY_COLUMNS if column.label)
-    names = ["structures/ptr", *(c.path for c in ARRAY_COLUMNS if labelled or not c.label), *(c.path for c in TEXT_COLUMNS)]
-    return names + [c.path for c in REFUSED_COLUMNS if "refused" in file]
-
-
 def _view(dataset: h5py.Dataset, memory: mmap.mmap) -> Array:
     """Return an HDF5 dataset as a read-only array in the mapped file."""
     if dataset.size == 0:
@@ -297,6 +309,14 @@ def _view(dataset: h5py.Dataset, memory: mmap.mmap) -> Array:
     if offset is None:  # chunked or compressed by another program: plain read
         return np.asarray(dataset[:])
     return np.frombuffer(memory, dataset.dtype, dataset.size, offset).reshape(dataset.shape)
+
+
+def _units(stated: object) -> object:
+    """Return the units that a file states, as JSON where they are."""
+    try:
+        return json.loads(str(stated))
+    except ValueError:
+        return stated
 
 
 def _name(column: Column) -> str:

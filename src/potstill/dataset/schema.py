@@ -58,6 +58,15 @@ EXTRA_UNITS = {
     "hessian_products": "eV/Å^2",
     "force_disagreement": "eV/Å",
 }
+JSON_ATTRIBUTES = {"teacher", "not_selected", "checksums"}  # objects
+NUMBERS = {"label_seconds", "label_worker_seconds", "workers", "seconds"}
+ATTRIBUTES = {
+    *("schema_version", "units", "config", "potstill", "created", "mix", "merged_from", "subset_of"),
+    *("seed", "source", "candidates", "max_force", "max_stress", "asked", "committee"),  # of parts of a run
+    *("journeys", "round", "active_learning"),
+    *JSON_ATTRIBUTES,
+    *NUMBERS,
+}
 REFUSED_COLUMNS = tuple(Column(f"refused/{name}", "text") for name in ("id", "source", "stage", "reason", "detail"))
 
 

@@ -13,6 +13,7 @@ from potstill.core.files import h5_files
 from potstill.core.types import Array, Refused, Structure
 from potstill.dataset.read import Dataset, open_file
 from potstill.dataset.records import Records, in_range
+from potstill.dataset.schema import PARTS
 from potstill.dataset.sequence import StructureSequence
 
 SAME = ("teacher",)  # attributes in which files must agree
@@ -31,7 +32,8 @@ class Shards(StructureSequence):
     InputError
         If there is no file.
     DatasetError
-        If one is damaged, some have labels and others not, their teachers differ, or a structure is in two of them.
+        If one is damaged, some have labels and others not, their teachers or further columns differ, or a structure is in
+        two of them.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -43,6 +45,9 @@ class Shards(StructureSequence):
         for file in self.files[1:]:
             if file.labelled != first.labelled:
                 raise DatasetError(f"of {first.path} and {file.path} one has labels and the other has none")
+            if file.labelled and file.extra != first.extra:
+                said = [f"{f.path} has {', '.join(c.path for c in f.extra) or 'nothing'}" for f in (first, file)]
+                raise DatasetError(f"beside the labels {' and '.join(said)}: label them with the same label.extra")
             for name in SAME:
                 if file.attributes.get(name) != first.attributes.get(name):
                     raise DatasetError(f"{first.path} and {file.path} were labelled by different teachers")
@@ -69,7 +74,22 @@ class Shards(StructureSequence):
         return Records.join(parts).gather(np.argsort(order)) if parts else self.files[0].gather(indices)
 
     def split(self, part: str) -> Array:
+        self._refuse_divided()
         return np.concatenate([f.split(part) + start for f, start in zip(self.files, self._first[:-1], strict=True)])
+
+    def _refuse_divided(self) -> None:
+        """Raise DatasetError if a family is in one part in one file and in another part in another file."""
+        part_of: dict[str, tuple[int, Path]] = {}
+        for file in self.files if len(self.files) > 1 else ():
+            if file.splits is None:
+                continue  # file.split names the file
+            for family, part in sorted(set(zip(file.families.tolist(), file.splits.tolist(), strict=True))):
+                other, path = part_of.setdefault(family, (part, file.path))
+                if other != part and path != file.path:
+                    raise DatasetError(
+                        f"the family '{family}' is in {PARTS[other]} of {path} and in {PARTS[part]} of {file.path}\n"
+                        "  divide the families of all files at once:  potstill dataset merge FILE... OUT.h5"
+                    )
 
     @cached_property
     def refused(self) -> list[Refused]:

@@ -48,6 +48,7 @@ class Range:
 def measure(task: Range) -> dict[str, Array]:
     """Measure each structure of a range."""
     dataset = Dataset(task.path, compare_blocks=False)
+    dataset.check(np.arange(task.start, task.stop))
     ptr = dataset.ptr
     numbers, positions = dataset.column("atoms/atomic_numbers"), dataset.column("atoms/positions")
     cell, pbc = dataset.column("structures/cell"), dataset.column("structures/pbc")

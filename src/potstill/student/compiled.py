@@ -24,7 +24,9 @@ from potstill.student.grid import ElementGrid
 from potstill.student.layer import ElementLinear, Groups, Layer
 from potstill.student.model import Student
 
-EXAMPLE_ATOMS, EXAMPLE_SLOTS = 6, 5  # sizes of the traced batch; the compiled code accepts others
+EXAMPLE_ATOMS, EXAMPLE_SLOTS, EXAMPLE_ELEMENTS = 8, 5, 2
+"""Sizes of the traced batch; the compiled code accepts others. PyTorch takes equal sizes for one, also the 3 of a vector:
+atoms, slots, elements and atoms of an element are therefore 8, 5, 2 and 4."""
 
 
 class _Merged(nn.Module):
@@ -132,7 +134,7 @@ def merged_student(student: Student) -> Student:
 
 
 def _example(student: Student, *, grid: bool) -> tuple[torch.Tensor, ...]:
-    weight, n_elements = student.embedding.weight, len(student.architecture.atomic_numbers)
+    weight, n_elements = student.embedding.weight, min(EXAMPLE_ELEMENTS, len(student.architecture.atomic_numbers))
     species = torch.arange(EXAMPLE_ATOMS, device=weight.device) % n_elements
     vectors = torch.linspace(0.5, 3.0, EXAMPLE_ATOMS * 3 * EXAMPLE_SLOTS, dtype=weight.dtype, device=weight.device)
     neighbor = torch.arange(EXAMPLE_ATOMS * EXAMPLE_SLOTS, device=weight.device) % EXAMPLE_ATOMS

@@ -156,7 +156,7 @@ def _upgraded(config: dict[str, Any], path: Path) -> dict[str, Any]:
         )
     for step in range(version, FORMAT_VERSION):
         config = UPGRADES[step](config)
-    if not (config.get("checksum", "") is None or isinstance(config.get("checksum"), str)):
+    if version == FORMAT_VERSION and not isinstance(config.get("checksum"), str):
         raise InputError(f"{path} has no checksum\n  {REMEDY}")
     return config
 

@@ -25,6 +25,7 @@ from potstill.core.errors import InputError
 from potstill.core.registry import nearest
 from potstill.core.types import Teacher
 from potstill.execute.worker import WORKER_VARIABLE
+from potstill.teacher.keywords import fault_of_keywords
 from potstill.teacher.options import AseTeacher, TeacherOptions, sha256_of_options
 
 WORKER = "{worker}"
@@ -103,6 +104,7 @@ class AseCalculator(TeacherOptions):
         if module not in sys.modules and not module.startswith("ase."):
             self._try_import(module)
         self._refuse_too_little(self._callable())
+        self._refuse_keywords()
 
     def _try_import(self, module: str) -> None:
         """Import the module in a process of its own first: code that ends its process must not end this one."""
@@ -119,6 +121,7 @@ class AseCalculator(TeacherOptions):
 
     def load(self) -> Teacher:
         make = self._callable()
+        self._refuse_keywords()
         module, _ = self.calculator.split(":")
         fingerprint = {
             "name": f"ase {self.calculator}",
@@ -168,6 +171,14 @@ class AseCalculator(TeacherOptions):
             kind = type(found).__name__
             raise InputError(f"label.teacher.calculator: '{self.calculator}' is a {kind}, expected a callable")
         return found
+
+    def _refuse_keywords(self) -> None:
+        """Refuse options that the callable does not take, or that ASE would store and nothing would read."""
+        if fault := fault_of_keywords(self._callable(), _with_worker(self.options)):
+            raise InputError(
+                f"label.teacher.options: {fault}\n  expected keyword arguments of '{self.calculator}'; if these are right, "
+                "name a function of your own that makes it"
+            )
 
     def _refuse_too_little(self, calculator: Any) -> None:
         """Refuse a calculator, or its class, that states its properties and lacks energy or forces."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
+from potstill.core.elements import atomic_numbers_of
 from potstill.core.errors import InputError
 from potstill.core.registry import nearest
 from potstill.core.types import Array
@@ -17,6 +20,8 @@ from potstill.student.model import Student
 from potstill.student.options import StudentConfig
 from potstill.train.options import TrainConfig
 from potstill.train.provenance import described, made_from, records_digest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -72,6 +77,7 @@ class TrainJob:
             that the dataset does not have.
         """
         training, watching = dataset.select("train"), dataset.select("valid")
+        tell_idle_weights(dataset, config)
         if not len(training):
             raise InputError("the training part of the split is empty: raise the number of structures")
         if config.patience_epochs and not len(watching):
@@ -135,6 +141,17 @@ class TrainJob:
             seed=told["seed"],
             start=read_student(Path(told["start"]))[0] if told["start"] else None,
         )
+
+
+def tell_idle_weights(dataset: Dataset, config: TrainConfig) -> None:
+    """Warn about weights of elements that the dataset does not have."""
+    if not config.element_weights:
+        return
+    known = np.unique(dataset.column("atoms/atomic_numbers")).tolist()
+    idle = sorted(set(atomic_numbers_of(config.element_weights)) - set(known))
+    if idle:
+        names = ", ".join(chemical_symbols[z] for z in idle)
+        log.warning("train.element_weights: the dataset has no %s, so that this weight changes nothing", names)
 
 
 def source_weights(dataset: Dataset, config: TrainConfig) -> Array | None:
