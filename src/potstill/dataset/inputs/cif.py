@@ -83,6 +83,8 @@ def _cif_by_ase(text: str) -> tuple[Any, int]:
 
     block = next(iter(blocks_of(io.BytesIO(text.encode("latin1", "replace")))), None)
     if block is None or not block.has_structure():
+        if "_atom_site." in text:
+            raise UnusableError("unknown_format", "mmCIF is not read; write its atoms as PDB, or as extended XYZ")
         raise UnusableError("no_atoms", "no data block lists atoms")
     name_elements(block)
     _refuse_partial(block)

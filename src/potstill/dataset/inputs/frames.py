@@ -35,6 +35,7 @@ from potstill.dataset.inputs.unusable import (
     ending_of,
     plain_file,
     quiet,
+    refuse_archive,
     refuse_wrong_ending,
     text_of,
 )
@@ -65,6 +66,10 @@ NO_JSON = (
     "the JSON is neither a database of ASE nor one Structure of pymatgen; write its structures as extended XYZ, "
     "such as ase.io.write('a.extxyz', [s.to_ase_atoms() for s in structures])"
 )
+NOTHING_FOUND = (
+    "ASE takes the file for '{}', and finds no structure in it; an output of another program is not read: write its "
+    "structures as extended XYZ"
+)
 MTP_CFG = "a .cfg of MLIP states types, not elements, and no reader is known; write its structures as extended XYZ"
 
 
@@ -92,6 +97,7 @@ def open_frames(path: Path, options: ReadOptions = DEFAULT) -> Frames:
         raise UnusableError("not_a_file", "a link without a target" if path.is_symlink() else "not a plain file")
     if path.stat().st_size == 0:
         raise UnusableError("empty_file", "the file is empty")
+    refuse_archive(path)
     refuse_wrong_ending(path)
     if path.suffix in DATASETS:
         return DatasetFrames(path)
@@ -208,7 +214,7 @@ def _foreign(path: Path, options: ReadOptions) -> Frames:
         return _held(dump_frames(path, options))
     if found.name == "json" and _is_ase_json(path):
         return _held(database_frames(path, options))
-    return _held(_images(path, options, found.name))
+    return _held(_images(path, options, found.name), NOTHING_FOUND.format(found.name))
 
 
 def _only_by_pymatgen(path: Path, options: ReadOptions) -> Frame:
@@ -284,15 +290,15 @@ def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Fram
         yield frame_from(atoms, options)
 
 
-def _held(frames: Iterator[Frame | Exception]) -> HeldFrames:
-    """Hold the frames up to the one that ends the reading, and that one's exception."""
+def _held(frames: Iterator[Frame | Exception], nothing: str = "the file holds no structures") -> HeldFrames:
+    """Hold the frames up to the one that ends the reading, and that one's exception; ``nothing`` states that none came."""
     held: list[Frame | Exception] = []
     with quiet():
         try:
             held.extend(frames)
         except Exception as error:  # noqa: BLE001 - a foreign reader may raise anything
             held.append(error)
-    return HeldFrames(held or [UnusableError("no_atoms", "the file holds no structures")])
+    return HeldFrames(held or [UnusableError("no_atoms", nothing)])
 
 
 def _head(path: Path) -> bytes:

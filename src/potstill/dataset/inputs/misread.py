@@ -52,6 +52,14 @@ MISREAD = {  # pattern, reason, detail
         (r"^\s*geometry\b[^\n]*\bunits\s+(?!an)\w+", "units", "'geometry units' are not Å, which its reader takes them for"),
         (r"^\s*symmetry\s+(?:group\s+)?(?!c1\b|group\b)\w+", "asymmetric_unit", "'symmetry' adds atoms that are not listed"),
     ),
+    "cube": (
+        (
+            r"\A[^\n]*\n[^\n]*\n\s*-?\d+(?!(?:\s+[-+]?0+\.?0*(?:[eEdD][-+]?\d+)?){3})",
+            "no_cell",
+            "the grid begins beside the origin, as around a molecule, and its reader takes the grid for a periodic cell",
+        ),
+        (r"\A(?:[^\n]*\n){3,5}\s*-\d", "units", "a negative number of voxels states Å, and its reader takes Bohr"),
+    ),
     "octopus-in": ((r"^\s*Units(Input)?\s*=\s*\W*\w*ang", "units", "lengths are in Å, and its reader takes them for Bohr"),),
 }
 KEYWORDS = {  # pattern that finds them, and those that are read or harmless
@@ -74,6 +82,7 @@ KEYWORDS = {  # pattern that finds them, and those that are read or harmless
         r"TITL|CELL|ZERR|LATT|SYMM|SFAC|UNIT|TEMP|SIZE|L\.S\.|BOND|CONF|FMAP|PLAN|WGHT|FVAR|HKLF|ACTA|LIST|MORE|REM|END",
     ),
 }
+TAKEN = {"cube": "the grid of the cube is taken for a periodic cell"}
 BLOCK = re.compile(r"(^[ \t]*%BLOCK[^\n]*\n).*?^[ \t]*%ENDBLOCK[^\n]*", LINES | re.DOTALL)
 
 
@@ -93,9 +102,9 @@ def refuse_misread(text: str, format_name: str) -> None:
 
 
 def on_keywords(text: str, format_name: str) -> list[str]:
-    """Return a remark with the keywords of an input file that are neither read nor harmless."""
+    """Return a remark with the keywords of an input file that are neither read nor harmless, or with what is assumed."""
     if format_name not in KEYWORDS:
-        return []
+        return [TAKEN[format_name]] if format_name in TAKEN else []
     pattern, harmless = KEYWORDS[format_name]
     found = re.findall(pattern, BLOCK.sub(r"\1", re.sub(r"[#!][^\n]*", "", text)), LINES)
     return unknown((word for word in found), re.compile(harmless, re.IGNORECASE))

@@ -7,18 +7,20 @@ import gzip
 import lzma
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from potstill.core.files import shown
 from potstill.core.types import Structure
 
 COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8, written by Notepad and Excel before the first character
 MARKS = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ"}  # first bytes of a compressed file
+TAR_MARK = slice(257, 262)  # of a tar archive: b"ustar"
 
 
 class UnusableError(Exception):
@@ -115,6 +117,23 @@ def refuse_wrong_ending(path: Path) -> None:
     if path.suffix in COMPRESSED and ending != path.suffix:
         right = path.with_suffix(ending).name
         raise UnusableError("unreadable", f"its content is not that of a {path.suffix} file; name it {right}")
+
+
+def refuse_archive(path: Path) -> None:
+    """Refuse a tar archive, compressed or not: a reader that is chosen by its name would fail with a false reason.
+
+    Raises
+    ------
+    UnusableError
+        ``unknown_format`` with the command that unpacks it.
+    """
+    with path.open("rb") as file:
+        start = file.read(6)
+    ending = next((ending for ending, mark in MARKS.items() if start.startswith(mark)), "")
+    with COMPRESSED.get(ending, open)(path, "rb") as file, suppress(EOFError, OSError, lzma.LZMAError):
+        head = bytes(file.read(TAR_MARK.stop))
+        if head[TAR_MARK] == b"ustar":
+            raise UnusableError("unknown_format", f"it is an archive of files; unpack it with  tar -xf {shown(path.name)}")
 
 
 @lru_cache(maxsize=2)

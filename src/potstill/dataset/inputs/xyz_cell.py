@@ -10,7 +10,7 @@ NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?"
 CELL_WORD = r"(?<![A-Za-z])(?:unit_?cell|cell|box|lattice|pbc|cryst1?)\b"
 IN_COMMENT = re.compile(rf"{CELL_WORD}[^\d=\n]{{0,12}}?(?:{NUMBER}[\s,;x]+){{2,}}{NUMBER}", re.IGNORECASE)
 IPI_CELL = re.compile(rf"#\s*CELL\W?(abcABC|H|GENH)\W?:\s*((?:{NUMBER}\s+){{5,8}}{NUMBER})")
-IPI_UNIT = re.compile(r"(\w+)\{(\w+)\}")
+IPI_UNIT = re.compile(r"(\w+)\{([^{}\s]+)\}")
 IPI_POSITIONS = ("positions", "x_centroid")
 IPI_DEFAULT = "atomic_unit"
 
