@@ -601,6 +601,18 @@ class TestProvenance:
         assert no_go(found) == {"split_leakage"}
         assert found["split_leakage"]["measured"] == 1
 
+    def test_nothing_held_out_did_not_run(self, judge, labelled):
+        """An early GO would end at the evaluation, after the training, with an empty test part."""
+        found = judge(labelled, splits=np.zeros(len(labelled), int))
+        assert no_go(found) == {"split_leakage", "near_leakage"}
+        assert found["split_leakage"]["verdict"] == "NOT_RUN"
+        assert f"train {len(labelled)}, valid 0, test 0" in found["split_leakage"]["why"]
+
+    def test_a_batch_need_not_hold_out_structures(self, build, labelled, lj):
+        path = build(labelled, splits=np.zeros(len(labelled), int))
+        report, _ = audit(open_dataset(path), GATES, teacher=lambda: lj, seed=3, of_batch=True)
+        assert report["verdict"] == "GO"
+
     def test_another_teacher(self, judge, labelled):
         other = load_teacher("lennard-jones", sigma_angstrom=0.9, epsilon_ev=0.2000001)
         found = judge(labelled, teacher=lambda: other)

@@ -37,6 +37,8 @@ class Evidence:
         Seed of random choices.
     of_run
         Whether the file must contain all that a run writes; False for a file of the user's own.
+    of_batch
+        Whether it is one batch of a run, whose families are divided again with those of the others.
     """
 
     dataset: Dataset
@@ -45,6 +47,7 @@ class Evidence:
     teacher: Callable[[], Teacher] | None = None
     seed: int = 0
     of_run: bool = True
+    of_batch: bool = False
 
     @property
     def labels_given(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from potstill.audit.asked import config_in
 from potstill.audit.evidence import Evidence
 from potstill.audit.registry import Need
+from potstill.dataset.schema import PARTS
 
 NAME_THE_TEACHER = "name the teacher that made the labels:  potstill audit FILE --teacher NAME"
 
@@ -23,6 +24,10 @@ def _never(_: Evidence) -> bool:
 
 def _of_no_run(evidence: Evidence) -> bool:
     return not evidence.of_run
+
+
+def _of_no_whole_run(evidence: Evidence) -> bool:
+    return evidence.of_batch or not evidence.of_run
 
 
 def _no_labels(evidence: Evidence) -> str:
@@ -58,6 +63,14 @@ def _no_split(evidence: Evidence) -> str:
     return f"{evidence.dataset.path.name} has no split" if evidence.dataset.splits is None else ""
 
 
+def _none_held_out(evidence: Evidence) -> str:
+    parts = evidence.dataset.splits
+    if parts is None or (parts == PARTS.index("test")).any():
+        return ""
+    counts = ", ".join(f"{name} {int((parts == k).sum())}" for k, name in enumerate(PARTS))
+    return f"no structure is held out for the test ({counts}), so no student of this data can be evaluated"
+
+
 def _no_molecules(evidence: Evidence) -> str:
     return "" if (evidence.stats.molecule & ~evidence.stats.atom_pair).any() else "there are no molecules"
 
@@ -89,6 +102,11 @@ RECORD = Need(_no_record, _always)
 CONFIG = Need(_no_config, _of_no_run, "only the file of a run states what its sources were to make: audit the run itself")
 TIME = Need(_no_time, _of_no_run, "the file does not state the labelling time; potstill label records it")
 SPLIT = Need(_no_split, _of_no_run, "split by family: a run does so by its section dataset")
+HELD_OUT = Need(
+    _none_held_out,
+    _of_no_whole_run,
+    "set  generate.families: structure  where there are few compositions, or add compositions of the same elements",
+)
 MOLECULES = Need(_no_molecules, _always)
 SMILES = Need(_no_smiles, _always)
 CRYSTALS = Need(_no_crystals, _always)

@@ -7,13 +7,13 @@ import numpy as np
 from potstill.audit.asked import generate_section
 from potstill.audit.duplicates import near_pairs
 from potstill.audit.evidence import Evidence
-from potstill.audit.needs import SPLIT
+from potstill.audit.needs import HELD_OUT, SPLIT
 from potstill.audit.registry import check
 from potstill.core.verdict import Finding, at_most
 from potstill.dataset.schema import PARTS
 
 
-@check("splits", unit="families", needs=(SPLIT,), mend="split by family again; a run does so by its section dataset")
+@check("splits", unit="families", needs=(SPLIT, HELD_OUT), mend="split by family again, as a run does by itself")
 def split_leakage(evidence: Evidence) -> Finding:
     """Count families that are in more than one part of the split."""
     parts = np.asarray(evidence.dataset.splits)
@@ -28,7 +28,7 @@ def split_leakage(evidence: Evidence) -> Finding:
     return at_most("split_leakage", len(leaked), 0, "families", why, worst)
 
 
-@check("splits", unit="structures", needs=(SPLIT,), mend="leave out the copies on one side of the split")
+@check("splits", unit="structures", needs=(SPLIT, HELD_OUT), mend="leave out the copies on one side of the split")
 def near_leakage(evidence: Evidence) -> Finding:
     """Count structures with the distances of one in another part of the split."""
     parts = np.asarray(evidence.dataset.splits)

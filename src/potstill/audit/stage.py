@@ -42,6 +42,7 @@ def audit(
     checks: Sequence[Check] = CHECKS,
     kept: Path | None = None,
     of_run: bool = True,
+    of_batch: bool = False,
 ) -> tuple[dict[str, Any], Statistics]:
     """Judge a dataset.
 
@@ -62,6 +63,8 @@ def audit(
     of_run
         Whether the dataset must contain all that a run writes. False for a file of the user's own, to which checks about a
         run do not apply.
+    of_batch
+        Whether it is one batch of a run: it need not hold out structures for the test.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def audit(
     """
     dataset = Dataset(dataset.path, compare_blocks=False)  # the check integrity judges a damaged file
     stats = collect_once(dataset, kept) if kept else collect(dataset)
-    evidence = Evidence(dataset, stats, gates, teacher, seed, of_run)
+    evidence = Evidence(dataset, stats, gates, teacher, seed, of_run, of_batch)
     findings = [run_check(check, evidence) for check in checks] if len(dataset) else _nothing_to_judge(checks, evidence)
     report = {
         "verdict": str(overall_verdict(findings)),

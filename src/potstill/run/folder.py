@@ -126,6 +126,10 @@ class RunFolder:
         """Return the run folders of the batches of the run that have begun, in order."""
         return [RunFolder(path) for path in sorted((self.path / "batches").glob("[0-9][0-9]"))]
 
+    def is_batch(self) -> bool:
+        """Return whether it is the folder of a batch, inside that of its run."""
+        return self.path.parent.name == "batches" and RunFolder(self.path.parent.parent).config.is_file()
+
     def passed(self) -> bool:
         """Return whether its audit is done, says GO, and judged the present dataset."""
         entry = self.stage("audit")

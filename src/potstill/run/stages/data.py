@@ -77,7 +77,10 @@ def run_audit(context: Context) -> None:
 
     run, config = context.run, context.config
     kept = run.path / "audit_data.npz"  # a later audit by other gates reads it
-    report, stats = audit(open_file(run.dataset), config.audit, teacher=context.teacher, seed=config.seed, kept=kept)
+    of_batch = run.is_batch()
+    report, stats = audit(
+        open_file(run.dataset), config.audit, teacher=context.teacher, seed=config.seed, kept=kept, of_batch=of_batch
+    )
     write_report(report, run.json("audit"))
     write_advice(report, run.config.read_text(encoding="utf-8"), run.path / "advice.yaml")
     dataset = open_file(run.dataset)
