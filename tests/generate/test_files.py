@@ -18,6 +18,7 @@ from potstill.core.types import Labels, Structure
 from potstill.dataset import write_part
 from potstill.dataset.convert import convert
 from potstill.dataset.inputs import frames as texts
+from potstill.dataset.inputs.labels import NOT_USED
 from potstill.generate.files import Files
 
 METHANE = Structure.from_ase(molecule("CH4"), id="a", source="s", family="mine", generator_metadata={"smiles": "C"})
@@ -163,7 +164,21 @@ class TestFormats:
                 convert(tmp_path / "a.h5", path)
             first, second = frames(path)
             assert (first.family, second.family, first.labels) == ("mine", "other", None)
-            assert first.generator_metadata == {"smiles": "C", "file": path.name, "frame": 0}
+            assert first.generator_metadata == {"smiles": "C", "file": path.name, "frame": 0, "remarks": [NOT_USED]}
+
+    @pytest.mark.parametrize("keys", [("energy", "forces"), ("REF_energy", "REF_forces")])
+    def test_labels_that_a_teacher_makes_anew_are_said(self, tmp_path, keys):
+        """A user with DFT labels who names a model as teacher must learn that the labels are not taken."""
+        energy, forces = keys
+        rows = "".join(f"Cu {x} 0 0 0 0 0.1\n" for x in (0, 2.5))
+        facts = f'Lattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3:{forces}:R:3'
+        (tmp_path / "dft.extxyz").write_text(f"2\n{facts} {energy}=-3.7\n{rows}2\n{facts}\n{rows}")
+        labelled, forces_alone = frames(tmp_path / "dft.extxyz")
+        assert labelled.labels is None
+        assert NOT_USED in labelled.generator_metadata["remarks"]
+        assert NOT_USED not in forces_alone.generator_metadata.get("remarks", ())
+        (given,) = [s for s in frames(tmp_path / "dft.extxyz", labels=True) if isinstance(s, Structure)]
+        assert NOT_USED not in given.generator_metadata.get("remarks", ())
 
     def test_databases_of_others(self, tmp_path):
         with connect(tmp_path / "a.db") as database:

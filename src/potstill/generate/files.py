@@ -20,6 +20,7 @@ from potstill.core.files import shown
 from potstill.core.section import ExistingPath, refuse_unknown_symbols
 from potstill.core.types import Array, Refused, Structure
 from potstill.dataset.inputs import Frames, ReadOptions, UnusableError, open_frames
+from potstill.dataset.inputs.labels import NOT_USED
 from potstill.generate.source import Kind, SourceOptions, propose_each
 
 SHOWN_REFUSALS = 5
@@ -191,9 +192,10 @@ def _frame(name: str, frames: Frames, k: int, *, labels: bool) -> Structure | Re
     except Exception as error:  # noqa: BLE001 - a foreign reader may raise anything; one frame must not stop a run
         return _refusal(f"{name}, frame {k}", error)
     metadata = {**frame.structure.generator_metadata, "file": name, "frame": k}
-    if frame.remarks:
-        metadata["remarks"] = list(frame.remarks)
     found = frame.structure.labels
+    remarks = (*frame.remarks, NOT_USED) if found is not None and not labels else frame.remarks
+    if remarks:
+        metadata["remarks"] = list(remarks)
     if labels and found is None:
         why = "; ".join(frame.remarks) or "the frame has no energy and forces"
         return Refused("no_labels", f"{name}, frame {k}: {why}"[:LONGEST_DETAIL])

@@ -14,7 +14,7 @@ from potstill.core.errors import StructureError
 from potstill.core.types import MAX_ATOMIC_NUMBER, SMALLEST_VOLUME, Labels, Structure, refuse_far
 from potstill.dataset.inputs.charge import facts_on_charge, refuse_charge
 from potstill.dataset.inputs.known import SAYS_FIXED, SAYS_GHOST, ignored_of_atoms, is_flag
-from potstill.dataset.inputs.labels import labels_of_frame
+from potstill.dataset.inputs.labels import labels_not_used, labels_of_frame
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.units import refuse_units
 from potstill.dataset.inputs.unusable import Frame, UnusableError
@@ -72,6 +72,8 @@ def frame_from(
     if options.labels:
         labels, said = labels_of_frame(atoms, options)
         remarks += said
+    else:
+        remarks += labels_not_used(atoms, options)
     remarks += _on_constraints(atoms, labels)
     remarks += _on_state(atoms.info) if labels is not None else []
     remarks += [] if ours else ignored_of_atoms(atoms, {*options.keys, *words})

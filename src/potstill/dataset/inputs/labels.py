@@ -31,9 +31,18 @@ WEIGHTS = {
     "virial": ("config_virials_weight", "virials_weight", "config_stress_weight", "stress_weight"),
 }
 WEIGHT_KEYS = frozenset(("config_weight", *(key for keys in WEIGHTS.values() for key in keys)))
+NOT_USED = "energy and forces of the file are not used, since a teacher labels anew; label.teacher {name: given} takes them"
 FREE_ENERGY_ROUNDING = 1e-6  # eV
 DISAGREEMENT = 0.05  # of a stress and the virial beside it
 Found = tuple[str, Any]
+
+
+def labels_not_used(atoms: Any, options: ReadOptions) -> list[str]:
+    """Return a remark where an ASE ``Atoms`` has an energy and forces, and labels are not asked for."""
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    places = {**results, **atoms.arrays, **atoms.info}
+    keys = {"energy": options.energy_key or "REF_energy", "forces": options.forces_key or "REF_forces"}
+    return [NOT_USED] if all(key in places or name in results for name, key in keys.items()) else []
 
 
 def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, list[str]]:
