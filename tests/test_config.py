@@ -54,6 +54,9 @@ BENCHMARK = {"source": "benchmark", "count": 3}
         (sources({**BENCHMARK, "label": "a/b"}), ["generate.sources.0.label", "'a/b'"]),
         (sources("benchmark"), ["generate.sources.0", "'benchmark'"]),
         (sources(), ["generate.sources"]),
+        (with_(label={"teacher": "emt"}), ["label.teacher: found 'emt' (str)", "such as  {name: emt}"]),
+        (with_(label={"teacher": "xyzzy"}), ["label.teacher: found 'xyzzy' (str)", "one 'name: value' a line"]),
+        (with_(train=["epochs"]), ["train: found ['epochs'] (list)", "one 'name: value' a line"]),
         (sources(BENCHMARK, BENCHMARK), ["two sources are named benchmark", "'label'"]),
         (sources({"source": "perturb", "count": 3}), ["'perturb' starts from earlier sources", "cannot be the first"]),
         (

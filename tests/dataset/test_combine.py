@@ -87,6 +87,15 @@ class TestMerge:
         with pytest.raises(DatasetError, match="ids occur twice"):
             merge_datasets([halves[0], halves[1], halves[0]], tmp_path / "c.h5", **SPLIT)
 
+    def test_the_remedy_for_ids_that_occur_twice_helps(self, labelled, build, tmp_path):
+        """Ids are the name of the source, or its option ``label``, and a number, whatever the seed."""
+        first = build(labelled[:4]).rename(tmp_path / "first.h5")
+        second = build([s.with_(id=f"again-{s.id}") for s in labelled[:4]]).rename(tmp_path / "second.h5")
+        with pytest.raises(DatasetError, match=r"option 'label'(.|\n)*another seed gives the same ids"):
+            merge_datasets([first, first], tmp_path / "c.h5", **SPLIT)
+        merge_datasets([first, second], tmp_path / "c.h5", **SPLIT)
+        assert len(open_dataset(tmp_path / "c.h5")) == 8
+
     def test_other_units_or_schema(self, halves, tmp_path):
         for name, value in (("units", "{}"), ("schema_version", 99)):
             with h5py.File(halves[1], "r+") as file:

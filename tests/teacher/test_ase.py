@@ -244,6 +244,22 @@ def test_calculators_that_give_too_little_are_refused(tmp_path, monkeypatch, bod
         options.check_weights() if at_once else options.load()
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("import os\n    os.environ['NO_SUCH_MODEL']", r"made:\n  KeyError: 'NO_SUCH_MODEL'\n  the calculator itself"),
+        ("open('no_such_weights.pth')", r"FileNotFoundError(.|\n)*such as a file, a variable or a device"),
+        ("raise TypeError('unexpected keyword')", "TypeError: unexpected keyword\n  expected its keyword arguments"),
+    ],
+)
+def test_a_calculator_that_cannot_be_made_names_whose_fault_it_is(tmp_path, monkeypatch, body, message):
+    name = f"raises_{abs(hash(body))}"
+    (tmp_path / f"{name}.py").write_text(f"def make():\n    {body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=message):
+        load_teacher("ase", calculator=f"{name}:make")
+
+
 FILES = """
 from ase.calculators.emt import EMT
 

@@ -29,6 +29,7 @@ from potstill.core.registry import nearest
 
 AnySection = TypeVar("AnySection", bound="Section")
 Choices = Mapping[str, Mapping[str, type[BaseModel]]]
+NO_SECTION = ("dict_type", "model_type", "model_attributes_type")  # kinds of faults of pydantic
 
 
 class Section(BaseModel):
@@ -246,7 +247,12 @@ def _explain(fault: Any, root: type[BaseModel], choices: Choices) -> str:
         case "value_error":
             return f"{where}: {fault['ctx']['error']}"
         case _:
-            return f"{where}: found {found!r} ({type(found).__name__}); {fault['msg'][0].lower()}{fault['msg'][1:]}"
+            expected = f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+            if fault["type"] in NO_SECTION:
+                key = next((key for key, names in choices.items() if isinstance(found, str) and found in names), "")
+                such = f"such as  {{{key}: {found}}}" if key else "one 'name: value' a line"
+                expected = f"expected options with their values, {such}"
+            return f"{where}: found {found!r} ({type(found).__name__}); {expected}"
 
 
 def _options_at(location: tuple[Any, ...], root: type[BaseModel], tagged: Mapping[str, type[BaseModel]]) -> list[str]:

@@ -220,7 +220,8 @@ def _refuse_known_ids(dataset: Dataset, owner: dict[str, Path]) -> None:
     if twice:
         raise DatasetError(
             f"{dataset.path}: {len(twice)} ids occur twice, among them {', '.join(twice[:EXAMPLES])}\n"
-            "  ids must be unique in a dataset: leave one of the files out, or make one of them with another seed"
+            "  ids must be unique in a dataset: leave one of the files out, or make one with other names of its sources,\n"
+            "  by the option 'label' of each; another seed gives the same ids"
         )
 
 

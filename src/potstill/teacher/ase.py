@@ -134,10 +134,7 @@ class AseCalculator(TeacherOptions):
             try:
                 made = make(**_with_worker(self.options))
             except Exception as error:
-                raise InputError(
-                    f"{self.calculator} cannot be made with the options {self.options}:\n  {type(error).__name__}: {error}\n"
-                    "  expected its keyword arguments in label.teacher.options"
-                ) from error
+                raise self._not_made(error) from error
             if not hasattr(made, "get_potential_energy"):
                 kind = type(made).__name__
                 raise InputError(
@@ -149,6 +146,14 @@ class AseCalculator(TeacherOptions):
             return made
 
         return AseTeacher(calculator, fingerprint, atomic_numbers_of(self.elements) or None, stress=self.stress)
+
+    def _not_made(self, error: Exception) -> InputError:
+        """Return the refusal of a callable that raises, which only a TypeError blames on its arguments."""
+        needs = "expected its keyword arguments in label.teacher.options"
+        if not isinstance(error, TypeError):
+            needs = "the calculator itself raises this: give it what it needs, such as a file, a variable or a device"
+        how = f" with the options {self.options}" if self.options else ""
+        return InputError(f"{self.calculator} cannot be made{how}:\n  {type(error).__name__}: {error}\n  {needs}")
 
     def _callable(self) -> Callable[..., Any]:
         module, _, attribute = self.calculator.partition(":")
