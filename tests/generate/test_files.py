@@ -14,7 +14,7 @@ from ase.build import bulk, molecule
 from ase.db import connect
 
 from potstill.core.geometry import distance_fingerprint
-from potstill.core.types import Labels, Structure
+from potstill.core.types import Labels, Refused, Structure
 from potstill.dataset import write_part
 from potstill.dataset.convert import convert
 from potstill.dataset.inputs import frames as texts
@@ -211,6 +211,23 @@ def test_a_file_that_is_cut_anywhere_is_whole_or_refused(tmp_path, name):
 
 
 class TestFolders:
+    def test_settings_and_jobs_beside_structures_are_no_refused_structures(self, tmp_path):
+        """Folders of VASP would be NO-GO by their share: one of six files is a structure."""
+        ase.io.write(tmp_path / "POSCAR", bulk("Cu", cubic=True), format="vasp")
+        for name in ("INCAR", "KPOINTS", "POTCAR", "OSZICAR", "job.sh", "slurm-123.out"):
+            (tmp_path / name).write_text("ENCUT = 520\n")
+        assert [s.formula for s in frames(tmp_path)] == ["Cu"]
+        assert [type(s) for s in frames(tmp_path / "POSCAR", tmp_path / "INCAR")] == [Structure, Refused]
+
+    def test_other_files_of_a_folder_stay_refused_by_name(self, tmp_path):
+        ase.io.write(tmp_path / "POSCAR", bulk("Cu", cubic=True), format="vasp")
+        for name in ("notes", "sums/KPOINTS"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("ENCUT = 520\n")
+        _, notes, sums = frames(tmp_path)
+        assert (notes.reason, "notes" in notes.detail) == ("unknown_format", True)
+        assert (sums.reason, "such as KPOINTS" in sums.detail) == ("empty_folder", True)
+
     def test_all_files_by_name_in_all_folders(self, tmp_path):
         for name, content in (("b/z.xyz", "CH4"), ("b/a.xyz", "H2O"), ("c.xyz", "NH3"), (".hidden/d.xyz", "C2H6")):
             (tmp_path / name).parent.mkdir(exist_ok=True)

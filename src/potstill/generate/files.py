@@ -6,6 +6,7 @@ An entry that gives no structure is refused with its name and a reason; all othe
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -23,6 +24,9 @@ from potstill.dataset.inputs import Frames, ReadOptions, UnusableError, open_fra
 from potstill.dataset.inputs.labels import NOT_USED
 from potstill.generate.source import Kind, SourceOptions, propose_each
 
+COMPANION = re.compile(  # of structure files in the folder of a calculation: settings, sums and jobs, never structures
+    r"(INCAR|KPOINTS|POTCAR|OSZICAR|EIGENVAL|DOSCAR|IBZKPT|PCDAT|PROCAR|REPORT|WAVECAR)|slurm-\d+\.(out|err)|.*\.(sh|slurm|pbs|sbatch)"
+)
 SHOWN_REFUSALS = 5
 LONGEST_DETAIL = 300
 
@@ -154,7 +158,7 @@ def _catalogue(paths: tuple[Path, ...], options: ReadOptions) -> Catalogue:
 
 
 def _files_at(path: Path) -> Iterator[tuple[str, Path] | Refused]:
-    """Yield a file, or the visible files below a folder by name; links to folders are not followed."""
+    """Yield a file, or the visible files below a folder by name, without companions; links to folders are not followed."""
     if not path.is_dir():
         yield shown(path.name), path
         return
@@ -169,7 +173,11 @@ def _files_at(path: Path) -> Iterator[tuple[str, Path] | Refused]:
         visible = sorted(name for name in names if not name.startswith("."))
         if not folders and not visible:
             yield Refused("empty_folder", f"{shown(path.name / here.relative_to(path))}: the folder is empty")
-        for name in visible:
+        structures = [name for name in visible if not COMPANION.fullmatch(name)]
+        if visible and not folders and not structures:
+            where = shown(path.name / here.relative_to(path))
+            yield Refused("empty_folder", f"{where}: none of its files may hold structures, such as {visible[0]}")
+        for name in structures:
             yield shown((here / name).relative_to(path)), here / name
         for name in folders:
             if (here / name).is_symlink():
