@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -386,3 +387,12 @@ def test_a_current_folder_that_was_removed(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert done.stderr.startswith("potstill: the current folder does not exist any more")
+
+
+def test_the_next_command_can_be_pasted_for_a_folder_with_blanks(potstill, write_config, tmp_path):
+    run = tmp_path / "run - Kopie für Ü"
+    first = potstill("run", write_config(), "--out", run, "--yes", "--last", "generate")
+    assert first.code == 0, first.err
+    following = next(line for line in first.out.splitlines() if line.startswith("next: "))
+    command = shlex.split(following.removeprefix("next: "))
+    assert command == ["potstill", "run", str(run / "config.yaml"), "--out", str(run), "--resume"]

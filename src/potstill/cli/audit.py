@@ -10,6 +10,7 @@ import typer
 from potstill.cli.common import one_stage
 from potstill.cli.output import AsJson, judged_facts, kept_for_json, print_json
 from potstill.core.errors import InputError
+from potstill.core.files import quoted
 
 if TYPE_CHECKING:
     from potstill.dataset import Dataset
@@ -32,7 +33,7 @@ def audit(
         if out or teacher or gates:
             raise InputError(
                 "--out, --teacher and --gates are for files: a run is judged by the section 'audit' of its config.yaml\n"
-                f"  judge its file by other gates:  potstill audit {data / 'dataset.h5'} --out FOLDER --gates YAML"
+                f"  judge its file by other gates:  potstill audit {quoted(data / 'dataset.h5')} --out FOLDER --gates YAML"
             )
         _audit_run(data, as_json=as_json)
     else:
@@ -52,7 +53,7 @@ def _audit_run(folder: Path, *, as_json: bool) -> None:
         except NoGoError:
             if not as_json:
                 raise
-    report = read_json(run.json("audit"), f"judge again:  potstill audit {folder}")
+    report = read_json(run.json("audit"), f"judge again:  potstill audit {quoted(folder)}")
     _tell(report, data_reason(report), folder, next_after_audit(run, report), as_json=as_json)
 
 
@@ -83,8 +84,9 @@ def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None, *, a
 def _after_file(data: Path, advice: Path) -> str:
     """Return the next step after a NO-GO on a file: new limits where the advice has some, else other data."""
     if advice.exists() and "audit:" in advice.read_text(encoding="utf-8").splitlines():
-        return f"look at each limit in {advice}, or mend the data, then potstill audit {data} --gates {advice}"
-    return f"mend the data, then potstill audit {data}"
+        again = f"potstill audit {quoted(data)} --gates {quoted(advice)}"
+        return f"look at each limit in {advice}, or mend the data, then {again}"
+    return f"mend the data, then potstill audit {quoted(data)}"
 
 
 def _tell(report: dict[str, Any], sentence: str, folder: Path, then: str, *, as_json: bool) -> None:

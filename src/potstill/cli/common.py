@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from potstill.core.errors import InputError, PotstillError
-from potstill.core.files import file_error
+from potstill.core.files import file_error, quoted
 
 if TYPE_CHECKING:
     from potstill.config import Config
@@ -71,7 +71,7 @@ def refuse_nothing_labelled(run: RunFolder) -> None:
     if len(dataset) == 0:
         raise PotstillError(
             f"{run.dataset} holds no labelled structure: the teacher refused all of them\n"
-            f"  see why with:  potstill status {run.path}"
+            f"  see why with:  potstill status {quoted(run.path)}"
         )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from potstill.cli.output import AsJson, judged_facts, kept_for_json, print_json
 from potstill.core.errors import InputError
+from potstill.core.files import quoted
 
 if TYPE_CHECKING:
     from potstill.evaluate.options import EvaluateConfig
@@ -51,7 +52,7 @@ def evaluate(
 
         with kept_for_json(as_json):
             one_stage(data, "evaluate")
-        report = read_json(data / "evaluate.json", f"evaluate again:  potstill evaluate {data}")
+        report = read_json(data / "evaluate.json", f"evaluate again:  potstill evaluate {quoted(data)}")
         _tell(report, data, _next(data), as_json=as_json, each=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -78,6 +79,11 @@ def name_aside(path: Path, suffix: str = "") -> Path:
 def shown(path: Path | str) -> str:
     """Return a path as text that any file and terminal takes: bytes that are no UTF-8 are replaced."""
     return os.fsencode(path).decode("utf-8", errors="replace")
+
+
+def quoted(path: Path | str) -> str:
+    """Return a path as a command of a shell takes it: one with blanks stands in quotes."""
+    return shlex.quote(shown(path))
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

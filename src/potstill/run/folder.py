@@ -16,7 +16,7 @@ import yaml
 import potstill
 from potstill.config import dump_config, parse_config
 from potstill.core.errors import InputError, PotstillError, RunFolderError
-from potstill.core.files import read_json, sealed
+from potstill.core.files import quoted, read_json, sealed
 from potstill.core.section import parse_yaml
 from potstill.generate.mix import MIX_FILE, Mix, read_mix
 from potstill.run.lock import locked, refuse_foreign
@@ -139,7 +139,7 @@ class RunFolder:
         present = file_checksum(self.dataset)
         if entry.get("made_from", {}).get("dataset.h5", present) != present:
             return False
-        return bool(read_json(self.json("audit"), f"judge again:  potstill audit {self.path}")["verdict"] == "GO")
+        return bool(read_json(self.json("audit"), f"judge again:  potstill audit {quoted(self.path)}")["verdict"] == "GO")
 
     def others_than(self, config_text: str) -> bool:
         """Return whether a config requests other structures or labels than this run has made or begun to make.

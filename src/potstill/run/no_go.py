@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from potstill.core.errors import PotstillError
-from potstill.core.files import read_json
+from potstill.core.files import quoted, read_json
 from potstill.core.verdict import is_failure
 from potstill.report.meaning import figure_of
 from potstill.run.folder import RunFolder
@@ -20,7 +20,7 @@ class NoGoError(PotstillError):
 
 def stop_on_no_go(run: RunFolder) -> None:
     """Raise :class:`NoGoError` where ``audit.json`` does not say GO."""
-    report = read_json(run.json("audit"), f"judge again:  potstill audit {run.path}")
+    report = read_json(run.json("audit"), f"judge again:  potstill audit {quoted(run.path)}")
     if report["verdict"] != "GO":
         bad = [f for f in report["findings"] if is_failure(f["verdict"])]
         failed = [f"  {f['check']}: {figure_of(f)}. {f['why']}" for f in bad]

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 from potstill.core.errors import InputError, OutOfTimeError
+from potstill.core.files import quoted
 from potstill.core.registry import nearest
 from potstill.core.units import duration
 from potstill.run.context import Context
@@ -98,7 +99,7 @@ class Pipeline:
             why = f"but {fault}" if fault else f"which is {state}"
             raise InputError(
                 f"{self.run.path}: '{name}' needs '{before}' to be done, {why}\n"
-                f"  do all stages with:  potstill run {self.run.config} --out {self.run.path} --resume"
+                f"  do all stages with:  potstill run {quoted(self.run.config)} --out {quoted(self.run.path)} --resume"
             )
 
     def write_report(self) -> None:

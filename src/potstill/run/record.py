@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.core.errors import RunFolderError
-from potstill.core.files import read_json, sealed
+from potstill.core.files import quoted, read_json, sealed
 
 FORMAT = 2
 """Version of run folders that is written. A change of names or keys needs a new version, with its step in ``upgrade.py``."""
@@ -31,7 +31,8 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         return {}
-    remedy = f"remove it and go on:  potstill run {path.with_name('config.yaml')} --out {path.parent} --resume"
+    config = quoted(path.with_name("config.yaml"))
+    remedy = f"remove it and go on:  potstill run {config} --out {quoted(path.parent)} --resume"
     content = read_json(path, remedy)
     version = content.get("format", 1)
     if (

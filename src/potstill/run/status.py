@@ -15,7 +15,7 @@ from rich.text import Text
 
 from potstill.config import Config
 from potstill.core.errors import InputError, PotstillError
-from potstill.core.files import h5_files, read_json
+from potstill.core.files import h5_files, quoted, read_json
 from potstill.core.units import duration
 from potstill.core.verdict import word_of
 from potstill.dataset import open_file
@@ -246,7 +246,7 @@ def _generating(run: RunFolder, _config: Config, figures: Figures) -> str:
 def _auditing(run: RunFolder) -> str:
     if not run.json("audit").exists():
         return ""
-    report = read_json(run.json("audit"), f"judge again:  potstill audit {run.path}")
+    report = read_json(run.json("audit"), f"judge again:  potstill audit {quoted(run.path)}")
     passed, asked = tally(report["findings"])
     return f"{word_of(report['verdict'])}: {passed} of {asked} checks that apply passed"
 
@@ -254,7 +254,7 @@ def _auditing(run: RunFolder) -> str:
 def _evaluating(run: RunFolder) -> str:
     if not run.json("evaluate").exists():
         return ""
-    report = read_json(run.json("evaluate"), f"evaluate again:  potstill evaluate {run.path}")
+    report = read_json(run.json("evaluate"), f"evaluate again:  potstill evaluate {quoted(run.path)}")
     forces, findings = report["forces"], report.get("findings", [])
     errors = f"force MAE {forces['mae']:.3f} eV/Å (zero baseline {forces['zero_baseline_mae']:.3f})"
     if not findings:

@@ -12,6 +12,7 @@ from potstill import __version__
 from potstill.config import Config
 from potstill.core.counts import several
 from potstill.core.errors import InputError, OutOfTimeError
+from potstill.core.files import quoted
 from potstill.run.context import Context
 from potstill.run.folder import RunFolder
 from potstill.run.foresee import short_of_frames
@@ -75,7 +76,7 @@ def _remedy(context: Context, subrun: RunFolder) -> str:
         path = context.run.path / "advice.yaml"
         path.write_text(advice, encoding="utf-8")
         mend = f"use the config {path}, or correct yours ({subrun.html('audit')} states the reasons)"
-    return f"next: {mend}, then continue with this batch:  potstill run CONFIG --out {context.run.path} --resume"
+    return f"next: {mend}, then continue with this batch:  potstill run CONFIG --out {quoted(context.run.path)} --resume"
 
 
 def _join(context: Context) -> None:

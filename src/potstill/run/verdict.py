@@ -10,6 +10,7 @@ from typing import Any
 
 from potstill.active_learning.advice import unmet, what_would_help
 from potstill.core.errors import PotstillError
+from potstill.core.files import quoted
 from potstill.core.verdict import Verdict, is_failure, overall, word_of
 from potstill.report.meaning import beyond_the_data, counts_by_group, figure_of
 from potstill.report.page import readable, tally
@@ -149,8 +150,8 @@ def next_use(run: RunFolder) -> str:
 
     for name, command in COMMANDS.items():
         if (run.deploy / name).is_dir():
-            return f"cd {shown_path(run.deploy / name)} && {command}"
-    return f"potstill deploy {shown_path(run.path)}"
+            return f"cd {quoted(shown_path(run.deploy / name))} && {command}"
+    return f"potstill deploy {quoted(shown_path(run.path))}"
 
 
 def _missed_in_own_md(run: RunFolder) -> tuple[str, str] | None:
@@ -159,7 +160,7 @@ def _missed_in_own_md(run: RunFolder) -> tuple[str, str] | None:
     missed = unmet(reports)
     if not missed:
         return None
-    other, config = f"{shown_path(run.path)}-2", shown_path(run.config)
+    other, config = quoted(f"{shown_path(run.path)}-2"), shown_path(run.config)
     return missed, f"{what_would_help(reports)} (in a copy of {config}, then  potstill run COPY.yaml --out {other})"
 
 
@@ -204,20 +205,20 @@ def _edited_since(run: RunFolder) -> str:
 
 
 def _resume(run: RunFolder) -> str:
-    return f"potstill run {shown_path(run.config)} --out {shown_path(run.path)} --resume"
+    return f"potstill run {quoted(shown_path(run.config))} --out {quoted(shown_path(run.path))} --resume"
 
 
 def _mend_data(run: RunFolder) -> str:
     """Return what mends the data: the config that the audit advises, where it advises one."""
     advice = run.path / "advice.yaml"
-    other = f"{shown_path(run.path)}-2"
+    other = quoted(f"{shown_path(run.path)}-2")
     if advice.is_file():
-        return f"potstill run {shown_path(advice)} --out {other}"
+        return f"potstill run {quoted(shown_path(advice))} --out {other}"
     return f"mend a copy of {shown_path(run.config)}, then potstill run COPY.yaml --out {other}"
 
 
 def _after_no_go(run: RunFolder) -> str:
     """Return what to do where the student misses gates: look, then learn from more structures."""
-    other = f"{shown_path(run.path)}-2"
+    other = quoted(f"{shown_path(run.path)}-2")
     config = shown_path(run.config)
     return f"potstill run COPY.yaml --out {other}, with more structures or active_learning in a copy of {config}"

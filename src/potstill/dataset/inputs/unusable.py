@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from potstill.core.files import shown
+from potstill.core.files import quoted
 from potstill.core.types import Structure
 
 COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -133,7 +133,7 @@ def refuse_archive(path: Path) -> None:
     with COMPRESSED.get(ending, open)(path, "rb") as file, suppress(EOFError, OSError, lzma.LZMAError):
         head = bytes(file.read(TAR_MARK.stop))
         if head[TAR_MARK] == b"ustar":
-            raise UnusableError("unknown_format", f"it is an archive of files; unpack it with  tar -xf {shown(path.name)}")
+            raise UnusableError("unknown_format", f"it is an archive of files; unpack it with  tar -xf {quoted(path.name)}")
 
 
 @lru_cache(maxsize=2)
