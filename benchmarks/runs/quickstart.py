@@ -111,7 +111,8 @@ def _rounds(run: Path) -> list[dict[str, Any]]:
     for file in sorted(run.glob("active_learning/*/round.json")):
         labels += len(open_file(file.parent / "new.h5"))
         found = json.loads(file.read_text(encoding="utf-8"))
-        rows.append({"what": f"round {found['round']}", "labels": labels, "force_mae": found["forces"]["mae"]})
+        error, limit = found["forces"]["mae"], found["forces"]["limit"]
+        rows.append({"what": f"round {found['round']}", "labels": labels, "force_mae": error, "limit": limit})
     return rows
 
 

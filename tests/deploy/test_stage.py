@@ -50,8 +50,10 @@ def test_exported_script_runs_by_itself(student, tmp_path, example):
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.strip().splitlines()
-    assert len(lines) == 6
-    energies = [float(line.split("E =")[1].split()[0]) for line in lines]
+    *steps, speed = lines
+    assert len(steps) == 6
+    assert speed.startswith(f"{len(example)} atoms: ")
+    energies = [float(line.split("E =")[1].split()[0]) for line in steps]
     assert np.ptp(energies) < 0.05 * len(example)
 
 
