@@ -13,6 +13,7 @@ import pytest
 from ase.build import bulk, molecule
 from ase.db import connect
 
+from potstill.core.errors import InputError
 from potstill.core.geometry import distance_fingerprint
 from potstill.core.types import Labels, Refused, Structure
 from potstill.dataset import write_part
@@ -218,6 +219,26 @@ class TestFolders:
             (tmp_path / name).write_text("ENCUT = 520\n")
         assert [s.formula for s in frames(tmp_path)] == ["Cu"]
         assert [type(s) for s in frames(tmp_path / "POSCAR", tmp_path / "INCAR")] == [Structure, Refused]
+
+    def test_notes_and_locks_beside_structures_are_no_refused_structures(self, tmp_path):
+        ase.io.write(tmp_path / "POSCAR", bulk("Cu", cubic=True), format="vasp")
+        for name in ("README", "README.txt", "notes.md", "make.py", "a.aselmdb-lock", "a.db-journal", "a.db.lock"):
+            (tmp_path / name).write_text("words\n")
+        assert [s.formula for s in frames(tmp_path)] == ["Cu"]
+
+    def test_a_run_below_the_folder_is_not_searched(self, tmp_path):
+        """Its candidates, also those that its filter refused, would become structures of the user's own."""
+        ase.io.write(tmp_path / "mine.extxyz", bulk("Cu", cubic=True))
+        for name in ("run/config.yaml", "run/run.json", "run/structures/parts/perturb.extxyz"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("{}")
+        ase.io.write(tmp_path / "run/structures/parts/perturb.extxyz", bulk("Ni", cubic=True))
+        mine, refused = frames(tmp_path)
+        assert mine.formula == "Cu"
+        assert refused.reason == "run_folder"
+        assert "name its dataset.h5" in refused.detail
+        with pytest.raises(InputError, match="name its dataset"):
+            frames(tmp_path / "run")
 
     def test_other_files_of_a_folder_stay_refused_by_name(self, tmp_path):
         ase.io.write(tmp_path / "POSCAR", bulk("Cu", cubic=True), format="vasp")

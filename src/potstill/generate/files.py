@@ -25,8 +25,10 @@ from potstill.dataset.inputs.labels import NOT_USED
 from potstill.generate.source import Kind, SourceOptions, propose_each
 
 COMPANION = re.compile(  # of structure files in the folder of a calculation: settings, sums and jobs, never structures
-    r"(INCAR|KPOINTS|POTCAR|OSZICAR|EIGENVAL|DOSCAR|IBZKPT|PCDAT|PROCAR|REPORT|WAVECAR)|slurm-\d+\.(out|err)|.*\.(sh|slurm|pbs|sbatch)"
+    r"(INCAR|KPOINTS|POTCAR|OSZICAR|EIGENVAL|DOSCAR|IBZKPT|PCDAT|PROCAR|REPORT|WAVECAR)|slurm-\d+\.(out|err)|.*\.(sh|slurm|pbs|sbatch|py|md|aselmdb-lock|db-journal|db\.lock)|README.*"
 )
+OF_A_RUN = {"config.yaml", "run.json"}  # in the folder of a run
+RUN_FOLDER = "a run folder of potstill is not searched: it contains candidates and copies; name its dataset.h5 under paths"
 SHOWN_REFUSALS = 5
 LONGEST_DETAIL = 300
 
@@ -169,6 +171,10 @@ def _files_at(path: Path) -> Iterator[tuple[str, Path] | Refused]:
 
     for root, folders, names in os.walk(path, onerror=unreadable):
         here = Path(root)
+        if set(names) >= OF_A_RUN:
+            folders.clear()
+            yield Refused("run_folder", f"{shown(path.name / here.relative_to(path))}: {RUN_FOLDER}")
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = sorted(name for name in names if not name.startswith("."))
         if not folders and not visible:
