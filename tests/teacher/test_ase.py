@@ -357,3 +357,18 @@ def test_a_stress_of_six_or_nine_numbers_is_taken_as_it_is():
     skew = np.array([[0.0, 0.1, 0.0], [-0.1, 0.0, 0.0], [0.0, 0.0, 0.0]])
     (nine,) = AseTeacher(lambda: Wrong(lambda r: r.update(stress=from_voigt(r["stress"]) + skew)), {}).label([structure])
     np.testing.assert_allclose(nine.stress, expected.stress + skew, atol=1e-12)  # so that the audit sees it
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("class Calc(:\n", r"correct line 1 of .*spoiled_a\.py"),
+        ("import argparse\nargparse.ArgumentParser().parse_args(['x'])\n", "below  if __name__ == '__main__':"),
+        ("import no_such_package_of_mine\n", "install its package into this environment"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_given_its_own_remedy(tmp_path, monkeypatch, text, remedy):
+    (tmp_path / "spoiled_a.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=remedy):
+        parse_teacher({"name": "ase", "calculator": "spoiled_a:Calc"}).check()

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from potstill.core.errors import DatasetError, InputError
+from potstill.core.files import quoted
 from potstill.core.types import Array, Labels, Refused, Structure
 from potstill.core.units import UNITS
 from potstill.dataset.blocks import BLOCK_STRUCTURES, crc_of, faults_of, read_blocks
@@ -35,7 +36,40 @@ from potstill.dataset.schema import (
 )
 from potstill.dataset.sequence import StructureSequence
 
+NO_DATASET = (
+    "states no schema_version, so another program wrote it; write its structures as extended XYZ, which potstill reads"
+)
 READ_TEXT_AT_ONCE = 10_000  # structures: opening a small file once is faster than once for each column
+
+
+def refuse_locked(path: Path) -> None:
+    """Refuse an HDF5 file that another process writes to: its bytes are then not those that a stage wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is locked.
+    """
+    try:
+        with h5py.File(path, "r"):
+            pass
+    except OSError as error:
+        _refuse_lock(path, error)
+
+
+def _refuse_lock(path: Path, error: Exception) -> None:
+    if "unable to lock file" in str(error):
+        raise InputError(
+            f"{path} is on a file system without locks, or another process writes to it: {error}\n"
+            "  close the other process, such as a notebook; where there is none:  export HDF5_USE_FILE_LOCKING=FALSE"
+        ) from error
+
+
+def _conversion(path: Path) -> str:
+    """Return the command that makes a dataset of a file of another format; nothing for a file that is named as a dataset."""
+    if path.suffix in (".h5", ".hdf5"):
+        return ""
+    return f"\n  make a dataset of it with:  potstill convert {quoted(path)} {quoted(path.with_suffix('.h5'))}"
 
 
 class Dataset(StructureSequence):
@@ -62,22 +96,20 @@ class Dataset(StructureSequence):
         if not self.path.is_file():
             raise InputError(f"no dataset at {self.path}\n  make one with:  potstill run CONFIG --out RUN")
         if not h5py.is_hdf5(self.path):
-            raise InputError(f"{self.path} is not an HDF5 file (or is cut short)")
+            raise InputError(f"{self.path} is not an HDF5 file (or is cut short){_conversion(self.path)}")
         try:
             with h5py.File(self.path, "r") as file:
                 self._read(file)
         except (OSError, ValueError) as error:  # ValueError: a text is no UTF-8, or rows end beyond the file
-            if "unable to lock file" in str(error):
-                raise InputError(
-                    f"{self.path} is on a file system without locks, or another process writes to it: {error}\n"
-                    "  where no other process writes to it:  export HDF5_USE_FILE_LOCKING=FALSE"
-                ) from error
+            _refuse_lock(self.path, error)
             raise DatasetError(f"{self.path} is damaged (cut short or overwritten): {error}") from error
         self._validate()
 
     def _read(self, file: h5py.File) -> None:
         self.attributes: dict[str, Any] = {k: _plain(v) for k, v in file.attrs.items()}
         version = self.attributes.get("schema_version", "none")
+        if version == "none":
+            raise DatasetError(f"{self.path} {NO_DATASET}")
         if version != SCHEMA_VERSION:
             raise DatasetError(f"{self.path} has schema version {version!r}, this potstill reads {SCHEMA_VERSION}")
         if _units(self.attributes.get("units", "{}")) != UNITS:

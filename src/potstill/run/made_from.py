@@ -117,7 +117,13 @@ def changed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def file_fault(folder: Path, entry: Mapping[str, Any]) -> str:
-    """Return the fault of a stage's files, in words; empty where they are those that it wrote."""
+    """Return the fault of a stage's files, in words; empty where they are those that it wrote.
+
+    Raises
+    ------
+    InputError
+        If a file differs, and another process writes to it.
+    """
     for name, stated in entry.get("files", {}).items():
         path = folder / name
         if not path.is_file():
@@ -125,6 +131,10 @@ def file_fault(folder: Path, entry: Mapping[str, Any]) -> str:
         if stated == PRESENT and not path.stat().st_size:
             return f"{name} is empty"
         if stated != PRESENT and file_checksum(path) != stated:
+            if path.suffix == ".h5":
+                from potstill.dataset.read import refuse_locked
+
+                refuse_locked(path)
             return f"{name} is not the file that the stage wrote"
     return ""
 

@@ -41,6 +41,15 @@ print({FINISHED!r}, flush=True)
 """
 
 
+def _remedy_of_import(error: BaseException) -> str:
+    """Return what mends a module that cannot be imported."""
+    if isinstance(error, SyntaxError):
+        return f"correct line {error.lineno} of {error.filename}"
+    if isinstance(error, SystemExit):
+        return "its top level ends Python, such as by reading the command line: put that below  if __name__ == '__main__':"
+    return "install its package into this environment, put the module beside the config, or correct the name"
+
+
 class AseCalculator(TeacherOptions):
     """Any ASE calculator: ``calculator: "ase.calculators.eam:EAM"`` and its options, structure by structure."""
 
@@ -164,7 +173,7 @@ class AseCalculator(TeacherOptions):
         except (Exception, SystemExit) as error:
             raise InputError(
                 f"label.teacher.calculator: the module '{module}' of '{self.calculator}' cannot be imported: {error!r}\n"
-                "  install its package into this environment, put the module beside the config, or correct the name"
+                f"  {_remedy_of_import(error)}"
             ) from error
         self._refuse_hidden(module)
         for name in attribute.split("."):

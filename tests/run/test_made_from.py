@@ -1,0 +1,26 @@
+"""A file of a stage that another process has open is no file that must be made again."""
+
+from __future__ import annotations
+
+import fcntl
+
+import h5py
+import pytest
+
+from potstill.core.errors import InputError
+from potstill.run.made_from import file_checksum, file_fault
+
+
+def test_a_file_that_another_process_writes_to_is_named_as_such(tmp_path):
+    path = tmp_path / "dataset.h5"
+    with h5py.File(path, "w") as file:
+        file["a"] = 1
+    entry = {"files": {"dataset.h5": file_checksum(path)}}
+    assert file_fault(tmp_path, entry) == ""
+    with h5py.File(path, "a") as file:
+        file["b"] = 1
+    assert file_fault(tmp_path, entry) == "dataset.h5 is not the file that the stage wrote"
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process writes to it"):
+            file_fault(tmp_path, entry)
