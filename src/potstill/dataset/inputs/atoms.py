@@ -60,7 +60,8 @@ def frame_from(
         atoms.pbc = False
     refuse_geometry(atoms)
     results = {} if atoms.calc is None else atoms.calc.results
-    facts = facts_on_charge(atoms.info, {**results, **atoms.arrays})
+    parameters = getattr(atoms.calc, "parameters", None) or {}
+    facts = facts_on_charge(atoms.info, {**results, **atoms.arrays}, parameters)
     if options.ignore_charge:
         stated = {f"stated_{name}": value for name, value in facts.items() if value}
         if stated:
@@ -80,7 +81,7 @@ def frame_from(
     if _is_isolated_atom(atoms) and labels is not None:
         remarks.append(
             f"an isolated {symbols_of(atoms.numbers)[0]} atom with an energy of {labels.energy:.6f} eV: a reference energy, "
-            "taken as a structure without a cell like any other"
+            f"taken as a structure {'with' if atoms.pbc.any() else 'without'} a cell like any other"
         )
     return Frame(Structure.from_ase(atoms, labels=labels, **fields), tuple(remarks), ours)
 

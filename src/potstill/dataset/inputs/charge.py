@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ ROUNDING = 0.1  # electrons: partial charges of a neutral structure do not add u
 HINT = "to use it anyway: ignore_charge, --ignore-charge"
 
 
-def facts_on_charge(info: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, float]:
+def facts_on_charge(
+    info: Mapping[str, Any], arrays: Mapping[str, Any], parameters: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, float]:
     """Return the net charge and the spin as stated, by the keys ``charge`` and ``spin``; without those not stated.
 
     Parameters
@@ -32,6 +35,8 @@ def facts_on_charge(info: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[
         Facts about the frame.
     arrays
         Facts about each atom; the sum of ``initial_charges``, else of ``charges`` and other names, is a net charge.
+    parameters
+        Parameters of the calculator, nested as its program has them; their numbers count where ``info`` states none.
 
     Raises
     ------
@@ -41,11 +46,13 @@ def facts_on_charge(info: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[
     lower = {str(key).lower(): value for key, value in info.items() if value is not True}  # a bare word of a comment
     facts = {}
     for name, pattern in (("charge", CHARGE_KEY), ("spin", SPIN_KEY)):
-        keys = [key for key in lower if pattern.fullmatch(key) and lower[key] is not None]
-        keys = [key for key in keys if key == name or np.size(lower[key]) == 1]
-        if keys:
-            key = min(keys, key=len)  # 'charge' before all others
-            facts[name] = _number(key, lower[key])
+        for places in (lower, _numbers_of(parameters)):
+            keys = [key for key in places if pattern.fullmatch(key) and places[key] is not None]
+            keys = [key for key in keys if key == name or np.size(places[key]) == 1]
+            if keys:
+                key = min(keys, key=len)  # 'charge' before all others
+                facts[name] = _number(key, places[key])
+                break
     of_atoms = next((arrays[key] for key in OF_ATOMS if arrays.get(key) is not None), None)
     if "charge" not in facts and of_atoms is not None:
         facts["charge"] = float(np.round(np.sum(of_atoms), 3))
@@ -80,6 +87,17 @@ def is_radical(facts: Mapping[str, float], numbers: Array, *, periodic: bool) ->
     spin = facts.get("spin", 0.0)
     electrons = int(np.sum(numbers, dtype=np.int64))
     return not (spin == 0 or (spin == 1 and (periodic or electrons % 2 == 0)))
+
+
+def _numbers_of(parameters: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers among the parameters of a calculator, by name, whatever section they stand in."""
+    found: dict[str, float] = {}
+    for key, value in parameters.items():
+        if isinstance(value, Mapping):
+            found |= _numbers_of(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[str(key).lower()] = float(value)
+    return found
 
 
 def _number(key: str, value: Any) -> float:

@@ -36,6 +36,8 @@ def cif_spans(file: BinaryIO) -> list[tuple[int, int]]:
     """Cut a file into data blocks that list atoms; the whole file where none does."""
     content = file.read()
     starts = [found.start() for found in CIF_BLOCK.finditer(content)]
+    if not starts:
+        raise UnusableError("unreadable", "no line begins with 'data_', as each block of a CIF does; name it as its format")
     blocks = zip(starts, [*starts[1:], len(content)], strict=True)
     return [(a, b) for a, b in blocks if b"_atom_site_" in content[a:b].lower()] or [(0, len(content))]
 

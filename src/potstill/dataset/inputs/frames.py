@@ -70,6 +70,11 @@ NOTHING_FOUND = (
     "ASE takes the file for '{}', and finds no structure in it; an output of another program is not read: write its "
     "structures as extended XYZ"
 )
+NOT_RECOGNISED = (
+    "neither ASE nor pymatgen recognises the format by name and content; give the file the usual name or ending of its "
+    "format, such as POSCAR, geometry.in, .restart or .extxyz"
+)
+NOT_THAT = "; if the file is of another format, give it the ending of that one"
 MTP_CFG = "a .cfg of MLIP states types, not elements, and no reader is known; write its structures as extended XYZ"
 
 
@@ -221,7 +226,7 @@ def _only_by_pymatgen(path: Path, options: ReadOptions) -> Frame:
     with quiet():
         atoms = by_pymatgen(path)
     if atoms is None:
-        raise UnusableError("unknown_format", "neither ASE nor pymatgen reads this format")
+        raise UnusableError("unknown_format", NOT_RECOGNISED)
     return frame_from(atoms, options)
 
 
@@ -258,7 +263,7 @@ def _facts(path: Path, options: ReadOptions, format_name: str) -> tuple[dict[str
 def _by_ase(format_name: str, error: Exception) -> UnusableError:
     """Return the refusal of a file at which ASE's reader failed."""
     said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return UnusableError("unreadable", f"ASE's reader of '{format_name}' fails: {said}")
+    return UnusableError("unreadable", f"ASE's reader of '{format_name}' fails: {said}{NOT_THAT}")
 
 
 def _as_ase_reads(frame: Frame, format_name: str, on_labels: list[str], on_structure: list[str]) -> Frame:

@@ -33,6 +33,7 @@ WEIGHTS = {
 WEIGHT_KEYS = frozenset(("config_weight", *(key for keys in WEIGHTS.values() for key in keys)))
 NOT_USED = "energy and forces of the file are not used, since a teacher labels anew; label.teacher {name: given} takes them"
 FREE_ENERGY_ROUNDING = 1e-6  # eV
+VIRIAL_NUMBERS = 9
 DISAGREEMENT = 0.05  # of a stress and the virial beside it
 Found = tuple[str, Any]
 
@@ -61,13 +62,13 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
         "stress": _find(places, results, options.stress_key, "stress"),
         "virial": next(((key, places[key]) for key in VIRIAL_KEYS if key in places), None),
     }
-    remarks = _drop_placeholders(found, places)
+    remarks = _take_as_virial(found) + _drop_placeholders(found, places)
     energy, forces, stress, virial = found.values()
     taken = {label[0] for label in (energy, forces, stress) if label}
     tensor = None
     if stress is not None:
         tensor = _tensor(*stress)
-    if virial is not None and abs(atoms.cell.volume) > 0 and np.size(virial[1]) == 9:
+    if virial is not None and abs(atoms.cell.volume) > 0 and np.size(virial[1]) == VIRIAL_NUMBERS:
         refuse_asymmetric(virial[0], np.asarray(virial[1], dtype=np.float64).reshape(3, 3))
         by_virial = -np.asarray(virial[1], dtype=np.float64).reshape(3, 3) / abs(atoms.cell.volume)
         taken.add(virial[0])
@@ -90,6 +91,25 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
     if not options.keep_not_finite:
         _refuse_not_finite(labels)
     return labels, remarks
+
+
+def _take_as_virial(found: dict[str, Found | None]) -> list[str]:
+    """Move what the option for stress names to the virials where its own name says so, and return a remark about it.
+
+    Raises
+    ------
+    UnusableError
+        ``wrong_label`` if it is not nine numbers.
+    """
+    stress = found["stress"]
+    if stress is None or "virial" not in stress[0].lower():
+        return []
+    if np.size(stress[1]) != VIRIAL_NUMBERS:
+        raise UnusableError(
+            "wrong_label", f"'{stress[0]}' has {np.size(stress[1])} numbers, expected nine of a virial in eV"
+        )
+    found.update(stress=None, virial=stress)
+    return [f"'{stress[0]}' is taken as a virial in eV: stress = -virial / volume"]
 
 
 def _drop_placeholders(found: dict[str, Found | None], places: Mapping[str, Any]) -> list[str]:

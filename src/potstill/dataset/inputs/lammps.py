@@ -16,6 +16,7 @@ from potstill.dataset.inputs.species import is_symbol, numbers_of, symbol_of_mas
 from potstill.dataset.inputs.unusable import Frame, UnusableError, text_of
 
 CARBON = 6
+TYPES_AS_LABELS = "the rows name types by labels, and numbers are read: write it again by  write_data FILE types numeric"
 ANGSTROM_UNITS = ("metal", "real")
 DUMP_FILE = re.compile(r"^ITEM: (TIMESTEP|UNITS|TIME)\s*$", re.MULTILINE)
 BEFORE_FRAMES = re.compile(r"(\s*ITEM: (UNITS|TIME)\s*\n[^\n]*\n)*\s*")
@@ -121,6 +122,8 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
     try:
         atoms: Any = read(io.StringIO(text), format="lammps-data")
     except ValueError as error:
+        if "invalid literal for int" in str(error) and _section(text, "Atom Type Labels"):
+            raise UnusableError("unreadable", TYPES_AS_LABELS) from error
         if "atom_style" not in str(error):
             raise
         raise UnusableError("unreadable", "the style of atoms is not stated; write it, such as 'Atoms # charge'") from error

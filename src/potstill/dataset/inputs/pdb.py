@@ -99,7 +99,7 @@ def _numbers(rows: list[str], options: ReadOptions) -> list[int]:
         raise UnusableError(
             "no_elements",
             "columns 77 and 78 hold no elements, and names of atoms are ambiguous (CA is calcium or a carbon); "
-            f"name them by species: {{{names[0]}: C, …}}, --species {names[0]}=C",
+            f"name them by species: {{{names[0]}: ELEMENT, …}}, --species {names[0]}=ELEMENT",
         )
     return [int(z) for z in numbers_of(tags, stated)]
 

@@ -45,6 +45,8 @@ def frame_of_row(row: Any, options: ReadOptions) -> Frame:
     data = dict(row.data)
     record = data.pop(RECORD, None)
     atoms = row.toatoms()
+    if atoms.calc is not None:
+        atoms.calc.parameters = dict(row.get("calculator_parameters") or {})  # which ASE leaves out
     pairs = {key: vars(row)[key] for key in row.key_value_pairs}  # the row's own 'charge' hides a pair of that name
     atoms.info = {**atoms.info, **data, **pairs}
     if record is not None:

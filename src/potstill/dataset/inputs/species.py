@@ -37,7 +37,7 @@ def numbers_of(tags: Sequence[str], options: ReadOptions) -> Array:
         raise UnusableError(
             "no_elements",
             f"the file does not say which elements {shown} are; "
-            f"name them by species: {{{unknown[0]}: C, …}}, --species {unknown[0]}=C",
+            f"name them by species: {{{unknown[0]}: ELEMENT, …}}, --species {unknown[0]}=ELEMENT",
         )
     return np.array([_numbers()[given[tag]] for tag in tags], dtype=np.int64)
 
