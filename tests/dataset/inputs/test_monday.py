@@ -1,4 +1,4 @@
-"""Files as programs and calculators leave them: a charge among a calculator's parameters, a virial under the key of a stress."""
+"""Files as programs leave them: a charge among parameters of the calculator, a virial under the key of a stress."""
 
 from __future__ import annotations
 
