@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from potstill.audit.files import audit_file
+from potstill.audit.files import audit_file, refuse_run_folder
 from potstill.audit.options import AuditConfig
 from potstill.core.errors import InputError
 from potstill.core.types import Labels
@@ -20,3 +20,11 @@ def test_a_gate_of_an_unknown_source_is_refused(tmp_path, option):
     with pytest.raises(InputError, match=rf"audit\.{option}: mine\.h5 has no source 'molecule'; did you mean 'molecules'"):
         audit_file(tmp_path / "mine.h5", tmp_path / "out", "", AuditConfig(**{option: {"molecule": 5.0}}))
     assert not (tmp_path / "out" / "audit.json").exists()
+
+
+def test_a_config_of_the_user_beside_the_data_makes_no_run_folder(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
+    refuse_run_folder(tmp_path, "potstill audit")
+    (tmp_path / "log.txt").write_text("generate\n")
+    with pytest.raises(InputError, match="is a run folder"):
+        refuse_run_folder(tmp_path, "potstill audit")

@@ -1,5 +1,7 @@
 """Loading a student, and its ASE calculator."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -188,6 +190,12 @@ def test_load_refuses_other_dtypes(folder):
 def test_load_refuses_a_folder_without_student(tmp_path):
     with pytest.raises(InputError, match="contains no student"):
         load_student(tmp_path)
+
+
+def test_load_refuses_a_packed_student_with_what_to_do(tmp_path, folder):
+    packed = shutil.make_archive(str(tmp_path / "student"), "zip", folder)
+    with pytest.raises(InputError, match="unpack an archive first"):
+        load_student(packed)
 
 
 def test_reference_energies_stay_float64(folder):

@@ -86,7 +86,8 @@ def refuse_run_folder(folder: Path, command: str) -> None:
     InputError
         If the folder holds a run; ``command`` judges that run itself.
     """
-    if (folder / "run.json").exists() or (folder / "config.yaml").exists():
+    begun = (folder / "config.yaml").exists() and (folder / "log.txt").exists()
+    if (folder / "run.json").exists() or begun:  # a config.yaml alone may be the user's, beside the data
         raise InputError(
             f"{folder} is a run folder, and its own verdict would be overwritten\n"
             f"  judge the run with:  {command} {folder}\n  or name another folder with --out"

@@ -133,6 +133,10 @@ def count_parameters(student: torch.nn.Module) -> int:
 
 def _read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
     """Return the config in the current format, and the content of the weights file."""
+    if folder.is_file():
+        raise InputError(
+            f"{folder} is a file, expected the folder of a student\n  unpack an archive first, and name its folder"
+        )
     for name in ("config.json", "weights.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"{folder} contains no student: {name} is missing\n  train one with:  potstill train RUN")
