@@ -233,6 +233,7 @@ def test_a_module_that_ends_the_process_on_import_is_refused(tmp_path, monkeypat
             "no energy",
         ),
         ("def Odd():\n    return 3\n", False, "returns int, expected an ASE calculator"),
+        ("def Odd():\n    return EMT\n", False, "returns the class EMT itself, expected an ASE calculator"),
     ],
 )
 def test_calculators_that_give_too_little_are_refused(tmp_path, monkeypatch, body, at_once, message):

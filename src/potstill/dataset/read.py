@@ -37,7 +37,8 @@ from potstill.dataset.schema import (
 from potstill.dataset.sequence import StructureSequence
 
 NO_DATASET = (
-    "states no schema_version, so another program wrote it; write its structures as extended XYZ, which potstill reads"
+    "states no schema version: another program wrote or edited it; write its structures as extended XYZ,"
+    " or copy the dataset again"
 )
 READ_TEXT_AT_ONCE = 10_000  # structures: opening a small file once is faster than once for each column
 

@@ -144,8 +144,8 @@ class AseCalculator(TeacherOptions):
                 made = make(**_with_worker(self.options))
             except Exception as error:
                 raise self._not_made(error) from error
-            if not hasattr(made, "get_potential_energy"):
-                kind = type(made).__name__
+            if isinstance(made, type) or not hasattr(made, "get_potential_energy"):
+                kind = f"the class {made.__name__} itself" if isinstance(made, type) else type(made).__name__
                 raise InputError(
                     f"label.teacher.calculator: '{self.calculator}' returns {kind}, expected an ASE calculator\n"
                     "  name its class, or a function that returns one"

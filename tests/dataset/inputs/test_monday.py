@@ -135,7 +135,7 @@ class TestRefusalsSayWhatIsSo:
     def test_hdf5_of_another_program(self, tmp_path):
         with h5py.File(tmp_path / "spice.hdf5", "w") as file:
             file["atomic_numbers"] = [6, 1]
-        with pytest.raises(DatasetError, match="another program wrote it"):
+        with pytest.raises(DatasetError, match="another program wrote or edited it"):
             Dataset(tmp_path / "spice.hdf5")
 
     def test_a_text_where_a_dataset_is_expected(self, tmp_path):
