@@ -81,6 +81,8 @@ def test_the_only_family_of_a_pure_element_stays_in_train():
         side = dict(zip(families, split(families, elements, seed=seed).tolist(), strict=True))
         assert [side[name] for name in ("C", "O", "H")] == [0, 0, 0]
         assert sum(side[name] == 2 for name in compounds) == round(0.2 * 63)
+        doped = split([*families, "C", "O"], [*elements, frozenset({6, 8}), frozenset({1, 8})], seed=seed)
+        assert doped[-5:].tolist() == [0] * 5  # a defect or an adsorbate is of the crystal's family
     silicon = [f"silicon {k}" for k in range(20)]  # a system of one element: its families are divided
     assert {0, 1, 2} == set(split(silicon, [frozenset({14})] * 20).tolist())
 

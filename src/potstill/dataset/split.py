@@ -41,32 +41,31 @@ def split_by_family(
     Array
         (S,) uint8.
     """
-    members: dict[str, set[int]] = {}
+    held: dict[str, set[tuple[int, bool]]] = {}
     for family, numbers in zip(families, elements, strict=True):
-        members.setdefault(family, set()).update(numbers)
-    order = sorted(members, key=lambda family: hashlib.sha256(f"{seed}/{family}".encode()).digest())
-    part: Mapping[str, int] = _assign(order, members, valid_fraction, test_fraction)
+        held.setdefault(family, set()).update(_kinds(numbers))
+    order = sorted(held, key=lambda family: hashlib.sha256(f"{seed}/{family}".encode()).digest())
+    part: Mapping[str, int] = _assign(order, held, valid_fraction, test_fraction)
     return np.array([part[family] for family in families], dtype=np.uint8)
 
 
 def _assign(
-    order: Sequence[str], members: Mapping[str, set[int]], valid_fraction: float, test_fraction: float
+    order: Sequence[str], held: Mapping[str, set[tuple[int, bool]]], valid_fraction: float, test_fraction: float
 ) -> dict[str, int]:
-    kinds = {family: _kinds(numbers) for family, numbers in members.items()}
-    remaining = Counter(kind for held in kinds.values() for kind in held)  # families of each kind that may be trained on
+    remaining = Counter(kind for kinds in held.values() for kind in kinds)  # families of each kind that may be trained on
     wanted = {2: round(test_fraction * len(order)), 1: round(valid_fraction * len(order))}
     part = dict.fromkeys(order, 0)
     for side in (2, 1):
         for family in order:
             if wanted[side] == 0:
                 break
-            if part[family] == 0 and all(remaining[kind] > 1 for kind in kinds[family]):
+            if part[family] == 0 and all(remaining[kind] > 1 for kind in held[family]):
                 part[family] = side
                 wanted[side] -= 1
-                remaining.subtract(kinds[family])
+                remaining.subtract(held[family])
     return part
 
 
-def _kinds(numbers: set[int]) -> set[tuple[int, bool]]:
-    """Return the elements of a family, and for a family of one element that it is pure."""
-    return {(z, False) for z in numbers} | ({(z, True) for z in numbers} if len(numbers) == 1 else set())
+def _kinds(numbers: frozenset[int]) -> set[tuple[int, bool]]:
+    """Return the elements of a structure, and for a structure of one element that it is pure."""
+    return {(z, pure) for z in numbers for pure in ((False, True) if len(numbers) == 1 else (False,))}
