@@ -328,7 +328,7 @@ SETTINGS = {  # what is no result of a measurement, by page, with the reason
         "a phonon at 5 meV/Å": "an example",
     },
     "train.md": {"errors above three times the median": "a definition"},
-    "README.md": {"a third of the mean force": "compared with its result file in test_readme"},
+    "README.md": {"a quarter of the mean force": "compared with its result file in test_readme"},
 }
 
 
