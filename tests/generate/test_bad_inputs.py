@@ -238,7 +238,7 @@ BAD: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "empty file": ("empty.cif", raw(b""), "empty_file"),
     "white space": ("blank.xyz", text(" \n\n"), "empty_file"),
     "SMILES": ("list.smi", text("CCO\nCCC\n"), "unknown_format"),
-    "prose": ("README.md", text("# My structures\n"), "unknown_format|no_atoms"),
+    "prose": ("my_structures.rst", text("# My structures\n"), "unknown_format|no_atoms"),
     "binary without an ending": ("core", raw(bytes(range(256)) * 9), "unknown_format|unreadable"),
     "JSON of something else": ("other.json", text('{"a": 1}'), "unreadable|no_atoms|unknown_format"),
     "JSON that names a class": (
