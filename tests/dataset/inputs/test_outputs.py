@@ -11,7 +11,7 @@ from potstill.dataset.inputs import Frame, ReadOptions, UnusableError, open_fram
 from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.foreign import facts_of_program
 from potstill.dataset.inputs.mixed import refuse_mixed
-from potstill.dataset.inputs.unusable import COMPRESSED
+from potstill.dataset.inputs.unusable import COMPRESSED, text_of
 
 WATER_ROWS = ("O 0.000000 0.000000 0.119262", "H 0.000000 0.763239 -0.477047", "H 0.000000 -0.763239 -0.477047")
 
@@ -283,7 +283,7 @@ def test_charge_of_aims(tmp_path, charge, says):
 )  # fmt: skip
 def test_facts_of_others(tmp_path, format_name, text, facts):
     (tmp_path / "a.txt").write_text(text)
-    assert facts_of_program(tmp_path / "a.txt", format_name)[0] == facts
+    assert facts_of_program(text_of(tmp_path / "a.txt"), format_name)[0] == facts
 
 
 @pytest.mark.parametrize(("electrons", "charge"), [(8.0, 0.0), (7.0, 1.0), (9.0, -1.0)])
@@ -298,13 +298,13 @@ def test_electrons_of_espresso_are_a_charge(tmp_path, electrons, charge):
         "         2           Si2 tau(   2) = (   0.2500000   0.2500000   0.2500000  )\n"
         "     number of k points=     1\n"
     )
-    assert facts_of_program(tmp_path / "pw.out", "espresso-out")[0] == {"charge": charge}
+    assert facts_of_program(text_of(tmp_path / "pw.out"), "espresso-out")[0] == {"charge": charge}
 
 
 @pytest.mark.parametrize(("extrapolated", "said"), [(-10.1234, False), (-10.1200, True)])
 def test_an_extrapolated_energy_of_gpaw_is_said(tmp_path, extrapolated, said):
     (tmp_path / "a.txt").write_text(f"Free energy:    -10.123400\nExtrapolated:   {extrapolated:.6f}\n")
-    remarks = facts_of_program(tmp_path / "a.txt", "gpaw-out")[1]
+    remarks = facts_of_program(text_of(tmp_path / "a.txt"), "gpaw-out")[1]
     assert remarks == (
         ["the energy is extrapolated to no smearing, and forces are the slope of the free energy"] if said else []
     )
@@ -350,7 +350,7 @@ def test_the_largest_charge_of_several_runs_of_espresso(tmp_path):
         "         1           Si  tau(   1) = (   0.0000000   0.0000000   0.0000000  )\n     number of k points=     1\n"
     )
     (tmp_path / "pw.out").write_text(run.format(4.0) + run.format(3.0))
-    assert facts_of_program(tmp_path / "pw.out", "espresso-out")[0] == {"charge": 1.0}
+    assert facts_of_program(text_of(tmp_path / "pw.out"), "espresso-out")[0] == {"charge": 1.0}
 
 
 class TestOneCalculation:

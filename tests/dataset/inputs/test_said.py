@@ -11,6 +11,7 @@ from ase.db import connect
 
 from potstill.dataset.inputs import Frame, ReadOptions, UnusableError, open_frames
 from potstill.dataset.inputs.foreign import facts_of_program
+from potstill.dataset.inputs.unusable import text_of
 
 ROWS = "O 0 0 0.119 {f}\nH 0 0.763 -0.477 {f}\nH 0 -0.763 -0.477 {f}\n"
 LABELLED = (
@@ -128,10 +129,10 @@ def test_a_label_of_espresso_with_the_mass_of_another_element(tmp_path, label, m
     )
     (tmp_path / "a.pwi").write_text(content)
     if not says:
-        assert facts_of_program(tmp_path / "a.pwi", "espresso-in") == ({}, [])
+        assert facts_of_program(text_of(tmp_path / "a.pwi"), "espresso-in") == ({}, [])
         return
     with pytest.raises(UnusableError, match=says):
-        facts_of_program(tmp_path / "a.pwi", "espresso-in")
+        facts_of_program(text_of(tmp_path / "a.pwi"), "espresso-in")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ class TestUnitsOfADatabase:
 )
 def test_tags_of_vasp_that_change_forces(tmp_path, format_name, text, says):
     (tmp_path / "a").write_text(text)
-    remarks = facts_of_program(tmp_path / "a", format_name)[1]
+    remarks = facts_of_program(text_of(tmp_path / "a"), format_name)[1]
     assert says in remarks[0] if says else remarks == []
 
 

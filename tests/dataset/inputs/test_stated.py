@@ -11,6 +11,7 @@ import pytest
 from ase.build import bulk
 
 from potstill.dataset.inputs import Frame, ReadOptions, UnusableError, open_frames
+from potstill.dataset.inputs.unusable import text_of
 
 MARK = b"\xef\xbb\xbf"
 WATER = (
@@ -279,13 +280,13 @@ class TestOtherPrograms:
         outcar = f"   ions per type =    2   1\n   ZVAL   =   3.00  2.00\n   NELECT =   {electrons}   total number\n"
         (tmp_path / "OUTCAR").write_text(outcar)
         for name, format_name in (("vasprun.xml", "vasp-xml"), ("OUTCAR", "vasp-out")):
-            assert facts_of_program(tmp_path / name, format_name) == ({"charge": charge}, [])
+            assert facts_of_program(text_of(tmp_path / name), format_name) == ({"charge": charge}, [])
 
     def test_an_external_pressure_of_vasp_is_said(self, tmp_path):
         from potstill.dataset.inputs.foreign import facts_of_program
 
         (tmp_path / "vasprun.xml").write_text('<modeling>\n<i name="PSTRESS">      50.0</i>')
-        assert "PSTRESS is 50 kbar" in facts_of_program(tmp_path / "vasprun.xml", "vasp-xml")[1][0]
+        assert "PSTRESS is 50 kbar" in facts_of_program(text_of(tmp_path / "vasprun.xml"), "vasp-xml")[1][0]
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from potstill.dataset.inputs.known import ignored
-from potstill.dataset.inputs.misread import refuse_misread
-from potstill.dataset.inputs.unusable import text_of
+from potstill.dataset.inputs.misread import LINES, refuse_misread
+from potstill.dataset.inputs.numbers import NUMBER as ANY_NUMBER
+from potstill.dataset.inputs.numbers import number_of
 
-LINES = re.MULTILINE | re.IGNORECASE
-NUMBER = r"([-+]?\d+\.?\d*(?:[eEdD][-+]?\d+)?)"
+NUMBER = f"({ANY_NUMBER})"
 CHARGES = {
     "gaussian-in": rf"^[ \t]*{NUMBER}[ \t,]+\d+[ \t]*$",
     "gaussian-out": rf"^\s*Charge\s*=\s*{NUMBER}\s+Multiplicity(?!.*fragment)",
@@ -76,13 +75,13 @@ HARMLESS_TAG = re.compile(  # settings of the electronic steps, of motion, of ou
 PRESSURE = {"vasp-xml": r'<i name="PSTRESS">\s*' + NUMBER, "vasp-out": r"^\s*PSTRESS\s*=\s*" + NUMBER}
 
 
-def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], list[str]]:
+def facts_of_program(text: str, format_name: str) -> tuple[dict[str, float], list[str]]:
     """Return the charge and multiplicity that a file states, as facts about its frames, and remarks about its labels.
 
     Parameters
     ----------
-    path
-        File of another program, compressed or not.
+    text
+        Text of a file of another program.
     format_name
         Name of its format in ASE.
 
@@ -91,13 +90,12 @@ def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], li
     UnusableError
         If the file states units, symmetry, mixed sites or elements that its reader ignores.
     """
-    text = text_of(path)
     refuse_misread(text, format_name)
     facts = {}
     for name, patterns in (("charge", CHARGES), ("multiplicity", MULTIPLICITIES), ("unpaired_electrons", UNPAIRED)):
         found = re.findall(patterns[format_name], text, LINES) if format_name in patterns else []
         if found:
-            values = [_number(word) for word in found[: 1 if format_name in FIRST_ONLY else None]]
+            values = [number_of(word) for word in found[: 1 if format_name in FIRST_ONLY else None]]
             facts[name] = max(values, key=abs)  # of several calculations in one file
     if format_name in ("vasp-xml", "vasp-out"):
         facts.update(_charge_of_vasp(text, format_name))
@@ -105,14 +103,14 @@ def facts_of_program(path: Path, format_name: str) -> tuple[dict[str, float], li
         facts.update(_charge_of_espresso(text))
     pressure = re.search(PRESSURE[format_name], text, LINES) if format_name in PRESSURE else None
     remarks = []
-    if pressure is not None and _number(pressure[1]):
-        remarks.append(f"PSTRESS is {_number(pressure[1]):g} kbar: check that the stress does not contain it")
+    if pressure is not None and number_of(pressure[1]):
+        remarks.append(f"PSTRESS is {number_of(pressure[1]):g} kbar: check that the stress does not contain it")
     if format_name in ("vasp-xml", "vasp-out"):
         remarks += ignored(f"INCAR {tag}" for tag in _tags(text, format_name) if not HARMLESS_TAG.fullmatch(tag))
         remarks += [said for tag, said in OF_VASP.items() if _vasp_tag(text, tag) not in ("", "F", ".FALSE.", "0", "1")]
     if format_name == "gpaw-out":
         pairs = re.findall(EXTRAPOLATED, text, LINES)
-        if any(abs(_number(free) - _number(energy)) > ROUNDING for free, energy in pairs):
+        if any(abs(number_of(free) - number_of(energy)) > ROUNDING for free, energy in pairs):
             remarks.append("the energy is extrapolated to no smearing, and forces are the slope of the free energy")
     return facts, remarks
 
@@ -121,7 +119,7 @@ def on_charge(text: str, format_name: str) -> list[str]:
     """Return a remark where a file of a format whose charge is not read states one that is not zero."""
     if format_name in CHARGES or format_name in ("vasp-xml", "vasp-out", "espresso-out", "gpaw-out"):
         return []
-    found = [(key, value) for key, value in re.findall(ANY_CHARGE, text, LINES) if _number(value)]
+    found = [(key, value) for key, value in re.findall(ANY_CHARGE, text, LINES) if number_of(value)]
     return [f"the file says '{found[0][0]} {found[0][1]}', which is not read"] if found else []
 
 
@@ -151,7 +149,7 @@ def _charge_of_vasp(text: str, format_name: str) -> dict[str, float]:
         kinds = list(zip(counts[1].split(), valences[1].split(), strict=False)) if counts and valences else []
     if electrons is None or not kinds:
         return {}
-    return {"charge": round(sum(int(count) * float(valence) for count, valence in kinds) - _number(electrons[1]), 3)}
+    return {"charge": round(sum(int(count) * float(valence) for count, valence in kinds) - number_of(electrons[1]), 3)}
 
 
 def _charge_of_espresso(text: str) -> dict[str, float]:
@@ -168,8 +166,4 @@ def _of_run(text: str) -> float | None:
     names = re.findall(r"^\s*\d+\s+(\S+)\s+tau\(\s*\d+\s*\)\s*=", cell, LINES)
     if electrons is None or not names or not set(names) <= set(valences):
         return None
-    return round(sum(valences[name] for name in names) - _number(electrons[1]), 3)
-
-
-def _number(word: str) -> float:
-    return float(word.replace("D", "e").replace("d", "e"))
+    return round(sum(valences[name] for name in names) - number_of(electrons[1]), 3)

@@ -253,7 +253,7 @@ def _facts(path: Path, options: ReadOptions, format_name: str) -> tuple[dict[str
     if format_name in TRIED:
         refuse_misread(text, format_name)
         return {}, [], on_keywords(text, format_name)
-    facts, remarks = facts_of_program(path, format_name)
+    facts, remarks = facts_of_program(text, format_name)
     if options.labels:
         refuse_mixed(text, format_name)
     on_structure = [*on_keywords(text, format_name), *on_charge(text, format_name)]

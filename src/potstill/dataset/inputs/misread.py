@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 
 from potstill.dataset.inputs.known import unknown
+from potstill.dataset.inputs.numbers import NUMBER, number_of
 from potstill.dataset.inputs.species import symbol_of_mass
 from potstill.dataset.inputs.unusable import UnusableError
 
 LINES = re.MULTILINE | re.IGNORECASE
-NUMBER = r"[-+]?\d+\.?\d*(?:[eEdD][-+]?\d+)?"
 MISREAD = {  # pattern, reason, detail
     "turbomole": (
         (r"^\$coord\s+(angs|frac)", "units", "$coord is not in Bohr, which its reader takes it for"),
@@ -125,7 +125,7 @@ def _refuse_other_masses(text: str) -> None:
 
     species = re.search(rf"^\s*ATOMIC_SPECIES[^\n]*\n((?:[ \t]*[A-Za-z]\S*[ \t]+{NUMBER}[ \t]+\S[^\n]*\n)+)", text, LINES)
     for row in species[1].splitlines() if species else []:
-        label, mass = row.split()[0], float(row.split()[1].lower().replace("d", "e"))
+        label, mass = row.split()[0], number_of(row.split()[1])
         symbol, other = str(label_to_symbol(label)), symbol_of_mass(mass)
         if other not in ("", symbol) and symbol != "H" and abs(mass / atomic_masses[atomic_numbers[symbol]] - 1) > 0.3:
             raise UnusableError(

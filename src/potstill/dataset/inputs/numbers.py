@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import re
 
+NUMBER = r"[-+]?\d+\.?\d*(?:[eEdD][-+]?\d+)?"
 FORTRAN = re.compile(r"""(?<![\w.+-])([-+]?(?:\d+\.\d*|\.\d+))[dD]([-+]?\d+)(?![\w.])""")
 MAY_BE = re.compile(r"[dD][-+\d]")  # quick to look for
+
+
+def number_of(word: str) -> float:
+    """Return the number that a word is, with an exponent of either language."""
+    return float(word.replace("D", "e").replace("d", "e"))
 
 
 def with_plain_numbers(text: str) -> str:
