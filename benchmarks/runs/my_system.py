@@ -38,6 +38,8 @@ from potstill.dataset import open_file
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.generate.liquids import Liquids
 from potstill.generate.melts import Melts
+from potstill.run.facts import round_reports
+from potstill.run.folder import RunFolder
 from potstill.student.uncertainty import judge as judge_expectations
 from potstill.teacher.sevennet import SevenNet
 
@@ -217,10 +219,7 @@ def main() -> None:
             named = f"{name}-{Path(options.start).name}" if options.start else name
             folder, system = (options.folder or Path(scratch)) / named, SYSTEMS[name]
             seconds, computed = run(system, folder, options.start)
-            rounds = [
-                json.loads(p.read_text(encoding="utf-8"))
-                for p in sorted((folder / "run").glob("active_learning/*/round.json"))
-            ]
+            rounds = round_reports(RunFolder(folder / "run"))
             row: dict[str, Any] = {"system": name, "start": options.start, "wall_seconds": round(seconds, 1)}
             row["busy"] = options.busy
             row["processor_seconds"] = None if computed is None else round(computed, 1)

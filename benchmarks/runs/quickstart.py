@@ -21,6 +21,8 @@ import psutil
 from benchmarks.lib.common import write_results
 
 from potstill.dataset import open_file
+from potstill.run.facts import round_reports
+from potstill.run.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_SECONDS = 0.25
@@ -107,10 +109,10 @@ def figures_of(run: Path) -> list[dict[str, Any]]:
 
 def _rounds(run: Path) -> list[dict[str, Any]]:
     """What the rounds of active learning reached: labels so far, and error in the student's own dynamics."""
-    labels, rows = len(open_file(run / "dataset.h5")), []
-    for file in sorted(run.glob("active_learning/*/round.json")):
-        labels += len(open_file(file.parent / "new.h5"))
-        found = json.loads(file.read_text(encoding="utf-8"))
+    folder = RunFolder(run)
+    labels, rows = len(open_file(folder.dataset)), []
+    for found in round_reports(folder):
+        labels += len(open_file(folder.active_learning / f"{found['round']:02d}" / "new.h5"))
         error, limit = found["forces"]["mae"], found["forces"]["limit"]
         rows.append({"what": f"round {found['round']}", "labels": labels, "force_mae": error, "limit": limit})
     return rows
