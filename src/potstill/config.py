@@ -156,11 +156,8 @@ def load_config(path: Path) -> Config:
 def _unknown_sources(config: Config) -> list[str]:
     """Return one line for each option by source that names a source which the config has not."""
     known = sorted({source.name for source in config.generate.sources} | ({SOURCE} if config.active_learning else set()))
-    named = {
-        "train.source_weights": config.train.source_weights,
-        "audit.max_force_per_source": config.audit.max_force_per_source,
-        "audit.max_stress_per_source": config.audit.max_stress_per_source,
-    }
+    limits = {f"audit.{option}": values for option, values in config.audit.by_source.items()}
+    named = {"train.source_weights": config.train.source_weights, **limits}
     return [
         f"{option}: no source '{name}'; {nearest(name, known)}"
         for option, values in named.items()

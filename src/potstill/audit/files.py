@@ -112,8 +112,8 @@ def read_gates(config: Path) -> AuditConfig:
 
 def _refuse_unknown_sources(gates: AuditConfig, dataset: Dataset, data: Path) -> None:
     known = sorted({*dataset.sources.tolist(), *(refusal.source for refusal in dataset.refused)})
-    for option in ("max_force_per_source", "max_stress_per_source"):
-        for name in sorted(set(getattr(gates, option)) - set(known)):
+    for option, limits in gates.by_source.items():
+        for name in sorted(set(limits) - set(known)):
             raise InputError(f"audit.{option}: {data.name} has no source '{name}'; {nearest(name, known)}")
 
 

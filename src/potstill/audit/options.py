@@ -175,3 +175,8 @@ class AuditConfig(Section):
             ge=0, le=1, description="smallest accepted share of labelled structures among those requested, for each source"
         ),
     ] = 0.8
+
+    @property
+    def by_source(self) -> dict[str, dict[str, float]]:
+        """Return the options that hold a limit for each source, by their names."""
+        return {name: getattr(self, name) for name in ("max_force_per_source", "max_stress_per_source")}

@@ -164,12 +164,13 @@ def choose(
 
 def _next(left: Sequence[Structure], found: Sequence[tuple[str, Any]]) -> int:
     """Return the place of the first structure of another composition, of those the first with the fewest elements shared."""
-    taken = [{int(z) for z in atoms.numbers} for _, atoms in found]
+    taken = {int(z) for _, atoms in found for z in atoms.numbers}
     compositions = [_composition(atoms.numbers) for _, atoms in found]
 
     def place(k: int) -> tuple[bool, bool, int, int]:
         numbers = left[k].atomic_numbers
-        return _composition(numbers) in compositions, *_order(left[k]), len(set().union(*taken) & set(numbers.tolist()))
+        again = bool(compositions) and _composition(numbers) in compositions
+        return again, *_order(left[k]), len(taken & set(numbers.tolist()))
 
     return min(range(len(left)), key=place)
 

@@ -112,8 +112,9 @@ class AseCalculator(TeacherOptions):
         module = self.calculator.partition(":")[0]
         if module not in sys.modules and not module.startswith("ase."):
             self._try_import(module)
-        self._refuse_too_little(self._callable())
-        self._refuse_keywords()
+        made_by = self._callable()
+        self._refuse_too_little(made_by)
+        self._refuse_keywords(made_by)
 
     def _try_import(self, module: str) -> None:
         """Import the module in a process of its own first: code that ends its process must not end this one."""
@@ -130,7 +131,7 @@ class AseCalculator(TeacherOptions):
 
     def load(self) -> Teacher:
         make = self._callable()
-        self._refuse_keywords()
+        self._refuse_keywords(make)
         module, _ = self.calculator.split(":")
         fingerprint = {
             "name": f"ase {self.calculator}",
@@ -186,9 +187,9 @@ class AseCalculator(TeacherOptions):
             raise InputError(f"label.teacher.calculator: '{self.calculator}' is a {kind}, expected a callable")
         return found
 
-    def _refuse_keywords(self) -> None:
+    def _refuse_keywords(self, made_by: Callable[..., Any]) -> None:
         """Refuse options that the callable does not take, or that ASE would store and nothing would read."""
-        if fault := fault_of_keywords(self._callable(), _with_worker(self.options)):
+        if fault := fault_of_keywords(made_by, _with_worker(self.options)):
             raise InputError(
                 f"label.teacher.options: {fault}\n  expected keyword arguments of '{self.calculator}'; if these are right, "
                 "name a function of your own that makes it"

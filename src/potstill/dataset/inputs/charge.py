@@ -44,9 +44,10 @@ def facts_on_charge(
         If a charge or spin is no number.
     """
     lower = {str(key).lower(): value for key, value in info.items() if value is not True}  # a bare word of a comment
+    of_calculator = _numbers_of(parameters)
     facts = {}
     for name, pattern in (("charge", CHARGE_KEY), ("spin", SPIN_KEY)):
-        for places in (lower, _numbers_of(parameters)):
+        for places in (lower, of_calculator):
             keys = [key for key in places if pattern.fullmatch(key) and places[key] is not None]
             keys = [key for key in keys if key == name or np.size(places[key]) == 1]
             if keys:
