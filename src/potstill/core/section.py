@@ -30,6 +30,8 @@ from potstill.core.registry import nearest
 AnySection = TypeVar("AnySection", bound="Section")
 Choices = Mapping[str, Mapping[str, type[BaseModel]]]
 NO_SECTION = ("dict_type", "model_type", "model_attributes_type")  # kinds of faults of pydantic
+MOST_OWNERS = 2  # sections that are named as the place of an option
+NO_LIST = ("list_type", "tuple_type")
 
 
 class Section(BaseModel):
@@ -235,7 +237,8 @@ def _explain(fault: Any, root: type[BaseModel], choices: Choices) -> str:
     found = fault["input"]
     match fault["type"]:
         case "extra_forbidden":
-            return f"{where}: unknown option; {nearest(str(location[-1]), _options_at(fault['loc'][:-1], root, tagged))}"
+            known = _options_at(fault["loc"][:-1], root, tagged)
+            return f"{where}: unknown option; {_elsewhere(str(location[-1]), known, root, choices)}"
         case "union_tag_invalid":
             tag, key = fault["ctx"]["tag"], fault["ctx"]["discriminator"].strip("'")
             return f"{where}.{key}: unknown name '{tag}'; {nearest(tag, choices[key])}"
@@ -248,11 +251,26 @@ def _explain(fault: Any, root: type[BaseModel], choices: Choices) -> str:
             return f"{where}: {fault['ctx']['error']}"
         case _:
             expected = f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+            if fault["type"] in NO_LIST:
+                expected = "expected a list, one '- ' a line, or in [ ]"
             if fault["type"] in NO_SECTION:
                 key = next((key for key, names in choices.items() if isinstance(found, str) and found in names), "")
                 such = f"such as  {{{key}: {found}}}" if key else "one 'name: value' a line"
                 expected = f"expected options with their values, {such}"
             return f"{where}: found {found!r} ({type(found).__name__}); {expected}"
+
+
+def _elsewhere(name: str, known: list[str], root: type[BaseModel], choices: Choices) -> str:
+    """Return the place of an option that stands in another section, or the nearest names of its own section."""
+    sections = {key: _model_in(field.annotation) for key, field in root.model_fields.items()}
+    owners = ["the top level"] * (name in root.model_fields)
+    owners += [key for key, model in sections.items() if model is not None and name in model.model_fields]
+    if not owners:
+        named = [(f"{key}: {tag}", model) for key, models in choices.items() for tag, model in models.items()]
+        owners = [owner for owner, model in named if name in model.model_fields]
+    if not 1 <= len(owners) <= MOST_OWNERS:
+        return nearest(name, known)
+    return f"it belongs to {' or '.join(owners)}"
 
 
 def _options_at(location: tuple[Any, ...], root: type[BaseModel], tagged: Mapping[str, type[BaseModel]]) -> list[str]:

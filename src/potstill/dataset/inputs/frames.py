@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.calculators import FirstCalculator
 from potstill.dataset.inputs.cif import cif_spans, parse_cif
 from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
@@ -24,6 +25,7 @@ from potstill.dataset.inputs.pdb import pdb_frames
 from potstill.dataset.inputs.poscar import poscar_frame
 from potstill.dataset.inputs.programs import cp2k_frame, gromacs_frame
 from potstill.dataset.inputs.rows import database_frames
+from potstill.dataset.inputs.several import refuse_several
 from potstill.dataset.inputs.texts import Spans, TextKind, parse_sdf, sdf_spans
 from potstill.dataset.inputs.unusable import (
     BYTE_ORDER_MARK,
@@ -212,6 +214,7 @@ def _foreign(path: Path, options: ReadOptions) -> Frames:
         return HeldFrames([_only_by_pymatgen(path, options)])
     if found.name in GUESSING:
         raise UnusableError("no_elements", f"the reader of '{found.name}' guesses elements; write extended XYZ instead")
+    refuse_several(path, found.name)
     if found.single:
         read = SINGLE.get(found.name) or (lambda path, options: _single(path, options, found.name))
         return OneFrame(path, options, read)
@@ -278,12 +281,14 @@ def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Fram
     from ase.io import iread
 
     facts, on_labels, on_structure = _facts(path, options, format_name)
+    first = FirstCalculator()
     try:
         with plain_file(path) as plain:
             for atoms in iread(plain, index=":", do_not_split_by_at_sign=True):
                 try:
                     atoms.info = {**facts, **atoms.info}
-                    yield _as_ase_reads(frame_from(atoms, options), format_name, on_labels, on_structure)
+                    frame = first.compared(frame_from(atoms, options), getattr(atoms.calc, "name", None))
+                    yield _as_ase_reads(frame, format_name, on_labels, on_structure)
                 except Exception as fault:  # noqa: BLE001 - of this frame only
                     yield fault
     except Exception as error:

@@ -17,6 +17,7 @@ MODEL = re.compile(r"^(?:MODEL\b.*|ENDMDL.*|END\s*)$", re.MULTILINE)
 SHARED_CELL = (
     "the model has no CRYST1 of its own: its cell is that of an earlier model, which is right at constant volume only"
 )
+NO_OCCUPANCY = "every occupancy is 0, as VMD and CP2K write where they know none; each is taken as 1"
 ATOM = ("ATOM  ", "HETATM")
 LIKE_RECORD = re.compile(r"\s*(ATOM|HETATM|CRYST1)", re.IGNORECASE)
 CHARGE = re.compile(r"(?P<before>\d?)(?P<sign>[+-])(?P<after>\d?)")
@@ -79,14 +80,16 @@ def _model(rows: list[str], crystal: str, options: ReadOptions) -> Frame:
         occupancy = np.array([float(row[54:60].strip() or 1.0) for row in rows])
     except ValueError as error:
         raise UnusableError("unreadable", f"a coordinate or occupancy is no number: {error}") from error
-    if (occupancy < 1).any():
+    unstated = not occupancy.any()
+    if (occupancy < 1).any() and not unstated:
         raise UnusableError("disordered", f"a site is occupied by {occupancy.min():g}")
     cell = _cell(crystal)
     atoms = ase.Atoms(numbers=_numbers(rows, options), positions=positions, cell=cell, pbc=cell is not None)
     charge = sum(map(_charge, rows))
     if charge:
         atoms.info["charge"] = charge
-    return frame_from(atoms, options)
+    frame = frame_from(atoms, options)
+    return Frame(frame.structure, (*frame.remarks, *([NO_OCCUPANCY] if unstated else [])))
 
 
 def _numbers(rows: list[str], options: ReadOptions) -> list[int]:

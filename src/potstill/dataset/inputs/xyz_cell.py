@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
+from potstill.dataset.inputs.numbers import number_of
 from potstill.dataset.inputs.unusable import UnusableError
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?"
 CELL_WORD = r"(?<![A-Za-z])(?:unit_?cell|cell|box|lattice|pbc|cryst1?)\b"
 IN_COMMENT = re.compile(rf"{CELL_WORD}[^\d=\n]{{0,12}}?(?:{NUMBER}[\s,;x]+){{2,}}{NUMBER}", re.IGNORECASE)
+BARE_NUMBERS = re.compile(rf"\s*(?:{NUMBER}[\s,;]+)*{NUMBER}\s*")
+ANGLES = (30.0, 150.0)  # degrees, of cells that are in use
 IPI_CELL = re.compile(rf"#\s*CELL\W?(abcABC|H|GENH)\W?:\s*((?:{NUMBER}\s+){{5,8}}{NUMBER})")
 IPI_UNIT = re.compile(r"(\w+)\{([^{}\s]+)\}")
 IPI_POSITIONS = ("positions", "x_centroid")
@@ -45,7 +48,28 @@ def with_cell(facts: str, *, has_keys: bool) -> str:
         raise UnusableError(
             "no_cell", f"the comment states {stated[0]!r}, which is not read; write Lattice= and nine numbers"
         )
+    if not has_keys and _is_bare_cell(facts):
+        raise UnusableError(
+            "no_cell",
+            f"the comment is {len(re.findall(NUMBER, facts))} numbers alone, as PLUMED writes a cell, which is not read; "
+            "write Lattice= and nine numbers, or another comment for a molecule",
+        )
     return facts
+
+
+def _is_bare_cell(facts: str) -> bool:
+    """Return whether a comment is three lengths, three lengths and three angles, or nine numbers, and nothing else."""
+    if not BARE_NUMBERS.fullmatch(facts):
+        return False
+    numbers = [number_of(word) for word in re.split(r"[\s,;]+", facts.strip())]
+    match len(numbers):
+        case 3:
+            return min(numbers) > 0
+        case 6:
+            return min(numbers) > 0 and all(ANGLES[0] <= angle <= ANGLES[1] for angle in numbers[3:])
+        case 9:
+            return any(numbers)
+    return False
 
 
 def _refuse_other_quantities(facts: str) -> None:
