@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, make_supercell, molecule
 
 from potstill.audit.checks import CHECKS
@@ -401,6 +402,26 @@ class TestReplay:
         asked = [s.with_(positions=s.positions @ strain, cell=s.cell @ strain) for s in near]
         found = judge(relabel(asked, Exchanged()), teacher=Exchanged)
         assert (found["label_replay"]["verdict"], found["gradients"]["verdict"]) == ("GO", "NO_GO")
+
+    @pytest.mark.parametrize(("share", "verdict"), [(1.0, "GO"), (1.1, "NO_GO"), (0.9, "NO_GO")])
+    def test_an_energy_that_bends_within_a_step(self, judge, share, verdict):
+        """A step of 0.005 Å of two atoms misses the slope of exp(-r / 0.015 Å) by 7 %."""
+
+        class Steep:
+            fingerprint, elements, properties = load_teacher("emt").fingerprint, None, frozenset({"energy", "forces"})
+
+            def label(self, structures):
+                return [self.of(s.positions) for s in structures]
+
+            def of(self, positions):
+                width, between = 0.015, positions[1] - positions[0]
+                distance = np.linalg.norm(between)
+                force = 20.0 * np.exp((1.5 - distance) / width)
+                return Labels(force * width, share * force * np.array([-between, between]) / distance, None)
+
+        atoms = [Atoms("Ag2", [(0, 0, 0), (0, 0, 1.5 + 0.001 * k)]) for k in range(12)]
+        dimers = [Structure.from_ase(a, source="dimers", family=f"{k}").with_(id=f"{k}") for k, a in enumerate(atoms)]
+        assert judge(relabel(dimers, Steep()), teacher=Steep)["gradients"]["verdict"] == verdict
 
     def test_forces_that_are_zero_by_symmetry_pass(self, judge, parents, lj):
         found = judge(relabel(parents, lj))

@@ -152,13 +152,18 @@ def test_a_run_in_batches_shows_the_batch_in_hand(run, tmp_path):
         assert figures.alerts == []
 
 
-def test_disk(run, monkeypatch):
+@pytest.mark.parametrize(("free", "alert"), [(200_000, True), (400_000, False)])
+def test_disk(run, monkeypatch, free, alert):
+    """Ten of 1,200 labels have 1,000 bytes; structures are there already, whatever their size."""
+    (run.path / "structures").mkdir()
+    (run.path / "structures" / "part.h5").write_bytes(bytes(10_000_000))
+    run.labelled_parts.mkdir()
+    (run.labelled_parts / "part.h5").write_bytes(bytes(1000))
     with run.locked():
         write(run, 0, stage="label", event="begun", workers=2)
         task(run, 1, 10)
-        usage = type("Usage", (), {"free": 1000})
-        monkeypatch.setattr("potstill.run.figures.shutil.disk_usage", lambda _: usage)
-        assert "disk: 0.0 GB free" in alerts(run, 2)
+        monkeypatch.setattr("potstill.run.figures.shutil.disk_usage", lambda _: type("Usage", (), {"free": free}))
+        assert ("disk: 0.0 GB free" in alerts(run, 2)) == alert
 
 
 def test_prometheus(run):

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -32,7 +33,7 @@ SLOW = 0.5  # share of the running median of the rate
 MEDIAN_MINUTES = 5  # time before a rate can count as low
 SUCCESS_AFTER = 100  # number of structures before a share is extrapolated
 LITTLE_MEMORY = 0.05
-COPIES = 2.5  # size of a run over that of its labels: parts, dataset and other files
+COPIES = 2.5  # bytes of labelled parts, dataset and audit, over those of the labelled parts alone
 
 
 @dataclass(slots=True)
@@ -82,6 +83,7 @@ class Figures:
     epoch: dict[str, Any] = field(default_factory=dict)
     driver_alive: bool = False
     disk_used_bytes: int = 0
+    labels_bytes: int = 0
     disk_free_bytes: int = 0
     gpus: list[GpuUse] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
@@ -104,7 +106,7 @@ def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figu
     epochs = [line for line in lines if line.get("stage") == "train" and "epoch" in line]
     figures.epoch = epochs[-1] if epochs else {}
     figures.driver_alive = driver_alive(run)
-    figures.disk_used_bytes = sum(_size(folder, name) for folder, _, names in os.walk(run.path) for name in names)
+    figures.disk_used_bytes, figures.labels_bytes = _size_below(run.path), _size_below(run.labelled_parts)
     figures.disk_free_bytes = shutil.disk_usage(run.path).free
     figures.gpus = gpus_in_use() if figures.driver_alive else []
     figures.alerts = list(_alerts(figures, config, lines, now))
@@ -195,8 +197,7 @@ def _alerts(figures: Figures, config: Config, lines: Sequence[dict[str, Any]], n
     yield from _gates(figures, config.audit)
     done = figures.labelled + figures.refused
     if running and done:
-        each = COPIES * figures.disk_used_bytes / done
-        need = each * max(figures.total - done, 0)
+        need = figures.labels_bytes * (COPIES * figures.total / done - 1)
         if figures.disk_free_bytes < need:
             yield f"disk: {figures.disk_free_bytes / 1e9:.1f} GB free, about {need / 1e9:.1f} GB still needed"
     memory = psutil.virtual_memory()
@@ -254,6 +255,10 @@ def _count(line: dict[str, Any]) -> int:
 
 def _time(line: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(line["time"])
+
+
+def _size_below(folder: Path) -> int:
+    return sum(_size(place, name) for place, _, names in os.walk(folder) for name in names)
 
 
 def _size(folder: str, name: str) -> int:
