@@ -1,11 +1,13 @@
 """Train the student ``general`` and measure its errors on held-out families.
 
-    python -m benchmarks.labelled.general DATASET FOLDER [--epochs 40] [--refit] [--ship]
+    python -m benchmarks.labelled.general DATASET FOLDER [--epochs 40] [--start STUDENT] [--refit] [--ship]
 
-DATASET is a labelled and split ``dataset.h5``, as ``potstill run production_120k.yaml --last audit`` writes it, or that of
-its first batches. FOLDER receives the student; a training that was stopped goes on there. Student and training are those of
-the template ``production_120k``. Errors on ``test`` by source and element go to ``results/general.json``. ``--refit`` fits
-expected errors again and leaves the weights. ``--ship`` puts the student and its model card into the package.
+DATASET is a labelled and split ``dataset.h5``, as ``potstill run production_120k.yaml --last audit`` writes it, or that
+of its first batches. FOLDER receives the student; a training that was stopped goes on there. ``--start`` goes on from an
+earlier student, with half the highest learning rate and a larger weight of the energies in the second half. Student and
+training are those of the template ``production_120k``. Errors on ``test`` by source and element go to
+``results/general.json``. ``--refit`` fits expected errors again and leaves the weights. ``--ship`` puts the student and
+its model card into the package.
 """
 
 from __future__ import annotations
@@ -32,8 +34,10 @@ from potstill.deploy.student import DeployedStudent, load_student
 from potstill.student.files import count_parameters, read_student
 from potstill.student.uncertainty import judge, save_uncertainty
 from potstill.train.job import TrainJob
+from potstill.train.options import RATE
 from potstill.train.provenance import stated
 from potstill.train.stage import train
+from potstill.train.start import starting_student
 from potstill.train.uncertainty import fit_uncertainty
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +46,7 @@ PACKAGE = ROOT / "src" / "potstill" / "student" / "weights" / "general"
 SEEN = 2000
 AT_ONCE = 64  # structures
 FEWEST_ATOMS = 50  # of an element that is judged
+LATE_WEIGHTS = {"energy": 20.0}
 CARD = Path(__file__).with_name("general_card.md")
 
 
@@ -51,12 +56,14 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, help="passes over the training families; those of the template by default")
+    parser.add_argument("--start", default="", help="student to go on from; random weights by default")
     parser.add_argument("--refit", action="store_true", help="fit expected errors again instead of a training")
     parser.add_argument("--ship", action="store_true", help="put the student and its model card into the package")
     options = parser.parse_args()
     dataset, config = Dataset(options.dataset), load_config(CONFIG)
-    section = config.train.model_copy(update={"epochs": options.epochs or config.train.epochs})
-    job = TrainJob.on(dataset, config.student, section, options.folder, seed=config.seed)
+    section = config.train.model_copy(update={"epochs": options.epochs or config.train.epochs, **_going_on(options.start)})
+    start = starting_student(options.start, dataset.select("train")) if options.start else None
+    job = TrainJob.on(dataset, config.student, section, options.folder, seed=config.seed, start=start)
     if options.refit:
         refit(job)
     elif stated(options.folder) != job.made_from():
@@ -67,6 +74,11 @@ def main() -> None:
     print(write_results("general", [row], keep=("labels",)))
     if options.ship:
         ship(options.folder, row)
+
+
+def _going_on(start: str) -> dict[str, Any]:
+    """Return the options of a training that goes on from a student."""
+    return {"start": start, "learning_rate": RATE / 2, "late_weights": LATE_WEIGHTS} if start else {}
 
 
 def refit(job: TrainJob) -> None:
