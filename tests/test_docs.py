@@ -25,6 +25,7 @@ from potstill.core.errors import PotstillError
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
+REPORTS = ("10K_VALIDATION_REPORT.md", "120K_VALIDATION_REPORT.md")  # written by `potstill audit`
 PAGES = [ROOT / "README.md", *DOCS, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
 HOME = "https://github.com/potstill/potstill/blob/main/"
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", flags=re.MULTILINE | re.DOTALL)
@@ -185,7 +186,7 @@ def test_links_of_the_readme_work_on_a_package_index():
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
 def test_every_page_begins_with_a_task(page):
     """The first line is a sentence with an imperative verb, short enough to be read at a glance."""
-    if page.name == "10K_VALIDATION_REPORT.md":  # written by `potstill audit`
+    if page.name in REPORTS:
         return
     lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.strip()]
     assert lines[0].startswith("# ")
@@ -222,7 +223,7 @@ def test_sentences_end_where_they_end():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_sentence_is_long(page):
     """Readers of many languages follow one thought a sentence."""
-    if page.name == "10K_VALIDATION_REPORT.md":  # written by `potstill audit`
+    if page.name in REPORTS:
         return
     text = page.read_text(encoding="utf-8")
     assert [sentence for sentence in sentences(text) if len(sentence.split()) > MOST_WORDS] == []
@@ -231,7 +232,7 @@ def test_no_sentence_is_long(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_sentence_begins_with_a_question_word(page):
     """A condition begins with "if"; a question may stand in a heading, or end with its mark."""
-    if page.name == "10K_VALIDATION_REPORT.md":  # written by `potstill audit`
+    if page.name in REPORTS:
         return
     found = sentences(page.read_text(encoding="utf-8"))
     assert [s for s in found if s.split(maxsplit=1)[:1] and s.split()[0] in QUESTIONS and not s.endswith("?")] == []
@@ -288,7 +289,7 @@ def test_published_figures_name_the_version_of_their_source():
 
 FIGURE = re.compile(r"\d ?(ms|s|µs|MB|GB|meV|eV|%|million|[MG]?FLOP|ns/day)\b|\bx\d")
 TYPED = {  # tables with figures that no result file holds, by the first words of their head, with the reason
-    "10K_VALIDATION_REPORT.md": "",  # written by potstill audit
+    **dict.fromkeys(REPORTS, ""),
     "dataset.md": "ending",  # rounding of each format, a test of which is in tests/dataset
     "student.md": "network",  # literature
     "README.md": "",  # written by benchmarks.runs.readme_table, and tested there
@@ -339,7 +340,7 @@ def prose(page: Path) -> str:
     return " ".join(text.split())
 
 
-OWN = [page for page in PAGES if page.name != "10K_VALIDATION_REPORT.md"]  # that page reports one run
+OWN = [page for page in PAGES if page.name not in REPORTS]
 
 
 @pytest.mark.parametrize("page", OWN, ids=lambda page: page.name)

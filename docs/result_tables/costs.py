@@ -130,6 +130,36 @@ def execution() -> str:
 
 
 @table_of
+def production_labels() -> str:
+    """Labels, elements, seconds of the workers and verdict of each batch of a real teacher, and of the whole."""
+    rows = [row for row in rows_of("production_120k") if row["run"] not in ("quiet", "killed")]
+    cells = [
+        (
+            str(row["batch"]) if str(row["batch"]).isdigit() else "merged, and audited as a whole",
+            f"{row['structures']:,}",
+            f"{row['labelled']:,}",
+            f"{row['elements']}",
+            f"{row['label_worker_seconds'] / 3600:.1f} h",
+            f"{row['worker_peak_bytes'] / 1e9:.1f} GB",
+            f"{row['dataset_bytes'] / 1e6:.0f} MB",
+            row["verdict"].replace("_", "-"),
+        )
+        for row in rows
+    ]
+    head = (
+        "batch",
+        "structures",
+        "labels",
+        "elements",
+        "time of the workers",
+        "memory of a worker",
+        "`dataset.h5`",
+        "audit",
+    )
+    return markdown_table(head, cells) + source("production_120k")
+
+
+@table_of
 def long_run() -> str:
     """Structures, seconds, memory and disk of each batch of the long run, and of the whole."""
     cells = []
