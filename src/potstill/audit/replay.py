@@ -29,6 +29,7 @@ STEP_ANGSTROM = 0.005
 STEP_STRAIN = 1e-3
 SHORTER = 0.2  # length of the step along a steep direction over that of others
 SLOPE_FLOOR = 1.0  # eV/Å or eV: smaller slopes cannot be distinguished from rounding in float32
+LEAST_DIFFERENCE = 2 * STEP_ANGSTROM * SLOPE_FLOOR  # eV
 
 Step = tuple[str, float, tuple[Structure, Structure]]  # id, expected energy difference in eV, and the two structures
 
@@ -80,7 +81,7 @@ def gradients(evidence: Evidence) -> Finding:
     """
     chosen = _with_largest_forces(evidence, chosen_at_random(evidence))
     structures = [evidence.dataset[int(k)] for k in chosen]
-    steps = [_shortened(step) if _is_steep(step) else step for s in structures for step in _steps(s)]
+    steps = [step for s in structures for step in _steps(s)]
     errors = _gradient_errors(teacher_of(evidence), steps)
     ranked = sorted(zip(errors, (name for name, _, _ in steps), strict=True), key=lambda pair: -pair[0])
     why = (
@@ -197,12 +198,15 @@ def _steps(structure: Structure) -> list[Step]:
     bare = structure.with_(labels=None)
 
     def along(way: Array, work: float) -> None:
-        pair = (bare.with_(positions=structure.positions - way), bare.with_(positions=structure.positions + way))
-        found.append((structure.id, -2 * work, pair))
+        share = _share_of_step(2 * work)
+        low, high = structure.positions - share * way, structure.positions + share * way
+        found.append((structure.id, -2 * share * work, (bare.with_(positions=low), bare.with_(positions=high))))
 
     def under(stress: Array, strain: Array) -> None:
         expected = 2 * structure.volume * float((stress * strain).sum())
-        found.append((structure.id, expected, (_strained(bare, -strain), _strained(bare, strain))))
+        share = _share_of_step(expected)
+        pair = (_strained(bare, -share * strain), _strained(bare, share * strain))
+        found.append((structure.id, share * expected, pair))
 
     rng, zero = np.random.default_rng(len(structure)), labels.forces == 0
     largest = float(np.abs(labels.forces).max())
@@ -229,29 +233,16 @@ def _gradient_errors(teacher: Teacher, steps: Sequence[Step]) -> list[float]:
     """Return the error of the energy difference of each step, over the expected one; infinite where it is no number."""
     energies = _energies(teacher, [moved for _, _, pair in steps for moved in pair])
     differences = np.array(energies[1::2]) - np.array(energies[::2])
-    least = 2 * STEP_ANGSTROM * SLOPE_FLOOR
     errors = [
-        abs(found - expected) / max(abs(expected), least) for found, (_, expected, _) in zip(differences, steps, strict=True)
+        abs(found - expected) / max(abs(expected), LEAST_DIFFERENCE)
+        for found, (_, expected, _) in zip(differences, steps, strict=True)
     ]
     return [float(error) if math.isfinite(error) else math.inf for error in errors]
 
 
-def _is_steep(step: Step) -> bool:
-    """Return whether the energy difference of a shorter step can be distinguished from rounding too."""
-    return SHORTER * abs(step[1]) >= 2 * STEP_ANGSTROM * SLOPE_FLOOR
-
-
-def _shortened(step: Step) -> Step:
-    """Return a step of ``SHORTER`` times the length about the same structure."""
-    name, expected, (low, high) = step
-    outer, inner = (1 + SHORTER) / 2, (1 - SHORTER) / 2
-
-    def between(one: Structure, other: Structure) -> Structure:
-        return one.with_(
-            positions=outer * one.positions + inner * other.positions, cell=outer * one.cell + inner * other.cell
-        )
-
-    return name, SHORTER * expected, (between(low, high), between(high, low))
+def _share_of_step(expected: float) -> float:
+    """Return the share of a whole step to take: less along a steep direction, whose difference then still exceeds rounding."""
+    return SHORTER if SHORTER * abs(expected) >= LEAST_DIFFERENCE else 1.0
 
 
 def _strained(structure: Structure, strain: Array) -> Structure:
