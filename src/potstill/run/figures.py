@@ -106,7 +106,9 @@ def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figu
     epochs = [line for line in lines if line.get("stage") == "train" and "epoch" in line]
     figures.epoch = epochs[-1] if epochs else {}
     figures.driver_alive = driver_alive(run)
-    figures.disk_used_bytes, figures.labels_bytes = _size_below(run.path), _size_below(run.labelled_parts)
+    sizes = {Path(folder): sum(_size(folder, name) for name in names) for folder, _, names in os.walk(run.path)}
+    figures.disk_used_bytes = sum(sizes.values())
+    figures.labels_bytes = sum(size for folder, size in sizes.items() if folder.is_relative_to(run.labelled_parts))
     figures.disk_free_bytes = shutil.disk_usage(run.path).free
     figures.gpus = gpus_in_use() if figures.driver_alive else []
     figures.alerts = list(_alerts(figures, config, lines, now))
@@ -255,10 +257,6 @@ def _count(line: dict[str, Any]) -> int:
 
 def _time(line: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(line["time"])
-
-
-def _size_below(folder: Path) -> int:
-    return sum(_size(place, name) for place, _, names in os.walk(folder) for name in names)
 
 
 def _size(folder: str, name: str) -> int:
