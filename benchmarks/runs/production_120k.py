@@ -263,7 +263,7 @@ def main() -> None:
             rows.append({"run": "killed", "batch": "whole", "seed": seed, **found})
             print(rows[-1], flush=True)
     small = "" if asked.structures == 120_000 else f"_{asked.structures}"
-    print(write_results(f"production_120k{small}", rows))
+    print(write_results(f"production_120k{small}", rows, keep=("run", "batch")))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from benchmarks.lib.common import write_results
 
 from potstill.dataset import Dataset
+from potstill.run.folder import RunFolder
 from potstill.run.metrics_file import read_metrics
 
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "120K_VALIDATION_REPORT.md"
@@ -25,36 +25,31 @@ REPORT = Path(__file__).resolve().parents[2] / "docs" / "120K_VALIDATION_REPORT.
 
 def main() -> None:
     """Write the rows of a run and its report."""
-    run = Path(sys.argv[1])
-    batches = sorted(path for path in (run / "batches").iterdir() if path.name.isdigit())
-    rows = [{"batch": path.name, **_row(path)} for path in batches]
-    whole = {
-        **_row(run),
-        "label_worker_seconds": sum(row["label_worker_seconds"] for row in rows),
-        "worker_peak_bytes": max(row["worker_peak_bytes"] for row in rows),
-    }
-    rows.append({"batch": "whole", **whole})
-    name = Dataset(run / "dataset.h5").attributes["teacher"]
-    rows = [{"run": json.loads(name)["name"], **row} for row in rows]
+    run = RunFolder(Path(sys.argv[1]))
+    teacher = run.record()["teacher"]["name"]
+    rows = [{"run": teacher, "batch": batch.path.name, **_row(batch), **_memory(batch)} for batch in run.subruns()]
+    largest = max(row["worker_peak_bytes"] for row in rows)
+    rows.append({"run": teacher, "batch": "whole", **_row(run), "worker_peak_bytes": largest})
     print(write_results("production_120k", rows, keep=("run", "batch")))
-    REPORT.write_text((run / "audit.md").read_text(encoding="utf-8"), encoding="utf-8")
+    REPORT.write_text((run.path / "audit.md").read_text(encoding="utf-8"), encoding="utf-8")
 
 
-def _row(folder: Path) -> dict[str, Any]:
-    audit = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
-    stages = json.loads((folder / "run.json").read_text(encoding="utf-8"))["stages"]
-    dataset = Dataset(folder / "dataset.h5")
-    peak = max((line.get("memory_bytes", 0) for line in read_metrics(folder / "metrics.jsonl")), default=0)
+def _row(run: RunFolder) -> dict[str, Any]:
+    audit = json.loads(run.json("audit").read_text(encoding="utf-8"))
+    measured = {finding["check"]: finding["measured"] for finding in audit["findings"]}
     return {
         "structures": audit["structures"],
-        "labelled": len(dataset),
-        "elements": len({int(z) for k in range(len(dataset)) for z in np.unique(dataset[k].atomic_numbers)}),
-        **{f"{stage}_seconds": round(entry["seconds"], 1) for stage, entry in stages.items()},
-        "label_worker_seconds": round(float(dataset.attributes.get("label_worker_seconds", 0.0)), 1),
-        "worker_peak_bytes": int(peak),
-        "dataset_bytes": (folder / "dataset.h5").stat().st_size,
+        "labelled": audit["labelled"],
+        "elements": int(measured["element_coverage"]),
+        **{f"{stage}_seconds": round(entry["seconds"], 1) for stage, entry in run.record()["stages"].items()},
+        "label_worker_seconds": round(float(Dataset(run.dataset).attributes["label_worker_seconds"]), 1),
+        "dataset_bytes": run.dataset.stat().st_size,
         "verdict": audit["verdict"],
     }
+
+
+def _memory(batch: RunFolder) -> dict[str, Any]:
+    return {"worker_peak_bytes": int(max(line.get("memory_bytes", 0) for line in read_metrics(batch.metrics)))}
 
 
 if __name__ == "__main__":
