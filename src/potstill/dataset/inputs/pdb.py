@@ -17,7 +17,7 @@ MODEL = re.compile(r"^(?:MODEL\b.*|ENDMDL.*|END\s*)$", re.MULTILINE)
 SHARED_CELL = (
     "the model has no CRYST1 of its own: its cell is that of an earlier model, which is right at constant volume only"
 )
-NO_OCCUPANCY = "every occupancy is 0, as VMD and CP2K write where they know none; each is taken as 1"
+NO_OCCUPANCY = "every occupancy is 0, as where none is known; each is taken as 1"
 ATOM = ("ATOM  ", "HETATM")
 LIKE_RECORD = re.compile(r"\s*(ATOM|HETATM|CRYST1)", re.IGNORECASE)
 CHARGE = re.compile(r"(?P<before>\d?)(?P<sign>[+-])(?P<after>\d?)")
