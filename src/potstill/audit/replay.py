@@ -241,7 +241,7 @@ def _gradient_errors(teacher: Teacher, steps: Sequence[Step]) -> list[float]:
 
 
 def _share_of_step(expected: float) -> float:
-    """Return the share of a whole step to take: less along a steep direction, whose difference then still exceeds rounding."""
+    """Return the share of a whole step to take: less along a steep direction, where that still exceeds rounding."""
     return SHORTER if SHORTER * abs(expected) >= LEAST_DIFFERENCE else 1.0
 
 
