@@ -134,8 +134,15 @@ class Config(Section):
         return self
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path, *, past: bool = False) -> Config:
     """Read and check a YAML config; relative paths in it are relative to its folder.
+
+    Parameters
+    ----------
+    path
+        File of the config.
+    past
+        Whether a run has read the files that the config names, so that they may have been moved since.
 
     Raises
     ------
@@ -147,7 +154,7 @@ def load_config(path: Path) -> Config:
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise InputError(f"{path} has no sections; a config starts with 'generate:'")
-    config = parse_config(data, str(path), path.parent)
+    config = parse_config(data, str(path), path.parent, past=past)
     if faults := _unknown_sources(config):
         raise InputError(f"{path} has {several(len(faults), 'fault')}:\n" + "\n".join(f"  {fault}" for fault in faults))
     return config
@@ -165,7 +172,7 @@ def _unknown_sources(config: Config) -> list[str]:
     ]
 
 
-def parse_config(data: dict[str, Any], title: str = "config", folder: Path | None = None) -> Config:
+def parse_config(data: dict[str, Any], title: str = "config", folder: Path | None = None, *, past: bool = False) -> Config:
     """Check a config that was already read.
 
     Parameters
@@ -176,6 +183,8 @@ def parse_config(data: dict[str, Any], title: str = "config", folder: Path | Non
         Name of the config in errors.
     folder
         Folder that relative paths start from; paths are left as they are where None.
+    past
+        As in :func:`load_config`.
 
     Raises
     ------
@@ -183,7 +192,7 @@ def parse_config(data: dict[str, Any], title: str = "config", folder: Path | Non
         As :func:`load_config`.
     """
     try:
-        return Config.model_validate(data, context={"folder": folder} if folder else None)
+        return Config.model_validate(data, context={"folder": folder, "past": past} if folder else None)
     except ValidationError as error:
         raise config_error(title, error, Config, CHOICES) from None
 

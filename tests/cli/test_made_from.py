@@ -41,6 +41,25 @@ def test_a_moved_run_is_done_as_before(potstill, run):
     assert answer.err.count("done before") == len(STAGES)
 
 
+def test_a_source_file_that_was_moved_since(potstill, write_config, tmp_path):
+    """A finished stage has what it read; only a stage that reads the file again names it."""
+    run = tmp_path / "run"
+    assert potstill("run", write_config(), "--out", run, "--yes", "--last", "label").code == 0
+    (tmp_path / "mine.extxyz").rename(tmp_path / "elsewhere.extxyz")
+    answer = resume(potstill, run, "--last", "label")
+    assert answer.code == 0, answer.err
+    assert answer.err.count("done before") == 2
+    for command in ("audit", "train", "evaluate", "deploy", "status"):
+        answer = potstill(command, run)
+        assert "mine.extxyz" not in answer.err, command
+        assert answer.code in (0, 3), answer.err
+    assert "stale" not in answer.out
+    assert set(states(run).values()) == {"done"}
+    answer = potstill("generate", run / "config.yaml", "--out", tmp_path / "anew")
+    assert answer.code == 2
+    assert "mine.extxyz, which does not exist" in answer.err
+
+
 def test_an_export_of_one_format_keeps_the_others(potstill, run):
     edit(run, "deploy", formats=["ase", "ipi"])
     assert resume(potstill, run).code == 0

@@ -45,8 +45,9 @@ def run(
 
     with _ended(out, as_json):
         checked = read_config(config, out)
-        settled = settle(checked) if fallback else checked
-        missing = missing_pieces(settled)
+        made = RunFolder(out).has_structures()
+        settled = settle(checked) if fallback and not made else checked
+        missing = missing_pieces(settled, made=made)
         if missing:
             raise InputError("this config cannot run here:\n" + "\n".join(f"  {m}" for m in missing))
         with open_pipeline(checked, out, resume=resume, fallback=fallback, hours=hours) as pipeline:

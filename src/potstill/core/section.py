@@ -1,7 +1,7 @@
 """A section of the config: frozen options, paths that are relative to the config, and errors that name the option.
 
 A section reads plain data (what YAML holds). Validate it with ``context={"folder": FOLDER}`` to read relative paths from
-that folder.
+that folder. With ``context={"folder": FOLDER, "past": True}`` files that it names may have been moved since.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _existing(path: Path, info: ValidationInfo) -> Path:
     if folder is None:
         return path
     absolute = _absolute(folder / path)
-    if not absolute.exists():
+    if not absolute.exists() and not (info.context or {}).get("past"):
         raise ValueError(f"names {absolute}, which does not exist")
     return absolute
 
@@ -104,7 +104,7 @@ ConfigPath = Annotated[Path, AfterValidator(_from_folder)]
 """A path that need not exist yet, relative to the config."""
 
 ExistingPath = Annotated[Path, AfterValidator(_existing)]
-"""A file or folder that must exist, relative to the config."""
+"""A file or folder that must exist, relative to the config; one that a past run has read may be gone."""
 
 NameOrPath = Annotated[str, AfterValidator(_name_or_file)]
 """A name, or the path of a file relative to the config."""

@@ -130,6 +130,10 @@ class RunFolder:
         """Return whether it is the folder of a batch, inside that of its run."""
         return self.path.parent.name == "batches" and RunFolder(self.path.parent.parent).config.is_file()
 
+    def has_structures(self) -> bool:
+        """Return whether all its structures are generated: those of each batch, in a run of several."""
+        return bool(self.stage(self.stages[0])["state"] == "done")
+
     def passed(self) -> bool:
         """Return whether its audit is done, says GO, and judged the present dataset."""
         entry = self.stage("audit")

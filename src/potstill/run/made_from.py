@@ -112,7 +112,10 @@ def missing_files(run: RunFolder, stage: str, formats: tuple[str, ...] = ()) -> 
 
 
 def changed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the dotted names of options that differ; options that only one of the two has do not count."""
+    """Return the dotted names of options that differ.
+
+    Options that only one of the two has do not count, nor does a file that was moved or deleted since.
+    """
     return list(_differences(stored, now, ""))
 
 
@@ -260,5 +263,11 @@ def _differences(stored: Any, now: Any, path: str) -> Iterator[str]:
     elif isinstance(stored, list) and isinstance(now, list) and len(stored) == len(now):
         for k, (one, other) in enumerate(zip(stored, now, strict=True)):
             yield from _differences(one, other, f"{path}[{k}]")
-    elif stored != now:
+    elif stored != now and not _is_gone(stored, now):
         yield path
+
+
+def _is_gone(stored: Any, now: Any) -> bool:
+    """Return whether a file, stored as its checksum, is no longer there."""
+    texts = isinstance(stored, str) and isinstance(now, str)
+    return texts and stored.startswith("sha256:") and now.startswith("/") and not Path(now).exists()

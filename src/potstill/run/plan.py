@@ -68,11 +68,21 @@ def settle(config: Config) -> Config:
     return config.model_copy(update={"generate": config.generate.model_copy(update={"sources": tuple(sources)})})
 
 
-def missing_pieces(config: Config) -> list[str]:
-    """Return the pieces that this config needs and this machine lacks, each with the command that installs it."""
-    mix, sources = _mix_here(config)
-    missing = [str(SourceFailedError(mix))] if mix.failed else []
-    missing += [fault for source in sources if (fault := source.missing()) is not None]
+def missing_pieces(config: Config, *, made: bool = False) -> list[str]:
+    """Return the pieces that this config needs and this machine lacks, each with the command that installs it.
+
+    Parameters
+    ----------
+    config
+        Config of the run.
+    made
+        Whether the structures are made, so that no source is needed any more.
+    """
+    missing: list[str] = []
+    if not made:
+        mix, sources = _mix_here(config)
+        missing += [str(SourceFailedError(mix))] if mix.failed else []
+        missing += [fault for source in sources if (fault := source.missing()) is not None]
     teachers = (config.label.teacher, *config.label.committee)
     packages = {
         f"the executor '{config.execute.executor}'": config.execute.requires(),

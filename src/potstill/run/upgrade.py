@@ -26,15 +26,18 @@ if TYPE_CHECKING:
 def read_config(run: RunFolder) -> Config:
     """Read the config of a run folder of any format; the folder is not changed.
 
+    Once the structures are made, files that they were made from may be missing.
+
     Raises
     ------
     InputError
         If the config is missing or wrong.
     """
+    past = run.has_structures()
     if not run.config.is_file() or run.format == FORMAT:
-        return load_config(run.config)
+        return load_config(run.config, past=past)
     data = read_yaml(run.config)
-    return parse_config(with_new_names(data) if isinstance(data, dict) else data, str(run.config), run.path)
+    return parse_config(with_new_names(data) if isinstance(data, dict) else data, str(run.config), run.path, past=past)
 
 
 def upgrade(run: RunFolder) -> None:

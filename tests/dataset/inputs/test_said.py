@@ -44,6 +44,7 @@ def labelled(more: str, stress: str = "0.1 0 0 0 0.1 0 0 0 0.1") -> str:
         ("--chrg 1", "charged"),
         ("--chrg 0 --uhf 2", "radical"),
         ("chrg=1 uhf=0", "charged"),
+        ("Q: -1, mult: 1", "charged"),
         ("mol_charge=1", "charged"),
         ("molecular_charge=-1 molecular_spin=0", "charged"),
         ("formal_charge=1", "charged"),
@@ -146,6 +147,78 @@ def test_a_label_of_espresso_with_the_mass_of_another_element(tmp_path, label, m
 )
 def test_bare_numbers_are_said(tmp_path, comment, says):
     assert says in read(tmp_path / "a.xyz", water(comment)).remarks[0]
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["OH-", "NH4+ in water", "sulfate SO4 2-", "SO4(2-)", "[Fe(CN)6]4-", "HCO3^-", "Na+1", "an anion", "protonated"],
+)
+def test_an_ion_in_a_title_is_said(tmp_path, comment):
+    (remark,) = read(tmp_path / "a.xyz", water(comment)).remarks
+    assert "is taken as neutral" in remark
+    assert not read(tmp_path / "a.xyz", water(comment), ignore_charge=True).remarks
+
+
+@pytest.mark.parametrize(
+    "title", ["PBE-D3BJ step 4", "NaCl-water", "Ala-Gly", "CAM-B3LYP", "MP2/aug-cc-pVTZ", "Au slab - 2"]
+)
+def test_a_title_that_is_no_ion(tmp_path, title):
+    assert not read(tmp_path / "a.xyz", water(title)).remarks
+
+
+class TestUnitsBehindNumbers:
+    @pytest.mark.parametrize("unit", ["Ha", "Eh", "hartree", "(Ha)", "[au]", "Ry", "kcal/mol", "kJ/mol", "meV"])
+    @pytest.mark.parametrize("key", ["energy", "REF_energy"])
+    def test_another_unit_is_refused(self, tmp_path, key, unit):
+        comment = f"Properties=species:S:1:pos:R:3:{'REF_' * (key != 'energy')}forces:R:3 {key}=-76.3 {unit} step=4"
+        with pytest.raises(UnusableError, match="convert it first") as refusal:
+            read(tmp_path / "a.xyz", f"3\n{comment}\n{ROWS.format(f='0 0 0')}")
+        assert refusal.value.reason == "units"
+        assert read(tmp_path / "a.xyz", f"3\n{comment}\n{ROWS.format(f='0 0 0')}", labels=False).structure.labels is None
+
+    @pytest.mark.parametrize(("word", "remarks"), [("eV", 0), ("relaxed", 0), ("E_h", 1)])
+    def test_other_words(self, tmp_path, word, remarks):
+        comment = f"Properties=species:S:1:pos:R:3:forces:R:3 energy=-14.2 {word}"
+        found = read(tmp_path / "a.xyz", f"3\n{comment}\n{ROWS.format(f='0 0 0')}")
+        assert found.structure.labels.energy == -14.2
+        assert len(found.remarks) == remarks
+
+    def test_a_unit_behind_another_key_is_that_key_s(self, tmp_path):
+        comment = "Properties=species:S:1:pos:R:3:forces:R:3 energy=-14.2 time=3 pm"
+        assert read(tmp_path / "a.xyz", f"3\n{comment}\n{ROWS.format(f='0 0 0')}").structure.labels is not None
+
+
+def test_a_later_frame_without_the_cell_of_the_first(tmp_path):
+    cell = 'Lattice="8 0 0 0 8 0 0 0 8" Properties=species:S:1:pos:R:3'
+    path = tmp_path / "a.xyz"
+    path.write_text(water(cell) + water("later") + water(cell) + "1\nanother\nAr 0 0 0\n")
+    opened = open_frames(path)
+    found = [opened.frame(k) for k in range(4)]
+    assert ["no cell" in " ".join(frame.remarks) for frame in found] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("first", ["1", "O1"])
+def test_a_number_before_the_symbol(tmp_path, first):
+    with pytest.raises(UnusableError, match="the row of atom 0 has 'O' where a number of 'pos' is expected"):
+        read(tmp_path / "a.xyz", f"1\nx\n{first} O 0 0 0.119\n")
+
+
+def test_a_column_stated_twice(tmp_path):
+    with pytest.raises(UnusableError, match="the column 'forces' twice"):
+        read(tmp_path / "a.xyz", "1\nProperties=species:S:1:pos:R:3:forces:R:3:forces:R:3 energy=-1\nO 0 0 0 0 0 0 1 1 1\n")
+
+
+def test_a_hydrogen_that_a_record_lacks_beside_one_that_it_has(tmp_path):
+    pytest.importorskip("rdkit")
+    atoms = "    0.0000    0.0000    0.0000 O   0  0\n    0.0000    0.0000    0.9700 H   0  0\n  1  2  1  0\n"
+    found = read(tmp_path / "a.sdf", f"x\n\n\n  2  1  0  0  0  0  0  0  0  0999 V2000\n{atoms}M  END\n$$$$\n")
+    assert found.structure.formula == "H2O"
+    assert "hydrogens are added: 1 beside 1" in found.remarks[0]
+
+
+def test_the_project_of_vesta(tmp_path):
+    with pytest.raises(UnusableError, match="CIF or POSCAR"):
+        read(tmp_path / "a.vesta", "#VESTA_FORMAT_VERSION 3.5.4\n\nCRYSTAL\n\nTITLE\nx\n\nCELLP\n 4 4 4 90 90 90\n")
 
 
 class TestWeightsOfZero:

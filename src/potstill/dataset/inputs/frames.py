@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
+from potstill.core.types import Structure
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.calculators import FirstCalculator
 from potstill.dataset.inputs.cif import cif_spans, parse_cif
@@ -77,7 +80,11 @@ NOT_RECOGNISED = (
     "format, such as POSCAR, geometry.in, .restart or .extxyz"
 )
 NOT_THAT = "; if the file is of another format, give it the ending of that one"
-MTP_CFG = "a .cfg of MLIP states types, not elements, and no reader is known; write its structures as extended XYZ"
+CELL_LOST = "the frame has no cell, and the first one of the file has the same atoms in one: write Lattice into each"
+NO_READER = {  # by words in the head of a file
+    "#VESTA_FORMAT": "a .vesta is not read; export the structure in VESTA as CIF or POSCAR",
+    "BEGIN_CFG": "a .cfg of MLIP states types, not elements, and no reader is known; write its structures as extended XYZ",
+}
 
 
 class Frames(Protocol):
@@ -121,6 +128,7 @@ class TextFrames:
 
     def __init__(self, path: Path, kind: TextKind, options: ReadOptions) -> None:
         self._path, self._kind, self._options = path, kind, options
+        self._first: Structure | None = None
         head = _head(path)
         self._old_mac = b"\r" in head and b"\n" not in head
         with self._open() as file:
@@ -132,6 +140,12 @@ class TextFrames:
         return len(self._spans)
 
     def frame(self, k: int) -> Frame:
+        frame = self._parsed(k)
+        if k == 0 or frame.ours or frame.structure.pbc.any() or not self._is_first_with_a_cell(frame.structure):
+            return frame
+        return Frame(frame.structure, (*frame.remarks, CELL_LOST))
+
+    def _parsed(self, k: int) -> Frame:
         start, stop = self._spans[k]
         with self._open() as file:
             file.seek(start)
@@ -139,6 +153,15 @@ class TextFrames:
         text = content.decode(self._kind.encoding, errors="replace")
         with quiet():
             return self._kind.parse(text, self._options)
+
+    def _is_first_with_a_cell(self, other: Structure) -> bool:
+        """Return whether the first frame has the atoms of another and is periodic."""
+        if self._first is None:
+            try:
+                self._first = self._parsed(0).structure
+            except Exception:  # noqa: BLE001 - the first frame may be the faulty one
+                return False
+        return bool(self._first.pbc.any()) and np.array_equal(self._first.atomic_numbers, other.atomic_numbers)
 
     def _open(self) -> Any:
         if self._old_mac:
@@ -208,8 +231,8 @@ def _foreign(path: Path, options: ReadOptions) -> Frames:
         found = ioformats["lammps-data"]
     elif is_dump_file(head):
         found = ioformats["lammps-dump-text"]
-    elif "BEGIN_CFG" in head:
-        raise UnusableError("unknown_format", MTP_CFG)
+    elif said := next((said for start, said in NO_READER.items() if start in head), ""):
+        raise UnusableError("unknown_format", said)
     if found is None or not found.can_read:
         return HeldFrames([_only_by_pymatgen(path, options)])
     if found.name in GUESSING:
@@ -265,7 +288,7 @@ def _facts(path: Path, options: ReadOptions, format_name: str) -> tuple[dict[str
 
 def _by_ase(format_name: str, error: Exception) -> UnusableError:
     """Return the refusal of a file at which ASE's reader failed."""
-    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:200].removesuffix(":")
     return UnusableError("unreadable", f"ASE's reader of '{format_name}' fails: {said}{NOT_THAT}")
 
 

@@ -25,6 +25,7 @@ SDF_PROPERTY = re.compile(r"^>[^<\n]*<([^>\n]+)>[^\n]*\n([^\n]*)", re.MULTILINE)
 HARMLESS = re.compile(
     rf"({HARMLESS_FACT.pattern}|pubchem_\w+|[rsi]_\w+|_?molfile\w*|chembl\w*|mmff\w*)", HARMLESS_FACT.flags
 )
+OPEN_VALENCES = "an ion or a radical states 'M  CHG' or 'M  RAD'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,9 @@ def parse_sdf(text: str, options: ReadOptions) -> Frame:
     added = Chem.AddHs(molecule).GetNumAtoms() - molecule.GetNumAtoms()
     if not added:
         return Frame(structure_of(molecule, {**metadata, "hydrogens_added": 0}), remarks)
+    stated = sum(atom.GetAtomicNum() == 1 for atom in molecule.GetAtoms())
+    if stated:
+        remarks = (*remarks, f"hydrogens are added: {added} beside {stated} of the record; {OPEN_VALENCES}")
     whole, placed_by = with_hydrogens(molecule)
     return Frame(structure_of(whole, {**metadata, "hydrogens_added": added, "hydrogens": placed_by}), remarks)
 

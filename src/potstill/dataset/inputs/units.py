@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from potstill.dataset.inputs.unusable import UnusableError
@@ -18,7 +18,11 @@ FOREIGN = re.compile(
     r"|\bnm\b|\bpm\b|nanomet|\bfm\b|\berg|\bn?newton|\bcm\b|^(real|lj|si|cgs|electron|micro|nano)$",
     re.IGNORECASE,
 )
-BOHR = re.compile(r"bohr|hartree|a\.u\.|atomic_units", re.IGNORECASE)
+LONGEST_UNIT = 3  # letters of a word that may be a unit
+NAMES_UNIT = re.compile(r"bohr|hartree|a\.u\.|atomic_units|rydberg|kcal|kj/", re.IGNORECASE)
+BEHIND_NUMBER = re.compile(  # key, word
+    r"""(?<!\S)([^\s=]+)\s*=\s*["']?[-+]?[\d.]+(?:[eEdD][-+]?\d+)?["']?[\s,;]+[\[({]?([A-Za-zÅ][^\s=\])}]*)[\])}]?(?!\S|\s*=)"""
+)
 
 
 def refuse_units(info: Mapping[str, Any]) -> list[str]:
@@ -44,8 +48,38 @@ def refuse_units(info: Mapping[str, Any]) -> list[str]:
             raise UnusableError(
                 "units", f"the frame states {key}={value}, expected eV, Å, eV/Å and eV/Å^3: convert it first"
             )
-    words = [key for key, value in info.items() if value is True and BOHR.search(key)]
+    words = [key for key, value in info.items() if value is True and NAMES_UNIT.search(key)]
     return [f"the comment says '{words[0]}', and positions are taken in Å, energies in eV"] if words else []
+
+
+def refuse_units_behind(comment: str, labels: Collection[str]) -> list[str]:
+    """Refuse a comment with a unit other than eV behind the number of a label, as in ``energy=-76.3 Ha``.
+
+    Parameters
+    ----------
+    comment
+        Comment of keys and values.
+    labels
+        Keys of the labels that are read.
+
+    Returns
+    -------
+    list of str
+        A remark where a word behind the number is no unit.
+
+    Raises
+    ------
+    UnusableError
+        ``units`` with the key and the unit.
+    """
+    for key, word in BEHIND_NUMBER.findall(comment):
+        if key not in labels or states_own_unit(word):
+            continue
+        if FOREIGN.search(word):
+            raise UnusableError("units", f"the comment states {key} in {word}, expected eV: convert it first")
+        if len(word) <= LONGEST_UNIT or "/" in word:
+            return [f"the comment says '{word}' behind {key}, which is taken in eV"]
+    return []
 
 
 def is_unit(key: str) -> bool:

@@ -16,6 +16,7 @@ from potstill.dataset.inputs.labels import refuse_asymmetric
 from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol
+from potstill.dataset.inputs.units import refuse_units_behind
 from potstill.dataset.inputs.unusable import Frame, UnusableError
 from potstill.dataset.inputs.xyz_cell import NUMBER, with_cell
 
@@ -36,12 +37,17 @@ ELEMENT_COLUMNS = {"species", "symbols", "Z", "numbers"}
 ASE_ON_MATRIX = re.compile(r"Got info item (\w+), expecting special 3x3 matrix")
 IN_WORDS = {  # of a comment; KEY=VALUE without spaces is read by ASE
     "charge": re.compile(
-        r"(?:(?:\bcharge|--chrg)(?:\s*[:=]\s*|\s+(?=[-+]))|--chrg\s+|\|\s*q\s*=\s*)([-+]?\d+(?:\.\d+)?)(?![\w.])",
+        r"(?:(?:\bcharge|--chrg)(?:\s*[:=]\s*|\s+(?=[-+]))|--chrg\s+|\bq\s*:\s*|\|\s*q\s*=\s*)([-+]?\d+(?:\.\d+)?)(?![\w.])",
         re.IGNORECASE,  # '| q = 1 |' is how tmQM states it, --chrg how xtb takes it
     ),
     "unpaired_electrons": re.compile(r"--uhf\s+(\d+)(?![\w.])"),
     "multiplicity": re.compile(r"\bmult(?:iplicity)?\s*[:=]\s*(\d+)(?![\w.])", re.IGNORECASE),
 }
+ION = re.compile(  # OH-, NH4+, SO4(2-), [Fe(CN)6]4-, HCO3^-, Na+1
+    r"""(?<![\w.:/=-])\[?(?:\(|[A-Z][a-z]?\d*|\)\d*)+\]?(?:\^?[({]?\d?[+-]\d?[)}]?|[+-]{2}|\s\d[+-])(?![\w.]|-)"""
+    r"|\b(?:di|tri|zwitter)?(?:an|cat)ion(?:ic)?\b|\bde?protonated\b|\bprotonated\b",
+)
+SYMBOL = re.compile(r"[A-Z][a-z]?")
 TWO_INTEGERS = re.compile(r"([-+]?\d\s+\d{1,2})(?:\s+[A-Za-z][^=]*)?")  # and a title, as Psi4 writes them
 
 
@@ -88,7 +94,7 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
     if nine := NINE_NUMBERS.search(facts):  # ASE's reader keeps six of them
         refuse_asymmetric("stress", np.array(nine[1].replace(",", " ").split(), dtype=np.float64).reshape(3, 3))
     facts = with_cell(SIX_NUMBERS.sub(_nine, facts), has_keys=bool(KEY.search(facts)))
-    atoms = _by_ase("\n".join([first, facts, *rows]) + "\n")
+    atoms = _by_ase(first, facts, rows)
     _check_cell(atoms)
     if periodic is not None:  # ASE's reader takes any word that it does not know for true
         atoms.pbc = periodic
@@ -97,30 +103,36 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
         words = {key for key, value in atoms.info.items() if value is True} - _keys(facts)
         atoms.info = {**atoms.info, **_charge_of_comment(facts)}
         frame = frame_from(atoms, options, names=stated_names(atoms.info), words=words)
-        said = (*_on_symbols(names, rows), *_on_width(names, rows), *_on_comment(rest[0], options))
+        said = (
+            *_on_symbols(names, rows),
+            *_on_width(names, rows),
+            *_on_comment(rest[0], options),
+            *_on_units(facts, options),
+        )
         return Frame(frame.structure, (*frame.remarks, *said))
     if not text.endswith("\n"):
         raise UnusableError("unreadable", "the file was cut short: its last line has no end")
     return frame_from(atoms, options, ours=True, names=json.loads(bytes.fromhex(str(record)[1:])))
 
 
-def _by_ase(text: str) -> Any:
-    """Return the atoms of a frame; a fault of its second line or of a symbol is named without the words of ASE.
+def _by_ase(first: str, facts: str, rows: list[str]) -> Any:
+    """Return the atoms of a frame; a fault of its second line or of a row is named without the words of ASE.
 
     Raises
     ------
     UnusableError
-        ``unreadable``, ``no_cell`` or ``wrong_label``.
+        ``unreadable``, ``no_coordinates``, ``no_cell`` or ``wrong_label``.
     """
     from ase.io.extxyz import read_xyz
 
     try:
-        return next(iter(read_xyz(io.StringIO(text), 0)))
+        return next(iter(read_xyz(io.StringIO("\n".join([first, facts, *rows]) + "\n"), 0)))
     except KeyError as error:
         raise UnusableError("unreadable", f"{error} is neither a chemical symbol nor a column of the file") from error
     except ValueError as error:
         matrix = ASE_ON_MATRIX.search(str(error))
         if matrix is None:
+            _refuse_words(facts, rows)
             raise
         raise UnusableError(
             "no_cell" if matrix[1] == "Lattice" else "wrong_label",
@@ -188,9 +200,11 @@ def _check_columns(facts: str, rows: list[str]) -> list[str]:
     UnusableError
         ``no_coordinates`` or ``wrong_count``.
     """
-    found = re.search(r"""(?<!\S)Properties\s*=\s*["']?([^\s"']+)""", facts)
-    columns = COLUMN.findall(found[1]) if found else [("species", "S", "1"), ("pos", "R", "3")]
+    columns = _columns(facts)
     names = [name for name, _, _ in columns]
+    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+    if twice is not None:
+        raise UnusableError("unreadable", f"Properties states the column '{twice}' twice")
     if not {"pos", "positions"} & set(names):
         raise UnusableError("no_coordinates", f"the columns {', '.join(names)} have no 'pos' with Cartesian positions in Å")
     if not ELEMENT_COLUMNS & set(names):
@@ -201,6 +215,32 @@ def _check_columns(facts: str, rows: list[str]) -> list[str]:
         count = len(rows[short].split())
         raise UnusableError("wrong_count", f"the row of atom {short} has {count} columns, expected {width}")
     return [name for name, _, count in columns for _ in range(int(count))]
+
+
+def _columns(facts: str) -> list[tuple[str, str, str]]:
+    """Return name, kind and count of the columns that the second line of a frame states; those of plain XYZ else."""
+    found = re.search(r"""(?<!\S)Properties\s*=\s*["']?([^\s"']+)""", facts)
+    return COLUMN.findall(found[1]) if found else [("species", "S", "1"), ("pos", "R", "3")]
+
+
+def _refuse_words(facts: str, rows: list[str]) -> None:
+    """Refuse a word in a column of numbers; called where ASE's reader failed.
+
+    Raises
+    ------
+    UnusableError
+        ``no_coordinates`` or ``unreadable`` with the atom, the column and the word.
+    """
+    kinds = [(name, kind) for name, kind, count in _columns(facts) for _ in range(int(count))]
+    for k, row in enumerate(rows):
+        for (name, kind), word in zip(kinds, row.split(), strict=False):
+            if kind in "RrIi" and not re.fullmatch(NUMBER, word):
+                of_positions = name in ("pos", "positions")
+                order = "; an XYZ row begins with the symbol, then come x, y, z" if of_positions else ""
+                raise UnusableError(
+                    "no_coordinates" if of_positions else "unreadable",
+                    f"the row of atom {k} has {word!r} where a number of '{name}' is expected{order}",
+                )
 
 
 def _on_symbols(names: list[str], rows: list[str]) -> list[str]:
@@ -248,9 +288,23 @@ def _on_comment(facts: str, options: ReadOptions) -> list[str]:
         return [
             f"the comment '{integers[1]}' is not read; where it is charge and multiplicity, write charge= and multiplicity="
         ]
+    ion = None if KEY.search(comment) or options.ignore_charge else ION.search(comment)
+    if ion is not None and all(map(is_symbol, SYMBOL.findall(ion[0]))) and not _charge_of_comment(comment):
+        return [f"the comment says '{ion[0]}', and the structure is taken as neutral; where it has a charge, write charge="]
     if options.labels and re.fullmatch(rf"{NUMBER}(\s+[A-Za-z/]+)?", comment) and "." in comment:
         return [f"the comment is the number {comment}; where it is an energy, it is not taken"]
     return []
+
+
+def _on_units(facts: str, options: ReadOptions) -> list[str]:
+    """Return a remark about words behind the numbers of labels; refuse units other than eV.
+
+    Raises
+    ------
+    UnusableError
+        ``units`` with the key and the unit.
+    """
+    return refuse_units_behind(facts, options.keys or ("energy", "REF_energy")) if options.labels else []
 
 
 def _check_cell(atoms: Any) -> None:
