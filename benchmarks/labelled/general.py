@@ -85,8 +85,8 @@ def refit(job: TrainJob) -> None:
     """Fit the expected errors of a student in the job's folder again."""
     student, facts = read_student(job.folder)
     found, figures = fit_uncertainty(student, job.training, job.watching, backend=job.config.backend, seed=job.seed)
-    save_uncertainty(found, job.folder)
-    write_json(job.folder / "config.json", {**facts, "uncertainty": figures})
+    checksum = save_uncertainty(found, job.folder)
+    write_json(job.folder / "config.json", {**facts, "uncertainty": {**figures, **checksum}})
 
 
 def ship(folder: Path, row: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ from potstill.teacher.given import is_given
 from potstill.train.options import LABEL_EXTRA, TrainConfig
 
 CHOICES: Choices = {"source": SOURCES, "name": TEACHERS, "executor": EXECUTORS}
+LABELS_OF_FILES = ("labels", "energy_key", "forces_key", "stress_key")
 RENAMED = (
     Renamed("rounds", "active_learning", since="0.1"),
     Renamed("generate.door", "generate.filter", since="0.1"),
@@ -113,6 +114,7 @@ class Config(Section):
         if any(map(is_given, asked_too)):
             raise ValueError("only label.teacher can be given: a source and a committee need a teacher to ask")
         if not is_given(self.label.teacher):
+            self._refuse_labels_that_nothing_reads()
             return self
         made = [source.name for source in self.generate.sources if not isinstance(source, Files)]
         needs = {
@@ -125,6 +127,16 @@ class Config(Section):
         if wrong := [name for name, asked in needs.items() if asked]:
             raise ValueError(f"label.teacher is given: there is no teacher to ask, so leave out {' and '.join(wrong)}")
         return self
+
+    def _refuse_labels_that_nothing_reads(self) -> None:
+        """Refuse options for labels of files where a teacher labels anew."""
+        for source in self.generate.sources:
+            asked = [name for name in LABELS_OF_FILES if getattr(source, name)] if isinstance(source, Files) else []
+            if asked:
+                raise ValueError(
+                    f"the source '{source.name}' has {' and '.join(asked)}, but label.teacher labels its structures anew: "
+                    "to take the labels of the files, write label.teacher: {name: given}; else leave this out"
+                )
 
     @model_validator(mode="after")
     def _learn_what_is_stored(self) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 
 from potstill.dataset import open_dataset
 
@@ -78,9 +79,22 @@ def test_next_step_after_an_audit_of_a_file(potstill, build, labelled, tmp_path)
     then = json.loads(answer.out)["next"]
     assert answer.code == 3
     assert then.endswith(f"potstill audit {data} --gates {out / 'advice.yaml'}")
+    edited = "# my own limits\n" + (out / "advice.yaml").read_text()
+    (out / "advice.yaml").write_text(edited)
     answer = potstill("audit", data, "--out", out, "--gates", out / "advice.yaml", "--json")
     assert answer.code == 0, answer.out
     assert "potstill template my_labels" in json.loads(answer.out)["next"]
+    assert (out / "advice.yaml").read_text() == edited
+
+
+def test_advice_after_other_limits_keeps_these(potstill, build, labelled, tmp_path):
+    data, out = tmp_path / "mine.extxyz", tmp_path / "out"
+    assert potstill("convert", build([s for s in labelled if s.family in ("H2O", "CH4")]), data).code == 0
+    (tmp_path / "gates.yaml").write_text("audit: {max_near_duplicates: 7}\n")
+    assert potstill("audit", data, "--out", out, "--gates", tmp_path / "gates.yaml").code == 3
+    advised = yaml.safe_load((out / "advice.yaml").read_text())["audit"]
+    assert advised["max_near_duplicates"] == 7
+    assert len(advised) > 1
 
 
 def test_merge_refuses_shares_that_are_no_numbers(potstill, halves, tmp_path):

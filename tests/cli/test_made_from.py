@@ -93,6 +93,36 @@ def test_other_gates_change_the_verdict_in_the_exports(potstill, run, tmp_path):
     assert after.strip() in potstill("status", run).out
 
 
+def test_other_gates_are_named_wherever_the_verdict_stands(potstill, run, tmp_path):
+    (gates := tmp_path / "gates.yaml").write_text("evaluate:\n  max_force_error_ratio: 1000.0\n")
+    potstill("evaluate", run, "--gates", gates)
+    words = f"judged by the limits of {gates}, not of the run's config"
+    assert words in potstill("status", run).out
+    assert words in (run / "deploy" / "ase" / "VERDICT.txt").read_text(encoding="utf-8")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "gates.yaml, not of the run" in page
+    assert "of the evaluation differ" in page
+    assert "max force error ratio" in (run / "evaluate.html").read_text(encoding="utf-8")
+    potstill("evaluate", run)
+    assert "gates.yaml" not in potstill("status", run).out
+    assert "gates.yaml" not in (run / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["evaluate.json", "audit.json"])
+def test_an_emptied_report_is_named(potstill, run, name):
+    (run / name).write_bytes(b"")
+    assert f"{name} is " in potstill("status", run).out
+
+
+def test_a_student_of_other_hands_is_kept_aside(potstill, run):
+    weights = (run / "student" / "weights.safetensors").read_bytes()
+    foreign = bytes([*weights[:-4], 0, 0, 0, 0])
+    (run / "student" / "weights.safetensors").write_bytes(foreign)
+    assert resume(potstill, run).code in (0, 3)
+    assert (run / "student" / "weights.safetensors").read_bytes() == weights
+    assert (run / "student.aside-1" / "weights.safetensors").read_bytes() == foreign
+
+
 def test_files_that_desktops_add_change_nothing(potstill, run):
     before = potstill("status", run).out
     for name in (".DS_Store", "._dataset.h5", "label/._00000000-00000008.h5", "deploy/.DS_Store", "student/.DS_Store"):

@@ -1,6 +1,7 @@
 """The stage deploy: the exported folder works by itself and is the student it came from."""
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import replace
 import ase.io
 import numpy as np
 import pytest
+import torch
 
 from potstill.core.errors import PotstillError
 from potstill.deploy import check, load_student, stage, student_file
@@ -216,6 +218,22 @@ def test_what_an_export_lacks_is_left_to_its_script(student, tmp_path, monkeypat
     assert {p.name for p in folder.iterdir()} == {"student", "example.xyz", "VERDICT.txt", "run_metatomic.py"}
 
 
+def test_a_verdict_beside_another_student_is_not_its_own(student, tmp_path, caplog):
+    (folder,) = deploy(student, tmp_path / "deploy", ("ase",), ethanol(), "GO: all is well")
+    config = json.loads((folder / "student" / "config.json").read_text())
+    assert load_student(folder / "student")
+    assert not caplog.records
+    save_student(load_student(student).model, folder / "student", {"made_by": "hand"})  # the same one
+    load_student(folder / "student")
+    assert not caplog.records
+    other = load_student(student).model
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.01)
+    save_student(other, folder / "student", {name: config[name] for name in ("domain",) if name in config})
+    load_student(folder / "student")
+    assert "NOT RUN: the verdict beside this student is that of another one" in caplog.text
+
+
 NO_GO = 'NO-GO: the student does not meet 8 of 9 gates that apply (errors 7, "dynamics" $1)'
 
 
@@ -223,7 +241,7 @@ NO_GO = 'NO-GO: the student does not meet 8 of 9 gates that apply (errors 7, "dy
 def test_an_export_states_its_verdict(student, tmp_path, verdict, caplog):
     for folder in deploy(student, tmp_path / "deploy", ("ase", "lammps"), ethanol(), verdict):
         for path in (folder, folder / "student"):
-            assert (path / "VERDICT.txt").read_text(encoding="utf-8") == f"{verdict}\n"
+            assert (path / "VERDICT.txt").read_text(encoding="utf-8").splitlines()[0] == verdict
         caplog.clear()
         copied = shutil.copytree(folder / "student", tmp_path / f"copied {folder.name}")
         calculator = load_student(copied).calculator()

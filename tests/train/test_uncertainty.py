@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -214,6 +215,9 @@ def test_a_student_of_an_earlier_version_states_no_bound(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "old")
     path = tmp_path / "old" / "uncertainty.safetensors"
     save_file({name: tensor for name, tensor in load_file(path).items() if name != "bound"}, path)
+    config = json.loads((tmp_path / "old" / "config.json").read_text())
+    del config["uncertainty"]["checksum"]
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
     student = load_student(tmp_path / "old")
     assert np.isnan(student.uncertainty.bounds(np.ones(3))).all()
 
@@ -340,6 +344,19 @@ class TestFile:
     def test_that_of_another_student_is_refused(self, folder):
         with pytest.raises(InputError, match="belongs to another student: it has 32 features, expected 16"):
             read_uncertainty(folder, 16)
+
+    def test_that_of_another_student_of_its_size_is_refused(self, folder, tmp_path):
+        shutil.copytree(folder, tmp_path / "mixed")
+        path = tmp_path / "mixed" / FILE
+        save_file({name: 2 * tensor for name, tensor in load_file(path).items()}, path)
+        with pytest.raises(InputError, match="the checksum differs"):
+            load_student(tmp_path / "mixed")
+
+    def test_a_missing_one_is_said(self, folder, tmp_path, caplog):
+        shutil.copytree(folder, tmp_path / "short")
+        (tmp_path / "short" / FILE).unlink()
+        assert load_student(tmp_path / "short").uncertainty is None
+        assert "the student gives no expected errors" in caplog.text
 
     def test_how_good_it_is_stands_in_the_students_config(self, folder):
         stated = load_student(folder).config["uncertainty"]

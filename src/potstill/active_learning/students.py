@@ -103,8 +103,8 @@ def with_uncertainty(source: Path, folder: Path, uncertainty: Uncertainty, figur
     folder.mkdir(exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)
     _copy(source, folder, "weights.safetensors")
-    save_uncertainty(uncertainty, folder)
-    write_json(folder / "config.json", {**facts, "uncertainty": dict(figures)})
+    checksum = save_uncertainty(uncertainty, folder)
+    write_json(folder / "config.json", {**facts, "uncertainty": {**figures, **checksum}})
     return folder
 
 

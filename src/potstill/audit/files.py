@@ -35,6 +35,7 @@ def audit_file(
     teacher: str,
     gates: AuditConfig | None = None,
     *,
+    advice: str = "advice.yaml",
     on_judged: Callable[[dict[str, Any], Statistics, Dataset], None] = lambda report, stats, dataset: None,
 ) -> dict[str, Any]:
     """Judge a file and write ``audit.json`` into a folder.
@@ -49,6 +50,8 @@ def audit_file(
         Name of the teacher that repeats some labels; empty for none.
     gates
         Limits of the checks; the default ones where None.
+    advice
+        Name of the file of proposed changes.
     on_judged
         Function called with the report, the statistics and the dataset while the file is open, to write pages.
 
@@ -73,7 +76,7 @@ def audit_file(
         report, stats = audit(dataset, gates or AuditConfig(), teacher=ask, kept=kept, of_run=of_run)
         report["dataset"] = data.name
         write_report(report, folder / "audit.json")
-        write_advice(report, dataset.attributes.get("config", ""), folder / "advice.yaml")
+        write_advice(report, dataset.attributes.get("config", ""), folder / advice, gates)
         on_judged(report, stats, dataset)
         return report
 

@@ -126,18 +126,21 @@ def _fingerprint(teacher: Callable[[], Teacher] | None) -> dict[str, str] | None
         return None
 
 
-def write_advice(report: dict[str, Any], config: str, path: Path) -> bool:
+def write_advice(report: dict[str, Any], config: str, path: Path, gates: AuditConfig | None = None) -> bool:
     """Write ``advice.yaml``, the config with every proposed change; return whether there is any.
 
     Without a change, remove an ``advice.yaml`` of an earlier audit. For a file of the user's own the config is empty, and
-    the file contains a section ``audit`` for ``--gates``.
+    the file contains a section ``audit`` for ``--gates``: the changed limits by which it was judged, and the proposed ones.
     """
     advice = [Advice(**row) for row in report["advice"]]
     if not any(row.change for row in advice):
         path.unlink(missing_ok=True)
         return False
+    judged_by = yaml.safe_load(config) or {}
+    if gates is not None:
+        judged_by["audit"] = gates.model_dump(mode="json", exclude_defaults=True)
     with sealed(path) as temporary:
-        temporary.write_text(mended(yaml.safe_load(config) or {}, advice), encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(mended(judged_by, advice), encoding="utf-8", errors="backslashreplace")
     return True
 
 

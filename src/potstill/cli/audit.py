@@ -54,7 +54,7 @@ def _audit_run(folder: Path, *, as_json: bool) -> None:
             if not as_json:
                 raise
     report = read_json(run.json("audit"), f"judge again:  potstill audit {quoted(folder)}")
-    _tell(report, data_reason(report), folder, next_after_audit(run, report), as_json=as_json)
+    _tell(report, data_reason(report), folder, next_after_audit(run, report), folder / "advice.yaml", as_json=as_json)
 
 
 def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None, *, as_json: bool) -> None:
@@ -70,15 +70,22 @@ def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None, *, a
         write_audit_markdown(report, dataset, folder / "audit.md")
 
     chosen = read_gates(gates) if gates else None
+    advice = _free_of(folder, gates)
     with kept_for_json(as_json):
-        report = audit_file(data, folder, teacher, chosen, on_judged=write_pages)
+        report = audit_file(data, folder, teacher, chosen, advice=advice.name, on_judged=write_pages)
     if not as_json:
         for finding in report["findings"]:
             typer.echo(f"{word_of(finding['verdict']):14} {finding['check']}: {finding['why']}")
         for row in report["advice"]:
             typer.echo(f"{'ADVICE':14} {row['check']}: {row['why']}")
-    then = _after_file(data, folder / "advice.yaml") if report["verdict"] != "GO" else TRAIN_ON_FILE
-    _tell(report, sentence(report), folder, then, as_json=as_json)
+    then = _after_file(data, advice) if report["verdict"] != "GO" else TRAIN_ON_FILE
+    _tell(report, sentence(report), folder, then, advice, as_json=as_json)
+
+
+def _free_of(folder: Path, gates: Path | None) -> Path:
+    """Return the path of ``advice.yaml``, or of ``advice-2.yaml`` where the limits that judge stand in the first."""
+    advice = folder / "advice.yaml"
+    return folder / "advice-2.yaml" if gates and advice.exists() and advice.samefile(gates) else advice
 
 
 def _after_file(data: Path, advice: Path) -> str:
@@ -89,12 +96,12 @@ def _after_file(data: Path, advice: Path) -> str:
     return f"mend the data, then potstill audit {quoted(data)}"
 
 
-def _tell(report: dict[str, Any], sentence: str, folder: Path, then: str, *, as_json: bool) -> None:
+def _tell(report: dict[str, Any], sentence: str, folder: Path, then: str, advice: Path, *, as_json: bool) -> None:
     """Print verdict, page and next step, as lines or as JSON; exit 3 where it is NO-GO."""
     from potstill.core.verdict import word_of
     from potstill.run.no_go import NoGoError
 
-    page, advice = folder / "audit.html", folder / "advice.yaml"
+    page = folder / "audit.html"
     if as_json:
         facts = {"report": str(page), "advice": str(advice) if advice.exists() else None, "next": then}
         print_json({"verdict": report["verdict"], "reason": sentence, **facts, **judged_facts(report)})

@@ -83,6 +83,7 @@ def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
     from potstill.report.evaluate import write_evaluate_page
     from potstill.run.folder import RunFolder
     from potstill.run.made_from import files_of
+    from potstill.run.pages import write_run_page
     from potstill.run.verdict import state_in_exports
 
     run = RunFolder(folder)
@@ -103,6 +104,7 @@ def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
             "evaluate", entry["state"], entry["seconds"], files=files_of(run, "evaluate"), gates=str(gates.resolve())
         )
         state_in_exports(run)
+        write_run_page(run)
     return evaluation.report
 
 

@@ -1,11 +1,13 @@
 """The verdict on a student, stated in the folder of its export, which people copy without the run.
 
 ``VERDICT.txt`` lies in the exported folder and beside the weights, so that it travels with either. The input of LAMMPS
-prints it, and :func:`potstill.load_student` warns of any other verdict than GO.
+prints it, and :func:`potstill.load_student` warns of any other verdict than GO. The file beside the weights has the checksum
+of the student on a second line, so that it is not taken for a verdict on other weights.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from potstill.core.files import sealed
 
 FILE = "VERDICT.txt"
 UNJUDGED = "NOT RUN: nobody judged this student before it was exported"
+OF_ANOTHER = "NOT RUN: the verdict beside this student is that of another one"
 IN_LAMMPS = re.compile(r'^print "student: .*"$', re.MULTILINE)
 UNSAFE = re.compile(r'["$&#\n]')  # with a meaning in an input of LAMMPS
 
@@ -29,7 +32,8 @@ def state_verdict(export: Path, sentence: str) -> None:
     """
     for folder in (export, export / "student"):
         with sealed(folder / FILE) as file:
-            file.write_text(f"{sentence}\n", encoding="utf-8")
+            student = f"student: {checksum}\n" if (checksum := _checksum(folder)) else ""
+            file.write_text(f"{sentence}\n{student}", encoding="utf-8")
     script = export / "in.potstill"
     if script.is_file():
         line = f'print "student: {UNSAFE.sub(" ", sentence)}"'
@@ -41,6 +45,15 @@ def state_verdict(export: Path, sentence: str) -> None:
 def stated_verdict(student: Path) -> str:
     """Return the verdict that stands beside the weights of an exported student; empty where none does."""
     try:
-        return (student / FILE).read_text(encoding="utf-8", errors="replace").strip()
+        sentence, *more = (student / FILE).read_text(encoding="utf-8", errors="replace").strip().split("\n")
     except OSError:
+        return ""
+    return OF_ANOTHER if more and more[-1] != f"student: {_checksum(student)}" else sentence
+
+
+def _checksum(student: Path) -> str:
+    """Return the checksum in the ``config.json`` of a student; empty where there is none."""
+    try:
+        return str(json.loads((student / "config.json").read_text(encoding="utf-8"))["checksum"])
+    except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -232,7 +232,7 @@ def load_student(
         log.warning("%s: %s", folder, verdict)
     with own_defaults():
         student, config = read_student(folder)
-        uncertainty = read_uncertainty(folder, student.architecture.hidden)
+        uncertainty = read_uncertainty(folder, student.architecture.hidden, config.get("uncertainty"))
         return DeployedStudent(student, config, device, getattr(torch, dtype), backend, uncertainty)
 
 

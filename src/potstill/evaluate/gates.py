@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from potstill.core.verdict import Finding, at_most, does_not_apply, not_run
+from potstill.core.verdict import Finding, at_most, changed_gates, does_not_apply, not_run
 from potstill.evaluate.errors import ZERO_FORCE
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ GATES: dict[str, Gate] = {
 }
 
 
+def changed_limits(config: EvaluateConfig) -> dict[str, dict[str, Any]]:
+    """Return the limits that differ from the defaults, with both values: options of the section, and ``limits`` by check."""
+    options = {name: values for name, values in changed_gates(config).items() if name.startswith(("max_", "min_"))}
+    checks = {name: {"default": GATES[name].limit, "now": limit} for name, limit in config.limits.items()}
+    return options | {name: values for name, values in checks.items() if values["default"] != values["now"]}
+
+
 OF_ANY = ("force_slope", "closed_loop", "invariance", "extensivity", "locality", "endurance")
 OF_CRYSTALS = (
     *("stress_slope", "equilibrium_volume", "bulk_modulus", "elastic_constants", "vacancies", "surfaces"),
@@ -99,14 +106,27 @@ def judge(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:
     The config alone decides the list of gates. A gate without its figure is NOT_RUN. One that has no systems in such data
     does not apply.
     """
+    judging = "structures of the file" if "models" in report else "held-out structures"
     findings = [
-        _force_gate("force_error", report["forces"], config.max_force_error_ratio, "all held-out structures"),
+        *_start_gate(report),
+        _force_gate("force_error", report["forces"], config.max_force_error_ratio, f"all {judging}"),
         *_error_gates(report, config),
     ]
     for name, figures in report["per_source"].items():
         limit = config.max_force_error_ratio_per_source
-        findings.append(_force_gate(f"force_error_{name}", figures["forces"], limit, f"held-out structures of {name}"))
+        findings.append(_force_gate(f"force_error_{name}", figures["forces"], limit, f"{judging} of {name}"))
     return [*findings, *_element_gate(report, config), *_nve_gates(report, config), *_physics_gates(report, config)]
+
+
+def _start_gate(report: Mapping[str, Any]) -> list[Finding]:
+    """Judge that the start of the training has seen no held-out structure, where its training data are at hand."""
+    start = report.get("start") or {}
+    if start.get("seen") is None:
+        return []
+    why = (
+        f"of {start['held_out']} held-out structures, those that the start {start['name']} was trained on, or their families"
+    )
+    return [at_most("start_leakage", start["seen"], 0, "structures", why)]
 
 
 def _nve_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Finding]:

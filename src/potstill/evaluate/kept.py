@@ -21,10 +21,9 @@ from potstill.core.checksums import sha256_of_json
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import read_json, sealed
 from potstill.core.types import Labels, Structure
-from potstill.core.verdict import changed_gates
 from potstill.evaluate.dynamics import Trajectory
 from potstill.evaluate.errors import Comparison
-from potstill.evaluate.gates import judge
+from potstill.evaluate.gates import changed_limits, judge
 from potstill.evaluate.stage import Evaluation
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def _trajectories(arrays: Mapping[str, Any]) -> list[Trajectory]:
 def judged_again(evaluation: Evaluation, gates: EvaluateConfig) -> Evaluation:
     """Return the same figures judged by other gates; nothing is computed."""
     findings = [asdict(finding) for finding in judge(evaluation.report, gates)]
-    report = {**evaluation.report, "findings": findings, "changed_gates": changed_gates(gates)}
+    report = {**evaluation.report, "findings": findings, "changed_gates": changed_limits(gates)}
     if "made_from" in report:
         report["made_from"] = {**report["made_from"], "section": sha256_of_json(gates.model_dump(mode="json"))}
     return Evaluation(report, evaluation.comparison, evaluation.trajectories)

@@ -96,10 +96,10 @@ def evaluate_pair(
     evaluation = compare(
         model, structures, composition_baseline(structures), settings, teacher=asked, seed=seed, on_step=on_step
     )
+    evaluation.report["models"] = {"candidate": candidate, "reference": reference}
     if isinstance(model, DeployedStudent):
         evaluation.report["kinds"] |= _broken_bonds_trained_on(Path(candidate), model)
-        evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, settings)]
-    evaluation.report["models"] = {"candidate": candidate, "reference": reference}
+    evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, settings)]
     evaluation.report["refused_by_reference"] = refused
     evaluation.report["made_from"] = {
         "dataset": sha256_of_file(path) if path.is_file() else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from potstill.deploy.student import DeployedStudent
 from potstill.evaluate.contents import kinds_of
 from potstill.evaluate.dynamics import Trajectory, run_nve
 from potstill.evaluate.errors import Comparison, by_magnitude, per_element, summary
-from potstill.evaluate.gates import judge
+from potstill.evaluate.gates import changed_limits, judge
 from potstill.evaluate.made_from import made_from
 from potstill.evaluate.model import Model
 from potstill.evaluate.physics import measure
@@ -56,6 +56,7 @@ def evaluate(
     *,
     teacher: Callable[[], Teacher] | None,
     seed: int,
+    start: Mapping[str, Any] | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Evaluation:
     """Compare a student with its teacher on families that neither training nor early stopping has used.
@@ -73,6 +74,8 @@ def evaluate(
         is None, only the checks that ask the student alone are made.
     seed
         Seed of the initial velocities.
+    start
+        What :func:`~potstill.evaluate.start.seen_by_start` found, for a student that was trained from another one.
     on_step
         Function called with a text before each step.
 
@@ -90,7 +93,10 @@ def evaluate(
     report["kinds"] = kinds_of(dataset)  # the held-out part may lack a kind that the student was trained on
     if labels_given(dataset.attributes):
         report["labels_given"] = True
+    if start is not None:
+        report["start"] = dict(start)
     report["findings"] = [asdict(finding) for finding in judge(report, config)]
+    report["changed_gates"] = changed_limits(config)
     report["made_from"] = made_from(student, dataset, config, teacher() if teacher else None)
     report["student"] = {"parameters": student.parameters, **student.model.architecture.model_dump(mode="json")}
     return evaluation

@@ -110,7 +110,13 @@ def held_out_by(report: dict[str, Any]) -> str:
         asked = report["structures"] + count
         return f"{report['structures']:,} of {several(asked, 'structure')}, for the reference refuses {count} ({reasons})"
     whole = " of families that the training has not seen" if report.get("held_out") == "families" else ""
-    return several(report["structures"], "held-out structure") + whole
+    start = report.get("start") or {"seen": 0}
+    seen = (
+        f"; its start {start['name']} may have seen them, for the data of that are not at hand"
+        if start["seen"] is None
+        else ""
+    )
+    return several(report["structures"], "held-out structure") + whole + seen
 
 
 def tiles(report: dict[str, Any]) -> list[dict[str, Any]]:

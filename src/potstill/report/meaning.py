@@ -23,6 +23,7 @@ GROUPS = {
 
 _FORCES = "relaxed geometries, barriers and trajectories differ from the teacher's; take them as a first guess only"
 MEANINGS: dict[str, tuple[str, str]] = {
+    "start_leakage": ("errors", "the errors are too small: part of what judges it was trained on by its start"),
     "force_error": ("errors", _FORCES),
     "force_error_element": ("errors", "do not trust structures in which this element takes part"),
     "softening": (

@@ -63,7 +63,7 @@ def write_run_page(run: RunFolder) -> None:
         script_hash=script_hash(SCRIPT),
         mix=mix.sentence() if (mix := run.mix()) else "",
         failed=[f for f in audit.get("findings", []) if is_failure(f["verdict"])],
-        changed_gates=audit.get("changed_gates", {}),
+        changed_gates={"audit": audit.get("changed_gates"), "evaluation": evaluation.get("changed_gates")},
         tiles=_tiles(audit, evaluation),
         stages=stage_rows(run, audit, evaluation, data),
         flow=flow(rows, data),

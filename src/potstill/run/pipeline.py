@@ -118,7 +118,8 @@ class Pipeline:
         now = made_from(self.run, self.context.config, name, self.context.formats)
         other = changed(entry["made_from"], now) if "made_from" in entry else []
         moved = set_aside(self.run, name, other)
-        self.run.set_stage(name, "running", entry["seconds"], made_from=now)
+        others = {"gates": ""} if name == "evaluate" else {}  # by which the last evaluation was judged again
+        self.run.set_stage(name, "running", entry["seconds"], made_from=now, **others)
         return bool(moved)
 
     def _work(self, name: str, started: float) -> None:

@@ -42,7 +42,7 @@ def set_aside(run: RunFolder, stage: str, other: Sequence[str]) -> list[Path]:
         case "batches" if _is_foreign(run, stage):
             moved = [run.dataset]
         case "train":
-            if names - {"active_learning", "label"} or unknown:
+            if names - {"active_learning", "label"} or unknown or (state in ("done", "stale") and _is_foreign(run, stage)):
                 moved = [run.student]
             if names or unknown:
                 moved.append(run.active_learning)

@@ -17,7 +17,7 @@ from potstill.report.page import readable, tally
 from potstill.run.facts import done_report, round_reports
 from potstill.run.figures import driver_alive
 from potstill.run.folder import RunFolder
-from potstill.run.made_from import files_checksum, other_input, other_options, student_checksum
+from potstill.run.made_from import file_fault, files_checksum, other_input, other_options, student_checksum
 from potstill.run.upgrade import read_config
 
 MOST_NAMED = 4
@@ -109,15 +109,22 @@ def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any
     if audit and audit["verdict"] != "GO":
         return RunVerdict(Verdict.NO_GO, data_reason(audit), _mend_data(run), run.html("audit"))
     findings = evaluation.get("findings", [])
+    by_others = _by_other_gates(run)
     if findings and overall(f["verdict"] for f in findings) != Verdict.GO:
-        return RunVerdict(Verdict.NO_GO, student_reason(findings), _after_no_go(run), page)
+        return RunVerdict(Verdict.NO_GO, student_reason(findings) + by_others, _after_no_go(run), page)
     if run.stage("train")["state"] == "done" and (missed := _missed_in_own_md(run)):
         return RunVerdict(Verdict.NO_GO, *missed, page)
     if unjudged := _unjudged(run, audit, evaluation, needed):
         return RunVerdict(Verdict.NOT_RUN, unjudged, _resume(run), page)
     data, _ = tally(audit["findings"])
-    reason = f"the data passed all {data} checks that apply, and {student_reason(findings)}"
+    reason = f"the data passed all {data} checks that apply, and {student_reason(findings)}{by_others}"
     return RunVerdict(Verdict.GO, reason, next_use(run), page)
+
+
+def _by_other_gates(run: RunFolder) -> str:
+    """Return the file of limits by which the student was judged again, in words; empty where it is by the run's config."""
+    gates = run.stage("evaluate").get("gates", "")
+    return f"; judged by the limits of {shown_path(Path(gates))}, not of the run's config" if gates else ""
 
 
 def data_reason(audit: dict[str, Any]) -> str:
@@ -180,9 +187,11 @@ def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any],
     if running:
         state = "is under way" if driver_alive(run) else "was killed, and its finished parts are kept"
         return f"{judged}; the stage {running[0]} {state}"
-    stale = [(stage, other) for stage in ("audit", "evaluate") if stage in states and (other := other_input(run, stage))]
+    judging = [stage for stage in ("audit", "evaluate") if stage in states]
+    stale = [f"the stage {stage} was done with another {other}" for stage in judging if (other := other_input(run, stage))]
+    stale += [fault for stage in judging if (fault := file_fault(run.path, run.stage(stage)))]
     if stale and not open_:
-        return f"{judged}; the stage {stale[0][0]} was done with another {stale[0][1]}"
+        return f"{judged}; {stale[0]}"
     if not open_:
         return f"{judged}; no gate was asked for"
     done = [stage for stage in needed if stage not in open_]

@@ -10,6 +10,8 @@ The cost is one small matrix product per atom, so it can run at every step of mo
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,13 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from potstill.core.checksums import sha256_of_file
 from potstill.core.errors import InputError
 from potstill.core.files import file_error, sealed
 from potstill.core.types import Array
-from potstill.student.files import read_tensors
+from potstill.student.files import REMEDY, read_tensors
+
+log = logging.getLogger(__name__)
 
 FILE = "uncertainty.safetensors"
 LARGEST_LOG = 20.0  # e^20 eV/Å: larger expectations are cut to this
@@ -111,24 +116,42 @@ class Uncertainty:
         return Uncertainty(**{field.name: getattr(self, field.name).to(device, dtype) for field in fields(self)})
 
 
-def save_uncertainty(uncertainty: Uncertainty, folder: Path) -> None:
-    """Write ``uncertainty.safetensors`` beside a student's weights."""
+def save_uncertainty(uncertainty: Uncertainty, folder: Path) -> dict[str, str]:
+    """Write ``uncertainty.safetensors`` beside a student's weights; return its ``checksum`` for ``config.json``."""
     tensors = {field.name: getattr(uncertainty, field.name).contiguous() for field in fields(uncertainty)}
     with sealed(folder / FILE) as temporary:
         temporary.write_bytes(save(tensors))  # by this process, so that its umask holds
+    return {"checksum": sha256_of_file(folder / FILE)}
 
 
-def read_uncertainty(folder: Path, hidden: int) -> Uncertainty | None:
+def read_uncertainty(folder: Path, hidden: int, stated: Mapping[str, Any] | None = None) -> Uncertainty | None:
     """Read the uncertainty of a student's folder; None where it has none.
+
+    Parameters
+    ----------
+    folder
+        Folder of the student.
+    hidden
+        Number of its features.
+    stated
+        Entry ``uncertainty`` of its ``config.json``. The log says where the file that it describes is missing.
 
     Raises
     ------
     InputError
-        If the file is damaged, or of a student whose number of features is not ``hidden``.
+        If the file is damaged, or of another student.
     """
     path = folder / FILE
     if not path.is_file():
+        if stated:
+            log.warning("%s is missing: the student gives no expected errors, and marks no atom as uncertain", path)
         return None
+    checksum = stated.get("checksum") if isinstance(stated, Mapping) else None
+    if checksum is not None and sha256_of_file(path) != checksum:
+        raise InputError(
+            f"{path} is not that of config.json beside it (the checksum differs): "
+            f"one of them was edited, or is from another student\n  {REMEDY}"
+        )
     try:
         found = Uncertainty(**read_tensors(path, path.read_bytes()))
     except OSError as error:

@@ -52,7 +52,7 @@ def made_from(
         JSON-serialisable: ``format``, ``dataset``, ``student``, ``train``, ``seed``, ``start``. Read it again from
         ``config.json`` with :func:`stated`, and compare both with :func:`differences`.
     """
-    return described(_digest_of_file(dataset), student, config, seed=seed, start=start)
+    return described(digest_of_file(dataset), student, config, seed=seed, start=start)
 
 
 def described(data: str, student: StudentConfig, config: TrainConfig, *, seed: int, start: Student | None) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def records_digest(*sources: RecordSource, weights: Array | None = None) -> str:
     digest = hashlib.sha256()
     for source in sources:
         if isinstance(source, Dataset):
-            digest.update(_digest_of_file(source).encode())
+            digest.update(digest_of_file(source).encode())
             continue
         for start in range(0, len(source), STRUCTURES_AT_ONCE):
             _add(digest, source.gather(np.arange(start, min(start + STRUCTURES_AT_ONCE, len(source)))))
@@ -149,7 +149,8 @@ def weights_digest(student: Student) -> str:
     return digest.hexdigest()
 
 
-def _digest_of_file(dataset: Dataset) -> str:
+def digest_of_file(dataset: Dataset) -> str:
+    """Return the SHA-256 of a file's checksums and teacher, in hexadecimal."""
     parts = [str(dataset.attributes.get(name, "")) for name in ("checksums", "teacher")]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -90,7 +90,7 @@ def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str
     if uncertainty is None:
         (job.folder / UNCERTAINTY).unlink(missing_ok=True)
     else:
-        save_uncertainty(uncertainty, job.folder)
+        facts["uncertainty"] |= save_uncertainty(uncertainty, job.folder)
     save_student(averaged, job.folder, facts)
     return job.folder
 

@@ -36,6 +36,20 @@ def test_hydrogens_that_are_there_already_stay(mol_block_of):
     assert again.GetNumAtoms() == whole.GetNumAtoms() == 9
 
 
+def test_hydrogens_that_are_there_do_not_move(mol_block_of):
+    whole, _ = with_hydrogens(read_mol_block(mol_block_of("CC(=O)O"), "x.sdf"))
+    short = Chem.RWMol(whole)
+    short.RemoveAtom(whole.GetNumAtoms() - 4)  # one of a methyl group, a hydroxyl hydrogen stays
+    position = whole.GetConformer().GetPositions()[-1] + 0.2
+    short.GetConformer().SetAtomPosition(short.GetNumAtoms() - 1, position.tolist())
+    before = short.GetConformer().GetPositions()
+    molecule = short.GetMol()
+    Chem.SanitizeMol(molecule)
+    again, _ = with_hydrogens(molecule)
+    assert again.GetNumAtoms() == whole.GetNumAtoms()
+    assert np.array_equal(again.GetConformer().GetPositions()[: len(before)], before)
+
+
 def test_a_missing_hydrogen_is_found(mol_block_of):
     whole, _ = with_hydrogens(read_mol_block(mol_block_of("CCO"), "x.sdf"))
     assert hydrogens_missing(whole, "CCO") is None

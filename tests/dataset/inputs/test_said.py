@@ -166,6 +166,41 @@ def test_a_title_that_is_no_ion(tmp_path, title):
     assert not read(tmp_path / "a.xyz", water(title)).remarks
 
 
+class TestStressOfAnotherCalculation:
+    @pytest.mark.parametrize("beside", ["energy=-14.2", "free_energy=-14.2 energy=-14.3"])
+    def test_it_is_not_taken_and_said(self, tmp_path, beside):
+        found = read(
+            tmp_path / "a.xyz", labelled(f'{beside} stress="0.2 0 0 0 0.2 0 0 0 0.2"').replace("REF_stress", "my_stress")
+        )
+        assert found.structure.labels.energy == -14.2
+        assert found.structure.labels.stress is None
+        assert any("'stress' is not taken" in remark for remark in found.remarks)
+
+    def test_one_without_an_energy_beside_it_is_taken(self, tmp_path):
+        found = read(tmp_path / "a.xyz", labelled("").replace("REF_stress", "stress"))
+        assert found.structure.labels.stress is not None
+
+    def test_a_named_one_is_taken(self, tmp_path):
+        content = labelled("energy=-3.0").replace("REF_stress", "stress")
+        keys = {"energy_key": "REF_energy", "forces_key": "REF_forces"}
+        assert read(tmp_path / "a.xyz", content, **keys).structure.labels.stress is None
+        assert read(tmp_path / "a.xyz", content, **keys, stress_key="stress").structure.labels.stress is not None
+
+
+@pytest.mark.parametrize("name", ["hirshfeld_charges", "bader_charge", "mulliken_q", "mmcharges"])
+def test_charges_of_any_scheme_add_up_to_the_net_charge(tmp_path, name):
+    rows = "O 0 0 0 -1.2\nH 0 0 0.97 0.2\n"
+    with pytest.raises(UnusableError, match="net charge of -1"):
+        read(tmp_path / "a.xyz", f"2\nProperties=species:S:1:pos:R:3:{name}:R:1\n{rows}")
+
+
+def test_magnetic_moments_are_said(tmp_path):
+    rows = "O 0 0 0 {m}\nO 0 0 1.2 {m}\n"
+    text = "2\nProperties=species:S:1:pos:R:3:initial_magmoms:R:1\n" + rows
+    assert "magnetic moments are not kept" in read(tmp_path / "a.xyz", text.format(m=1.0)).remarks[0]
+    assert not read(tmp_path / "b.xyz", text.format(m=0.0)).remarks
+
+
 class TestUnitsBehindNumbers:
     @pytest.mark.parametrize("unit", ["Ha", "Eh", "hartree", "(Ha)", "[au]", "Ry", "kcal/mol", "kJ/mol", "meV"])
     @pytest.mark.parametrize("key", ["energy", "REF_energy"])

@@ -76,6 +76,8 @@ def frame_from(
     else:
         remarks += labels_not_used(atoms, options)
     remarks += _on_constraints(atoms, labels)
+    if np.any(atoms.arrays.get("initial_magmoms", 0.0)):
+        remarks.append("magnetic moments are not kept: a teacher that labels these structures starts without them")
     remarks += _on_state(atoms.info) if labels is not None else []
     remarks += [] if ours else ignored_of_atoms(atoms, {*options.keys, *words})
     if _is_isolated_atom(atoms) and labels is not None:

@@ -20,6 +20,7 @@ CHARGE_KEY = re.compile(  # and total_charge, mol_charge, … which are other wo
 )
 SPIN_KEY = re.compile(r"(\w+_)?(2s|(total)?spin(_?mult(iplicity)?)?|multiplicity|mult|uhf|(n|num)?_?unpaired(_?electrons)?)")
 OF_ATOMS = ("initial_charges", "charges", "formal_charges", "formal_charge", "partial_charges", "partial_charge", "q")
+OF_A_SCHEME = re.compile(r"\w+_charges?|\w+_q|mmcharges", re.IGNORECASE)  # such as hirshfeld_charges
 ROUNDING = 0.1  # electrons: partial charges of a neutral structure do not add up to exactly zero
 HINT = "to use it anyway: ignore_charge, --ignore-charge"
 
@@ -54,7 +55,8 @@ def facts_on_charge(
                 key = min(keys, key=len)  # 'charge' before all others
                 facts[name] = _number(key, places[key])
                 break
-    of_atoms = next((arrays[key] for key in OF_ATOMS if arrays.get(key) is not None), None)
+    schemes = [key for key in arrays if OF_A_SCHEME.fullmatch(str(key)) and np.asarray(arrays[key]).dtype.kind in "fiu"]
+    of_atoms = next((arrays[key] for key in (*OF_ATOMS, *schemes) if arrays.get(key) is not None), None)
     if "charge" not in facts and of_atoms is not None:
         facts["charge"] = float(np.round(np.sum(of_atoms), 3))
     return facts

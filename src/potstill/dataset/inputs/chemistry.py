@@ -47,7 +47,7 @@ def read_mol_block(block: str, what: str) -> Any:
 
 
 def with_hydrogens(molecule: Any) -> tuple[Any, HydrogensBy]:
-    """Return the molecule with every hydrogen as an atom; heavy atoms stay, hydrogens are relaxed around them.
+    """Return the molecule with every hydrogen as an atom; atoms that it has stay, hydrogens are relaxed around them.
 
     Returns
     -------
@@ -65,10 +65,11 @@ def with_hydrogens(molecule: Any) -> tuple[Any, HydrogensBy]:
         field, by = AllChem.UFFGetMoleculeForceField(whole), "uff"
     else:
         return whole, "ideal"
+    if whole.GetNumAtoms() == molecule.GetNumAtoms():
+        return whole, by
     field.Initialize()
-    for atom in whole.GetAtoms():
-        if atom.GetAtomicNum() != 1:
-            field.AddFixedPoint(atom.GetIdx())
+    for index in range(molecule.GetNumAtoms()):  # the added ones come behind
+        field.AddFixedPoint(index)
     field.Minimize(maxIts=RELAX_STEPS)
     return whole, by
 

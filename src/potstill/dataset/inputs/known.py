@@ -21,7 +21,7 @@ LONGEST_VALUE = 24
 SAYS_GHOST = re.compile(r"ghost|dummy", re.IGNORECASE)
 SAYS_FIXED = re.compile(r"fix|frozen|freez|constrain", re.IGNORECASE)
 NAMED_ELSEWHERE = re.compile(  # by remarks or refusals of their own
-    r"(\w+_)?charges|charge_(model|method|scheme|type)|(\w+_)?converged|(external_|electric_|e_?)field|"
+    r"(\w+_)?(mm)?charges|charge_(model|method|scheme|type)|(\w+_)?converged|(external_|electric_|e_?)field|"
     r"pbc|lattice|cell|occupancy|potstill_\w+",
     re.IGNORECASE,
 )

@@ -62,7 +62,7 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
         "stress": _find(places, results, options.stress_key, "stress"),
         "virial": next(((key, places[key]) for key in VIRIAL_KEYS if key in places), None),
     }
-    remarks = _take_as_virial(found) + _drop_placeholders(found, places)
+    remarks = _drop_other_stress(found, results, options) + _take_as_virial(found) + _drop_placeholders(found, places)
     energy, forces, stress, virial = found.values()
     taken = {label[0] for label in (energy, forces, stress) if label}
     tensor = None
@@ -91,6 +91,21 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
     if not options.keep_not_finite:
         _refuse_not_finite(labels)
     return labels, remarks
+
+
+def _drop_other_stress(found: dict[str, Found | None], results: Mapping[str, Any], options: ReadOptions) -> list[str]:
+    """Drop the stress of a calculator whose energy or forces are not taken, and return a remark about it."""
+    others = [name for name in ("energy", "forces") if results.get(name) is not None]
+    taken = [label[0] for label in (found["energy"], found["forces"]) if label is not None]
+    remarks = []
+    for name, own in (("stress", options.stress_key), ("virial", "")):
+        label = found[name]
+        if label is None or own or label[0] not in ("stress", "virial", "virials"):
+            continue
+        if others and taken and not set(taken) & {"energy", "forces"}:
+            remarks.append(f"'{label[0]}' is not taken: it may be of the calculation of '{others[0]}', not of '{taken[0]}'")
+            found[name] = None
+    return remarks
 
 
 def _take_as_virial(found: dict[str, Found | None]) -> list[str]:

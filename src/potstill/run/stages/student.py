@@ -55,15 +55,19 @@ def run_evaluate(context: Context) -> None:
     from potstill.deploy.student import load_student
     from potstill.evaluate.kept import write_evaluation
     from potstill.evaluate.stage import evaluate
+    from potstill.evaluate.start import seen_by_start
     from potstill.report.evaluate import write_evaluate_page
+    from potstill.student.shipped import student_folder
 
-    run = context.run
+    run, start = context.run, context.config.train.start
+    dataset = open_file(run.dataset)
     evaluation = evaluate(
         load_student(run.student),
-        open_file(run.dataset),
+        dataset,
         context.config.evaluate,
         teacher=context.teacher,
         seed=context.config.seed,
+        start=seen_by_start(start, student_folder(start), dataset) if start else None,
         on_step=context.progress.note,
     )
     evaluation.report["held_out"] = "structures" if context.config.generate.families == "structure" else "families"
