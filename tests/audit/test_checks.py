@@ -8,6 +8,7 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -17,6 +18,7 @@ from ase.build import bulk, make_supercell, molecule
 
 from potstill.audit.checks import CHECKS
 from potstill.audit.files import audit_file, read_gates
+from potstill.audit.labels import energy_work_slope
 from potstill.audit.options import AuditConfig
 from potstill.audit.process import wilson_interval
 from potstill.audit.registry import ENTRIES, check
@@ -794,6 +796,23 @@ class TestNothingToLookAt:
         found = judge([s for k, s in enumerate(labelled) if k % 12 < 6][:18])
         assert found["energy_work_slope"]["verdict"] == "DOES_NOT_APPLY"
         assert "near siblings" in found["energy_work_slope"]["why"]
+
+    @pytest.mark.parametrize(("slope", "noise", "verdict"), [(0.6, 0.7, "WARN"), (1.0, 0.7, "GO"), (0.6, 0.1, "NO_GO")])
+    def test_a_slope_that_is_off_by_more_than_its_error_is_no_silent_pass(self, slope, noise, verdict):
+        rng = np.random.default_rng(2)
+        work = rng.normal(0.0, 1.0, 80)
+        change = slope * work + noise * rng.normal(0.0, 1.0, 80)
+        stats = SimpleNamespace(work=work, energy_change=change, molecule=np.zeros(80, bool), labelled=True)
+        finding = energy_work_slope(SimpleNamespace(stats=stats, gates=AuditConfig()))
+        assert finding.verdict == verdict, finding
+
+    def test_stresses_take_part_where_siblings_differ_in_cell(self, judge, labelled):
+        assert "in another cell, with stresses" in judge(labelled)["energy_work"]["why"]
+        same, rng = next(s for s in labelled if s.pbc.all()), np.random.default_rng(1)
+        moved = [
+            same.with_(id=f"m{k}", positions=same.positions + rng.normal(0, 0.01, same.positions.shape)) for k in range(6)
+        ]
+        assert "no stress, for their cells are equal" in judge(moved)["energy_work"]["why"]
 
     def test_no_siblings(self, judge, labelled):
         found = judge([next(s for s in labelled if s.family == f) for f in sorted({s.family for s in labelled})])

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from ase.build import bulk
 
+from potstill.deploy import load_student
 from potstill.run.made_from import file_checksum
 
 STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")
@@ -121,6 +122,17 @@ def test_a_student_of_other_hands_is_kept_aside(potstill, run):
     assert resume(potstill, run).code in (0, 3)
     assert (run / "student" / "weights.safetensors").read_bytes() == weights
     assert (run / "student.aside-1" / "weights.safetensors").read_bytes() == foreign
+
+
+def test_a_student_of_a_run_states_its_verdict_too(potstill, run, caplog):
+    assert potstill("evaluate", run).code == 3
+    caplog.clear()
+    load_student(run)
+    assert "NO-GO: " in caplog.text
+    caplog.clear()
+    potstill("evaluate", run)  # which judges it anew
+    assert "VERDICT" not in caplog.text
+    assert (run / "student" / "VERDICT.txt").read_text(encoding="utf-8").startswith("NO-GO: ")
 
 
 def test_files_that_desktops_add_change_nothing(potstill, run):

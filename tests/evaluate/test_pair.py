@@ -13,7 +13,7 @@ from potstill.evaluate.made_from import weights_checksum
 from potstill.evaluate.model import TeacherModel
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.pair import evaluate_pair, load_model
-from potstill.report.evaluate import sentence
+from potstill.report.evaluate import sentence, write_evaluate_page
 from potstill.student.files import save_student
 from potstill.testing import random_student
 
@@ -55,6 +55,26 @@ def test_a_calculator_beside_itself(structures, tmp_path):
     assert {name for name, verdict in found.items() if verdict != "GO"} == {"force_error_element"}  # 16 atoms are too few
     assert found["force_error_element"] == "DOES_NOT_APPLY"
     assert len(evaluation.comparison.structures) == 4
+
+
+def test_a_candidate_without_a_stress_is_not_judged_by_it(structures, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "bare.py").write_text(
+        "from ase.calculators.emt import EMT\n\n\nclass Bare(EMT):\n"
+        "    implemented_properties = [name for name in EMT.implemented_properties if 'stress' not in name]\n\n"
+        "    def get_stress(self, atoms=None):\n        raise NotImplementedError\n"
+    )
+    report = evaluate_pair("bare:Bare", "emt", structures, tmp_path / "out", EvaluateConfig(**CHEAP)).report
+    found = {f["check"]: f for f in report["findings"]}
+    assert found["stress_error"]["verdict"] == "NOT_RUN"
+    assert "no stress is given for 4 structures" in found["stress_error"]["why"]
+
+
+def test_what_is_compared_is_not_called_held_out(structures, tmp_path):
+    evaluation = evaluate_pair(EMT, "emt", structures, tmp_path / "out", EvaluateConfig(**CHEAP))
+    write_evaluate_page(evaluation, tmp_path / "out" / "evaluate.html")
+    assert "held-out structures" not in (tmp_path / "out" / "evaluate.html").read_text(encoding="utf-8")
+    assert not any("held-out structures of" in f["why"] for f in evaluation.report["findings"])
 
 
 def test_structures_that_the_reference_refuses_stand_in_the_verdict(structures, tmp_path):

@@ -65,6 +65,12 @@ def test_plots_take_odd_numbers_and_names(kit):
 def test_nothing_to_draw():
     assert parity({}, "eV", "parity") is None
     assert paired_bars([], [], [], ("a", "b"), "s") is None
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_a_figure_that_is_not_finite_has_no_bar(logarithmic):
+    nan, inf = float("nan"), float("inf")
+    assert paired_bars(["a", "b", "c"], [nan, 1.0, inf], [0.1, 20.0, 1.0], ("a", "b"), "s", logarithmic=logarithmic)
     assert lines({"a": ([1.0], [np.nan])}, "x", "y") is None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from potstill.audit.needs import CRYSTALS, LABELS, MOLECULES, STRESS
 from potstill.audit.outliers import GAUSS, energy_residuals, robust_scores
 from potstill.audit.registry import check
 from potstill.core.types import Array
-from potstill.core.verdict import Finding, at_most, does_not_apply
+from potstill.core.verdict import Finding, Verdict, at_most, does_not_apply
 from potstill.generate.filter import NEAR_DUPLICATE_ANGSTROM
 
 FEWEST_FOR_SCORES = 40  # structures of a source; with fewer, the spread of all structures is used
 FEWEST_FOR_SLOPE = 20  # number of pairs of siblings
+SAME_CELL_ANGSTROM = 1e-3
 WORK_NOISE_EV_PER_ATOM = 2e-3  # rounding of energies and positions in float32
 
 
@@ -233,7 +235,12 @@ def energy_work(evidence: Evidence) -> Finding:
     """Compare energy differences between near siblings with the work between them, in units of the second-order bound."""
     scores = work_scores(evidence)
     near = int((~np.isnan(scores)).sum())
-    why = f"{near} of {len(scores)} structures have a sibling near enough to compare energies with forces and stresses"
+    why = f"{near} of {len(scores)} structures have a sibling near enough to compare energies with forces"
+    if near and evidence.dataset.column("structures/has_stress").any():
+        strained = _strained(evidence)
+        why += (
+            f", {strained} of them in another cell, with stresses" if strained else "; no stress, for their cells are equal"
+        )
     if not near:
         return does_not_apply("energy_work", "of the bound", why)
     limit = evidence.gates.max_energy_work_ratio
@@ -259,8 +266,19 @@ def energy_work_slope(evidence: Evidence) -> Finding:
         return does_not_apply("energy_work_slope", "away from 1", why)
     slopes = ", ".join(f"{slope:.3f} ± {error:.3f}" for slope, error in found)
     why = f"slopes of energy on work over {len(known)} pairs of siblings: {slopes}; counted beyond three errors"
-    beyond = np.maximum(np.abs(found[:, 0] - 1) - 3 * found[:, 1], 0.0)
-    return at_most("energy_work_slope", float(beyond.max()), limit, "away from 1", why)
+    apart = np.abs(found[:, 0] - 1)
+    beyond = np.maximum(apart - 3 * found[:, 1], 0.0)
+    finding = at_most("energy_work_slope", float(beyond.max()), limit, "away from 1", why)
+    if finding.verdict == Verdict.GO and ((apart > limit) & (beyond > 0)).any():
+        return replace(finding, verdict=Verdict.WARN, why=f"{why}, and one is off by more than these: look at the labels")
+    return finding
+
+
+def _strained(evidence: Evidence) -> int:
+    """Return the number of structures whose nearest sibling has another cell, so that stresses take part in the work."""
+    cell, sibling = evidence.dataset.column("structures/cell")[:], evidence.stats.sibling
+    known = np.flatnonzero((sibling >= 0) & np.isfinite(evidence.stats.work))
+    return int((np.abs(cell[known] - cell[sibling[known]]).max(axis=(1, 2), initial=0.0) > SAME_CELL_ANGSTROM).sum())
 
 
 def work_scores(evidence: Evidence) -> Array:

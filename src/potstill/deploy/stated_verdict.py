@@ -1,6 +1,6 @@
-"""The verdict on a student, stated in the folder of its export, which people copy without the run.
+"""The verdict on a student, stated beside its weights and in the folder of its export, which people copy without the run.
 
-``VERDICT.txt`` lies in the exported folder and beside the weights, so that it travels with either. The input of LAMMPS
+``VERDICT.txt`` lies beside the weights and in the exported folder, so that it travels with either. The input of LAMMPS
 prints it, and :func:`potstill.load_student` warns of any other verdict than GO. The file beside the weights has the checksum
 of the student on a second line, so that it is not taken for a verdict on other weights.
 """
@@ -30,10 +30,8 @@ def state_verdict(export: Path, sentence: str) -> None:
     sentence
         Word of the verdict, a colon and the reason.
     """
-    for folder in (export, export / "student"):
-        with sealed(folder / FILE) as file:
-            student = f"student: {checksum}\n" if (checksum := _checksum(folder)) else ""
-            file.write_text(f"{sentence}\n{student}", encoding="utf-8")
+    state_beside(export, sentence)
+    state_beside(export / "student", sentence)
     script = export / "in.potstill"
     if script.is_file():
         line = f'print "student: {UNSAFE.sub(" ", sentence)}"'
@@ -42,8 +40,15 @@ def state_verdict(export: Path, sentence: str) -> None:
             file.write_text(text, encoding="utf-8")
 
 
+def state_beside(folder: Path, sentence: str) -> None:
+    """Write a verdict into a folder, with the checksum of the student there."""
+    with sealed(folder / FILE) as file:
+        student = f"student: {checksum}\n" if (checksum := _checksum(folder)) else ""
+        file.write_text(f"{sentence}\n{student}", encoding="utf-8")
+
+
 def stated_verdict(student: Path) -> str:
-    """Return the verdict that stands beside the weights of an exported student; empty where none does."""
+    """Return the verdict that stands beside the weights of a student; empty where none does."""
     try:
         sentence, *more = (student / FILE).read_text(encoding="utf-8", errors="replace").strip().split("\n")
     except OSError:

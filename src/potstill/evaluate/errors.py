@@ -96,6 +96,12 @@ def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, An
         Labels of both, for at least one structure.
     mean_energy_baseline
         (S,) energy per atom in eV that the composition alone predicts (reference energies fitted to the training part).
+
+    Returns
+    -------
+    dict
+        ``forces``, ``energy``, ``stress`` where both have one, and ``stress_lacking``, the number of structures of which
+        only the teacher has one.
     """
     teacher, student = comparison.forces()
     force_error = np.abs(student - teacher)
@@ -120,6 +126,10 @@ def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, An
             "unit": "eV/atom",
         },
     }
+    both = zip(comparison.teacher, comparison.student, strict=True)
+    lacking = sum(a.stress is not None and b.stress is None for a, b in both)
+    if lacking:
+        report["stress_lacking"] = lacking
     if len(stress_teacher):
         report["stress"] = {
             "mae": float(np.abs(stress_student - stress_teacher).mean()),

@@ -220,7 +220,10 @@ def _error_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Find
         why = f"{1e3 * energy['mae_per_atom']:.1f} meV/atom against {1e3 * baseline:.1f} of the composition alone"
         ratio = energy["mae_per_atom"] / baseline
         found.append(at_most("energy_error", ratio, config.max_energy_error_ratio, "of composition baseline", why))
-    if stress.get("zero_baseline_mae"):
+    if lacking := report.get("stress_lacking"):
+        why = f"no stress is given for {lacking} structures that have one by the reference"
+        found.append(not_run("stress_error", "of zero baseline", why))
+    elif stress.get("zero_baseline_mae"):
         why = f"{stress['mae']:.2e} eV/Å^3 against {stress['zero_baseline_mae']:.2e} of predicting zero"
         ratio = stress["mae"] / stress["zero_baseline_mae"]
         found.append(at_most("stress_error", ratio, config.max_stress_error_ratio, "of zero baseline", why))

@@ -218,5 +218,5 @@ def _speed_systems(systems: Sequence[Structure], held_out: Sequence[Structure]) 
     crystals = [s for s in systems if s.pbc.all()]
     named += [(f"{s.id} ({s.formula}) repeated", [repeat_crystal(s, LARGE_CRYSTAL)]) for s in crystals]
     batch = list(held_out[:SPEED_STRUCTURES])
-    named.append((f"{len(batch)} held-out structures in one call", batch))
+    named.append((f"{len(batch)} structures in one call", batch))
     return named

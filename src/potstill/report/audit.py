@@ -106,6 +106,8 @@ def _not_asked(report: Mapping[str, Any], others: int) -> str:
     text = f" {others} other{'s do' if others > 1 else ' does'} not apply." if others else ""
     if "made_from" in report and report["made_from"]["teacher"] is None and report["labelled"]:
         text += " No teacher was named, so no label was repeated."
+        if any(f["check"] == "energy_work" and f["verdict"] == "DOES_NOT_APPLY" for f in report["findings"]):
+            text += " No structure has a near sibling, so no energy was compared with forces."
     return text
 
 

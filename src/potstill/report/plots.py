@@ -99,14 +99,15 @@ def paired_bars(
     """Draw two horizontal bars for each label, the label above them, or beside them where ``compact``."""
     if not labels:
         return None
-    ends = np.array([*first, *second], float)
+    upper, lower = (np.nan_to_num(np.array(x, float), nan=0.0, posinf=0.0) for x in (first, second))  # no bar
+    ends = np.concatenate([upper, lower])
     rows = np.arange(len(labels))[::-1] * 1.0
 
     def draw(axes: list[Axes]) -> None:
         ax = axes[0]
         height = 0.36 if compact else 0.26
-        ax.barh(rows + height / 2, first, height, color=PALETTE[0], label=names[0])
-        ax.barh(rows - height / 2, second, height, color=PALETTE[7], alpha=0.55, label=names[1])
+        ax.barh(rows + height / 2, upper, height, color=PALETTE[0], label=names[0])
+        ax.barh(rows - height / 2, lower, height, color=PALETTE[7], alpha=0.55, label=names[1])
         if logarithmic and (ends > 0).any():
             ax.set_xscale("log")
             ax.set_xlim(ends[ends > 0].min() / 2, ends.max() * 1.3)

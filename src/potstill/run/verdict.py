@@ -94,10 +94,12 @@ def student_verdict(run: RunFolder) -> RunVerdict:
 
 
 def state_in_exports(run: RunFolder) -> None:
-    """Write the present verdict into each export of the present student."""
-    from potstill.deploy.stated_verdict import state_verdict
+    """Write the present verdict beside the student of a run, and into each of its exports."""
+    from potstill.deploy.stated_verdict import state_beside, state_verdict
 
     verdict = student_verdict(run)
+    if (run.student / "config.json").is_file():
+        state_beside(run.student, verdict.sentence)
     for export in sorted(run.deploy.iterdir()) if run.deploy.is_dir() else ():
         if (export / "student").is_dir() and files_checksum(export / "student") == student_checksum(run):
             state_verdict(export, verdict.sentence)

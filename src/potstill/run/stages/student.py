@@ -52,6 +52,7 @@ def run_train(context: Context) -> None:
 
 def run_evaluate(context: Context) -> None:
     """Make ``evaluate.json`` and its page."""
+    from potstill.deploy.stated_verdict import FILE as VERDICT
     from potstill.deploy.student import load_student
     from potstill.evaluate.kept import write_evaluation
     from potstill.evaluate.stage import evaluate
@@ -60,6 +61,7 @@ def run_evaluate(context: Context) -> None:
     from potstill.student.shipped import student_folder
 
     run, start = context.run, context.config.train.start
+    (run.student / VERDICT).unlink(missing_ok=True)  # which is judged anew
     dataset = open_file(run.dataset)
     evaluation = evaluate(
         load_student(run.student),
