@@ -166,6 +166,54 @@ def test_a_title_that_is_no_ion(tmp_path, title):
     assert not read(tmp_path / "a.xyz", water(title)).remarks
 
 
+class TestUnitsOfPositionsInWords:
+    @pytest.mark.parametrize(
+        "comment",
+        [
+            "unit: au",
+            "geometry in AU",
+            "au",
+            "positions in nm",
+            "B3LYP geometry, coordinates in pm",
+            "Geometry (a.u.)",
+            "Properties=species:S:1:pos:R:3 geometry in atomic units",
+            "in atomic units",
+            "xyz [nm]",
+            "unit Bohr",
+            "water in nm",
+        ],
+    )
+    def test_are_said(self, tmp_path, comment):
+        (remark,) = read(tmp_path / "a.xyz", water(comment)).remarks
+        assert "positions are taken in Å" in remark
+
+    @pytest.mark.parametrize(
+        "title",
+        [
+            "au slab",
+            "Au",
+            "Au units",
+            "gold au",
+            "united atoms",
+            "unit cell of au",
+            "geometry: Au55",
+            "optimized at PM6",
+            "cluster size in nm: 2",
+            "dipole in au",
+            "time in pm",
+            "coordinates from job-pm3",
+            "units Angstrom",
+            "positions in Angstrom",
+        ],
+    )
+    def test_other_titles(self, tmp_path, title):
+        assert not read(tmp_path / "a.xyz", water(title)).remarks
+
+    def test_gold_in_capitals(self, tmp_path):
+        assert not read(tmp_path / "a.xyz", "1\nGEOMETRY OF AU\nAu 0 0 0\n").remarks
+        assert not read(tmp_path / "a.xyz", "1\nAU\nAu 0 0 0\n").remarks
+
+
 class TestStressOfAnotherCalculation:
     @pytest.mark.parametrize("beside", ["energy=-14.2", "free_energy=-14.2 energy=-14.3"])
     def test_it_is_not_taken_and_said(self, tmp_path, beside):

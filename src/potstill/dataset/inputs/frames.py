@@ -19,6 +19,8 @@ from potstill.dataset.inputs.calculators import FirstCalculator
 from potstill.dataset.inputs.cif import cif_spans, parse_cif
 from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
+from potstill.dataset.inputs.cut import FORMATS as CUT_FORMATS
+from potstill.dataset.inputs.cut import without_cut_frame
 from potstill.dataset.inputs.foreign import facts_of_program, on_charge
 from potstill.dataset.inputs.lammps import data_frame, dump_frames, is_data_file, is_dump_file
 from potstill.dataset.inputs.misread import KEYWORDS, MISREAD, on_keywords, refuse_misread
@@ -305,9 +307,13 @@ def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Fram
 
     facts, on_labels, on_structure = _facts(path, options, format_name)
     first = FirstCalculator()
+    text, cut = without_cut_frame(text_of(path), format_name) if format_name in CUT_FORMATS else ("", None)
+    if cut is not None and not text.strip():
+        yield cut
+        return
     try:
-        with plain_file(path) as plain:
-            for atoms in iread(plain, index=":", do_not_split_by_at_sign=True):
+        with plain_file(path, text) as plain:
+            for atoms in iread(plain, index=":", format=format_name if text else None, do_not_split_by_at_sign=True):
                 try:
                     atoms.info = {**facts, **atoms.info}
                     frame = first.compared(frame_from(atoms, options), getattr(atoms.calc, "name", None))
@@ -321,6 +327,8 @@ def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Fram
         if atoms is None:
             raise _by_ase(format_name, error) from error
         yield frame_from(atoms, options)
+    if cut is not None:
+        yield cut
 
 
 def _held(frames: Iterator[Frame | Exception], nothing: str = "the file holds no structures") -> HeldFrames:
