@@ -28,9 +28,10 @@ from potstill.dataset.inputs.mixed import refuse_mixed
 from potstill.dataset.inputs.options import DEFAULT, ReadOptions
 from potstill.dataset.inputs.pdb import pdb_frames
 from potstill.dataset.inputs.poscar import poscar_frame
-from potstill.dataset.inputs.programs import cp2k_frame, gromacs_frame
+from potstill.dataset.inputs.programs import cp2k_frame, gromacs_frames
 from potstill.dataset.inputs.rows import database_frames
 from potstill.dataset.inputs.several import refuse_several
+from potstill.dataset.inputs.spelled import SPELLINGS, spelled
 from potstill.dataset.inputs.texts import Spans, TextKind, parse_sdf, sdf_spans
 from potstill.dataset.inputs.unusable import (
     BYTE_ORDER_MARK,
@@ -60,9 +61,13 @@ DATABASES = (".db", ".aselmdb")
 SINGLE: dict[str, Callable[[Path, ReadOptions], Frame]] = {
     "vasp": poscar_frame,
     "lammps-data": data_frame,
-    "gromacs": gromacs_frame,
     "cp2k-restart": cp2k_frame,
 }
+SEVERAL: dict[str, Callable[[Path, ReadOptions], Iterator[Frame | Exception]]] = {
+    "gromacs": gromacs_frames,
+    "lammps-dump-text": dump_frames,
+}
+USUAL = {".nw": "nwchem-in"}  # endings that ASE does not know
 GUESSING = frozenset(
     {"netcdftrajectory", "cp2k-dcd", "lammps-dump-binary", "gromos", "dlp4", "dlp-history", "gpumd", "cmdft", "xtd"}
 )
@@ -220,31 +225,43 @@ class HeldFrames:
         return frame
 
 
-def _foreign(path: Path, options: ReadOptions) -> Frames:
-    """Return the frames of a file that ASE or pymatgen knows."""
+def _format_of(path: Path) -> Any:
+    """Return ASE's description of the format of a file, by its name and content; None where it knows none.
+
+    Raises
+    ------
+    UnusableError
+        ``unknown_format`` for a format that is known to have no reader.
+    """
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
-    try:
-        found = ioformats.get(filetype(str(path.absolute())))
-    except UnknownFileTypeError:
-        found = None
     head = as_text(_head(path))
     if is_data_file(head):  # by its content: by its name it may be anything
-        found = ioformats["lammps-data"]
-    elif is_dump_file(head):
-        found = ioformats["lammps-dump-text"]
-    elif said := next((said for start, said in NO_READER.items() if start in head), ""):
+        return ioformats["lammps-data"]
+    if is_dump_file(head):
+        return ioformats["lammps-dump-text"]
+    if said := next((said for start, said in NO_READER.items() if start in head), ""):
         raise UnusableError("unknown_format", said)
+    try:
+        name = filetype(str(path.absolute()))
+    except UnknownFileTypeError:
+        name = ""
+    return ioformats.get(name) or ioformats.get(USUAL.get(ending_of(path), ""))
+
+
+def _foreign(path: Path, options: ReadOptions) -> Frames:
+    """Return the frames of a file that ASE or pymatgen knows."""
+    found = _format_of(path)
     if found is None or not found.can_read:
         return HeldFrames([_only_by_pymatgen(path, options)])
     if found.name in GUESSING:
         raise UnusableError("no_elements", f"the reader of '{found.name}' guesses elements; write extended XYZ instead")
+    if found.name in SEVERAL:
+        return _held(SEVERAL[found.name](path, options))
     refuse_several(path, found.name)
     if found.single:
         read = SINGLE.get(found.name) or (lambda path, options: _single(path, options, found.name))
         return OneFrame(path, options, read)
-    if found.name == "lammps-dump-text":
-        return _held(dump_frames(path, options))
     if found.name == "json" and _is_ase_json(path):
         return _held(database_frames(path, options))
     return _held(_images(path, options, found.name), NOTHING_FOUND.format(found.name))
@@ -263,8 +280,11 @@ def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
 
     facts, on_labels, on_structure = _facts(path, options, format_name)
     try:
-        with plain_file(path) as plain:
-            atoms: Any = read(plain, do_not_split_by_at_sign=True)
+        text = spelled(text_of(path), format_name) if format_name in SPELLINGS else ""
+        with plain_file(path, text) as plain:
+            atoms: Any = read(plain, format=format_name, do_not_split_by_at_sign=True)
+    except UnusableError:
+        raise
     except Exception as error:
         atoms = by_pymatgen(path)
         if atoms is None:
