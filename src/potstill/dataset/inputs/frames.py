@@ -47,7 +47,7 @@ from potstill.dataset.inputs.unusable import (
     refuse_wrong_ending,
     text_of,
 )
-from potstill.dataset.inputs.xyz import parse_xyz, xyz_spans
+from potstill.dataset.inputs.xyz import parse_xyz, refuse_other_quantity, xyz_spans
 
 XYZ = TextKind((".xyz", ".extxyz"), xyz_spans, parse_xyz)
 TEXT_KINDS = (
@@ -87,6 +87,8 @@ NOT_RECOGNISED = (
     "format, such as POSCAR, geometry.in, .restart or .extxyz"
 )
 NOT_THAT = "; if the file is of another format, give it the ending of that one"
+CELL_FOUND = "the frame has a cell, and the first one of the file has the same atoms in none: write Lattice into each"
+SAYS_CELL = ("Lattice", "CELL(")
 CELL_LOST = "the frame has no cell, and the first one of the file has the same atoms in one: write Lattice into each"
 NO_READER = {  # by words in the head of a file
     "#VESTA_FORMAT": "a .vesta is not read; export the structure in VESTA as CIF or POSCAR",
@@ -122,6 +124,8 @@ def open_frames(path: Path, options: ReadOptions = DEFAULT) -> Frames:
     refuse_wrong_ending(path)
     if path.suffix in DATASETS:
         return DatasetFrames(path)
+    if ending_of(path) in XYZ.endings:
+        refuse_other_quantity(path.name, as_text(_head(path)))
     kind = next((kind for kind in TEXT_KINDS if ending_of(path) in kind.endings), None)
     if path.suffix in DATABASES:
         return _held(database_frames(path, options))
@@ -148,27 +152,37 @@ class TextFrames:
 
     def frame(self, k: int) -> Frame:
         frame = self._parsed(k)
-        if k == 0 or frame.ours or frame.structure.pbc.any() or not self._is_first_with_a_cell(frame.structure):
+        if k == 0 or frame.ours or ".xyz" not in self._kind.endings or not self._is_first_of_other_pbc(frame.structure):
             return frame
-        return Frame(frame.structure, (*frame.remarks, CELL_LOST))
+        return Frame(frame.structure, (*frame.remarks, CELL_FOUND if frame.structure.pbc.any() else CELL_LOST))
 
     def _parsed(self, k: int) -> Frame:
+        with quiet():
+            return self._kind.parse(self._text(k), self._options)
+
+    def _text(self, k: int) -> str:
         start, stop = self._spans[k]
         with self._open() as file:
             file.seek(start)
             content = file.read(stop - start).removeprefix(BYTE_ORDER_MARK)
-        text = content.decode(self._kind.encoding, errors="replace")
-        with quiet():
-            return self._kind.parse(text, self._options)
+        return str(content.decode(self._kind.encoding, errors="replace"))
 
-    def _is_first_with_a_cell(self, other: Structure) -> bool:
-        """Return whether the first frame has the atoms of another and is periodic."""
+    def _is_first_of_other_pbc(self, other: Structure) -> bool:
+        """Return whether one of the first frame and another of the same atoms is periodic, and the other is not.
+
+        A single atom that is not periodic may be an isolated one, beside a crystal of it.
+        """
         if self._first is None:
+            comment = "".join(self._text(0).splitlines()[1:2])
+            if any(word in comment for word in SAYS_CELL) == bool(other.pbc.any()):
+                return False  # without reading it
             try:
                 self._first = self._parsed(0).structure
             except Exception:  # noqa: BLE001 - the first frame may be the faulty one
                 return False
-        return bool(self._first.pbc.any()) and np.array_equal(self._first.atomic_numbers, other.atomic_numbers)
+        if bool(self._first.pbc.any()) == bool(other.pbc.any()) or (len(other) == 1 and other.pbc.any()):
+            return False
+        return np.array_equal(self._first.atomic_numbers, other.atomic_numbers)
 
     def _open(self) -> Any:
         if self._old_mac:

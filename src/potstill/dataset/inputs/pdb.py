@@ -114,7 +114,7 @@ def _model(rows: list[str], crystal: str, options: ReadOptions) -> Frame:
     if charge:
         atoms.info["charge"] = charge
     frame = frame_from(atoms, options)
-    return Frame(frame.structure, (*frame.remarks, *([NO_OCCUPANCY] if unstated else [])))
+    return Frame(frame.structure, (*frame.remarks, *([NO_OCCUPANCY] if unstated else []), *_on_species(rows, options)))
 
 
 def _numbers(rows: list[str], options: ReadOptions) -> list[int]:
@@ -130,6 +130,14 @@ def _numbers(rows: list[str], options: ReadOptions) -> list[int]:
             f"name them by species: {{{names[0]}: ELEMENT, …}}, --species {names[0]}=ELEMENT",
         )
     return [int(z) for z in numbers_of(tags, stated)]
+
+
+def _on_species(rows: list[str], options: ReadOptions) -> list[str]:
+    """Return a remark where the option ``species`` names another element for an atom than columns 77 and 78 do."""
+    given = dict(options.species)
+    pairs = ((given.get(row[12:16].strip()), row[76:78].strip().capitalize()) for row in rows) if given else ()
+    other = any(stated and is_symbol(symbol) and stated != symbol for stated, symbol in pairs)
+    return ["elements are those of columns 77 and 78, and the option species is not used for their atoms"] if other else []
 
 
 def _charge(row: str) -> int:

@@ -124,6 +124,14 @@ def _names_another(before: str) -> bool:
     return bool(OF_A_LENGTH.search(before) or OTHER_QUANTITY.search(before))
 
 
+def foreign_unit_of_key(key: str) -> str:
+    """Return the unit other than eV and Å that a key has in its name, as ``stress_GPa`` has; nothing where there is none."""
+    words = [
+        word for word in re.split(r"[_\W]", key) if FOREIGN.search(f" {word} ") and not word.lower().startswith("atomic")
+    ]
+    return "" if not words or words[0] == key or "fock" in key.lower() else words[0]
+
+
 def is_unit(key: str) -> bool:
     """Return whether a key names a unit, such as ``energy_unit`` or ``funit``."""
     return bool(UNIT_KEY.fullmatch(key))

@@ -50,6 +50,8 @@ ION = re.compile(  # OH-, NH4+, SO4(2-), [Fe(CN)6]4-, HCO3^-, Na+1
     r"|\b(?:di|tri|zwitter)?(?:an|cat)ion(?:ic)?\b|\bde?protonated\b|\bprotonated\b",
 )
 SYMBOL = re.compile(r"[A-Z][a-z]?")
+OF_CP2K = re.compile(r"\bi\s*=\s*\d+,\s*time\s*=")
+OTHER_QUANTITIES = {"frc": "forces", "vel": "velocities"}  # in names of CP2K's files, such as water-frc-1.xyz
 TWO_INTEGERS = re.compile(r"([-+]?\d\s+\d{1,2})(?:\s+[A-Za-z][^=]*)?")  # and a title, as Psi4 writes them
 
 
@@ -75,6 +77,21 @@ def xyz_spans(file: BinaryIO) -> Spans:
         else:
             at += len(line)
     return list(zip(starts, [*starts[1:], at], strict=True)) if starts else []
+
+
+def refuse_other_quantity(name: str, head: str) -> None:
+    """Refuse a file of CP2K with forces or velocities in the place of positions.
+
+    Raises
+    ------
+    UnusableError
+        ``no_coordinates`` with the quantity.
+    """
+    quantity = next((OTHER_QUANTITIES[word] for word in re.split(r"[-_.]", name) if word in OTHER_QUANTITIES), "")
+    if quantity and OF_CP2K.search(head):
+        raise UnusableError(
+            "no_coordinates", f"CP2K wrote {quantity} into this file, by its name; positions are in the one with -pos-"
+        )
 
 
 def parse_xyz(text: str, options: ReadOptions) -> Frame:
