@@ -46,7 +46,9 @@ class TestMolecules:
         heavy, whole = frames(tmp_path / "heavy.sdf", tmp_path / "whole.sdf")
         assert heavy.formula == whole.formula == "C2H6O"
         made = {"smiles": "CCO", "hydrogens_added": 6, "hydrogens": "mmff94"}
-        assert heavy.generator_metadata == {**made, "file": "heavy.sdf", "frame": 0}
+        (remark,) = heavy.generator_metadata["remarks"]
+        assert "added by valence" in remark
+        assert heavy.generator_metadata == {**made, "file": "heavy.sdf", "frame": 0, "remarks": [remark]}
         assert whole.generator_metadata["hydrogens_added"] == 0
         carbon = np.linalg.norm(heavy.positions[heavy.atomic_numbers == 1][:, None] - heavy.positions[:3], axis=-1).min(
             axis=1

@@ -227,7 +227,7 @@ class TestSdf:
         content = mol_block_of("CCO") + "".join(
             f">  <{name}>\n1\n\n" for name in ("PUBCHEM_COMPOUND_CID", "SMILES", "multiplicity", "protonation_state")
         )
-        assert read(tmp_path / "a.sdf", f"{content}$$$$\n").remarks == ("ignored: protonation_state",)
+        assert read(tmp_path / "a.sdf", f"{content}$$$$\n").remarks[0] == "ignored: protonation_state"
 
 
 class TestPymatgenJson:

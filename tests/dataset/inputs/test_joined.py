@@ -71,6 +71,12 @@ class TestSeveralStructures:
         path.write_text(text_of(path, format_name, (5.6,)), encoding="utf-8")
         assert len(frames(path)[0].structure.atomic_numbers) == 8
 
+    def test_atoms_on_integers_are_no_structure(self, tmp_path):
+        rows = "".join(f"{x} {y} {z}\n" for x in (0, 1) for y in (0, 1) for z in (0, 1))
+        path = tmp_path / "POSCAR"
+        path.write_text(f"as drawn\n1.0\n 4 0 0\n 0 4 0\n 0 0 4\nCs Cl\n8 1\nDirect\n{rows}0.5 0.5 0.5\n", encoding="utf-8")
+        assert len(frames(path)[0].structure.atomic_numbers) == 9
+
     def test_velocities_of_a_contcar_are_no_structure(self, tmp_path):
         path = tmp_path / "CONTCAR"
         rows = "  0.10000000E-02  0.20000000E-02  0.30000000E-02\n" * 8

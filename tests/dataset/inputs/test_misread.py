@@ -140,3 +140,36 @@ def test_a_charge_in_a_format_whose_charge_is_not_read(tmp_path):
     assert "the file says 'net_charge 1', which is not read" in remarks
     neutral = read(tmp_path / "geometry.in", AIMS.format(more="net_charge 0\n")).remarks
     assert not any("says" in remark for remark in neutral)
+
+
+@pytest.mark.parametrize("name", ["a.nw", "a.nwi"])
+@pytest.mark.parametrize("symbol", ["O", "o "])
+def test_spellings_of_nwchem(tmp_path, name, symbol):
+    content = NWCHEM.format(units="").replace(" O 0", f" {symbol}  0").replace("end\n\ntask", "end\ntask")
+    assert read(tmp_path / name, content).structure.formula == "H2O"
+
+
+@pytest.mark.parametrize("row", ["O1 0 0 0.225", "bqO 0 0 0.225", "O 0 0 0.225 charge 6.0"])
+def test_a_row_that_the_reader_of_nwchem_drops(tmp_path, row):
+    with pytest.raises(UnusableError, match="its reader drops it") as refusal:
+        read(tmp_path / "a.nw", NWCHEM.format(units="").replace("O 0 0 0.225", row))
+    assert refusal.value.reason == "no_elements"
+
+
+@pytest.mark.parametrize(("line", "charge"), [("0,1 0,1 0,1", 0), ("-1,1 0,1 -1,1", -1), ("1 1 1 1 0 1", 1)])
+def test_charges_of_fragments_of_gaussian(tmp_path, line, charge):
+    content = GAUSSIAN.format(route="counterpoise=2").replace("0 1\n", f"{line}\n")
+    if not charge:
+        assert read(tmp_path / "a.gjf", content).structure.formula == "H2O"
+        return
+    with pytest.raises(UnusableError, match=f"net charge of {charge}"):
+        read(tmp_path / "a.gjf", content)
+
+
+def test_labels_of_sites_of_shelxl(tmp_path):
+    head = "TITL a\nCELL 0.71 4 4 4 90 90 90\nLATT -1\nSFAC C O\nUNIT 1 1\n"
+    rows = "{c} 1 0.0 0.5 0.326 11.0\n{o} 2 0.0 0.5 0.595 11.0\nEND\n"
+    assert read(tmp_path / "a.res", head + rows.format(c="C", o="O")).structure.formula == "CO"
+    with pytest.raises(UnusableError, match="labels of sites") as refusal:
+        read(tmp_path / "b.res", head + rows.format(c="C1", o="O1"))
+    assert refusal.value.reason == "no_elements"

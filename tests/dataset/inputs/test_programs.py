@@ -248,3 +248,35 @@ class TestOutputs:
 
     def test_an_output_without_its_end_is_said(self, tmp_path):
         assert any("has no end" in remark for remark in read(tmp_path / "vasprun.xml", self.vasprun(60, cut=True)).remarks)
+
+
+class TestGromacs:
+    HEAD = "water t= {t}\n    2\n"
+    SPECIES = (("OW", "O"), ("HW1", "H"))
+
+    def frame(self, t: int, decimals: int = 3) -> str:
+        width, rows = decimals + 5, ""
+        for k, name in enumerate(("OW", "HW1")):
+            rows += f"    1SOL  {name:>5}{k + 1:5d}" + "".join(f"{x:{width}.{decimals}f}" for x in (0.1, 0.2, 0.3 + 0.1 * k))
+            rows += "".join(f"{v:{width + 1}.{decimals + 1}f}" for v in (0.1, -0.2, 0.3)) + "\n"
+        return self.HEAD.format(t=t) + rows + f"   {1 + 0.1 * t:.5f}   1.00000   1.00000\n"
+
+    def test_all_frames(self, tmp_path):
+        path = tmp_path / "a.gro"
+        path.write_text(self.frame(0) + self.frame(1))
+        opened = open_frames(path, ReadOptions(species=self.SPECIES))
+        assert [opened.frame(k).structure.cell[0, 0] for k in range(len(opened))] == pytest.approx([10, 11])
+
+    @pytest.mark.parametrize("decimals", [2, 3, 6])
+    def test_any_precision(self, tmp_path, decimals):
+        found = read(tmp_path / "a.gro", self.frame(0, decimals), species=self.SPECIES).structure
+        np.testing.assert_allclose(found.positions, [[1, 2, 3], [1, 2, 4]])
+
+    @pytest.mark.parametrize("cut", [5, 20, 70, 140])
+    def test_a_last_frame_that_is_cut(self, tmp_path, cut):
+        path = tmp_path / "a.gro"
+        path.write_text((self.frame(0) + self.frame(1))[:-cut])
+        opened = open_frames(path, ReadOptions(species=self.SPECIES))
+        assert len(opened.frame(0).structure) == 2
+        with pytest.raises(UnusableError):
+            opened.frame(1)

@@ -166,6 +166,54 @@ def test_a_title_that_is_no_ion(tmp_path, title):
     assert not read(tmp_path / "a.xyz", water(title)).remarks
 
 
+class TestUnitsOfPositionsInWords:
+    @pytest.mark.parametrize(
+        "comment",
+        [
+            "unit: au",
+            "geometry in AU",
+            "au",
+            "positions in nm",
+            "B3LYP geometry, coordinates in pm",
+            "Geometry (a.u.)",
+            "Properties=species:S:1:pos:R:3 geometry in atomic units",
+            "in atomic units",
+            "xyz [nm]",
+            "unit Bohr",
+            "water in nm",
+        ],
+    )
+    def test_are_said(self, tmp_path, comment):
+        (remark,) = read(tmp_path / "a.xyz", water(comment)).remarks
+        assert "positions are taken in Å" in remark
+
+    @pytest.mark.parametrize(
+        "title",
+        [
+            "au slab",
+            "Au",
+            "Au units",
+            "gold au",
+            "united atoms",
+            "unit cell of au",
+            "geometry: Au55",
+            "optimized at PM6",
+            "cluster size in nm: 2",
+            "dipole in au",
+            "time in pm",
+            "coordinates from job-pm3",
+            "units Angstrom",
+            "positions in Angstrom",
+        ],
+    )
+    def test_other_titles(self, tmp_path, title):
+        assert not read(tmp_path / "a.xyz", water(title)).remarks
+
+    def test_gold_in_capitals(self, tmp_path):
+        assert not read(tmp_path / "a.xyz", "1\nGEOMETRY OF AU\nAu 0 0 0\n").remarks
+        assert not read(tmp_path / "a.xyz", "1\nAU\nAu 0 0 0\n").remarks
+
+
 class TestStressOfAnotherCalculation:
     @pytest.mark.parametrize("beside", ["energy=-14.2", "free_energy=-14.2 energy=-14.3"])
     def test_it_is_not_taken_and_said(self, tmp_path, beside):
@@ -230,6 +278,116 @@ def test_a_later_frame_without_the_cell_of_the_first(tmp_path):
     opened = open_frames(path)
     found = [opened.frame(k) for k in range(4)]
     assert ["no cell" in " ".join(frame.remarks) for frame in found] == [False, True, False, False]
+
+
+def test_later_frames_with_a_cell_that_the_first_lacks(tmp_path):
+    cell = 'Lattice="8 0 0 0 8 0 0 0 8" Properties=species:S:1:pos:R:3'
+    path = tmp_path / "a.xyz"
+    path.write_text(water("first") + water(cell) + f"1\n{cell}\nAr 0 0 0\n" + water("later"))
+    opened = open_frames(path)
+    found = [opened.frame(k) for k in range(4)]
+    assert ["same atoms in none" in " ".join(frame.remarks) for frame in found] == [False, True, False, False]
+
+
+def test_an_isolated_atom_before_its_crystal(tmp_path):
+    path = tmp_path / "a.xyz"
+    path.write_text("1\nan atom\nAr 0 0 0\n" + '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3\nAr 0 0 0\n')
+    assert open_frames(path).frame(1).remarks == ()
+
+
+@pytest.mark.parametrize(("moment", "said"), [("2.0", True), ("0.0", False), ("-1", True)])
+def test_a_total_magnetic_moment_of_a_molecule(tmp_path, moment, said):
+    comment = f"Properties=species:S:1:pos:R:3:forces:R:3 energy=-9.8 magmom={moment}"
+    content = f"2\n{comment}\nO 0 0 0 0 0 0\nO 0 0 1.2 0 0 0\n"
+    assert ("magnetic moment" in " ".join(read(tmp_path / "a.xyz", content).remarks)) == said
+    assert not read(tmp_path / "a.xyz", content, ignore_charge=True).remarks
+    crystal = content.replace("Properties", 'Lattice="4 0 0 0 4 0 0 0 4" Properties')
+    assert not read(tmp_path / "a.xyz", crystal).remarks
+
+
+@pytest.mark.parametrize("quantity", ["frc", "vel"])
+def test_forces_of_cp2k_in_the_place_of_positions(tmp_path, quantity):
+    content = water(" i =        0, time =        0.000, E =       -17.1643447089")
+    with pytest.raises(UnusableError, match="-pos-") as refusal:
+        read(tmp_path / f"water-{quantity}-1.xyz", content)
+    assert refusal.value.reason == "no_coordinates"
+    assert read(tmp_path / "water-pos-1.xyz", content).structure.formula == "H2O"
+    assert read(tmp_path / f"water-{quantity}.xyz", water("a title")).structure.formula == "H2O"
+
+
+class TestUnitsInNamesOfKeys:
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            ("energy_Ha", "REF_forces", "REF_stress"),
+            ("energy_kcal_mol", "REF_forces", "REF_stress"),
+            ("energy_per_atom", "REF_forces", "REF_stress"),
+            ("REF_energy", "forces_kcal", "REF_stress"),
+            ("REF_energy", "REF_forces", "stress_GPa"),
+        ],
+    )
+    def test_other_units_are_refused(self, tmp_path, keys):
+        content = labelled("")
+        for old, new in zip(("REF_energy", "REF_forces", "REF_stress"), keys, strict=True):
+            content = content.replace(old, new)
+        options = dict(zip(("energy_key", "forces_key", "stress_key"), keys, strict=True))
+        with pytest.raises(UnusableError) as refusal:
+            read(tmp_path / "a.xyz", content, **options)
+        assert refusal.value.reason == "units"
+
+    @pytest.mark.parametrize("key", ["energy_eV", "dft_energy", "energy_hartree_fock", "atomic_energy_sum", "energy_Si"])
+    def test_other_names(self, tmp_path, key):
+        content = labelled("").replace("REF_energy", key)
+        found = read(tmp_path / "a.xyz", content, energy_key=key, forces_key="REF_forces", stress_key="REF_stress")
+        assert found.structure.labels.energy == -14.2
+
+
+class TestSpeciesBesideElements:
+    DUMP = (
+        "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 6\n0 6\n0 6\n"
+        "ITEM: ATOMS id type element x y z\n1 1 Si 0 0 0\n2 2 O 1.6 0 0\n"
+    )
+
+    @pytest.mark.parametrize(("first", "said"), [("Si", False), ("C", True)])
+    def test_of_a_dump(self, tmp_path, first, said):
+        found = read(tmp_path / "a.lammpstrj", self.DUMP, species=(("1", first), ("2", "O")))
+        assert found.structure.formula == "OSi"
+        assert ("the option species is not used" in " ".join(found.remarks)) == said
+
+    @pytest.mark.parametrize(("stated", "said"), [("C", True), ("Ca", False)])
+    def test_of_a_pdb(self, tmp_path, stated, said):
+        row = "HETATM    1 CA    CA A   1       0.000   0.000   0.000  1.00  0.00          CA  \n"
+        found = read(tmp_path / "a.pdb", row, species=(("CA", stated),))
+        assert found.structure.formula == "Ca"
+        assert ("the option species is not used" in " ".join(found.remarks)) == said
+
+
+class TestMolBlocks:
+    HEAD = "x\n  program{code}\n\n{n:3d}{bonds:3d}  0  0  0  0  0  0  0  0999 V2000\n"
+
+    def block(self, symbols: str, places: str, code: str = "           3D") -> str:
+        rows = "".join(f"{p} {s:<3}0  0\n" for p, s in zip(places.split("|"), symbols, strict=True))
+        bonds = "".join(f"  1{k:3d}  1  0\n" for k in range(2, len(symbols) + 1))
+        return f"{self.HEAD.format(code=code, n=len(symbols), bonds=len(symbols) - 1)}{rows}{bonds}M  END\n$$$$\n"
+
+    PLANAR = "    0.0000    0.0000    0.0000|    0.7570    0.5860    0.0000|   -0.7570    0.5860    0.0000"
+    TILTED = PLANAR.replace("0.0000|", "0.1000|", 1)
+
+    def test_hydrogens_of_a_record_without_any(self, tmp_path):
+        pytest.importorskip("rdkit")
+        (remark,) = read(tmp_path / "a.sdf", self.block("SOO", self.TILTED)).remarks
+        assert "added by valence, since the record has none" in remark
+
+    def test_the_remedy_of_a_planar_molecule(self, tmp_path):
+        pytest.importorskip("rdkit")
+        with pytest.raises(UnusableError, match="write '3D' into columns 21 and 22"):
+            read(tmp_path / "a.sdf", self.block("OHH", self.PLANAR, code=""))
+        assert read(tmp_path / "a.sdf", self.block("OHH", self.PLANAR)).structure.formula == "H2O"
+
+    def test_why_rdkit_refuses_it(self, tmp_path):
+        pytest.importorskip("rdkit")
+        with pytest.raises(UnusableError, match="F, 2, is greater than permitted; an ion states 'M  CHG'"):
+            read(tmp_path / "a.sdf", self.block("FHH", self.TILTED))
 
 
 @pytest.mark.parametrize("first", ["1", "O1"])

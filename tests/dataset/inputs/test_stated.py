@@ -260,7 +260,7 @@ class TestOtherPrograms:
             ("a.com", "%chk=x\n# pbe/def2svp\n\ntitle\n\n1 1\nO 0.0 0.0 0.0\nH 0.0 0.0 0.96\n\n", "charged"),
             ("a.com", "%chk=x\n# pbe/def2svp\n\ntitle\n\n0 2\nO 0.0 0.0 0.0\nH 0.0 0.0 0.96\n\n", "radical"),
             ("a.cfg", "BEGIN_CFG\n Size\n    1\nEND_CFG\n", "unknown_format"),
-            ("a.nwi", "geometry\nO 0 0 0\nend\n", "unreadable"),
+            ("a.nwi", "geometry\nO 0 0 0\n", "unreadable"),
             ("POSCAR", POSCAR.replace("Cu O", "H D", 1).replace("1 1", "H D\n1 1", 1), "unknown_element"),
         ],
     )  # fmt: skip

@@ -22,6 +22,7 @@ from potstill.dataset.inputs.unusable import Frame, UnusableError
 ISOLATED = ("isolatedatom", "isolated_atom")
 SAYS_CONVERGED = re.compile(r"(\w+_)?(is_)?converged", re.IGNORECASE)
 SAYS_FIELD = re.compile(r"(external_|electric_|e_?)field", re.IGNORECASE)
+ONE_ELECTRON = 0.5  # and more, in Bohr magnetons
 NO = ("false", "f", "0", "no")
 
 
@@ -78,6 +79,12 @@ def frame_from(
     remarks += _on_constraints(atoms, labels)
     if np.any(atoms.arrays.get("initial_magmoms", 0.0)):
         remarks.append("magnetic moments are not kept: a teacher that labels these structures starts without them")
+    if (
+        not options.ignore_charge
+        and not np.any(atoms.pbc)
+        and abs(total := _total_moment({**atoms.info, **results})) >= ONE_ELECTRON
+    ):
+        remarks.append(f"the frame states a magnetic moment of {total:g}, and a structure has no unpaired electrons")
     remarks += _on_state(atoms.info) if labels is not None else []
     remarks += [] if ours else ignored_of_atoms(atoms, {*options.keys, *words})
     if _is_isolated_atom(atoms) and labels is not None:
@@ -169,6 +176,12 @@ def _indices(constraint: Any) -> Any:
 def _axes(constraint: Any) -> Any:
     """Return (3,) bool, the Cartesian axes along which a constraint fixes its atoms."""
     return np.asarray(constraint.mask, bool) if type(constraint).__name__ == "FixCartesian" else True
+
+
+def _total_moment(facts: Mapping[str, Any]) -> float:
+    """Return the total magnetic moment that a frame states; zero where it states none."""
+    moment = np.asarray(facts.get("magmom", 0.0))
+    return float(moment) if moment.dtype.kind in "fiu" and moment.size == 1 else 0.0
 
 
 def _on_state(info: Mapping[str, Any]) -> list[str]:

@@ -46,6 +46,17 @@ def read_mol_block(block: str, what: str) -> Any:
     return molecule
 
 
+def why_not(block: str) -> str:
+    """Return why RDKit refuses a mol block, and the remedy, as the end of a sentence; nothing where it is no mol block."""
+    from rdkit import Chem
+
+    molecule = Chem.MolFromMolBlock(block, sanitize=False, removeHs=False)
+    problem = None if molecule is None else next(iter(Chem.DetectChemistryProblems(molecule)), None)
+    if problem is None:
+        return ""
+    return f": {problem.Message()}" + ("; an ion states 'M  CHG'" if "Valence" in problem.GetType() else "")
+
+
 def with_hydrogens(molecule: Any) -> tuple[Any, HydrogensBy]:
     """Return the molecule with every hydrogen as an atom; atoms that it has stay, hydrogens are relaxed around them.
 

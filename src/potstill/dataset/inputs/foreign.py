@@ -10,8 +10,9 @@ from potstill.dataset.inputs.numbers import NUMBER as ANY_NUMBER
 from potstill.dataset.inputs.numbers import number_of
 
 NUMBER = f"({ANY_NUMBER})"
+OF_FRAGMENTS = r"(?:[ \t,]+[-+]?\d+[ \t,]+\d+)*"  # charge and multiplicity of each, behind those of the whole
 CHARGES = {
-    "gaussian-in": rf"^[ \t]*{NUMBER}[ \t,]+\d+[ \t]*$",
+    "gaussian-in": rf"^[ \t]*{NUMBER}[ \t,]+\d+{OF_FRAGMENTS}[ \t]*$",
     "gaussian-out": rf"^\s*Charge\s*=\s*{NUMBER}\s+Multiplicity(?!.*fragment)",
     "orca-output": rf"^\s*Total Charge\s+Charge\s+\.+\s+{NUMBER}",
     "nwchem-in": rf"^\s*(?:set\s+)?charge\s+{NUMBER}",
@@ -33,7 +34,7 @@ CHARGES = {
     "onetep-out": rf"^\s*charge\s*:?\s+{NUMBER}",
 }
 MULTIPLICITIES = {
-    "gaussian-in": r"^[ \t]*[-+]?\d+[ \t,]+(\d+)[ \t]*$",
+    "gaussian-in": rf"^[ \t]*[-+]?\d+[ \t,]+(\d+){OF_FRAGMENTS}[ \t]*$",
     "gaussian-out": r"^\s*Charge\s*=\s*[-+]?\d+\s+Multiplicity\s*=\s*(\d+)(?!.*fragment)",
     "orca-output": r"^\s*Multiplicity\s+Mult\s+\.+\s+(\d+)",
     "nwchem-in": r"^\s*mult\s+(\d+)",

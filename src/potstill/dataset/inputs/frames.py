@@ -19,6 +19,8 @@ from potstill.dataset.inputs.calculators import FirstCalculator
 from potstill.dataset.inputs.cif import cif_spans, parse_cif
 from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
+from potstill.dataset.inputs.cut import FORMATS as CUT_FORMATS
+from potstill.dataset.inputs.cut import without_cut_frame
 from potstill.dataset.inputs.foreign import facts_of_program, on_charge
 from potstill.dataset.inputs.lammps import data_frame, dump_frames, is_data_file, is_dump_file
 from potstill.dataset.inputs.misread import KEYWORDS, MISREAD, on_keywords, refuse_misread
@@ -26,9 +28,10 @@ from potstill.dataset.inputs.mixed import refuse_mixed
 from potstill.dataset.inputs.options import DEFAULT, ReadOptions
 from potstill.dataset.inputs.pdb import pdb_frames
 from potstill.dataset.inputs.poscar import poscar_frame
-from potstill.dataset.inputs.programs import cp2k_frame, gromacs_frame
+from potstill.dataset.inputs.programs import cp2k_frame, gromacs_frames
 from potstill.dataset.inputs.rows import database_frames
 from potstill.dataset.inputs.several import refuse_several
+from potstill.dataset.inputs.spelled import SPELLINGS, spelled
 from potstill.dataset.inputs.texts import Spans, TextKind, parse_sdf, sdf_spans
 from potstill.dataset.inputs.unusable import (
     BYTE_ORDER_MARK,
@@ -44,7 +47,7 @@ from potstill.dataset.inputs.unusable import (
     refuse_wrong_ending,
     text_of,
 )
-from potstill.dataset.inputs.xyz import parse_xyz, xyz_spans
+from potstill.dataset.inputs.xyz import parse_xyz, refuse_other_quantity, xyz_spans
 
 XYZ = TextKind((".xyz", ".extxyz"), xyz_spans, parse_xyz)
 TEXT_KINDS = (
@@ -58,9 +61,13 @@ DATABASES = (".db", ".aselmdb")
 SINGLE: dict[str, Callable[[Path, ReadOptions], Frame]] = {
     "vasp": poscar_frame,
     "lammps-data": data_frame,
-    "gromacs": gromacs_frame,
     "cp2k-restart": cp2k_frame,
 }
+SEVERAL: dict[str, Callable[[Path, ReadOptions], Iterator[Frame | Exception]]] = {
+    "gromacs": gromacs_frames,
+    "lammps-dump-text": dump_frames,
+}
+USUAL = {".nw": "nwchem-in"}  # endings that ASE does not know
 GUESSING = frozenset(
     {"netcdftrajectory", "cp2k-dcd", "lammps-dump-binary", "gromos", "dlp4", "dlp-history", "gpumd", "cmdft", "xtd"}
 )
@@ -80,6 +87,8 @@ NOT_RECOGNISED = (
     "format, such as POSCAR, geometry.in, .restart or .extxyz"
 )
 NOT_THAT = "; if the file is of another format, give it the ending of that one"
+CELL_FOUND = "the frame has a cell, and the first one of the file has the same atoms in none: write Lattice into each"
+SAYS_CELL = ("Lattice", "CELL(")
 CELL_LOST = "the frame has no cell, and the first one of the file has the same atoms in one: write Lattice into each"
 NO_READER = {  # by words in the head of a file
     "#VESTA_FORMAT": "a .vesta is not read; export the structure in VESTA as CIF or POSCAR",
@@ -115,6 +124,8 @@ def open_frames(path: Path, options: ReadOptions = DEFAULT) -> Frames:
     refuse_wrong_ending(path)
     if path.suffix in DATASETS:
         return DatasetFrames(path)
+    if ending_of(path) in XYZ.endings:
+        refuse_other_quantity(path.name, as_text(_head(path)))
     kind = next((kind for kind in TEXT_KINDS if ending_of(path) in kind.endings), None)
     if path.suffix in DATABASES:
         return _held(database_frames(path, options))
@@ -141,27 +152,37 @@ class TextFrames:
 
     def frame(self, k: int) -> Frame:
         frame = self._parsed(k)
-        if k == 0 or frame.ours or frame.structure.pbc.any() or not self._is_first_with_a_cell(frame.structure):
+        if k == 0 or frame.ours or ".xyz" not in self._kind.endings or not self._is_first_of_other_pbc(frame.structure):
             return frame
-        return Frame(frame.structure, (*frame.remarks, CELL_LOST))
+        return Frame(frame.structure, (*frame.remarks, CELL_FOUND if frame.structure.pbc.any() else CELL_LOST))
 
     def _parsed(self, k: int) -> Frame:
+        with quiet():
+            return self._kind.parse(self._text(k), self._options)
+
+    def _text(self, k: int) -> str:
         start, stop = self._spans[k]
         with self._open() as file:
             file.seek(start)
             content = file.read(stop - start).removeprefix(BYTE_ORDER_MARK)
-        text = content.decode(self._kind.encoding, errors="replace")
-        with quiet():
-            return self._kind.parse(text, self._options)
+        return str(content.decode(self._kind.encoding, errors="replace"))
 
-    def _is_first_with_a_cell(self, other: Structure) -> bool:
-        """Return whether the first frame has the atoms of another and is periodic."""
+    def _is_first_of_other_pbc(self, other: Structure) -> bool:
+        """Return whether one of the first frame and another of the same atoms is periodic, and the other is not.
+
+        A single atom that is not periodic may be an isolated one, beside a crystal of it.
+        """
         if self._first is None:
+            comment = "".join(self._text(0).splitlines()[1:2])
+            if any(word in comment for word in SAYS_CELL) == bool(other.pbc.any()):
+                return False  # without reading it
             try:
                 self._first = self._parsed(0).structure
             except Exception:  # noqa: BLE001 - the first frame may be the faulty one
                 return False
-        return bool(self._first.pbc.any()) and np.array_equal(self._first.atomic_numbers, other.atomic_numbers)
+        if bool(self._first.pbc.any()) == bool(other.pbc.any()) or (len(other) == 1 and other.pbc.any()):
+            return False
+        return np.array_equal(self._first.atomic_numbers, other.atomic_numbers)
 
     def _open(self) -> Any:
         if self._old_mac:
@@ -218,31 +239,43 @@ class HeldFrames:
         return frame
 
 
-def _foreign(path: Path, options: ReadOptions) -> Frames:
-    """Return the frames of a file that ASE or pymatgen knows."""
+def _format_of(path: Path) -> Any:
+    """Return ASE's description of the format of a file, by its name and content; None where it knows none.
+
+    Raises
+    ------
+    UnusableError
+        ``unknown_format`` for a format that is known to have no reader.
+    """
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
-    try:
-        found = ioformats.get(filetype(str(path.absolute())))
-    except UnknownFileTypeError:
-        found = None
     head = as_text(_head(path))
     if is_data_file(head):  # by its content: by its name it may be anything
-        found = ioformats["lammps-data"]
-    elif is_dump_file(head):
-        found = ioformats["lammps-dump-text"]
-    elif said := next((said for start, said in NO_READER.items() if start in head), ""):
+        return ioformats["lammps-data"]
+    if is_dump_file(head):
+        return ioformats["lammps-dump-text"]
+    if said := next((said for start, said in NO_READER.items() if start in head), ""):
         raise UnusableError("unknown_format", said)
+    try:
+        name = filetype(str(path.absolute()))
+    except UnknownFileTypeError:
+        name = ""
+    return ioformats.get(name) or ioformats.get(USUAL.get(ending_of(path), ""))
+
+
+def _foreign(path: Path, options: ReadOptions) -> Frames:
+    """Return the frames of a file that ASE or pymatgen knows."""
+    found = _format_of(path)
     if found is None or not found.can_read:
         return HeldFrames([_only_by_pymatgen(path, options)])
     if found.name in GUESSING:
         raise UnusableError("no_elements", f"the reader of '{found.name}' guesses elements; write extended XYZ instead")
+    if found.name in SEVERAL:
+        return _held(SEVERAL[found.name](path, options))
     refuse_several(path, found.name)
     if found.single:
         read = SINGLE.get(found.name) or (lambda path, options: _single(path, options, found.name))
         return OneFrame(path, options, read)
-    if found.name == "lammps-dump-text":
-        return _held(dump_frames(path, options))
     if found.name == "json" and _is_ase_json(path):
         return _held(database_frames(path, options))
     return _held(_images(path, options, found.name), NOTHING_FOUND.format(found.name))
@@ -261,8 +294,11 @@ def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
 
     facts, on_labels, on_structure = _facts(path, options, format_name)
     try:
-        with plain_file(path) as plain:
-            atoms: Any = read(plain, do_not_split_by_at_sign=True)
+        text = spelled(text_of(path), format_name) if format_name in SPELLINGS else ""
+        with plain_file(path, text) as plain:
+            atoms: Any = read(plain, format=format_name, do_not_split_by_at_sign=True)
+    except UnusableError:
+        raise
     except Exception as error:
         atoms = by_pymatgen(path)
         if atoms is None:
@@ -305,9 +341,13 @@ def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Fram
 
     facts, on_labels, on_structure = _facts(path, options, format_name)
     first = FirstCalculator()
+    text, cut = without_cut_frame(text_of(path), format_name) if format_name in CUT_FORMATS else ("", None)
+    if cut is not None and not text.strip():
+        yield cut
+        return
     try:
-        with plain_file(path) as plain:
-            for atoms in iread(plain, index=":", do_not_split_by_at_sign=True):
+        with plain_file(path, text) as plain:
+            for atoms in iread(plain, index=":", format=format_name if text else None, do_not_split_by_at_sign=True):
                 try:
                     atoms.info = {**facts, **atoms.info}
                     frame = first.compared(frame_from(atoms, options), getattr(atoms.calc, "name", None))
@@ -321,6 +361,8 @@ def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Fram
         if atoms is None:
             raise _by_ase(format_name, error) from error
         yield frame_from(atoms, options)
+    if cut is not None:
+        yield cut
 
 
 def _held(frames: Iterator[Frame | Exception], nothing: str = "the file holds no structures") -> HeldFrames:

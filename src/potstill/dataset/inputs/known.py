@@ -104,8 +104,8 @@ def _is_known_fact(key: str, value: Any, read: set[str]) -> bool:
         return True  # it says nothing
     if CHARGE_KEY.fullmatch(key.lower()) or SPIN_KEY.fullmatch(key.lower()):
         return True
-    if is_unit(key):
-        return of_another_quantity(key) or states_own_unit(value)
+    if is_unit(key):  # a bare word says no unit
+        return of_another_quantity(key) or states_own_unit(value) or (value is True and key in read)
     if key == "head" and str(value).lower() == "default":  # of MACE, which writes it into each file
         return True
     if NOTHING_IF_ZERO.fullmatch(key) and np.ndim(value) == 0 and value == 0:

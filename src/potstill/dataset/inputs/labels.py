@@ -9,14 +9,14 @@ programs convert to these.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from potstill.core.types import Array, Labels
 from potstill.dataset.inputs.options import ReadOptions
-from potstill.dataset.inputs.units import is_unit
+from potstill.dataset.inputs.units import foreign_unit_of_key, is_unit
 from potstill.dataset.inputs.unusable import UnusableError
 
 VIRIAL_KEYS = ("REF_virials", "REF_virial", "virials", "virial")
@@ -33,6 +33,7 @@ WEIGHTS = {
 WEIGHT_KEYS = frozenset(("config_weight", *(key for keys in WEIGHTS.values() for key in keys)))
 NOT_USED = "energy and forces of the file are not used, since a teacher labels anew; label.teacher {name: given} takes them"
 FREE_ENERGY_ROUNDING = 1e-6  # eV
+PER_ATOM = re.compile(r"energ\w*_?per_?atom", re.IGNORECASE)
 VIRIAL_NUMBERS = 9
 DISAGREEMENT = 0.05  # of a stress and the virial beside it
 Found = tuple[str, Any]
@@ -62,6 +63,7 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
         "stress": _find(places, results, options.stress_key, "stress"),
         "virial": next(((key, places[key]) for key in VIRIAL_KEYS if key in places), None),
     }
+    _refuse_other_numbers([label[0] for label in found.values() if label])
     remarks = _drop_other_stress(found, results, options) + _take_as_virial(found) + _drop_placeholders(found, places)
     energy, forces, stress, virial = found.values()
     taken = {label[0] for label in (energy, forces, stress) if label}
@@ -91,6 +93,24 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
     if not options.keep_not_finite:
         _refuse_not_finite(labels)
     return labels, remarks
+
+
+def _refuse_other_numbers(keys: Sequence[str]) -> None:
+    """Refuse labels whose own key states another unit, as ``stress_GPa`` does, or a number per atom.
+
+    Raises
+    ------
+    UnusableError
+        ``units`` with the key.
+    """
+    for key in keys:
+        unit = foreign_unit_of_key(key)
+        if unit:
+            raise UnusableError(
+                "units", f"'{key}' states {unit} by its name, expected eV, eV/Å and eV/Å^3: convert it first"
+            )
+        if PER_ATOM.search(key):
+            raise UnusableError("units", f"'{key}' is per atom by its name, expected the total energy: multiply it first")
 
 
 def _drop_other_stress(found: dict[str, Found | None], results: Mapping[str, Any], options: ReadOptions) -> list[str]:

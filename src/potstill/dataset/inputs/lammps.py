@@ -97,9 +97,20 @@ def _dump_frame(atoms: Any, columns: list[str], options: ReadOptions) -> Frame:
     remarks = [*frame.remarks, *unknown(columns, HARMLESS_COLUMN)]
     if options.labels and {"fx", "fy", "fz"} <= set(columns):
         remarks.append("forces of a dump have no energy beside them and are not taken")
+    if "element" in columns and options.species and not _agree(atoms, columns, options):
+        remarks.append("elements are those of the column 'element', and the option species is not used")
     if "element" in columns and (atoms.numbers == CARBON).all():
         remarks.append("all atoms are C, which LAMMPS writes for every type where 'dump_modify element' is missing")
     return Frame(frame.structure, tuple(remarks))
+
+
+def _agree(atoms: Any, columns: list[str], options: ReadOptions) -> bool:
+    """Return whether the option ``species`` names the elements that the column ``element`` has."""
+    given = dict(options.species)
+    types = atoms.arrays["type"] if "type" in columns else []
+    return bool(len(types)) and all(
+        given.get(str(kind), symbol) == symbol for kind, symbol in zip(types, atoms.get_chemical_symbols(), strict=True)
+    )
 
 
 def data_frame(path: Path, options: ReadOptions) -> Frame:

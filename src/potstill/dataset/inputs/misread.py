@@ -22,7 +22,14 @@ MISREAD = {  # pattern, reason, detail
             "$periodic, $lattice or $cell state a cell that its reader drops",
         ),
     ),
-    "res": ((r"^(SYMM\b|LATT\s+(?!-1\b))", "asymmetric_unit", "LATT or SYMM state copies that are not listed"),),
+    "res": (
+        (r"^(SYMM\b|LATT\s+(?!-1\b))", "asymmetric_unit", "LATT or SYMM state copies that are not listed"),
+        (
+            r"^(?-i:(?![A-Z][a-z]?[ \t]|[A-Z]{4}\b))[A-Z]\w*[ \t]+\d+(?:[ \t]+-?\d*\.\d+){3}",
+            "no_elements",
+            "rows have labels of sites, such as C1, as SHELXL writes them, and its reader takes them for elements",
+        ),
+    ),
     "castep-cell": (
         (r"\bMIXTURE\s*[:(]", "disordered", "a MIXTURE occupies sites in part"),
         (r"^\s*[A-Z][a-z]?\w*\s*:\s*ghost", "unknown_element", "a ghost atom is read as an atom"),

@@ -18,6 +18,7 @@ SHARED_CELL = (
     "the model has no CRYST1 of its own: its cell is that of an earlier model, which is right at constant volume only"
 )
 NO_OCCUPANCY = "every occupancy is 0, as where none is known; each is taken as 1"
+ELEMENT_BEGINS = 77  # column
 ATOM = ("ATOM  ", "HETATM")
 LIKE_RECORD = re.compile(r"\s*(ATOM|HETATM|CRYST1)", re.IGNORECASE)
 CHARGE = re.compile(r"(?P<before>\d?)(?P<sign>[+-])(?P<after>\d?)")
@@ -33,7 +34,9 @@ def pdb_frames(text: str, options: ReadOptions) -> Iterator[Frame | Exception]:
     """Yield the models of a file; the cell is that of the last CRYST1 record before or in the model."""
     cell = ""
     found = fresh = False  # whether a model came before, and whether a cell came after it
-    for piece in MODEL.split(text):
+    before: list[str] = []
+    ends = [*(mark[0] for mark in MODEL.finditer(text)), ""]
+    for piece, end in zip(MODEL.split(text), ends, strict=True):
         own = next((line for line in piece.splitlines() if line.startswith("CRYST1")), "")
         cell, fresh = own or cell, fresh or bool(own)
         rows = [line for line in piece.splitlines() if line.startswith(ATOM)]
@@ -42,12 +45,15 @@ def pdb_frames(text: str, options: ReadOptions) -> Iterator[Frame | Exception]:
         shared, found, fresh = found and not fresh, True, False
         try:
             _refuse_left_out(text, piece)
+            if not end.startswith("END"):
+                _refuse_cut(rows, before, to_the_end=not end and not text.endswith("\n"))
             frame = _model(rows, cell, options)
             said = (SHARED_CELL,) if shared and frame.structure.pbc.any() else ()
             records = (line[:6].strip() for line in piece.splitlines() if line.strip())
             yield Frame(frame.structure, (*frame.remarks, *said, *unknown(records, HARMLESS)))
         except Exception as fault:  # noqa: BLE001 - of this model only
             yield fault
+        before = rows
     if not found:
         yield UnusableError("no_atoms", "there are no ATOM or HETATM records")
 
@@ -70,6 +76,25 @@ def _refuse_left_out(text: str, piece: str) -> None:
         raise UnusableError("asymmetric_unit", "MTRIX records state copies that are not listed")
 
 
+def _refuse_cut(rows: list[str], before: list[str], *, to_the_end: bool) -> None:
+    """Refuse a model that has no end of its own, and only the first atoms of the model before or a part of its last row.
+
+    Raises
+    ------
+    UnusableError
+        ``wrong_count`` or ``unreadable``.
+    """
+    if len(rows) < len(before) and all(row[12:27] == other[12:27] for row, other in zip(rows[:-1], before, strict=False)):
+        raise UnusableError(
+            "wrong_count",
+            f"the model has no ENDMDL and {len(rows)} of the {len(before)} atoms of the model before, "
+            "as of a run that was killed",
+        )
+    other = rows[-2] if len(rows) > 1 else (before or rows)[-1]
+    if to_the_end and len(rows[-1].rstrip()) < min(len(other.rstrip()), ELEMENT_BEGINS):
+        raise UnusableError("unreadable", "the file ends within its last record, as of a run that was killed")
+
+
 def _model(rows: list[str], crystal: str, options: ReadOptions) -> Frame:
     import ase
 
@@ -89,7 +114,7 @@ def _model(rows: list[str], crystal: str, options: ReadOptions) -> Frame:
     if charge:
         atoms.info["charge"] = charge
     frame = frame_from(atoms, options)
-    return Frame(frame.structure, (*frame.remarks, *([NO_OCCUPANCY] if unstated else [])))
+    return Frame(frame.structure, (*frame.remarks, *([NO_OCCUPANCY] if unstated else []), *_on_species(rows, options)))
 
 
 def _numbers(rows: list[str], options: ReadOptions) -> list[int]:
@@ -105,6 +130,14 @@ def _numbers(rows: list[str], options: ReadOptions) -> list[int]:
             f"name them by species: {{{names[0]}: ELEMENT, …}}, --species {names[0]}=ELEMENT",
         )
     return [int(z) for z in numbers_of(tags, stated)]
+
+
+def _on_species(rows: list[str], options: ReadOptions) -> list[str]:
+    """Return a remark where the option ``species`` names another element for an atom than columns 77 and 78 do."""
+    given = dict(options.species)
+    pairs = ((given.get(row[12:16].strip()), row[76:78].strip().capitalize()) for row in rows) if given else ()
+    other = any(stated and is_symbol(symbol) and stated != symbol for stated, symbol in pairs)
+    return ["elements are those of columns 77 and 78, and the option species is not used for their atoms"] if other else []
 
 
 def _charge(row: str) -> int:

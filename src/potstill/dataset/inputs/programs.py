@@ -1,8 +1,9 @@
-"""Single structures of GROMACS and CP2K, whose atoms have names that need not be elements."""
+"""Structures of GROMACS and CP2K, whose atoms have names that need not be elements."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol, numbers_of
 from potstill.dataset.inputs.unusable import Frame, UnusableError, text_of
+from potstill.dataset.inputs.xyz import last_number_is_cut
 
 KEYWORD = re.MULTILINE | re.IGNORECASE
 READ_BY_CP2K = {  # keywords of the sections that state a structure, and subsections of &SUBSYS, as they are read or harmless
@@ -27,24 +29,65 @@ READ_BY_CP2K = {  # keywords of the sections that state a structure, and subsect
     ),
     "SUBSYS": re.compile(r"&(CELL|COORD|KIND|TOPOLOGY|VELOCITY|PRINT|RNG_INIT|COLVAR|END)"),
 }
+NANOMETER = 10.0  # Å
 COMMENT = re.compile(r"[#!][^\n]*")
 
 
-def gromacs_frame(path: Path, options: ReadOptions) -> Frame:
-    """Return the structure of a GROMACS file, whose atoms have names of the force field only.
+def gromacs_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Exception]:
+    """Yield the frames of a GROMACS file, whose atoms have names of the force field only.
+
+    Columns are as wide as decimal points of the first atom are apart, which is how GROMACS states its precision.
+    """
+    text = text_of(path)
+    lines = text.rstrip().split("\n")
+    at = 0
+    while at < len(lines):
+        stated = lines[at + 1].strip() if at + 1 < len(lines) else ""
+        if not stated.isdigit():
+            yield UnusableError("unreadable", f"line {at + 2} is {stated[:40]!r}, expected a number of atoms")
+            return
+        *rows, box = lines[at + 2 : at + 3 + int(stated)] or [""]
+        at += 3 + int(stated)
+        last = at >= len(lines) and not text.endswith("\n")
+        if len(rows) < int(stated):
+            yield UnusableError("wrong_count", f"{stated} atoms and a box are stated, {len(rows) + bool(box)} lines follow")
+        elif last and last_number_is_cut([f"X {box}"]):
+            yield UnusableError("unreadable", "the file ends within its last number")
+        else:
+            try:
+                yield frame_from(_gromacs_atoms(rows, box, options), options)
+            except Exception as fault:  # noqa: BLE001 - of this frame only
+                yield fault
+
+
+def _gromacs_atoms(rows: list[str], box: str, options: ReadOptions) -> Any:
+    """Return the ASE ``Atoms`` of the rows and the box of a frame.
 
     Raises
     ------
     UnusableError
-        If the option ``species`` does not name all of them.
+        If the option ``species`` does not name all atoms, or a number is none.
     """
-    from ase.io import read
+    import ase
 
-    atoms: Any = read(path, format="gromacs", do_not_split_by_at_sign=True)
-    atoms.numbers = numbers_of([str(name) for name in atoms.arrays["atomtypes"]], options)
-    if not np.array(atoms.cell).any():
-        atoms.pbc = False
-    return frame_from(atoms, options)
+    points = [found.start() for found in re.finditer(r"\.", rows[0][20:])] if rows else []
+    width = points[1] - points[0] if len(points) > 2 else 8
+    try:
+        positions = [[float(row[20 + width * k : 20 + width * (k + 1)]) for k in range(3)] for row in rows]
+        sides = [float(word) for word in box.split()]
+    except ValueError as error:
+        raise UnusableError("unreadable", f"a position or the box is no number: {error}") from error
+    if len(sides) not in (3, 9):
+        raise UnusableError("no_cell", f"the box is {box.strip()[:40]!r}, expected three or nine numbers")
+    cell = np.diag(sides[:3])
+    if len(sides) > 3:
+        cell.flat[[1, 2, 3, 5, 6, 7]] = sides[3:]
+    return ase.Atoms(
+        numbers=numbers_of([row[10:15].strip() for row in rows], options),
+        positions=NANOMETER * np.reshape(positions, (-1, 3)),
+        cell=NANOMETER * cell,
+        pbc=bool(cell.any()),
+    )
 
 
 def cp2k_frame(path: Path, options: ReadOptions) -> Frame:

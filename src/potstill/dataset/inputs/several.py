@@ -16,7 +16,7 @@ REAL = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 THREE = rf"[ \t]*(?:{REAL}[ \t]+){{2}}{REAL}\b[^\n]*\n"
 HEADS = {  # a pattern for each format that is found once in a file of one structure
     "vasp": rf"^[ \t]*(?:{REAL}|(?:{REAL}[ \t]+){{2}}{REAL})[ \t]*\n{THREE}{THREE}{THREE}"
-    r"(?:[ \t]*(?!Lattice)[A-Za-z][^\n]*\n)?(?:[ \t]*\d+)+[ \t]*\n",
+    r"(?:[ \t]*(?!Lattice)[A-Za-z][^\n]*\n)?(?:[ \t]*\d+)+[ \t]*\n(?=[ \t]*[A-Za-z])",
     "lammps-data": r"^[ \t]*\d+[ \t]+atoms\b",
     "res": r"^CELL\b",
     "gen": r"^[ \t]*\d+[ \t]+[CSFH][ \t]*$",

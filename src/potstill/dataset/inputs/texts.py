@@ -25,6 +25,10 @@ SDF_PROPERTY = re.compile(r"^>[^<\n]*<([^>\n]+)>[^\n]*\n([^\n]*)", re.MULTILINE)
 HARMLESS = re.compile(
     rf"({HARMLESS_FACT.pattern}|pubchem_\w+|[rsi]_\w+|_?molfile\w*|chembl\w*|mmff\w*)", HARMLESS_FACT.flags
 )
+DRAWING = (
+    "a drawing in two dimensions has no positions; if the molecule is planar, write '3D' into columns 21 and 22 of the "
+    "second line of the record"
+)
 OPEN_VALENCES = "an ion or a radical states 'M  CHG' or 'M  RAD'"
 
 
@@ -52,19 +56,19 @@ def parse_sdf(text: str, options: ReadOptions) -> Frame:
     borrow("rdkit", "molecules", "a file of molecules")
     from rdkit import Chem, RDLogger
 
-    from potstill.dataset.inputs.chemistry import structure_of, unwanted, with_hydrogens
+    from potstill.dataset.inputs.chemistry import structure_of, unwanted, why_not, with_hydrogens
 
     RDLogger.DisableLog("rdApp.*")
     molecule = Chem.MolFromMolBlock(text, removeHs=False)
     if molecule is None:
-        raise UnusableError("unreadable", "RDKit cannot read this mol block")
+        raise UnusableError("unreadable", f"RDKit cannot read this mol block{why_not(text)}")
     if molecule.GetNumAtoms() == 0:
         raise UnusableError("no_atoms", "there are no atoms")
     positions = np.array(molecule.GetConformer().GetPositions())
     if len(positions) > 1 and (np.ptp(positions, axis=0) == 0).all():
         raise UnusableError("no_coordinates", "all atoms are at one place")
     if len(positions) > 1 and not molecule.GetConformer().Is3D():
-        raise UnusableError("no_coordinates", "a drawing in two dimensions has no positions")
+        raise UnusableError("no_coordinates", DRAWING)
     if any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
         raise UnusableError("unknown_element", "an atom of the mol block is no element")
     smiles = Chem.MolToSmiles(Chem.RemoveHs(molecule))
@@ -80,6 +84,8 @@ def parse_sdf(text: str, options: ReadOptions) -> Frame:
     stated = sum(atom.GetAtomicNum() == 1 for atom in molecule.GetAtoms())
     if stated:
         remarks = (*remarks, f"hydrogens are added: {added} beside {stated} of the record; {OPEN_VALENCES}")
+    else:
+        remarks = (*remarks, f"hydrogens are added by valence, since the record has none; {OPEN_VALENCES}")
     whole, placed_by = with_hydrogens(molecule)
     return Frame(structure_of(whole, {**metadata, "hydrogens_added": added, "hydrogens": placed_by}), remarks)
 

@@ -24,6 +24,22 @@ BEHIND_NUMBER = re.compile(  # key, word
     r"""(?<!\S)([^\s=]+)\s*=\s*["']?[-+]?[\d.]+(?:[eEdD][-+]?\d+)?["']?[\s,;]+[\[({]?([A-Za-zÅ][^\s=\])}]*)[\])}]?(?!\S|\s*=)"""
 )
 
+LENGTH = r"(?-i:a\.?u\.?|A\.?U\.?|nm|pm)|nanomet(?:er|re)s?|picomet(?:er|re)s?|bohrs?|atomic[ _-]?units?"  # 'Au' is gold
+END = r"(?![\w/^-])"
+OF_POSITIONS = r"positions?|coord\w*|geom\w*|xyz"
+POSITIONS_IN = re.compile(  # the sign of a unit, and the unit
+    rf"^\W*(?P<alone>{LENGTH}){END}\W*$"
+    rf"|(?:\bunits?\b\W*(?:(?:is|are|in|of)\b\W*)?|\b(?:{OF_POSITIONS})\W+(?:(?:is|are)\W+)?(?:in\W+)?)(?P<stated>{LENGTH}){END}"
+    rf"|\bin\W+(?P<within>{LENGTH}){END}",
+    re.IGNORECASE,
+)
+OF_A_LENGTH = re.compile(
+    r"size|diamet|radi(us|i)|cutoff|wave|width|thick|long|wide|scale|shift|energ|forc|gradient|stress|pressure",
+    re.IGNORECASE,
+)
+POSITIONS_TAKEN = "positions are taken in Å"
+MAY_BE_GOLD = frozenset({"AU", "au"})
+
 
 def refuse_units(info: Mapping[str, Any]) -> list[str]:
     """Refuse a frame that states units other than eV, Å, eV/Å and eV/Å^3.
@@ -49,7 +65,7 @@ def refuse_units(info: Mapping[str, Any]) -> list[str]:
                 "units", f"the frame states {key}={value}, expected eV, Å, eV/Å and eV/Å^3: convert it first"
             )
     words = [key for key, value in info.items() if value is True and NAMES_UNIT.search(key)]
-    return [f"the comment says '{words[0]}', and positions are taken in Å, energies in eV"] if words else []
+    return [f"the comment says '{words[0]}', and {POSITIONS_TAKEN}, energies in eV"] if words else []
 
 
 def refuse_units_behind(comment: str, labels: Collection[str]) -> list[str]:
@@ -80,6 +96,40 @@ def refuse_units_behind(comment: str, labels: Collection[str]) -> list[str]:
         if len(word) <= LONGEST_UNIT or "/" in word:
             return [f"the comment says '{word}' behind {key}, which is taken in eV"]
     return []
+
+
+def on_units_of_positions(comment: str, *, has_gold: bool) -> list[str]:
+    """Return a remark where words of a comment state positions in another unit than Å, as in ``geometry in AU``.
+
+    Parameters
+    ----------
+    comment
+        Comment of a frame of XYZ, without what stands in quotes.
+    has_gold
+        Whether an atom is gold, so that ``AU`` may be its symbol.
+    """
+    for found in POSITIONS_IN.finditer(comment):
+        unit = next(word for word in found.groups() if word)
+        before = comment[: found.start()]
+        if has_gold and unit in MAY_BE_GOLD:
+            continue
+        if found["within"] and not re.search(OF_POSITIONS, before, re.IGNORECASE) and _names_another(before):
+            continue
+        return [f"the comment says '{' '.join(found[0].split())}', and {POSITIONS_TAKEN}"]
+    return []
+
+
+def _names_another(before: str) -> bool:
+    """Return whether the words before ``in nm`` name another quantity than positions."""
+    return bool(OF_A_LENGTH.search(before) or OTHER_QUANTITY.search(before))
+
+
+def foreign_unit_of_key(key: str) -> str:
+    """Return the unit other than eV and Å that a key has in its name, as ``stress_GPa`` has; nothing where there is none."""
+    words = [
+        word for word in re.split(r"[_\W]", key) if FOREIGN.search(f" {word} ") and not word.lower().startswith("atomic")
+    ]
+    return "" if not words or words[0] == key or "fock" in key.lower() else words[0]
 
 
 def is_unit(key: str) -> bool:

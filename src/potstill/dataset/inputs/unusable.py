@@ -74,14 +74,22 @@ def content_of(path: Path) -> bytes:
 
 
 @contextmanager
-def plain_file(path: Path) -> Iterator[Path]:
-    """Yield the path of a file, or that of its decompressed copy: some readers of ASE read no other."""
-    if path.suffix not in COMPRESSED:
+def plain_file(path: Path, text: str = "") -> Iterator[Path]:
+    """Yield the path of a file, or that of its decompressed copy: some readers of ASE read no other.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    text
+        Text of a copy that is read in place of the file.
+    """
+    if path.suffix not in COMPRESSED and not text:
         yield path
         return
     with TemporaryDirectory() as folder:
-        plain = Path(folder) / path.with_suffix("").name
-        plain.write_bytes(content_of(path))
+        plain = Path(folder) / (path.with_suffix("") if path.suffix in COMPRESSED else path).name
+        plain.write_bytes(text.encode() if text else content_of(path))
         yield plain
 
 

@@ -16,10 +16,11 @@ from potstill.dataset.inputs.labels import refuse_asymmetric
 from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol
-from potstill.dataset.inputs.units import refuse_units_behind
+from potstill.dataset.inputs.units import POSITIONS_TAKEN, on_units_of_positions, refuse_units_behind
 from potstill.dataset.inputs.unusable import Frame, UnusableError
 from potstill.dataset.inputs.xyz_cell import NUMBER, with_cell
 
+GOLD = 79
 Spans = list[tuple[int, int]]
 BYTE_ORDER_MARK = "\ufeff"  # written by Notepad and Excel before the first character
 SIX_NUMBERS = re.compile(
@@ -27,6 +28,7 @@ SIX_NUMBERS = re.compile(
 )
 NINE_NUMBERS = re.compile(rf"""(?<![\w"'])stress\s*=\s*["'{{\[]\s*((?:{NUMBER}[\s,]+){{8}}{NUMBER})\s*["'}}\]]""")
 QUOTED = re.compile(r"""\\.|"[^"]*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]""")
+VALUE = re.compile(rf"=\s*(?:{QUOTED.pattern})")
 PBC = re.compile(r"""(?<!\S)pbc\s*=\s*("[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|\S+)""")
 FLAGS = {**dict.fromkeys(("t", "true", ".true.", "1"), True), **dict.fromkeys(("f", "false", ".false.", "0"), False)}
 KEY = re.compile(r"(?<!\S)([^\s=]+)\s*=")
@@ -48,6 +50,8 @@ ION = re.compile(  # OH-, NH4+, SO4(2-), [Fe(CN)6]4-, HCO3^-, Na+1
     r"|\b(?:di|tri|zwitter)?(?:an|cat)ion(?:ic)?\b|\bde?protonated\b|\bprotonated\b",
 )
 SYMBOL = re.compile(r"[A-Z][a-z]?")
+OF_CP2K = re.compile(r"\bi\s*=\s*\d+,\s*time\s*=")
+OTHER_QUANTITIES = {"frc": "forces", "vel": "velocities"}  # in names of CP2K's files, such as water-frc-1.xyz
 TWO_INTEGERS = re.compile(r"([-+]?\d\s+\d{1,2})(?:\s+[A-Za-z][^=]*)?")  # and a title, as Psi4 writes them
 
 
@@ -73,6 +77,21 @@ def xyz_spans(file: BinaryIO) -> Spans:
         else:
             at += len(line)
     return list(zip(starts, [*starts[1:], at], strict=True)) if starts else []
+
+
+def refuse_other_quantity(name: str, head: str) -> None:
+    """Refuse a file of CP2K with forces or velocities in the place of positions.
+
+    Raises
+    ------
+    UnusableError
+        ``no_coordinates`` with the quantity.
+    """
+    quantity = next((OTHER_QUANTITIES[word] for word in re.split(r"[-_.]", name) if word in OTHER_QUANTITIES), "")
+    if quantity and OF_CP2K.search(head):
+        raise UnusableError(
+            "no_coordinates", f"CP2K wrote {quantity} into this file, by its name; positions are in the one with -pos-"
+        )
 
 
 def parse_xyz(text: str, options: ReadOptions) -> Frame:
@@ -108,6 +127,7 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
             *_on_width(names, rows),
             *_on_comment(rest[0], options),
             *_on_units(facts, options),
+            *_on_length(facts, atoms, frame.remarks),
         )
         return Frame(frame.structure, (*frame.remarks, *said))
     if not text.endswith("\n"):
@@ -305,6 +325,13 @@ def _on_units(facts: str, options: ReadOptions) -> list[str]:
         ``units`` with the key and the unit.
     """
     return refuse_units_behind(facts, options.keys or ("energy", "REF_energy")) if options.labels else []
+
+
+def _on_length(facts: str, atoms: Any, said: tuple[str, ...]) -> list[str]:
+    """Return a remark about words that state positions in another unit than Å, unless a remark names them already."""
+    if any(POSITIONS_TAKEN in remark for remark in said):
+        return []
+    return on_units_of_positions(VALUE.sub('=""', facts), has_gold=bool((atoms.numbers == GOLD).any()))
 
 
 def _check_cell(atoms: Any) -> None:
