@@ -84,6 +84,21 @@ def test_other_formats_than_those_of_the_config_leave_the_verdict(potstill, run)
     assert stated == answer.out.splitlines()[-1]
 
 
+def test_a_stage_that_was_killed_is_not_under_way_while_another_works(potstill, run):
+    record = json.loads((run / "run.json").read_text())
+    record["stages"]["evaluate"]["state"] = "running"
+    (run / "run.json").write_text(json.dumps(record))
+    answer = potstill("deploy", run)
+    assert answer.code == 0, answer.err
+    told = "the stage evaluate was killed, and its finished parts are kept"
+    assert told in answer.out
+    assert told in (run / "deploy" / "ase" / "VERDICT.txt").read_text(encoding="utf-8")
+    rows = {row["stage"]: row["state"] for row in json.loads(potstill("status", run, "--json").out)["stages"]}
+    assert rows["evaluate"] == "killed"
+    assert resume(potstill, run).code in (0, 3)
+    assert "was killed" not in potstill("status", run).out
+
+
 def test_other_gates_change_the_verdict_in_the_exports(potstill, run, tmp_path):
     (gates := tmp_path / "gates.yaml").write_text("evaluate:\n  max_force_error_ratio: 1000.0\n")
     before = (run / "deploy" / "ase" / "VERDICT.txt").read_text(encoding="utf-8")

@@ -92,6 +92,7 @@ def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
     if not run.dataset.is_file():
         raise InputError(f"{folder} is no run folder with a dataset.h5; models beside each other are evaluated anew")
     with run.locked():
+        run.note_killed()
         dataset = open_file(run.dataset)
         held_out = [dataset[int(k)] for k in dataset.split("test")]
         stored = read_evaluation(report, kept, held_out)

@@ -190,12 +190,19 @@ class RunFolder:
     def set_stage(self, stage: str, state: str, seconds: float, **facts: Any) -> None:
         """Record a stage's state and time so far, and ``made_from`` and ``files``, which are unchanged where not given."""
         stages = self.record().get("stages", {})
-        entry = {**stages.get(stage, {}), "seconds": round(seconds, 3), "state": state, **facts}
+        before = {key: value for key, value in stages.get(stage, {}).items() if key != "killed"}
+        entry = {**before, "seconds": round(seconds, 3), "state": state, **facts}
         self.update(stages={**stages, stage: entry})
 
     def stage(self, stage: str) -> dict[str, Any]:
         """Return the entry of a stage; ``waiting`` where it has not begun."""
         return dict(self.record().get("stages", {}).get(stage, {"seconds": 0.0, "state": "waiting"}))
+
+    def note_killed(self) -> None:
+        """Record that each stage that is still recorded as running was killed, for the process that now holds the lock."""
+        for stage, entry in self.record().get("stages", {}).items():
+            if entry["state"] == "running":
+                self.set_stage(stage, "stopped", entry["seconds"], killed=True)
 
     def log_metrics(self, **values: Any) -> None:
         """Append a line to ``metrics.jsonl``."""

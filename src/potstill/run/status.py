@@ -134,7 +134,7 @@ def state_now(run: RunFolder, config: Config, stage: str, figures: Figures) -> t
     try:
         if state == "done" and (why := why_not_done(run, config, stage)):
             return "stale", why
-        if state == "running" and not figures.driver_alive:
+        if (state == "running" and not figures.driver_alive) or run.stage(stage).get("killed"):
             state = "killed"
         return state, _progress(run, config, stage, figures)
     except PotstillError as error:

@@ -181,11 +181,12 @@ def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any],
     if audit and evaluation.get("findings"):
         judged = "data and student passed"
     failed = [stage for stage, state in states.items() if state == "failed"]
-    running = [stage for stage, state in states.items() if state == "running"]
+    running = [stage for stage, state in states.items() if state == "running" or run.stage(stage).get("killed")]
     if failed:
         return f"{judged}; the stage {failed[0]} failed, and error.log says why"
     if running:
-        state = "is under way" if driver_alive(run) else "was killed, and its finished parts are kept"
+        killed = run.stage(running[0]).get("killed") or not driver_alive(run)
+        state = "was killed, and its finished parts are kept" if killed else "is under way"
         return f"{judged}; the stage {running[0]} {state}"
     judging = [stage for stage in ("audit", "evaluate") if stage in states]
     stale = [f"the stage {stage} was done with another {other}" for stage in judging if (other := other_input(run, stage))]
