@@ -84,6 +84,24 @@ def test_other_formats_than_those_of_the_config_leave_the_verdict(potstill, run)
     assert stated == answer.out.splitlines()[-1]
 
 
+def test_an_export_of_an_earlier_student_is_none_of_the_present_one(potstill, run):
+    assert potstill("deploy", run, "--to", "ipi").code == 0
+    edit(run, "train", learning_rate=0.01)
+    answer = resume(potstill, run)
+    assert answer.code in (0, 3), answer.err
+    told = "ase; of another student: ipi"
+    assert told in answer.err
+    assert told in potstill("status", run).out
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert told in page
+    assert "deploy/ase/" in page
+    assert "deploy/ipi/" not in page
+    answer = potstill("deploy", run)
+    assert [line.split()[0] for line in answer.out.splitlines()[:-1]] == ["ase"]
+    assert potstill("deploy", run, "--to", "ipi").code == 0
+    assert "ase, ipi" in potstill("status", run).out
+
+
 def test_a_stage_that_was_killed_is_not_under_way_while_another_works(potstill, run):
     record = json.loads((run / "run.json").read_text())
     record["stages"]["evaluate"]["state"] = "running"

@@ -20,7 +20,7 @@ from potstill.core.units import duration
 from potstill.core.verdict import word_of
 from potstill.dataset import open_file
 from potstill.report.page import tally, verdict_of
-from potstill.run.facts import exports
+from potstill.run.facts import exports_told
 from potstill.run.figures import Figures, driver_alive, look
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import why_not_done
@@ -264,7 +264,7 @@ def _evaluating(run: RunFolder) -> str:
 
 
 def _deployed(run: RunFolder) -> str:
-    return ", ".join(exports(run))
+    return exports_told(run)
 
 
 def _labelling(run: RunFolder, figures: Figures) -> str:

@@ -14,7 +14,7 @@ from potstill.core.files import quoted
 from potstill.core.verdict import Verdict, is_failure, overall, word_of
 from potstill.report.meaning import beyond_the_data, counts_by_group, figure_of
 from potstill.report.page import readable, tally
-from potstill.run.facts import done_report, round_reports
+from potstill.run.facts import done_report, exports, round_reports
 from potstill.run.figures import driver_alive
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import file_fault, files_checksum, other_input, other_options, student_checksum
@@ -155,8 +155,9 @@ def next_use(run: RunFolder) -> str:
     """Return the command that runs an export, or that makes one."""
     from potstill.deploy.commands import COMMANDS
 
+    there = exports(run)
     for name, command in COMMANDS.items():
-        if (run.deploy / name).is_dir():
+        if name in there:
             return f"cd {quoted(shown_path(run.deploy / name))} && {command}"
     return f"potstill deploy {quoted(shown_path(run.path))}"
 
