@@ -234,6 +234,16 @@ def test_the_verdict_says_that_the_config_was_edited(potstill, run, section, opt
     assert after["next"].endswith("--resume")
 
 
+def test_the_verdict_names_a_stale_stage(potstill, run):
+    before = json.loads(potstill("status", run, "--json").out)
+    assert "stale" not in before["reason"]
+    (run / "structures" / "structures.h5").write_bytes(b"")
+    after = json.loads(potstill("status", run, "--json").out)
+    assert after["verdict"] == ("NOT_RUN" if before["verdict"] == "GO" else before["verdict"])
+    assert "the stage generate is stale: structures/structures.h5 is not the file that the stage wrote" in after["reason"]
+    assert after["next"].endswith("--resume")
+
+
 def test_a_dataset_that_was_exchanged_after_the_audit_is_not_trained_on(potstill, run):
     with h5py.File(run / "dataset.h5", "a") as file:
         sums = json.loads(file.attrs["checksums"])

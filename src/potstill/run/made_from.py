@@ -142,6 +142,15 @@ def file_fault(folder: Path, entry: Mapping[str, Any]) -> str:
     return ""
 
 
+def rounds_fault(run: RunFolder) -> str:
+    """Return the fault of the reports of active learning, in words; empty where they are those that the training wrote."""
+    files = run.stage("train").get("files", {})
+    reports = {name: stated for name, stated in files.items() if name.startswith(f"{run.active_learning.name}/")}
+    missing = [path for path in _rounds(run) if not path.is_file()]
+    lost = f"{missing[0].relative_to(run.path)} is missing" if missing else ""
+    return lost or file_fault(run.path, {"files": reports})
+
+
 def why_not_done(run: RunFolder, config: Config, stage: str, formats: tuple[str, ...] = ()) -> str:
     """Return why a stage recorded as done no longer counts as done, in words; empty where it does."""
     entry = run.stage(stage)
@@ -235,9 +244,17 @@ def _files(run: RunFolder, stage: str, formats: tuple[str, ...]) -> list[Path]:
         case "audit" | "evaluate":
             return [run.json(stage), run.html(stage)]
         case "train":
-            return [run.student / name for name in ("weights.safetensors", "config.json", "uncertainty.safetensors")]
+            student = [run.student / name for name in ("weights.safetensors", "config.json", "uncertainty.safetensors")]
+            return student + _rounds(run)
         case _:
             return sorted(p for name in formats for p in (run.deploy / name).rglob("*") if p.is_file())
+
+
+def _rounds(run: RunFolder) -> list[Path]:
+    """Return the reports of the rounds of active learning, the first one also where it is missing; none without rounds."""
+    if not run.stage("train").get("made_from", {}).get("active_learning"):
+        return []
+    return sorted({run.active_learning / "01" / "round.json", *run.active_learning.glob("[0-9][0-9]/round.json")})
 
 
 def _generate(run: RunFolder, config: Config) -> dict[str, Any]:
