@@ -141,10 +141,31 @@ def test_other_gates_are_named_wherever_the_verdict_stands(potstill, run, tmp_pa
     assert "gates.yaml" not in (run / "report.html").read_text(encoding="utf-8")
 
 
+def test_limits_that_a_file_of_gates_does_not_name_are_those_of_the_run(potstill, run, tmp_path):
+    edit(run, "evaluate", max_force_error_ratio=1000.0, limits={"surfaces": 0.7})
+    (gates := tmp_path / "gates.yaml").write_text("evaluate: {max_energy_error_ratio: 999.0, limits: {dimers: 0.9}}\n")
+    potstill("evaluate", run, "--gates", gates)
+    report = json.loads((run / "evaluate.json").read_text())
+    findings = {f["check"]: f for f in report["findings"]}
+    assert findings["force_error"]["limit"] == 1000.0
+    assert findings["energy_error"]["limit"] == 999.0
+    assert {"surfaces", "dimers"} <= {name.rpartition(".")[2] for name in report["changed_gates"]}
+
+
 @pytest.mark.parametrize("name", ["evaluate.json", "audit.json"])
 def test_an_emptied_report_is_named(potstill, run, name):
     (run / name).write_bytes(b"")
     assert f"{name} is " in potstill("status", run).out
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_status_shows_a_run_whose_dataset_was_cut(potstill, run, size):
+    (run / "dataset.h5").write_bytes((run / "dataset.h5").read_bytes()[:size])
+    answer = potstill("status", run)
+    assert answer.code == 0, answer.err
+    assert "dataset.h5 is not the file that the stage wrote" in answer.out
+    assert answer.out.splitlines()[-1].endswith("--resume")
+    assert potstill("status", run, "--json").code == 0
 
 
 def test_a_student_of_other_hands_is_kept_aside(potstill, run):

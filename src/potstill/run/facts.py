@@ -6,6 +6,7 @@ The functions take a run folder and return dictionaries. A file that does not ex
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,11 @@ def round_reports(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def open_data(run: RunFolder) -> Dataset | None:
-    """Return the labelled dataset, else the generated structures, else None."""
+    """Return the labelled dataset, else the generated structures, else None; a file that cannot be opened counts as none."""
     for path in (run.dataset, run.structures):
         if path.exists():
-            return open_file(path)
+            with suppress(PotstillError):
+                return open_file(path)
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -307,12 +308,12 @@ def _round(run: RunFolder, config: Config) -> str:
 
 
 def refusals(run: RunFolder) -> Counter[tuple[str, str, str]]:
-    """Count refusals by stage, source and reason."""
+    """Count refusals by stage, source and reason; a file that cannot be opened makes its stage stale."""
     files = [run.dataset] if run.dataset.exists() else [run.structures, *h5_files(run.labelled_parts)]
     counts = Counter[tuple[str, str, str]]()
     for file in files:
-        if file.exists():
-            counts.update(_refusals_in(file, file.stat().st_mtime_ns))
+        with suppress(PotstillError):
+            counts.update(_refusals_in(file, file.stat().st_mtime_ns) if file.exists() else {})
     return counts
 
 
