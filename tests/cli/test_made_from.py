@@ -60,6 +60,36 @@ def test_a_source_file_that_was_moved_since(potstill, write_config, tmp_path):
     assert "mine.extxyz, which does not exist" in answer.err
 
 
+def test_a_project_that_was_moved_with_its_files_goes_on(potstill, write_config, tmp_path):
+    config = write_config()
+    (project := tmp_path / "project").mkdir()
+    for path in (config, tmp_path / "mine.extxyz"):
+        path.rename(project / path.name)
+    assert potstill("run", project / "config.yaml", "--out", project / "run", "--yes", "--last", "label").code == 0
+    project = project.rename(tmp_path / "elsewhere")
+    again = ("run", project / "config.yaml", "--out", project / "run", "--resume", "--yes", "--last", "label")
+    answer = potstill(*again)
+    assert answer.code == 0, answer.err
+    assert answer.err.count("done before") == 2
+    assert str(project / "mine.extxyz") in (project / "run" / "config.yaml").read_text()
+    frames = ase.io.read(project / "mine.extxyz", ":")
+    ase.io.write(project / "mine.extxyz", frames[::-1])
+    project = project.rename(tmp_path / "third")
+    answer = potstill("run", project / "config.yaml", "--out", project / "run", "--resume", "--yes")
+    assert answer.code == 2
+    assert "differs from this config in generate" in answer.err
+
+
+def test_status_names_a_copy_in_part(potstill, run):
+    for name in (".lock", "run.json"):
+        (run / name).unlink()
+    for path in set(run.iterdir()) - {run / "config.yaml", run / "dataset.h5", run / "student"}:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for answer in (potstill("status", run), resume(potstill, run)):
+        assert answer.code == 2
+        assert "files of a run without its run.json, as a copy in part" in answer.err
+
+
 def test_an_export_of_one_format_keeps_the_others(potstill, run):
     edit(run, "deploy", formats=["ase", "ipi"])
     assert resume(potstill, run).code == 0

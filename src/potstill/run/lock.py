@@ -110,7 +110,19 @@ def refuse_foreign(folder: Path) -> None:
         return
     if LOCK in names and all(n in FILES or n in FOLDERS or TEMPORARY.match(n) or ASIDE.match(n) for n in names):
         return  # a run whose run.json was not written yet, or was lost
+    refuse_partial(folder)
     raise RunFolderError(f"{folder} contains files that are no run\n  give --out an empty or new folder")
+
+
+def refuse_partial(folder: Path) -> None:
+    """Raise :class:`RunFolderError` for files of a run without its ``run.json`` and lock, as a copy in part has them."""
+    names = {entry.name for entry in folder.iterdir()}
+    made = names & {*FOLDERS, "dataset.h5"}
+    if not {LOCK, "run.json"} & names and "config.yaml" in names and made and names <= FILES | FOLDERS:
+        raise RunFolderError(
+            f"{folder} contains files of a run without its run.json, as a copy in part\n"
+            "  copy the whole folder of the run, or give --out an empty or new folder"
+        )
 
 
 def _has_record(folder: Path) -> bool:

@@ -114,9 +114,11 @@ def missing_files(run: RunFolder, stage: str, formats: tuple[str, ...] = ()) -> 
 def changed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the dotted names of options that differ.
 
-    Options that only one of the two has do not count, nor does a file that was moved or deleted since.
+    Options that only one of the two has do not count, nor does a file that was moved or deleted since, nor the folder of a
+    start whose files are the same.
     """
-    return list(_differences(stored, now, ""))
+    same_start = "start" in stored and stored["start"] == now.get("start")
+    return [name for name in _differences(stored, now, "") if not (same_start and name == "train.start")]
 
 
 def file_fault(folder: Path, entry: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from potstill.report.page import tally, verdict_of
 from potstill.run.facts import exports_told
 from potstill.run.figures import Figures, driver_alive, look
 from potstill.run.folder import RunFolder
+from potstill.run.lock import refuse_partial
 from potstill.run.made_from import why_not_done
 from potstill.run.metrics_file import read_metrics
 from potstill.run.subruns import subrun_configs
@@ -96,6 +97,8 @@ def open_run(folder: Path) -> tuple[RunFolder, Config]:
     run = RunFolder(folder)
     if not run.config.exists():
         raise InputError(f"{folder} is no run folder (it holds no config.yaml)")
+    if not run.record_file.exists():
+        refuse_partial(run.path)
     return run, read_config(run)
 
 
