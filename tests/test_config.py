@@ -95,6 +95,10 @@ BENCHMARK = {"source": "benchmark", "count": 3}
             ["label.teacher.sigma", "did you mean 'sigma_angstrom'"],
         ),
         (with_(dataset={"valid_fraction": 0.5, "test_fraction": 0.5}), ["dataset", "below 1", "nothing is left"]),
+        (
+            with_(dataset={"valid_fraction": 0}, train={"patience_epochs": 3}),
+            ["train.patience_epochs", "dataset.valid_fraction is 0"],
+        ),
         (with_(audit={"min_size_cvv": 1}), ["audit.min_size_cvv", "did you mean 'min_size_cv'"]),
         (with_(deploy={"formats": ["lammps9"]}), ["deploy.formats.0", "'lammps9'"]),
         (with_(seed=-1), ["seed", "-1"]),

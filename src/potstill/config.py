@@ -108,6 +108,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _patience_by_validation(self) -> Config:
+        if self.train.patience_epochs and not self.dataset.valid_fraction:
+            raise ValueError(
+                "train.patience_epochs watches the error on 'valid', but dataset.valid_fraction is 0: raise that one, or "
+                "leave patience_epochs out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _given_labels(self) -> Config:
         """Refuse what needs a teacher to ask, where the labels come with the user's files."""
         asked_too = [*self.label.committee, *(getattr(source, "teacher", None) for source in self.generate.sources)]

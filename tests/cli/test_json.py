@@ -216,7 +216,7 @@ def test_a_run_that_cannot_begin(potstill, tmp_path):
         assert "is no run folder" in facts(potstill(command, "--json", tmp_path / "run"), command, code=2)["error"]
 
 
-@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ValueError("new"), 1), (OSError(28, "full"), 2)])
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ValueError("new"), 1), (OSError(28, "full"), 1)])
 def test_other_ends_of_a_stage(potstill, run, monkeypatch, error, code):
     def fail(*_):
         raise error

@@ -61,6 +61,36 @@ def test_a_source_file_that_was_moved_since(potstill, write_config, tmp_path):
     assert "mine.extxyz, which does not exist" in answer.err
 
 
+def test_a_project_that_was_moved_with_its_files_goes_on(potstill, write_config, tmp_path):
+    config = write_config()
+    (project := tmp_path / "project").mkdir()
+    for path in (config, tmp_path / "mine.extxyz"):
+        path.rename(project / path.name)
+    assert potstill("run", project / "config.yaml", "--out", project / "run", "--yes", "--last", "label").code == 0
+    project = project.rename(tmp_path / "elsewhere")
+    again = ("run", project / "config.yaml", "--out", project / "run", "--resume", "--yes", "--last", "label")
+    answer = potstill(*again)
+    assert answer.code == 0, answer.err
+    assert answer.err.count("done before") == 2
+    assert str(project / "mine.extxyz") in (project / "run" / "config.yaml").read_text()
+    frames = ase.io.read(project / "mine.extxyz", ":")
+    ase.io.write(project / "mine.extxyz", frames[::-1])
+    project = project.rename(tmp_path / "third")
+    answer = potstill("run", project / "config.yaml", "--out", project / "run", "--resume", "--yes")
+    assert answer.code == 2
+    assert "differs from this config in generate" in answer.err
+
+
+def test_status_names_a_copy_in_part(potstill, run):
+    for name in (".lock", "run.json"):
+        (run / name).unlink()
+    for path in set(run.iterdir()) - {run / "config.yaml", run / "dataset.h5", run / "student"}:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for answer in (potstill("status", run), resume(potstill, run)):
+        assert answer.code == 2
+        assert "files of a run without its run.json, as a copy in part" in answer.err
+
+
 def test_an_export_of_one_format_keeps_the_others(potstill, run):
     edit(run, "deploy", formats=["ase", "ipi"])
     assert resume(potstill, run).code == 0
@@ -83,6 +113,39 @@ def test_other_formats_than_those_of_the_config_leave_the_verdict(potstill, run)
     assert answer.out.splitlines()[-1] in before
     stated = (run / "deploy" / "ipi" / "VERDICT.txt").read_text(encoding="utf-8").strip()
     assert stated == answer.out.splitlines()[-1]
+
+
+def test_an_export_of_an_earlier_student_is_none_of_the_present_one(potstill, run):
+    assert potstill("deploy", run, "--to", "ipi").code == 0
+    edit(run, "train", learning_rate=0.01)
+    answer = resume(potstill, run)
+    assert answer.code in (0, 3), answer.err
+    told = "ase; of another student: ipi"
+    assert told in answer.err
+    assert told in potstill("status", run).out
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert told in page
+    assert "deploy/ase/" in page
+    assert "deploy/ipi/" not in page
+    answer = potstill("deploy", run)
+    assert [line.split()[0] for line in answer.out.splitlines()[:-1]] == ["ase"]
+    assert potstill("deploy", run, "--to", "ipi").code == 0
+    assert "ase, ipi" in potstill("status", run).out
+
+
+def test_a_stage_that_was_killed_is_not_under_way_while_another_works(potstill, run):
+    record = json.loads((run / "run.json").read_text())
+    record["stages"]["evaluate"]["state"] = "running"
+    (run / "run.json").write_text(json.dumps(record))
+    answer = potstill("deploy", run)
+    assert answer.code == 0, answer.err
+    told = "the stage evaluate was killed, and its finished parts are kept"
+    assert told in answer.out
+    assert told in (run / "deploy" / "ase" / "VERDICT.txt").read_text(encoding="utf-8")
+    rows = {row["stage"]: row["state"] for row in json.loads(potstill("status", run, "--json").out)["stages"]}
+    assert rows["evaluate"] == "killed"
+    assert resume(potstill, run).code in (0, 3)
+    assert "was killed" not in potstill("status", run).out
 
 
 def test_other_gates_change_the_verdict_in_the_exports(potstill, run, tmp_path):
@@ -109,10 +172,31 @@ def test_other_gates_are_named_wherever_the_verdict_stands(potstill, run, tmp_pa
     assert "gates.yaml" not in (run / "report.html").read_text(encoding="utf-8")
 
 
+def test_limits_that_a_file_of_gates_does_not_name_are_those_of_the_run(potstill, run, tmp_path):
+    edit(run, "evaluate", max_force_error_ratio=1000.0, limits={"surfaces": 0.7})
+    (gates := tmp_path / "gates.yaml").write_text("evaluate: {max_energy_error_ratio: 999.0, limits: {dimers: 0.9}}\n")
+    potstill("evaluate", run, "--gates", gates)
+    report = json.loads((run / "evaluate.json").read_text())
+    findings = {f["check"]: f for f in report["findings"]}
+    assert findings["force_error"]["limit"] == 1000.0
+    assert findings["energy_error"]["limit"] == 999.0
+    assert {"surfaces", "dimers"} <= {name.rpartition(".")[2] for name in report["changed_gates"]}
+
+
 @pytest.mark.parametrize("name", ["evaluate.json", "audit.json"])
 def test_an_emptied_report_is_named(potstill, run, name):
     (run / name).write_bytes(b"")
     assert f"{name} is " in potstill("status", run).out
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_status_shows_a_run_whose_dataset_was_cut(potstill, run, size):
+    (run / "dataset.h5").write_bytes((run / "dataset.h5").read_bytes()[:size])
+    answer = potstill("status", run)
+    assert answer.code == 0, answer.err
+    assert "dataset.h5 is not the file that the stage wrote" in answer.out
+    assert answer.out.splitlines()[-1].endswith("--resume")
+    assert potstill("status", run, "--json").code == 0
 
 
 def test_a_student_of_other_hands_is_kept_aside(potstill, run):
@@ -210,6 +294,16 @@ def test_the_verdict_says_that_the_config_was_edited(potstill, run, section, opt
     after = json.loads(potstill("status", run, "--json").out)
     assert after["verdict"] == ("NOT_RUN" if before["verdict"] == "GO" else before["verdict"])
     assert f"the config has another {section}.{option}" in after["reason"]
+    assert after["next"].endswith("--resume")
+
+
+def test_the_verdict_names_a_stale_stage(potstill, run):
+    before = json.loads(potstill("status", run, "--json").out)
+    assert "stale" not in before["reason"]
+    (run / "structures" / "structures.h5").write_bytes(b"")
+    after = json.loads(potstill("status", run, "--json").out)
+    assert after["verdict"] == ("NOT_RUN" if before["verdict"] == "GO" else before["verdict"])
+    assert "the stage generate is stale: structures/structures.h5 is not the file that the stage wrote" in after["reason"]
     assert after["next"].endswith("--resume")
 
 

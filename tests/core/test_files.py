@@ -30,6 +30,11 @@ def test_an_error_without_a_file_names_the_folder(number, remedy):
     assert remedy in told
 
 
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 1), (errno.EDQUOT, 1), (errno.EFBIG, 1), (errno.EACCES, 2)])
+def test_a_full_disk_is_a_run_that_failed(number, code):
+    assert file_error(OSError(number, os.strerror(number), "a.json")).exit_code == code
+
+
 def test_an_error_with_a_file_names_the_file():
     told = str(file_error(PermissionError(errno.EACCES, "Permission denied", "a.json"), Path("runs")))
     assert told.splitlines()[0] == "a.json: Permission denied"

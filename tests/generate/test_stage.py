@@ -105,6 +105,15 @@ def test_nothing_at_all_is_an_error(tmp_path):
         generate(config, tmp_path / "out", seed=1, workers=1)
 
 
+def test_nothing_left_by_earlier_runs_is_named_as_such(tmp_path):
+    ase.io.write(tmp_path / "a.extxyz", [bulk("Cu", a=3.5 + 0.02 * k) for k in range(3)])
+    source = Files(count=3, paths=(tmp_path / "a.extxyz",))
+    run(GenerateConfig(sources=(source,)), tmp_path / "one" / "structures")
+    after = GenerateConfig(sources=(source,), after=(tmp_path / "one",))
+    with pytest.raises(PotstillError, match=r"the runs in generate.after have taken every candidate of files"):
+        generate(after, tmp_path / "two", seed=1, workers=1)
+
+
 def test_progress_is_told(config, tmp_path):
     seen = []
     generate(config, tmp_path, seed=1, workers=1, on_progress=lambda c: seen.append((c.name, c.accepted)))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
+import shutil
 from pathlib import Path
 
 import pytest
 
 from potstill.core.errors import RunFolderError
+from potstill.run.figures import driver_alive
 from potstill.run.folder import RunFolder
 from potstill.run.lock import locked
 
@@ -34,6 +37,16 @@ def test_a_foreign_folder_stays_as_it_is(tmp_path, name):
     with pytest.raises(RunFolderError, match="contains files that are no run"), locked(tmp_path):
         pass
     assert contents(tmp_path) == before
+
+
+def test_the_lock_of_a_copied_folder_names_no_process(tmp_path):
+    run, copy = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "copy")
+    with run.locked():
+        shutil.copytree(run.path, copy.path)
+        assert driver_alive(run)
+        assert not driver_alive(copy)
+    (copy.path / ".lock").write_text(f"process {os.getpid()} on {platform.node()}")  # as earlier versions wrote it
+    assert driver_alive(copy)
 
 
 def test_leftovers_of_ours_go_and_others_stay(tmp_path):

@@ -8,7 +8,14 @@ import h5py
 import pytest
 
 from potstill.core.errors import InputError
-from potstill.run.made_from import file_checksum, file_fault
+from potstill.run.made_from import changed, file_checksum, file_fault
+
+
+def test_a_start_that_was_moved_is_the_same_start():
+    stored = {"start": "sha256:1", "train": {"start": "/a/student", "epochs": 2}}
+    assert changed(stored, {"start": "sha256:1", "train": {"start": "/b/student", "epochs": 2}}) == []
+    assert changed(stored, {"start": "sha256:2", "train": {"start": "/b/student", "epochs": 2}}) == ["start", "train.start"]
+    assert changed({"train": {"start": ""}}, {"start": "sha256:2", "train": {"start": "/b"}}) == ["train.start"]
 
 
 def test_a_file_that_another_process_writes_to_is_named_as_such(tmp_path):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from potstill.core.verdict import Verdict
 from potstill.run.folder import RunFolder
 from potstill.run.lock import locked
+from potstill.run.made_from import file_checksum, missing_files, rounds_fault
 from potstill.run.verdict import run_verdict, state_in_exports, student_verdict
 from potstill.student.files import save_student
 from potstill.testing import random_student
@@ -27,9 +29,9 @@ def run(tmp_path):
     return folder
 
 
-def write_round(run: RunFolder, limit: float) -> None:
-    report = {"round": 1, "passed": limit > 0.5, "forces": {"mae": 0.5, "limit": limit}}
-    folder = run.active_learning / "01"
+def write_round(run: RunFolder, limit: float, number: str = "01") -> None:
+    report = {"round": int(number), "passed": limit > 0.5, "forces": {"mae": 0.5, "limit": limit}}
+    folder = run.active_learning / number
     folder.mkdir(parents=True)
     (folder / "round.json").write_text(json.dumps({**report, "broken_trajectories": 0, "trajectories": []}))
 
@@ -40,6 +42,26 @@ def test_errors_in_its_own_md_above_the_gate_are_no_go(run):
     assert verdict.verdict == Verdict.NO_GO
     assert "was 0.5 eV/Å in round 1, active_learning.max_force_error_ev_per_angstrom is 0.1" in verdict.sentence
     assert verdict.next.startswith("the error still falls: raise active_learning.max_rounds")
+
+
+@pytest.mark.parametrize("lost", ["", "01", "02"])
+def test_deleted_rounds_are_no_go_forgotten(run, lost):
+    for number, limit in (("01", 0.1), ("02", 0.1)):
+        write_round(run, limit, number)
+    names = [f"active_learning/{number}/round.json" for number in ("01", "02")]
+    files = {name: file_checksum(run.path / name) for name in names}
+    run.set_stage("train", "done", 1.0, files=files, made_from={"active_learning": {"max_rounds": 2}})
+    assert run_verdict(run, AUDIT, EVALUATION).verdict == Verdict.NO_GO
+    shutil.rmtree(run.active_learning / lost)
+    assert f"active_learning/{lost or '01'}/round.json" in missing_or_faulty(run)
+    verdict = run_verdict(run, AUDIT, EVALUATION)
+    assert verdict.verdict == Verdict.NOT_RUN
+    assert "own MD was" not in verdict.reason
+
+
+def missing_or_faulty(run: RunFolder) -> list[str]:
+    """Return the faults of the rounds and the file that each names."""
+    return [*missing_files(run, "train"), rounds_fault(run).removesuffix(" is missing")]
 
 
 def test_a_round_that_passed_leaves_the_verdict_to_the_gates(run):

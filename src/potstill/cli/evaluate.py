@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from potstill.cli.output import AsJson, judged_facts, kept_for_json, print_json
 from potstill.core.errors import InputError
 from potstill.core.files import quoted
-
-if TYPE_CHECKING:
-    from potstill.evaluate.options import EvaluateConfig
 
 
 def evaluate(
@@ -84,19 +81,23 @@ def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
     from potstill.run.folder import RunFolder
     from potstill.run.made_from import files_of
     from potstill.run.pages import write_run_page
+    from potstill.run.upgrade import read_config
     from potstill.run.verdict import state_in_exports
 
     run = RunFolder(folder)
     report, kept = run.json("evaluate"), folder / "evaluate_data.npz"
-    config: EvaluateConfig = read_section(gates, "evaluate", EvaluateConfig)
+    given = read_section(gates, "evaluate", EvaluateConfig)
     if not run.dataset.is_file():
         raise InputError(f"{folder} is no run folder with a dataset.h5; models beside each other are evaluated anew")
+    own = read_config(run).evaluate if run.config.is_file() else EvaluateConfig()
+    changed = {name: getattr(given, name) for name in given.model_fields_set} | {"limits": {**own.limits, **given.limits}}
     with run.locked():
+        run.note_killed()
         dataset = open_file(run.dataset)
         held_out = [dataset[int(k)] for k in dataset.split("test")]
         stored = read_evaluation(report, kept, held_out)
         refuse_others(stored.report, load_student(run.student), dataset)
-        evaluation = judged_again(stored, config)
+        evaluation = judged_again(stored, own.model_copy(update=changed))
         write_evaluation(evaluation, report, kept)
         write_evaluate_page(evaluation, run.html("evaluate"))
         entry = run.stage("evaluate")

@@ -125,16 +125,18 @@ def deploy(
 ) -> None:
     """Export the student of a run: ase, lammps, openmm, torchsim, metatomic, ipi, pt2."""
     from potstill.deploy.commands import COMMANDS
+    from potstill.run.facts import exports
     from potstill.run.folder import RunFolder
     from potstill.run.verdict import run_verdict, shown_path
 
     with kept_for_json(as_json):
         one_stage(run, "deploy", formats=_formats(to))
-    folders = [run / "deploy" / name for name in COMMANDS if (run / "deploy" / name).is_dir() and (not to or name in to)]
+    there = exports(RunFolder(run))
+    folders = [run / "deploy" / name for name in COMMANDS if name in there and (not to or name in to)]
     verdict = run_verdict(RunFolder(run))
     if as_json:
-        exports = [{"format": f.name, "folder": str(f), "command": COMMANDS[f.name]} for f in folders]
-        print_json({"verdict": verdict.verdict, "reason": verdict.reason, "exports": exports})
+        made = [{"format": f.name, "folder": str(f), "command": COMMANDS[f.name]} for f in folders]
+        print_json({"verdict": verdict.verdict, "reason": verdict.reason, "exports": made})
         return
     for folder in folders:
         typer.echo(f"{folder.name:10} cd {shown_path(folder)} && {COMMANDS[folder.name]}")

@@ -112,8 +112,10 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return content
 
 
-def file_error(error: OSError, folder: Path | None = None) -> InputError:
+def file_error(error: OSError, folder: Path | None = None) -> PotstillError:
     """Return the one-line form of an error of the operating system: the file, what is wrong, and the remedy.
+
+    A full disk is a run that failed, and any other error is one of input.
 
     Parameters
     ----------
@@ -131,7 +133,8 @@ def file_error(error: OSError, folder: Path | None = None) -> InputError:
     if number in FULL:
         remedy += _free_space(Path(names[-1]) if names else folder)
     where = "a file" if folder is None else f"a file in {shown(folder)}"
-    return InputError(f"{' -> '.join(names) or where}: {what}" + (f"\n  {remedy}" if remedy else ""))
+    kind = PotstillError if number in (*FULL, errno.EFBIG) else InputError
+    return kind(f"{' -> '.join(names) or where}: {what}" + (f"\n  {remedy}" if remedy else ""))
 
 
 def _number_in(text: str) -> int:

@@ -201,9 +201,21 @@ class _Attempt:
             if count.accepted < count.wanted:
                 log.warning("source %s gave %d of %d structures: %s", *_shortfall(count))
         if not any(count.accepted for count in self.counts):
-            raise PotstillError("no source made any structure; the refusals in structures/*.h5 state the reasons")
+            raise PotstillError(f"no source made any structure: {self._why_none()}")
         merge(self._files, self._folder / "structures.h5", attributes={"seed": self._seed})
         return None
+
+    def _why_none(self) -> str:
+        """Return why no source made a structure: every candidate was refused, or there were none."""
+        if any(count.refused for count in self.counts):
+            return "the refusals in structures/*.h5 state the reasons"
+        names = ", ".join(count.name for count in self.counts)
+        if self._earlier:
+            return (
+                f"the runs in generate.after have taken every candidate of {names}\n"
+                "  add sources, or give new structures a label of their own"
+            )
+        return f"{names} had no candidate"
 
     def _fill(self, source: SourceOptions, count: SourceCount) -> str | None:
         """Filter candidates until the source is full; return why the source failed, or None."""

@@ -6,6 +6,7 @@ The functions take a run folder and return dictionaries. A file that does not ex
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from potstill.dataset import Dataset, open_file
 from potstill.generate.mix import MIX_FILE, read_mix
 from potstill.report.page import figure, tally
 from potstill.run.folder import RunFolder
-from potstill.run.made_from import file_fault, other_input
+from potstill.run.made_from import file_fault, files_checksum, other_input, student_checksum
 from potstill.run.metrics_file import read_metrics
 
 FILES = (
@@ -68,10 +69,11 @@ def round_reports(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def open_data(run: RunFolder) -> Dataset | None:
-    """Return the labelled dataset, else the generated structures, else None."""
+    """Return the labelled dataset, else the generated structures, else None; a file that cannot be opened counts as none."""
     for path in (run.dataset, run.structures):
         if path.exists():
-            return open_file(path)
+            with suppress(PotstillError):
+                return open_file(path)
     return None
 
 
@@ -165,7 +167,7 @@ def stage_rows(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]
         "generate": several(_held(data), "structure") if data is not None else "",
         "label": f"{len(data):,} labelled" if data is not None and data.labelled else "",
         "train": f"{epochs[-1]['epoch']} epochs" if epochs else "",
-        "deploy": ", ".join(exports(run)),
+        "deploy": exports_told(run),
     }
     if audit:
         passed, asked = tally(audit["findings"])
@@ -213,5 +215,26 @@ def training_curve(path: Path) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def exports(run: RunFolder) -> list[str]:
-    """Return the formats in which a student lies in ``deploy/``, by name."""
-    return sorted(p.name for p in run.deploy.iterdir() if (p / "student").is_dir()) if run.deploy.is_dir() else []
+    """Return the formats in which the present student lies in ``deploy/``, by name."""
+    present = _present_student(run)
+    return [name for name, student in _exported(run).items() if student == present]
+
+
+def exports_told(run: RunFolder) -> str:
+    """Return the same in words, with the formats in which the student of an earlier training lies there."""
+    present = _present_student(run)
+    earlier = [name for name, student in _exported(run).items() if student != present]
+    told = [", ".join(exports(run)), f"of another student: {', '.join(earlier)}" if earlier else ""]
+    return "; ".join(filter(None, told))
+
+
+def _exported(run: RunFolder) -> dict[str, str]:
+    """Return for each format in ``deploy/``, by name, the checksum of its student."""
+    folders = sorted(run.deploy.iterdir()) if run.deploy.is_dir() else []
+    return {p.name: files_checksum(p / "student") for p in folders if (p / "student").is_dir()}
+
+
+def _present_student(run: RunFolder) -> str:
+    """Return the checksum of the run's student; where its files were deleted, that of the last export."""
+    there = (run.student / "weights.safetensors").is_file()
+    return student_checksum(run) if there else str(run.stage("deploy").get("made_from", {}).get("student", ""))

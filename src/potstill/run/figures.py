@@ -117,11 +117,11 @@ def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figu
 
 def driver_alive(run: RunFolder) -> bool:
     """Return whether the process that holds the folder is alive; one on another machine is assumed to be."""
-    _, _, rest = holder(run.path).partition("process ")
-    number, _, host = rest.partition(" on ")
-    if not number.isdigit():
+    found = holder(run.path)
+    if found is None:
         return False
-    return host != platform.node() or psutil.pid_exists(int(number))
+    number, host = found
+    return host != platform.node() or psutil.pid_exists(number)
 
 
 def _generated(figures: Figures, lines: Iterable[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -190,12 +191,19 @@ class RunFolder:
     def set_stage(self, stage: str, state: str, seconds: float, **facts: Any) -> None:
         """Record a stage's state and time so far, and ``made_from`` and ``files``, which are unchanged where not given."""
         stages = self.record().get("stages", {})
-        entry = {**stages.get(stage, {}), "seconds": round(seconds, 3), "state": state, **facts}
+        before = {key: value for key, value in stages.get(stage, {}).items() if key != "killed"}
+        entry = {**before, "seconds": round(seconds, 3), "state": state, **facts}
         self.update(stages={**stages, stage: entry})
 
     def stage(self, stage: str) -> dict[str, Any]:
         """Return the entry of a stage; ``waiting`` where it has not begun."""
         return dict(self.record().get("stages", {}).get(stage, {"seconds": 0.0, "state": "waiting"}))
+
+    def note_killed(self) -> None:
+        """Record that each stage that is still recorded as running was killed, for the process that now holds the lock."""
+        for stage, entry in self.record().get("stages", {}).items():
+            if entry["state"] == "running":
+                self.set_stage(stage, "stopped", entry["seconds"], killed=True)
 
     def log_metrics(self, **values: Any) -> None:
         """Append a line to ``metrics.jsonl``."""
@@ -246,7 +254,8 @@ class RunFolder:
         if may_change is None:
             open_subruns = self.stages == STAGES_WITH_SUBRUNS and self.stage("batches")["state"] != "done"
             may_change = SUBRUN_MAY_CHANGE if open_subruns else MAY_CHANGE
-        if not other <= may_change:
+        subruns = self.stages == STAGES_WITH_SUBRUNS  # whose own records tell what they were made from
+        if not other <= may_change and (subruns or not self._moved_alone(config_text, other - may_change)):
             raise RunFolderError(
                 f"{self.path} contains another run: its config.yaml differs from this config in {', '.join(sorted(other))}\n"
                 "  give --out another folder, or resume with the config that it was started with; "
@@ -261,6 +270,24 @@ class RunFolder:
                 temporary.write_text(config_text, encoding="utf-8")
         if "audit" in other and self.stage("audit")["state"] == "done":  # judged by other gates
             self.set_stage("audit", "waiting", self.stage("audit")["seconds"])
+
+    def _moved_alone(self, config_text: str, sections: frozenset[str]) -> bool:
+        """Return whether sections of a config differ from the run's by paths alone, of files with the same content.
+
+        The stages that have begun tell the content. At least one must have, and none may have another origin.
+        """
+        begun = {name: self.stage(name) for name in STAGES[:-1] if self.stage(name)["state"] != "waiting"}
+        if not begun or any("made_from" not in entry for entry in begun.values()):
+            return False
+        try:
+            own, given = parse_yaml(self._completed_config()), parse_yaml(config_text)
+            if not all(only_paths_differ(own.get(name), given.get(name)) for name in sections):
+                return False
+            config = parse_config(given, folder=self.path)
+        except InputError:
+            return False
+        others = [changed(entry["made_from"], made_from(self, config, stage)) for stage, entry in begun.items()]
+        return {"structures.h5", "dataset.h5", "student"}.issuperset(chain(*others))  # another file makes a stage stale
 
     def _differences_from(self, config_text: str) -> frozenset[str]:
         """Return the sections in which a config differs from the run's, relative paths of both resolved in this folder."""
@@ -283,6 +310,16 @@ class RunFolder:
         """Lock the folder, see :func:`potstill.run.lock.locked`."""
         with locked(self.path):
             yield
+
+
+def only_paths_differ(one: Any, other: Any) -> bool:
+    """Return whether two pieces of a config are equal but for absolute paths."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(only_paths_differ(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(only_paths_differ, one, other))
+    paths = all(isinstance(value, str) and value.startswith("/") for value in (one, other))
+    return one == other or paths
 
 
 def differences(one: str, other: str) -> frozenset[str]:

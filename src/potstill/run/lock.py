@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 HELD_BY = "process "
+FILE = "file "  # its number in the file system: a copy of a folder has the text of the lock, and another number
 FOLDERS = frozenset({"structures", "label", "student", "active_learning", "rounds", "deploy", "batches", "figures"})
 FILES = frozenset(
     {
@@ -55,7 +56,7 @@ def locked(folder: Path) -> Iterator[None]:
         _lock(file, folder)
         file.seek(0)
         file.truncate()
-        file.write(f"{HELD_BY}{os.getpid()} on {platform.node()}")
+        file.write(f"{HELD_BY}{os.getpid()} on {platform.node()}\n{FILE}{os.fstat(file.fileno()).st_ino}\n")
         file.flush()
         _remove_leftovers(folder)
         _unshare(folder)
@@ -82,12 +83,20 @@ def _unshare(folder: Path) -> None:
                 shutil.copy2(path, temporary)
 
 
-def holder(folder: Path) -> str:
-    """Return the text of the lock, ``process N on HOST``; empty where there is none."""
+def holder(folder: Path) -> tuple[int, str] | None:
+    """Return number and host of the process that locked the folder; None where none did, or where the lock is a copy.
+
+    The number of a file is compared on one machine only: another one may number the files of a network anew.
+    """
+    path = folder / LOCK
     try:
-        return (folder / LOCK).read_text(encoding="utf-8", errors="replace")
+        first, _, second = path.read_text(encoding="utf-8", errors="replace").partition("\n")
+        number, _, host = first.removeprefix(HELD_BY).partition(" on ")
+        file = second.strip().removeprefix(FILE)
+        copied = host == platform.node() and file.isdigit() and int(file) != path.stat().st_ino
     except OSError:
-        return ""
+        return None
+    return (int(number), host) if number.isdigit() and not copied else None
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -101,7 +110,19 @@ def refuse_foreign(folder: Path) -> None:
         return
     if LOCK in names and all(n in FILES or n in FOLDERS or TEMPORARY.match(n) or ASIDE.match(n) for n in names):
         return  # a run whose run.json was not written yet, or was lost
+    refuse_partial(folder)
     raise RunFolderError(f"{folder} contains files that are no run\n  give --out an empty or new folder")
+
+
+def refuse_partial(folder: Path) -> None:
+    """Raise :class:`RunFolderError` for files of a run without its ``run.json`` and lock, as a copy in part has them."""
+    names = {entry.name for entry in folder.iterdir()}
+    made = names & {*FOLDERS, "dataset.h5"}
+    if not {LOCK, "run.json"} & names and "config.yaml" in names and made and names <= FILES | FOLDERS:
+        raise RunFolderError(
+            f"{folder} contains files of a run without its run.json, as a copy in part\n"
+            "  copy the whole folder of the run, or give --out an empty or new folder"
+        )
 
 
 def _has_record(folder: Path) -> bool:
@@ -134,7 +155,7 @@ def _lock(file: IO[str], folder: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        raise RunFolderError(f"{folder} is in use by another process ({file.read().strip() or 'unknown'})") from None
+        raise RunFolderError(f"{folder} is in use by another process ({file.readline().strip() or 'unknown'})") from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise

@@ -114,9 +114,11 @@ def missing_files(run: RunFolder, stage: str, formats: tuple[str, ...] = ()) -> 
 def changed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the dotted names of options that differ.
 
-    Options that only one of the two has do not count, nor does a file that was moved or deleted since.
+    Options that only one of the two has do not count, nor does a file that was moved or deleted since, nor the folder of a
+    start whose files are the same.
     """
-    return list(_differences(stored, now, ""))
+    same_start = "start" in stored and stored["start"] == now.get("start")
+    return [name for name in _differences(stored, now, "") if not (same_start and name == "train.start")]
 
 
 def file_fault(folder: Path, entry: Mapping[str, Any]) -> str:
@@ -140,6 +142,15 @@ def file_fault(folder: Path, entry: Mapping[str, Any]) -> str:
                 refuse_locked(path)
             return f"{name} is not the file that the stage wrote"
     return ""
+
+
+def rounds_fault(run: RunFolder) -> str:
+    """Return the fault of the reports of active learning, in words; empty where they are those that the training wrote."""
+    files = run.stage("train").get("files", {})
+    reports = {name: stated for name, stated in files.items() if name.startswith(f"{run.active_learning.name}/")}
+    missing = [path for path in _rounds(run) if not path.is_file()]
+    lost = f"{missing[0].relative_to(run.path)} is missing" if missing else ""
+    return lost or file_fault(run.path, {"files": reports})
 
 
 def why_not_done(run: RunFolder, config: Config, stage: str, formats: tuple[str, ...] = ()) -> str:
@@ -235,9 +246,17 @@ def _files(run: RunFolder, stage: str, formats: tuple[str, ...]) -> list[Path]:
         case "audit" | "evaluate":
             return [run.json(stage), run.html(stage)]
         case "train":
-            return [run.student / name for name in ("weights.safetensors", "config.json", "uncertainty.safetensors")]
+            student = [run.student / name for name in ("weights.safetensors", "config.json", "uncertainty.safetensors")]
+            return student + _rounds(run)
         case _:
             return sorted(p for name in formats for p in (run.deploy / name).rglob("*") if p.is_file())
+
+
+def _rounds(run: RunFolder) -> list[Path]:
+    """Return the reports of the rounds of active learning, the first one also where it is missing; none without rounds."""
+    if not run.stage("train").get("made_from", {}).get("active_learning"):
+        return []
+    return sorted({run.active_learning / "01" / "round.json", *run.active_learning.glob("[0-9][0-9]/round.json")})
 
 
 def _generate(run: RunFolder, config: Config) -> dict[str, Any]:

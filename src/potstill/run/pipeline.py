@@ -38,6 +38,7 @@ class Pipeline:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.run = context.run
+        self.run.note_killed()
         self._adopt()
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -20,9 +21,10 @@ from potstill.core.units import duration
 from potstill.core.verdict import word_of
 from potstill.dataset import open_file
 from potstill.report.page import tally, verdict_of
-from potstill.run.facts import exports
+from potstill.run.facts import exports_told
 from potstill.run.figures import Figures, driver_alive, look
 from potstill.run.folder import RunFolder
+from potstill.run.lock import refuse_partial
 from potstill.run.made_from import why_not_done
 from potstill.run.metrics_file import read_metrics
 from potstill.run.subruns import subrun_configs
@@ -95,6 +97,8 @@ def open_run(folder: Path) -> tuple[RunFolder, Config]:
     run = RunFolder(folder)
     if not run.config.exists():
         raise InputError(f"{folder} is no run folder (it holds no config.yaml)")
+    if not run.record_file.exists():
+        refuse_partial(run.path)
     return run, read_config(run)
 
 
@@ -134,7 +138,7 @@ def state_now(run: RunFolder, config: Config, stage: str, figures: Figures) -> t
     try:
         if state == "done" and (why := why_not_done(run, config, stage)):
             return "stale", why
-        if state == "running" and not figures.driver_alive:
+        if (state == "running" and not figures.driver_alive) or run.stage(stage).get("killed"):
             state = "killed"
         return state, _progress(run, config, stage, figures)
     except PotstillError as error:
@@ -264,7 +268,7 @@ def _evaluating(run: RunFolder) -> str:
 
 
 def _deployed(run: RunFolder) -> str:
-    return ", ".join(exports(run))
+    return exports_told(run)
 
 
 def _labelling(run: RunFolder, figures: Figures) -> str:
@@ -307,12 +311,12 @@ def _round(run: RunFolder, config: Config) -> str:
 
 
 def refusals(run: RunFolder) -> Counter[tuple[str, str, str]]:
-    """Count refusals by stage, source and reason."""
+    """Count refusals by stage, source and reason; a file that cannot be opened makes its stage stale."""
     files = [run.dataset] if run.dataset.exists() else [run.structures, *h5_files(run.labelled_parts)]
     counts = Counter[tuple[str, str, str]]()
     for file in files:
-        if file.exists():
-            counts.update(_refusals_in(file, file.stat().st_mtime_ns))
+        with suppress(PotstillError):
+            counts.update(_refusals_in(file, file.stat().st_mtime_ns) if file.exists() else {})
     return counts
 
 

@@ -17,6 +17,7 @@ from potstill.core.files import read_json
 from potstill.dataset import Dataset
 from potstill.deploy.commands import COMMANDS
 from potstill.report.page import figure
+from potstill.run import facts
 from potstill.run.facts import round_reports
 from potstill.run.folder import RunFolder
 
@@ -75,10 +76,12 @@ def path_of_user(run: RunFolder) -> str:
 
 
 def exports(run: RunFolder) -> list[dict[str, str]]:
-    """Return format, folder and command of each export."""
-    folders = [run.deploy / name for name in COMMANDS if (run.deploy / name).is_dir()]
+    """Return format, folder and command of each export of the present student."""
+    there = facts.exports(run)
     return [
-        {"format": folder.name, "folder": f"deploy/{folder.name}/", "command": COMMANDS[folder.name]} for folder in folders
+        {"format": name, "folder": f"deploy/{name}/", "command": command}
+        for name, command in COMMANDS.items()
+        if name in there
     ]
 
 

@@ -14,10 +14,18 @@ from potstill.core.files import quoted
 from potstill.core.verdict import Verdict, is_failure, overall, word_of
 from potstill.report.meaning import beyond_the_data, counts_by_group, figure_of
 from potstill.report.page import readable, tally
-from potstill.run.facts import done_report, round_reports
+from potstill.run.facts import done_report, exports, round_reports
 from potstill.run.figures import driver_alive
 from potstill.run.folder import RunFolder
-from potstill.run.made_from import file_fault, files_checksum, other_input, other_options, student_checksum
+from potstill.run.made_from import (
+    file_fault,
+    files_checksum,
+    other_input,
+    other_options,
+    rounds_fault,
+    student_checksum,
+    why_not_done,
+)
 from potstill.run.upgrade import read_config
 
 MOST_NAMED = 4
@@ -82,10 +90,10 @@ def run_verdict(
     audit = done_report(run, "audit") if audit is None else audit
     evaluation = done_report(run, "evaluate") if evaluation is None else evaluation
     found = _by_reports(run, audit, evaluation, needed or run.stages)
-    if not (edited := _edited_since(run)):
+    if not (stale := _stale(run, edited_only=found.verdict == Verdict.NOT_RUN)):
         return found
     verdict = Verdict.NOT_RUN if found.verdict == Verdict.GO else found.verdict
-    return RunVerdict(verdict, f"{found.reason}; {edited}", _resume(run), found.page)
+    return RunVerdict(verdict, f"{found.reason}; {stale}", _resume(run), found.page)
 
 
 def student_verdict(run: RunFolder) -> RunVerdict:
@@ -114,7 +122,7 @@ def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any
     by_others = _by_other_gates(run)
     if findings and overall(f["verdict"] for f in findings) != Verdict.GO:
         return RunVerdict(Verdict.NO_GO, student_reason(findings) + by_others, _after_no_go(run), page)
-    if run.stage("train")["state"] == "done" and (missed := _missed_in_own_md(run)):
+    if run.stage("train")["state"] == "done" and not rounds_fault(run) and (missed := _missed_in_own_md(run)):
         return RunVerdict(Verdict.NO_GO, *missed, page)
     if unjudged := _unjudged(run, audit, evaluation, needed):
         return RunVerdict(Verdict.NOT_RUN, unjudged, _resume(run), page)
@@ -157,8 +165,9 @@ def next_use(run: RunFolder) -> str:
     """Return the command that runs an export, or that makes one."""
     from potstill.deploy.commands import COMMANDS
 
+    there = exports(run)
     for name, command in COMMANDS.items():
-        if (run.deploy / name).is_dir():
+        if name in there:
             return f"cd {quoted(shown_path(run.deploy / name))} && {command}"
     return f"potstill deploy {quoted(shown_path(run.path))}"
 
@@ -183,11 +192,12 @@ def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any],
     if audit and evaluation.get("findings"):
         judged = "data and student passed"
     failed = [stage for stage, state in states.items() if state == "failed"]
-    running = [stage for stage, state in states.items() if state == "running"]
+    running = [stage for stage, state in states.items() if state == "running" or run.stage(stage).get("killed")]
     if failed:
         return f"{judged}; the stage {failed[0]} failed, and error.log says why"
     if running:
-        state = "is under way" if driver_alive(run) else "was killed, and its finished parts are kept"
+        killed = run.stage(running[0]).get("killed") or not driver_alive(run)
+        state = "was killed, and its finished parts are kept" if killed else "is under way"
         return f"{judged}; the stage {running[0]} {state}"
     judging = [stage for stage in ("audit", "evaluate") if stage in states]
     stale = [f"the stage {stage} was done with another {other}" for stage in judging if (other := other_input(run, stage))]
@@ -200,19 +210,26 @@ def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any],
     return f"{judged}; {'done: ' + ', '.join(done) if done else 'nothing is done yet'}; next: {open_[0]}"
 
 
-def _edited_since(run: RunFolder) -> str:
-    """Return the first finished stage that the config of the run would do in another way now; empty where there is none.
+def _stale(run: RunFolder, *, edited_only: bool) -> str:
+    """Return the first finished stage to which config or files of the run no longer belong; empty where there is none.
 
-    Formats of exports say nothing about data or student.
+    Files are not looked at where ``edited_only`` is set, nor in a run folder of an earlier format. Formats of exports say
+    nothing about data or student.
     """
     done = [stage for stage in run.stages if run.stage(stage)["state"] == "done" and stage != "deploy"]
     try:
-        config = read_config(run) if done else None
-        others = [(stage, other_options(run, config, stage)) for stage in done] if config else []
+        if not done:
+            return ""
+        config = read_config(run)
+        for stage in done:
+            if other := other_options(run, config, stage):
+                return f"the config has another {' and another '.join(other[:MOST_NAMED])} since {stage} was done"
+        for stage in () if edited_only else done:
+            if "made_from" in run.stage(stage) and (why := why_not_done(run, config, stage)):
+                return f"the stage {stage} is stale: {why}"
     except PotstillError:  # which status names itself
         return ""
-    stage, other = next(((stage, other) for stage, other in others if other), ("", []))
-    return f"the config has another {' and another '.join(other[:MOST_NAMED])} since {stage} was done" if stage else ""
+    return ""
 
 
 def _resume(run: RunFolder) -> str:
