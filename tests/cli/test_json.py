@@ -28,7 +28,7 @@ KEYS = {
     "check": {"good", "config", "structures", "teacher", "faults", "missing", "contradictions"},
     "plan": {"missing", "sources", "stages", "total"},
     "audit": {"verdict", "reason", "report", "advice", "next", "passed", "asked", "failed", "findings"},
-    "evaluate": {"verdict", "reason", "report", "next", "passed", "asked", "failed", "findings", "forces", "energy"},
+    "evaluate": {"verdict", "reason", "report", "next", "passed", "asked", "failed", "findings", "forces", "energy", "run"},
     "deploy": {"verdict", "reason", "exports"},
     "doctor": {"works", "conditions"},
     "verify": {"good", "path", "structures", "atoms", "faults"},

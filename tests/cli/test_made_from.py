@@ -219,6 +219,18 @@ def test_a_student_of_a_run_states_its_verdict_too(potstill, run, caplog):
     assert (run / "student" / "VERDICT.txt").read_text(encoding="utf-8").startswith("NO-GO: ")
 
 
+def test_an_audit_made_anew_changes_the_verdict_on_the_student(potstill, run):
+    gates = run.parent / "gates.yaml"
+    gates.write_text(yaml.safe_dump({"evaluate": {"limits": {}, "max_force_error_ratio": 1e9}}))
+    edit(run, "audit", min_element_coverage=50)
+    assert potstill("audit", run).code == 3
+    for folder in (run / "student", run / "deploy" / "ase", run / "deploy" / "ase" / "student"):
+        assert (folder / "VERDICT.txt").read_text(encoding="utf-8").startswith("NO-GO: the data did not pass")
+    answer = potstill("evaluate", run, "--gates", gates, "--json")
+    assert answer.code == 3
+    assert json.loads(answer.out)["run"]["verdict"] == "NO_GO"
+
+
 def test_files_that_desktops_add_change_nothing(potstill, run):
     before = potstill("status", run).out
     for name in (".DS_Store", "._dataset.h5", "label/._00000000-00000008.h5", "deploy/.DS_Store", "student/.DS_Store"):

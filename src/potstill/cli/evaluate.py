@@ -42,7 +42,7 @@ def evaluate(
     elif gates:
         with kept_for_json(as_json):
             report = _judge_again(data, gates)
-        _tell(report, data, _next(data), as_json=as_json, each=True)
+        _tell(report, data, "", as_json=as_json, each=True)
     else:
         from potstill.cli.common import one_stage
         from potstill.core.files import read_json
@@ -50,7 +50,7 @@ def evaluate(
         with kept_for_json(as_json):
             one_stage(data, "evaluate")
         report = read_json(data / "evaluate.json", f"evaluate again:  potstill evaluate {quoted(data)}")
-        _tell(report, data, _next(data), as_json=as_json, each=False)
+        _tell(report, data, "", as_json=as_json, each=False)
 
 
 def _compare_pair(
@@ -109,36 +109,38 @@ def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
     return evaluation.report
 
 
-def _next(folder: Path) -> str:
-    from potstill.run.folder import RunFolder
-    from potstill.run.verdict import run_verdict
-
-    return run_verdict(RunFolder(folder)).next
-
-
 def _tell(report: dict[str, Any], folder: Path, then: str, *, as_json: bool, each: bool) -> None:
     """Print verdict, page and next step, as lines or as JSON, and every finding where ``each`` is set.
+
+    Of a run, where ``then`` is empty, its whole verdict follows if it is no GO beside an evaluation that is.
 
     Raises
     ------
     typer.Exit
-        With code 3 where a gate is not met, or could not be measured.
+        With code 3 where a gate is not met, or could not be measured, or the run is NO-GO.
     """
     from potstill.core.verdict import overall, word_of
     from potstill.report.evaluate import sentence
+    from potstill.run.folder import RunFolder
     from potstill.run.no_go import NoGoError
+    from potstill.run.verdict import student_verdict
 
+    whole = None if then else student_verdict(RunFolder(folder))
+    then = then or (whole.next if whole else "")
     verdict = overall(finding["verdict"] for finding in report["findings"])
     page = folder / "evaluate.html"
     if as_json:
         errors: dict[str, Any] = {key: report[key] for key in ("forces", "energy", "stress") if key in report}
         facts: dict[str, Any] = {"verdict": verdict, "reason": sentence(report), "report": str(page), "next": then}
-        print_json({**facts, **judged_facts(report), **errors})
+        of_run = {"verdict": whole.verdict, "reason": whole.reason} if whole else None
+        print_json({**facts, **judged_facts(report), **errors, "run": of_run})
     else:
         for finding in report["findings"] if each else ():
             typer.echo(f"{word_of(finding['verdict']):14} {finding['check']}: {finding['why']}")
         typer.echo(f"{word_of(verdict)}: {sentence(report)}")
+        if whole and verdict == "GO" and whole.verdict != "GO":
+            typer.echo(f"the run: {whole.sentence}")
         typer.echo(f"report: {page}")
         typer.echo(f"next: {then}")
-    if verdict != "GO":
+    if verdict != "GO" or (whole and whole.verdict == "NO_GO"):
         raise typer.Exit(NoGoError.exit_code)

@@ -98,12 +98,18 @@ class TestFlagsOfIntegers:
             read(tmp_path / "b.xyz", content.replace(f"{FORCES} 1", "0 0 0 1"))
         assert refusal.value.reason == "constrained_forces"
 
-    @pytest.mark.parametrize("name", ["forces_weight", "force_weights", "force_mask", "forces_mask"])
+    @pytest.mark.parametrize("name", ["forces_weight", "force_weights"])
     def test_forces_of_which_some_are_placeholders_are_not_taken(self, tmp_path, name):
         frame = read(tmp_path / "a.xyz", water("", f"{COLUMNS}:{name}:R:1", ("1", "0", "0")))
         assert frame.structure.labels is None
         assert f"'forces' is not taken: '{name}' is 0 for 2 atoms, as of a placeholder" in frame.remarks
         assert read(tmp_path / "b.xyz", water("", f"{COLUMNS}:{name}:R:1", ("1", "2", "1"))).structure.labels is not None
+
+    @pytest.mark.parametrize("values", [("T", "T", "T"), ("F", "F", "F"), ("T", "F", "F")])
+    def test_a_mask_has_two_senses(self, tmp_path, values):
+        frame = read(tmp_path / "a.xyz", water("", f"{COLUMNS}:force_mask:L:1", values))
+        assert frame.structure.labels is None
+        assert any("'force_mask' leaves out atoms" in remark for remark in frame.remarks)
 
 
 @pytest.mark.parametrize(

@@ -404,3 +404,30 @@ def test_a_compressed_output_of_a_reader_that_wants_a_file_name(tmp_path, ending
     with COMPRESSED[ending](tmp_path / f"orca.out{ending}", "wb") as file:
         file.write(orca().encode())
     assert open_frames(tmp_path / f"orca.out{ending}").frame(0).structure.formula == "H2O"
+
+
+OUTCAR = """   NELM   =     4;   NELMIN=  2; NELMDL= -5     # of ELM steps
+{}"""
+STEP = "--- Iteration {0:6}({1:4})  ---\n"
+REACHED = "------------------------ aborting loop because EDIFF is reached ----\n"
+
+
+@pytest.mark.parametrize(
+    ("steps", "count"), [(((3, True), (4, False)), 1), (((4, True), (2, True)), 0), (((4, False), (4, False)), 2)]
+)
+def test_an_outcar_whose_electronic_steps_are_used_up(tmp_path, steps, count):
+    """VASP 5 says nothing but that the last step is the last that is allowed."""
+    text = ""
+    for ionic, (electronic, reached) in enumerate(steps, 1):
+        text += "".join(STEP.format(ionic, k + 1) for k in range(electronic)) + (REACHED if reached else "")
+    (tmp_path / "OUTCAR").write_text(OUTCAR.format(text))
+    remarks = on_convergence(tmp_path / "OUTCAR", "vasp-out")
+    assert len(remarks) == bool(count)
+    assert not count or f"{count} of 2 took all NELM = 4 steps" in remarks[0]
+
+
+def test_the_energy_of_a_hybrid_functional_is_not_joined_with_its_forces():
+    energies = "!    total energy              =     -15.75 Ry\n!!   total energy              =     -15.8612 Ry\n"
+    with pytest.raises(UnusableError, match="without exact exchange"):
+        refuse_mixed(energies, "espresso-out")
+    refuse_mixed(energies.partition("!!")[0], "espresso-out")

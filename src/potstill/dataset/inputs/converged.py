@@ -29,6 +29,9 @@ ANY_OTHER = (  # but 'not yet converged', which FHI-aims says after each step
 )
 SAYS = re.compile(b"|".join((*SAYINGS, *(b"(?i:" + saying + b")" for saying in ANY_OTHER))))
 NELM = re.compile(rb"""<i\b[^>]*name=["']NELM["'][^>]*>\s*(\d+)""")
+NELM_OF_OUTCAR = re.compile(rb"^\s*NELM\s*=\s*(\d+)", re.MULTILINE)
+FIRST_ITERATION = re.compile(rb"Iteration\s+\d+\(\s*1\)")
+ITERATION = re.compile(rb"Iteration\s+\d+\(\s*(\d+)\)")
 CALCULATION = re.compile(rb"<calculation>.*?(?=<calculation>|\Z)", re.DOTALL)
 
 
@@ -53,8 +56,25 @@ def on_convergence(path: Path, format_name: str) -> list[str]:
         if not content.rstrip().endswith(b"</modeling>"):
             remarks.append("the file has no end, as of a run that was stopped: its last step is left out")
         return remarks
+    if format_name == "vasp-out" and (remark := _on_outcar(content)):
+        return [remark]
     said = SAYS.findall(content)
     return [_remark(len(said), f"the file says '{' '.join(said[0].decode(errors='replace').split())}'")] if said else []
+
+
+def _on_outcar(content: bytes) -> str:
+    """Return a remark where ionic steps of an OUTCAR took all electronic steps and reached no EDIFF, else nothing."""
+    limit = NELM_OF_OUTCAR.search(content)
+    pieces = FIRST_ITERATION.split(content)[1:]
+    if limit is None or not pieces:
+        return ""
+    count = sum(b"EDIFF is reached" not in piece and _steps(piece) >= int(limit[1]) for piece in pieces)
+    return _remark(count, f"{count} of {len(pieces)} took all NELM = {int(limit[1])} steps") if count else ""
+
+
+def _steps(piece: bytes) -> int:
+    """Return the number of electronic steps of a piece of an OUTCAR that begins behind its first."""
+    return max(map(int, ITERATION.findall(piece)), default=1)
 
 
 def _remark(count: int, fact: str) -> str:

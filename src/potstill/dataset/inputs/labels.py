@@ -23,14 +23,15 @@ VIRIAL_KEYS = ("REF_virials", "REF_virial", "virials", "virial")
 LOOKS_LIKE_A_LABEL = re.compile(
     r"energ|force|stress|virial|gradient|^[eu]_?0?$|^(e_?tot|e_?pot|toten|frc|pe$|f$)|_[ef]$", re.IGNORECASE
 )
-OF_ATOMS = ("forces_weights", "force_weights", "force_weight", "forces_mask", "force_mask")  # one for each atom
+OF_ATOMS = ("forces_weights", "force_weights", "force_weight")  # one for each atom
+MASKS = ("forces_mask", "force_mask")  # true leaves an atom out for QUIP, and takes it for others
 WEIGHTS = {
     "energy": ("config_energy_weight", "energy_weight"),
     "forces": ("config_forces_weight", "forces_weight", *OF_ATOMS),
     "stress": ("config_stress_weight", "stress_weight"),
     "virial": ("config_virials_weight", "virials_weight", "config_stress_weight", "stress_weight"),
 }
-WEIGHT_KEYS = frozenset(("config_weight", *(key for keys in WEIGHTS.values() for key in keys)))
+WEIGHT_KEYS = frozenset(("config_weight", *MASKS, *(key for keys in WEIGHTS.values() for key in keys)))
 NOT_USED = "energy and forces of the file are not used, since a teacher labels anew; label.teacher {name: given} takes them"
 FREE_ENERGY_ROUNDING = 1e-6  # eV
 PER_ATOM = re.compile(r"energ\w*_?per_?atom", re.IGNORECASE)
@@ -151,6 +152,13 @@ def _drop_placeholders(found: dict[str, Found | None], places: Mapping[str, Any]
     """Drop labels with a weight of zero, by which trainers mark one that is not there, and return a remark about each."""
     lower = {str(key).lower(): key for key in places}
     remarks = []
+    mask = next((lower[key] for key in MASKS if key in lower), None)
+    if mask is not None and found["forces"] is not None:
+        remarks.append(
+            f"'{found['forces'][0]}' is not taken: '{mask}' leaves out atoms, those of true or of false by the program; "
+            "remove it where all forces count"
+        )
+        found["forces"] = None
     for name, label in found.items():
         keys = [lower[key] for key in ("config_weight", *WEIGHTS[name]) if key in lower]
         zero = next((key for key in keys if _is_number(places[key]) and np.any(np.asarray(places[key]) == 0)), None)

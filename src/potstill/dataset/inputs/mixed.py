@@ -35,6 +35,9 @@ def refuse_mixed(text: str, format_name: str) -> None:
     """
     if format_name == "orca-output":
         _orca(text)
+    elif format_name == "espresso-out":
+        if _count(r"^!!\s+total energy", text):
+            _refuse("energies of a hybrid functional, marked '!!', and the reader takes those without exact exchange")
     elif format_name == "gamess-us-out":
         geometries = _count(r"^\s*ATOM\s+ATOMIC\s+COORDINATES", text)
         gradients = _count(r"^\s*GRADIENT OF THE ENERGY\s*$", text)

@@ -18,6 +18,8 @@ SHARED_CELL = (
     "the model has no CRYST1 of its own: its cell is that of an earlier model, which is right at constant volume only"
 )
 NO_OCCUPANCY = "every occupancy is 0, as where none is known; each is taken as 1"
+OWN_CHARGES = "those of columns 79 and 80 are"
+SIGN = re.compile(r"[A-Za-z]\d?[+-]\d?$")  # Na+, Cl-, MG2+
 ELEMENT_BEGINS = 77  # column
 ATOM = ("ATOM  ", "HETATM")
 LIKE_RECORD = re.compile(r"\s*(ATOM|HETATM|CRYST1)", re.IGNORECASE)
@@ -114,7 +116,12 @@ def _model(rows: list[str], crystal: str, options: ReadOptions) -> Frame:
     if charge:
         atoms.info["charge"] = charge
     frame = frame_from(atoms, options)
-    return Frame(frame.structure, (*frame.remarks, *([NO_OCCUPANCY] if unstated else []), *_on_species(rows, options)))
+    signs = (
+        [] if any(row[78:80].strip() for row in rows) else [name for row in rows if SIGN.search(name := row[12:16].strip())]
+    )
+    said = [NO_OCCUPANCY] if unstated else []
+    said += [f"names of atoms such as '{signs[0]}' state charges, which are not read: {OWN_CHARGES}"] if signs else []
+    return Frame(frame.structure, (*frame.remarks, *said, *_on_species(rows, options)))
 
 
 def _numbers(rows: list[str], options: ReadOptions) -> list[int]:
