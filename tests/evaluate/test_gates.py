@@ -46,6 +46,12 @@ def test_a_limit_of_no_check_is_refused_with_the_nearest():
         parse_config(config)
 
 
+def test_a_limit_with_an_option_of_its_own_is_refused_with_its_name():
+    config = {"generate": {"sources": [{"source": "benchmark", "count": 1}]}, "evaluate": {"limits": {"softening": 0.2}}}
+    with pytest.raises(InputError, match="has an option of its own: max_softening"):
+        parse_config(config)
+
+
 def judged(kinds: dict[str, bool], *rows: Row, **config) -> dict[str, Verdict]:
     report = {**SOME, "kinds": kinds, "physics": [row.report() for row in rows]}
     return {f.check: f.verdict for f in judge(report, EvaluateConfig(**config))}

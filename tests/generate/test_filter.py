@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from ase.build import bulk, molecule
 
-from potstill.core.types import Refused, Structure
+from potstill.core.types import Labels, Refused, Structure
 from potstill.generate.filter import DuplicateFilter, FilterOptions
 
 COPPER = Structure.from_ase(bulk("Cu", a=3.6, cubic=True), id="copper", source="s")
@@ -43,6 +44,20 @@ def test_copies_are_refused_with_the_name_of_the_first():
     assert door.admit(supercell).reason == "near_duplicate"
     turned = COPPER.with_(cell=COPPER.cell[[1, 2, 0]] + 0.0, positions=COPPER.positions + 0.4, id="moved")
     assert door.admit(turned).reason == "near_duplicate"
+
+
+@pytest.mark.parametrize(("apart", "reason"), [(0.0, "duplicate"), (0.001, "duplicate"), (-0.7, "contradictory_labels")])
+def test_copies_with_other_labels_are_no_mere_copies(apart, reason):
+    door = DuplicateFilter()
+    labels = Labels(-4.0, np.zeros((4, 3)))
+    assert door.admit(COPPER.with_(labels=labels)) is None
+    other = COPPER.with_(id="other", labels=Labels(-4.0 + 4 * apart, np.zeros((4, 3))))
+    refusal = door.admit(other)
+    assert refusal.reason == reason
+    supercell = other.to_ase() * (1, 2, 1)
+    twice = Structure.from_ase(supercell, id="super", source="s", labels=Labels(-8.0 + 8 * apart, np.zeros((8, 3))))
+    assert door.admit(twice).reason == ("near_duplicate" if reason == "duplicate" else reason)
+    assert door.admit(other.with_(labels=None)).reason == "duplicate"
 
 
 def test_near_ones_come_in():

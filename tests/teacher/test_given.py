@@ -11,7 +11,7 @@ from ase.io import write
 
 from potstill.audit.stage import audit
 from potstill.config import Config, dump_config, parse_config
-from potstill.core.errors import InputError
+from potstill.core.errors import InputError, PotstillError
 from potstill.core.types import Labels, Refused, Structure
 from potstill.dataset import open_file
 from potstill.generate.stage import generate
@@ -92,6 +92,20 @@ def test_the_keys_of_the_labels_can_be_named(tmp_path):
     (structure,) = open_file(dataset_of(config, tmp_path))
     assert structure.labels.energy == pytest.approx(energy, abs=1e-9)
     assert structure.labels.forces == pytest.approx(forces, abs=1e-6)
+
+
+def test_one_structure_with_two_labels_ends_the_stage(tmp_path):
+    frames = [labelled_copper(k) for k in range(3)]
+    write(tmp_path / "dft.extxyz", frames)
+    write(tmp_path / "copy.extxyz", frames[:1])
+    text = (tmp_path / "copy.extxyz").read_text()
+    energy = frames[0].get_potential_energy()
+    (tmp_path / "dft.extxyz").write_text(
+        (tmp_path / "dft.extxyz").read_text() + text.replace(f"energy={energy}", "energy=-99.5")
+    )
+    with pytest.raises(PotstillError, match="1 structure twice with different labels") as error:
+        dataset_of(config_for(tmp_path / "dft.extxyz"), tmp_path)
+    assert "dft.extxyz, frame 3" in str(error.value)
 
 
 def test_a_file_without_any_labels_says_so(tmp_path):

@@ -72,6 +72,9 @@ class EvaluateConfig(Section):
         from potstill.evaluate.gates import GATES
 
         for name in limits:
+            own = [option for option in cls.model_fields if name not in GATES and option.startswith(f"max_{name}")]
+            if own:
+                raise ValueError(f"the limit of '{name}' has an option of its own: {', '.join(own)}")
             if name not in GATES:
                 raise ValueError(f"no physics check '{name}'; {nearest(name, GATES)}")
         return limits

@@ -127,7 +127,7 @@ def compare(
     """
     keep_freed_memory()
     torch.set_num_threads(available_cores())
-    on_step("errors on held-out families")
+    on_step("errors")
     comparison = Comparison(structures, _label_by_size(student, structures))
     report: dict[str, Any] = summary(comparison, baseline)
     report["kinds"] = _kinds(np.array([s.pbc for s in structures]))

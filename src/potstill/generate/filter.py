@@ -12,6 +12,7 @@ from potstill.core.section import Section
 from potstill.core.types import Array, Refused, Structure
 
 NEAR_DUPLICATE_ANGSTROM = 0.005
+SAME_ENERGY = {"duplicate": 0.002, "near_duplicate": 0.05}  # eV/atom
 
 
 class FilterOptions(Section):
@@ -35,9 +36,13 @@ class FilterOptions(Section):
 
 
 class DuplicateFilter:
-    """Refuses copies of accepted structures: same content, or same composition and same distances."""
+    """Refuses copies of accepted structures: same content, or same composition and same distances.
+
+    Copies that bring another energy with them are refused as ``contradictory_labels``.
+    """
 
     def __init__(self) -> None:
+        self._energies: dict[str, float] = {}  # eV per atom, of labelled ones
         self._hashes: dict[str, str] = {}
         self._known: dict[str, _Fingerprints] = {}
 
@@ -46,18 +51,23 @@ class DuplicateFilter:
         content = content_hash(structure)
         copy_of = self._hashes.get(content)
         if copy_of is not None:
-            return self._refuse("duplicate", structure, f"the same atoms as {copy_of}")
+            return self._refuse("duplicate", structure, f"the same atoms as {copy_of}", copy_of)
         fingerprint = distance_fingerprint(structure)
         same_composition = self._known.setdefault(structure.formula, _Fingerprints(len(fingerprint)))
         other = same_composition.near(fingerprint)
         if other is not None:
-            return self._refuse("near_duplicate", structure, f"the same distances as {other}")
+            return self._refuse("near_duplicate", structure, f"the same distances as {other}", other)
         self._hashes[content] = structure.id
+        if structure.labels is not None:
+            self._energies[structure.id] = structure.labels.energy / len(structure)
         same_composition.add(fingerprint, structure.id)
         return None
 
-    @staticmethod
-    def _refuse(reason: str, structure: Structure, detail: str) -> Refused:
+    def _refuse(self, reason: str, structure: Structure, detail: str, copy_of: str) -> Refused:
+        if structure.labels is not None and copy_of in self._energies:
+            apart = abs(structure.labels.energy / len(structure) - self._energies[copy_of])
+            if not apart <= SAME_ENERGY[reason]:
+                reason, detail = "contradictory_labels", f"{detail}, with an energy {apart:.3f} eV/atom away from its"
         return Refused(reason, detail, id=structure.id, source=structure.source, stage="generate")
 
 

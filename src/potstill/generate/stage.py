@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from potstill.core.counts import several
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import sealed
 from potstill.core.types import Array, Refused, Structure
@@ -252,6 +253,7 @@ class _Attempt:
             if why is not None:
                 return f"{why} ({_reasons(count)})"
         self._on_progress(count)
+        _refuse_contradictions(source.name, refused)
         for remark, structures in remarks.most_common():
             log.warning("source %s, %d structures: %s", source.name, structures, remark)
         path = self._folder / f"{source.name}.h5"
@@ -331,6 +333,23 @@ def make_candidates(task: GenerateTask) -> int:
             accepted.append(screened.with_(id=name, source=task.source.name, family=family, positions=positions))
     write_part(task.path, accepted, refused, labelled=task.labelled)
     return len(accepted)
+
+
+def _refuse_contradictions(source: str, refused: Sequence[Refused]) -> None:
+    """Refuse a source that holds one structure with two labels.
+
+    Raises
+    ------
+    PotstillError
+        With the first of the structures.
+    """
+    found = [refusal for refusal in refused if refusal.reason == "contradictory_labels"]
+    if found:
+        raise PotstillError(
+            f"the source {source} holds {several(len(found), 'structure')} twice with different labels; "
+            f"first {found[0].id}: {found[0].detail}\n"
+            "  leave one of each out: the labels of one level of theory belong together"
+        )
 
 
 def _number(structure: Structure) -> int:
