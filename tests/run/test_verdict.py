@@ -69,6 +69,16 @@ def test_a_round_that_passed_leaves_the_verdict_to_the_gates(run):
     assert run_verdict(run, AUDIT, EVALUATION).verdict == Verdict.GO
 
 
+def test_a_go_names_the_checks_with_a_warning(run):
+    write_round(run, limit=0.9)
+    audit = {"verdict": "GO", "findings": [*AUDIT["findings"], {"check": "repeated_cells", "verdict": "WARN"}]}
+    sentence = run_verdict(run, audit, EVALUATION).sentence
+    assert sentence.startswith(
+        "GO: the data passed all 2 checks that apply, 1 with a warning (repeated cells); and the student"
+    )
+    assert "warning" not in run_verdict(run, AUDIT, EVALUATION).sentence
+
+
 def test_a_go_names_what_the_training_data_lack(run):
     lacking = [{"check": name, "verdict": "DOES_NOT_APPLY"} for name in ("surfaces", "dimers", "torsions")]
     verdict = run_verdict(run, AUDIT, {"findings": [*EVALUATION["findings"], *lacking]})

@@ -138,6 +138,16 @@ def verdict_of(findings: Sequence[Mapping[str, Any]]) -> str:
     return str(overall(f["verdict"] for f in findings))
 
 
+def warned(findings: Sequence[Mapping[str, Any]]) -> str:
+    """Return the checks that passed with a warning, as the end of a sentence; empty where none did.
+
+    >>> warned([{"check": "stand_ins", "verdict": "WARN"}, {"check": "size_cv", "verdict": "GO"}])
+    ', 1 with a warning (stand ins)'
+    """
+    names = [readable(f["check"]) for f in findings if f["verdict"] == "WARN"]
+    return f", {len(names)} with a warning ({', '.join(names)})" if names else ""
+
+
 def tally(findings: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     """Return how many checks passed, and how many there are without those that do not apply."""
     verdicts = [f["verdict"] for f in findings]

@@ -18,7 +18,7 @@ from potstill.core.files import read_json
 from potstill.core.section import read_yaml
 from potstill.dataset import Dataset, open_file
 from potstill.generate.mix import MIX_FILE, read_mix
-from potstill.report.page import figure, tally
+from potstill.report.page import figure, tally, warned
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import file_fault, files_checksum, other_input, student_checksum
 from potstill.run.metrics_file import read_metrics
@@ -171,7 +171,7 @@ def stage_rows(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]
     }
     if audit:
         passed, asked = tally(audit["findings"])
-        results["audit"] = f"{passed} of {asked} checks passed"
+        results["audit"] = f"{passed} of {asked} checks passed{warned(audit['findings'])}"
     if evaluation:
         results["evaluate"] = f"force error {figure(evaluation['forces']['mae'])} eV/Å"
     return [

@@ -17,7 +17,7 @@ from potstill.report import plots
 from potstill.report.elements import by_source, periodic_table
 from potstill.report.evaluate import drift_tile, force_tile, kept_figures, speed_tile
 from potstill.report.meaning import grouped
-from potstill.report.page import tally, write_page
+from potstill.report.page import tally, warned, write_page
 from potstill.report.pictures import examples
 from potstill.report.player import SCRIPT, players
 from potstill.report.scripts import script, script_hash
@@ -93,7 +93,7 @@ def _tiles(audit: dict[str, Any], evaluation: dict[str, Any]) -> list[dict[str, 
     found = []
     if audit:
         passed, asked = tally(audit["findings"])
-        detail = f"checks passed, on {several(audit['labelled'], 'labelled structure')}"
+        detail = f"checks passed{warned(audit['findings'])}, on {several(audit['labelled'], 'labelled structure')}"
         found.append(
             {"name": "Data", "value": f"{passed} of {asked}", "detail": detail, "state": audit["verdict"], "word": None}
         )

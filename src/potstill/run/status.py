@@ -20,7 +20,7 @@ from potstill.core.files import h5_files, quoted, read_json
 from potstill.core.units import duration
 from potstill.core.verdict import word_of
 from potstill.dataset import open_file
-from potstill.report.page import tally, verdict_of
+from potstill.report.page import tally, verdict_of, warned
 from potstill.run.facts import exports_told
 from potstill.run.figures import Figures, driver_alive, look
 from potstill.run.folder import RunFolder
@@ -252,7 +252,7 @@ def _auditing(run: RunFolder) -> str:
         return ""
     report = read_json(run.json("audit"), f"judge again:  potstill audit {quoted(run.path)}")
     passed, asked = tally(report["findings"])
-    return f"{word_of(report['verdict'])}: {passed} of {asked} checks that apply passed"
+    return f"{word_of(report['verdict'])}: {passed} of {asked} checks that apply passed{warned(report['findings'])}"
 
 
 def _evaluating(run: RunFolder) -> str:

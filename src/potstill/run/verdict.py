@@ -13,7 +13,7 @@ from potstill.core.errors import PotstillError
 from potstill.core.files import quoted
 from potstill.core.verdict import Verdict, is_failure, overall, word_of
 from potstill.report.meaning import beyond_the_data, counts_by_group, figure_of
-from potstill.report.page import readable, tally
+from potstill.report.page import readable, tally, warned
 from potstill.run.facts import done_report, exports, round_reports
 from potstill.run.figures import driver_alive
 from potstill.run.folder import RunFolder
@@ -126,8 +126,9 @@ def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any
         return RunVerdict(Verdict.NO_GO, *missed, page)
     if unjudged := _unjudged(run, audit, evaluation, needed):
         return RunVerdict(Verdict.NOT_RUN, unjudged, _resume(run), page)
-    data, _ = tally(audit["findings"])
-    reason = f"the data passed all {data} checks that apply, and {student_reason(findings)}{by_others}"
+    told = warned(audit["findings"])
+    data = f"the data passed all {tally(audit['findings'])[0]} checks that apply{told}{';' if told else ','}"
+    reason = f"{data} and {student_reason(findings)}{by_others}"
     return RunVerdict(Verdict.GO, reason, next_use(run), page)
 
 
@@ -141,7 +142,7 @@ def data_reason(audit: dict[str, Any]) -> str:
     """Return the reason of the verdict of an audit: how many checks passed, or which did not."""
     passed, asked = tally(audit["findings"])
     if audit["verdict"] == "GO":
-        return f"the data passed all {passed} checks that apply"
+        return f"the data passed all {passed} checks that apply{warned(audit['findings'])}"
     failed = [readable(f["check"]) for f in audit["findings"] if is_failure(f["verdict"])]
     named = ", ".join(failed[:MOST_NAMED]) + (", …" if len(failed) > MOST_NAMED else "")
     return f"the data did not pass {len(failed)} of {asked} checks that apply ({named})"
