@@ -114,6 +114,18 @@ def test_nothing_left_by_earlier_runs_is_named_as_such(tmp_path):
         generate(after, tmp_path / "two", seed=1, workers=1)
 
 
+def test_what_earlier_runs_have_is_counted_in_a_shortfall(tmp_path, caplog):
+    frames = [bulk("Cu", a=3.5 + 0.02 * k) for k in range(5)]
+    ase.io.write(tmp_path / "a.extxyz", frames[:3])
+    source = Files(count=3, paths=(tmp_path / "a.extxyz",))
+    run(GenerateConfig(sources=(source,)), tmp_path / "one" / "structures")
+    ase.io.write(tmp_path / "longer.extxyz", frames)
+    more = GenerateConfig(sources=(Files(count=5, paths=(tmp_path / "longer.extxyz",)),), after=(tmp_path / "one",))
+    generate(more, tmp_path / "two", seed=1, workers=1)
+    (line,) = [r.getMessage() for r in caplog.records if "gave" in r.getMessage()]
+    assert line.endswith("gave 2 of 5 structures: it has no more; the runs in generate.after have its first 3")
+
+
 def test_progress_is_told(config, tmp_path):
     seen = []
     generate(config, tmp_path, seed=1, workers=1, on_progress=lambda c: seen.append((c.name, c.accepted)))

@@ -69,10 +69,14 @@ class GenerateTask:
 
 @dataclass(slots=True)
 class SourceCount:
-    """Number of structures wanted of one source, and its results; ``made`` counts good candidates and their copies."""
+    """Number of structures wanted of one source, and its results.
+
+    ``earlier`` counts candidates of the runs in ``generate.after``, and ``made`` good candidates and their copies.
+    """
 
     name: str
     wanted: int
+    earlier: int = 0
     made: int = 0
     accepted: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -227,6 +231,7 @@ class _Attempt:
         refused: list[Refused] = []
         remarks: Counter[str] = Counter()
         first = stop = max((_candidates(folder / f"{source.name}.h5") for folder in self._earlier), default=0)
+        count.earlier = first
         left: int | None = None  # first candidate that was made and not needed, for a later batch
         for task in self._tasks_until_full(source, parents, count, first):
             stop = task.stop
@@ -370,7 +375,8 @@ def _with_file(detail: str, proposal: Structure | Refused) -> str:
 
 
 def _shortfall(count: SourceCount) -> tuple[str, int, int, str]:
-    return count.name, count.accepted, count.wanted, _reasons(count) or "it has no more"
+    earlier = f"; the runs in generate.after have its first {count.earlier}" if count.earlier else ""
+    return count.name, count.accepted, count.wanted, (_reasons(count) or "it has no more") + earlier
 
 
 def _reasons(count: SourceCount) -> str:
