@@ -242,6 +242,16 @@ def test_charges_of_any_scheme_add_up_to_the_net_charge(tmp_path, name):
         read(tmp_path / "a.xyz", f"2\nProperties=species:S:1:pos:R:3:{name}:R:1\n{rows}")
 
 
+def test_an_energy_without_dispersion_is_not_joined_with_forces_that_have_it(tmp_path):
+    content = labelled("energy=-3.0 energy_with_dispersion_correlation=-3.2").replace("REF_forces", "forces")
+    content = content.replace("REF_energy", "other")
+    with pytest.raises(UnusableError, match="name energy_key: energy_with_dispersion_correlation") as refusal:
+        read(tmp_path / "a.xyz", content)
+    assert refusal.value.reason == "mixed_labels"
+    frame = read(tmp_path / "a.xyz", content, energy_key="energy_with_dispersion_correlation")
+    assert frame.structure.labels.energy == -3.2
+
+
 def test_magnetic_moments_are_said(tmp_path):
     rows = "O 0 0 0 {m}\nO 0 0 1.2 {m}\n"
     text = "2\nProperties=species:S:1:pos:R:3:initial_magmoms:R:1\n" + rows

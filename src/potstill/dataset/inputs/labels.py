@@ -34,6 +34,7 @@ WEIGHTS = {
 WEIGHT_KEYS = frozenset(("config_weight", *MASKS, *(key for keys in WEIGHTS.values() for key in keys)))
 NOT_USED = "energy and forces of the file are not used, since a teacher labels anew; label.teacher {name: given} takes them"
 FREE_ENERGY_ROUNDING = 1e-6  # eV
+WITH_DISPERSION = "energy_with_dispersion_correlation"  # as ASE's reader of CASTEP spells it
 PER_ATOM = re.compile(r"energ\w*_?per_?atom", re.IGNORECASE)
 VIRIAL_NUMBERS = 9
 DISAGREEMENT = 0.05  # of a stress and the virial beside it
@@ -90,6 +91,11 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
             remarks.append(f"'{alone[0]}' is not taken: the frame has no {lacking} beside it")
         return None, remarks
     remarks += _free_energy(results, energy) + _two_families(energy[0], forces[0], options)
+    if WITH_DISPERSION in places and energy[0] == "energy":
+        raise UnusableError(
+            "mixed_labels",
+            f"forces of CASTEP have dispersion in them, 'energy' has none; name energy_key: {WITH_DISPERSION}",
+        )
     labels = Labels(_energy(*energy), _forces(*forces, len(atoms)), tensor)
     if not options.keep_not_finite:
         _refuse_not_finite(labels)
