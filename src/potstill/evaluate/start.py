@@ -13,8 +13,7 @@ import numpy as np
 
 from potstill.audit.asked import generate_section
 from potstill.dataset import Dataset, open_file
-from potstill.student.files import read_student
-from potstill.train.provenance import KEY, digest_of_file
+from potstill.train.provenance import digest_of_file, stated
 
 DIGITS = 4  # of positions in Å
 
@@ -41,8 +40,8 @@ def seen_by_start(name: str, folder: Path, held_out: Dataset) -> dict[str, Any]:
     if before is None:
         return found
     by_family = all(generate_section(d.attributes).get("families") != "structure" for d in (held_out, before))
-    trained = {_key(before, k, by_family=by_family) for k in before.split("train")}
-    return {**found, "seen": sum(_key(held_out, k, by_family=by_family) in trained for k in test)}
+    trained = set(_keys(before, "train", by_family=by_family))
+    return {**found, "seen": sum(key in trained for key in _keys(held_out, "test", by_family=by_family))}
 
 
 def _dataset_of(folder: Path) -> Dataset | None:
@@ -51,12 +50,13 @@ def _dataset_of(folder: Path) -> Dataset | None:
     if not path.is_file():
         return None
     dataset = open_file(path)
-    stated = read_student(folder)[1].get(KEY) or {}
-    return dataset if stated.get("dataset") == digest_of_file(dataset) else None
+    return dataset if (stated(folder) or {}).get("dataset") == digest_of_file(dataset) else None
 
 
-def _key(dataset: Dataset, k: Any, *, by_family: bool) -> Any:
-    structure = dataset[int(k)]
+def _keys(dataset: Dataset, part: str, *, by_family: bool) -> list[Any]:
+    """Return what tells the structures of a part from others: family, else atoms and positions."""
+    chosen = dataset.split(part)
     if by_family:
-        return structure.family
-    return structure.atomic_numbers.tobytes(), np.round(structure.positions, DIGITS).tobytes()
+        return list(dataset.families[chosen])
+    structures = (dataset[int(k)] for k in chosen)
+    return [(s.atomic_numbers.tobytes(), np.round(s.positions, DIGITS).tobytes()) for s in structures]
