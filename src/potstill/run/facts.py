@@ -222,9 +222,9 @@ def exports(run: RunFolder) -> list[str]:
 
 def exports_told(run: RunFolder) -> str:
     """Return the same in words, with the formats in which the student of an earlier training lies there."""
-    present = _present_student(run)
-    earlier = [name for name, student in _exported(run).items() if student != present]
-    told = [", ".join(exports(run)), f"of another student: {', '.join(earlier)}" if earlier else ""]
+    present = exports(run)
+    earlier = [name for name in _exported(run) if name not in present]
+    told = [", ".join(present), f"of another student: {', '.join(earlier)}" if earlier else ""]
     return "; ".join(filter(None, told))
 
 
