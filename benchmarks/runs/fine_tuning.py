@@ -4,8 +4,8 @@
 
 The frames are copies of a system's structures, displaced as at 300 to 1,000 K and strained, labelled by 7net-0. Both
 students have the same labels and are compared on frames that neither was trained on. The one from nothing is of tier nano,
-as in the template ``my_system``; it makes as many passes as fit into the time of the other. Results in
-``results/fine_tuning.json``; rows that are not measured again stay.
+as in the template ``my_system``; it makes as many passes as fit into the processor time of the other, which other work
+on the machine changes little. Results in ``results/fine_tuning.json``; rows that are not measured again stay.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ from potstill.train.options import RATE_WITH_START, TrainConfig
 from potstill.train.stage import train_student
 from potstill.train.start import starting_student
 
-HELD_OUT, EPOCHS, PROBE_EPOCHS = 40, 60, 4
+HELD_OUT, EPOCHS, TRIALS = 40, 60, 4
 
 
 def main() -> None:
@@ -56,9 +56,7 @@ def main() -> None:
             first = starting_student(options.start, training)
             known = errors(first, test)
             seconds, tuned = trained(training, StudentConfig(**sizes_of(options.start)), EPOCHS, start=first)
-            probe, _ = trained(training, StudentConfig(tier="nano"), PROBE_EPOCHS)
-            passes = max(PROBE_EPOCHS, round(PROBE_EPOCHS * seconds / probe))
-            others, fresh = trained(training, StudentConfig(tier="nano"), passes)
+            passes, others, fresh = trained_for(seconds, training)
             row = {
                 "system": name,
                 "labels": count,
@@ -88,15 +86,30 @@ def labelled_frames(system: System, count: int) -> list[Structure]:
     return found
 
 
+def trained_for(seconds: float, training: Records) -> tuple[int, float, Student]:
+    """Return passes, seconds and student of a training from nothing that takes about as long as ``seconds``.
+
+    What a training spends besides its passes is not known beforehand, so the passes of one that took more or less
+    than a tenth of the time off are set right, and it is done again.
+    """
+    passes = EPOCHS
+    for _ in range(TRIALS):
+        spent, student = trained(training, StudentConfig(tier="nano"), passes)
+        if abs(spent - seconds) <= 0.1 * seconds:
+            break
+        passes = max(1, round(passes * seconds / spent))
+    return passes, spent, student
+
+
 def trained(training: Records, sizes: StudentConfig, epochs: int, *, start: Student | None = None) -> tuple[float, Student]:
-    """Return the seconds of a training, and its student."""
+    """Return the processor seconds of a training, and its student."""
     rate = RATE_WITH_START if start else None
     config = TrainConfig(epochs=epochs, batch_structures=4, energy_weight=5.0, uncertainty=False, learning_rate=rate)
     with tempfile.TemporaryDirectory() as folder:
-        started = perf_counter()
+        started = process_time()
         job = TrainJob(training=training, student=sizes, config=config, folder=Path(folder), seed=1, start=start)
         student = train_student(job)
-        return perf_counter() - started, student
+        return process_time() - started, student
 
 
 def _short(found: dict[str, Any]) -> dict[str, float]:
@@ -109,7 +122,12 @@ def _short(found: dict[str, Any]) -> dict[str, float]:
 
 def _row(student: Student, test: HeldOut, seconds: float, epochs: int) -> dict[str, Any]:
     parameters = count_parameters(student)
-    return {**_short(errors(student, test)), "seconds": round(seconds, 1), "epochs": epochs, "parameters": parameters}
+    return {
+        **_short(errors(student, test)),
+        "processor_seconds": round(seconds, 1),
+        "epochs": epochs,
+        "parameters": parameters,
+    }
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from potstill.testing import copper, random_student, rattled
 from potstill.train.job import TrainJob
 from potstill.train.options import TrainConfig
 from potstill.train.stage import train
+from potstill.train.start import starting_student
 
 TRAIN, TEST = 0, 2
 NOTHING = EvaluateConfig(nve_ps=0.0, physics_crystals=0, physics_molecules=0, physics_pairs=0)
@@ -50,6 +51,16 @@ def start(tmp_path_factory, structures):
 def test_families_that_the_start_was_trained_on_are_counted(tmp_path, structures, start, test, seen):
     found = seen_by_start("../run", start, dataset(tmp_path / "mine", structures, test))
     assert found == {"name": "../run", "held_out": len(test), "seen": seen}
+
+
+@pytest.mark.parametrize(("test", "seen"), [((0, 1), None), ((6, 7), 2)])
+def test_of_the_start_of_a_start_nothing_is_claimed(tmp_path, structures, start, test, seen):
+    again = tmp_path / "again"
+    data = dataset(again, structures, test=(0, 1))
+    options = TrainConfig(epochs=1, uncertainty=False)
+    job = TrainJob.on(data, StudentConfig(), options, again / "student", seed=1, start=starting_student(str(start), data))
+    train(job)
+    assert seen_by_start("../again", again / "student", dataset(tmp_path / "mine", structures, test))["seen"] == seen
 
 
 def test_it_is_a_gate(tmp_path, structures, start):

@@ -1,7 +1,7 @@
 """Held-out structures that the start of a fine-tuning was trained on: on these a student is not judged fairly.
 
-The training data of the start are those of its run. Those of an exported student, and of one that comes with the package,
-are not at hand.
+The training data of the start are those of its run. Those of an exported student, of one that comes with the package, and
+of the start of a start are not at hand.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def seen_by_start(name: str, folder: Path, held_out: Dataset) -> dict[str, Any]:
     -------
     dict
         ``name``, ``held_out`` (number of structures) and ``seen``: number of those whose family the start was trained on, or
-        which it was trained on themselves; None where its training data are not at hand.
+        which it was trained on themselves. None where its training data are not at hand, or where those that are contain
+        none of them and the start went on from another student.
     """
     test = held_out.split("test")
     found = {"name": name, "held_out": len(test), "seen": None}
@@ -41,7 +42,9 @@ def seen_by_start(name: str, folder: Path, held_out: Dataset) -> dict[str, Any]:
         return found
     by_family = all(generate_section(d.attributes).get("families") != "structure" for d in (held_out, before))
     trained = set(_keys(before, "train", by_family=by_family))
-    return {**found, "seen": sum(key in trained for key in _keys(held_out, "test", by_family=by_family))}
+    seen = sum(key in trained for key in _keys(held_out, "test", by_family=by_family))
+    went_on = (stated(folder) or {}).get("start") is not None
+    return {**found, "seen": seen if seen or not went_on else None}
 
 
 def _dataset_of(folder: Path) -> Dataset | None:
