@@ -124,7 +124,7 @@ def _row(student: Student, test: HeldOut, seconds: float, epochs: int) -> dict[s
     parameters = count_parameters(student)
     return {
         **_short(errors(student, test)),
-        "processor_seconds": round(seconds, 1),
+        "seconds": round(seconds, 1),
         "epochs": epochs,
         "parameters": parameters,
     }

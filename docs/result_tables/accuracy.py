@@ -137,11 +137,11 @@ def fine_tuning() -> str:
             f"{row['before']['forces_mev_per_angstrom']:.0f}",
             f"{row['fine_tuned']['forces_mev_per_angstrom']:.0f}",
             f"{row['from_nothing']['forces_mev_per_angstrom']:.0f}",
-            f"{row['fine_tuned']['processor_seconds']:.0f} s, {row['from_nothing']['processor_seconds']:.0f} s",
+            f"{row['fine_tuned']['seconds']:.0f} s, {row['from_nothing']['seconds']:.0f} s",
         )
         for row in result("fine_tuning")["rows"]
     ]
-    head = ("system", "labels", "`general` as it is", "fine-tuned", "from nothing", "processor time")
+    head = ("system", "labels", "`general` as it is", "fine-tuned", "from nothing", "time")
     return markdown_table(head, cells) + "\n\nMean length of the force error in meV/Å." + source("fine_tuning")
 
 

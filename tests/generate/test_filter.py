@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
+from potstill.config import parse_config
+from potstill.core.section import parse_yaml
 from potstill.core.types import Labels, Refused, Structure
 from potstill.generate.filter import DuplicateFilter, FilterOptions
+from potstill.templates import read_template
 
 COPPER = Structure.from_ase(bulk("Cu", a=3.6, cubic=True), id="copper", source="s")
 
@@ -32,6 +35,20 @@ def test_too_empty():
     assert isinstance(refusal, Refused)
     assert refusal.reason == "too_empty"
     assert FilterOptions().screen(blown.with_(pbc=[True, True, False])) is not None  # a slab's vacuum is no emptiness
+
+
+@pytest.mark.parametrize(("limit", "pbc", "passes"), [(None, True, True), (15.0, True, False), (15.0, (1, 1, 0), True)])
+def test_vacuum_across_a_periodic_axis(limit, pbc, passes):
+    atoms = bulk("Cu", a=3.6, cubic=True)
+    atoms.center(vacuum=8.0, axis=2)
+    slab = Structure.from_ase(atoms, id="slab", source="s").with_(pbc=np.broadcast_to(pbc, 3).astype(bool))
+    answer = FilterOptions(max_vacuum_angstrom=limit).screen(slab)
+    assert (answer is slab) if passes else (answer.reason, "16.0 Å" in answer.detail) == ("vacuum", True)
+
+
+def test_the_production_run_turns_away_the_vacuum_that_its_audit_refuses():
+    config = parse_config(parse_yaml(read_template("production_120k")))
+    assert config.generate.filter.max_vacuum_angstrom == config.audit.max_vacuum_angstrom
 
 
 def test_copies_are_refused_with_the_name_of_the_first():

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from potstill.core.geometry import content_hash, distance_fingerprint, smallest_scaled_distance
+from potstill.core.geometry import content_hash, distance_fingerprint, smallest_scaled_distance, widest_gap
 from potstill.core.section import Section
 from potstill.core.types import Array, Refused, Structure
 
@@ -24,6 +24,13 @@ class FilterOptions(Section):
     max_volume_per_atom_cubic_angstrom: Annotated[
         float, Field(gt=0, description="largest cell volume per atom of a crystal, in Å^3")
     ] = 80.0
+    max_vacuum_angstrom: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="widest layer without atoms in a structure periodic in three directions, in Å; no limit where null",
+        ),
+    ] = None
 
     def screen(self, structure: Structure) -> Structure | Refused:
         """Return the structure, or its refusal."""
@@ -32,6 +39,10 @@ class FilterOptions(Section):
             return Refused("too_close", f"atoms {pair} at {scaled:.2f} of the sum of their covalent radii")
         if structure.volume / len(structure) > self.max_volume_per_atom_cubic_angstrom:
             return Refused("too_empty", f"{structure.volume / len(structure):.0f} Å^3 per atom")
+        if self.max_vacuum_angstrom is not None and structure.pbc.all():
+            gap = widest_gap(structure.positions, structure.cell)
+            if gap > self.max_vacuum_angstrom:
+                return Refused("vacuum", f"a layer of {gap:.1f} Å without atoms across a periodic axis")
         return structure
 
 
