@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
@@ -75,6 +77,18 @@ def test_copies_with_other_labels_are_no_mere_copies(apart, reason):
     twice = Structure.from_ase(supercell, id="super", source="s", labels=Labels(-8.0 + 8 * apart, np.zeros((8, 3))))
     assert door.admit(twice).reason == ("near_duplicate" if reason == "duplicate" else reason)
     assert door.admit(other.with_(labels=None)).reason == "duplicate"
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("part", ["forces", "stress"])
+def test_the_same_atoms_with_other_forces_or_stress_are_no_mere_copies(part, sign):
+    labels = Labels(-4.0, np.arange(12.0).reshape(4, 3), np.diag([0.1, 0.2, 0.3]))
+    door = DuplicateFilter()
+    assert door.admit(COPPER.with_(labels=labels)) is None
+    other = dataclasses.replace(labels, **{part: sign * getattr(labels, part)})
+    refusal = door.admit(COPPER.with_(id="other", labels=other))
+    assert refusal.reason == ("duplicate" if sign > 0 else "contradictory_labels")
+    assert (part in refusal.detail) == (sign < 0)
 
 
 def test_near_ones_come_in():

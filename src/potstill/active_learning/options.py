@@ -48,6 +48,7 @@ class ActiveLearningConfig(Section):
         float,
         Field(
             gt=0,
+            le=1,
             description="smallest distance over the sum of covalent radii; a frame below it is labelled and ends its "
             "trajectory",
         ),

@@ -42,7 +42,7 @@ class AuditConfig(Section):
         int, Field(ge=0, description="largest accepted number of structures with the distances of another")
     ] = 0
     min_scaled_distance: Annotated[
-        float, Field(ge=0, description="smallest accepted distance of two atoms over the sum of their covalent radii")
+        float, Field(ge=0, le=1, description="smallest accepted distance of two atoms over the sum of their covalent radii")
     ] = 0.6
     max_hydrogen_deficit: Annotated[
         float, Field(ge=0, description="largest accepted share of molecules that lack hydrogen atoms")

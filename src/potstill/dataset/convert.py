@@ -20,6 +20,7 @@ from potstill.core.types import Array, Labels, Structure
 from potstill.dataset.formats import Format, Precision, format_of, format_to_write, hdf5
 from potstill.dataset.formats.atoms import record_of
 from potstill.dataset.formats.format import read_frames, reading
+from potstill.dataset.inputs.first_labels import FirstLabels
 from potstill.dataset.inputs.frames import open_frames
 from potstill.dataset.inputs.options import DEFAULT, ReadOptions
 from potstill.dataset.inputs.unusable import Frame
@@ -102,8 +103,9 @@ def read_structures(path: Path, options: ReadOptions = DEFAULT) -> Iterator[Stru
         If there is no such file, or one of its frames gives no structure; file and frame are named.
     """
     remarks: dict[str, list[int]] = {}
+    first = FirstLabels()
     for k, frame in enumerate(_frames(path, options)):
-        for remark in frame.remarks:
+        for remark in first.compared(frame).remarks:
             remarks.setdefault(remark, []).append(k)
         yield frame.structure
     for remark, where in remarks.items():

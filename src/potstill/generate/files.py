@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from contextlib import suppress
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,10 +21,12 @@ from potstill.core.errors import InputError, MissingExtraError
 from potstill.core.files import shown
 from potstill.core.section import ExistingPath, refuse_unknown_symbols
 from potstill.core.types import Array, Refused, Structure
-from potstill.dataset.inputs import Frames, ReadOptions, UnusableError, open_frames
+from potstill.dataset.inputs import Frame, Frames, ReadOptions, UnusableError, open_frames
+from potstill.dataset.inputs.first_labels import FirstLabels
 from potstill.dataset.inputs.labels import NOT_USED
 from potstill.generate.source import Kind, SourceOptions, propose_each
 
+FIRST_FRAMES = 3  # of a file, in which the first labels are looked for
 COMPANION = re.compile(  # of structure files in the folder of a calculation: settings, sums and jobs, never structures
     r"(INCAR|KPOINTS|POTCAR|OSZICAR|EIGENVAL|DOSCAR|IBZKPT|PCDAT|PROCAR|REPORT|WAVECAR)|slurm-\d+\.(out|err)|.*\.(sh|slurm|pbs|sbatch|py|md|aselmdb-lock|db-journal|db\.lock)|README.*"
 )
@@ -148,7 +151,18 @@ class Catalogue(Sequence[Structure | Refused]):
         k = range(len(self))[index]
         at = int(np.searchsorted(self._start, k, side="right")) - 1
         file = self._files[at]
-        return file if isinstance(file, Refused) else _frame(*file, k - int(self._start[at]), labels=self._labels)
+        if isinstance(file, Refused):
+            return file
+        return _frame(*file, k - int(self._start[at]), self._first_labels if self._labels else None)
+
+    @cached_property
+    def _first_labels(self) -> FirstLabels:
+        """Find the first labels in the first frames of the files; every worker finds the same."""
+        first = FirstLabels()
+        for file in self._files:
+            if not isinstance(file, Refused) and any(first.know(frame) for frame in _head(file[1])):
+                break
+        return first
 
 
 @lru_cache(maxsize=4)
@@ -200,13 +214,22 @@ def _open(name: str, path: Path, options: ReadOptions) -> tuple[str, Frames] | R
         return _refusal(name, error)
 
 
-def _frame(name: str, frames: Frames, k: int, *, labels: bool) -> Structure | Refused:
+def _head(frames: Frames) -> Iterator[Frame]:
+    """Yield those of the first frames that are structures."""
+    for k in range(min(len(frames), FIRST_FRAMES)):
+        with suppress(Exception):  # a foreign reader may raise anything, here of a frame that is refused later
+            yield frames.frame(k)
+
+
+def _frame(name: str, frames: Frames, k: int, first: FirstLabels | None) -> Structure | Refused:
+    """Return a structure, with labels where the first ones are given, or its refusal."""
     try:
-        frame = frames.frame(k)
+        frame = frames.frame(k) if first is None else first.compared(frames.frame(k))
     except Exception as error:  # noqa: BLE001 - a foreign reader may raise anything; one frame must not stop a run
         return _refusal(f"{name}, frame {k}", error)
     metadata = {**frame.structure.generator_metadata, "file": name, "frame": k}
     found = frame.structure.labels
+    labels = first is not None
     remarks = (*frame.remarks, NOT_USED) if found is not None and not labels else frame.remarks
     if remarks:
         metadata["remarks"] = list(remarks)

@@ -9,17 +9,20 @@ from pydantic import Field
 
 from potstill.core.geometry import content_hash, distance_fingerprint, smallest_scaled_distance, widest_gap
 from potstill.core.section import Section
-from potstill.core.types import Array, Refused, Structure
+from potstill.core.types import Array, Labels, Refused, Structure
 
 NEAR_DUPLICATE_ANGSTROM = 0.005
 SAME_ENERGY = {"duplicate": 0.002, "near_duplicate": 0.05}  # eV/atom
+SAME_FORCE = 0.1  # eV/Å, of the same atoms at the same places
+SAME_STRESS = 0.005  # eV/Å^3
+SAME_SHARE = 0.05  # of the largest component, more than that
 
 
 class FilterOptions(Section):
     """Limits on the geometry of a structure."""
 
     min_scaled_distance: Annotated[
-        float, Field(gt=0, description="smallest distance of two atoms over the sum of their covalent radii")
+        float, Field(gt=0, le=1, description="smallest distance of two atoms over the sum of their covalent radii")
     ] = 0.7
     max_volume_per_atom_cubic_angstrom: Annotated[
         float, Field(gt=0, description="largest cell volume per atom of a crystal, in Å^3")
@@ -49,11 +52,12 @@ class FilterOptions(Section):
 class DuplicateFilter:
     """Refuses copies of accepted structures: same content, or same composition and same distances.
 
-    Copies that bring another energy with them are refused as ``contradictory_labels``.
+    Copies that bring another energy with them, and the same atoms with other forces or another stress, are refused as
+    ``contradictory_labels``.
     """
 
     def __init__(self) -> None:
-        self._energies: dict[str, float] = {}  # eV per atom, of labelled ones
+        self._labels: dict[str, tuple[int, Labels]] = {}  # number of atoms and labels, of labelled ones
         self._hashes: dict[str, str] = {}
         self._known: dict[str, _Fingerprints] = {}
 
@@ -70,16 +74,33 @@ class DuplicateFilter:
             return self._refuse("near_duplicate", structure, f"the same distances as {other}", other)
         self._hashes[content] = structure.id
         if structure.labels is not None:
-            self._energies[structure.id] = structure.labels.energy / len(structure)
+            self._labels[structure.id] = len(structure), structure.labels
         same_composition.add(fingerprint, structure.id)
         return None
 
     def _refuse(self, reason: str, structure: Structure, detail: str, copy_of: str) -> Refused:
-        if structure.labels is not None and copy_of in self._energies:
-            apart = abs(structure.labels.energy / len(structure) - self._energies[copy_of])
-            if not apart <= SAME_ENERGY[reason]:
-                reason, detail = "contradictory_labels", f"{detail}, with an energy {apart:.3f} eV/atom away from its"
+        if structure.labels is not None and copy_of in self._labels:
+            atoms, other = self._labels[copy_of]
+            apart = abs(structure.labels.energy / len(structure) - other.energy / atoms)
+            found = [] if apart <= SAME_ENERGY[reason] else [f"an energy {apart:.3f} eV/atom away from its"]
+            if reason == "duplicate":
+                found += _differences(structure.labels, other)
+            if found:
+                reason, detail = "contradictory_labels", f"{detail}, with {' and '.join(found)}"
         return Refused(reason, detail, id=structure.id, source=structure.source, stage="generate")
+
+
+def _differences(mine: Labels, other: Labels) -> list[str]:
+    """Return one phrase each for forces and stress of the same atoms that are not the same."""
+    pairs = [("forces", mine.forces, other.forces, SAME_FORCE, "eV/Å")]
+    if mine.stress is not None and other.stress is not None:
+        pairs.append(("a stress", mine.stress, other.stress, SAME_STRESS, "eV/Å^3"))
+    found = []
+    for name, a, b, limit, unit in pairs:
+        apart = float(np.abs(a - b).max())
+        if not apart <= limit + SAME_SHARE * float(np.abs(b).max()):
+            found.append(f"{name} {apart:.3f} {unit} away from its")
+    return found
 
 
 class _Fingerprints:

@@ -47,7 +47,8 @@ class TrajectoryOptions(DerivedOptions, ABC):
     ] = None
     frames: Annotated[int, Field(gt=0, description="number of frames of each trajectory")] = 8
     min_scaled_distance: Annotated[
-        float, Field(gt=0, description="smallest distance of two atoms in a frame over the sum of their covalent radii")
+        float,
+        Field(gt=0, le=1, description="smallest distance of two atoms in a frame over the sum of covalent radii"),
     ] = 0.6
 
     @property

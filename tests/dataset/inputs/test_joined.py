@@ -14,8 +14,10 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from potstill.dataset.inputs import Frame, ReadOptions, UnusableError, open_frames
+from potstill.dataset.inputs.first_labels import FirstLabels
 
 LABELLED = ReadOptions(labels=True)
+COPPER_ATOM = "1\nProperties=species:S:1:pos:R:3:{}forces:R:3 {}energy=-1.0\nCu 0 0 0 0 0 0\n"
 OF_ONE = {  # formats whose readers take one structure, and the name of a file
     "abinit-in": "salt.abi",
     "castep-cell": "salt.cell",
@@ -99,25 +101,45 @@ def labelled(calculator: object, seed: int) -> Atoms:
     return atoms
 
 
+def said_of_two(found: list[Frame]) -> list[str]:
+    """Return the remark on each frame whose labels are of another calculation than the first ones."""
+    first = FirstLabels()
+    return ["; ".join(r for r in first.compared(frame).remarks if "two calculations" in r) for frame in found]
+
+
 class TestTwoCalculators:
     @pytest.mark.parametrize("name", ["mixed.db", "mixed.traj", "mixed.json"])
     def test_frames_of_the_second_are_said(self, tmp_path, name):
         ase.io.write(str(tmp_path / name), [labelled(EMT(), 1), labelled(LennardJones(sigma=2.3), 2), labelled(EMT(), 3)])
-        said = ["; ".join(frame.remarks) for frame in frames(tmp_path / name)]
-        assert ["two calculators" in remark for remark in said] == [False, True, False]
+        said = said_of_two(frames(tmp_path / name))
+        assert [bool(remark) for remark in said] == [False, True, False]
         assert "'emt' first, then 'lennardjones'" in said[1]
 
     @pytest.mark.parametrize("options", [LABELLED, ReadOptions()])
     def test_one_calculator_gives_no_remark(self, tmp_path, options):
         ase.io.write(str(tmp_path / "one.traj"), [labelled(EMT(), 1), labelled(EMT(), 2)])
-        said = [remark for frame in frames(tmp_path / "one.traj", options) for remark in frame.remarks]
-        assert not any("calculators" in remark for remark in said)
+        assert not any(said_of_two(frames(tmp_path / "one.traj", options)))
 
     def test_a_calculator_without_a_name_gives_no_remark(self, tmp_path):
         bare = bulk("Cu", cubic=True)
         bare.calc = SinglePointCalculator(bare, energy=-1.0, forces=np.zeros((4, 3)))
         ase.io.write(str(tmp_path / "some.traj"), [labelled(EMT(), 1), bare])
-        assert not any("calculators" in remark for frame in frames(tmp_path / "some.traj") for remark in frame.remarks)
+        assert not any(said_of_two(frames(tmp_path / "some.traj")))
+
+
+class TestTwoKeysOfLabels:
+    @pytest.mark.parametrize(("keys", "said"), [("rrp", [0, 0, 1]), ("pr", [0, 1]), ("rr", [0, 0]), ("pp", [0, 0])])
+    def test_frames_of_the_other_key_are_said(self, tmp_path, keys, said):
+        text = "".join(COPPER_ATOM.format(*((2 * ["REF_"]) if key == "r" else ["", ""])) for key in keys)
+        (tmp_path / "joined.extxyz").write_text(text, encoding="utf-8")
+        found = frames(tmp_path / "joined.extxyz", LABELLED)
+        assert all(frame.structure.labels is not None for frame in found)
+        assert [bool(remark) for remark in said_of_two(found)] == [bool(n) for n in said]
+
+    def test_frames_without_labels_are_none_of_another(self, tmp_path):
+        text = "1\nProperties=species:S:1:pos:R:3\nCu 0 0 0\n" + COPPER_ATOM.format("REF_", "REF_")
+        (tmp_path / "joined.extxyz").write_text(text, encoding="utf-8")
+        assert not any(said_of_two(frames(tmp_path / "joined.extxyz", LABELLED)))
 
 
 class TestNumbersAloneInAComment:

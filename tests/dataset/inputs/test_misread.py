@@ -71,6 +71,7 @@ def read(path: Path, content: str) -> Frame:
             GAUSSIAN.format(route="") + "\n--Link1--\n" + GAUSSIAN.format(route=""),
             "mixed_labels",
         ),
+        ("a.com", GAUSSIAN.format(route=""), GAUSSIAN.format(route="") + "O-Bq 0 0 3.0\n", "unknown_element"),
         ("a.nwi", NWCHEM.format(units=""), NWCHEM.format(units="units au"), "units"),
         ("a.nwi", NWCHEM.format(units="units angstroms"), NWCHEM.format(units="center units nanometers"), "units"),
         ("a.nwi", NWCHEM.format(units=""), NWCHEM.format(units="\n symmetry c2v"), "asymmetric_unit"),
@@ -147,6 +148,16 @@ def test_a_charge_in_a_format_whose_charge_is_not_read(tmp_path):
 def test_spellings_of_nwchem(tmp_path, name, symbol):
     content = NWCHEM.format(units="").replace(" O 0", f" {symbol}  0").replace("end\n\ntask", "end\ntask")
     assert read(tmp_path / name, content).structure.formula == "H2O"
+
+
+def test_repeated_numbers_and_fractions_of_abinit(tmp_path):
+    plain = read(tmp_path / "a.abi", ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="")).structure
+    short = ABINIT.format(positions="xred 3*0 2*1/2 0", more="").replace("3 3 3", "3*3").replace("typat 1 1", "typat 2*1")
+    found = read(tmp_path / "b.abi", short).structure
+    assert (found.cell == plain.cell).all()
+    assert (found.positions == plain.positions).all()
+    with pytest.raises(UnusableError, match="xcart is not in Bohr"):
+        read(tmp_path / "c.abi", ABINIT.format(positions="xcart 3*0 2*2 0 angstrom", more=""))
 
 
 @pytest.mark.parametrize("row", ["O1 0 0 0.225", "bqO 0 0 0.225", "O 0 0 0.225 charge 6.0"])

@@ -546,3 +546,16 @@ def test_models_of_a_pdb_that_share_a_cell_are_said(tmp_path):
     assert shared.frame(0).remarks == own.frame(0).remarks == own.frame(1).remarks == ()
     assert "right at constant volume only" in shared.frame(1).remarks[0]
     assert own.frame(1).structure.cell[0, 0] == 4.1
+
+
+def test_hydrogens_that_would_lie_on_a_metal(tmp_path):
+    pytest.importorskip("rdkit")
+    places = [(1, 1, 1), (-1, -1, 1), (-1, 1, -1), (1, -1, -1)]
+    rows = "".join(
+        f"{r * x:10.4f}{r * y:10.4f}{r * z:10.4f} {e}   0  0\n" for x, y, z in places for e, r in (("C", 1.06), ("O", 1.7))
+    )
+    bonds = "".join(f"  1{2 * k + 2:3d}  1  0\n{2 * k + 2:3d}{2 * k + 3:3d}  2  0\n" for k in range(4))
+    head = "x\n\n\n  9  8  0  0  0  0  0  0  0  0999 V2000\n    0.0000    0.0000    0.0000 Ni  0  0\n"
+    with pytest.raises(UnusableError, match="write the record with all its hydrogens") as refusal:
+        read(tmp_path / "a.sdf", f"{head}{rows}{bonds}M  END\n$$$$\n")
+    assert refusal.value.reason == "hydrogens"

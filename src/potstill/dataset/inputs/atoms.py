@@ -14,7 +14,7 @@ from potstill.core.errors import StructureError
 from potstill.core.types import MAX_ATOMIC_NUMBER, SMALLEST_VOLUME, Labels, Structure, refuse_far
 from potstill.dataset.inputs.charge import facts_on_charge, refuse_charge
 from potstill.dataset.inputs.known import SAYS_FIXED, SAYS_GHOST, ignored_of_atoms, is_flag
-from potstill.dataset.inputs.labels import labels_not_used, labels_of_frame
+from potstill.dataset.inputs.labels import labels_not_used, labels_of_frame, origin_of_labels
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.units import refuse_units
 from potstill.dataset.inputs.unusable import Frame, UnusableError
@@ -92,7 +92,8 @@ def frame_from(
             f"an isolated {symbols_of(atoms.numbers)[0]} atom with an energy of {labels.energy:.6f} eV: a reference energy, "
             f"taken as a structure {'with' if atoms.pbc.any() else 'without'} a cell like any other"
         )
-    return Frame(Structure.from_ase(atoms, labels=labels, **fields), tuple(remarks), ours)
+    origin = "" if ours or labels is None else origin_of_labels(atoms, options)
+    return Frame(Structure.from_ase(atoms, labels=labels, **fields), tuple(remarks), ours, origin)
 
 
 def refuse_geometry(atoms: Any) -> None:

@@ -81,7 +81,11 @@ def with_hydrogens(molecule: Any) -> tuple[Any, HydrogensBy]:
     field.Initialize()
     for index in range(molecule.GetNumAtoms()):  # the added ones come behind
         field.AddFixedPoint(index)
-    field.Minimize(maxIts=RELAX_STEPS)
+    ideal = Chem.Mol(whole)
+    try:
+        field.Minimize(maxIts=RELAX_STEPS)
+    except RuntimeError:  # RDKit's line search ends so where atoms lie on each other
+        return ideal, "ideal"
     return whole, by
 
 

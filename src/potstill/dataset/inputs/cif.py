@@ -62,7 +62,7 @@ def parse_cif(text: str, options: ReadOptions) -> Frame:
     if not _compare_formula(text, frame.structure) and listed:
         refuse_other_operations(tags, listed)
     _refuse_close_copies(frame.structure)
-    return Frame(frame.structure, (*frame.remarks, *remarks))
+    return frame.with_remarks(*remarks)
 
 
 def _with_operations(text: str, tags: dict[str, str]) -> str:

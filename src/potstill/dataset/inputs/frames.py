@@ -15,7 +15,6 @@ import numpy as np
 
 from potstill.core.types import Structure
 from potstill.dataset.inputs.atoms import frame_from
-from potstill.dataset.inputs.calculators import FirstCalculator
 from potstill.dataset.inputs.cif import cif_spans, parse_cif
 from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
@@ -154,7 +153,7 @@ class TextFrames:
         frame = self._parsed(k)
         if k == 0 or frame.ours or ".xyz" not in self._kind.endings or not self._is_first_of_other_pbc(frame.structure):
             return frame
-        return Frame(frame.structure, (*frame.remarks, CELL_FOUND if frame.structure.pbc.any() else CELL_LOST))
+        return frame.with_remarks(CELL_FOUND if frame.structure.pbc.any() else CELL_LOST)
 
     def _parsed(self, k: int) -> Frame:
         with quiet():
@@ -331,16 +330,15 @@ def _by_ase(format_name: str, error: Exception) -> UnusableError:
 def _as_ase_reads(frame: Frame, format_name: str, on_labels: list[str], on_structure: list[str]) -> Frame:
     """Return a frame with a remark where nobody has compared the reader of its format with the format."""
     if format_name in TRIED:
-        return Frame(frame.structure, (*frame.remarks, *on_structure), frame.ours)
+        return frame.with_remarks(*on_structure)
     remark = f"'{format_name}' is read as ASE reads it: check elements, cell, charge and labels against the file"
-    return Frame(frame.structure, (*frame.remarks, *on_structure, *(on_labels if frame.structure.labels else ()), remark))
+    return frame.with_remarks(*on_structure, *(on_labels if frame.structure.labels else ()), remark)
 
 
 def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Frame | Exception]:
     from ase.io import iread
 
     facts, on_labels, on_structure = _facts(path, options, format_name)
-    first = FirstCalculator()
     text, cut = without_cut_frame(text_of(path), format_name) if format_name in CUT_FORMATS else ("", None)
     if cut is not None and not text.strip():
         yield cut
@@ -350,8 +348,7 @@ def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Fram
             for atoms in iread(plain, index=":", format=format_name if text else None, do_not_split_by_at_sign=True):
                 try:
                     atoms.info = {**facts, **atoms.info}
-                    frame = first.compared(frame_from(atoms, options), getattr(atoms.calc, "name", None))
-                    yield _as_ase_reads(frame, format_name, on_labels, on_structure)
+                    yield _as_ase_reads(frame_from(atoms, options), format_name, on_labels, on_structure)
                 except Exception as fault:  # noqa: BLE001 - of this frame only
                     yield fault
     except Exception as error:

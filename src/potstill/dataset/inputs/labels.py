@@ -35,6 +35,7 @@ WEIGHT_KEYS = frozenset(("config_weight", *MASKS, *(key for keys in WEIGHTS.valu
 NOT_USED = "energy and forces of the file are not used, since a teacher labels anew; label.teacher {name: given} takes them"
 FREE_ENERGY_ROUNDING = 1e-6  # eV
 WITH_DISPERSION = "energy_with_dispersion_correlation"  # as ASE's reader of CASTEP spells it
+NAMELESS = ("", "unknown")  # of a calculator, in files of ASE
 PER_ATOM = re.compile(r"energ\w*_?per_?atom", re.IGNORECASE)
 VIRIAL_NUMBERS = 9
 DISAGREEMENT = 0.05  # of a stress and the virial beside it
@@ -100,6 +101,16 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
     if not options.keep_not_finite:
         _refuse_not_finite(labels)
     return labels, remarks
+
+
+def origin_of_labels(atoms: Any, options: ReadOptions) -> str:
+    """Return the name of the calculator that labels of an ASE ``Atoms`` are of, else the key of their energy."""
+    if options.energy_key:
+        return options.energy_key
+    if "REF_energy" in atoms.info:
+        return "REF_energy"
+    name = getattr(atoms.calc, "name", None)
+    return "energy" if not name or name in NAMELESS else str(name)
 
 
 def _refuse_other_numbers(keys: Sequence[str]) -> None:

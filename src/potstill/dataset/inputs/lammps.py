@@ -65,7 +65,7 @@ def dump_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Exception]
             columns = _checked_columns(frame)
             atoms: Any = read(io.StringIO(with_plain_numbers(frame)), index=0, format="lammps-dump-text")
             found = _dump_frame(atoms, columns, options)
-            yield Frame(found.structure, (*found.remarks, *unknown(ITEM.findall(frame), HARMLESS_ITEM)))
+            yield found.with_remarks(*unknown(ITEM.findall(frame), HARMLESS_ITEM))
         except Exception as fault:  # noqa: BLE001 - of this frame only
             yield fault
 
@@ -141,7 +141,7 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
     stated = {**_of_types(text), **dict(options.species)}
     atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], ReadOptions(species=tuple(stated.items())))
     frame = frame_from(atoms, options)
-    return Frame(frame.structure, (*frame.remarks, *unknown(SECTION.findall(rest), HARMLESS_SECTION)))
+    return frame.with_remarks(*unknown(SECTION.findall(rest), HARMLESS_SECTION))
 
 
 def _compare_counts(text: str) -> None:

@@ -44,12 +44,13 @@ MISREAD = {  # pattern, reason, detail
             "units",
             "scalecart is not read",
         ),
-        (rf"\bxcart\b(?:\s+{NUMBER})+\s+ang", "units", "xcart is not in Bohr, which its reader takes it for"),
+        (r"\bxcart\b(?:\s+[-+.\d][-+.\d*/ed]*)+\s+ang", "units", "xcart is not in Bohr, which its reader takes it for"),
         (r"^\s*(spgroup\s+(?!1\s*$)\d+|natrd\s+\d+|nobj\s+[12])", "asymmetric_unit", "spgroup, natrd or nobj add atoms"),
     ),
     "gaussian-in": (
         (r"^\s*#[^\n]*\bunits?\s*[=(]+\s*\(?(au|bohr)", "units", "'units' are not Å, which its reader takes them for"),
         (r"^\s*--Link1--", "mixed_labels", "it has several jobs, whose atoms its reader joins"),
+        (r"^\s*[A-Z][a-z]?-Bq\b", "unknown_element", "its ghost atoms (-Bq) are no atoms; delete their rows"),
     ),
     "vasp-xdatcar": (
         (r"\A[^\n]*\n\s*-", "no_cell", "a negative scale is a volume, and its reader takes it for a factor"),

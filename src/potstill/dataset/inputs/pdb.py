@@ -52,7 +52,7 @@ def pdb_frames(text: str, options: ReadOptions) -> Iterator[Frame | Exception]:
             frame = _model(rows, cell, options)
             said = (SHARED_CELL,) if shared and frame.structure.pbc.any() else ()
             records = (line[:6].strip() for line in piece.splitlines() if line.strip())
-            yield Frame(frame.structure, (*frame.remarks, *said, *unknown(records, HARMLESS)))
+            yield frame.with_remarks(*said, *unknown(records, HARMLESS))
         except Exception as fault:  # noqa: BLE001 - of this model only
             yield fault
         before = rows
@@ -121,7 +121,7 @@ def _model(rows: list[str], crystal: str, options: ReadOptions) -> Frame:
     )
     said = [NO_OCCUPANCY] if unstated else []
     said += [f"names of atoms such as '{signs[0]}' state charges, which are not read: {OWN_CHARGES}"] if signs else []
-    return Frame(frame.structure, (*frame.remarks, *said, *_on_species(rows, options)))
+    return frame.with_remarks(*said, *_on_species(rows, options))
 
 
 def _numbers(rows: list[str], options: ReadOptions) -> list[int]:

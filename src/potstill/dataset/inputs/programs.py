@@ -137,7 +137,7 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
         if found is not None:
             atoms.info[key] = _integer(keyword, found[1])
     frame = frame_from(atoms, options)
-    return Frame(frame.structure, (*frame.remarks, *_on_cp2k(text)))
+    return frame.with_remarks(*_on_cp2k(text))
 
 
 def _integer(keyword: str, word: str) -> int:

@@ -14,7 +14,6 @@ from typing import Any
 from potstill.core.errors import InputError
 from potstill.core.registry import borrow
 from potstill.dataset.inputs.atoms import frame_from, stated_names
-from potstill.dataset.inputs.calculators import FirstCalculator
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.units import refuse_units
 from potstill.dataset.inputs.unusable import COMPRESSED, Frame, UnusableError, content_of
@@ -34,10 +33,9 @@ BLOCK_ROWS = 1000  # held in memory at once
 def database_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Exception]:
     """Yield the frames of a database; a faulty row as its exception."""
     rows = {".db": sqlite_rows, ".aselmdb": lmdb_rows}.get(path.suffix, json_rows)
-    first = FirstCalculator()
     for row in rows(path):
         try:
-            yield first.compared(frame_of_row(row, options), row.get("calculator"))
+            yield frame_of_row(row, options)
         except Exception as fault:  # noqa: BLE001 - of this row only
             yield fault
 

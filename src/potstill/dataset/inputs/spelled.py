@@ -15,6 +15,8 @@ GEOMETRY = re.compile(
     LINES | re.DOTALL,
 )
 ATOM = re.compile(rf"[ \t]*([A-Za-z]+\S*)((?:[ \t]+{NUMBER}){{3}})[ \t]*(\S[^\n]*)?")
+REPEATED = re.compile(r"(?<!\S)(\d{1,4})\*([-+]?[\d.][^\s*]*)(?!\S)")
+FRACTION = re.compile(r"(?<!\S)([-+]?\d+(?:\.\d*)?)/(0*[1-9]\d*)(?!\S)")
 OF_FRAGMENTS = re.compile(r"^[ \t]*[-+]?\d+[ \t]*,[ \t]*\d+(?:[ \t,]+[-+]?\d+[ \t]*,[ \t]*\d+)*[ \t]*$", re.MULTILINE)
 
 
@@ -55,4 +57,14 @@ def _of_gaussian(text: str) -> str:
     return OF_FRAGMENTS.sub(lambda line: line[0].replace(",", " "), text)
 
 
-SPELLINGS: dict[str, Callable[[str], str]] = {"gaussian-in": _of_gaussian, "nwchem-in": _of_nwchem}
+def _of_abinit(text: str) -> str:
+    """Return the text with ``3*10.26`` written out as three numbers, and ``1/2`` as 0.5."""
+    text = REPEATED.sub(lambda found: " ".join([found[2]] * int(found[1])), text)
+    return FRACTION.sub(lambda found: repr(float(found[1]) / float(found[2])), text)
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "abinit-in": _of_abinit,
+    "gaussian-in": _of_gaussian,
+    "nwchem-in": _of_nwchem,
+}

@@ -30,6 +30,7 @@ DRAWING = (
     "second line of the record"
 )
 OPEN_VALENCES = "an ion or a radical states 'M  CHG' or 'M  RAD'"
+PLACED_ANGSTROM = 0.5  # no hydrogen is nearer to another atom
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,28 @@ def parse_sdf(text: str, options: ReadOptions) -> Frame:
     else:
         remarks = (*remarks, f"hydrogens are added by valence, since the record has none; {OPEN_VALENCES}")
     whole, placed_by = with_hydrogens(molecule)
+    _refuse_unplaced(whole, added)
     return Frame(structure_of(whole, {**metadata, "hydrogens_added": added, "hydrogens": placed_by}), remarks)
+
+
+def _refuse_unplaced(molecule: Any, added: int) -> None:
+    """Refuse a molecule whose last atoms, the added hydrogens, lie on others: RDKit places none around a crowded atom.
+
+    Raises
+    ------
+    UnusableError
+        ``hydrogens`` with the distance.
+    """
+    positions = np.array(molecule.GetConformer().GetPositions())
+    distances = np.linalg.norm(positions[-added:, None] - positions, axis=-1)
+    distances[np.arange(added), np.arange(len(positions) - added, len(positions))] = np.inf
+    nearest = float(distances.min(initial=np.inf))
+    if nearest < PLACED_ANGSTROM:
+        raise UnusableError(
+            "hydrogens",
+            f"hydrogens are to be added by valence, and one would be {nearest:.2f} Å from another atom; write the record "
+            "with all its hydrogens",
+        )
 
 
 def _on_properties(properties: dict[str, str], molecule: Any, options: ReadOptions) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import lzma
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,11 +51,18 @@ class Frame:
         A remark about each thing that the file states and the structure lacks.
     ours
         Whether potstill wrote the frame, so that its names and metadata are whole.
+    labels_of
+        Calculator that the file names for the labels, else the key of their energy; empty where there are none.
     """
 
     structure: Structure
     remarks: tuple[str, ...] = ()
     ours: bool = False
+    labels_of: str = ""
+
+    def with_remarks(self, *remarks: str) -> Frame:
+        """Return the frame with more remarks."""
+        return replace(self, remarks=(*self.remarks, *remarks)) if remarks else self
 
 
 @contextmanager

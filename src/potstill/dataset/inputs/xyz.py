@@ -129,7 +129,7 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
             *_on_units(facts, options),
             *_on_length(facts, atoms, frame.remarks),
         )
-        return Frame(frame.structure, (*frame.remarks, *said))
+        return frame.with_remarks(*said)
     if not text.endswith("\n"):
         raise UnusableError("unreadable", "the file was cut short: its last line has no end")
     return frame_from(atoms, options, ours=True, names=json.loads(bytes.fromhex(str(record)[1:])))
