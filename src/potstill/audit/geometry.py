@@ -31,7 +31,9 @@ def distances(evidence: Evidence) -> Finding:
     worst = [evidence.stats.ids[k] for k in order[: min(WORST, too_close or WORST)]]
     known = scaled[~np.isnan(scaled)]
     smallest = float(known.min()) if known.size else np.nan
-    return at_least("distances", min(smallest, 99.0), limit, "of radii sum", why, worst)
+    if np.isinf(smallest):  # pairs are looked for up to twice the largest radius
+        smallest, why = 1.0, "no two atoms are nearer than the sum of their covalent radii; the true figure is larger"
+    return at_least("distances", smallest, limit, "of radii sum", why, worst)
 
 
 def shortest_of_pairs(stats: Statistics) -> list[tuple[str, float]]:
