@@ -586,6 +586,30 @@ class TestReplay:
         assert told["equivalent_structures"]["verdict"] == "NO_GO"
         assert told["repeated_cells"]["verdict"] == "WARN"
 
+    @pytest.mark.parametrize("pbc", [(True, True, False), (False, False, False)], ids=["slab", "molecule in a box"])
+    def test_a_teacher_that_repeats_structures_through_their_vacuum(self, judge, labelled, pbc):
+        """Its forces are the slope of its energy, and its stress is left out as for every slab."""
+        emt = load_teacher("emt")
+        cell = slab().cell + np.diag([4.0, 4.0, 0.0]) * ~np.array(pbc)
+        cell[2] *= (np.ptp(slab().positions[:, 2]) + 3.0) / cell[2, 2]
+        thin = [rattled(slab(), k).with_(source="slabs", family="slab", pbc=pbc, cell=cell) for k in range(3)]
+        asked = [s.with_(labels=None) for s in labelled if s.pbc.all()] + thin
+
+        class Repeating:
+            fingerprint, properties = emt.fingerprint, emt.properties
+
+            def label(self, structures):
+                answers = emt.label([s.with_(pbc=s.cell.any(axis=1)) for s in structures])
+                pairs = zip(structures, answers, strict=True)
+                return [Labels(a.energy, a.forces, a.stress if s.pbc.all() else None) for s, a in pairs]
+
+        told = judge(relabel(asked, Repeating()), teacher=Repeating)
+        assert {name for name in OF_A_TEACHER if told[name]["verdict"] != "GO"} == {"equivalent_structures"}
+        assert "2 of them in a cell twice as long" in told["equivalent_structures"]["why"]
+        honest = judge(relabel(asked, emt), teacher=lambda: emt)["equivalent_structures"]
+        assert honest["verdict"] == "GO"
+        assert honest["measured"] < 1e-6
+
     def test_few_labels_are_audited_with_few_calls(self, judge, labelled, lj):
         class Counting:
             fingerprint, asked = lj.fingerprint, 0
