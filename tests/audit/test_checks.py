@@ -636,6 +636,69 @@ class TestReplay:
         assert found["label_replay"]["measured"] is None
 
 
+class TestTwoLevels:
+    """Labels of two codes in one file: no energy is an outlier, and each half agrees with its own forces."""
+
+    @staticmethod
+    def systems(count: int) -> list[Structure]:
+        """Rattled crystals and molecules without siblings of one family, labelled by EMT."""
+        parents = [Structure.from_ase(bulk(name, cubic=True)) for name in ("Cu", "Al", "Ni", "Pd")]
+        parents += [Structure.from_ase(molecule(name)) for name in ("CH4", "CH3OH", "N2", "C6H6")]
+        parents.append(Structure.from_ase(bulk("CuAu", "rocksalt", a=5.6, cubic=True)))
+        made = [
+            rattled(p, 31 * k + n).with_(id=f"s-{k:03d}-{n:03d}", source=f"s{n % 2}", family=f"{k}-{n}")
+            for k, p in enumerate(parents)
+            for n in range(count)
+        ]
+        return relabel(made, load_teacher("emt"))
+
+    @staticmethod
+    def outliers(structures, build) -> dict:
+        path = build(structures)
+        report, _ = audit(open_dataset(path), GATES, checks=[ENTRIES["energy_outliers"].check])
+        return report["findings"][0]
+
+    @pytest.mark.parametrize("every", [2, 4])
+    @pytest.mark.parametrize(
+        "offset",
+        [lambda s: 1000.0 * len(s), lambda s: 4.0 * len(s), lambda s: 0.5 * float(s.atomic_numbers.sum())],
+        ids=["1,000 eV/atom", "4 eV/atom", "by element"],
+    )
+    def test_found(self, build, offset, every):
+        """Two sources have a level each where every second structure is shifted, so that neither has an outlier."""
+        count = 12 * every // 2
+        mixed = [
+            changed(s, energy=s.labels.energy + offset(s)) if k % count % every == 0 else s
+            for k, s in enumerate(self.systems(count))
+        ]
+        found = self.outliers(mixed, build)
+        assert found["verdict"] == "NO_GO"
+        assert "on two levels" in found["why"]
+        shifted = {s.id for k, s in enumerate(mixed) if k % count % every == 0}
+        assert set(found["worst"]) <= shifted if every > 2 else found["worst"]
+
+    def test_other_systems_have_other_energies(self, build, labelled):
+        """Compounds lie below their elements, and atoms by themselves above molecules of them."""
+        honest = self.systems(12)
+        bound = [
+            changed(s, energy=s.labels.energy - 3.0 * len(s)) if {29, 79} <= set(s.atomic_numbers.tolist()) else s
+            for s in honest
+        ]
+        nitrogen = [s for s in honest if s.formula == "N2"]
+        apart = [
+            s.with_(
+                id=f"apart-{k}",
+                positions=s.positions * 3.5,
+                labels=Labels(s.labels.energy + 9.8, np.zeros((2, 3))),
+            )
+            for k, s in enumerate(nitrogen)
+        ]
+        for structures in (labelled, honest):
+            assert self.outliers(structures, build)["verdict"] == "GO"
+        for structures in (bound, [*bound, *apart]):  # the atoms are beyond 30 deviations of all, as before
+            assert "on two levels" not in self.outliers(structures, build)["why"]
+
+
 class TestProvenance:
     def test_a_leaked_family(self, judge, labelled):
         splits = np.zeros(len(labelled), int)
