@@ -586,6 +586,30 @@ class TestReplay:
         assert told["equivalent_structures"]["verdict"] == "NO_GO"
         assert told["repeated_cells"]["verdict"] == "WARN"
 
+    @pytest.mark.parametrize("pbc", [(True, True, False), (False, False, False)], ids=["slab", "molecule in a box"])
+    def test_a_teacher_that_repeats_structures_through_their_vacuum(self, judge, labelled, pbc):
+        """Its forces are the slope of its energy, and its stress is left out as for every slab."""
+        emt = load_teacher("emt")
+        cell = slab().cell + np.diag([4.0, 4.0, 0.0]) * ~np.array(pbc)
+        cell[2] *= (np.ptp(slab().positions[:, 2]) + 3.0) / cell[2, 2]
+        thin = [rattled(slab(), k).with_(source="slabs", family="slab", pbc=pbc, cell=cell) for k in range(3)]
+        asked = [s.with_(labels=None) for s in labelled if s.pbc.all()] + thin
+
+        class Repeating:
+            fingerprint, properties = emt.fingerprint, emt.properties
+
+            def label(self, structures):
+                answers = emt.label([s.with_(pbc=s.cell.any(axis=1)) for s in structures])
+                pairs = zip(structures, answers, strict=True)
+                return [Labels(a.energy, a.forces, a.stress if s.pbc.all() else None) for s, a in pairs]
+
+        told = judge(relabel(asked, Repeating()), teacher=Repeating)
+        assert {name for name in OF_A_TEACHER if told[name]["verdict"] != "GO"} == {"equivalent_structures"}
+        assert "2 of them in a cell twice as long" in told["equivalent_structures"]["why"]
+        honest = judge(relabel(asked, emt), teacher=lambda: emt)["equivalent_structures"]
+        assert honest["verdict"] == "GO"
+        assert honest["measured"] < 1e-6
+
     def test_few_labels_are_audited_with_few_calls(self, judge, labelled, lj):
         class Counting:
             fingerprint, asked = lj.fingerprint, 0
@@ -610,6 +634,69 @@ class TestReplay:
         assert no_go(found) == OF_A_TEACHER
         assert found["label_replay"]["verdict"] == "NOT_RUN"
         assert found["label_replay"]["measured"] is None
+
+
+class TestTwoLevels:
+    """Labels of two codes in one file: no energy is an outlier, and each half agrees with its own forces."""
+
+    @staticmethod
+    def systems(count: int) -> list[Structure]:
+        """Rattled crystals and molecules without siblings of one family, labelled by EMT."""
+        parents = [Structure.from_ase(bulk(name, cubic=True)) for name in ("Cu", "Al", "Ni", "Pd")]
+        parents += [Structure.from_ase(molecule(name)) for name in ("CH4", "CH3OH", "N2", "C6H6")]
+        parents.append(Structure.from_ase(bulk("CuAu", "rocksalt", a=5.6, cubic=True)))
+        made = [
+            rattled(p, 31 * k + n).with_(id=f"s-{k:03d}-{n:03d}", source=f"s{n % 2}", family=f"{k}-{n}")
+            for k, p in enumerate(parents)
+            for n in range(count)
+        ]
+        return relabel(made, load_teacher("emt"))
+
+    @staticmethod
+    def outliers(structures, build) -> dict:
+        path = build(structures)
+        report, _ = audit(open_dataset(path), GATES, checks=[ENTRIES["energy_outliers"].check])
+        return report["findings"][0]
+
+    @pytest.mark.parametrize("every", [2, 4])
+    @pytest.mark.parametrize(
+        "offset",
+        [lambda s: 1000.0 * len(s), lambda s: 4.0 * len(s), lambda s: 0.5 * float(s.atomic_numbers.sum())],
+        ids=["1,000 eV/atom", "4 eV/atom", "by element"],
+    )
+    def test_found(self, build, offset, every):
+        """Two sources have a level each where every second structure is shifted, so that neither has an outlier."""
+        count = 12 * every // 2
+        mixed = [
+            changed(s, energy=s.labels.energy + offset(s)) if k % count % every == 0 else s
+            for k, s in enumerate(self.systems(count))
+        ]
+        found = self.outliers(mixed, build)
+        assert found["verdict"] == "NO_GO"
+        assert "on two levels" in found["why"]
+        shifted = {s.id for k, s in enumerate(mixed) if k % count % every == 0}
+        assert set(found["worst"]) <= shifted if every > 2 else found["worst"]
+
+    def test_other_systems_have_other_energies(self, build, labelled):
+        """Compounds lie below their elements, and atoms by themselves above molecules of them."""
+        honest = self.systems(12)
+        bound = [
+            changed(s, energy=s.labels.energy - 3.0 * len(s)) if {29, 79} <= set(s.atomic_numbers.tolist()) else s
+            for s in honest
+        ]
+        nitrogen = [s for s in honest if s.formula == "N2"]
+        apart = [
+            s.with_(
+                id=f"apart-{k}",
+                positions=s.positions * 3.5,
+                labels=Labels(s.labels.energy + 9.8, np.zeros((2, 3))),
+            )
+            for k, s in enumerate(nitrogen)
+        ]
+        for structures in (labelled, honest):
+            assert self.outliers(structures, build)["verdict"] == "GO"
+        for structures in (bound, [*bound, *apart]):  # the atoms are beyond 30 deviations of all, as before
+            assert "on two levels" not in self.outliers(structures, build)["why"]
 
 
 class TestProvenance:

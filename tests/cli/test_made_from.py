@@ -284,6 +284,19 @@ def test_a_student_is_not_evaluated_beside_another_teacher_than_that_of_its_labe
     assert "'evaluate' needs 'label' to be done, but it was made with another label.teacher.sigma_angstrom" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("command", "section", "stage"),
+    [("train", "generate", "generate"), ("evaluate", "generate", "generate"), ("deploy", "audit", "audit")],
+)
+def test_a_stage_refuses_to_start_where_an_earlier_one_is_stale(potstill, run, command, section, stage):
+    option = {"generate": {"families": "structure"}, "audit": {"min_element_coverage": 1}}[section]
+    edit(run, section, **option)
+    answer = potstill(command, run)
+    assert answer.code == 2
+    assert f"'{command}' needs '{stage}' to be done, but it was made with another {section}." in answer.err
+    assert "--resume" in answer.err
+
+
 @pytest.mark.parametrize(("name", "stage"), [("student/config.json", "evaluate"), ("dataset.h5", "audit")])
 def test_the_verdict_on_another_student_or_dataset_is_none(potstill, run, name, stage):
     before = potstill("status", run, "--json")

@@ -131,6 +131,8 @@ def test_names_of_models():
         load_model("sevenet")
     with pytest.raises(InputError, match="EMT"):
         load_model("ase.calculators.emt:EMTT")
+    with pytest.raises(InputError, match="without one: into a folder of PYTHONPATH"):  # no config is read here
+        load_model("no_such_module:Calculator")
 
 
 def test_a_student_is_no_reference(structures, tmp_path):

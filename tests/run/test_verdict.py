@@ -130,3 +130,40 @@ def test_exports_of_the_present_student_state_the_present_verdict(run, verdict, 
     state_in_exports(run)
     assert (exports["ase"].parent / "VERDICT.txt").read_text().startswith(f"{word}: ")
     assert not (exports["earlier"] / "VERDICT.txt").exists()
+
+
+def evaluated(**measured: float | None) -> dict:
+    """An evaluation whose gates, all of a limit of 0.3, have these figures."""
+
+    def verdict(x: float | None) -> str:
+        return "NOT_RUN" if x is None else "GO" if x <= 0.3 else "NO_GO"
+
+    rows = [{"check": name, "verdict": verdict(x), "measured": x, "limit": 0.3, "unit": ""} for name, x in measured.items()]
+    return {"findings": rows}
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        ({"force_error": 0.6, "energy_error": 0.4}, "with more structures or active_learning"),
+        ({"force_error": 1.6, "energy_error": 0.2}, "look for a wrong sign, unit or order of atoms in the forces"),
+        ({"force_error": 0.2, "energy_error": 1.0}, "look for energies of two codes"),
+        ({"force_error": 0.2, "energy_error": 0.2, "stress_error": 2.0}, "order of components in the stresses"),
+        ({"force_error": 1.2, "energy_error": 1.3}, "neither forces nor energies were learned"),
+        ({"force_error": None, "softening": None, "energy_error": 0.2}, "every held-out force is zero"),
+        ({"force_error": 0.2, "energy_error": 0.2, "rdf": 4.0}, "with more structures or active_learning"),
+    ],
+    ids=["more", "forces", "energies", "stresses", "nothing", "zeros", "physics"],
+)
+def test_the_next_step_is_what_the_figures_point_to(run, figures, told):
+    verdict = run_verdict(run, AUDIT, evaluated(**figures))
+    assert verdict.verdict == Verdict.NO_GO
+    assert told in verdict.next
+    assert "potstill run COPY.yaml --out" in verdict.next
+    assert ("more structures" in verdict.next) == ("more structures" in told)
+
+
+@pytest.mark.parametrize(("training", "told"), [(0.5, "raise train.epochs or student.tier"), (0.2, "more structures")])
+def test_the_next_step_by_the_error_on_training_data(run, training, told):
+    run.log_metrics(stage="train", epoch=1, train_forces=training, valid_forces=0.5)
+    assert told in run_verdict(run, AUDIT, evaluated(force_error=0.6, energy_error=0.4)).next

@@ -1,7 +1,8 @@
 """Equal structures written in two ways: a teacher must give both the same energy, forces and stress.
 
-A teacher that ignores the cell, mixes up the order of atoms or looks at nearest images only passes the other checks: its
-forces are the slope of its energy. Here it is asked about copies of a few structures that are the same by nature.
+A teacher that ignores the cell, mixes up the order of atoms, looks at nearest images only or repeats a slab across its
+vacuum passes the other checks: its forces are the slope of its energy. Here it is asked about copies of a few structures
+that are the same by nature.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from potstill.audit.evidence import Evidence
 from potstill.audit.needs import LABELS, TEACHER
 from potstill.audit.registry import check
 from potstill.audit.replay import at_most_for, teacher_of
-from potstill.core.types import Array, Labels, Refused, Structure, Teacher
+from potstill.core.types import SHORTEST_VECTOR, Array, Labels, Refused, Structure, Teacher
 from potstill.core.verdict import Finding, at_most, does_not_apply, warned
 
 MOST_OF_A_KIND = 3  # molecules, crystals, or structures that are periodic in some directions
@@ -33,10 +34,14 @@ UNIT = "eV or eV/Å"
         TEACHER,
     ),
     gates=("max_equivalence_gap",),
-    mend="the teacher's answer depends on the order of atoms, on their periodic images or on the origin: mend its adapter",
+    mend="the teacher's answer depends on the order of atoms, on their periodic images, on the origin, or on the cell along "
+    "an axis that is not periodic: mend its adapter",
 )
 def equivalent_structures(evidence: Evidence) -> Finding:
-    """Ask the teacher about copies with atoms in another order, moved together, and each by lattice vectors."""
+    """Ask the teacher about copies with atoms in another order, moved together, and each by lattice vectors.
+
+    Where an axis is not periodic and yet has a vector, as across the vacuum of a slab, the vector of the copy is longer.
+    """
     rng = np.random.default_rng(evidence.seed)
     few = at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
     of_kinds = [_most_elements(evidence, kind, few) for kind in _kinds(evidence)]
@@ -48,9 +53,11 @@ def equivalent_structures(evidence: Evidence) -> Finding:
         _gap(s, one, other, order)
         for s, order, one, other in zip(chosen, orders, answers[: len(chosen)], answers[len(chosen) :], strict=True)
     ]
+    grown = sum(_narrowest_open_axis(s) is not None for s in chosen)
+    longer = f", {grown} of them in a cell twice as long along an axis that is not periodic" if grown else ""
     why = (
-        f"{len(chosen)} structures with their atoms in another order, moved together, and each by lattice vectors: largest "
-        "difference of energy per atom, force, or stress times volume per atom"
+        f"{len(chosen)} structures with their atoms in another order, moved together, and each by lattice vectors{longer}: "
+        "largest difference of energy per atom, force, or stress times volume per atom"
     )
     return _largest(evidence, "equivalent_structures", gaps, chosen, why)
 
@@ -160,13 +167,29 @@ def _most_elements(evidence: Evidence, drawn: Array, few: int) -> list[int]:
 
 
 def _rewritten(structure: Structure, order: Array, rng: np.random.Generator) -> Structure:
-    """Return the structure with its atoms in another order, moved together, and each by random lattice vectors."""
+    """Return the structure with its atoms in another order, moved together, and each by random lattice vectors.
+
+    Of axes that are not periodic, the vector with the least vacuum is doubled. A grid keeps its spacing then.
+    """
     pbc, cell = structure.pbc, structure.cell
     images = rng.integers(-MOST_LATTICE_VECTORS, MOST_LATTICE_VECTORS + 1, (len(structure), 3)) * pbc
     fractions = rng.uniform(0, 1, 3) * pbc  # along open axes a slab keeps its place
     together = fractions @ cell if pbc.any() else rng.uniform(-LARGEST_TRANSLATION, LARGEST_TRANSLATION, 3)
     moved = structure.positions + images @ cell + together
-    return structure.with_(atomic_numbers=structure.atomic_numbers[order], positions=moved[order])
+    longer = cell.copy()
+    if (axis := _narrowest_open_axis(structure)) is not None:
+        longer[axis] *= 2
+    return structure.with_(atomic_numbers=structure.atomic_numbers[order], positions=moved[order], cell=longer)
+
+
+def _narrowest_open_axis(structure: Structure) -> int | None:
+    """Return the axis that is not periodic and has the vector with the least vacuum; None where none has a vector."""
+    lengths = np.linalg.norm(structure.cell, axis=1)
+    open_ = ~structure.pbc & (lengths >= SHORTEST_VECTOR)
+    if not open_.any():
+        return None
+    along = structure.positions @ (structure.cell / np.maximum(lengths, SHORTEST_VECTOR)[:, None]).T
+    return int(np.argmin(np.where(open_, lengths - np.ptp(along, axis=0), np.inf)))
 
 
 def _repeated(structure: Structure) -> Structure:

@@ -15,7 +15,7 @@ import numpy as np
 from potstill.audit import mend
 from potstill.audit.evidence import Evidence, largest, largest_first
 from potstill.audit.needs import CRYSTALS, LABELS, MOLECULES, STRESS
-from potstill.audit.outliers import GAUSS, energy_residuals, robust_scores
+from potstill.audit.outliers import GAUSS, energy_residuals, robust_scores, two_levels
 from potstill.audit.registry import check
 from potstill.core.types import Array
 from potstill.core.verdict import Finding, Verdict, at_most, does_not_apply
@@ -134,7 +134,10 @@ def stress_symmetry(evidence: Evidence) -> Finding:
     mend="label the named structures again, and compare",
 )
 def energy_outliers(evidence: Evidence) -> Finding:
-    """Measure the energy per atom less the reference energies, in robust standard deviations of its source."""
+    """Measure the energy per atom less the reference energies, in robust standard deviations of its source.
+
+    Energies on two levels with a gap between them count too, in deviations of the level that spreads more.
+    """
     limit = evidence.gates.max_energy_score
     residual = energy_residuals(evidence.stats)
     scores = np.abs(robust_scores(evidence.stats, residual, floor=0.05, fewest=FEWEST_FOR_SCORES))
@@ -142,6 +145,14 @@ def energy_outliers(evidence: Evidence) -> Finding:
         f"against the spread of the source, or of all where it has fewer than {FEWEST_FOR_SCORES} structures; "
         f"median deviation {_middle(residual):.3f} eV/atom"
     )
+    levels = two_levels(evidence.stats, residual)
+    if levels is not None and levels.score > limit:
+        why = (
+            f"energies on two levels: {len(levels.below)} structures{f' of {levels.of}' if levels.of else ''} are at least "
+            f"{levels.gap:.3g} eV/atom below {len(levels.above)} others, with none between, as of two codes or settings"
+        )
+        worst = [evidence.stats.ids[k] for k in levels.fewer]
+        return at_most("energy_outliers", max(levels.score, largest(scores)), limit, "robust deviations", why, worst)
     return at_most(
         "energy_outliers", largest(scores), limit, "robust deviations", why, largest_first(evidence.stats, scores)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from potstill.core.types import Array
@@ -9,6 +11,37 @@ from potstill.stats import Statistics
 
 GAUSS = 1.4826  # median absolute deviation of a normal distribution, in standard deviations
 ROUNDS = 5
+FEWEST_OF_A_LEVEL = 5  # structures
+LIKE_SPREAD = 0.05  # eV/atom, least spread of a level among structures that are alike
+UNLIKE_SPREAD = 0.5  # eV/atom, among any structures: bonds alone differ by up to 9 eV/atom, of tungsten
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Two levels of energies with nothing between them.
+
+    Parameters
+    ----------
+    score
+        Gap between them over the larger robust standard deviation of the two.
+    gap
+        Distance of their nearest energies in eV/atom.
+    below, above
+        Indices of the structures of each.
+    of
+        Formula of structures that are alike; empty where the levels divide all structures.
+    """
+
+    score: float
+    gap: float
+    below: Array
+    above: Array
+    of: str = ""
+
+    @property
+    def fewer(self) -> Array:
+        """Return the indices of the level with fewer structures."""
+        return min(self.below, self.above, key=len)
 
 
 def energy_residuals(stats: Statistics) -> Array:
@@ -58,3 +91,46 @@ def robust_scores(stats: Statistics, values: Array, *, floor: float, fewest: int
             spread = max(GAUSS * float(np.median(np.abs(kind - middle))), floor)
             scores[rows] = (values[rows] - middle) / spread
     return scores
+
+
+def two_levels(stats: Statistics, residual: Array) -> Levels | None:
+    """Return the two levels of energies that are farthest apart in their spread; None where there are none.
+
+    They are looked for among all structures, and among those of one composition. The latter must be alike in their shortest
+    distances and in the number of their neighbors, as two phases are not.
+
+    Parameters
+    ----------
+    stats
+        The measured values.
+    residual
+        (S,) energies per atom less the share of each element times its reference energy, in eV/atom.
+    """
+    found = [_divided(residual, np.flatnonzero(np.isfinite(residual)), UNLIKE_SPREAD)]
+    counts = stats.composition.astype(np.int64)
+    reduced = counts // np.maximum(np.gcd.reduce(counts, axis=1), 1)[:, None]
+    kind = np.unique(np.column_stack([reduced, stats.molecule]), axis=0, return_inverse=True)[1].ravel()
+    order = np.argsort(kind, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(kind[order])) + 1):
+        levels = _divided(residual, rows[np.isfinite(residual[rows])], LIKE_SPREAD, stats.formulas[rows[0]])
+        if levels and all(_overlap(x[levels.below], x[levels.above]) for x in (stats.neighbors, stats.scaled_distance)):
+            found.append(levels)
+    return max(filter(None, found), key=lambda levels: levels.score, default=None)
+
+
+def _divided(values: Array, rows: Array, floor: float, of: str = "") -> Levels | None:
+    """Return rows divided at the widest gap between their values; None where they are too few for two levels."""
+    if len(rows) < 2 * FEWEST_OF_A_LEVEL:
+        return None
+    rows = rows[np.argsort(values[rows], kind="stable")]
+    gaps = np.diff(values[rows])[FEWEST_OF_A_LEVEL - 1 : len(rows) - FEWEST_OF_A_LEVEL]
+    at = int(np.argmax(gaps)) + FEWEST_OF_A_LEVEL
+    sides = rows[:at], rows[at:]
+    spread = max(GAUSS * float(np.median(np.abs(values[side] - np.median(values[side])))) for side in sides)
+    gap = float(values[rows[at]] - values[rows[at - 1]])
+    return Levels(gap / max(spread, floor), gap, *sides, of)
+
+
+def _overlap(one: Array, other: Array) -> bool:
+    """Return whether the ranges of two sets of values overlap; False where a value is not known."""
+    return bool(one.min() <= other.max() and other.min() <= one.max())

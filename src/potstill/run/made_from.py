@@ -194,13 +194,6 @@ def other_input(run: RunFolder, stage: str) -> str:
     return ""
 
 
-def other_teacher(run: RunFolder, config: Config) -> list[str]:
-    """Return the dotted names of options of the teacher that differ from those by which the labels were made."""
-    stored = run.stage("label").get("made_from", {}).get("label", {}).get("teacher")
-    now = _section(config, "label")["teacher"]
-    return changed({"label": {"teacher": stored}}, {"label": {"teacher": now}}) if stored else []
-
-
 def student_checksum(run: RunFolder) -> str:
     """Return one checksum for weights and config of the student of a run."""
     return files_checksum(run.student)

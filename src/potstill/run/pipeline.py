@@ -14,7 +14,7 @@ from potstill.core.registry import nearest
 from potstill.core.units import duration
 from potstill.run.context import Context
 from potstill.run.folder import STAGES
-from potstill.run.made_from import changed, files_of, made_from, missing_files, other_teacher, why_not_done
+from potstill.run.made_from import changed, files_of, made_from, missing_files, why_not_done
 from potstill.run.no_go import stop_on_no_go
 from potstill.run.set_aside import set_aside
 from potstill.run.stages import STAGE_FUNCTIONS
@@ -85,23 +85,30 @@ class Pipeline:
             raise InputError(f"there is no stage '{name}': {nearest(name, self.run.stages)}")
 
     def require(self, name: str) -> None:
-        """Raise where the stage before it is not done, or its input has changed since."""
+        """Raise where the stage before it is not done, or it or an earlier one is stale."""
         self.require_name(name)
         data = self.run.stages[self.run.stages.index("audit") - 1]
         needed = {"label": "generate", "audit": data, "train": "audit", "evaluate": "train", "deploy": "train"}
         before = needed.get(name)
         if before is None:
             return
-        state = self.run.stage(before)["state"]
-        fault = why_not_done(self.run, self.context.config, before) if state == "done" else ""
-        if name == "evaluate" and state == "done" and not fault and (other := other_teacher(self.run, self.context.config)):
-            before, fault = "label", f"it was made with another {other[0]}"
+        state, fault = self.run.stage(before)["state"], ""
+        if state == "done":
+            upstream = (before, *self.run.stages[: self.run.stages.index(before)])
+            before, fault = next(((stage, why) for stage in upstream if (why := self._why_stale(stage))), (before, ""))
         if state != "done" or fault:
             why = f"but {fault}" if fault else f"which is {state}"
             raise InputError(
                 f"{self.run.path}: '{name}' needs '{before}' to be done, {why}\n"
                 f"  do all stages with:  potstill run {quoted(self.run.config)} --out {quoted(self.run.path)} --resume"
             )
+
+    def _why_stale(self, name: str) -> str:
+        """Return why a stage that was done no longer counts as done; empty where it does, or it never was."""
+        state = self.run.stage(name)["state"]
+        if state == "stale":
+            return "it is stale"
+        return why_not_done(self.run, self.context.config, name) if state == "done" else ""
 
     def write_report(self) -> None:
         """Write ``report.html`` from the present files; a page that fails stops no stage."""

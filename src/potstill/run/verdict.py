@@ -14,7 +14,7 @@ from potstill.core.files import quoted
 from potstill.core.verdict import Verdict, is_failure, overall, word_of
 from potstill.report.meaning import beyond_the_data, counts_by_group, figure_of
 from potstill.report.page import readable, tally, warned
-from potstill.run.facts import done_report, exports, round_reports
+from potstill.run.facts import done_report, exports, round_reports, training_curve
 from potstill.run.figures import driver_alive
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import (
@@ -29,6 +29,8 @@ from potstill.run.made_from import (
 from potstill.run.upgrade import read_config
 
 MOST_NAMED = 4
+UNLEARNED = 1.0  # of an error over that of predicting zero, or the composition alone
+LEARNED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any
     findings = evaluation.get("findings", [])
     by_others = _by_other_gates(run)
     if findings and overall(f["verdict"] for f in findings) != Verdict.GO:
-        return RunVerdict(Verdict.NO_GO, student_reason(findings) + by_others, _after_no_go(run), page)
+        return RunVerdict(Verdict.NO_GO, student_reason(findings) + by_others, _after_no_go(run, findings), page)
     if run.stage("train")["state"] == "done" and not rounds_fault(run) and (missed := _missed_in_own_md(run)):
         return RunVerdict(Verdict.NO_GO, *missed, page)
     if unjudged := _unjudged(run, audit, evaluation, needed):
@@ -246,8 +248,42 @@ def _mend_data(run: RunFolder) -> str:
     return f"mend a copy of {shown_path(run.config)}, then potstill run COPY.yaml --out {other}"
 
 
-def _after_no_go(run: RunFolder) -> str:
-    """Return what to do where the student misses gates: look, then learn from more structures."""
+def _after_no_go(run: RunFolder, findings: list[dict[str, Any]]) -> str:
+    """Return what to do where the student misses gates: what the figures point to, else learn from more structures."""
     other = quoted(f"{shown_path(run.path)}-2")
     config = shown_path(run.config)
+    if told := _pointed_to(findings, training_curve(run.metrics)):
+        return f"{told}; then potstill run COPY.yaml --out {other}, with a copy of {config}"
     return f"potstill run COPY.yaml --out {other}, with more structures or active_learning in a copy of {config}"
+
+
+def _pointed_to(findings: list[dict[str, Any]], curve: dict[str, tuple[list[float], list[float]]]) -> str:
+    """Return what the errors of a student point to where more structures would not help; empty where they may.
+
+    A ratio of 1 or more is no better than a zero, or than the composition alone.
+    """
+    of = {f["check"]: f for f in findings}
+    silent = "force_error" in of and of["force_error"]["verdict"] == Verdict.NOT_RUN
+    forces, energy, stress = (of.get(name, {}).get("measured") for name in ("force_error", "energy_error", "stress_error"))
+    low, high = ([x is not None and test(x) for x in (forces, energy, stress)] for test in (_learned, _unlearned))
+    last = [errors[-1] for name in ("training", "validation") if (errors := curve.get(name, ([], []))[1])]
+    missed = forces is not None and is_failure(of["force_error"]["verdict"])
+    look = "look for a wrong sign, unit or order of"
+    cases = {
+        "every held-out force is zero: add structures off their minima (perturb, md), or labels with forces": silent,
+        "neither forces nor energies were learned: look at the labels, and at the curves of training": high[0] and high[1],
+        f"energies were learned and forces were not: {look} atoms in the forces": low[1] and high[0],
+        "forces were learned and energies were not: look for energies of two codes or of another unit": low[0] and high[1],
+        f"forces were learned and stresses were not: {look} components in the stresses": low[0] and high[2],
+        "the error on training data is as large as on others: raise train.epochs or student.tier, or look for labels that "
+        "contradict each other": missed and len(last) == 2 and last[0] >= last[1],
+    }
+    return next((text for text, holds in cases.items() if holds), "")
+
+
+def _learned(ratio: float) -> bool:
+    return ratio < LEARNED
+
+
+def _unlearned(ratio: float) -> bool:
+    return ratio >= UNLEARNED

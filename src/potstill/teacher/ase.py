@@ -47,7 +47,10 @@ def _remedy_of_import(error: BaseException) -> str:
         return f"correct line {error.lineno} of {error.filename}"
     if isinstance(error, SystemExit):
         return "its top level ends Python, such as by reading the command line: put that below  if __name__ == '__main__':"
-    return "install its package into this environment, put the module beside the config, or correct the name"
+    return (
+        "install its package into this environment, put the module beside the config (without one: into a folder of "
+        "PYTHONPATH), or correct the name"
+    )
 
 
 class AseCalculator(TeacherOptions):

@@ -15,6 +15,7 @@ from potstill.dataset.inputs import UnusableError, open_frames
 
 FORMATS = {
     "a.arc": "dmol-arc",
+    "a.con": "eon",
     "a.geom": "castep-geom",
     "a.md": "castep-md",
     "a.pdb": "proteindatabank",
@@ -70,7 +71,19 @@ def test_whole_frames_are_read_and_the_last_is_refused(tmp_path, name):
         assert [refusal.reason in ("wrong_count", "unreadable") for refusal in refused] == [True]
 
 
-@pytest.mark.parametrize("name", ["a.md", "a.geom", "XDATCAR", "a.pdb"])
+@pytest.mark.parametrize("stated", [2, 7])
+@pytest.mark.parametrize("name", ["a.xsf", "molecule.xsf"])
+def test_another_number_of_frames_than_an_xsf_states(tmp_path, name, stated):
+    path = tmp_path / name
+    text, _ = trajectory(path)
+    path.write_text(text.replace("ANIMSTEPS 3", f"ANIMSTEPS {stated}"), encoding="utf-8")
+    good, refused = frames(path)
+    assert len(good) == 3
+    assert [refusal.reason for refusal in refused] == ["wrong_count"]
+    assert f"states {stated} frames (ANIMSTEPS) and holds 3" in str(refused[0])
+
+
+@pytest.mark.parametrize("name", ["a.con", "a.md", "a.geom", "XDATCAR", "a.pdb"])
 def test_the_last_frame_without_an_empty_line_behind_it(tmp_path, name):
     path = tmp_path / name
     text, _ = trajectory(path)

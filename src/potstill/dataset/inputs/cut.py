@@ -13,12 +13,13 @@ from potstill.dataset.inputs.xyz import last_number_is_cut
 
 CASTEP_TAG = re.compile(r"<-- ([A-Za-z]+)[ \t]*$", re.MULTILINE)
 HEAD_OF_XDATCAR = 7  # lines: title, scale, three vectors, symbols, counts
+HEAD_OF_EON = 9  # lines: two titles, lengths, angles, two of EON's own, number of elements, counts, masses
 XSF_BLOCK = re.compile(
     r"^[ \t]*((?:PRIMVEC[^\n]*\n(?:[^\n]*\n){3}[ \t]*)?PRIMCOORD|ATOMS)\b[^\n]*\n"
     r"((?:(?![ \t]*(?:PRIM|CONV|ATOMS|BEGIN))[^\n]*\S[^\n]*\n?)*)",
     re.MULTILINE,
 )
-XSF_NUMBER = re.compile(r"^([ \t]*ANIMSTEPS[ \t]+)\d+", re.MULTILINE)
+XSF_NUMBER = re.compile(r"^([ \t]*ANIMSTEPS[ \t]+)(\d+)", re.MULTILINE)
 Starts = tuple[int, bool]  # of the last frame, and whether it is whole
 
 
@@ -34,10 +35,20 @@ def without_cut_frame(text: str, format_name: str) -> tuple[str, UnusableError |
     """
     start, whole = FORMATS[format_name](text)
     if whole and not _ends_in_a_number(text):
-        return text.rstrip() + "\n\n", None  # CASTEP's frames end with an empty line
+        return _with_number_of_frames(text.rstrip() + "\n\n")  # CASTEP's frames end with an empty line
     said = "the file ends within its last frame, as of a run that was killed; its frames before are whole"
     kept = text[:start]
     return XSF_NUMBER.sub(rf"\g<1>{len(XSF_BLOCK.findall(kept))}", kept), UnusableError("wrong_count", said)
+
+
+def _with_number_of_frames(text: str) -> tuple[str, UnusableError | None]:
+    """Return text with the number of frames that are there, and a refusal where an XSF states another one."""
+    stated, there = XSF_NUMBER.search(text), len(XSF_BLOCK.findall(text))
+    if not stated or not there or int(stated[2]) == there:
+        return text, None
+    said = f"the file states {stated[2]} frames (ANIMSTEPS) and holds {there}"
+    said += ", as of a run that was killed" if there < int(stated[2]) else "; all are read"
+    return XSF_NUMBER.sub(rf"\g<1>{there}", text), UnusableError("wrong_count", said)
 
 
 def _ends_in_a_number(text: str) -> bool:
@@ -81,6 +92,19 @@ def _of_xsf(text: str) -> Starts:
     return blocks[-1].start(), len(last) >= len(first) and len(last[-1]) >= len(first[-1])
 
 
+def _of_eon(text: str) -> Starts:
+    lines = text.rstrip().splitlines(keepends=True)
+    at = start = 0
+    while at < len(lines):
+        start = at
+        counts = lines[at + HEAD_OF_EON - 2].split() if at + HEAD_OF_EON <= len(lines) else []
+        if not all(map(str.isdigit, counts)):
+            return len(text), True  # no such head, which its reader says
+        at += HEAD_OF_EON + sum(map(int, counts)) + 2 * len(counts) if counts else len(lines) + 1
+    row_is_whole = len(lines) < 2 or len(lines[-1].split()) >= len(lines[-2].split())
+    return len("".join(lines[:start])), at == len(lines) and row_is_whole
+
+
 def _closed_by_end(head: str) -> Callable[[str], Starts]:
     """Return the cut of a format whose frames begin with a word and end with ``end``."""
 
@@ -95,6 +119,7 @@ FORMATS: dict[str, Callable[[str], Starts]] = {
     "vasp-xdatcar": _of_xdatcar,
     "castep-md": _of_castep,
     "castep-geom": _of_castep,
+    "eon": _of_eon,
     "xsf": _of_xsf,
     "dmol-arc": _closed_by_end("!DATE"),
     "runnerdata": _closed_by_end("begin"),
