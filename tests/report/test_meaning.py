@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from potstill.evaluate.gates import GATES
+from potstill.evaluate.gates import GATES, NO_TEACHER
 from potstill.report.meaning import GROUPS, MEANINGS, counts_by_group, grouped, meaning_of
 
 ERRORS = ("force_error", "force_error_element", "softening", "force_direction", "energy_error", "stress_error", "nve")
@@ -28,13 +28,15 @@ def test_the_gates_of_a_source_and_of_a_kind():
 
 def test_groups_count_what_applies_and_name_what_failed():
     found = grouped(
-        [
-            finding("phonons", "NO_GO"),
-            finding("bulk_modulus", "GO"),
-            finding("surfaces", "DOES_NOT_APPLY"),
-            finding("nvt", "NOT_RUN"),
-            finding("vibrations", "DOES_NOT_APPLY"),
-        ]
+        {
+            "findings": [
+                finding("phonons", "NO_GO"),
+                finding("bulk_modulus", "GO"),
+                finding("surfaces", "DOES_NOT_APPLY"),
+                finding("nvt", "NOT_RUN"),
+                finding("vibrations", "DOES_NOT_APPLY"),
+            ]
+        }
     )
     assert [(g.name, g.passed, g.asked) for g in found] == [("solids", 1, 2), ("dynamics", 0, 1)]
     assert [f["check"] for f, _ in found[0].failed] == ["phonons"]
@@ -43,7 +45,7 @@ def test_groups_count_what_applies_and_name_what_failed():
 def test_molecules_alone_have_no_group_of_solids():
     """Gates that molecules have, too, belong to no group whose name is that of crystals."""
     own = ("force_error", "relaxed_positions", "vibrations", "torsions", "rdf", "nvt", "dimers", "nve_molecule")
-    assert "solids" not in {group.name for group in grouped([finding(check, "GO") for check in own])}
+    assert "solids" not in {group.name for group in grouped({"findings": [finding(check, "GO") for check in own]})}
 
 
 def test_counts_by_group():
@@ -53,7 +55,21 @@ def test_counts_by_group():
 
 
 def test_a_group_names_what_the_data_lack():
-    found = grouped(
-        [finding("bulk_modulus", "GO"), finding("surfaces", "DOES_NOT_APPLY"), finding("torsions", "DOES_NOT_APPLY")]
+    own = [finding("bulk_modulus", "GO"), finding("surfaces", "DOES_NOT_APPLY"), finding("torsions", "DOES_NOT_APPLY")]
+    (group,) = grouped({"findings": own})
+    assert (group.name, group.about, [u.checks for u in group.unjudged]) == (
+        "solids",
+        "Elasticity of crystals.",
+        [("surfaces",)],
     )
-    assert [(group.name, group.beyond) for group in found] == [("solids", ("surfaces",))]
+
+
+def test_a_group_of_which_nothing_was_judged_is_there():
+    own = [finding("force_error", "GO"), finding("phonons", "DOES_NOT_APPLY") | {"why": NO_TEACHER}]
+    errors, solids = grouped({"findings": own})
+    assert errors.about == "Forces beside the teacher's."
+    assert (solids.asked, solids.about, [u.text for u in solids.unjudged]) == (
+        0,
+        "",
+        ["there is no teacher to compare with: phonons"],
+    )

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from potstill.core.verdict import Verdict
+from potstill.evaluate.gates import NO_TEACHER
 from potstill.run.folder import RunFolder
 from potstill.run.lock import locked
 from potstill.run.made_from import file_checksum, missing_files, rounds_fault
@@ -85,6 +86,19 @@ def test_a_go_names_what_the_training_data_lack(run):
     assert verdict.sentence.endswith(
         "meets all 1 gates that apply; not judged, since its data contain none: surfaces, dimers"
     )
+
+
+def test_a_go_names_what_no_teacher_or_nobody_judged(run):
+    left = [
+        {"check": name, "verdict": "DOES_NOT_APPLY", "why": NO_TEACHER}
+        for name in ("bulk_modulus", "phonons", "rdf", "adf", "vdos")
+    ]
+    found = {"findings": [*EVALUATION["findings"], *left], "start": {"name": "../other", "held_out": 3, "seen": None}}
+    sentence = run_verdict(run, AUDIT, found).sentence
+    assert "not judged, since there is no teacher to compare with: bulk modulus, phonons, rdf, adf and 1 more;" in sentence
+    assert sentence.endswith("its start ../other may have seen what judges it")
+    known = {**found, "findings": EVALUATION["findings"], "kinds": {"crystals": True}, "start": None}
+    assert "since they were not asked for: systems, force slope" in run_verdict(run, AUDIT, known).sentence
 
 
 def test_a_few_missed_gates_are_named_with_their_figures_and_many_are_counted(run):

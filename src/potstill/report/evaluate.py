@@ -57,7 +57,7 @@ def write_evaluate_page(evaluation: Evaluation, path: Path) -> None:
         figures=figures,
         forces=report.get("per_force", []),
         physics=list(physics.values()),
-        groups=grouped(findings),
+        groups=grouped(report),
         players=players(evaluation.trajectories),
         script=script(SCRIPT),
         script_hash=script_hash(SCRIPT),

@@ -10,15 +10,62 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from potstill.core.verdict import Verdict, is_failure, is_pass
-from potstill.evaluate.gates import NEEDS
+from potstill.core.verdict import is_failure, is_pass
+from potstill.report.unjudged import Unjudged, unjudged
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Theme of a group of gates.
+
+    Parameters
+    ----------
+    of
+        End of the sentence that says what was judged.
+    parts
+        For each gate, the part of the theme that it judges.
+    """
+
+    of: str
+    parts: Mapping[str, str]
+
 
 GROUPS = {
-    "errors": "Forces, energies, stresses and relaxed geometries beside the teacher's.",
-    "solids": "Volumes, elasticity, defects, surfaces and phonons of crystals.",
-    "molecules": "Vibrations and torsions of molecules.",
-    "dynamics": "Structure and stability of molecular dynamics.",
-    "sanity": "Properties of any sound potential: smooth, consistent, short-ranged, repulsive at short distances.",
+    "errors": Theme(
+        "beside the teacher's",
+        {
+            "force_error": "forces",
+            "energy_error": "energies",
+            "stress_error": "stresses",
+            "relaxed_positions": "relaxed geometries",
+        },
+    ),
+    "solids": Theme(
+        "of crystals",
+        {
+            "equilibrium_volume": "volumes",
+            "relaxed_cell": "volumes",
+            "bulk_modulus": "elasticity",
+            "elastic_constants": "elasticity",
+            "vacancies": "defects",
+            "surfaces": "surfaces",
+            "phonons": "phonons",
+        },
+    ),
+    "molecules": Theme("of molecules", {"vibrations": "vibrations", "torsions": "torsions"}),
+    "dynamics": Theme(
+        "of molecular dynamics",
+        {
+            "rdf": "structure",
+            "adf": "structure",
+            "vdos": "vibrations",
+            "pressure": "pressure",
+            "nve": "stability",
+            "nvt": "stability",
+            "npt": "stability",
+        },
+    ),
+    "sanity": Theme("properties of any sound potential", {}),
 }
 
 _FORCES = "relaxed geometries, barriers and trajectories differ from the teacher's; take them as a first guess only"
@@ -80,8 +127,8 @@ class Group:
         Pairs of a finding and what it means for a use.
     passed, asked
         Number of gates that passed, and of gates without those that do not apply.
-    beyond
-        Gates that were not judged, since the training data contain nothing of the kind.
+    unjudged
+        Gates that were not judged, by reason.
     """
 
     name: str
@@ -89,7 +136,7 @@ class Group:
     failed: tuple[tuple[Mapping[str, Any], str], ...]
     passed: int
     asked: int
-    beyond: tuple[str, ...] = ()
+    unjudged: tuple[Unjudged, ...] = ()
 
 
 def meaning_of(check: str) -> tuple[str, str]:
@@ -107,21 +154,33 @@ def meaning_of(check: str) -> tuple[str, str]:
     return "sanity", "this property is not the teacher's"
 
 
-def grouped(findings: Sequence[Mapping[str, Any]]) -> list[Group]:
-    """Return the groups that have a gate which applies, in their order."""
+def grouped(report: Mapping[str, Any]) -> list[Group]:
+    """Return the groups of an evaluation with a gate that applies, or one that was not judged, in their order."""
     found = []
-    for name, about in GROUPS.items():
-        own = [f for f in findings if meaning_of(f["check"])[0] == name]
+    for name, theme in GROUPS.items():
+        own = [f for f in report.get("findings", []) if meaning_of(f["check"])[0] == name]
         failed = tuple((f, meaning_of(f["check"])[1]) for f in own if is_failure(f["verdict"]))
-        passed = sum(is_pass(f["verdict"]) for f in own)
-        if passed or failed:
-            found.append(Group(name, about, failed, passed, passed + len(failed), beyond_the_data(own)))
+        met = [f for f in own if is_pass(f["verdict"])]
+        skipped = [(u.reason, tuple(c for c in u.checks if meaning_of(c)[0] == name)) for u in unjudged(report)]
+        left = tuple(Unjudged(reason, checks) for reason, checks in skipped if checks)
+        if met or failed or left:
+            about = _about(theme, [f["check"] for f in [*met, *(f for f, _ in failed)]])
+            found.append(Group(name, about, failed, len(met), len(met) + len(failed), left))
     return found
 
 
-def beyond_the_data(findings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the gates that do not apply because the training data contain no surfaces, vacancies or pairs of atoms."""
-    return tuple(f["check"] for f in findings if f["check"] in NEEDS and f["verdict"] == Verdict.DOES_NOT_APPLY)
+def _about(theme: Theme, judged: Sequence[str]) -> str:
+    """Return what of a theme was judged, as a sentence; empty where that was nothing.
+
+    >>> _about(GROUPS["errors"], ["force_error", "energy_error"])
+    "Forces and energies beside the teacher's."
+    """
+    names = {"nve" if check.startswith("nve_") else check for check in judged}
+    parts = list(dict.fromkeys(part for check, part in theme.parts.items() if check in names))
+    if not judged or not parts:
+        return f"{theme.of[0].upper()}{theme.of[1:]}." if judged and not theme.parts else ""
+    listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return f"{listed[0].upper()}{listed[1:]} {theme.of}."
 
 
 def counts_by_group(findings: Sequence[Mapping[str, Any]]) -> str:

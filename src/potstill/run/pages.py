@@ -54,7 +54,7 @@ def write_run_page(run: RunFolder) -> None:
         answer=answer(verdict),
         domain=[*domain_sentences(run, data), *rounds_sentences(learned)],
         speed=speed_sentences(evaluation, record, data),
-        groups=grouped(evaluation.get("findings", [])),
+        groups=grouped(evaluation),
         code=load_code(run),
         exports=exports(run),
         players=players(read_trajectories(run.path / "evaluate_data.npz")) if evaluation else [],

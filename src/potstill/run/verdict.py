@@ -12,8 +12,9 @@ from potstill.active_learning.advice import unmet, what_would_help
 from potstill.core.errors import PotstillError
 from potstill.core.files import quoted
 from potstill.core.verdict import Verdict, is_failure, overall, word_of
-from potstill.report.meaning import beyond_the_data, counts_by_group, figure_of
+from potstill.report.meaning import counts_by_group, figure_of
 from potstill.report.page import readable, tally, warned
+from potstill.report.unjudged import unjudged
 from potstill.run.facts import done_report, exports, round_reports, training_curve
 from potstill.run.figures import driver_alive
 from potstill.run.folder import RunFolder
@@ -123,14 +124,14 @@ def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any
     findings = evaluation.get("findings", [])
     by_others = _by_other_gates(run)
     if findings and overall(f["verdict"] for f in findings) != Verdict.GO:
-        return RunVerdict(Verdict.NO_GO, student_reason(findings) + by_others, _after_no_go(run, findings), page)
+        return RunVerdict(Verdict.NO_GO, student_reason(evaluation) + by_others, _after_no_go(run, findings), page)
     if run.stage("train")["state"] == "done" and not rounds_fault(run) and (missed := _missed_in_own_md(run)):
         return RunVerdict(Verdict.NO_GO, *missed, page)
     if unjudged := _unjudged(run, audit, evaluation, needed):
         return RunVerdict(Verdict.NOT_RUN, unjudged, _resume(run), page)
     told = warned(audit["findings"])
     data = f"the data passed all {tally(audit['findings'])[0]} checks that apply{told}{';' if told else ','}"
-    reason = f"{data} and {student_reason(findings)}{by_others}"
+    reason = f"{data} and {student_reason(evaluation)}{by_others}"
     return RunVerdict(Verdict.GO, reason, next_use(run), page)
 
 
@@ -150,15 +151,19 @@ def data_reason(audit: dict[str, Any]) -> str:
     return f"the data did not pass {len(failed)} of {asked} checks that apply ({named})"
 
 
-def student_reason(findings: list[dict[str, Any]]) -> str:
+def student_reason(evaluation: dict[str, Any]) -> str:
     """Return the reason of the verdict of an evaluation: the number of gates that are met, or those that are not.
 
-    A few are named with their figures, many are counted by group.
+    A few are named with their figures, many are counted by group. Where all are met, it says what was not judged.
     """
+    findings = evaluation["findings"]
     passed, asked = tally(findings)
     if passed == asked:
-        met, beyond = f"the student meets all {passed} gates that apply", map(readable, beyond_the_data(findings))
-        return f"{met}; not judged, since its data contain none: {named}" if (named := ", ".join(beyond)) else met
+        met = f"the student meets all {passed} gates that apply"
+        left = "; since ".join(u.short for u in unjudged(evaluation))
+        start = evaluation.get("start") or {"seen": 0}
+        unknown = f"; its start {start['name']} may have seen what judges it" if start["seen"] is None else ""
+        return f"{met}{f'; not judged, since {left}' if left else ''}{unknown}"
     missed = [f"{readable(f['check'])}: {figure_of(f)}" for f in findings if is_failure(f["verdict"])]
     which = "; ".join(missed) if len(missed) <= MOST_NAMED else counts_by_group(findings)
     return f"the student does not meet {asked - passed} of {asked} gates that apply ({which})"
