@@ -128,6 +128,24 @@ def test_an_option_by_source_that_names_no_source_is_refused(tmp_path, section, 
     assert getattr(getattr(load_config(path), section), option) == {"benchmark": 2.0, "active_learning": 1.0}
 
 
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ({"energy_weight": 0, "forces_weight": 0, "stress_weight": 0}, "the weights of all losses are 0"),
+        ({"source_weights": {"benchmark": 0}}, "train.source_weights is 0 for every source"),
+    ],
+)
+def test_weights_by_which_nothing_is_learned_are_refused(tmp_path, train, message):
+    path = tmp_path / "config.yaml"
+    generate = {"sources": [{"source": "benchmark", "count": 5}]}
+    path.write_text(yaml.safe_dump({"generate": generate, "train": train}))
+    with pytest.raises(InputError, match=message):
+        load_config(path)
+    more = [*generate["sources"], {"source": "perturb", "count": 5}]
+    path.write_text(yaml.safe_dump({"generate": {"sources": more}, "train": {**train, "late_weights": {"energy": 1}}}))
+    load_config(path)
+
+
 def test_several_faults_are_listed_once_each():
     text = message({**sources({**BENCHMARK, "count": -1, "sap": 1}), "seed": "x"})
     lines = text.splitlines()

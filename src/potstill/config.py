@@ -31,7 +31,7 @@ from potstill.student.options import StudentConfig
 from potstill.student.shipped import sizes_of
 from potstill.teacher.choices import TEACHERS
 from potstill.teacher.given import is_given
-from potstill.train.options import LABEL_EXTRA, TrainConfig
+from potstill.train.options import LABEL_EXTRA, NO_LOSS, TrainConfig
 
 CHOICES: Choices = {"source": SOURCES, "name": TEACHERS, "executor": EXECUTORS}
 LABELS_OF_FILES = ("labels", "energy_key", "forces_key", "stress_key")
@@ -176,7 +176,7 @@ def load_config(path: Path, *, past: bool = False) -> Config:
     if not isinstance(data, dict):
         raise InputError(f"{path} has no sections; a config starts with 'generate:'")
     config = parse_config(data, str(path), path.parent, past=past)
-    if faults := _unknown_sources(config):
+    if faults := _unknown_sources(config) + ([] if past else _nothing_to_learn(config)):
         raise InputError(f"{path} has {several(len(faults), 'fault')}:\n" + "\n".join(f"  {fault}" for fault in faults))
     return config
 
@@ -191,6 +191,16 @@ def _unknown_sources(config: Config) -> list[str]:
         for option, values in named.items()
         for name in sorted(set(values) - set(known))
     ]
+
+
+def _nothing_to_learn(config: Config) -> list[str]:
+    """Return a line where weights of the losses are 0 for everything, which no training would tell by its errors."""
+    weights = config.train.source_weights
+    if not config.train.learns:
+        return [NO_LOSS]
+    if all(weights.get(source.name, 1.0) == 0 for source in config.generate.sources):
+        return ["train.source_weights is 0 for every source, so that nothing would be learned: raise one of them"]
+    return []
 
 
 def parse_config(data: dict[str, Any], title: str = "config", folder: Path | None = None, *, past: bool = False) -> Config:

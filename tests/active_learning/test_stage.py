@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import ase.io
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -174,6 +175,23 @@ def test_a_round_without_frames_is_judged_as_such(run, tmp_path):
     )
     assert report["forces"]["mae"] is None
     assert not report["passed"]
+
+
+def test_frames_labelled_by_another_teacher_are_refused(run, tmp_path):
+    folder, config = run
+    for name in ("student", "active_learning"):
+        shutil.copytree(folder / name, tmp_path / name)
+    shutil.rmtree(tmp_path / "active_learning" / "02")
+    (tmp_path / "active_learning" / "01" / "new.h5").unlink()
+    stated = json.loads(Dataset(folder / "dataset.h5").attributes["teacher"])
+    (tmp_path / "dataset.h5").write_bytes((folder / "dataset.h5").read_bytes())
+    with h5py.File(tmp_path / "dataset.h5", "r+") as file:
+        file.attrs["teacher"] = json.dumps({**stated, "weights": "of another version"})
+    files = (tmp_path / name for name in ("dataset.h5", "student", "active_learning"))
+    with pytest.raises(InputError, match=r"not the one that labelled the dataset") as refused:
+        learn_actively(config, *files, executor=LocalExecutor(1))
+    assert stated["weights"] in str(refused.value)
+    assert "of another version" in str(refused.value)
 
 
 def test_the_student_of_the_run_is_that_of_the_last_round(run):

@@ -446,6 +446,19 @@ class TestReplay:
         found = judge(whole, teacher=None)["zero_labels"]
         assert (found["verdict"], found["measured"]) == ("NO_GO", pytest.approx(crystals / len(labelled)))
 
+    @pytest.mark.parametrize("sources", [("metals",), ("metals", "organic")])
+    def test_zeros_that_stand_for_missing_energies_of_a_source(self, judge, labelled, sources):
+        missing = [changed(s, energy=0.0) if s.source in sources else s for s in labelled]
+        found = judge(missing, teacher=None)["zero_labels"]
+        count = sum(s.source in sources for s in labelled)
+        assert (found["verdict"], found["measured"]) == ("NO_GO", pytest.approx(count / len(labelled)))
+        assert f"{count} have an energy of exactly zero" in found["why"]
+
+    def test_the_origin_of_energies_is_no_missing_label(self, judge, labelled):
+        shifted = [changed(s, energy=s.labels.energy - labelled[0].labels.energy) for s in labelled]
+        assert shifted[0].labels.energy == 0
+        assert judge(shifted, teacher=None)["zero_labels"]["verdict"] == "GO"
+
     def test_atoms_that_are_alone_have_no_forces(self, judge, labelled):
         far = Structure(np.array([29, 29]), np.array([[0.0, 0, 0], [9.0, 0, 0]]), id="far", source="metals", family="far")
         alone = far.with_(labels=Labels(0.0, np.zeros((2, 3))))
@@ -892,6 +905,34 @@ class TestNothingToLookAt:
         stats = SimpleNamespace(work=work, energy_change=change, molecule=np.zeros(80, bool), labelled=True)
         finding = energy_work_slope(SimpleNamespace(stats=stats, gates=AuditConfig()))
         assert finding.verdict == verdict, finding
+
+    @pytest.mark.parametrize("rounding", [0.0, 1e-8, 1e-5])
+    def test_copies_of_one_structure_measure_neither_slope_nor_work(self, judge, labelled, rounding):
+        rng = np.random.default_rng(0)
+        single = [next(s for s in labelled if s.family == f) for f in sorted({s.family for s in labelled})]
+        copies = [
+            s.with_(id=f"{s.id}-{k}", positions=s.positions + rounding * rng.uniform(-1, 1, s.positions.shape))
+            for s in single
+            for k in range(4)
+        ]
+        found = judge([*single, *copies], teacher=None)
+        for name in ("energy_work", "energy_work_slope"):
+            assert found[name]["verdict"] == "DOES_NOT_APPLY", found[name]
+        assert found["energy_work"]["why"].startswith("0 of 60")
+
+    def test_copies_leave_the_slope_of_the_others(self, judge, labelled):
+        copies = [s.with_(id=f"{s.id}-copy{k}") for s in labelled for k in range(2)]
+        assert judge([*labelled, *copies], teacher=None)["energy_work_slope"]["verdict"] != "NO_GO"
+        per_kcal = [changed(s, energy=23.06 * s.labels.energy) for s in (*labelled, *copies)]
+        assert {"energy_work", "energy_work_slope"} <= no_go(judge(per_kcal, teacher=None))
+
+    def test_copies_with_two_energies_are_no_matter_of_units(self, judge, labelled):
+        single = [next(s for s in labelled if s.family == f) for f in sorted({s.family for s in labelled})]
+        copies = [
+            changed(s, energy=s.labels.energy + 0.1 * k * len(s)).with_(id=f"{s.id}-{k}") for s in single for k in range(4)
+        ]
+        found = judge([*single, *copies], teacher=None)
+        assert (found["energy_work"]["verdict"], found["energy_work_slope"]["verdict"]) == ("NO_GO", "DOES_NOT_APPLY")
 
     def test_stresses_take_part_where_siblings_differ_in_cell(self, judge, labelled):
         assert "in another cell, with stresses" in judge(labelled)["energy_work"]["why"]

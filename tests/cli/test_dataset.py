@@ -66,6 +66,26 @@ def test_bad_input(potstill, halves, tmp_path):
         assert not out.exists()
 
 
+def test_a_folder_of_datasets_is_no_single_file(potstill, halves, tmp_path):
+    (folder := tmp_path / "two").mkdir()
+    for half in halves:
+        half.rename(folder / half.name)
+    for arguments in (
+        ("verify", folder),
+        ("audit", folder),
+        ("audit", folder, "--out", tmp_path / "out"),
+        ("dataset", "info", folder),
+        ("dataset", "merge", folder, folder / "a.h5", tmp_path / "c.h5"),
+    ):
+        answer = potstill(*arguments)
+        assert answer.code == 2, answer
+        assert f"{folder} is a folder of 2 dataset files" in answer.err
+        assert "potstill dataset merge FILE... OUT.h5" in answer.err
+    (empty := tmp_path / "empty").mkdir()
+    assert "no dataset at" in potstill("verify", empty).err
+    assert "is no run folder" in potstill("audit", empty).err
+
+
 def test_info_on_one_element_is_in_the_singular(potstill, build, labelled):
     answer = potstill("dataset", "info", build([s for s in labelled if set(s.atomic_numbers) == {29}]), "--workers", 1)
     assert "Atoms of 1 element:" in answer.out

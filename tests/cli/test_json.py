@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import yaml
 
 DOCS = Path(__file__).parents[2] / "docs" / "scripts.md"
 ENDED = {
@@ -106,6 +107,12 @@ def test_check_of_good_and_bad_configs(potstill, write_config, tmp_path):
     assert (good["good"], good["structures"], good["teacher"]) == (True, 46, "lennard-jones")
     impossible = facts(potstill("check", "--json", write_config(dataset={"test_fraction": 0.0})), "check", code=2)
     assert "test_fraction" in impossible["contradictions"][0]
+    lacking = {**yaml.safe_load(write_config().read_text())["generate"], "after": ["earlier"]}
+    after = facts(potstill("check", "--json", write_config(generate=lacking)), "check", code=2)
+    assert f"generate.after: {tmp_path / 'earlier'} is no run folder with structures" in after["missing"][0]
+    (tmp_path / "earlier" / "structures").mkdir(parents=True)
+    (tmp_path / "earlier" / "structures" / "structures.h5").touch()
+    assert facts(potstill("check", "--json", write_config(generate=lacking)), "check")["good"]
     wrong = facts(potstill("check", "--json", write_config(train={"epoch": 3})), "check", code=2)
     assert any("train.epoch" in line for line in wrong["faults"])
     assert facts(potstill("check", "--json", tmp_path / "no.yaml"), "check", code=2)["faults"]

@@ -250,6 +250,37 @@ def test_the_floor_of_a_teacher_whose_forces_are_no_slope(dataset):
     assert "floor" not in force_tile({**report, "force_floor": None}, None)["detail"]
 
 
+def with_teacher(dataset: Dataset, folder, fingerprint: dict) -> Dataset:
+    """The same structures in a file that states its teacher."""
+    write_part(folder / "p.h5", dataset[:], labelled=True)
+    merge([folder / "p.h5"], folder / "d.h5", attributes={"teacher": fingerprint}, splits=np.asarray(dataset.splits))
+    return Dataset(folder / "d.h5")
+
+
+def test_another_teacher_than_that_of_the_labels_is_refused(dataset, tmp_path):
+    """A calculator that was edited after the labelling must not be taken for the truth that the student learned."""
+    config = EvaluateConfig(nve_ps=0.0, speed_repeats=1, **NO_PHYSICS)
+    teacher = load_teacher("lennard-jones", sigma_angstrom=1.2)
+    edited = {**teacher.fingerprint, "weights": "of an edited module"}
+    stated = with_teacher(dataset, tmp_path, edited)
+    with pytest.raises(InputError, match="the teacher of the config is not the one that labelled") as refused:
+        evaluate(random_student(ELEMENTS), stated, config, teacher=lambda: teacher, seed=1)
+    assert str(dict(teacher.fingerprint)) in str(refused.value)
+    assert edited["weights"] in str(refused.value)
+    assert "label anew" in str(refused.value)
+    assert evaluate(random_student(ELEMENTS), stated, config, teacher=None, seed=1).report["made_from"]["teacher"] is None
+
+
+@pytest.mark.parametrize("name", ["the same", "given"])
+def test_the_teacher_of_the_labels_and_one_beside_given_labels_are_taken(dataset, tmp_path, name):
+    config = EvaluateConfig(nve_ps=0.0, speed_repeats=1, **NO_PHYSICS)
+    teacher = load_teacher("lennard-jones", sigma_angstrom=1.2)
+    recorded = dict(teacher.fingerprint) if name == "the same" else {"name": "given", "weights": "PBE"}
+    stated = with_teacher(dataset, tmp_path, recorded)
+    report = evaluate(random_student(ELEMENTS), stated, config, teacher=lambda: teacher, seed=1).report
+    assert report["made_from"]["teacher"] == dict(teacher.fingerprint)
+
+
 def test_labels_stand_in_the_order_of_the_structures(dataset):
     """Structures are batched by size and must come back in their own order."""
     student = random_student(ELEMENTS)

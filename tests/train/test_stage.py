@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.core.errors import InputError
+from potstill.core.errors import InputError, PotstillError
 from potstill.core.types import Structure
 from potstill.dataset import Dataset, Records, merge, write_part
 from potstill.deploy import load_student
@@ -18,6 +18,7 @@ from potstill.student.files import FORMAT_VERSION
 from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture, StudentConfig
 from potstill.testing import copper, rattled
+from potstill.train.checkpoints import read_checkpoint
 from potstill.train.data import LabelledStructures
 from potstill.train.job import TrainJob
 from potstill.train.losses import mean_errors
@@ -172,6 +173,62 @@ def test_train_without_training_families_is_refused(labelled, tiny, short, tmp_p
     merge([tmp_path / "part.h5"], tmp_path / "dataset.h5", attributes={}, splits=held_out)
     with pytest.raises(InputError, match="training part of the split is empty"):
         TrainJob.on(Dataset(tmp_path / "dataset.h5"), tiny, short, tmp_path / "student", seed=1)
+
+
+ALONE = {"energy_weight": 0.0, "forces_weight": 0.0, "stress_weight": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (ALONE, "the weights of all losses are 0"),
+        ({**ALONE, "stress_weight": 1.0}, "the only losses with a weight: stress"),
+        ({**ALONE, "forces_weight": 1.0, "element_weights": {"H": 0.0, "O": 0.0}}, "the only losses with a weight: forces"),
+    ],
+)
+def test_a_loss_that_is_zero_for_everything_is_refused(labelled, tiny, short, tmp_path, weights, message):
+    waters = [s for s in labelled if set(s.atomic_numbers) == {1, 8}]
+    config = TrainConfig(**{**short.model_dump(), **weights})
+    with pytest.raises(InputError, match=message):
+        train_structures(waters, [], tiny, config, tmp_path)
+
+
+def test_weights_of_zero_for_all_structures_are_refused(labelled, tiny, short, tmp_path):
+    job = replace(job_of(labelled, [], tiny, short, tmp_path), weights=np.zeros(len(labelled)))
+    with pytest.raises(InputError, match=r"train\.source_weights is 0 for all 12 structures"):
+        train_student(job)
+
+
+@pytest.mark.parametrize("weights", [{"late_weights": {"forces": 1.0}}, {"stress_weight": 1.0}, {"forces_weight": 1.0}])
+def test_one_loss_is_enough(labelled, tiny, short, tmp_path, weights):
+    config = TrainConfig(**{**short.model_dump(), **ALONE, "element_weights": {"H": 0.0}, **weights, "epochs": 1})
+    train_structures(labelled, [], tiny, config, tmp_path)
+
+
+def test_a_training_that_diverges_ends_with_its_epoch_and_rate(labelled, tiny, tmp_path):
+    config = TrainConfig(epochs=40, batch_structures=4, learning_rate=1e12, warmup_fraction=0.0)
+    reports = []
+    with pytest.raises(
+        PotstillError, match=r"diverged: epoch \d+ has .*learning rate of 1e\+12\n  lower train\.learning_rate"
+    ):
+        train_structures(labelled, labelled[:2], tiny, config, tmp_path, on_epoch=lambda _, r: reports.append(r))
+    assert all(np.isfinite(report["loss"]) for report in reports)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    kept = read_checkpoint(last)["state_dict"] if last.exists() else {}
+    assert all(bool(weight.isfinite().all()) for weight in kept.values())
+
+
+def test_a_finished_training_without_numbers_is_no_student(labelled, tiny, short, tmp_path):
+    """An earlier version went on to the end, and left such a checkpoint."""
+    train_structures(labelled, [], tiny, short, tmp_path)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    found = torch.load(last, weights_only=True)
+    for weight in found["state_dict"].values():
+        if weight.is_floating_point():
+            weight.fill_(np.nan)
+    torch.save(found, last)
+    with pytest.raises(PotstillError, match=r"diverged: epoch 4 has weights that are no numbers"):
+        train_structures(labelled, [], tiny, short, tmp_path)
 
 
 def test_global_random_numbers_stay_as_they_are(labelled, tiny, short, tmp_path):

@@ -25,7 +25,7 @@ from potstill.active_learning.explore import Journey, visit
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.active_learning.students import keep_first, made_from, take_over, with_uncertainty
 from potstill.core.counts import several
-from potstill.core.errors import DatasetError, InputError, PotstillError
+from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import write_json
 from potstill.core.types import Array, Labels, Structure
 from potstill.dataset import Dataset, Records, merge, open_file, write_part
@@ -33,6 +33,7 @@ from potstill.deploy.student import DeployedStudent, load_student
 from potstill.label.stage import label
 from potstill.student.files import read_student
 from potstill.student.uncertainty import judge
+from potstill.teacher.fingerprints import refuse_other_teacher
 from potstill.train.job import TrainJob
 from potstill.train.learning_rate import known_rate
 from potstill.train.provenance import stated
@@ -301,11 +302,8 @@ class _Round:
         known = json.loads(self.first.attributes["teacher"])
         for part in parts:
             found = json.loads(open_file(part).attributes["teacher"])
-            if found != known:
-                raise DatasetError(
-                    f"{part} was labelled by a teacher other than that of the dataset:\n  {found}\n  {known}\n"
-                    f"  remove {part.parent} and run again with --resume and the teacher of the dataset"
-                )
+            remedy = f"remove {part.parent} and run again with --resume and the teacher of the dataset"
+            refuse_other_teacher(f"the teacher of {part}", found, known, remedy)
 
 
 def starting_structures(dataset: Dataset, sources: Sequence[str]) -> list[Structure]:

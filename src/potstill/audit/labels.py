@@ -20,11 +20,11 @@ from potstill.audit.registry import check
 from potstill.core.types import Array
 from potstill.core.verdict import Finding, Verdict, at_most, does_not_apply
 from potstill.generate.filter import NEAR_DUPLICATE_ANGSTROM
+from potstill.stats.siblings import WORK_NOISE_EV_PER_ATOM
 
 FEWEST_FOR_SCORES = 40  # structures of a source; with fewer, the spread of all structures is used
 FEWEST_FOR_SLOPE = 20  # number of pairs of siblings
 SAME_CELL_ANGSTROM = 1e-3
-WORK_NOISE_EV_PER_ATOM = 2e-3  # rounding of energies and positions in float32
 
 
 @check(

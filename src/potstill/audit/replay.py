@@ -19,6 +19,7 @@ from potstill.audit.outliers import energy_residuals, robust_scores
 from potstill.audit.registry import check
 from potstill.core.types import Array, Labels, Structure, Teacher
 from potstill.core.verdict import Finding, at_most, does_not_apply, not_run, warned
+from potstill.teacher.fingerprints import is_other
 from potstill.teacher.floor import force_floor
 
 MIN_REPLAYED = 8
@@ -127,7 +128,7 @@ def teacher_fingerprint(evidence: Evidence) -> Finding:
         why = "the file does not state the teacher of its labels"
         return (not_run if evidence.of_run or recorded else does_not_apply)("teacher_fingerprint", "other teachers", why)
     others = 0
-    if evidence.teacher is not None and dict(evidence.teacher().fingerprint) != recorded:
+    if evidence.teacher is not None and is_other(evidence.teacher().fingerprint, recorded):
         others = 1
     why = f"{recorded['name']}, {recorded['version']}, weights {recorded['weights'][:23]}…, {recorded['dtype']}"
     if others:

@@ -1,7 +1,8 @@
-"""Labels that stand for missing ones: forces or a stress of exactly zero where no symmetry makes them so.
+"""Labels that stand for missing ones: forces or a stress of exactly zero where no symmetry makes them so, or energies.
 
 A calculator without parameters for an element returns zeros, and so does a script that fills in what it lacks. Energy,
-forces and stress then agree with each other and with any repetition.
+forces and stress then agree with each other and with any repetition. One energy of zero may be an origin that the user
+chose. Zeros in all structures of a source, while forces act there, are none.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from potstill.audit.needs import LABELS
 from potstill.audit.registry import check
 from potstill.core.elements import covalent_radii
 from potstill.core.neighbors import find_neighbors
-from potstill.core.types import Structure
+from potstill.core.types import Array, Structure
 from potstill.core.verdict import Finding, at_most
+from potstill.stats import Statistics
 
 MOST_MISSING = 0.005  # of the labels: a molecule at its minimum may have forces that were printed as zeros
 MOST_LOOKED_AT = 1000
@@ -29,20 +31,33 @@ SYMMETRY = 1e-3  # of the sum of all weights: positions in float32 cancel to les
     mend="zeros stand for missing labels: leave these structures out, label them again, or leave out an unknown stress",
 )
 def zero_labels(evidence: Evidence) -> Finding:
-    """Count structures with zeros for labels: all forces where no symmetry makes them so, or stress between near atoms."""
+    """Count structures with zeros for labels: all forces or a stress without a reason, or the energies of a whole source."""
     stats = evidence.stats
     silent = np.flatnonzero((stats.largest_force == 0) & (stats.atoms > 1))
     looked_at = np.random.default_rng(evidence.seed).permutation(silent)[:MOST_LOOKED_AT]
     forces = np.sort([int(k) for k in looked_at if not forces_vanish_by_symmetry(evidence.dataset[int(k)])])
     stress = np.flatnonzero((stats.largest_stress == 0) & (stats.neighbors > 0))
     without_forces = len(forces) / max(1, len(looked_at)) * len(silent)
-    share = max(without_forces, len(stress)) / max(1, len(stats))
+    energies = _without_energies(stats)
+    share = max(without_forces, len(stress), len(energies)) / max(1, len(stats))
     why = (
         f"{len(silent)} structures have forces that are all exactly zero, {without_forces:.0f} of them without a reason of "
         f"symmetry; {len(stress)} have a stress of exactly zero between near atoms"
     )
-    missing = dict.fromkeys([*forces.astype(int).tolist(), *stress.tolist()])
+    if len(energies):
+        why += f"; {len(energies)} have an energy of exactly zero, as all of their source, though forces act"
+    missing = dict.fromkeys([*energies.tolist(), *forces.astype(int).tolist(), *stress.tolist()])
     return at_most("zero_labels", share, MOST_MISSING, "of the labels", why, [stats.ids[k] for k in missing])
+
+
+def _without_energies(stats: Statistics) -> Array:
+    """Return the indices of structures with forces in sources whose energies, several of them, are all exactly zero."""
+    found = np.zeros(len(stats), bool)
+    for name in dict.fromkeys(stats.sources):
+        rows = stats.of_source(name)
+        acting = rows[stats.largest_force[rows] > 0]
+        found[acting] = len(acting) > 1 and bool((stats.energy_per_atom[rows] == 0).all())
+    return np.flatnonzero(found)
 
 
 def forces_vanish_by_symmetry(structure: Structure) -> bool:

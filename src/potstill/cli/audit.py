@@ -30,6 +30,10 @@ def audit(
 ) -> None:
     """Judge a run, or a file of your own: GO or NO-GO (exit 3)."""
     if data.is_dir():
+        if not (data / "config.yaml").exists():
+            from potstill.dataset.read import refuse_several
+
+            refuse_several(data)
         if out or teacher or gates:
             raise InputError(
                 "--out, --teacher and --gates are for files: a run is judged by the section 'audit' of its config.yaml\n"

@@ -16,8 +16,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from potstill.core.counts import several
 from potstill.core.errors import DatasetError, InputError
-from potstill.core.files import quoted
+from potstill.core.files import h5_files, quoted
 from potstill.core.types import Array, Labels, Refused, Structure
 from potstill.core.units import UNITS
 from potstill.dataset.blocks import BLOCK_STRUCTURES, crc_of, faults_of, read_blocks
@@ -329,9 +330,34 @@ class _Texts(Mapping[str, Array]):
 
 
 def open_file(path: Path | str) -> Dataset:
-    """Open a dataset file, or the ``dataset.h5`` of a run folder, for reading."""
+    """Open a dataset file, or the ``dataset.h5`` of a run folder, for reading.
+
+    Raises
+    ------
+    InputError, DatasetError
+        As :class:`Dataset`; and if it is a folder of several files.
+    """
     path = Path(path)
-    return Dataset(path / "dataset.h5" if path.is_dir() else path)
+    if path.is_dir():
+        refuse_several(path)
+        path /= "dataset.h5"
+    return Dataset(path)
+
+
+def refuse_several(folder: Path) -> None:
+    """Refuse a folder of dataset files where one file is needed.
+
+    Raises
+    ------
+    InputError
+        If the folder holds dataset files and no ``dataset.h5``.
+    """
+    files = [] if (folder / "dataset.h5").exists() else h5_files(folder)
+    if files:
+        raise InputError(
+            f"{folder} is a folder of {several(len(files), 'dataset file')}, and one file is expected\n"
+            f"  name one, such as {quoted(files[0])}, or join them:  potstill dataset merge FILE... OUT.h5"
+        )
 
 
 def _view(dataset: h5py.Dataset, memory: mmap.mmap) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from potstill.execute.memory import keep_freed_memory
 from potstill.stats.references import composition_matrix, compositions, fit_reference_energies
 from potstill.student.uncertainty import judge as judge_uncertainty
 from potstill.teacher.calculator import TeacherCalculator
+from potstill.teacher.fingerprints import refuse_other_teacher
 from potstill.teacher.floor import force_floor
 from potstill.teacher.given import labels_given
 
@@ -82,8 +84,9 @@ def evaluate(
     Raises
     ------
     InputError
-        If the test part is empty.
+        If the test part is empty, or the teacher is not the one that labelled the dataset.
     """
+    _refuse_other_teacher(dataset, teacher)
     held_out = [dataset[int(k)] for k in dataset.split("test")]
     if not held_out:
         raise InputError("the test part of the split is empty: raise dataset.test_fraction or the number of structures")
@@ -100,6 +103,15 @@ def evaluate(
     report["made_from"] = made_from(student, dataset, config, teacher() if teacher else None)
     report["student"] = {"parameters": student.parameters, **student.model.architecture.model_dump(mode="json")}
     return evaluation
+
+
+def _refuse_other_teacher(dataset: Dataset, teacher: Callable[[], Teacher] | None) -> None:
+    """Refuse physics beside another teacher than that of the labels, from which the student has learned."""
+    if teacher is None or labels_given(dataset.attributes):
+        return
+    recorded = json.loads(dataset.attributes.get("teacher") or "{}")
+    remedy = "evaluate with the teacher of the dataset, or label anew: run the config into another folder"
+    refuse_other_teacher("the teacher of the config", teacher().fingerprint, recorded, remedy)
 
 
 def compare(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from potstill.core.files import quoted
 from potstill.core.registry import nearest, plugins
 from potstill.core.section import ConfigPath, Section, refuse_unknown_symbols
 from potstill.generate.alloys import Alloys
@@ -125,6 +126,15 @@ class GenerateConfig(Section):
                         f"'{names[k]}' starts from '{parent}', no source before it; {nearest(parent, names[:k])}"
                     )
         return self
+
+    def lacking_runs(self) -> list[str]:
+        """Return one line for each run of ``after`` that has no structures, with the command that makes them."""
+        return [
+            f"generate.after: {earlier} is no run folder with structures\n"
+            f"  make them first:  potstill generate CONFIG --out {quoted(earlier)}"
+            for earlier in self.after
+            if not (earlier / "structures" / "structures.h5").exists()
+        ]
 
     def resolved_sources(self, teacher: TeacherOptions | None = None) -> list[SourceOptions]:
         """Return the sources with the section's elements and the teacher of the labels where they state none.

@@ -130,12 +130,8 @@ def generate(
     folder = folder.absolute()  # a source may change the current folder of a worker
     asked = config.resolved_sources(teacher)
     sources = with_what_there_is(asked)
-    for earlier in config.after:
-        if not (earlier / "structures" / "structures.h5").exists():
-            raise InputError(
-                f"generate.after: {earlier} is no run folder with structures\n"
-                f"  make them first:  potstill generate CONFIG --out {earlier}"
-            )
+    if lacking := config.lacking_runs():
+        raise InputError("\n".join(lacking))
     settled = read_mix(folder / MIX_FILE) or as_asked(sources)
     mix = without_missing(sources, config.contingency, settled)
     if mix.failed != settled.failed and not fallback:

@@ -83,6 +83,7 @@ def missing_pieces(config: Config, *, made: bool = False) -> list[str]:
         mix, sources = _mix_here(config)
         missing += [str(SourceFailedError(mix))] if mix.failed else []
         missing += [fault for source in sources if (fault := source.missing()) is not None]
+        missing += config.generate.lacking_runs()
     teachers = (config.label.teacher, *config.label.committee)
     packages = {
         f"the executor '{config.execute.executor}'": config.execute.requires(),

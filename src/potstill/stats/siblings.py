@@ -4,7 +4,8 @@ For two near sets of the same atoms, E2 - E1 is the mean of both forces times th
 volume times the mean stress times the strain. The remainder is of third order (the trapezoidal rule). It is compared with
 the change of forces and stresses along the path and a fifth of them. Both can change between two equal ends, where a shell
 of neighbors enters a model's cutoff. Labels that do not fit their structure fail by far more. The comparison needs no
-teacher, but it needs siblings: rattles, strains or frames of one parent.
+teacher, but it needs siblings: rattles, strains or frames of one parent. Copies of one structure with one energy measure
+nothing, and are no siblings.
 
 The input is indices of structures with the same atoms in the same order. The output is one row for each structure, with
 its nearest sibling.
@@ -24,6 +25,8 @@ from potstill.dataset import Dataset
 FARTHEST_ANGSTROM = 0.3  # of any atom: beyond it the third order is no smaller than the second
 LARGEST_STRAIN = 0.04
 BENDS = 0.2  # of forces and stresses, between two ends where they are the same
+SAME_ANGSTROM, SAME_STRAIN = 1e-4, 1e-5  # copies of one structure, with the rounding of text files
+WORK_NOISE_EV_PER_ATOM = 2e-3  # rounding of energies and positions in float32
 TRIED = 8  # siblings compared with each structure, the next ones in the dataset
 
 
@@ -103,7 +106,11 @@ def _compare(group: _Group, indices: Array) -> Array:
 
 
 def _pairs(group: _Group, a: Array, b: Array) -> tuple[Array, Array]:
-    """Return the size of the path from structures a to b (inf if too far), and (gap, bound, work, energy change)."""
+    """Return the size of the path from structures a to b, and (gap, bound, work, energy change).
+
+    The size is infinite where they are too far apart, or nothing differs between them. The work between copies of one
+    structure with two energies is NaN: it tells nothing about units.
+    """
     n = group.positions.shape[1]
     forces_a, forces_b = group.forces[a], group.forces[b]
     if group.periodic:
@@ -134,5 +141,8 @@ def _pairs(group: _Group, a: Array, b: Array) -> tuple[Array, Array]:
     change = group.energy[b] - group.energy[a]
     farthest, largest = np.abs(moved).max(axis=(1, 2)), np.abs(strain).max(axis=(1, 2))
     far = (farthest > FARTHEST_ANGSTROM) | (largest > LARGEST_STRAIN) | (turned > 1e-3)
-    size = np.where(far, np.inf, farthest / FARTHEST_ANGSTROM + largest / LARGEST_STRAIN)
-    return size, np.column_stack([np.abs(change - work) / n, bound / n, work, change])
+    same = (farthest < SAME_ANGSTROM) & (largest < SAME_STRAIN)
+    nothing = (same & (np.abs(change) / n <= WORK_NOISE_EV_PER_ATOM)) | ((bound == 0) & (change == 0))
+    gap = np.abs(change - work) / n
+    size = np.where(far | nothing, np.inf, farthest / FARTHEST_ANGSTROM + largest / LARGEST_STRAIN)
+    return size, np.column_stack([gap, bound / n, np.where(same, np.nan, work), change])

@@ -17,7 +17,7 @@ import numpy as np
 from potstill.core.files import sealed
 from potstill.core.types import MAX_ATOMIC_NUMBER, Array
 
-VERSION = 4  # of the measurements: statistics of another version are collected again
+VERSION = 5  # of the measurements: statistics of another version are collected again
 TEXT = ("ids", "sources", "families", "formulas")
 
 
@@ -72,7 +72,7 @@ class Statistics:
         (S,) eV per atom: what the energy difference to the nearest sibling lacks of the work of the mean force and stress on
         the way there, and the second-order work that bounds it; NaN without a sibling near enough.
     work, energy_change
-        (S,) eV: that work, and that energy change.
+        (S,) eV: that work, NaN between copies of one structure, and that energy change.
     sibling
         (S,) index of the nearest sibling, -1 for none.
     labelled

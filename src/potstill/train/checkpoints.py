@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning
 import torch
@@ -18,6 +19,9 @@ from potstill.train.data import Loader
 from potstill.train.early_stopping import EarlyStopping
 from potstill.train.job import TrainJob
 from potstill.train.provenance import KEY, differences, set_aside
+
+if TYPE_CHECKING:
+    from potstill.train.module import Distillation
 
 NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step")
 
@@ -58,6 +62,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         what = "no dictionary" if not isinstance(found, dict) else f"no {', '.join(missing)}"
         raise PotstillError(f"the checkpoint {path} is damaged: it holds {what}\n  {_remedy(path)}")
     return found
+
+
+def _refuse_diverged(epoch: int, report: Mapping[str, float], module: Distillation) -> None:
+    """Raise PotstillError where the loss of an epoch, or a weight after it, is no number; later epochs would have none."""
+    loss = report.get("loss", 0.0)
+    if not math.isfinite(loss) or not all(bool(weight.isfinite().all()) for weight in module.parameters()):
+        what = "weights that are no numbers" if math.isfinite(loss) else f"a loss of {loss}"
+        rate = float(module.config.rate)
+        raise PotstillError(
+            f"the training diverged: epoch {epoch} has {what}, with a learning rate of {rate:g}\n"
+            "  lower train.learning_rate, or active_learning.learning_rate in a round, and run again with --resume"
+        )
 
 
 def _remedy(path: Path) -> str:
@@ -113,11 +129,15 @@ class Checkpoints(Callback):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._save(trainer)
         report = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        _refuse_diverged(trainer.current_epoch + 1, report, cast("Distillation", pl_module))
+        self._save(trainer)
         if self._early_stopping is not None:
             report |= self._early_stopping.report()
         self._on_epoch(trainer.current_epoch + 1, report)
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        _refuse_diverged(trainer.current_epoch, {}, cast("Distillation", pl_module))  # also where no epoch was left to do
 
     def _save(self, trainer: lightning.Trainer) -> None:
         if distributed.rank() > 0:

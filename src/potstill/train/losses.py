@@ -15,15 +15,17 @@ import numpy as np
 import torch
 
 from potstill.core.batch import displaced, some_of
+from potstill.core.elements import atomic_numbers_of
 from potstill.core.errors import InputError
-from potstill.core.types import Batch
+from potstill.core.types import Array, Batch
 from potstill.dataset.records import RecordSource
 from potstill.student.model import N_ATOMIC_NUMBERS, Kernel, Prediction, Student
 from potstill.train.data import LabelledAtoms, LabelledBatch
 from potstill.train.hints import EMBEDDINGS, Hints
-from potstill.train.options import LABEL_EXTRA, Loss, TrainConfig
+from potstill.train.options import LABEL_EXTRA, NO_LOSS, Loss, TrainConfig
 
 STEP_ANGSTROM = 0.005  # root mean square of a displacement: that of the teacher's products, so that both mean the same
+STRUCTURES_AT_ONCE = 4096  # in one look for labels
 DIRECTIONS, PRODUCTS = "hessian_directions", "hessian_products"
 
 
@@ -338,6 +340,43 @@ def refuse_missing(training: RecordSource, kinds: Sequence[type[LossTerm]]) -> N
                 f"train.{kind.name}_weight is set, but the dataset has no {' and '.join(kind.columns)}\n"
                 f"  label again with  label.extra: [{LABEL_EXTRA[kind.name]}]  or leave that weight at 0"
             )
+
+
+def refuse_nothing_to_learn(training: RecordSource, config: TrainConfig, weights: Array | None) -> None:
+    """Refuse a loss that is zero for all structures.
+
+    Parameters
+    ----------
+    training
+        Records to train on.
+    config
+        Section ``train``.
+    weights
+        (S,) weights of the structures; None where all are 1.
+
+    Raises
+    ------
+    InputError
+        If no loss has a weight, no structure has one, or none has labels that a loss with a weight needs.
+    """
+    rows = np.arange(len(training)) if weights is None else np.flatnonzero(weights > 0)
+    if len(training) and not len(rows):
+        raise InputError(f"train.source_weights is 0 for all {len(training)} structures to train on: raise one of them")
+    if not config.learns:
+        raise InputError(NO_LOSS)
+    wanted = {kind.name for kind in KINDS if config.wants(kind.name)}
+    if "energy" in wanted:
+        return
+    unweighted = atomic_numbers_of(symbol for symbol, weight in config.element_weights.items() if not weight)
+    for start in range(0, len(rows), STRUCTURES_AT_ONCE):
+        records = training.gather(rows[start : start + STRUCTURES_AT_ONCE])
+        atoms = wanted != {"stress"} and not np.isin(records.atomic_numbers, unweighted).all()
+        if atoms or ("stress" in wanted and records.has_stress.any()):
+            return
+    raise InputError(
+        f"train: nothing to train on counts for the only losses with a weight: {', '.join(sorted(wanted))}\n"
+        "  raise train.energy_weight, train.forces_weight or train.element_weights"
+    )
 
 
 def mean_errors(prediction: Prediction, batch: LabelledAtoms) -> dict[str, torch.Tensor]:

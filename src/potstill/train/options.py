@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, field_validator
 
@@ -17,6 +17,7 @@ LABEL_EXTRA: dict[Loss, Extra] = {  # entry of label.extra that stores what a lo
     "node_embeddings": "node_embeddings",
     "hessian": "hessian_vector_products",
 }
+NO_LOSS = "train: the weights of all losses are 0, so that nothing would be learned: raise train.forces_weight"
 
 
 def _rate_or_auto(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -155,6 +156,11 @@ class TrainConfig(Section):
         if self.learning_rate is not None:
             return self.learning_rate
         return RATE_WITH_START if self.start else RATE
+
+    @property
+    def learns(self) -> bool:
+        """Return whether any loss has a weight."""
+        return any(self.wants(loss) for loss in get_args(Loss))
 
     def wants(self, loss: Loss) -> bool:
         """Return whether a loss has a weight at any time."""

@@ -34,7 +34,14 @@ from potstill.train.graphs import GraphedDistillation, device_structures
 from potstill.train.hints import hints_for
 from potstill.train.job import TrainJob
 from potstill.train.learning_rate import settled_rate
-from potstill.train.losses import LocalEnergiesTerm, NodeEmbeddingsTerm, columns_of, kinds_of, refuse_missing
+from potstill.train.losses import (
+    LocalEnergiesTerm,
+    NodeEmbeddingsTerm,
+    columns_of,
+    kinds_of,
+    refuse_missing,
+    refuse_nothing_to_learn,
+)
 from potstill.train.module import Distillation
 from potstill.train.provenance import KEY
 from potstill.train.sampler import BatchSampler
@@ -70,9 +77,9 @@ def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str
     Raises
     ------
     InputError
-        If the dataset lacks labels that a loss needs.
+        If the dataset lacks labels that a loss needs, or nothing in it counts for the loss.
     PotstillError
-        If a checkpoint is damaged, or another process ended.
+        If a checkpoint is damaged, another process ended, or the loss is no number any more.
     """
     several = job.config.processes * job.config.nodes > 1 and distributed.processes() == 1
     with distributed.process_group(job.config, job.for_other_ranks() if several else {}, job.folder / "checkpoints"):
@@ -107,6 +114,7 @@ def _train(job: TrainJob, on_epoch: OnEpoch) -> tuple[Student, dict[str, Any]]:
     torch.set_num_threads(max(1, available_cores() // config.processes))
     kinds = kinds_of(config)
     refuse_missing(job.training, kinds)
+    refuse_nothing_to_learn(job.training, config, job.weights)
     made_from = job.made_from()
     if distributed.rank() == 0:
         set_other_aside(job.last_checkpoint, made_from)
