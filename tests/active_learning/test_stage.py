@@ -194,6 +194,19 @@ def test_frames_labelled_by_another_teacher_are_refused(run, tmp_path):
     assert "of another version" in str(refused.value)
 
 
+def test_a_round_that_diverges_names_its_learning_rate(run, tmp_path):
+    folder, config = run
+    for name in ("student", "active_learning"):
+        shutil.copytree(folder / name, tmp_path / name)
+    options = config.active_learning.model_copy(update={"learning_rate": 1e12})
+    again = config.model_copy(update={"active_learning": options})
+    files = (folder / "dataset.h5", tmp_path / "student", tmp_path / "active_learning")
+    with pytest.raises(
+        PotstillError, match=r"diverged: epoch \d+ .* rate of 1e\+12\n.* active_learning\.learning_rate in a round"
+    ):
+        learn_actively(again, *files, executor=LocalExecutor(1))
+
+
 def test_the_student_of_the_run_is_that_of_the_last_round(run):
     folder, _ = run
     last, given = (load_student(path) for path in (folder / "active_learning" / "02" / "student", folder / "student"))

@@ -30,7 +30,7 @@ def refuse_other_teacher(who: str, found: Mapping[str, str], recorded: Mapping[s
         If they differ; both are named.
     """
     if recorded and is_other(found, recorded):
+        one, other = dict(sorted(found.items())), dict(sorted(recorded.items()))
         raise InputError(
-            f"{who} is not the one that labelled the dataset:\n"
-            f"  found:   {dict(found)}\n  dataset: {dict(recorded)}\n  {remedy}"
+            f"{who} is not the one that labelled the dataset:\n  found:   {one}\n  dataset: {other}\n  {remedy}"
         )
