@@ -15,6 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from potstill.dataset.inputs import Frame, ReadOptions, UnusableError, open_frames
 from potstill.dataset.inputs.first_labels import FirstLabels
+from potstill.dataset.inputs.several import refuse_several
 
 LABELLED = ReadOptions(labels=True)
 COPPER_ATOM = "1\nProperties=species:S:1:pos:R:3:{}forces:R:3 {}energy=-1.0\nCu 0 0 0 0 0 0\n"
@@ -55,6 +56,21 @@ def why_not(path: Path) -> tuple[str, str]:
     with pytest.raises(UnusableError) as refused:
         frames(path)
     return refused.value.reason, str(refused.value)
+
+
+@pytest.mark.parametrize("bar", ["\\", "|"])
+@pytest.mark.parametrize(
+    ("jobs", "count"), [(("Force",), 1), (("FOpt", "Freq"), 1), (("Force", "Force"), 2), (("Freq", "SP", "FOpt"), 3)]
+)
+def test_jobs_in_one_output_of_gaussian(tmp_path, bar, jobs, count):
+    archives = "".join(f" 1{bar}1{bar}GINC-NODE{bar}{kind}{bar}RB3LYP{bar}6-31G(d){bar}H2O1\n\n" for kind in jobs)
+    path = tmp_path / "a.log"
+    path.write_text(f" Entering Gaussian System, Link 0=g16\n{archives}", encoding="utf-8")
+    if count == 1:
+        refuse_several(path, "gaussian-out")
+        return
+    with pytest.raises(UnusableError, match=f"{count} jobs of 'gaussian-out'"):
+        refuse_several(path, "gaussian-out")
 
 
 @pytest.mark.filterwarnings("ignore")  # of ASE's writers

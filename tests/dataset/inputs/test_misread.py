@@ -13,6 +13,15 @@ COORD = "$coord\n" + "".join(f" {place} {symbol}\n" for place, symbol in zip(WAT
 GAUSSIAN = "# B3LYP/6-31G* {route}\n\ntitle\n\n0 1\n" + "".join(
     f"{symbol} {place}\n" for place, symbol in zip(WATER, "OHH", strict=True)
 )
+CAR = (
+    "!BIOSYM archive 3\nPBC=ON\nx\n!DATE\nPBC 4.594 4.594 2.959 90.0 90.0 90.0 ({group})\n"
+    "Ti1      0.000000000    0.000000000    0.000000000 XXXX 1      xx      Ti  0.000\nend\nend\n"
+)
+CFG = (
+    "Number of particles = 1\nA = 1 Angstrom\n"
+    + "".join(f"H0({i},{j}) = {4.5 * (i == j)} A\n" for i in (1, 2, 3) for j in (1, 2, 3))
+    + ".NO_VELOCITY.\nentry_count = 3\n{mass} \nC \n0 0 0 \n"
+)
 NWCHEM = "start a\ngeometry {units}\n O 0 0 0.225\nH 0 1.442 -0.901\nH 0 -1.442 -0.901\nend\n\ntask dft\n"
 CASTEP = (
     "%BLOCK LATTICE_CART\n4.05 0 0\n0 4.05 0\n0 0 4.05\n%ENDBLOCK LATTICE_CART\n"
@@ -72,6 +81,8 @@ def read(path: Path, content: str) -> Frame:
             "mixed_labels",
         ),
         ("a.com", GAUSSIAN.format(route=""), GAUSSIAN.format(route="") + "O-Bq 0 0 3.0\n", "unknown_element"),
+        ("a.car", CAR.format(group="P1"), CAR.format(group="P42/MNM"), "asymmetric_unit"),
+        ("a.cfg", CFG.format(mass="12.0107"), CFG.format(mass="69.723"), "no_elements"),
         ("a.nwi", NWCHEM.format(units=""), NWCHEM.format(units="units au"), "units"),
         ("a.nwi", NWCHEM.format(units="units angstroms"), NWCHEM.format(units="center units nanometers"), "units"),
         ("a.nwi", NWCHEM.format(units=""), NWCHEM.format(units="\n symmetry c2v"), "asymmetric_unit"),

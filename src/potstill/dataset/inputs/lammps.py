@@ -30,6 +30,7 @@ HARMLESS_COLUMN = re.compile(
 SECTION = re.compile(r"^([A-Z][A-Za-z ]*[A-Za-z])[ \t]*(?:#[^\n]*)?\n[ \t]*\n", re.MULTILINE)
 HARMLESS_SECTION = re.compile(r"Atoms|Masses|Velocities|Bonds|Angles|Dihedrals|Impropers|[A-Za-z ]+ (Coeffs|Type Labels)")
 SECTION_OF_STYLE = re.compile(r"^(Atoms[ \t]*#[ \t]*[\w/]+)[^\n]*$", re.MULTILINE)
+INDENTED = re.compile(r"^[ \t]+(?=[A-Z])", re.MULTILINE)  # headings of VMD's TopoTools
 DATA_FILE = re.compile(r"^\s*\d+\s+atoms\b", re.MULTILINE)
 
 
@@ -123,7 +124,7 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
     """
     from ase.io import read
 
-    text = with_plain_numbers(SECTION_OF_STYLE.sub(r"\1", text_of(path)))
+    text = with_plain_numbers(SECTION_OF_STYLE.sub(r"\1", INDENTED.sub("", text_of(path))))
     title, _, rest = text.partition("\n")
     header = SECTION.split(rest)[0]
     _refuse_units(UNITS_IN_HEADER.search(f"{title}\n{header}") or re.search(r"\bunits\s*=\s*(\w+)", title))

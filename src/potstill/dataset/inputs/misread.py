@@ -52,6 +52,14 @@ MISREAD = {  # pattern, reason, detail
         (r"^\s*--Link1--", "mixed_labels", "it has several jobs, whose atoms its reader joins"),
         (r"^\s*[A-Z][a-z]?-Bq\b", "unknown_element", "its ghost atoms (-Bq) are no atoms; delete their rows"),
     ),
+    "cfg": (
+        (
+            r"^(?!\s*12(?:\.\d*)?\s*$)\s*\d+(?:\.\d+)?\s*\n\s*C\s*$",
+            "no_elements",
+            "masses are not those of C, which LAMMPS writes for every type where 'dump_modify element' is missing",
+        ),
+    ),
+    "dmol-car": ((r"^PBC\b[^\n]*\((?!P\s*1\s*\))[^)\n]+\)", "asymmetric_unit", "a space group other than P1 is not read"),),
     "vasp-xdatcar": (
         (r"\A[^\n]*\n\s*-", "no_cell", "a negative scale is a volume, and its reader takes it for a factor"),
         (r"^\s*[ck]\w*\s+configuration\s*=", "units", "positions are Cartesian, and its reader takes fractions"),

@@ -101,9 +101,12 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
     import ase
 
     text = with_plain_numbers(COMMENT.sub("", text_of(path)))
-    coordinates = next((body for _, body in _cp2k_sections(text, "COORD")), None)
+    if _cp2k_sections(text, "REPLICA"):
+        raise UnusableError("several_structures", "a band has several replicas; write them as extended XYZ")
+    system = next((body for _, body in _cp2k_sections(text, "SUBSYS")), text)  # a thermostat has a &COORD too
+    coordinates = next((body for _, body in _cp2k_sections(system, "COORD")), None)
     if coordinates is None:
-        raise UnusableError("no_atoms", "there is no section &COORD")
+        raise UnusableError("no_atoms", "there is no section &COORD in &SUBSYS")
     rows = [line.split() for line in coordinates.splitlines() if line.strip()]
     words = {row[0].upper(): row[-1].lower() for row in rows if len(row) < 4}
     if words.get("SCALED", "f") not in ("f", "false") or words.get("UNIT", "angstrom") not in ("angstrom", "[angstrom]"):

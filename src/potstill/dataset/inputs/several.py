@@ -32,6 +32,9 @@ HEADS = {  # a pattern for each format that is found once in a file of one struc
 }
 
 
+ARCHIVE = re.compile(r"^ 1[\\|]1[\\|][^\\|]*[\\|]([^\\|]*)", re.MULTILINE)  # at the end of a Gaussian job; Windows writes |
+
+
 def refuse_several(path: Path, format_name: str) -> None:
     """Refuse a file of several structures, in a format whose reader takes one.
 
@@ -40,12 +43,22 @@ def refuse_several(path: Path, format_name: str) -> None:
     UnusableError
         ``several_structures`` with their number.
     """
-    if format_name not in HEADS:
+    if format_name == "gaussian-out":
+        found = _jobs_of_gaussian(text_of(path))
+    elif format_name in HEADS:
+        found = len(re.findall(HEADS[format_name], with_plain_numbers(text_of(path)), re.MULTILINE | re.IGNORECASE))
+    else:
         return
-    found = len(re.findall(HEADS[format_name], with_plain_numbers(text_of(path)), re.MULTILINE | re.IGNORECASE))
+    what = "jobs" if format_name == "gaussian-out" else "structures"
     if found > 1:
         raise UnusableError(
             "several_structures",
-            f"the file holds {found} structures of '{format_name}' one behind the other, and its reader takes one; "
+            f"the file holds {found} {what} of '{format_name}' one behind the other, and its reader takes one; "
             "write each into a file of its own, or all as extended XYZ",
         )
+
+
+def _jobs_of_gaussian(text: str) -> int:
+    """Return the number of jobs whose results differ: the reader takes the first, and frequencies behind it add none."""
+    kinds = ["".join(kind.split()) for kind in ARCHIVE.findall(text)]
+    return 1 + sum(kind != "Freq" for kind in kinds[1:])
