@@ -7,6 +7,7 @@ import math
 import runpy
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from potstill.audit.options import AuditConfig
 from potstill.audit.process import wilson_interval
 from potstill.audit.registry import ENTRIES, check
 from potstill.audit.stage import audit, write_report
+from potstill.core.elements import symbols_of
 from potstill.core.errors import InputError
 from potstill.core.types import Labels, Refused, Structure
 from potstill.core.verdict import Finding, Verdict, overall_verdict
@@ -459,6 +461,19 @@ class TestReplay:
         assert shifted[0].labels.energy == 0
         assert judge(shifted, teacher=None)["zero_labels"]["verdict"] == "GO"
 
+    def test_an_element_without_forces(self, judge, labelled):
+        """As by a force field that lacks its parameters; the others act."""
+
+        def without(structure, number):
+            forces = structure.labels.forces.copy()
+            forces[structure.atomic_numbers == number] = 0.0
+            return changed(structure, forces=forces)
+
+        number = next(z for s in labelled if len(set(s.atomic_numbers)) > 1 for z in s.atomic_numbers)
+        found = judge([without(s, number) for s in labelled], teacher=None)["zero_labels"]
+        assert found["verdict"] == "NO_GO"
+        assert f"atoms without a force among others with one: {symbols_of([number])[0]}" in found["why"]
+
     def test_atoms_that_are_alone_have_no_forces(self, judge, labelled):
         far = Structure(np.array([29, 29]), np.array([[0.0, 0, 0], [9.0, 0, 0]]), id="far", source="metals", family="far")
         alone = far.with_(labels=Labels(0.0, np.zeros((2, 3))))
@@ -622,6 +637,24 @@ class TestReplay:
         honest = judge(relabel(asked, emt), teacher=lambda: emt)["equivalent_structures"]
         assert honest["verdict"] == "GO"
         assert honest["measured"] < 1e-6
+
+    def test_a_teacher_that_errs_in_left_handed_cells(self, judge, labelled, lj):
+        """A volume with its sign inverts the stress there; few cells of a file are of that hand."""
+
+        class Signed:
+            fingerprint, properties = lj.fingerprint, lj.properties
+
+            def label(self, structures):
+                pairs = zip(structures, lj.label(structures), strict=True)
+                return [
+                    a if a.stress is None else replace(a, stress=a.stress * np.sign(np.linalg.det(s.cell))) for s, a in pairs
+                ]
+
+        crystals = [s.with_(labels=None) for s in labelled if s.pbc.all()]
+        left = crystals[0].with_(cell=crystals[0].cell[[1, 0, 2]])
+        told = judge(relabel([left, *crystals[1:]], Signed()), teacher=Signed)
+        assert told["equivalent_structures"]["verdict"] == "NO_GO"
+        assert judge(relabel([left, *crystals[1:]], lj))["equivalent_structures"]["verdict"] == "GO"
 
     def test_few_labels_are_audited_with_few_calls(self, judge, labelled, lj):
         class Counting:

@@ -34,13 +34,14 @@ UNIT = "eV or eV/Å"
         TEACHER,
     ),
     gates=("max_equivalence_gap",),
-    mend="the teacher's answer depends on the order of atoms, on their periodic images, on the origin, or on the cell along "
-    "an axis that is not periodic: mend its adapter",
+    mend="the teacher's answer depends on the order of atoms, on their periodic images, on the origin, on the handedness of "
+    "the cell, or on the cell along an axis that is not periodic: mend its adapter",
 )
 def equivalent_structures(evidence: Evidence) -> Finding:
     """Ask the teacher about copies with atoms in another order, moved together, and each by lattice vectors.
 
     Where an axis is not periodic and yet has a vector, as across the vacuum of a slab, the vector of the copy is longer.
+    The copy of a left-handed cell is right-handed, by two lattice vectors exchanged.
     """
     rng = np.random.default_rng(evidence.seed)
     few = at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
@@ -152,12 +153,13 @@ def _turned_back(labels: Labels, turn: Array) -> Labels:
     return Labels(labels.energy, np.asarray(labels.forces) @ turn, stress)
 
 
-def _kinds(evidence: Evidence) -> tuple[Array, Array, Array]:
-    """Return indices at random: some crystals, structures that are periodic in some directions, and molecules."""
+def _kinds(evidence: Evidence) -> list[Array]:
+    """Return indices at random: crystals, structures periodic in some directions, molecules, and left-handed crystals."""
     axes = np.asarray(evidence.dataset.column("structures/pbc"), dtype=bool).sum(axis=1)
+    left_handed = (axes == 3) & (np.linalg.det(np.asarray(evidence.dataset.column("structures/cell"))) < 0)
     order = np.random.default_rng(evidence.seed).permutation(len(axes))
-    crystals, some, none = (order[np.isin(axes[order], kind)][:DRAWN_OF_A_KIND] for kind in ((3,), (1, 2), (0,)))
-    return crystals, some, none
+    kinds = ((axes == 3) & ~left_handed, np.isin(axes, (1, 2)), axes == 0, left_handed)
+    return [order[kind[order]][:DRAWN_OF_A_KIND] for kind in kinds]
 
 
 def _most_elements(evidence: Evidence, drawn: Array, few: int) -> list[int]:
@@ -170,6 +172,7 @@ def _rewritten(structure: Structure, order: Array, rng: np.random.Generator) -> 
     """Return the structure with its atoms in another order, moved together, and each by random lattice vectors.
 
     Of axes that are not periodic, the vector with the least vacuum is doubled. A grid keeps its spacing then.
+    Of a left-handed cell, two vectors are exchanged.
     """
     pbc, cell = structure.pbc, structure.cell
     images = rng.integers(-MOST_LATTICE_VECTORS, MOST_LATTICE_VECTORS + 1, (len(structure), 3)) * pbc
@@ -179,6 +182,8 @@ def _rewritten(structure: Structure, order: Array, rng: np.random.Generator) -> 
     longer = cell.copy()
     if (axis := _narrowest_open_axis(structure)) is not None:
         longer[axis] *= 2
+    if pbc.all() and np.linalg.det(cell) < 0:
+        longer = longer[[1, 0, 2]]
     return structure.with_(atomic_numbers=structure.atomic_numbers[order], positions=moved[order], cell=longer)
 
 
