@@ -400,6 +400,18 @@ def test_a_student_that_misses_its_gates_is_no_go_with_exit_code_3(potstill, run
     assert potstill("evaluate", run, "--gates", gates).code == 3
 
 
+def test_limits_alone_judge_again_and_in_the_folder_of_the_run(potstill, run, tmp_path):
+    before = (run / "evaluate.json").read_bytes()
+    gates = tmp_path / "gates.yaml"
+    gates.write_text("evaluate: {max_softening: 0.5, nve_ps: 77.0}\n")
+    answer = potstill("evaluate", run, "--gates", gates)
+    assert (answer.code, "these are no limits: nve_ps" in answer.err) == (2, True)
+    gates.write_text("evaluate: {max_softening: 0.5}\n")
+    answer = potstill("evaluate", run, "--gates", gates, "--out", tmp_path / "other")
+    assert (answer.code, "leave --out away" in answer.err) == (2, True)
+    assert (run / "evaluate.json").read_bytes() == before
+
+
 @pytest.mark.parametrize("how", ["emptied", "halved", "text"])
 @pytest.mark.parametrize("name", ["evaluate.json", "evaluate_data.npz"])
 def test_damaged_figures_are_not_judged_again(potstill, run, tmp_path, name, how):

@@ -122,7 +122,10 @@ def test_a_text_that_is_a_link_is_not_written_to(tmp_path, name):
     assert precious.read_text() == "of another run"
 
 
-@pytest.mark.parametrize("name", ["log.txt", "error.log", "metrics.jsonl", "label/teacher.log"])
+OF_A_COPY = ["log.txt", "error.log", "metrics.jsonl", "label/teacher.log", "deploy/ase/student/config.json"]
+
+
+@pytest.mark.parametrize("name", OF_A_COPY)
 def test_a_copy_of_hard_links_leaves_the_first_run_as_it_is(tmp_path, name):
     first, copy = tmp_path / "run" / name, tmp_path / "copy" / name
     for path in (first, copy):
@@ -134,6 +137,17 @@ def test_a_copy_of_hard_links_leaves_the_first_run_as_it_is(tmp_path, name):
         log.write("after\n")
     assert first.read_text() == "before\n"
     assert copy.read_text() == "before\nafter\n"
+
+
+def test_an_export_that_is_a_link_becomes_a_copy(tmp_path):
+    first, link = tmp_path / "first", tmp_path / "run" / "deploy" / "ase" / "run_md.py"
+    first.write_text("before\n")
+    link.parent.mkdir(parents=True)
+    link.symlink_to(first)
+    (tmp_path / "run" / ".lock").touch()
+    with locked(tmp_path / "run"):
+        link.write_text("after\n")
+    assert (first.read_text(), link.is_symlink()) == ("before\n", False)
 
 
 def test_a_log_that_is_a_pipe_does_not_hang(tmp_path):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from potstill.cli.output import AsJson, judged_facts, kept_for_json, print_json
 from potstill.core.errors import InputError
 from potstill.core.files import quoted
+
+if TYPE_CHECKING:
+    from potstill.evaluate.options import EvaluateConfig
+    from potstill.run.folder import RunFolder
 
 
 def evaluate(
@@ -32,6 +36,8 @@ def evaluate(
         raise InputError("--candidate and --reference come together: the model to judge, and the one taken for the truth")
     if errors_only and not candidate:
         raise InputError("--errors-only needs two models: name them by --candidate and --reference")
+    if out and not candidate:
+        raise InputError("--out goes with two models: the evaluation of a run stays in its folder; leave --out away")
     if candidate:
         with kept_for_json(as_json):
             report = _compare_pair(data, gates, (candidate, reference), out or data.parent, errors_only=errors_only)
@@ -90,6 +96,7 @@ def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
     if not run.dataset.is_file():
         raise InputError(f"{folder} is no run folder with a dataset.h5; models beside each other are evaluated anew")
     own = read_config(run).evaluate if run.config.is_file() else EvaluateConfig()
+    _refuse_measures(given, own, run)
     changed = {name: getattr(given, name) for name in given.model_fields_set} | {"limits": {**own.limits, **given.limits}}
     with run.locked():
         run.note_killed()
@@ -107,6 +114,22 @@ def _judge_again(folder: Path, gates: Path) -> dict[str, Any]:
         state_in_exports(run)
         write_run_page(run)
     return evaluation.report
+
+
+def _refuse_measures(given: EvaluateConfig, own: EvaluateConfig, run: RunFolder) -> None:
+    """Refuse options that say what is measured, where figures of a run are judged again.
+
+    Raises
+    ------
+    InputError
+        With the options that differ from those of the run.
+    """
+    others = [name for name in given.model_fields_set if not name.startswith(("max_", "min_")) and name != "limits"]
+    if names := sorted(name for name in others if getattr(given, name) != getattr(own, name)):
+        raise InputError(
+            f"--gates judges again what was measured, and these are no limits: {', '.join(names)}\n"
+            f"  set them in {run.config} and evaluate again:  potstill evaluate {quoted(run.path)}"
+        )
 
 
 def _tell(report: dict[str, Any], folder: Path, then: str, *, as_json: bool, each: bool) -> None:

@@ -76,9 +76,9 @@ def _refuse_links(folder: Path) -> None:
 
 
 def _unshare(folder: Path) -> None:
-    """Copy texts that are written in place and that a copy of the run made of hard links has too."""
-    for path in (folder / name for name in APPENDED):
-        if path.is_file() and path.stat().st_nlink > 1:
+    """Copy files that are written in place, texts and exports, and that a copy of the run made of links has too."""
+    for path in (*(folder / name for name in APPENDED), *sorted((folder / "deploy").rglob("*"))):
+        if path.is_file() and (path.is_symlink() or path.stat().st_nlink > 1):
             with sealed(path) as temporary:
                 shutil.copy2(path, temporary)
 

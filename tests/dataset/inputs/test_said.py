@@ -559,3 +559,22 @@ def test_hydrogens_that_would_lie_on_a_metal(tmp_path):
     with pytest.raises(UnusableError, match="write the record with all its hydrogens") as refusal:
         read(tmp_path / "a.sdf", f"{head}{rows}{bonds}M  END\n$$$$\n")
     assert refusal.value.reason == "hydrogens"
+
+
+@pytest.mark.parametrize(("row", "what"), [("H 1.0 0.0 0.0 0.7", "an atomic number"), ("H 0 0.0 0.0 0.7", "a flag")])
+def test_a_column_between_symbol_and_positions(tmp_path, row, what):
+    other = row.replace("0.7", "0.0")
+    with pytest.raises(UnusableError, match=f"the second column is {what}"):
+        read(tmp_path / "a.xyz", f"2\nx\n{row}\n{other}\n")
+    assert read(tmp_path / "a.xyz", "1\nx\nHe 1.0 0.0 0.7 0.5\n").structure.formula == "He"
+
+
+@pytest.mark.parametrize(("unit", "reason"), [("angstrom", ""), ("atomic_unit", "units")])
+def test_units_of_i_pi_in_a_title_of_pdb(tmp_path, unit, reason):
+    atom = "ATOM      1    O   1     1       0.000   0.000   0.225  0.00  0.00           O 0\n"
+    content = f"TITLE   Step: 0  Bead: 0 positions{{{unit}}}  cell{{{unit}}}\n{atom}END\n"
+    if not reason:
+        assert read(tmp_path / "a.pdb", content).structure.formula == "O"
+        return
+    with pytest.raises(UnusableError, match="i-PI wrote atomic_unit"):
+        read(tmp_path / "a.pdb", content)

@@ -12,6 +12,7 @@ from potstill.dataset.inputs.known import unknown
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol, numbers_of
 from potstill.dataset.inputs.unusable import Frame, UnusableError
+from potstill.dataset.inputs.xyz_cell import IPI_UNIT, refuse_other_quantities
 
 MODEL = re.compile(r"^(?:MODEL\b.*|ENDMDL.*|END\s*)$", re.MULTILINE)
 SHARED_CELL = (
@@ -68,6 +69,9 @@ def _refuse_left_out(text: str, piece: str) -> None:
     UnusableError
         ``unreadable`` or ``asymmetric_unit``.
     """
+    title = next((line for line in piece.splitlines() if line.startswith("TITLE") and IPI_UNIT.search(line)), "")
+    if title:
+        refuse_other_quantities(title)
     like = [line for line in piece.splitlines() if LIKE_RECORD.match(line)]
     broken = next((line for line in like if not line.startswith((*ATOM, "CRYST1"))), None)
     if broken is not None:

@@ -109,6 +109,7 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
         raise UnusableError("unreadable", "the file ends within its last number")
     _check_keys(facts)
     names = _check_columns(facts, rows)
+    _refuse_second_column(facts, rows)
     periodic = _periodic(facts)
     if nine := NINE_NUMBERS.search(facts):  # ASE's reader keeps six of them
         refuse_asymmetric("stress", np.array(nine[1].replace(",", " ").split(), dtype=np.float64).reshape(3, 3))
@@ -235,6 +236,30 @@ def _check_columns(facts: str, rows: list[str]) -> list[str]:
         count = len(rows[short].split())
         raise UnusableError("wrong_count", f"the row of atom {short} has {count} columns, expected {width}")
     return [name for name, _, count in columns for _ in range(int(count))]
+
+
+def _refuse_second_column(facts: str, rows: list[str]) -> None:
+    """Refuse plain rows with an atomic number or a flag between symbol and positions, as GAMESS and Gaussian have them.
+
+    Raises
+    ------
+    UnusableError
+        ``no_coordinates``
+    """
+    words = [row.split() for row in rows]
+    if "Properties" in facts or any(
+        len(row) < len("Zxyz") + 1 or not all("." in word for word in row[2:5]) for row in words
+    ):
+        return
+    flags = all(row[1].lstrip("-").isdigit() for row in words)
+    charges = all(
+        is_symbol(row[0].capitalize()) and float(row[1]) == atomic_numbers_of([row[0].capitalize()])[0] for row in words
+    )
+    if flags or charges:
+        what = "a flag" if flags and not charges else "an atomic number"
+        raise UnusableError(
+            "no_coordinates", f"the second column is {what}; an XYZ row begins with the symbol, then come x, y, z"
+        )
 
 
 def _columns(facts: str) -> list[tuple[str, str, str]]:

@@ -36,7 +36,7 @@ def with_cell(facts: str, *, has_keys: bool) -> str:
     """
     found = IPI_CELL.search(facts)
     if found is not None:
-        _refuse_other_quantities(facts)
+        refuse_other_quantities(facts)
         if found[1] != "abcABC":
             raise UnusableError("no_cell", f"the cell is CELL({found[1]}), expected CELL(abcABC): lengths and angles")
         from ase.geometry import cellpar_to_cell
@@ -72,7 +72,14 @@ def _is_bare_cell(facts: str) -> bool:
     return False
 
 
-def _refuse_other_quantities(facts: str) -> None:
+def refuse_other_quantities(facts: str) -> None:
+    """Refuse what i-PI wrote in other units than Å, or other quantities than positions.
+
+    Raises
+    ------
+    UnusableError
+        ``units`` or ``no_coordinates``.
+    """
     units = dict(IPI_UNIT.findall(facts))
     quantity = next((name for name in units if name != "cell"), "positions")
     if quantity not in IPI_POSITIONS:
