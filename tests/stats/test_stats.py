@@ -99,8 +99,13 @@ def test_siblings_do_the_work_between_their_energies(build, labelled):
     near = stats.sibling >= 0
     assert near.sum() > 20
     assert np.nanmax(stats.work_gap / (stats.work_bound + 2e-3)) < 1.0
-    families = np.array(stats.families)
-    assert (families[near] == families[stats.sibling[near]]).all()
+    atoms = [s.atomic_numbers.tolist() for s in labelled]
+    assert all(atoms[k] == atoms[stats.sibling[k]] for k in np.flatnonzero(near))
+
+
+def test_frames_that_are_families_of_their_own_are_siblings_too(build, labelled):
+    alone = collect(open_dataset(build([s.with_(family=s.id) for s in labelled])))
+    np.testing.assert_array_equal(alone.sibling, collect(open_dataset(build(labelled))).sibling)
 
 
 def test_pairs_within_five_angstrom_are_those_of_the_dataset_statistics(build, labelled):

@@ -1,4 +1,4 @@
-"""Comparison of energy differences within a family with the work of the forces and stresses between the structures.
+"""Comparison of energy differences of structures of the same atoms with the work of forces and stresses between them.
 
 For two near sets of the same atoms, E2 - E1 is the mean of both forces times the displacement, with opposite sign, plus the
 volume times the mean stress times the strain. The remainder is of third order (the trapezoidal rule). It is compared with
@@ -51,14 +51,17 @@ class _Group:
 
 
 def sibling_groups(dataset: Dataset) -> list[Array]:
-    """Return groups of one family with the same atoms in the same order, all periodic in three directions or in none."""
+    """Return groups of the same atoms in the same order, all periodic in three directions or in none.
+
+    Families do not count: of one system, each frame of a trajectory may be a family of its own.
+    """
     numbers, ptr, pbc = dataset.column("atoms/atomic_numbers"), dataset.ptr, dataset.column("structures/pbc")
     has_stress = dataset.column("structures/has_stress")
-    groups: dict[tuple[str, bytes, bool], list[int]] = defaultdict(list)
-    for k, family in enumerate(dataset.families.tolist()):
+    groups: dict[tuple[bytes, bool], list[int]] = defaultdict(list)
+    for k in range(len(dataset)):
         periodic = int(pbc[k].sum())
         if periodic == 0 or (periodic == 3 and has_stress[k]):
-            groups[family, numbers[ptr[k] : ptr[k + 1]].tobytes(), periodic == 3].append(k)
+            groups[numbers[ptr[k] : ptr[k + 1]].tobytes(), periodic == 3].append(k)
     return [np.array(group) for group in groups.values() if len(group) > 1]
 
 

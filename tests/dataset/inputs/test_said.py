@@ -578,3 +578,8 @@ def test_units_of_i_pi_in_a_title_of_pdb(tmp_path, unit, reason):
         return
     with pytest.raises(UnusableError, match="i-PI wrote atomic_unit"):
         read(tmp_path / "a.pdb", content)
+
+
+def test_a_dump_of_lammps_without_its_box(tmp_path):
+    (remark,) = read(tmp_path / "a.xyz", "1\nAtoms. Timestep: 100\nCu 0 0 0\n").remarks
+    assert "no box" in remark

@@ -326,8 +326,10 @@ def _charge_of_comment(facts: str) -> dict[str, float]:
 
 
 def _on_comment(facts: str, options: ReadOptions) -> list[str]:
-    """Return a remark about a comment of bare numbers: an energy of a conformer search, or charge and multiplicity."""
+    """Return a remark about a comment of LAMMPS, or of bare numbers: an energy, or charge and multiplicity."""
     comment = facts.strip()
+    if comment.startswith("Atoms. Timestep:"):
+        return ["LAMMPS writes no box into a dump of style xyz, so the frame has no cell; a dump of style custom has one"]
     integers = TWO_INTEGERS.fullmatch(comment)
     if integers is not None and integers[1].split() != ["0", "1"]:
         return [
