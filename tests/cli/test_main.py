@@ -368,6 +368,12 @@ class TestFaultsOfPotstill:
         assert (answer.code, answer.err) == (1, "potstill: unexpected ZeroDivisionError: division by zero\n")
 
 
+def test_an_unknown_last_stage_makes_no_folder(potstill, write_config, tmp_path):
+    answer = potstill("run", write_config(), "--out", tmp_path / "run", "--yes", "--last", "Audit")
+    assert (answer.code, "did you mean 'audit'" in answer.err) == (2, True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_label_exits_with_1_where_all_were_refused(potstill, write_config, tmp_path):
     config = write_config(label={"max_force_ev_per_angstrom": 1e-9})
     run = tmp_path / "run"

@@ -3,17 +3,20 @@
 import json
 
 import ase.io
+import numpy as np
 import pytest
 import yaml
 from ase.build import bulk
 
 from potstill.core.errors import InputError
+from potstill.core.types import Labels, Structure
 from potstill.deploy.student import load_student
 from potstill.evaluate.made_from import weights_checksum
 from potstill.evaluate.model import TeacherModel
 from potstill.evaluate.options import EvaluateConfig
-from potstill.evaluate.pair import evaluate_pair, load_model
+from potstill.evaluate.pair import composition_baseline, evaluate_pair, load_model
 from potstill.report.evaluate import sentence, write_evaluate_page
+from potstill.stats.references import fit_reference_energies
 from potstill.student.files import save_student
 from potstill.testing import random_student
 
@@ -55,6 +58,45 @@ def test_a_calculator_beside_itself(structures, tmp_path):
     assert {name for name, verdict in found.items() if verdict != "GO"} == {"force_error_element"}  # 16 atoms are too few
     assert found["force_error_element"] == "DOES_NOT_APPLY"
     assert len(evaluation.comparison.structures) == 4
+
+
+def alloys(count: int) -> list[Structure]:
+    """Rattled cells of copper and nickel with energies that are no sum over their atoms."""
+    rng, found = np.random.default_rng(3), []
+    for k in range(count):
+        atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
+        atoms.numbers[: k % 4] = 28
+        labels = Labels(-3.5 * (k % 4) - 3.0 * (4 - k % 4) + rng.normal(), np.zeros((4, 3)))
+        found.append(Structure.from_ase(atoms, labels=labels))
+    return found
+
+
+def test_the_baseline_of_a_structure_is_fitted_to_the_others():
+    structures = alloys(9)
+    found = composition_baseline(structures)
+    amounts = np.array([[(s.atomic_numbers == z).sum() for z in (28, 29)] for s in structures], float)
+    energies = np.array([s.labels.energy for s in structures])
+    for k in range(9):
+        others = np.arange(9) != k
+        expected = amounts[k] @ fit_reference_energies(amounts[others], energies[others]) / 4
+        assert found[k] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_structures_say_nothing_about_the_energies_of_each_other(count):
+    chosen = alloys(4)[1 : 1 + count]
+    assert np.isnan(composition_baseline(chosen)).all()
+
+
+def test_a_good_model_is_not_condemned_for_one_structure(tmp_path):
+    frame = bulk("Cu", "fcc", a=3.6, cubic=True)
+    frame.numbers[0] = 28
+    frame.rattle(0.05, seed=1)
+    ase.io.write(tmp_path / "one.extxyz", frame)
+    report = evaluate_pair(EMT, "emt", tmp_path / "one.extxyz", tmp_path / "out", errors_only=True).report
+    (energy,) = (f for f in report["findings"] if f["check"] == "energy_error")
+    assert energy["verdict"] == "NOT_RUN"
+    assert "as of few structures" in energy["why"]
 
 
 def test_a_candidate_without_a_stress_is_not_judged_by_it(structures, tmp_path, monkeypatch):

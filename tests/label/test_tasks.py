@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from potstill.label.options import LabelConfig
-from potstill.label.tasks import range_of, spread, tasks_of
+from potstill.label.tasks import parts_in, range_of, spread, tasks_of
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7, 100])
@@ -23,3 +23,11 @@ def test_every_stretch_of_the_file_soon_has_its_share(tmp_path, parts):
 
 def test_a_part_says_what_it_holds():
     assert range_of(Path("label/00000040-00000048.h5")) == range(40, 48)
+
+
+def test_copies_under_other_names_are_no_parts(tmp_path):
+    names = ["00000000-00000032.h5", "00000032-00000064.h5", "00000000-00000032 (1).h5", "00000000-00000032 - Copy.h5"]
+    for name in [*names, "00000000-00000032.sync-conflict-20261129.h5", "._00000000-00000032.h5"]:
+        (tmp_path / name).touch()
+    assert [path.name for path in parts_in(tmp_path)] == names[:2]
+    assert [range_of(path) for path in parts_in(tmp_path)] == [range(32), range(32, 64)]

@@ -31,3 +31,9 @@ def test_a_file_that_another_process_writes_to_is_named_as_such(tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another process writes to it"):
             file_fault(tmp_path, entry)
+
+
+def test_another_content_is_another_file_and_no_other_option():
+    stored = {"generate": {"sources": [{"paths": ["sha256:aa"], "count": 3}]}}
+    now = {"generate": {"sources": [{"paths": ["sha256:bb"], "count": 4}]}}
+    assert changed(stored, now) == ["file at generate.sources[0].paths[0]", "generate.sources[0].count"]

@@ -39,11 +39,14 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Do all stages in order; with --resume also after a kill."""
-    from potstill.run.folder import RunFolder
+    from potstill.core.registry import nearest
+    from potstill.run.folder import STAGES, STAGES_WITH_SUBRUNS, RunFolder
     from potstill.run.plan import ask_before_long_run, missing_pieces, settle
     from potstill.run.verdict import run_verdict
 
     with _ended(out, as_json):
+        if last not in (names := (*STAGES, *STAGES_WITH_SUBRUNS)):
+            raise InputError(f"--last: there is no stage '{last}': {nearest(last, names)}")
         checked = read_config(config, out)
         made = RunFolder(out).has_structures()
         settled = settle(checked) if fallback and not made else checked

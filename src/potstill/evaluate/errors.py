@@ -95,7 +95,8 @@ def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, An
     comparison
         Labels of both, for at least one structure.
     mean_energy_baseline
-        (S,) energy per atom in eV that the composition alone predicts (reference energies fitted to the training part).
+        (S,) energy per atom in eV that the composition alone predicts (reference energies fitted to the training part); NaN
+        where nothing predicts it.
 
     Returns
     -------
@@ -107,6 +108,8 @@ def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, An
     force_error = np.abs(student - teacher)
     zero = float(np.abs(teacher).mean())
     energy_teacher, energy_student = comparison.energies()
+    gaps = np.abs(mean_energy_baseline - energy_teacher)
+    gaps = gaps[~np.isnan(gaps)]
     stress_teacher, stress_student = comparison.stresses()
     report: dict[str, Any] = {
         "structures": len(comparison.structures),
@@ -122,7 +125,7 @@ def summary(comparison: Comparison, mean_energy_baseline: Array) -> dict[str, An
         "energy": {
             "mae_per_atom": float(np.abs(energy_student - energy_teacher).mean()),
             "rmse_per_atom": float(np.sqrt(((energy_student - energy_teacher) ** 2).mean())),
-            "mean_baseline_mae_per_atom": float(np.abs(mean_energy_baseline - energy_teacher).mean()),
+            "mean_baseline_mae_per_atom": float(gaps.mean()) if gaps.size else 0.0,
             "unit": "eV/atom",
         },
     }

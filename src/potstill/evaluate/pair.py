@@ -29,13 +29,14 @@ from potstill.evaluate.made_from import weights_checksum
 from potstill.evaluate.model import Model, TeacherModel
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.stage import Evaluation, compare
-from potstill.stats.references import fit_reference_energies
+from potstill.stats.references import RELATIVE_CUTOFF, fit_reference_energies
 from potstill.student.shipped import shipped_students
 from potstill.teacher.choices import parse_teacher
 from potstill.teacher.opening import open_teacher
 
 log = logging.getLogger(__name__)
 MOST_STRUCTURES = 1000
+DETERMINED = 1e-6  # 1 - leverage of a structure below which the others say nothing about its energy
 NO_PHYSICS = {"nve_ps": 0.0, "physics_crystals": 0, "physics_molecules": 0, "physics_pairs": 0}
 
 
@@ -173,10 +174,18 @@ def _labelled(teacher: Teacher, path: Path) -> tuple[list[Structure], dict[str, 
 
 
 def composition_baseline(structures: list[Structure]) -> Array:
-    """Return (S,) energies per atom in eV by reference energies fitted to these structures."""
+    """Return (S,) energies per atom in eV by reference energies fitted to all other structures of these.
+
+    NaN where the others do not determine them. The residual without a structure is its residual over 1 - its leverage.
+    """
     elements, places = np.unique(np.concatenate([s.atomic_numbers for s in structures]), return_inverse=True)
     owner = np.repeat(np.arange(len(structures)), [len(s) for s in structures])
     amounts = np.zeros((len(structures), len(elements)))
     np.add.at(amounts, (owner, places), 1.0)
     energies = np.array([s.labels.energy for s in structures if s.labels is not None])
-    return np.asarray(amounts @ fit_reference_energies(amounts, energies) / amounts.sum(axis=1))
+    shares = amounts / amounts.sum(axis=1, keepdims=True)
+    per_atom = energies / amounts.sum(axis=1)
+    residual = per_atom - shares @ fit_reference_energies(amounts, energies)
+    leverage = np.einsum("sz,zs->s", shares, np.linalg.pinv(shares, rcond=RELATIVE_CUTOFF))
+    alone = leverage > 1 - DETERMINED
+    return np.asarray(per_atom - np.where(alone, np.nan, residual / np.where(alone, 1.0, 1 - leverage)))

@@ -72,7 +72,7 @@ class GenerateConfig(Section):
 
     elements: Annotated[
         tuple[str, ...],
-        Field(description="chemical symbols that every source may use; all that a source can make where empty"),
+        Field(description="chemical symbols of sources that name none themselves; all that a source can make where empty"),
     ] = ()
     sources: Annotated[
         tuple[AnySource, ...], Field(min_length=1, description="sources of structures, in the order in which they run")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from potstill.core.files import h5_files
 from potstill.core.types import Refused
 from potstill.teacher.extras import Extra
 from potstill.teacher.options import TeacherOptions
@@ -14,6 +16,7 @@ from potstill.teacher.options import TeacherOptions
 if TYPE_CHECKING:
     from potstill.label.options import LabelConfig
 
+PART = re.compile(r"\d+-\d+")  # name of a part file without its ending: first structure, and the one behind the last
 GOLDEN = 0.6180339887498949
 
 
@@ -75,6 +78,11 @@ def spread(tasks: Sequence[LabelTask]) -> list[LabelTask]:
     Sorts by the fractional parts of multiples of the golden ratio: each next one falls into the largest gap so far.
     """
     return [tasks[k] for k in sorted(range(len(tasks)), key=lambda k: k * GOLDEN % 1)]
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """Return the labelled parts of a folder; copies under other names, as of a cloud drive, are none."""
+    return [path for path in h5_files(folder) if PART.fullmatch(path.stem)]
 
 
 def range_of(part: Path) -> range:

@@ -276,10 +276,13 @@ def _differences(stored: Any, now: Any, path: str) -> Iterator[str]:
         for k, (one, other) in enumerate(zip(stored, now, strict=True)):
             yield from _differences(one, other, f"{path}[{k}]")
     elif stored != now and not _is_gone(stored, now):
-        yield path
+        yield f"file at {path}" if _is_checksum(stored) and _is_checksum(now) else path
+
+
+def _is_checksum(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("sha256:")
 
 
 def _is_gone(stored: Any, now: Any) -> bool:
     """Return whether a file, stored as its checksum, is no longer there."""
-    texts = isinstance(stored, str) and isinstance(now, str)
-    return texts and stored.startswith("sha256:") and now.startswith("/") and not Path(now).exists()
+    return _is_checksum(stored) and isinstance(now, str) and now.startswith("/") and not Path(now).exists()

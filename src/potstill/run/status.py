@@ -20,6 +20,7 @@ from potstill.core.files import h5_files, quoted, read_json
 from potstill.core.units import duration
 from potstill.core.verdict import word_of
 from potstill.dataset import open_file
+from potstill.label.tasks import parts_in, range_of
 from potstill.report.page import tally, verdict_of, warned
 from potstill.run.facts import exports_told
 from potstill.run.figures import Figures, driver_alive, look
@@ -275,8 +276,7 @@ def _labelling(run: RunFolder, figures: Figures) -> str:
     if not run.structures.exists():
         return ""
     total = len(open_file(run.to_label))
-    parts = [part.stem.split("-") for part in h5_files(run.labelled_parts)]
-    finished = sum(int(stop) - int(start) for start, stop in parts)
+    finished = sum(len(range_of(part)) for part in parts_in(run.labelled_parts))
     if finished == total and run.dataset.exists():  # nothing is left, though the teacher may have refused some
         return f"{len(open_file(run.dataset))} of {total} structures"
     text = f"{finished} of {total} structures"
@@ -312,7 +312,7 @@ def _round(run: RunFolder, config: Config) -> str:
 
 def refusals(run: RunFolder) -> Counter[tuple[str, str, str]]:
     """Count refusals by stage, source and reason; a file that cannot be opened makes its stage stale."""
-    files = [run.dataset] if run.dataset.exists() else [run.structures, *h5_files(run.labelled_parts)]
+    files = [run.dataset] if run.dataset.exists() else [run.structures, *parts_in(run.labelled_parts)]
     counts = Counter[tuple[str, str, str]]()
     for file in files:
         with suppress(PotstillError):

@@ -80,6 +80,12 @@ def read(path: Path, content: str) -> Frame:
             GAUSSIAN.format(route="") + "\n--Link1--\n" + GAUSSIAN.format(route=""),
             "mixed_labels",
         ),
+        (
+            "a.com",
+            GAUSSIAN.format(route=""),
+            "# HF\n\nx\n\n0 1\nO\nH 1 R\nH 1 R 2 A\n\nR 1\nA 104\n\n",
+            "no_coordinates",
+        ),
         ("a.com", GAUSSIAN.format(route=""), GAUSSIAN.format(route="") + "O-Bq 0 0 3.0\n", "unknown_element"),
         ("a.car", CAR.format(group="P1"), CAR.format(group="P42/MNM"), "asymmetric_unit"),
         ("a.cfg", CFG.format(mass="12.0107"), CFG.format(mass="69.723"), "no_elements"),

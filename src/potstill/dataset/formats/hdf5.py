@@ -58,5 +58,5 @@ def _refuse_mixture(block: list[Structure], labelled: bool) -> None:
             one, others = ("no labels", "others have") if labelled else ("labels", "others have none")
             raise InputError(
                 f"{structure.id} has {one}, {others}; a dataset file holds labels of all structures or of none\n"
-                "  label the rest, or convert them apart"
+                "  label the rest, or take the file as a source 'files' of a run with  labels: true, which leaves those out"
             )

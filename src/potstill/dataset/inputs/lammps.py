@@ -139,6 +139,7 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
         if "atom_style" not in str(error):
             raise
         raise UnusableError("unreadable", "the style of atoms is not stated; write it, such as 'Atoms # charge'") from error
+    _refuse_other_masses(text, options)
     stated = {**_of_types(text), **dict(options.species)}
     atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], ReadOptions(species=tuple(stated.items())))
     frame = frame_from(atoms, options)
@@ -150,6 +151,23 @@ def _compare_counts(text: str) -> None:
     rows = len(_section(text, "Atoms"))
     if stated is not None and int(stated[0].split()[0]) != rows:
         raise UnusableError("wrong_count", f"{stated[0].split()[0]} atoms are stated, {rows} rows follow below Atoms")
+
+
+def _refuse_other_masses(text: str, options: ReadOptions) -> None:
+    """Refuse a type whose mass is that of one element and whose comment names another, unless an option names it.
+
+    Raises
+    ------
+    UnusableError
+        ``no_elements`` with both.
+    """
+    masses = {kind: symbol_of_mass(float(value)) for kind, value in _section(text, "Masses")}
+    for kind, said in _comments(text, "Masses").items():
+        if is_symbol(said) and masses.get(kind, "") not in ("", said) and kind not in dict(options.species):
+            raise UnusableError(
+                "no_elements",
+                f"type {kind} has the mass of {masses[kind]} and the comment '{said}'; name it by the option species",
+            )
 
 
 def _of_types(text: str) -> dict[str, str]:

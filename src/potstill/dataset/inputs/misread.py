@@ -50,6 +50,7 @@ MISREAD = {  # pattern, reason, detail
     "gaussian-in": (
         (r"^\s*#[^\n]*\bunits?\s*[=(]+\s*\(?(au|bohr)", "units", "'units' are not Å, which its reader takes them for"),
         (r"^\s*--Link1--", "mixed_labels", "it has several jobs, whose atoms its reader joins"),
+        (r"^[ \t]*[A-Z][a-z]?[ \t]+\d+[ \t]+[A-Za-z]", "no_coordinates", "a Z-matrix with variables is not read"),
         (r"^\s*[A-Z][a-z]?-Bq\b", "unknown_element", "its ghost atoms (-Bq) are no atoms; delete their rows"),
     ),
     "cfg": (

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from potstill import __version__
 from potstill.core.errors import OutOfTimeError
-from potstill.core.files import h5_files
 from potstill.dataset import open_file
 from potstill.generate.mix import as_json
+from potstill.label.tasks import parts_in
 from potstill.run.context import Context
 from potstill.run.folder import RunFolder
 
@@ -62,7 +62,7 @@ def run_label(context: Context) -> None:
         _select(context)
         parts = _ask_teacher(context, run.to_label)
     except OutOfTimeError:
-        if some := h5_files(run.labelled_parts):
+        if some := parts_in(run.labelled_parts):
             _assemble(context, some, partial=True)
         raise
     _assemble(context, parts, partial=False)
