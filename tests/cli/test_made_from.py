@@ -12,6 +12,7 @@ import yaml
 from ase.build import bulk
 
 from potstill.deploy import load_student
+from potstill.run.facts import training_curve
 from potstill.run.made_from import file_checksum
 
 STAGES = ("generate", "label", "audit", "train", "evaluate", "deploy")
@@ -79,6 +80,48 @@ def test_a_project_that_was_moved_with_its_files_goes_on(potstill, write_config,
     answer = potstill("run", project / "config.yaml", "--out", project / "run", "--resume", "--yes")
     assert answer.code == 2
     assert "differs from this config in generate" in answer.err
+
+
+def test_a_folder_of_source_files_is_known_by_their_content(potstill, write_config, tmp_path):
+    config = write_config()
+    (folder := tmp_path / "frames").mkdir()
+    (tmp_path / "mine.extxyz").rename(folder / "mine.extxyz")
+    text = yaml.safe_load(config.read_text())
+    text["generate"]["sources"][0]["paths"] = [str(folder)]
+    config.write_text(yaml.safe_dump(text))
+    run = tmp_path / "run"
+    assert potstill("run", config, "--out", run, "--yes", "--last", "label").code == 0
+    assert "stale" not in potstill("status", run).out
+    frames = ase.io.read(folder / "mine.extxyz", ":")
+    ase.io.write(folder / "more.extxyz", frames[:1])
+    assert "stale" in potstill("status", run).out
+    (folder / "more.extxyz").unlink()
+    assert "stale" not in potstill("status", run).out
+    ase.io.write(folder / "mine.extxyz", frames[::-1])
+    answer = potstill("audit", run)
+    assert answer.code == 2
+    assert "another file at generate.sources[0].paths[0]" in answer.err
+
+
+def test_figures_of_a_former_training_are_none_of_the_present_one(potstill, run):
+    edit(run, "train", epochs=3)
+    assert resume(potstill, run, "--last", "train").code == 0
+    assert training_curve(run / "metrics.jsonl")["training"][0] == [1.0, 2.0, 3.0]
+    edit(run, "train", epochs=1)
+    answer = resume(potstill, run, "--last", "train")
+    assert answer.code == 0, answer.err
+    assert training_curve(run / "metrics.jsonl")["training"][0] == [1.0]
+    assert "1 epochs" in (run / "report.html").read_text()
+
+
+def test_a_time_limit_stops_a_training_that_goes_on_later(potstill, write_config, tmp_path):
+    run = tmp_path / "run"
+    config = write_config(train={"epochs": 3})
+    assert potstill("run", config, "--out", run, "--yes", "--last", "audit").code == 0
+    answer = potstill("run", config, "--out", run, "--yes", "--resume", "--hours", 1e-6)
+    assert answer.code == 124
+    assert states(run)["train"] in ("waiting", "stopped")
+    assert potstill("run", config, "--out", run, "--yes", "--resume", "--last", "train").code == 0
 
 
 def test_status_names_a_copy_in_part(potstill, run):

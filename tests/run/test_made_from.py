@@ -37,3 +37,8 @@ def test_another_content_is_another_file_and_no_other_option():
     stored = {"generate": {"sources": [{"paths": ["sha256:aa"], "count": 3}]}}
     now = {"generate": {"sources": [{"paths": ["sha256:bb"], "count": 4}]}}
     assert changed(stored, now) == ["file at generate.sources[0].paths[0]", "generate.sources[0].count"]
+
+
+def test_a_folder_that_an_earlier_version_stored_by_name_is_no_other():
+    stored, now = ({"generate": {"sources": [{"paths": [path]}]}} for path in ("/data/frames", "sha256:aa"))
+    assert changed(stored, now) == []

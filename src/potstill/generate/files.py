@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
+from potstill.core.checksums import sha256_of_file, sha256_of_text
 from potstill.core.errors import InputError, MissingExtraError
 from potstill.core.files import shown
 from potstill.core.section import ExistingPath, refuse_unknown_symbols
@@ -26,6 +27,7 @@ from potstill.dataset.inputs.first_labels import FirstLabels
 from potstill.dataset.inputs.labels import NOT_USED
 from potstill.generate.source import Kind, SourceOptions, propose_each
 
+MOST_BYTES = 1_000_000_000
 FIRST_FRAMES = 3  # of a file, in which the first labels are looked for
 COMPANION = re.compile(  # of structure files in the folder of a calculation: settings, sums and jobs, never structures
     r"(INCAR|KPOINTS|POTCAR|OSZICAR|EIGENVAL|DOSCAR|IBZKPT|PCDAT|PROCAR|REPORT|WAVECAR)|slurm-\d+\.(out|err)|.*\.(sh|slurm|pbs|sbatch|py|md|aselmdb-lock|db-journal|db\.lock)|README.*"
@@ -171,6 +173,20 @@ def _catalogue(paths: tuple[Path, ...], options: ReadOptions) -> Catalogue:
         if not path.exists():
             raise InputError(f"no structure file or folder at {shown(path)}")
     return Catalogue((entry for path in paths for entry in _files_at(path)), options)
+
+
+def folder_checksum(folder: Path) -> str:
+    """Return one checksum for the files of a folder that the source reads: names and sizes, and contents if they are few.
+
+    Reading more than :data:`MOST_BYTES` at each look at a run would take too long.
+    """
+    files = [entry for entry in _files_at(folder) if not isinstance(entry, Refused)]
+    sizes = [path.stat().st_size for _, path in files]
+    whole = sum(sizes) <= MOST_BYTES
+    told = [
+        f"{name} {size} {sha256_of_file(path) if whole else ''}" for (name, path), size in zip(files, sizes, strict=True)
+    ]
+    return sha256_of_text("\n".join(sorted(told)))
 
 
 def _files_at(path: Path) -> Iterator[tuple[str, Path] | Refused]:

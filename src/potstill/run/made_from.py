@@ -19,6 +19,7 @@ from potstill.student.shipped import student_folder
 
 if TYPE_CHECKING:
     from potstill.config import Config
+    from potstill.generate.source import SourceOptions
     from potstill.run.folder import RunFolder
 
 PRESENT = "present"
@@ -255,7 +256,7 @@ def _rounds(run: RunFolder) -> list[Path]:
 def _generate(run: RunFolder, config: Config) -> dict[str, Any]:
     section = _section(config, "generate")
     sources = config.generate.resolved_sources(config.label.teacher)
-    section["sources"] = [with_contents(source.model_dump(mode="json")) for source in sources]
+    section["sources"] = [_source(source) for source in sources]
     for parent in (run.path.parent, run.path.parent.resolve()):  # the folder may be reached by a link
         section["after"] = [path.removeprefix(str(parent)) for path in section["after"]]
     return section
@@ -276,11 +277,24 @@ def _differences(stored: Any, now: Any, path: str) -> Iterator[str]:
         for k, (one, other) in enumerate(zip(stored, now, strict=True)):
             yield from _differences(one, other, f"{path}[{k}]")
     elif stored != now and not _is_gone(stored, now):
-        yield f"file at {path}" if _is_checksum(stored) and _is_checksum(now) else path
+        of_source = ".paths[" in path
+        if of_source and _is_checksum(now) and isinstance(stored, str) and stored.startswith("/"):
+            return  # a folder, which earlier versions stored by its name
+        yield f"file at {path}" if of_source and _is_checksum(stored) and _is_checksum(now) else path
 
 
 def _is_checksum(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("sha256:")
+
+
+def _source(source: SourceOptions) -> dict[str, Any]:
+    """Return the options of a source, with a checksum in place of each file and folder that it reads."""
+    from potstill.generate.files import Files, folder_checksum
+
+    found: dict[str, Any] = with_contents(source.model_dump(mode="json"))
+    if isinstance(source, Files):
+        found["paths"] = [folder_checksum(Path(p)) if Path(p).is_dir() else p for p in found["paths"]]
+    return found
 
 
 def _is_gone(stored: Any, now: Any) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+ANEW = "anew"  # event of a stage that begins from nothing
 NUMBERS = ("labelled", "seconds", "memory_bytes", "epoch", "round", "wanted", "made", "accepted")
 
 
@@ -26,6 +27,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if _is_sound(line):
             found.append(line)
     return found
+
+
+def of_present_training(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the lines since a training last began from nothing; those before are of a student that was set aside."""
+    begun = [k for k, line in enumerate(lines) if line["stage"] == "train" and line.get("event") == ANEW]
+    return lines[begun[-1] :] if begun else lines
 
 
 def _is_sound(line: Any) -> bool:

@@ -15,6 +15,7 @@ from potstill.core.units import duration
 from potstill.run.context import Context
 from potstill.run.folder import STAGES
 from potstill.run.made_from import changed, files_of, made_from, missing_files, why_not_done
+from potstill.run.metrics_file import ANEW
 from potstill.run.no_go import stop_on_no_go
 from potstill.run.set_aside import set_aside
 from potstill.run.stages import STAGE_FUNCTIONS
@@ -56,6 +57,8 @@ class Pipeline:
             At the time limit, if there is one.
         """
         for stage in self.run.stages[: self.run.stages.index(last) + 1]:
+            if stage in ("train", "evaluate", "deploy") and self.run.stage(stage)["state"] != "done":
+                self.context.stop_in_time()  # the stages before it keep what they have by then
             self.stage(stage)
             if stage == "audit":
                 stop_on_no_go(self.run)
@@ -75,6 +78,8 @@ class Pipeline:
             log.warning("%s runs again: %s", name, why)
         moved = self._begin(name)
         goes_on = before["state"] in UNFINISHED and not moved
+        if name == "train" and not goes_on:
+            self.run.log_metrics(stage=name, event=ANEW)
         self._work(name, perf_counter() - (before["seconds"] if goes_on else 0.0))
 
     def require_name(self, name: str) -> None:

@@ -7,7 +7,9 @@ from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -27,7 +29,7 @@ from potstill.run.figures import Figures, driver_alive, look
 from potstill.run.folder import RunFolder
 from potstill.run.lock import refuse_partial
 from potstill.run.made_from import why_not_done
-from potstill.run.metrics_file import read_metrics
+from potstill.run.metrics_file import of_present_training, read_metrics
 from potstill.run.subruns import subrun_configs
 from potstill.run.upgrade import read_config
 from potstill.run.verdict import run_verdict
@@ -286,21 +288,22 @@ def _labelling(run: RunFolder, figures: Figures) -> str:
 
 
 def _training(run: RunFolder, config: Config) -> str:
-    lines = [line for line in read_metrics(run.metrics) if line.get("stage") == "train" and "epoch" in line]
+    present = of_present_training(read_metrics(run.metrics))
+    lines = [line for line in present if line.get("stage") == "train" and "epoch" in line]
     if not lines:
         return ""
     last = lines[-1]
     text = f"epoch {last['epoch']} of {config.train.epochs}, force error {last.get('train_forces', float('nan')):.3f} eV/Å"
     left = config.train.epochs - last["epoch"]
     if left and len(lines) > 1:
-        per_epoch = _seconds_between(lines[0]["time"], last["time"]) / (len(lines) - 1)
+        per_epoch = median(_seconds_between(a["time"], b["time"]) for a, b in pairwise(lines))  # a pause is one of them
         text += f", {duration(left * per_epoch)} left"
     return text + _round(run, config)
 
 
 def _round(run: RunFolder, config: Config) -> str:
     """Return the result of the last round of active learning; empty where there is none."""
-    judged = [line for line in read_metrics(run.metrics) if line.get("event") == "judged"]
+    judged = [line for line in of_present_training(read_metrics(run.metrics)) if line.get("event") == "judged"]
     if not judged or config.active_learning is None:
         return ""
     last, options = judged[-1], config.active_learning

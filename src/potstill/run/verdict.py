@@ -198,7 +198,8 @@ def _unjudged(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any],
         return ""
     judged = "the data passed its audit, the student is not judged" if audit else "neither data nor student is judged"
     if audit and evaluation.get("findings"):
-        judged = "data and student passed"
+        again = states.get("train", "done") != "done"
+        judged = "the data passed its audit, and its student is made again" if again else "data and student passed"
     failed = [stage for stage, state in states.items() if state == "failed"]
     running = [stage for stage, state in states.items() if state == "running" or run.stage(stage).get("killed")]
     if failed:
@@ -270,7 +271,11 @@ def _pointed_to(findings: list[dict[str, Any]], curve: dict[str, tuple[list[floa
     of = {f["check"]: f for f in findings}
     silent = "force_error" in of and of["force_error"]["verdict"] == Verdict.NOT_RUN
     forces, energy, stress = (of.get(name, {}).get("measured") for name in ("force_error", "energy_error", "stress_error"))
-    low, high = ([x is not None and test(x) for x in (forces, energy, stress)] for test in (_learned, _unlearned))
+    low = [x is not None and x < LEARNED for x in (forces, energy, stress)]
+    high = [
+        x is not None and x >= UNLEARNED and is_failure(of[name]["verdict"])
+        for name, x in (("force_error", forces), ("energy_error", energy), ("stress_error", stress))
+    ]
     last = [errors[-1] for name in ("training", "validation") if (errors := curve.get(name, ([], []))[1])]
     missed = forces is not None and is_failure(of["force_error"]["verdict"])
     look = "look for a wrong sign, unit or order of"
@@ -284,11 +289,3 @@ def _pointed_to(findings: list[dict[str, Any]], curve: dict[str, tuple[list[floa
         "contradict each other": missed and len(last) == 2 and last[0] >= last[1],
     }
     return next((text for text, holds in cases.items() if holds), "")
-
-
-def _learned(ratio: float) -> bool:
-    return ratio < LEARNED
-
-
-def _unlearned(ratio: float) -> bool:
-    return ratio >= UNLEARNED

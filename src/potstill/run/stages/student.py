@@ -35,6 +35,8 @@ def run_train(context: Context) -> None:
             run.log_metrics(stage="train", epoch=epoch, **errors)
             if board is not None:
                 board.add(epoch, errors)
+            if config.train.processes == 1:  # the others would wait for this one
+                context.stop_in_time()
 
         start = starting_student(config.train.start, dataset.select("train")) if config.train.start else None
         train(
@@ -112,6 +114,8 @@ def _learn_actively(context: Context, options: ActiveLearningConfig) -> None:
             counters[number] = shown.enter_context(context.progress.counts(options.epochs, "epochs"))
         counters[number].set(epoch, errors)
         run.log_metrics(stage="active_learning", round=number, epoch=epoch, **errors)
+        if config.train.processes == 1:
+            context.stop_in_time()
 
     def page(reports: list[dict[str, Any]], folder: Path) -> None:
         write_round_page(reports, open_file(folder / "new.h5"), folder / "round.html")
