@@ -12,7 +12,7 @@ from potstill.evaluate.gates import NO_TEACHER
 from potstill.run.folder import RunFolder
 from potstill.run.lock import locked
 from potstill.run.made_from import file_checksum, missing_files, rounds_fault
-from potstill.run.verdict import run_verdict, state_in_exports, student_verdict
+from potstill.run.verdict import data_reason, run_verdict, state_in_exports, student_verdict
 from potstill.student.files import save_student
 from potstill.testing import random_student
 
@@ -78,6 +78,15 @@ def test_a_go_names_the_checks_with_a_warning(run):
         "GO: the data passed all 2 checks that apply, 1 with a warning (repeated cells); and the student"
     )
     assert "warning" not in run_verdict(run, AUDIT, EVALUATION).sentence
+
+
+@pytest.mark.parametrize(("skipped", "told"), [(("gradients", "energy_work"), True), (("gradients",), False), ((), False)])
+def test_a_go_says_where_no_energy_was_compared_with_forces(run, skipped, told):
+    found = [{"check": name, "verdict": "DOES_NOT_APPLY"} for name in skipped]
+    audit = {"verdict": "GO", "findings": [*AUDIT["findings"], *found]}
+    sentence = run_verdict(run, audit, EVALUATION).sentence
+    assert ("with no energy compared with forces" in sentence) == told
+    assert ("with no energy compared with forces" in data_reason(audit)) == told
 
 
 def test_a_go_names_what_the_training_data_lack(run):

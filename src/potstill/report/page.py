@@ -148,6 +148,16 @@ def warned(findings: Sequence[Mapping[str, Any]]) -> str:
     return f", {len(names)} with a warning ({', '.join(names)})" if names else ""
 
 
+def uncompared(findings: Sequence[Mapping[str, Any]]) -> str:
+    """Return that forces were held against no energies, as the end of a sentence; empty where they were.
+
+    Without a teacher and without near siblings, a wrong unit of the forces is found by nothing.
+    """
+    skipped = {f["check"] for f in findings if f["verdict"] == "DOES_NOT_APPLY"}
+    nothing = {"gradients", "energy_work"} <= skipped
+    return ", with no energy compared with forces (no teacher, and no near siblings)" if nothing else ""
+
+
 def tally(findings: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     """Return how many checks passed, and how many there are without those that do not apply."""
     verdicts = [f["verdict"] for f in findings]
