@@ -499,6 +499,10 @@ class TestUnitsOfADatabase:
         ),
         ("vasp-xml", '<incar>\n <i name="ENCUT"> 500</i>\n <v name="MAGMOM"> 1 1</v>\n</incar>\n<i name="EFIELD">0</i>', ""),
         ("vasp-xml", '<i type="logical" name="ML_LMLFF">  F  </i>\n<i type="int" name="IMAGES">     0</i>\n', ""),
+        ("vasp-xml", '<i type="int" name="ICHARG">    11</i>\n', "not made self-consistent"),
+        ("vasp-out", "   ICHARG =     11    charge: 1-file 2-atom 10-const\n", "not made self-consistent"),
+        ("vasp-out", "   ICHARG =      2    charge: 1-file 2-atom 10-const\n", ""),
+        ("espresso-out", "     E field amplitude [Ha a.u.]:   1.0000E-02\n", "an electric field acts"),
         ("vasp-out", "   ML_LMLFF =     F\n   IMAGES =      0\n", ""),
     ],
 )

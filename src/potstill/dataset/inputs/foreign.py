@@ -109,6 +109,10 @@ def facts_of_program(text: str, format_name: str) -> tuple[dict[str, float], lis
     if format_name in ("vasp-xml", "vasp-out"):
         remarks += ignored(f"INCAR {tag}" for tag in _tags(text, format_name) if not HARMLESS_TAG.fullmatch(tag))
         remarks += [said for tag, said in OF_VASP.items() if _vasp_tag(text, tag) not in ("", "F", ".FALSE.", "0", "1")]
+        if re.fullmatch(r"1[0-9]", density := _vasp_tag(text, "ICHARG")):
+            remarks.append(f"ICHARG is {density}: the density was not made self-consistent, and forces are not its slope")
+    if format_name == "espresso-out" and re.search(r"^\s*E field amplitude", text, LINES):
+        remarks.append("an electric field acts ('E field amplitude'), which a structure does not hold")
     if format_name == "gpaw-out":
         pairs = re.findall(EXTRAPOLATED, text, LINES)
         if any(abs(number_of(free) - number_of(energy)) > ROUNDING for free, energy in pairs):
