@@ -175,8 +175,9 @@ def evaluated(**measured: float | None) -> dict:
         ({"force_error": 1.2, "energy_error": 1.3}, "neither forces nor energies were learned"),
         ({"force_error": None, "softening": None, "energy_error": 0.2}, "every held-out force is zero"),
         ({"force_error": 0.2, "energy_error": 0.2, "rdf": 4.0}, "with more structures or active_learning"),
+        ({"start_leakage": 2.0, "energy_error": 1.3, "force_error": 0.2}, "take another start"),
     ],
-    ids=["more", "forces", "energies", "stresses", "nothing", "zeros", "physics"],
+    ids=["more", "forces", "energies", "stresses", "nothing", "zeros", "physics", "start"],
 )
 def test_the_next_step_is_what_the_figures_point_to(run, figures, told):
     verdict = run_verdict(run, AUDIT, evaluated(**figures))
@@ -184,6 +185,11 @@ def test_the_next_step_is_what_the_figures_point_to(run, figures, told):
     assert told in verdict.next
     assert "potstill run COPY.yaml --out" in verdict.next
     assert ("more structures" in verdict.next) == ("more structures" in told)
+
+
+def test_given_labels_are_no_matter_of_active_learning(run):
+    verdict = run_verdict(run, AUDIT, {**evaluated(force_error=0.6, energy_error=0.4), "labels_given": True})
+    assert "with more structures in a copy of" in verdict.next
 
 
 @pytest.mark.parametrize(("training", "told"), [(0.5, "raise train.epochs or student.tier"), (0.2, "more structures")])

@@ -124,7 +124,7 @@ def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any
     findings = evaluation.get("findings", [])
     by_others = _by_other_gates(run)
     if findings and overall(f["verdict"] for f in findings) != Verdict.GO:
-        return RunVerdict(Verdict.NO_GO, student_reason(evaluation) + by_others, _after_no_go(run, findings), page)
+        return RunVerdict(Verdict.NO_GO, student_reason(evaluation) + by_others, _after_no_go(run, evaluation), page)
     if run.stage("train")["state"] == "done" and not rounds_fault(run) and (missed := _missed_in_own_md(run)):
         return RunVerdict(Verdict.NO_GO, *missed, page)
     if unjudged := _unjudged(run, audit, evaluation, needed):
@@ -254,13 +254,14 @@ def _mend_data(run: RunFolder) -> str:
     return f"mend a copy of {shown_path(run.config)}, then potstill run COPY.yaml --out {other}"
 
 
-def _after_no_go(run: RunFolder, findings: list[dict[str, Any]]) -> str:
+def _after_no_go(run: RunFolder, evaluation: dict[str, Any]) -> str:
     """Return what to do where the student misses gates: what the figures point to, else learn from more structures."""
     other = quoted(f"{shown_path(run.path)}-2")
     config = shown_path(run.config)
-    if told := _pointed_to(findings, training_curve(run.metrics)):
+    if told := _pointed_to(evaluation["findings"], training_curve(run.metrics)):
         return f"{told}; then potstill run COPY.yaml --out {other}, with a copy of {config}"
-    return f"potstill run COPY.yaml --out {other}, with more structures or active_learning in a copy of {config}"
+    more = "more structures" if evaluation.get("labels_given") else "more structures or active_learning"
+    return f"potstill run COPY.yaml --out {other}, with {more} in a copy of {config}"
 
 
 def _pointed_to(findings: list[dict[str, Any]], curve: dict[str, tuple[list[float], list[float]]]) -> str:
@@ -279,7 +280,9 @@ def _pointed_to(findings: list[dict[str, Any]], curve: dict[str, tuple[list[floa
     last = [errors[-1] for name in ("training", "validation") if (errors := curve.get(name, ([], []))[1])]
     missed = forces is not None and is_failure(of["force_error"]["verdict"])
     look = "look for a wrong sign, unit or order of"
+    leaked = is_failure(of.get("start_leakage", {}).get("verdict", Verdict.GO))
     cases = {
+        "the start was trained on structures that judge the student: take another start, or one with the same split": leaked,
         "every held-out force is zero: add structures off their minima (perturb, md), or labels with forces": silent,
         "neither forces nor energies were learned: look at the labels, and at the curves of training": high[0] and high[1],
         f"energies were learned and forces were not: {look} atoms in the forces": low[1] and high[0],

@@ -102,6 +102,11 @@ def facts_of_program(text: str, format_name: str) -> tuple[dict[str, float], lis
         facts.update(_charge_of_vasp(text, format_name))
     if format_name == "espresso-out":
         facts.update(_charge_of_espresso(text))
+    return facts, _on_labels(text, format_name)
+
+
+def _on_labels(text: str, format_name: str) -> list[str]:
+    """Return remarks about settings under which labels are not those of the structure alone."""
     pressure = re.search(PRESSURE[format_name], text, LINES) if format_name in PRESSURE else None
     remarks = []
     if pressure is not None and number_of(pressure[1]):
@@ -117,7 +122,7 @@ def facts_of_program(text: str, format_name: str) -> tuple[dict[str, float], lis
         pairs = re.findall(EXTRAPOLATED, text, LINES)
         if any(abs(number_of(free) - number_of(energy)) > ROUNDING for free, energy in pairs):
             remarks.append("the energy is extrapolated to no smearing, and forces are the slope of the free energy")
-    return facts, remarks
+    return remarks
 
 
 def on_charge(text: str, format_name: str) -> list[str]:
