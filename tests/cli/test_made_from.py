@@ -124,6 +124,15 @@ def test_a_time_limit_stops_a_training_that_goes_on_later(potstill, write_config
     assert potstill("run", config, "--out", run, "--yes", "--resume", "--last", "train").code == 0
 
 
+def test_exports_are_not_judged_while_their_student_is_judged_anew(potstill, run, monkeypatch):
+    def killed(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("potstill.evaluate.stage.evaluate", killed)
+    potstill("evaluate", run)
+    assert (run / "deploy" / "ase" / "VERDICT.txt").read_text().startswith("NOT RUN")
+
+
 def test_status_names_a_copy_in_part(potstill, run):
     for name in (".lock", "run.json"):
         (run / name).unlink()

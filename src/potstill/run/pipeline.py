@@ -140,6 +140,8 @@ class Pipeline:
         self.run.set_stage(name, "running", perf_counter() - started)
         log.info("%s: %s", name, "begins" if perf_counter() - started < 1 else "goes on")
         self.write_report()
+        if name in ("audit", "evaluate"):
+            state_in_exports(self.run)  # which say GO no longer, also if this is killed
         try:
             with self.context.progress.stage(name):
                 self._call(name, replace(self.context, seconds=lambda: perf_counter() - started))
