@@ -15,7 +15,6 @@ rows of ``my_system.json`` and ``general_md.json``.
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
@@ -27,6 +26,7 @@ from benchmarks.lib.common import write_results
 
 from potstill.core.types import Array, Labels, Structure
 from potstill.dataset import Dataset
+from potstill.dataset.split import digest_of
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.label.options import LabelConfig
 from potstill.student.uncertainty import judge
@@ -62,8 +62,7 @@ def main() -> None:
 
 def place(family: str, seed: int) -> float:
     """Return the place of a family in the order of a split, from 0 to 1; see ``potstill.dataset.split``."""
-    digest = hashlib.sha256(f"{seed}/{family}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+    return int.from_bytes(digest_of(family, seed)[:8], "big") / 2**64
 
 
 def labelled(structures: list[Structure]) -> list[Structure]:

@@ -44,9 +44,14 @@ def split_by_family(
     held: dict[str, set[tuple[int, bool]]] = {}
     for family, numbers in zip(families, elements, strict=True):
         held.setdefault(family, set()).update(_kinds(numbers))
-    order = sorted(held, key=lambda family: hashlib.sha256(f"{seed}/{family}".encode()).digest())
+    order = sorted(held, key=lambda family: digest_of(family, seed))
     part: Mapping[str, int] = _assign(order, held, valid_fraction, test_fraction)
     return np.array([part[family] for family in families], dtype=np.uint8)
+
+
+def digest_of(family: str, seed: int) -> bytes:
+    """Return the digest by which families are taken in order, uniform over all digests."""
+    return hashlib.sha256(f"{seed}/{family}".encode()).digest()
 
 
 def _assign(

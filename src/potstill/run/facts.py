@@ -21,7 +21,7 @@ from potstill.generate.mix import MIX_FILE, read_mix
 from potstill.report.page import figure, tally, warned
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import file_fault, files_checksum, other_input, student_checksum
-from potstill.run.metrics_file import of_present_training, read_metrics
+from potstill.run.metrics_file import epochs_of_training, read_metrics
 
 FILES = (
     ("audit.html", "the audit in full"),
@@ -162,8 +162,7 @@ def stage_rows(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any]
     """Return name, state, time and result of each stage."""
     from potstill.core.units import duration
 
-    lines = of_present_training(read_metrics(run.metrics))
-    epochs = [line for line in lines if line.get("stage") == "train" and "epoch" in line]
+    epochs = epochs_of_training(read_metrics(run.metrics))
     results = {
         "generate": several(_held(data), "structure") if data is not None else "",
         "label": f"{len(data):,} labelled" if data is not None and data.labelled else "",
@@ -206,8 +205,7 @@ def links(run: RunFolder) -> list[tuple[str, str, str]]:
 
 def training_curve(path: Path) -> dict[str, tuple[list[float], list[float]]]:
     """Return epochs and force errors of the present training; an epoch that was repeated after a resume counts once."""
-    lines = of_present_training(read_metrics(path))
-    epochs = {m["epoch"]: m for m in lines if m.get("stage") == "train" and "epoch" in m}
+    epochs = {line["epoch"]: line for line in epochs_of_training(read_metrics(path))}
     curves = {}
     for key, name in (("train_forces", "training"), ("valid_forces", "validation")):
         points = [(float(e), float(m[key])) for e, m in sorted(epochs.items()) if m.get(key) is not None]

@@ -24,7 +24,7 @@ from potstill.config import Config
 from potstill.execute.gpus import GpuUse, gpus_in_use
 from potstill.run.folder import RunFolder
 from potstill.run.lock import holder
-from potstill.run.metrics_file import of_present_training, read_metrics
+from potstill.run.metrics_file import epochs_of_training, read_metrics
 from potstill.run.upgrade import read_config
 
 RECENT_SECONDS = 300.0
@@ -103,7 +103,7 @@ def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figu
     figures = Figures(stages, sum(s.count for s in config.generate.sources), sources=sources)
     _generated(figures, lines)
     _labelled(figures, lines, now)
-    epochs = [line for line in of_present_training(lines) if line.get("stage") == "train" and "epoch" in line]
+    epochs = epochs_of_training(lines)
     figures.epoch = epochs[-1] if epochs else {}
     figures.driver_alive = driver_alive(run)
     sizes = {Path(folder): sum(_size(folder, name) for name in names) for folder, _, names in os.walk(run.path)}

@@ -35,6 +35,11 @@ def of_present_training(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines[begun[-1] :] if begun else lines
 
 
+def epochs_of_training(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the lines of the epochs of the present training, in the order in which they were done."""
+    return [line for line in of_present_training(lines) if line["stage"] == "train" and "epoch" in line]
+
+
 def _is_sound(line: Any) -> bool:
     """Return whether a line has the keys and types that readers rely on."""
     if not isinstance(line, dict) or not isinstance(line.get("stage"), str) or not _is_time(line.get("time")):

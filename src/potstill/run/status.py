@@ -29,7 +29,7 @@ from potstill.run.figures import Figures, driver_alive, look
 from potstill.run.folder import RunFolder
 from potstill.run.lock import refuse_partial
 from potstill.run.made_from import why_not_done
-from potstill.run.metrics_file import of_present_training, read_metrics
+from potstill.run.metrics_file import epochs_of_training, of_present_training, read_metrics
 from potstill.run.subruns import subrun_configs
 from potstill.run.upgrade import read_config
 from potstill.run.verdict import run_verdict
@@ -288,8 +288,7 @@ def _labelling(run: RunFolder, figures: Figures) -> str:
 
 
 def _training(run: RunFolder, config: Config) -> str:
-    present = of_present_training(read_metrics(run.metrics))
-    lines = [line for line in present if line.get("stage") == "train" and "epoch" in line]
+    lines = epochs_of_training(read_metrics(run.metrics))
     if not lines:
         return ""
     last = lines[-1]
