@@ -46,7 +46,10 @@ OF_A_TEACHER = {
     "repeated_cells",
     "rotated_structures",
 }
-OF_SMILES = {"fragments", "composition", "charge_balance"}  # which the molecules of these tests do not state
+NOT_THERE = {  # SMILES, and twenty structures of the same elements
+    *("fragments", "composition", "charge_balance"),
+    *("stress_work_slope", "pair_fit_slope"),
+}
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=1.0)
 STATED = {
     "teacher_success",
@@ -105,11 +108,11 @@ class TestGood:
         found = judge(labelled)
         assert found["verdict"] == "GO", [f for f in found["report"]["findings"] if f["verdict"] not in PASSES]
         assert set(found) >= STATED
-        assert {f["check"] for f in found["report"]["findings"] if f["verdict"] == "DOES_NOT_APPLY"} == OF_SMILES
+        assert {f["check"] for f in found["report"]["findings"] if f["verdict"] == "DOES_NOT_APPLY"} == NOT_THERE
         for finding in found["report"]["findings"]:
             assert finding["why"]
-            assert (finding["measured"] is None) == (finding["check"] in OF_SMILES)
-            assert (finding["limit"] is None) == (finding["check"] in OF_SMILES)
+            assert (finding["measured"] is None) == (finding["check"] in NOT_THERE)
+            assert (finding["limit"] is None) == (finding["check"] in NOT_THERE)
 
     def test_counts(self, judge, labelled):
         refused = [Refused("force_limit", id="organic-9", source="organic", stage="label")]
@@ -889,7 +892,7 @@ class TestFilesOfOnesOwn:
         report = audit_file(mine(labelled), tmp_path / "out", "", GATES)
         found = {f["check"] for f in report["findings"] if f["verdict"] == "DOES_NOT_APPLY"}
         assert report["verdict"] == "GO", [f for f in report["findings"] if f["verdict"] not in PASSES]
-        assert found == OF_A_RUN | OF_A_TEACHER | OF_SMILES | {"teacher_fingerprint"}
+        assert found == OF_A_RUN | OF_A_TEACHER | NOT_THERE | {"teacher_fingerprint"}
         assert "No teacher was named" in sentence(report)
         assert json.loads((tmp_path / "out" / "audit.json").read_text())["verdict"] == "GO"
         assert not (tmp_path / "out" / "advice.yaml").exists()
@@ -899,7 +902,7 @@ class TestFilesOfOnesOwn:
         report = audit_file(path, tmp_path / "out", "emt", GATES)
         found = {f["check"] for f in report["findings"] if f["verdict"] == "DOES_NOT_APPLY"}
         assert report["verdict"] == "GO", [f for f in report["findings"] if f["verdict"] not in PASSES]
-        assert found == OF_A_RUN | OF_SMILES | {"teacher_fingerprint"}
+        assert found == OF_A_RUN | NOT_THERE | {"teacher_fingerprint"}
         assert report["made_from"]["teacher"]["name"] == "emt"
         assert "No teacher" not in sentence(report)
 
@@ -968,12 +971,14 @@ class TestNothingToLookAt:
         assert (found["energy_work"]["verdict"], found["energy_work_slope"]["verdict"]) == ("NO_GO", "DOES_NOT_APPLY")
 
     def test_stresses_take_part_where_siblings_differ_in_cell(self, judge, labelled):
-        assert "in another cell, with stresses" in judge(labelled)["energy_work"]["why"]
+        assert int(judge(labelled)["stress_work_slope"]["why"].partition(" ")[0]) > 0
         same, rng = next(s for s in labelled if s.pbc.all()), np.random.default_rng(1)
         moved = [
             same.with_(id=f"m{k}", positions=same.positions + rng.normal(0, 0.01, same.positions.shape)) for k in range(6)
         ]
-        assert "no stress, for their cells are equal" in judge(moved)["energy_work"]["why"]
+        found = judge(moved)
+        assert (found["energy_work"]["verdict"], found["stress_work_slope"]["verdict"]) == ("GO", "DOES_NOT_APPLY")
+        assert found["stress_work_slope"]["why"].startswith("0 structures have a near sibling in another cell")
 
     def test_no_siblings(self, judge, labelled):
         found = judge([next(s for s in labelled if s.family == f) for f in sorted({s.family for s in labelled})])

@@ -17,13 +17,13 @@ from potstill.teacher import load_teacher
 from potstill.testing.faults import FAULTS, Case, config_asking_for
 
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=0.05)
-COUNT = 160
+COUNT = 320
 NOTHING_TO_LOOK_AT = {"charge_balance", "composition", "fragments"}  # no SMILES, no ions
 
 
 @pytest.fixture(scope="module")
 def case(parents) -> Case:
-    """Clean data with 13 or so siblings of each parent."""
+    """Clean data with 26 or so siblings of each parent."""
     lj = load_teacher("emt")
     made = Perturb(count=COUNT, rattle_angstrom=(0.03, 0.06)).propose(range(COUNT), 7, parents)
     structures = [

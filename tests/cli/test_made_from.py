@@ -11,6 +11,7 @@ import pytest
 import yaml
 from ase.build import bulk
 
+from potstill.dataset import Dataset
 from potstill.deploy import load_student
 from potstill.run.facts import training_curve
 from potstill.run.made_from import file_checksum
@@ -314,6 +315,22 @@ def test_an_edited_training_makes_another_student_and_later_stages_stale(potstil
     assert resume(potstill, run).code == 0
     deployed = (run / "deploy" / "ase" / "student" / "weights.safetensors").read_bytes()
     assert deployed == (run / "student" / "weights.safetensors").read_bytes()
+
+
+def test_an_entry_added_to_a_table_makes_its_stage_stale(potstill, run):
+    name = Dataset(run / "dataset.h5").sources[0]
+    edit(run, "train", source_weights={str(name): 0.5})
+    assert f"train.source_weights.{name}" in potstill("status", run).out
+    assert resume(potstill, run).code == 0
+    assert (run / "student.aside-1" / "weights.safetensors").is_file()
+
+
+def test_a_training_does_not_start_from_the_student_that_it_replaces(potstill, run):
+    edit(run, "train", start=str(run / "student"))
+    found = resume(potstill, run)
+    assert found.code != 0
+    assert "train.start is the student of this run" in found.err
+    assert (run / "student" / "weights.safetensors").is_file()
 
 
 def test_another_teacher_labels_anew_and_the_old_labels_are_kept(potstill, run):

@@ -74,6 +74,18 @@ def test_deploying_again_replaces_the_export(student, tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == ["VERDICT.txt", "example.xyz", "run_md.py", "student"]
 
 
+def test_a_script_that_was_edited_is_kept_aside(student, tmp_path, caplog):
+    (folder,) = deploy(student, tmp_path / "deploy", ["ase"], ethanol())
+    written = (folder / "run_md.py").read_text(encoding="utf-8")
+    deploy(student, tmp_path / "deploy", ["ase"], ethanol())
+    assert not list(folder.glob("*.aside-*"))
+    (folder / "run_md.py").write_text("mine = 600\n", encoding="utf-8")
+    deploy(student, tmp_path / "deploy", ["ase"], ethanol())
+    assert (folder / "run_md.py.aside-1").read_text(encoding="utf-8") == "mine = 600\n"
+    assert (folder / "run_md.py").read_text(encoding="utf-8") == written
+    assert "kept as run_md.py.aside-1" in caplog.text
+
+
 def test_an_export_that_differs_from_its_student_is_refused(student, tmp_path, monkeypatch):
     copy = stage.shutil.copyfile
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from potstill.core.errors import PotstillError
+from potstill.core.errors import InputError, PotstillError
 from potstill.dataset import open_dataset
 from potstill.generate.files import Files
 from potstill.generate.mix import MIX_FILE, Mix, read_mix
@@ -124,6 +124,19 @@ def test_what_earlier_runs_have_is_counted_in_a_shortfall(tmp_path, caplog):
     generate(more, tmp_path / "two", seed=1, workers=1)
     (line,) = [r.getMessage() for r in caplog.records if "gave" in r.getMessage()]
     assert line.endswith("gave 2 of 5 structures: it has no more; the runs in generate.after have its first 3")
+
+
+def test_other_frames_under_a_label_of_an_earlier_run_are_refused(tmp_path):
+    ase.io.write(tmp_path / "a.extxyz", [bulk("Cu", a=3.5 + 0.02 * k) for k in range(3)])
+    ase.io.write(tmp_path / "b.extxyz", [bulk("Ni", a=3.5 + 0.02 * k) for k in range(9)])
+    run(GenerateConfig(sources=(Files(count=3, paths=(tmp_path / "a.extxyz",)),)), tmp_path / "one" / "structures")
+    for paths in (("b.extxyz",), ("b.extxyz", "a.extxyz")):  # also where those of then are now others of the numbers
+        files = Files(count=2, paths=tuple(tmp_path / name for name in paths))
+        with pytest.raises(InputError, match=r"one has other frames under the label 'files'.*\n.*label: files_2"):
+            generate(GenerateConfig(sources=(files,), after=(tmp_path / "one",)), tmp_path / "two", seed=1, workers=1)
+    named = files.model_copy(update={"label": "more"})
+    generate(GenerateConfig(sources=(named,), after=(tmp_path / "one",)), tmp_path / "two", seed=1, workers=1)
+    assert open_dataset(tmp_path / "two" / "structures.h5").ids.tolist() == ["more-000000", "more-000001"]
 
 
 def test_progress_is_told(config, tmp_path):

@@ -1,8 +1,12 @@
 import copy
+import json
 
 import pytest
 
+from potstill.audit.options import AuditConfig
+from potstill.core.verdict import changed_gates
 from potstill.report.audit import write_audit_page
+from potstill.report.markdown import write_audit_markdown
 
 
 def test_no_go_comes_first(kit, mixed, tmp_path):
@@ -50,6 +54,17 @@ def test_changed_gates_are_shown(kit, mixed, tmp_path):
     write_audit_page(report, stats, mixed, tmp_path / "audit.html")
     assert "1 limit was changed" in kit.read_page(tmp_path / "audit.html").text
     assert "0.123" in kit.read_page(tmp_path / "audit.html").text
+
+
+def test_changed_gates_of_a_table_are_shown_by_key(kit, mixed, tmp_path):
+    report, stats = kit.audited(mixed)
+    gates = AuditConfig(max_stress_per_source={"bulk": 2.5})
+    report["changed_gates"] = json.loads(json.dumps(changed_gates(gates)))
+    assert report["changed_gates"] == {"max_stress_per_source.bulk": {"default": None, "now": 2.5}}
+    write_audit_page(report, stats, mixed, tmp_path / "audit.html")
+    assert "max stress per source.bulk – 2.5" in " ".join(kit.read_page(tmp_path / "audit.html").text.split())
+    write_audit_markdown(report, mixed, tmp_path / "audit.md")
+    assert "| max stress per source.bulk | – | 2.5 |" in (tmp_path / "audit.md").read_text(encoding="utf-8")
 
 
 def test_text_is_escaped(kit, tmp_path):

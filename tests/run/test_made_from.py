@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import json
 
 import h5py
 import pytest
 
+from potstill.audit.options import AuditConfig
 from potstill.core.errors import InputError
-from potstill.run.made_from import changed, file_checksum, file_fault
+from potstill.evaluate.options import EvaluateConfig
+from potstill.generate.files import Files
+from potstill.run.made_from import _dumped, changed, file_checksum, file_fault
+from potstill.teacher.ase import AseCalculator
+from potstill.train.options import TrainConfig
 
 
 def test_a_start_that_was_moved_is_the_same_start():
@@ -42,3 +48,35 @@ def test_another_content_is_another_file_and_no_other_option():
 def test_a_folder_that_an_earlier_version_stored_by_name_is_no_other():
     stored, now = ({"generate": {"sources": [{"paths": [path]}]}} for path in ("/data/frames", "sha256:aa"))
     assert changed(stored, now) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "one", "other"),
+    [
+        (TrainConfig, "source_weights", {}, {"slab": 0.0}),
+        (TrainConfig, "element_weights", {"Cu": 2.0}, {}),
+        (TrainConfig, "late_weights", {}, {"energy": 2.0}),
+        (EvaluateConfig, "limits", {}, {"smoothness": 1e-7}),
+        (AuditConfig, "max_stress_per_source", {}, {"bulk": 2.5}),
+        (AuditConfig, "max_force_per_source", {"bulk": 2.5}, {"slab": 2.5}),
+        (
+            lambda **o: AseCalculator(calculator="ase.calculators.emt:EMT", **o),
+            "options",
+            {"rc": 5, "of": {}},
+            {"rc": 5, "of": {"Cu": 1}},
+        ),
+        (lambda **o: Files(paths=("a.xyz",), count=1, **o), "species", {}, {"1": "Si"}),
+    ],
+)
+def test_a_table_of_the_user_counts_with_each_of_its_keys(section, name, one, other):
+    before, now = (_dumped(section(**{name: value})) for value in (one, other))
+    found = changed(json.loads(json.dumps({"a": before})), {"a": now})
+    assert found
+    assert all(path.startswith(f"a.{name}.") for path in found)
+    assert changed({"a": now}, {"a": now}) == []
+
+
+def test_an_option_that_another_version_has_does_not_count():
+    stored, now = ({"a": _dumped(TrainConfig())} for _ in range(2))
+    assert changed({"a": {key: stored["a"][key] for key in list(stored["a"])[2:]}}, now) == []
+    assert changed({"a": {**stored["a"], "was": {"once": 1}}}, now) == []

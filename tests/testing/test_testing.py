@@ -54,7 +54,7 @@ NEEDS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(
         (
             *("stress_limits", "stress_symmetry", "missing_stress", "energy_outliers", "net_force", "net_torque"),
-            *("precision", "repeated_labels", "energy_work", "energy_work_slope"),
+            *("precision", "repeated_labels", "energy_work", "energy_work_slope", "stress_work_slope", "pair_fit_slope"),
         ),
         ("labels",),
     ),

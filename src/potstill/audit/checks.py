@@ -14,6 +14,7 @@ from potstill.audit import (
     geometry,
     integrity,
     labels,
+    pair_fit,
     process,
     replay,
     splits,
@@ -25,6 +26,19 @@ from potstill.audit.registry import checks_of
 
 __all__ = ["CHECKS", "FAMILIES", "MODULES", "Check", "Evidence"]
 
-MODULES = (process, diversity, duplicates, geometry, chemistry, labels, zeros, replay, equivalence, splits, integrity)
+MODULES = (
+    process,
+    diversity,
+    duplicates,
+    geometry,
+    chemistry,
+    labels,
+    pair_fit,
+    zeros,
+    replay,
+    equivalence,
+    splits,
+    integrity,
+)
 FAMILIES: dict[str, tuple[Check, ...]] = {name: checks_of(name) for name in NAMES}
 CHECKS: tuple[Check, ...] = tuple(check for family in FAMILIES.values() for check in family)

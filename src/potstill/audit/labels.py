@@ -240,18 +240,13 @@ def missing_stress(evidence: Evidence) -> Finding:
     unit="of the bound",
     needs=(LABELS,),
     gates=("max_energy_work_ratio",),
-    mend="energies{of} differ from the work of the forces to a near sibling: label them again",
+    mend="energies{of} differ from the work of forces and stresses to a near sibling: label them again",
 )
 def energy_work(evidence: Evidence) -> Finding:
     """Compare energy differences between near siblings with the work between them, in units of the second-order bound."""
     scores = work_scores(evidence)
     near = int((~np.isnan(scores)).sum())
     why = f"{near} of {len(scores)} structures have a sibling near enough to compare energies with forces"
-    if near and evidence.dataset.column("structures/has_stress").any():
-        strained = _strained(evidence)
-        why += (
-            f", {strained} of them in another cell, with stresses" if strained else "; no stress, for their cells are equal"
-        )
     if not near:
         return does_not_apply("energy_work", "of the bound", why)
     limit = evidence.gates.max_energy_work_ratio
@@ -264,7 +259,7 @@ def energy_work(evidence: Evidence) -> Finding:
     unit="away from 1",
     needs=(LABELS,),
     gates=("max_energy_work_slope",),
-    mend="energies or forces have a wrong unit or sign: convert them to eV and eV/Å",
+    mend="energies, forces or, between cells, stresses have a wrong unit or sign: convert them to eV, eV/Å and eV/Å^3",
 )
 def energy_work_slope(evidence: Evidence) -> Finding:
     """Fit the slope of energy differences between siblings on that work: 1 where units and signs agree."""
@@ -285,11 +280,35 @@ def energy_work_slope(evidence: Evidence) -> Finding:
     return finding
 
 
-def _strained(evidence: Evidence) -> int:
-    """Return the number of structures whose nearest sibling has another cell, so that stresses take part in the work."""
+@check(
+    "labels",
+    unit="away from 1",
+    needs=(
+        LABELS,
+        CRYSTALS,
+        STRESS,
+    ),
+    gates=("max_energy_work_slope",),
+    mend="stresses (or energies) have a wrong unit, sign or order, or a kinetic part: give them in eV/Å^3, + is tension",
+)
+def stress_work_slope(evidence: Evidence) -> Finding:
+    """Fit the same slope over siblings in other cells alone, where the stresses do most of the work."""
+    rows = np.flatnonzero(_strained(evidence) & np.isfinite(evidence.stats.energy_change))
+    why = f"{len(rows)} structures have a near sibling in another cell, to compare stresses with energies"
+    if len(rows) < FEWEST_FOR_SLOPE:
+        return does_not_apply("stress_work_slope", "away from 1", f"{why}; {FEWEST_FOR_SLOPE} give a slope")
+    slope, error = _slope(evidence.stats.work[rows], evidence.stats.energy_change[rows])
+    beyond = max(abs(slope - 1) - 3 * error, 0.0)
+    why += f": slope {slope:.3f} ± {error:.3f}, counted beyond three errors"
+    return at_most("stress_work_slope", beyond, evidence.gates.max_energy_work_slope, "away from 1", why)
+
+
+def _strained(evidence: Evidence) -> Array:
+    """Return whether each structure's nearest sibling has another cell, so that stresses do work, (S,) bool."""
     cell, sibling = evidence.dataset.column("structures/cell")[:], evidence.stats.sibling
-    known = np.flatnonzero((sibling >= 0) & np.isfinite(evidence.stats.work))
-    return int((np.abs(cell[known] - cell[sibling[known]]).max(axis=(1, 2), initial=0.0) > SAME_CELL_ANGSTROM).sum())
+    known = (sibling >= 0) & np.isfinite(evidence.stats.work)
+    apart = np.abs(cell - cell[np.where(known, sibling, 0)]).max(axis=(1, 2), initial=0.0)
+    return np.asarray(known & (apart > SAME_CELL_ANGSTROM))
 
 
 def work_scores(evidence: Evidence) -> Array:

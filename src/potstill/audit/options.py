@@ -136,6 +136,14 @@ class AuditConfig(Section):
             "between them",
         ),
     ] = 0.1
+    max_pair_fit_slope: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="largest accepted distance from 1 of the slope of energies on those of a pair potential fitted "
+            "to the forces",
+        ),
+    ] = 0.3
     max_gradient_error: Annotated[
         float,
         Field(

@@ -7,7 +7,7 @@ no data of its kind to look at is DOES_NOT_APPLY: neither a pass nor a failure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -132,10 +132,14 @@ def overall_verdict(findings: Sequence[Finding]) -> Verdict:
 
 
 def changed_gates(gates: BaseModel) -> dict[str, dict[str, Any]]:
-    """Return the limits that differ from the defaults, with both values."""
+    """Return the limits that differ from the defaults, with both values; an entry of a table as ``option.key``."""
     default = type(gates)()
-    return {
-        name: {"default": getattr(default, name), "now": getattr(gates, name)}
-        for name in type(gates).model_fields
-        if getattr(default, name) != getattr(gates, name)
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for name in type(gates).model_fields:
+        before, now = getattr(default, name), getattr(gates, name)
+        if isinstance(now, Mapping):
+            keys = dict.fromkeys((*before, *now))
+            found |= {f"{name}.{key}": {"default": before.get(key), "now": now.get(key)} for key in keys}
+        else:
+            found[name] = {"default": before, "now": now}
+    return {name: both for name, both in found.items() if both["default"] != both["now"]}

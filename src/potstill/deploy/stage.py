@@ -16,6 +16,7 @@ import ase.io
 import numpy as np
 
 from potstill.core.errors import PotstillError
+from potstill.core.files import name_aside
 from potstill.core.types import Structure
 from potstill.deploy.check import check_export
 from potstill.deploy.stated_verdict import FILE as VERDICT
@@ -130,6 +131,10 @@ def _write(path: Path, template: str, **words: str) -> None:
     text = resources.files("potstill.deploy").joinpath(template).read_text(encoding="utf-8")
     for word, value in words.items():
         text = text.replace(word, value)
+    if path.is_file() and (before := path.read_bytes()) != text.encode():
+        kept = name_aside(path)
+        kept.write_bytes(before)
+        log.warning("%s had other content, which is kept as %s: it was edited, or is of an earlier export", path, kept.name)
     path.write_text(text, encoding="utf-8")
 
 

@@ -28,6 +28,7 @@ from potstill.dataset.inputs.labels import NOT_USED
 from potstill.generate.source import Kind, SourceOptions, propose_each
 
 MOST_BYTES = 1_000_000_000
+SAME_ANGSTROM = 1e-6
 FIRST_FRAMES = 3  # of a file, in which the first labels are looked for
 COMPANION = re.compile(  # of structure files in the folder of a calculation: settings, sums and jobs, never structures
     r"(INCAR|KPOINTS|POTCAR|OSZICAR|EIGENVAL|DOSCAR|IBZKPT|PCDAT|PROCAR|REPORT|WAVECAR)|slurm-\d+\.(out|err)|.*\.(sh|slurm|pbs|sbatch|py|md|aselmdb-lock|db-journal|db\.lock)|README.*"
@@ -110,6 +111,17 @@ class Files(SourceOptions):
             more = f"\n  … {len(catalogue) - SHOWN_REFUSALS} more" if len(catalogue) > SHOWN_REFUSALS else ""
             raise InputError(f"the source '{self.name}' cannot read any structure:\n" + "\n".join(refusals) + more)
         return len(catalogue)
+
+    def has(self, index: int, structure: Structure) -> bool:
+        """Return whether the candidate of an index is a structure: the same atoms at the same places."""
+        catalogue = _catalogue(self.paths, self.reading)
+        frame = catalogue[index] if index < len(catalogue) else None
+        return (
+            isinstance(frame, Structure)
+            and np.array_equal(frame.atomic_numbers, structure.atomic_numbers)
+            and np.allclose(frame.positions, structure.positions, rtol=0.0, atol=SAME_ANGSTROM)
+            and np.allclose(frame.cell, structure.cell, rtol=0.0, atol=SAME_ANGSTROM)
+        )
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
         catalogue = _catalogue(self.paths, self.reading)

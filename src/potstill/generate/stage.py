@@ -25,7 +25,7 @@ from potstill.core.types import Array, Refused, Structure
 from potstill.dataset import Dataset, merge, write_part
 from potstill.execute import Executor, LocalExecutor
 from potstill.generate.balance import Balance
-from potstill.generate.files import origin
+from potstill.generate.files import Files, origin
 from potstill.generate.filter import DuplicateFilter, FilterOptions
 from potstill.generate.mix import (
     MIX_FILE,
@@ -226,8 +226,11 @@ class _Attempt:
         taken: list[Array] = []
         refused: list[Refused] = []
         remarks: Counter[str] = Counter()
-        first = stop = max((_candidates(folder / f"{source.name}.h5") for folder in self._earlier), default=0)
+        earlier = [folder / f"{source.name}.h5" for folder in self._earlier]
+        first = stop = max(map(_candidates, earlier), default=0)
         count.earlier = first
+        if isinstance(source, Files):
+            _refuse_other_frames(source, earlier)
         left: int | None = None  # first candidate that was made and not needed, for a later batch
         for task in self._tasks_until_full(source, parents, count, first):
             stop = task.stop
@@ -361,6 +364,26 @@ def _number(structure: Structure) -> int:
 def _candidates(path: Path) -> int:
     """Return the number of the first candidate that an earlier run did not use; 0 where it had no such source."""
     return int(Dataset(path).attributes["candidates"]) if path.exists() else 0
+
+
+def _refuse_other_frames(source: Files, earlier: Sequence[Path]) -> None:
+    """Refuse files whose first frames are not those that earlier runs had of them: candidates are numbered on from these.
+
+    Raises
+    ------
+    InputError
+        With the label, and the runs that took other frames under it.
+    """
+    for path in filter(Path.exists, earlier):
+        taken = Dataset(path)
+        for k in sorted({0, len(taken) - 1} if len(taken) else set()):
+            structure = taken[k]
+            if not source.has(_number(structure), structure):
+                raise InputError(
+                    f"generate.after: {path.parent.parent} has other frames under the label '{source.name}', and "
+                    f"candidates are numbered on from those\n"
+                    f"  give the new files a label of their own, such as  label: {source.name}_2"
+                )
 
 
 def _with_file(detail: str, proposal: Structure | Refused) -> str:

@@ -24,7 +24,7 @@ from potstill.report import plots
 from potstill.report.distributions import distributions
 from potstill.report.elements import by_source, periodic_table
 from potstill.report.explorer import SCRIPT, explorer
-from potstill.report.page import readable, tally, worst_first, write_page
+from potstill.report.page import readable, tally, uncompared, worst_first, write_page
 from potstill.report.pictures import Picture, examples, pointed_at, without
 from potstill.report.scripts import script_hash
 from potstill.stats import Statistics
@@ -106,9 +106,8 @@ def _not_asked(report: Mapping[str, Any], others: int) -> str:
     text = f" {others} other{'s do' if others > 1 else ' does'} not apply." if others else ""
     if "made_from" in report and report["made_from"]["teacher"] is None and report["labelled"]:
         text += " No teacher was named, so no label was repeated."
-        if any(f["check"] == "energy_work" and f["verdict"] == "DOES_NOT_APPLY" for f in report["findings"]):
-            text += " No structure has a near sibling, so no energy was compared with forces."
-    return text
+    said = uncompared(report["findings"]).removeprefix(", with n") if report["labelled"] else ""
+    return text + (f" N{said}." if said else "")
 
 
 def _worst(

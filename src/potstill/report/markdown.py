@@ -166,7 +166,7 @@ def _count(value: int | None) -> str:
 
 
 def _plain(value: Any) -> str:
-    return figure(value) if isinstance(value, int | float) else _text(json.dumps(value))
+    return figure(value) if value is None or isinstance(value, int | float) else _text(json.dumps(value))
 
 
 def _bullets(facts: Iterable[tuple[str, str]]) -> str:

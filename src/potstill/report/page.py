@@ -149,13 +149,17 @@ def warned(findings: Sequence[Mapping[str, Any]]) -> str:
 
 
 def uncompared(findings: Sequence[Mapping[str, Any]]) -> str:
-    """Return that forces were held against no energies, as the end of a sentence; empty where they were.
+    """Return which labels were not compared with energies, as the end of a sentence; empty where all were.
 
-    Without a teacher and without near siblings, a wrong unit of the forces is found by nothing.
+    Without a teacher, forces are compared with energies by near siblings or a fit, stresses by siblings in other cells.
     """
     skipped = {f["check"] for f in findings if f["verdict"] == "DOES_NOT_APPLY"}
-    nothing = {"gradients", "energy_work"} <= skipped
-    return ", with no energy compared with forces (no teacher, and no near siblings)" if nothing else ""
+    if "gradients" not in skipped:
+        return ""
+    if {"energy_work", "pair_fit_slope"} <= skipped:
+        return ", with no energy compared with forces (no teacher, and no near siblings)"
+    unknown = "stress_work_slope" in skipped and "stress_limits" not in skipped
+    return ", with no stress compared with energies (no teacher, and few near siblings in other cells)" if unknown else ""
 
 
 def tally(findings: Sequence[Mapping[str, Any]]) -> tuple[int, int]:

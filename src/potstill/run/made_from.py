@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
+from pydantic import BaseModel
 
 from potstill.core.checksums import sha256_of_file, sha256_of_text, with_contents
 from potstill.student.shipped import student_folder
@@ -30,6 +31,10 @@ NO_RESULT = {  # options that change how a stage runs and not its results
     "label": {"timeout_seconds_per_structure"},
     "train": {"checkpoint_minutes", "tensorboard"},
 }
+
+
+class Table(dict[str, Any]):
+    """An option whose keys are the user's, such as weights by source: each key of it counts, also a new one."""
 
 
 def made_from(run: RunFolder, config: Config, stage: str, formats: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -115,8 +120,8 @@ def missing_files(run: RunFolder, stage: str, formats: tuple[str, ...] = ()) -> 
 def changed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the dotted names of options that differ.
 
-    Options that only one of the two has do not count, nor does a file that was moved or deleted since, nor the folder of a
-    start whose files are the same.
+    Options that only one of the two has do not count, except for keys of a :class:`Table`. Nor does a file that was moved or
+    deleted since, or the folder of a start whose files are the same.
     """
     same_start = "start" in stored and stored["start"] == now.get("start")
     return [name for name in _differences(stored, now, "") if not (same_start and name == "train.start")]
@@ -265,11 +270,33 @@ def _generate(run: RunFolder, config: Config) -> dict[str, Any]:
 def _section(config: Config, name: str) -> Any:
     """Return a section as JSON data, file paths replaced by checksums, without options that change no result."""
     section = getattr(config, name)
-    return None if section is None else with_contents(section.model_dump(mode="json", exclude=NO_RESULT.get(name)))
+    return None if section is None else _dumped(section, NO_RESULT.get(name))
+
+
+def _dumped(section: BaseModel, exclude: set[str] | None = None) -> Any:
+    """Return options as JSON data, file paths replaced by checksums, tables marked as such."""
+    return _with_tables(section, with_contents(section.model_dump(mode="json", exclude=exclude)))
+
+
+def _with_tables(option: Any, data: Any) -> Any:
+    """Return the JSON data of an option, in which each mapping with keys of the user is a :class:`Table`."""
+    if isinstance(option, BaseModel):
+        return {key: _with_tables(getattr(option, key, None), value) for key, value in data.items()}
+    if isinstance(option, Mapping):
+        return _table(data)
+    if isinstance(option, list | tuple) and isinstance(data, list):
+        return [_with_tables(one, value) for one, value in zip(option, data, strict=True)]
+    return data
+
+
+def _table(data: Any) -> Any:
+    return Table({key: _table(value) for key, value in data.items()}) if isinstance(data, Mapping) else data
 
 
 def _differences(stored: Any, now: Any, path: str) -> Iterator[str]:
     if isinstance(stored, Mapping) and isinstance(now, Mapping):
+        either = [key for key in (*stored, *now) if (key in stored) != (key in now)] if isinstance(now, Table) else []
+        yield from (f"{path}.{key}" for key in either)
         for key in stored:
             if key in now:
                 yield from _differences(stored[key], now[key], f"{path}.{key}" if path else key)
@@ -291,7 +318,7 @@ def _source(source: SourceOptions) -> dict[str, Any]:
     """Return the options of a source, with a checksum in place of each file and folder that it reads."""
     from potstill.generate.files import Files, folder_checksum
 
-    found: dict[str, Any] = with_contents(source.model_dump(mode="json"))
+    found: dict[str, Any] = _dumped(source)
     if isinstance(source, Files):
         found["paths"] = [folder_checksum(Path(p)) if Path(p).is_dir() else p for p in found["paths"]]
     return found

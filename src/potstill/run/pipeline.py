@@ -22,6 +22,7 @@ from potstill.run.stages import STAGE_FUNCTIONS
 from potstill.run.status import told
 from potstill.run.subrun_stage import finish_subruns
 from potstill.run.verdict import state_in_exports
+from potstill.student.shipped import student_folder
 
 log = logging.getLogger(__name__)
 UNFINISHED = ("running", "stopped", "failed")
@@ -127,6 +128,8 @@ class Pipeline:
 
     def _begin(self, name: str) -> bool:
         """Record the origin of a stage, and rename results of another origin; return whether there were any."""
+        if name == "train":
+            self._refuse_own_start()
         entry = self.run.stage(name)
         now = made_from(self.run, self.context.config, name, self.context.formats)
         other = changed(entry["made_from"], now) if "made_from" in entry else []
@@ -134,6 +137,15 @@ class Pipeline:
         others = {"gates": ""} if name == "evaluate" else {}  # by which the last evaluation was judged again
         self.run.set_stage(name, "running", entry["seconds"], made_from=now, **others)
         return bool(moved)
+
+    def _refuse_own_start(self) -> None:
+        """Refuse to start a training from the student that it replaces."""
+        start = self.context.config.train.start
+        if start and student_folder(start).resolve() == self.run.student.resolve():
+            raise InputError(
+                "train.start is the student of this run, which the training replaces\n"
+                f"  keep a copy of it first:  cp -r {quoted(self.run.student)} start    and set  train.start: start"
+            )
 
     def _work(self, name: str, started: float) -> None:
         """Run the function of a stage and record its end; ``started`` is its start time less the time of earlier runs."""

@@ -123,6 +123,16 @@ def forces_per_bohr(case: Case, rng: Rng) -> Case:
     return each(case, lambda s: scaled(s, forces=BOHR))
 
 
+@fault("pair_fit_slope", "all forces")
+def forces_in_hartree_per_bohr(case: Case, rng: Rng) -> Case:
+    return each(case, lambda s: scaled(s, forces=BOHR / HARTREE))
+
+
+@fault("stress_work_slope", "all stresses")
+def stresses_in_other_units(case: Case, rng: Rng) -> Case:
+    return each(case, lambda s: scaled(s, stress=10.0))
+
+
 @fault("energy_work_slope", "all forces")
 def force_sign(case: Case, rng: Rng) -> Case:
     return each(case, lambda s: scaled(s, forces=-1.0))
