@@ -143,7 +143,7 @@ class AuditConfig(Section):
             description="largest accepted distance from 1 of the slope of energies on those of a pair potential fitted "
             "to the forces",
         ),
-    ] = 0.3
+    ] = 0.35
     max_gradient_error: Annotated[
         float,
         Field(

@@ -29,8 +29,9 @@ from potstill.evaluate.made_from import weights_checksum
 from potstill.evaluate.model import Model, TeacherModel
 from potstill.evaluate.options import EvaluateConfig
 from potstill.evaluate.stage import Evaluation, compare
+from potstill.evaluate.start import trained_on
 from potstill.stats.references import RELATIVE_CUTOFF, fit_reference_energies
-from potstill.student.shipped import shipped_students
+from potstill.student.shipped import shipped_students, student_folder
 from potstill.teacher.choices import parse_teacher
 from potstill.teacher.opening import open_teacher
 
@@ -99,6 +100,7 @@ def evaluate_pair(
     )
     evaluation.report["models"] = {"candidate": candidate, "reference": reference}
     if isinstance(model, DeployedStudent):
+        evaluation.report["trained_on"] = trained_on(student_folder(candidate), structures)
         evaluation.report["kinds"] |= _broken_bonds_trained_on(Path(candidate), model)
     evaluation.report["findings"] = [asdict(finding) for finding in judge(evaluation.report, settings)]
     evaluation.report["refused_by_reference"] = refused

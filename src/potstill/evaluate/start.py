@@ -1,4 +1,4 @@
-"""Held-out structures that the start of a fine-tuning was trained on: on these a student is not judged fairly.
+"""Structures that a student, or the start of its fine-tuning, was trained on: on these it is not judged fairly.
 
 The training data of the start are those of its run. Those of an exported student, of one that comes with the package, and
 of the start of a start are not at hand.
@@ -6,12 +6,14 @@ of the start of a start are not at hand.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from potstill.audit.asked import generate_section
+from potstill.core.types import Structure
 from potstill.dataset import Dataset, open_file
 from potstill.train.provenance import digest_of_file, stated
 
@@ -47,6 +49,28 @@ def seen_by_start(name: str, folder: Path, held_out: Dataset) -> dict[str, Any]:
     return {**found, "seen": seen if seen or not went_on else None}
 
 
+def trained_on(folder: Path, structures: Sequence[Structure]) -> int | None:
+    """Count structures that a student was trained on: the same atoms at the same places.
+
+    Parameters
+    ----------
+    folder
+        Folder of the student's files.
+    structures
+        Structures that it is compared on.
+
+    Returns
+    -------
+    int or None
+        None where its training data are not at hand, in the run folder around it.
+    """
+    data = _dataset_of(folder)
+    if data is None:
+        return None
+    trained = set(_keys(data, "train", by_family=False))
+    return sum(_key(structure) in trained for structure in structures)
+
+
 def _dataset_of(folder: Path) -> Dataset | None:
     """Return the dataset that a student was trained on, from the run folder around it; None where it has none."""
     path = folder.parent / "dataset.h5"
@@ -61,5 +85,8 @@ def _keys(dataset: Dataset, part: str, *, by_family: bool) -> list[Any]:
     chosen = dataset.split(part)
     if by_family:
         return list(dataset.families[chosen])
-    structures = (dataset[int(k)] for k in chosen)
-    return [(s.atomic_numbers.tobytes(), np.round(s.positions, DIGITS).tobytes()) for s in structures]
+    return [_key(dataset[int(k)]) for k in chosen]
+
+
+def _key(structure: Structure) -> tuple[bytes, bytes]:
+    return structure.atomic_numbers.tobytes(), (np.round(structure.positions, DIGITS) + 0.0).tobytes()

@@ -101,14 +101,19 @@ def held_out_by(report: dict[str, Any]) -> str:
     '12 held-out structures of families that the training has not seen'
     >>> held_out_by({"structures": 12, "models": {}, "refused_by_reference": {"teacher_error": 3}})
     '12 of 15 structures, for the reference refuses 3 (teacher_error 3)'
+    >>> held_out_by({"structures": 12, "models": {}, "trained_on": 4})
+    '12 structures; the student was trained on 4 of them'
     """
     if "models" in report:
         refused = report.get("refused_by_reference", {})
         if not refused:
-            return several(report["structures"], "structure")
+            return several(report["structures"], "structure") + _trained_on(report)
         count, reasons = sum(refused.values()), ", ".join(f"{name} {n}" for name, n in refused.items())
         asked = report["structures"] + count
-        return f"{report['structures']:,} of {several(asked, 'structure')}, for the reference refuses {count} ({reasons})"
+        return (
+            f"{report['structures']:,} of {several(asked, 'structure')}, for the reference refuses {count} ({reasons})"
+            + _trained_on(report)
+        )
     whole = " of families that the training has not seen" if report.get("held_out") == "families" else ""
     start = report.get("start") or {"seen": 0}
     seen = (
@@ -117,6 +122,14 @@ def held_out_by(report: dict[str, Any]) -> str:
         else ""
     )
     return several(report["structures"], "held-out structure") + whole + seen
+
+
+def _trained_on(report: dict[str, Any]) -> str:
+    """Return how many of the structures the candidate was trained on, or that nobody knows; empty for no student."""
+    seen = report.get("trained_on", 0)
+    if seen is None:
+        return "; which of them the student was trained on is not known, for its training data are not at hand"
+    return f"; the student was trained on {seen} of them" if seen else ""
 
 
 def tiles(report: dict[str, Any]) -> list[dict[str, Any]]:
