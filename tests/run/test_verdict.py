@@ -12,6 +12,7 @@ from potstill.evaluate.gates import NO_TEACHER
 from potstill.run.folder import RunFolder
 from potstill.run.lock import locked
 from potstill.run.made_from import file_checksum, missing_files, rounds_fault
+from potstill.run.next_step import after_no_go
 from potstill.run.verdict import data_reason, run_verdict, state_in_exports, student_verdict
 from potstill.student.files import save_student
 from potstill.testing import random_student
@@ -184,9 +185,10 @@ def evaluated(**measured: float | None) -> dict:
         ({"force_error": 1.2, "energy_error": 1.3}, "neither forces nor energies were learned"),
         ({"force_error": None, "softening": None, "energy_error": 0.2}, "every held-out force is zero"),
         ({"force_error": 0.2, "energy_error": 0.2, "rdf": 4.0}, "with more structures or active_learning"),
+        ({"force_error": 0.2, "energy_error": 1.5, "stress_error": 2.0}, "energies and stresses were not: look for another"),
         ({"start_leakage": 2.0, "energy_error": 1.3, "force_error": 0.2}, "take another start"),
     ],
-    ids=["more", "forces", "energies", "stresses", "nothing", "zeros", "physics", "start"],
+    ids=["more", "forces", "energies", "stresses", "nothing", "zeros", "physics", "energies and stresses", "start"],
 )
 def test_the_next_step_is_what_the_figures_point_to(run, figures, told):
     verdict = run_verdict(run, AUDIT, evaluated(**figures))
@@ -194,6 +196,28 @@ def test_the_next_step_is_what_the_figures_point_to(run, figures, told):
     assert told in verdict.next
     assert "potstill run COPY.yaml --out" in verdict.next
     assert ("more structures" in verdict.next) == ("more structures" in told)
+
+
+def test_labels_without_a_weight_are_not_blamed(run):
+    weights = {"energy_weight": 0.0, "forces_weight": 10.0}
+    run.set_stage("train", "done", 1.0, made_from={"train": weights})
+    then = after_no_go(run, evaluated(force_error=0.2, energy_error=1.0))
+    assert then.startswith("train.energy_weight is 0, so nothing was learned from these labels: raise it")
+    assert "energy_weight" not in after_no_go(run, evaluated(force_error=1.2, energy_error=0.2))
+
+
+def test_the_next_step_after_a_fault_that_no_config_mends_is_no_config(run):
+    rows = [
+        {"check": "size_cv", "source": "", "why": "lower it", "change": "audit: {min_size_cv: 0.1}"},
+        {"check": "net_force", "source": "", "why": "forces do not sum to zero", "change": ""},
+    ]
+    audit = {"verdict": "NO_GO", "findings": [{"check": "net_force", "verdict": "NO_GO"}], "advice": rows}
+    (run.path / "advice.yaml").write_text("audit: {min_size_cv: 0.1}")
+    then = run_verdict(run, audit, {}).next
+    assert then.startswith("net force: forces do not sum to zero; then potstill run")
+    assert "advice.yaml --out" in then
+    audit["advice"] = rows[:1]
+    assert run_verdict(run, audit, {}).next.startswith("potstill run")
 
 
 def test_given_labels_are_no_matter_of_active_learning(run):

@@ -48,6 +48,8 @@ def run(
         if last not in (names := (*STAGES, *STAGES_WITH_SUBRUNS)):
             raise InputError(f"--last: there is no stage '{last}': {nearest(last, names)}")
         checked = read_config(config, out)
+        if resume and not RunFolder(out).config.exists():
+            say(f"there is no run in {out} to go on with: a new one begins")
         made = RunFolder(out).has_structures()
         settled = settle(checked) if fallback and not made else checked
         missing = missing_pieces(settled, made=made)
@@ -130,7 +132,8 @@ def deploy(
     from potstill.deploy.commands import COMMANDS
     from potstill.run.facts import exports
     from potstill.run.folder import RunFolder
-    from potstill.run.verdict import run_verdict, shown_path
+    from potstill.run.next_step import shown_path
+    from potstill.run.verdict import run_verdict
 
     with kept_for_json(as_json):
         one_stage(run, "deploy", formats=_formats(to))

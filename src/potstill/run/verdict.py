@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from potstill.core.verdict import Verdict, is_failure, overall, word_of
 from potstill.report.meaning import counts_by_group, figure_of
 from potstill.report.page import readable, tally, uncompared, warned
 from potstill.report.unjudged import unjudged
-from potstill.run.facts import done_report, exports, round_reports, training_curve
+from potstill.run.facts import done_report, round_reports
 from potstill.run.figures import driver_alive
 from potstill.run.folder import RunFolder
 from potstill.run.made_from import (
@@ -27,11 +26,10 @@ from potstill.run.made_from import (
     student_checksum,
     why_not_done,
 )
+from potstill.run.next_step import after_no_go, mend_data, next_use, resume_command, shown_path
 from potstill.run.upgrade import read_config
 
 MOST_NAMED = 4
-UNLEARNED = 1.0  # of an error over that of predicting zero, or the composition alone
-LEARNED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +64,6 @@ class RunVerdict:
         return [self.sentence, f"report: {shown_path(self.page)}", f"next: {self.next}"]
 
 
-def shown_path(path: Path) -> str:
-    """Return a path as a user would type it: relative to the current folder where it lies below, else absolute."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
-
-
 def run_verdict(
     run: RunFolder,
     audit: dict[str, Any] | None = None,
@@ -96,7 +88,7 @@ def run_verdict(
     if not (stale := _stale(run, edited_only=found.verdict == Verdict.NOT_RUN)):
         return found
     verdict = Verdict.NOT_RUN if found.verdict == Verdict.GO else found.verdict
-    return RunVerdict(verdict, f"{found.reason}; {stale}", _resume(run), found.page)
+    return RunVerdict(verdict, f"{found.reason}; {stale}", resume_command(run), found.page)
 
 
 def student_verdict(run: RunFolder) -> RunVerdict:
@@ -120,15 +112,15 @@ def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any
     """Return the verdict by the reports of the run, whatever its config says now."""
     page = run.report
     if audit and audit["verdict"] != "GO":
-        return RunVerdict(Verdict.NO_GO, data_reason(audit), _mend_data(run), run.html("audit"))
+        return RunVerdict(Verdict.NO_GO, data_reason(audit), mend_data(run, audit), run.html("audit"))
     findings = evaluation.get("findings", [])
     by_others = _by_other_gates(run)
     if findings and overall(f["verdict"] for f in findings) != Verdict.GO:
-        return RunVerdict(Verdict.NO_GO, student_reason(evaluation) + by_others, _after_no_go(run, evaluation), page)
+        return RunVerdict(Verdict.NO_GO, student_reason(evaluation) + by_others, after_no_go(run, evaluation), page)
     if run.stage("train")["state"] == "done" and not rounds_fault(run) and (missed := _missed_in_own_md(run)):
         return RunVerdict(Verdict.NO_GO, *missed, page)
     if unjudged := _unjudged(run, audit, evaluation, needed):
-        return RunVerdict(Verdict.NOT_RUN, unjudged, _resume(run), page)
+        return RunVerdict(Verdict.NOT_RUN, unjudged, resume_command(run), page)
     told = warned(audit["findings"]) + uncompared(audit["findings"])
     data = f"the data passed all {tally(audit['findings'])[0]} checks that apply{told}{';' if told else ','}"
     reason = f"{data} and {student_reason(evaluation)}{by_others}"
@@ -167,17 +159,6 @@ def student_reason(evaluation: dict[str, Any]) -> str:
     missed = [f"{readable(f['check'])}: {figure_of(f)}" for f in findings if is_failure(f["verdict"])]
     which = "; ".join(missed) if len(missed) <= MOST_NAMED else counts_by_group(findings)
     return f"the student does not meet {asked - passed} of {asked} gates that apply ({which})"
-
-
-def next_use(run: RunFolder) -> str:
-    """Return the command that runs an export, or that makes one."""
-    from potstill.deploy.commands import COMMANDS
-
-    there = exports(run)
-    for name, command in COMMANDS.items():
-        if name in there:
-            return f"cd {quoted(shown_path(run.deploy / name))} && {command}"
-    return f"potstill deploy {quoted(shown_path(run.path))}"
 
 
 def _missed_in_own_md(run: RunFolder) -> tuple[str, str] | None:
@@ -239,56 +220,3 @@ def _stale(run: RunFolder, *, edited_only: bool) -> str:
     except PotstillError:  # which status names itself
         return ""
     return ""
-
-
-def _resume(run: RunFolder) -> str:
-    return f"potstill run {quoted(shown_path(run.config))} --out {quoted(shown_path(run.path))} --resume"
-
-
-def _mend_data(run: RunFolder) -> str:
-    """Return what mends the data: the config that the audit advises, where it advises one."""
-    advice = run.path / "advice.yaml"
-    other = quoted(f"{shown_path(run.path)}-2")
-    if advice.is_file():
-        return f"potstill run {quoted(shown_path(advice))} --out {other}"
-    return f"mend a copy of {shown_path(run.config)}, then potstill run COPY.yaml --out {other}"
-
-
-def _after_no_go(run: RunFolder, evaluation: dict[str, Any]) -> str:
-    """Return what to do where the student misses gates: what the figures point to, else learn from more structures."""
-    other = quoted(f"{shown_path(run.path)}-2")
-    config = shown_path(run.config)
-    if told := _pointed_to(evaluation["findings"], training_curve(run.metrics)):
-        return f"{told}; then potstill run COPY.yaml --out {other}, with a copy of {config}"
-    more = "more structures" if evaluation.get("labels_given") else "more structures or active_learning"
-    return f"potstill run COPY.yaml --out {other}, with {more} in a copy of {config}"
-
-
-def _pointed_to(findings: list[dict[str, Any]], curve: dict[str, tuple[list[float], list[float]]]) -> str:
-    """Return what the errors of a student point to where more structures would not help; empty where they may.
-
-    A ratio of 1 or more is no better than a zero, or than the composition alone.
-    """
-    of = {f["check"]: f for f in findings}
-    silent = "force_error" in of and of["force_error"]["verdict"] == Verdict.NOT_RUN
-    forces, energy, stress = (of.get(name, {}).get("measured") for name in ("force_error", "energy_error", "stress_error"))
-    low = [x is not None and x < LEARNED for x in (forces, energy, stress)]
-    high = [
-        x is not None and x >= UNLEARNED and is_failure(of[name]["verdict"])
-        for name, x in (("force_error", forces), ("energy_error", energy), ("stress_error", stress))
-    ]
-    last = [errors[-1] for name in ("training", "validation") if (errors := curve.get(name, ([], []))[1])]
-    missed = forces is not None and is_failure(of["force_error"]["verdict"])
-    look = "look for a wrong sign, unit or order of"
-    leaked = is_failure(of.get("start_leakage", {}).get("verdict", Verdict.GO))
-    cases = {
-        "the start was trained on structures that judge the student: take another start, or one with the same split": leaked,
-        "every held-out force is zero: add structures off their minima (perturb, md), or labels with forces": silent,
-        "neither forces nor energies were learned: look at the labels, and at the curves of training": high[0] and high[1],
-        f"energies were learned and forces were not: {look} atoms in the forces": low[1] and high[0],
-        "forces were learned and energies were not: look for energies of two codes or of another unit": low[0] and high[1],
-        f"forces were learned and stresses were not: {look} components in the stresses": low[0] and high[2],
-        "the error on training data is as large as on others: raise train.epochs or student.tier, or look for labels that "
-        "contradict each other": missed and len(last) == 2 and last[0] >= last[1],
-    }
-    return next((text for text, holds in cases.items() if holds), "")
