@@ -272,6 +272,15 @@ def test_a_student_of_a_run_states_its_verdict_too(potstill, run, caplog):
     assert (run / "student" / "VERDICT.txt").read_text(encoding="utf-8").startswith("NO-GO: ")
 
 
+def test_a_student_that_nobody_judged_says_so(potstill, run, caplog):
+    edit(run, "train", learning_rate=0.01)
+    assert potstill("train", run).code == 0
+    assert (run / "student" / "VERDICT.txt").read_text(encoding="utf-8").startswith("NOT RUN: ")
+    caplog.clear()
+    load_student(run)
+    assert "NOT RUN: the data passed its audit, the student is not judged" in caplog.text
+
+
 def test_an_audit_made_anew_changes_the_verdict_on_the_student(potstill, run):
     gates = run.parent / "gates.yaml"
     gates.write_text(yaml.safe_dump({"evaluate": {"limits": {}, "max_force_error_ratio": 1e9}}))

@@ -170,7 +170,7 @@ class Pipeline:
         seconds = perf_counter() - started
         self.run.set_stage(name, "done", seconds, files=self._files(name))
         self._mark_stale(name)
-        if name in ("audit", "evaluate"):
+        if name in ("audit", "train", "evaluate"):
             state_in_exports(self.run)
         self.run.log_metrics(stage=name, event="done", seconds=round(seconds, 3))
         result = told(self.run, self.context.config, name)
