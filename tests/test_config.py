@@ -73,6 +73,10 @@ BENCHMARK = {"source": "benchmark", "count": 3}
         ({}, ["generate", "missing"]),
         (with_(lable={}), ["lable", "unknown option", "did you mean 'label'"]),
         (with_(tier="nano"), ["tier: unknown option; it belongs to student"]),
+        (
+            {**GOOD, "active_learning": {"start_from": ["benchmrk"]}},
+            ["active_learning.start_from: there is no source 'benchmrk'; did you mean 'benchmark'"],
+        ),
         (with_(epochs=3), ["epochs: unknown option; it belongs to train or active_learning"]),
         (with_(train={"workers": 2}), ["train.workers: unknown option; it belongs to the top level"]),
         (with_(generate={**GOOD["generate"], "rattle_angstrom": 0.1}), ["it belongs to source: perturb or source: trees"]),

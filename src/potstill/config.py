@@ -108,6 +108,14 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _active_learning_starts_from_sources(self) -> Config:
+        names = [source.name for source in self.generate.sources]
+        for name in self.active_learning.start_from if self.active_learning else ():
+            if name not in names:
+                raise ValueError(f"active_learning.start_from: there is no source '{name}'; {nearest(name, names)}")
+        return self
+
+    @model_validator(mode="after")
     def _patience_by_validation(self) -> Config:
         if self.train.patience_epochs and not self.dataset.valid_fraction:
             raise ValueError(

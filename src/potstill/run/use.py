@@ -35,6 +35,9 @@ def domain_sentences(run: RunFolder, data: Dataset | None) -> list[str]:
     sources = ", ".join(sorted(set(data.sources.tolist())))
     kinds = _kinds(data)
     found.append(f"Its data are {several(len(data), 'structure')} of {size} atoms ({kinds}) from {sources}.")
+    grown = max(run.active_learning.glob("[0-9][0-9]/dataset.h5"), default=None)
+    if student and grown is not None:
+        found.append(f"With frames of its own MD, it learned from {several(len(Dataset(grown)), 'structure')}.")
     if closest := (student.get("domain") or {}).get("closest_angstrom"):
         pair = min(closest, key=lambda name: float(closest[name]))
         most = student["domain"]["most_neighbors"]
