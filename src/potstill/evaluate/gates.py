@@ -135,7 +135,8 @@ def _nve_gates(report: Mapping[str, Any], config: EvaluateConfig) -> list[Findin
     found = []
     for row in report["nve"]:
         drift = row["drift_mev_per_atom"] if row["finite"] else float("inf")
-        why = f"{row['kind']} {row['system']}, {row['atoms']} atoms, {row['steps']} steps of {row['timestep_fs']} fs from {config.nve_temperature_kelvin:g} K"
+        what = f"{row['kind']} {row['system']}, {row['atoms']} atoms"
+        why = f"{what}, {row['steps']} steps of {row['timestep_fs']} fs from {config.nve_temperature_kelvin:g} K"
         found.append(at_most(f"nve_{row['kind']}", drift, config.max_nve_drift_mev_per_atom, "meV/atom", why))
     if not found and not config.nve_ps:
         return [does_not_apply("nve", "meV/atom", "no constant-energy run was asked for: nve_ps is 0")]
