@@ -1019,6 +1019,13 @@ class TestNothingToLookAt:
         assert "NotImplementedError: stress" in advice["why"]
         assert advice["change"] == ""
 
+    def test_labels_that_are_all_beyond_the_limits_point_to_units(self, judge):
+        detail = "stress component of 12.3 eV/Å^3"
+        refused = [Refused("stress_limit", detail, id=str(k), stage="label") for k in range(5)]
+        (advice,) = judge([], splits=np.zeros(0), refused=refused)["report"]["advice"]
+        assert advice["why"].startswith("5 structures were refused as stress_limit")
+        assert f"in other units than eV, eV/Å and eV/Å^3: {detail}" in advice["why"]
+
 
 def test_what_it_was_made_from(judge, labelled, lj):
     one, other = judge(labelled)["report"], judge(labelled[1:])["report"]

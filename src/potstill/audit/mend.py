@@ -181,8 +181,8 @@ def fewer_violent(trouble: Trouble) -> tuple[str, Change]:
 
 def fewer_refusals(trouble: Trouble) -> tuple[str, Change]:
     """Propose fewer structures of the source that the teacher refuses, where the others then meet the limit."""
-    refused = trouble.evidence.dataset.refused
-    return _refused_as(trouble, {r.reason for r in refused if r.stage == "label"} - set(BEYOND_LIMITS))
+    reasons = {r.reason for r in trouble.evidence.dataset.refused if r.stage == "label"}
+    return _refused_as(trouble, reasons - set(BEYOND_LIMITS) or reasons)
 
 
 def _refused_as(trouble: Trouble, asked: Collection[str]) -> tuple[str, Change]:
@@ -193,6 +193,8 @@ def _refused_as(trouble: Trouble, asked: Collection[str]) -> tuple[str, Change]:
     reason, count = reasons[0]
     detail = next((r.detail for r in refused if r.reason == reason and r.detail), "")
     why = f"{count} structures were refused as {reason}, most of them from {trouble.where}"
+    if reason in BEYOND_LIMITS and not len(trouble.evidence.stats):
+        return f"{why}: no label is within the limits, as of a teacher in other units than eV, eV/Å and eV/Å^3: {detail}", {}
     if reason == "force_limit":
         return f"{why}: raise the smallest distance of the geometry filter", _generate(
             trouble.config, {"filter": {"min_scaled_distance": 0.85}}, {}
