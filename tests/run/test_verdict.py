@@ -9,6 +9,7 @@ import pytest
 
 from potstill.core.verdict import Verdict
 from potstill.evaluate.gates import NO_TEACHER
+from potstill.report.page import uncompared
 from potstill.run.folder import RunFolder
 from potstill.run.lock import locked
 from potstill.run.made_from import file_checksum, missing_files, rounds_fault
@@ -93,10 +94,26 @@ def test_a_go_names_the_checks_with_a_warning(run):
     ],
 )
 def test_a_go_says_which_labels_were_compared_with_nothing(run, skipped, told):
-    found = [{"check": name, "verdict": "DOES_NOT_APPLY"} for name in skipped]
+    names = ("gradients", "energy_work", "pair_fit_slope", "stress_work_slope", "stress_limits")
+    found = [{"check": name, "verdict": "DOES_NOT_APPLY" if name in skipped else "GO"} for name in names]
     audit = {"verdict": "GO", "findings": [*AUDIT["findings"], *found]}
     for text in (run_verdict(run, audit, EVALUATION).sentence, data_reason(audit)):
         assert told in text if told else "compared with" not in text
+
+
+@pytest.mark.parametrize(
+    ("siblings", "fitted", "strained", "told"),
+    [
+        (3, 24, 60, ", with energies compared with forces in 24 of 120 structures only (no teacher, few siblings)"),
+        (90, 24, 10, ", with stresses compared with energies in 10 of 120 structures only (no teacher, few siblings)"),
+        (0, 120, 120, ""),
+    ],
+)
+def test_a_go_says_where_few_labels_were_compared(siblings, fitted, strained, told):
+    by = {"energy_work": siblings, "pair_fit_slope": fitted, "stress_work_slope": strained}
+    found = [{"check": name, "verdict": "GO", "covered": n} for name, n in by.items()]
+    found += [{"check": "gradients", "verdict": "DOES_NOT_APPLY"}]
+    assert uncompared({"findings": found, "labelled": 120}) == told
 
 
 def test_a_go_names_what_the_training_data_lack(run):

@@ -251,7 +251,8 @@ def energy_work(evidence: Evidence) -> Finding:
         return does_not_apply("energy_work", "of the bound", why)
     limit = evidence.gates.max_energy_work_ratio
     measured = _of_labels(evidence, scores)
-    return at_most("energy_work", measured, limit, "of the bound", why, largest_first(evidence.stats, scores))
+    finding = at_most("energy_work", measured, limit, "of the bound", why, largest_first(evidence.stats, scores))
+    return replace(finding, covered=near)
 
 
 @check(
@@ -300,7 +301,8 @@ def stress_work_slope(evidence: Evidence) -> Finding:
     slope, error = _slope(evidence.stats.work[rows], evidence.stats.energy_change[rows])
     beyond = max(abs(slope - 1) - 3 * error, 0.0)
     why += f": slope {slope:.3f} ± {error:.3f}, counted beyond three errors"
-    return at_most("stress_work_slope", beyond, evidence.gates.max_energy_work_slope, "away from 1", why)
+    finding = at_most("stress_work_slope", beyond, evidence.gates.max_energy_work_slope, "away from 1", why)
+    return replace(finding, covered=len(rows))
 
 
 def _strained(evidence: Evidence) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,13 +77,17 @@ class Slope:
 )
 def pair_fit_slope(evidence: Evidence) -> Finding:
     """Fit a pair potential to the forces; energies and stresses have a slope of 1 on its own where units and signs agree."""
-    known = [slope for rows in _systems(evidence) for slope in slopes_of(evidence.dataset, rows)]
+    found = [(len(group), slopes_of(evidence.dataset, rows)) for group, rows in _systems(evidence)]
+    known = [slope for _, slopes in found for slope in slopes]
+    covered = sum(size for size, slopes in found if any(slope.what == "energies" for slope in slopes))
     if not known:
         why = f"no {FEWEST} structures of the same elements have forces and energies that a pair potential describes"
         return does_not_apply("pair_fit_slope", "away from 1", why)
     why = f"slopes on those of a pair potential fitted to the forces: {', '.join(map(str, known))}"
     measured = max(slope.apart for slope in known)
-    return at_most("pair_fit_slope", measured, evidence.gates.max_pair_fit_slope, "away from 1", why)
+    return replace(
+        at_most("pair_fit_slope", measured, evidence.gates.max_pair_fit_slope, "away from 1", why), covered=covered
+    )
 
 
 def slopes_of(dataset: Dataset, rows: Array) -> list[Slope]:
@@ -125,8 +129,8 @@ def slopes_of(dataset: Dataset, rows: Array) -> list[Slope]:
     return [slope for slope in slopes if slope]
 
 
-def _systems(evidence: Evidence) -> list[Array]:
-    """Return rows of the largest sets of structures of the same elements, periodic in three directions or in none."""
+def _systems(evidence: Evidence) -> list[tuple[list[int], Array]]:
+    """Return the largest sets of structures of the same elements, all periodic or none, and rows drawn of each."""
     stats, pbc = evidence.stats, evidence.dataset.column("structures/pbc")
     numbers, ptr = evidence.dataset.column("atoms/atomic_numbers"), evidence.dataset.ptr
     groups: dict[tuple[bytes, bool], list[int]] = defaultdict(list)
@@ -136,8 +140,8 @@ def _systems(evidence: Evidence) -> list[Array]:
             groups[elements.tobytes(), bool(pbc[k].all())].append(int(k))
     largest = sorted((g for g in groups.values() if len(g) >= FEWEST), key=len, reverse=True)[:MOST_SYSTEMS]
     rng = np.random.default_rng(evidence.seed)
-    drawn = [rng.permutation(group)[:MOST] for group in largest]
-    return [np.sort(rows[np.cumsum(stats.atoms[rows]) <= MOST_ATOMS]) for rows in drawn]
+    drawn = [(group, rng.permutation(group)[:MOST]) for group in largest]
+    return [(group, np.sort(rows[np.cumsum(stats.atoms[rows]) <= MOST_ATOMS])) for group, rows in drawn]
 
 
 def _unknown_terms(structures: Sequence[Structure], elements: Array, volume: Array) -> Array:

@@ -53,6 +53,8 @@ class Finding:
         One sentence that the user can act upon.
     worst
         Ids of the structures to look at first.
+    covered
+        Number of structures that the check could look at; None where it looks at all, or does not tell.
     """
 
     check: str
@@ -62,6 +64,7 @@ class Finding:
     unit: str
     why: str
     worst: tuple[str, ...] = ()
+    covered: int | None = None
 
 
 WORST = 8

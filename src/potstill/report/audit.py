@@ -106,8 +106,8 @@ def _not_asked(report: Mapping[str, Any], others: int) -> str:
     text = f" {others} other{'s do' if others > 1 else ' does'} not apply." if others else ""
     if "made_from" in report and report["made_from"]["teacher"] is None and report["labelled"]:
         text += " No teacher was named, so no label was repeated."
-    said = uncompared(report["findings"]).removeprefix(", with n") if report["labelled"] else ""
-    return text + (f" N{said}." if said else "")
+    said = uncompared(report).removeprefix(", with ") if report["labelled"] else ""
+    return text + (f" {said[0].upper()}{said[1:]}." if said else "")
 
 
 def _worst(

@@ -148,18 +148,35 @@ def warned(findings: Sequence[Mapping[str, Any]]) -> str:
     return f", {len(names)} with a warning ({', '.join(names)})" if names else ""
 
 
-def uncompared(findings: Sequence[Mapping[str, Any]]) -> str:
-    """Return which labels were not compared with energies, as the end of a sentence; empty where all were.
+def uncompared(audit: Mapping[str, Any]) -> str:
+    """Return which labels were not compared with energies, as the end of a sentence; empty where half of them were.
 
     Without a teacher, forces are compared with energies by near siblings or a fit, stresses by siblings in other cells.
     """
-    skipped = {f["check"] for f in findings if f["verdict"] == "DOES_NOT_APPLY"}
+    found = {f["check"]: f for f in audit["findings"]}
+    skipped = {name for name, f in found.items() if f["verdict"] == "DOES_NOT_APPLY"}
     if "gradients" not in skipped:
         return ""
-    if {"energy_work", "pair_fit_slope"} <= skipped:
+    whole = audit.get("labelled") or 0
+    by = {name: _covered(found.get(name), whole) for name in ("energy_work", "pair_fit_slope", "stress_work_slope")}
+    forces, stresses = max(by["energy_work"], by["pair_fit_slope"]), by["stress_work_slope"]
+    if not forces:
         return ", with no energy compared with forces (no teacher, and no near siblings)"
-    unknown = "stress_work_slope" in skipped and "stress_limits" not in skipped
-    return ", with no stress compared with energies (no teacher, and few near siblings in other cells)" if unknown else ""
+    if 2 * forces < whole:
+        return f", with energies compared with forces in {forces:,} of {whole:,} structures only (no teacher, few siblings)"
+    if "stress_limits" in skipped or (stresses and 2 * stresses >= whole):
+        return ""
+    if not stresses:
+        return ", with no stress compared with energies (no teacher, and few near siblings in other cells)"
+    return f", with stresses compared with energies in {stresses:,} of {whole:,} structures only (no teacher, few siblings)"
+
+
+def _covered(finding: Mapping[str, Any] | None, whole: int) -> int:
+    """Return the number of structures that a check looked at; of a report without it, all where it applied."""
+    if finding is None or finding["verdict"] == "DOES_NOT_APPLY":
+        return 0
+    covered = finding.get("covered")
+    return max(whole, 1) if covered is None else int(covered)
 
 
 def tally(findings: Sequence[Mapping[str, Any]]) -> tuple[int, int]:

@@ -121,7 +121,7 @@ def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any
         return RunVerdict(Verdict.NO_GO, *missed, page)
     if unjudged := _unjudged(run, audit, evaluation, needed):
         return RunVerdict(Verdict.NOT_RUN, unjudged, resume_command(run), page)
-    told = warned(audit["findings"]) + uncompared(audit["findings"])
+    told = warned(audit["findings"]) + uncompared(audit)
     data = f"the data passed all {tally(audit['findings'])[0]} checks that apply{told}{';' if told else ','}"
     reason = f"{data} and {student_reason(evaluation)}{by_others}"
     return RunVerdict(Verdict.GO, reason, next_use(run), page)
@@ -137,7 +137,7 @@ def data_reason(audit: dict[str, Any]) -> str:
     """Return the reason of the verdict of an audit: how many checks passed, or which did not."""
     passed, asked = tally(audit["findings"])
     if audit["verdict"] == "GO":
-        return f"the data passed all {passed} checks that apply{warned(audit['findings'])}{uncompared(audit['findings'])}"
+        return f"the data passed all {passed} checks that apply{warned(audit['findings'])}{uncompared(audit)}"
     failed = [readable(f["check"]) for f in audit["findings"] if is_failure(f["verdict"])]
     named = ", ".join(failed[:MOST_NAMED]) + (", …" if len(failed) > MOST_NAMED else "")
     return f"the data did not pass {len(failed)} of {asked} checks that apply ({named})"
