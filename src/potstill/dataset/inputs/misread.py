@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from potstill.dataset.inputs.fractional import refuse_fractional
 from potstill.dataset.inputs.known import unknown
 from potstill.dataset.inputs.numbers import NUMBER, number_of
 from potstill.dataset.inputs.species import symbol_of_mass
@@ -45,6 +46,7 @@ MISREAD = {  # pattern, reason, detail
             "scalecart is not read",
         ),
         (r"\bxcart\b(?:\s+[-+.\d][-+.\d*/ed]*)+\s+ang", "units", "xcart is not in Bohr, which its reader takes it for"),
+        (r"^\s*ntypalch\s+[1-9]", "disordered", "ntypalch mixes elements on sites"),
         (r"^\s*(spgroup\s+(?!1\s*$)\d+|natrd\s+\d+|nobj\s+[12])", "asymmetric_unit", "spgroup, natrd or nobj add atoms"),
     ),
     "gaussian-in": (
@@ -114,6 +116,7 @@ def refuse_misread(text: str, format_name: str) -> None:
     for pattern, reason, detail in MISREAD.get(format_name, ()):
         if re.search(pattern, text, LINES):
             raise UnusableError(reason, f"{detail}; write all atoms as extended XYZ in Å")
+    refuse_fractional(text, format_name)
     if format_name == "espresso-in":
         _refuse_other_masses(text)
 
