@@ -49,6 +49,15 @@ DFTB = (
     "Geometry = GenFormat {{\n3 C\nO H\n1 1 0 0 0.119\n2 2 0 0.763 -0.477\n3 2 0 -0.763 -0.477\n}}\n"
     "Hamiltonian = DFTB {{ Charge = {charge} {more}}}\n"
 )
+EXPLICIT = (
+    'Geometry = {{\n  TypeNames = {{ "Cu" }}\n  TypesAndCoordinates {unit} = {{\n    1 0 0 0\n    1 1.8 1.8 0\n  }}\n'
+    "  {periodic}\n  LatticeVectors {vectors} = {{\n    3.6 0 0\n    0 3.6 0\n    0 0 3.6\n  }}\n}}\n"
+)
+CON = (
+    "0 Random Number Seed\n0.0 TIME\n5.1 5.1 20.0\n{angles}\n0 0\n2 0 0\n1\n2\n63.546\nCu\n"
+    "Coordinates of Component 1\n0.0 0.0 5.0 1 0\n2.55 2.55 5.0 0 1\n"
+)
+ANGSTROM = {"unit": "[Angstrom]", "periodic": "Periodic = Yes", "vectors": "[Angstrom]"}
 CJSON = (
     '{{"chemical json": 0, "atoms": {{"elements": {{"number": [8, 1, 1]}}, '
     '"coords": {{"3d": [0, 0, 0.119, 0, 0.763, -0.477, 0, -0.763, -0.477]}}}}, '
@@ -117,6 +126,20 @@ def read(path: Path, content: str) -> Frame:
         ("XDATCAR", XDATCAR.format(scale="1.0", kind="Direct"), XDATCAR.format(scale="1.0", kind="Cartesian"), "units"),
         ("dftb_in.hsd", DFTB.format(charge="0.0", more=""), DFTB.format(charge="1.0", more=""), "charged"),
         ("dftb_in.hsd", DFTB.format(charge="0", more=""), DFTB.format(charge="0", more="UnpairedElectrons = 2 "), "radical"),
+        *(
+            ("dftb_in.hsd", EXPLICIT.format(**ANGSTROM), EXPLICIT.format(**{**ANGSTROM, key: word}), reason)
+            for key, word, reason in (
+                ("unit", "[Bohr]", "units"),
+                ("unit", "[relative]", "units"),
+                ("unit", "", "units"),
+                ("vectors", "[au]", "units"),
+                ("vectors", "", "units"),
+                ("periodic", "periodic = yes", "no_cell"),
+                ("periodic", "Periodic = True", "no_cell"),
+            )
+        ),
+        ("a.con", CON.format(angles="90.0 90.0 90.0"), CON.format(angles="90.0 90.0 120.0"), "no_cell"),
+        ("a.con", CON.format(angles="60 70 60"), CON.format(angles="120 90 90"), "no_cell"),
         ("a.cjson", CJSON.format(charge=0, spin=1), CJSON.format(charge=1, spin=1), "charged"),
         ("a.cjson", CJSON.format(charge=0, spin=1), CJSON.format(charge=0, spin=3), "radical"),
     ],
@@ -151,6 +174,12 @@ def test_what_a_reader_would_misread_is_refused(tmp_path, name, right, wrong, re
 def test_an_unknown_keyword_is_named(tmp_path, name, content, says):
     remarks = read(tmp_path / name, content).remarks
     assert tuple(remark for remark in remarks if remark.startswith("ignored")) == says
+
+
+def test_eon_is_periodic(tmp_path):
+    (tmp_path / "a.con").write_text(CON.format(angles="90.0 90.0 90.0") * 2)
+    opened = open_frames(tmp_path / "a.con")
+    assert [opened.frame(k).structure.pbc.tolist() for k in range(len(opened))] == [[True] * 3] * 2
 
 
 def test_a_charge_in_a_format_whose_charge_is_not_read(tmp_path):

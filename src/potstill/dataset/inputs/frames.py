@@ -72,6 +72,7 @@ GUESSING = frozenset(
 )
 TRIED = frozenset({"traj", "json", "xsf", "extxyz", "xyz", "vasp-xdatcar", "cif"})  # rows of the table in the docs
 CHECKED = TRIED & (KEYWORDS.keys() | MISREAD.keys())
+PERIODIC = frozenset({"eon"})  # whose programs know no other structures, and whose readers set no pbc
 HEAD_BYTES = 4096
 NO_JSON = (
     "the JSON is neither a database of ASE nor one Structure of pymatgen; write its structures as extended XYZ, "
@@ -348,6 +349,7 @@ def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Fram
             for atoms in iread(plain, index=":", format=format_name if text else None, do_not_split_by_at_sign=True):
                 try:
                     atoms.info = {**facts, **atoms.info}
+                    atoms.pbc = atoms.pbc if format_name not in PERIODIC else True
                     yield _as_ase_reads(frame_from(atoms, options), format_name, on_labels, on_structure)
                 except Exception as fault:  # noqa: BLE001 - of this frame only
                     yield fault

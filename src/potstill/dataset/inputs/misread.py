@@ -79,6 +79,25 @@ MISREAD = {  # pattern, reason, detail
         ),
         (r"\A(?:[^\n]*\n){3,5}\s*-\d", "units", "a negative number of voxels states Å, and its reader takes Bohr"),
     ),
+    "dftb": (
+        (
+            r"^[^#\n]*\b(TypesAndCoordinates|LatticeVectors)\b(?!\s*\[\s*angstrom\s*\])",
+            "units",
+            "lengths without [Angstrom] are in Bohr or relative, and its reader takes them for Å",
+        ),
+        (
+            r"^[^#\n]*\b(?!(?-i:Periodic\s*=\s*(?:Yes|No)\b))periodic\s*=",
+            "no_cell",
+            "'Periodic' is spelled in a way that its reader ignores; it knows 'Periodic = Yes'",
+        ),
+    ),
+    "eon": (
+        (
+            r"\A(?:[^\n]*\n){3}[ \t]*([-+\d.]+)[ \t]+\S+[ \t]+(?!\1[ \t]*$)\S",
+            "no_cell",
+            "eOn and ASE write the angles of a cell in opposite orders, and the first and the third differ",
+        ),
+    ),
     "octopus-in": ((r"^\s*Units(Input)?\s*=\s*\W*\w*ang", "units", "lengths are in Å, and its reader takes them for Bohr"),),
 }
 KEYWORDS = {  # pattern that finds them, and those that are read or harmless
