@@ -240,12 +240,6 @@ def test_a_remark_stays_with_the_structure(tmp_path, caplog):
     assert "source files, 1 structures: constraints (FixAtoms) are not kept" in caplog.text
 
 
-def test_a_format_that_nobody_compared_is_said(tmp_path):
-    ase.io.write(tmp_path / "a.gen", Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]), format="gen")
-    (found,) = from_files(tmp_path / "a.gen")
-    assert "'gen' is read as ASE reads it" in found.generator_metadata["remarks"][0]
-
-
 DUMP = (
     "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n3\nITEM: BOX BOUNDS pp pp pp\n0 4\n0 4\n0 4\nITEM: ATOMS id element x y z\n"
 )

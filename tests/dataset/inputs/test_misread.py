@@ -58,6 +58,18 @@ CON = (
     "Coordinates of Component 1\n0.0 0.0 5.0 1 0\n2.55 2.55 5.0 0 1\n"
 )
 ANGSTROM = {"unit": "[Angstrom]", "periodic": "Periodic = Yes", "vectors": "[Angstrom]"}
+STRUCT = (
+    "title\n{lattice}   LATTICE,NONEQUIV.ATOMS:  1 1_P1\nMODE OF CALC=RELA unit=bohr\n  7.600000  7.600000  7.600000"
+    " 90.000000 90.000000 90.000000\n"
+    "ATOM  -1: X=0.00000000 Y=0.00000000 Z=0.00000000\n          MULT= 1          ISPLIT= 8\n"
+    "Al         NPT=  781  R0=0.00010000 RMT=    1.5000   Z: 13.0\n"
+    "LOCAL ROT MATRIX:    1.0 0.0 0.0\n  0 1 0\n  0 0 1\n"
+)
+VSIM = "a\n 4.0 0.0 4.0\n 0.0 0.0 4.0\n#keyword: reduced, periodic{more}\n 0 0 0 Al\n"
+ELK = (
+    "scale\n 1.0\n\nmolecule\n {molecule}\n\navec\n 8 0 0\n 0 8 0\n 0 0 8\n\n"
+    "atoms\n 1 : nspecies\n'Al.in' : spfname\n 1 : natoms\n 0 0 0 0 0 0\n"
+)
 CJSON = (
     '{{"chemical json": 0, "atoms": {{"elements": {{"number": [8, 1, 1]}}, '
     '"coords": {{"3d": [0, 0, 0.119, 0, 0.763, -0.477, 0, -0.763, -0.477]}}}}, '
@@ -120,7 +132,18 @@ def read(path: Path, content: str) -> Frame:
             ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="spgroup 225"),
             "asymmetric_unit",
         ),
-        ("a.pwi", ESPRESSO.format(more="A = 4.05", unit=""), ESPRESSO.format(more="a = 4.05", unit=""), "units"),
+        ("a.struct", STRUCT.format(lattice="P"), STRUCT.format(lattice="F"), "no_cell"),
+        ("a.ascii", VSIM.format(more=", angstroem"), VSIM.format(more=""), "units"),
+        ("a.car", CAR.format(group="P1"), CAR.format(group="P1").replace("90.0 90.0 90.0", "90.0 90.0 120.0"), "no_cell"),
+        ("a.arc", CAR.format(group="P1"), CAR.format(group="P1").replace("90.0 90.0 90.0", "80 90 90"), "no_cell"),
+        ("a.cfg", CFG.format(mass="12.0107"), CFG.format(mass="12.0107").replace("A = 1 Ang", "A = 2.5 Ang"), "units"),
+        (
+            "a.cjson",
+            CJSON.format(charge=0, spin=1),
+            CJSON.format(charge=0, spin=1).replace('"atoms"', '"unitCell": {"a": 9, "b": 9, "c": 9}, "atoms"'),
+            "no_cell",
+        ),
+        ("GEOMETRY.OUT", ELK.format(molecule="F"), ELK.format(molecule="T"), "units"),
         ("inp", OCTOPUS.format(which="Output", units="eV_Angstrom"), OCTOPUS.format(which="", units="eV_Angstrom"), "units"),
         ("XDATCAR", XDATCAR.format(scale="1.0", kind="Direct"), XDATCAR.format(scale="-66.4", kind="Direct"), "no_cell"),
         ("XDATCAR", XDATCAR.format(scale="1.0", kind="Direct"), XDATCAR.format(scale="1.0", kind="Cartesian"), "units"),
