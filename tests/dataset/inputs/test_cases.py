@@ -240,6 +240,17 @@ def test_a_remark_stays_with_the_structure(tmp_path, caplog):
     assert "source files, 1 structures: constraints (FixAtoms) are not kept" in caplog.text
 
 
+@pytest.mark.parametrize("ending", ["h5", "extxyz", "db"])
+def test_a_remark_stays_with_the_structure_that_is_converted(tmp_path, ending):
+    """As ``generate`` keeps it, and through a second conversion."""
+    content = crystal('energy=-1 electronic_temperature=300 pbc="T T T"') + crystal('energy=-2 pbc="T T T"')
+    (tmp_path / "a.xyz").write_text(content)
+    convert(tmp_path / "a.xyz", tmp_path / f"a.{ending}")
+    convert(tmp_path / f"a.{ending}", tmp_path / "b.h5")
+    said = [structure.generator_metadata.get("remarks", []) for structure in open_dataset(tmp_path / "b.h5")]
+    assert said == [["ignored: electronic_temperature"], []]
+
+
 DUMP = (
     "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n3\nITEM: BOX BOUNDS pp pp pp\n0 4\n0 4\n0 4\nITEM: ATOMS id element x y z\n"
 )
