@@ -132,6 +132,12 @@ def read(path: Path, content: str) -> Frame:
             ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="spgroup 225"),
             "asymmetric_unit",
         ),
+        (
+            "a.abi",
+            ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more=""),
+            ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="").replace("rprim 2 0 0 0 2 0 0 0 2", "angdeg 60 60 60"),
+            "no_cell",
+        ),
         ("a.struct", STRUCT.format(lattice="P"), STRUCT.format(lattice="F"), "no_cell"),
         ("a.ascii", VSIM.format(more=", angstroem"), VSIM.format(more=""), "units"),
         ("a.car", CAR.format(group="P1"), CAR.format(group="P1").replace("90.0 90.0 90.0", "90.0 90.0 120.0"), "no_cell"),
@@ -227,6 +233,20 @@ def test_repeated_numbers_and_fractions_of_abinit(tmp_path):
     assert (found.positions == plain.positions).all()
     with pytest.raises(UnusableError, match="xcart is not in Bohr"):
         read(tmp_path / "c.abi", ABINIT.format(positions="xcart 3*0 2*2 0 angstrom", more=""))
+
+
+def test_a_cell_of_abinit_without_rprim(tmp_path):
+    content = ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="")
+    plain = read(tmp_path / "a.abi", content.replace("rprim 2 0 0 0 2 0 0 0 2", "rprim 1 0 0 0 1 0 0 0 1")).structure
+    short = read(tmp_path / "b.abi", content.replace("rprim 2 0 0 0 2 0 0 0 2\n", "")).structure
+    assert (short.cell == plain.cell).all()
+    assert (short.positions == plain.positions).all()
+
+
+def test_the_format_that_a_file_without_atoms_is_taken_for(tmp_path):
+    with pytest.raises(UnusableError, match="takes the file for 'aims', and finds no structure") as refusal:
+        read(tmp_path / "elk.in", "tasks\n  0\n\navec\n 1 0 0\n 0 1 0\n 0 0 1\n\natoms\n  1\n  'Si.in'\n  1\n  0 0 0\n")
+    assert refusal.value.reason == "no_atoms"
 
 
 @pytest.mark.parametrize("row", ["O1 0 0 0.225", "bqO 0 0 0.225", "O 0 0 0.225 charge 6.0"])

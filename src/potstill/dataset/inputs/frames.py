@@ -83,8 +83,8 @@ NO_JSON = (
     "such as ase.io.write('a.extxyz', [s.to_ase_atoms() for s in structures])"
 )
 NOTHING_FOUND = (
-    "ASE takes the file for '{}', and finds no structure in it; an output of another program is not read: write its "
-    "structures as extended XYZ"
+    "ASE takes the file for '{}', and finds no structure in it; an input or output of another program is not read: write "
+    "its structures as extended XYZ"
 )
 NOT_RECOGNISED = (
     "neither ASE nor pymatgen recognises the format by name and content; give the file the usual name or ending of its "
@@ -310,6 +310,8 @@ def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
         atoms = by_pymatgen(path)
         if atoms is None:
             raise _by_ase(format_name, error) from error
+    if len(atoms) == 0:
+        raise UnusableError("no_atoms", NOTHING_FOUND.format(format_name))
     atoms.info = {**facts, **atoms.info}
     return _with_remarks(frame_from(atoms, options), on_labels, on_structure)
 

@@ -45,6 +45,7 @@ MISREAD = {  # pattern, reason, detail
             "scalecart is not read",
         ),
         (r"\bxcart\b(?:\s+[-+.\d][-+.\d*/ed]*)+\s+ang", "units", "xcart is not in Bohr, which its reader takes it for"),
+        (r"^\s*angdeg\b", "no_cell", "angdeg states the cell by angles, and its reader knows rprim only"),
         (r"^\s*ntypalch\s+[1-9]", "disordered", "ntypalch mixes elements on sites"),
         (r"^\s*(spgroup\s+(?!1\s*$)\d+|natrd\s+\d+|nobj\s+[12])", "asymmetric_unit", "spgroup, natrd or nobj add atoms"),
     ),

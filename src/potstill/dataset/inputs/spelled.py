@@ -59,7 +59,9 @@ def _of_gaussian(text: str) -> str:
 
 
 def _of_abinit(text: str) -> str:
-    """Return the text with ``3*10.26`` written out as three numbers, and ``1/2`` as 0.5."""
+    """Return the text with ``3*10.26`` written out as three numbers, ``1/2`` as 0.5, and ``rprim`` where it is missing."""
+    if not re.search(r"^[ \t]*(rprim|angdeg)\b", text, LINES):
+        text += "\nrprim 1 0 0 0 1 0 0 0 1\n"
     text = REPEATED.sub(lambda found: " ".join([found[2]] * int(found[1])), text)
     return FRACTION.sub(lambda found: repr(float(found[1]) / float(found[2])), text)
 
