@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from potstill.dataset.inputs import Frame, UnusableError, open_frames
-from potstill.dataset.inputs.fractional import refuse_fractional, refuse_pseudo_hydrogen
+from potstill.dataset.inputs.foreign import facts_of_program
+from potstill.dataset.inputs.fractional import refuse_pseudo_hydrogen
 
 VECTORS = "4.0 0 0\n0 4.0 0\n0 0 9.0\n"
 POSCAR = f"a slab\n1.0\n{VECTORS}Ga {{name}}\n1 1\nDirect\n0 0 0\n0 0 {{z}}\n"
@@ -52,10 +53,10 @@ class TestPseudoHydrogen:
 
     def test_of_the_outputs_of_vasp(self, name):
         with pytest.raises(UnusableError, match="pseudo-hydrogen") as refusal:
-            refuse_fractional(XML_TYPE.format(name=name, valence="1.0"), "vasp-xml")
+            facts_of_program(XML_TYPE.format(name=name, valence="1.0"), "vasp-xml")
         assert refusal.value.reason == "unknown_element"
         with pytest.raises(UnusableError, match="pseudo-hydrogen"):
-            refuse_fractional(OUTCAR.format(name=name, valence="1.00", weight="1.00"), "vasp-out")
+            facts_of_program(OUTCAR.format(name=name, valence="1.00", weight="1.00"), "vasp-out")
 
     def test_of_an_input_of_espresso(self, tmp_path, name):
         assert refusal_of(tmp_path / "a.pwi", ESPRESSO.format(name=name)) == "unknown_element"
@@ -71,16 +72,16 @@ def test_a_valence_that_no_element_has(tmp_path):
         (ESPRESSO_OUT.format(valence=" 0.75"), "espresso-out"),
     ):
         with pytest.raises(UnusableError, match="valence") as refusal:
-            refuse_fractional(text, format_name)
+            facts_of_program(text, format_name)
         assert refusal.value.reason == "unknown_element"
     assert refusal_of(tmp_path / "a.restart", CP2K.format(name="Hs", valence="0.75")) == "unknown_element"
 
 
 @pytest.mark.parametrize("name", ["H", "H_h", "H_AE", "H_GW", "H_s"])
 def test_hydrogen_is_read(tmp_path, name):
-    refuse_fractional(XML_TYPE.format(name=name, valence="1.0"), "vasp-xml")
-    refuse_fractional(OUTCAR.format(name=name, valence="1.00", weight="1.00"), "vasp-out")
-    refuse_fractional(ESPRESSO_OUT.format(valence=" 1.00"), "espresso-out")
+    facts_of_program(XML_TYPE.format(name=name, valence="1.0"), "vasp-xml")
+    facts_of_program(OUTCAR.format(name=name, valence="1.00", weight="1.00"), "vasp-out")
+    facts_of_program(ESPRESSO_OUT.format(valence=" 1.00"), "espresso-out")
     assert read(tmp_path / "POSCAR", POSCAR.format(name=name, z=0.2)).structure.formula == "GaH"
     assert read(tmp_path / "a.pwi", ESPRESSO.format(name=name)).structure.formula == "GaH"
     assert read(tmp_path / "a.restart", CP2K.format(name="H", valence="1")).structure.formula == "GaH"
@@ -100,10 +101,10 @@ class TestVirtualCrystal:
 
     def test_weights_of_vasp(self):
         with pytest.raises(UnusableError, match=r"VCA is 1\.00 0\.50"):
-            refuse_fractional(OUTCAR.format(name="H", valence="1.00", weight="0.50"), "vasp-out")
+            facts_of_program(OUTCAR.format(name="H", valence="1.00", weight="0.50"), "vasp-out")
         with pytest.raises(UnusableError, match=r"VCA is 0\.3 0\.7"):
-            refuse_fractional('<v name="VCA">     0.3     0.7</v>', "vasp-xml")
-        refuse_fractional('<v name="VCA">     1.0     1.0</v>', "vasp-xml")
+            facts_of_program('<v name="VCA">     0.3     0.7</v>', "vasp-xml")
+        facts_of_program('<v name="VCA">     1.0     1.0</v>', "vasp-xml")
 
     def test_alchemy_of_abinit(self):
         from potstill.dataset.inputs.misread import refuse_misread
