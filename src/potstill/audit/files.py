@@ -1,4 +1,4 @@
-"""Audit of a file of the user's own: HDF5 of ours, extended XYZ, or any file that ASE reads.
+"""Audit of a file of the user's own: HDF5 of ours, extended XYZ, or any other file that is read.
 
 Checks about a run (counts requested, duration, split) do not apply to a file without a run. Without a named teacher, checks
 that call a teacher do not apply either, and the verdict says so. A file that contains the config of a run must contain all

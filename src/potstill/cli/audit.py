@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 TRAIN_ON_FILE = "potstill template my_labels > my_labels.yaml, with this file under paths, then potstill run my_labels.yaml"
 
-DataArgument = Annotated[Path, typer.Argument(help="Run folder, or a file: .h5, .extxyz, anything that ASE reads.")]
+DataArgument = Annotated[
+    Path, typer.Argument(help="Run folder, or a file: .h5, .extxyz, or any other that is read (docs: inputs).")
+]
 
 
 def audit(

@@ -97,17 +97,18 @@ def _tell_losses(source: Path, target: Path) -> None:
 def read_structures(path: Path, options: ReadOptions = DEFAULT) -> Iterator[Structure]:
     """Yield a file's structures with their labels, if any, and log data of the file that structures cannot hold.
 
+    Remarks about a structure are in its ``generator_metadata`` as well.
+
     Raises
     ------
     InputError
         If there is no such file, or one of its frames gives no structure; file and frame are named.
     """
     remarks: dict[str, list[int]] = {}
-    first = FirstLabels()
-    for k, frame in enumerate(_frames(path, options)):
-        for remark in first.compared(frame).remarks:
+    for k, frame in enumerate(_compared(path, options)):
+        for remark in frame.remarks:
             remarks.setdefault(remark, []).append(k)
-        yield frame.structure
+        yield _with_remarks(frame)
     for remark, where in remarks.items():
         others = f" and {len(where) - 1} more" if len(where) > 1 else ""
         log.warning("%s, frame %d%s: %s", shown(path), where[0], others, remark)
@@ -115,12 +116,26 @@ def read_structures(path: Path, options: ReadOptions = DEFAULT) -> Iterator[Stru
 
 def _again(path: Path, options: ReadOptions) -> Iterator[Structure]:
     """Yield the structures a second time, without logging."""
-    return (frame.structure for frame in _frames(path, options))
+    return map(_with_remarks, _compared(path, options))
+
+
+def _with_remarks(frame: Frame) -> Structure:
+    """Return the structure of a frame, with the remarks about it in its metadata."""
+    if not frame.remarks:
+        return frame.structure
+    metadata = {**frame.structure.generator_metadata, "remarks": list(frame.remarks)}
+    return frame.structure.with_(generator_metadata=metadata)
 
 
 def _read_back(written: Format, path: Path) -> Iterator[Structure]:
     """Yield the written structures."""
     return (frame.structure for frame in written.read(path, ReadOptions(ignore_charge=True, keep_not_finite=True)))
+
+
+def _compared(path: Path, options: ReadOptions) -> Iterator[Frame]:
+    """Yield the frames of a file, with a remark where labels are of another calculation than the first ones."""
+    first = FirstLabels()
+    return map(first.compared, _frames(path, options))
 
 
 def _frames(path: Path, options: ReadOptions) -> Iterator[Frame]:

@@ -240,10 +240,15 @@ def test_a_remark_stays_with_the_structure(tmp_path, caplog):
     assert "source files, 1 structures: constraints (FixAtoms) are not kept" in caplog.text
 
 
-def test_a_format_that_nobody_compared_is_said(tmp_path):
-    ase.io.write(tmp_path / "a.gen", Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]), format="gen")
-    (found,) = from_files(tmp_path / "a.gen")
-    assert "'gen' is read as ASE reads it" in found.generator_metadata["remarks"][0]
+@pytest.mark.parametrize("ending", ["h5", "extxyz", "db"])
+def test_a_remark_stays_with_the_structure_that_is_converted(tmp_path, ending):
+    """As ``generate`` keeps it, and through a second conversion."""
+    content = crystal('energy=-1 electronic_temperature=300 pbc="T T T"') + crystal('energy=-2 pbc="T T T"')
+    (tmp_path / "a.xyz").write_text(content)
+    convert(tmp_path / "a.xyz", tmp_path / f"a.{ending}")
+    convert(tmp_path / f"a.{ending}", tmp_path / "b.h5")
+    said = [structure.generator_metadata.get("remarks", []) for structure in open_dataset(tmp_path / "b.h5")]
+    assert said == [["ignored: electronic_temperature"], []]
 
 
 DUMP = (

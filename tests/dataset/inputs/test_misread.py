@@ -49,6 +49,27 @@ DFTB = (
     "Geometry = GenFormat {{\n3 C\nO H\n1 1 0 0 0.119\n2 2 0 0.763 -0.477\n3 2 0 -0.763 -0.477\n}}\n"
     "Hamiltonian = DFTB {{ Charge = {charge} {more}}}\n"
 )
+EXPLICIT = (
+    'Geometry = {{\n  TypeNames = {{ "Cu" }}\n  TypesAndCoordinates {unit} = {{\n    1 0 0 0\n    1 1.8 1.8 0\n  }}\n'
+    "  {periodic}\n  LatticeVectors {vectors} = {{\n    3.6 0 0\n    0 3.6 0\n    0 0 3.6\n  }}\n}}\n"
+)
+CON = (
+    "0 Random Number Seed\n0.0 TIME\n5.1 5.1 20.0\n{angles}\n0 0\n2 0 0\n1\n2\n63.546\nCu\n"
+    "Coordinates of Component 1\n0.0 0.0 5.0 1 0\n2.55 2.55 5.0 0 1\n"
+)
+ANGSTROM = {"unit": "[Angstrom]", "periodic": "Periodic = Yes", "vectors": "[Angstrom]"}
+STRUCT = (
+    "title\n{lattice}   LATTICE,NONEQUIV.ATOMS:  1 1_P1\nMODE OF CALC=RELA unit=bohr\n  7.600000  7.600000  7.600000"
+    " 90.000000 90.000000 90.000000\n"
+    "ATOM  -1: X=0.00000000 Y=0.00000000 Z=0.00000000\n          MULT= 1          ISPLIT= 8\n"
+    "Al         NPT=  781  R0=0.00010000 RMT=    1.5000   Z: 13.0\n"
+    "LOCAL ROT MATRIX:    1.0 0.0 0.0\n  0 1 0\n  0 0 1\n"
+)
+VSIM = "a\n 4.0 0.0 4.0\n 0.0 0.0 4.0\n#keyword: reduced, periodic{more}\n 0 0 0 Al\n"
+ELK = (
+    "scale\n 1.0\n\nmolecule\n {molecule}\n\navec\n 8 0 0\n 0 8 0\n 0 0 8\n\n"
+    "atoms\n 1 : nspecies\n'Al.in' : spfname\n 1 : natoms\n 0 0 0 0 0 0\n"
+)
 CJSON = (
     '{{"chemical json": 0, "atoms": {{"elements": {{"number": [8, 1, 1]}}, '
     '"coords": {{"3d": [0, 0, 0.119, 0, 0.763, -0.477, 0, -0.763, -0.477]}}}}, '
@@ -111,12 +132,43 @@ def read(path: Path, content: str) -> Frame:
             ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="spgroup 225"),
             "asymmetric_unit",
         ),
-        ("a.pwi", ESPRESSO.format(more="A = 4.05", unit=""), ESPRESSO.format(more="a = 4.05", unit=""), "units"),
+        (
+            "a.abi",
+            ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more=""),
+            ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="").replace("rprim 2 0 0 0 2 0 0 0 2", "angdeg 60 60 60"),
+            "no_cell",
+        ),
+        ("a.struct", STRUCT.format(lattice="P"), STRUCT.format(lattice="F"), "no_cell"),
+        ("a.ascii", VSIM.format(more=", angstroem"), VSIM.format(more=""), "units"),
+        ("a.car", CAR.format(group="P1"), CAR.format(group="P1").replace("90.0 90.0 90.0", "90.0 90.0 120.0"), "no_cell"),
+        ("a.arc", CAR.format(group="P1"), CAR.format(group="P1").replace("90.0 90.0 90.0", "80 90 90"), "no_cell"),
+        ("a.cfg", CFG.format(mass="12.0107"), CFG.format(mass="12.0107").replace("A = 1 Ang", "A = 2.5 Ang"), "units"),
+        (
+            "a.cjson",
+            CJSON.format(charge=0, spin=1),
+            CJSON.format(charge=0, spin=1).replace('"atoms"', '"unitCell": {"a": 9, "b": 9, "c": 9}, "atoms"'),
+            "no_cell",
+        ),
+        ("GEOMETRY.OUT", ELK.format(molecule="F"), ELK.format(molecule="T"), "units"),
         ("inp", OCTOPUS.format(which="Output", units="eV_Angstrom"), OCTOPUS.format(which="", units="eV_Angstrom"), "units"),
         ("XDATCAR", XDATCAR.format(scale="1.0", kind="Direct"), XDATCAR.format(scale="-66.4", kind="Direct"), "no_cell"),
         ("XDATCAR", XDATCAR.format(scale="1.0", kind="Direct"), XDATCAR.format(scale="1.0", kind="Cartesian"), "units"),
         ("dftb_in.hsd", DFTB.format(charge="0.0", more=""), DFTB.format(charge="1.0", more=""), "charged"),
         ("dftb_in.hsd", DFTB.format(charge="0", more=""), DFTB.format(charge="0", more="UnpairedElectrons = 2 "), "radical"),
+        *(
+            ("dftb_in.hsd", EXPLICIT.format(**ANGSTROM), EXPLICIT.format(**{**ANGSTROM, key: word}), reason)
+            for key, word, reason in (
+                ("unit", "[Bohr]", "units"),
+                ("unit", "[relative]", "units"),
+                ("unit", "", "units"),
+                ("vectors", "[au]", "units"),
+                ("vectors", "", "units"),
+                ("periodic", "periodic = yes", "no_cell"),
+                ("periodic", "Periodic = True", "no_cell"),
+            )
+        ),
+        ("a.con", CON.format(angles="90.0 90.0 90.0"), CON.format(angles="90.0 90.0 120.0"), "no_cell"),
+        ("a.con", CON.format(angles="60 70 60"), CON.format(angles="120 90 90"), "no_cell"),
         ("a.cjson", CJSON.format(charge=0, spin=1), CJSON.format(charge=1, spin=1), "charged"),
         ("a.cjson", CJSON.format(charge=0, spin=1), CJSON.format(charge=0, spin=3), "radical"),
     ],
@@ -153,6 +205,12 @@ def test_an_unknown_keyword_is_named(tmp_path, name, content, says):
     assert tuple(remark for remark in remarks if remark.startswith("ignored")) == says
 
 
+def test_eon_is_periodic(tmp_path):
+    (tmp_path / "a.con").write_text(CON.format(angles="90.0 90.0 90.0") * 2)
+    opened = open_frames(tmp_path / "a.con")
+    assert [opened.frame(k).structure.pbc.tolist() for k in range(len(opened))] == [[True] * 3] * 2
+
+
 def test_a_charge_in_a_format_whose_charge_is_not_read(tmp_path):
     remarks = read(tmp_path / "geometry.in", AIMS.format(more="net_charge 1\n")).remarks
     assert "the file says 'net_charge 1', which is not read" in remarks
@@ -175,6 +233,20 @@ def test_repeated_numbers_and_fractions_of_abinit(tmp_path):
     assert (found.positions == plain.positions).all()
     with pytest.raises(UnusableError, match="xcart is not in Bohr"):
         read(tmp_path / "c.abi", ABINIT.format(positions="xcart 3*0 2*2 0 angstrom", more=""))
+
+
+def test_a_cell_of_abinit_without_rprim(tmp_path):
+    content = ABINIT.format(positions="xred 0 0 0 0.5 0.5 0", more="")
+    plain = read(tmp_path / "a.abi", content.replace("rprim 2 0 0 0 2 0 0 0 2", "rprim 1 0 0 0 1 0 0 0 1")).structure
+    short = read(tmp_path / "b.abi", content.replace("rprim 2 0 0 0 2 0 0 0 2\n", "")).structure
+    assert (short.cell == plain.cell).all()
+    assert (short.positions == plain.positions).all()
+
+
+def test_the_format_that_a_file_without_atoms_is_taken_for(tmp_path):
+    with pytest.raises(UnusableError, match="takes the file for 'aims', and finds no structure") as refusal:
+        read(tmp_path / "elk.in", "tasks\n  0\n\navec\n 1 0 0\n 0 1 0\n 0 0 1\n\natoms\n  1\n  'Si.in'\n  1\n  0 0 0\n")
+    assert refusal.value.reason == "no_atoms"
 
 
 @pytest.mark.parametrize("row", ["O1 0 0 0.225", "bqO 0 0 0.225", "O 0 0 0.225 charge 6.0"])

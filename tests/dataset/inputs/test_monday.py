@@ -118,6 +118,8 @@ class TestRefusalsSayWhatIsSo:
         (tmp_path / "a.data").write_text(LAMMPS.format(cu=1))
         assert one(tmp_path / "a.data").structure.formula == "Cu"
         (tmp_path / "a.data").write_text(LAMMPS.format(cu="Cu"))
+        assert one(tmp_path / "a.data").structure.formula == "Cu"
+        (tmp_path / "a.data").write_text(LAMMPS.format(cu="Cv"))
         assert "write_data FILE types numeric" in why_not(tmp_path / "a.data")[1]
 
     def test_a_cif_that_is_none(self, tmp_path):

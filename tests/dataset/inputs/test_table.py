@@ -566,7 +566,7 @@ ROWS = (
     Row(
         "LAMMPS dump",
         (
-            ("column `element`, or `species` by type", dump_elements),
+            ("column `element`, type labels that are symbols, or `species` by type or label", dump_elements),
             ("box and boundaries; Å (units metal, real or none stated)", dump_cell),
             ("sum of `q`", dump_charge),
             ("none: forces have no energy beside them, said", dump_labels),
@@ -576,7 +576,7 @@ ROWS = (
     Row(
         "LAMMPS data",
         (
-            ("type labels, masses that one element has, or `species` by type", data_elements),
+            ("type labels, masses that one element has, or `species` by type or label", data_elements),
             ("box, all periodic; Å (units metal, real or none stated)", data_cell),
             ("sum of the charges", data_charge),
             (NONE, nothing_stated(lambda tmp: data(tmp / "a.lmp", MASSES))),

@@ -13,6 +13,7 @@ from potstill.core.elements import symbols_of
 from potstill.core.errors import StructureError
 from potstill.core.types import MAX_ATOMIC_NUMBER, SMALLEST_VOLUME, Labels, Structure, refuse_far
 from potstill.dataset.inputs.charge import facts_on_charge, refuse_charge
+from potstill.dataset.inputs.fractional import refuse_mixed_places
 from potstill.dataset.inputs.known import SAYS_FIXED, SAYS_GHOST, ignored_of_atoms, is_flag
 from potstill.dataset.inputs.labels import labels_not_used, labels_of_frame, origin_of_labels
 from potstill.dataset.inputs.options import ReadOptions
@@ -60,6 +61,8 @@ def frame_from(
         atoms = atoms.copy() if atoms.calc is None else _copy_with_results(atoms)
         atoms.pbc = False
     refuse_geometry(atoms)
+    if not ours:
+        refuse_mixed_places(atoms)
     results = {} if atoms.calc is None else atoms.calc.results
     parameters = getattr(atoms.calc, "parameters", None) or {}
     facts = facts_on_charge(atoms.info, {**results, **atoms.arrays}, parameters)

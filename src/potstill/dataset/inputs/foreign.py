@@ -22,16 +22,12 @@ CHARGES = {
     "aims-output": rf"^\s*(?:Charged system requested:\s*)?Charge\s*=\s*{NUMBER}",
     "gamess-us-out": rf"^\s*CHARGE OF MOLECULE\s*=\s*{NUMBER}",
     "abinit-in": rf"^\s*(?:cell)?charge\s+{NUMBER}",
-    "abinit-out": rf"^\s*(?:cell)?charge\s+{NUMBER}",
     "dftb": rf"\bCharge\s*=\s*{NUMBER}",
     "turbomole": rf"^\$eht\b[^\n]*\bcharge\s*=\s*{NUMBER}",
     "cjson": rf'"totalCharge"\s*:\s*{NUMBER}',
     "elk": rf"^\s*chgexs\s+{NUMBER}",
-    "acemolecule-input": rf"^\s*(?:Net)?Charge\s+{NUMBER}",
-    "qbox": rf"\bnet_charge\b[\s=>]+{NUMBER}",
     "octopus-in": rf"^\s*ExcessCharge\s*=\s*{NUMBER}",
     "onetep-in": rf"^\s*charge\s*:?\s+{NUMBER}",
-    "onetep-out": rf"^\s*charge\s*:?\s+{NUMBER}",
 }
 MULTIPLICITIES = {
     "gaussian-in": rf"^[ \t]*[-+]?\d+[ \t,]+(\d+){OF_FRAGMENTS}[ \t]*$",

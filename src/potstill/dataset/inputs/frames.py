@@ -7,6 +7,7 @@ structure is read when that is asked for. Any other file, such as a trajectory o
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import numpy as np
 from potstill.core.types import Structure
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.cif import cif_spans, parse_cif
+from potstill.dataset.inputs.compared import refuse_unchecked
 from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
 from potstill.dataset.inputs.cut import FORMATS as CUT_FORMATS
@@ -35,6 +37,7 @@ from potstill.dataset.inputs.texts import Spans, TextKind, parse_sdf, sdf_spans
 from potstill.dataset.inputs.unusable import (
     BYTE_ORDER_MARK,
     COMPRESSED,
+    NOT_THAT,
     Frame,
     UnusableError,
     as_text,
@@ -72,20 +75,21 @@ GUESSING = frozenset(
 )
 TRIED = frozenset({"traj", "json", "xsf", "extxyz", "xyz", "vasp-xdatcar", "cif"})  # rows of the table in the docs
 CHECKED = TRIED & (KEYWORDS.keys() | MISREAD.keys())
+PERIODIC = frozenset({"eon"})  # whose programs know no other structures, and whose readers set no pbc
+ONETEP = re.compile(r"^[ \t]*%block[ \t]+(species|lattice_cart|positions_abs)\b", re.MULTILINE | re.IGNORECASE)
 HEAD_BYTES = 4096
 NO_JSON = (
     "the JSON is neither a database of ASE nor one Structure of pymatgen; write its structures as extended XYZ, "
     "such as ase.io.write('a.extxyz', [s.to_ase_atoms() for s in structures])"
 )
 NOTHING_FOUND = (
-    "ASE takes the file for '{}', and finds no structure in it; an output of another program is not read: write its "
-    "structures as extended XYZ"
+    "ASE takes the file for '{}', and finds no structure in it; an input or output of another program is not read: write "
+    "its structures as extended XYZ"
 )
 NOT_RECOGNISED = (
     "neither ASE nor pymatgen recognises the format by name and content; give the file the usual name or ending of its "
     "format, such as POSCAR, geometry.in, .restart or .extxyz"
 )
-NOT_THAT = "; if the file is of another format, give it the ending of that one"
 CELL_FOUND = "the frame has a cell, and the first one of the file has the same atoms in none: write Lattice into each"
 SAYS_CELL = ("Lattice", "CELL(")
 CELL_LOST = "the frame has no cell, and the first one of the file has the same atoms in one: write Lattice into each"
@@ -253,6 +257,8 @@ def _format_of(path: Path) -> Any:
         return ioformats["lammps-data"]
     if is_dump_file(head):
         return ioformats["lammps-dump-text"]
+    if ending_of(path) == ".dat" and ONETEP.search(head):
+        return ioformats["onetep-in"]
     if said := next((said for start, said in NO_READER.items() if start in head), ""):
         raise UnusableError("unknown_format", said)
     try:
@@ -271,6 +277,8 @@ def _foreign(path: Path, options: ReadOptions) -> Frames:
         raise UnusableError("no_elements", f"the reader of '{found.name}' guesses elements; write extended XYZ instead")
     if found.name in SEVERAL:
         return _held(SEVERAL[found.name](path, options))
+    if found.name not in SINGLE and found.name not in TRIED:
+        refuse_unchecked(path, found.name)
     refuse_several(path, found.name)
     if found.single:
         read = SINGLE.get(found.name) or (lambda path, options: _single(path, options, found.name))
@@ -302,8 +310,10 @@ def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
         atoms = by_pymatgen(path)
         if atoms is None:
             raise _by_ase(format_name, error) from error
+    if len(atoms) == 0:
+        raise UnusableError("no_atoms", NOTHING_FOUND.format(format_name))
     atoms.info = {**facts, **atoms.info}
-    return _as_ase_reads(frame_from(atoms, options), format_name, on_labels, on_structure)
+    return _with_remarks(frame_from(atoms, options), on_labels, on_structure)
 
 
 def _facts(path: Path, options: ReadOptions, format_name: str) -> tuple[dict[str, float], list[str], list[str]]:
@@ -327,12 +337,8 @@ def _by_ase(format_name: str, error: Exception) -> UnusableError:
     return UnusableError("unreadable", f"ASE's reader of '{format_name}' fails: {said}{NOT_THAT}")
 
 
-def _as_ase_reads(frame: Frame, format_name: str, on_labels: list[str], on_structure: list[str]) -> Frame:
-    """Return a frame with a remark where nobody has compared the reader of its format with the format."""
-    if format_name in TRIED:
-        return frame.with_remarks(*on_structure)
-    remark = f"'{format_name}' is read as ASE reads it: check elements, cell, charge and labels against the file"
-    return frame.with_remarks(*on_structure, *(on_labels if frame.structure.labels else ()), remark)
+def _with_remarks(frame: Frame, on_labels: list[str], on_structure: list[str]) -> Frame:
+    return frame.with_remarks(*on_structure, *(on_labels if frame.structure.labels else ()))
 
 
 def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Frame | Exception]:
@@ -348,7 +354,8 @@ def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Fram
             for atoms in iread(plain, index=":", format=format_name if text else None, do_not_split_by_at_sign=True):
                 try:
                     atoms.info = {**facts, **atoms.info}
-                    yield _as_ase_reads(frame_from(atoms, options), format_name, on_labels, on_structure)
+                    atoms.pbc = atoms.pbc if format_name not in PERIODIC else True
+                    yield _with_remarks(frame_from(atoms, options), on_labels, on_structure)
                 except Exception as fault:  # noqa: BLE001 - of this frame only
                     yield fault
     except Exception as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.known import unknown
@@ -16,7 +18,9 @@ from potstill.dataset.inputs.species import is_symbol, numbers_of, symbol_of_mas
 from potstill.dataset.inputs.unusable import Frame, UnusableError, text_of
 
 CARBON = 6
-TYPES_AS_LABELS = "the rows name types by labels, and numbers are read: write it again by  write_data FILE types numeric"
+TYPES_AS_LABELS = "which Atom Type Labels does not have; write it again by  write_data FILE types numeric"
+READ_SECTIONS = ("header", "Atoms", "Masses", "Velocities", "Atom Type Labels")
+HEADING = re.compile(r"([A-Z][A-Za-z ]*[A-Za-z])[ \t]*(?:#.*)?")
 ANGSTROM_UNITS = ("metal", "real")
 DUMP_FILE = re.compile(r"^ITEM: (TIMESTEP|UNITS|TIME)\s*$", re.MULTILINE)
 BEFORE_FRAMES = re.compile(r"(\s*ITEM: (UNITS|TIME)\s*\n[^\n]*\n)*\s*")
@@ -64,8 +68,9 @@ def dump_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Exception]
     for frame in frames:
         try:
             columns = _checked_columns(frame)
-            atoms: Any = read(io.StringIO(with_plain_numbers(frame)), index=0, format="lammps-dump-text")
-            found = _dump_frame(atoms, columns, options)
+            plain, labels = _without_labels(with_plain_numbers(frame), columns)
+            atoms: Any = read(io.StringIO(plain), index=0, format="lammps-dump-text")
+            found = _dump_frame(atoms, columns, options, labels)
             yield found.with_remarks(*unknown(ITEM.findall(frame), HARMLESS_ITEM))
         except Exception as fault:  # noqa: BLE001 - of this frame only
             yield fault
@@ -88,12 +93,37 @@ def _checked_columns(frame: str) -> list[str]:
     return columns
 
 
-def _dump_frame(atoms: Any, columns: list[str], options: ReadOptions) -> Frame:
+def _without_labels(frame: str, columns: list[str]) -> tuple[str, dict[str, str]]:
+    """Return the text of a frame with types as numbers, and the labels that the file has in their place.
+
+    A column ``element`` of other words than symbols becomes one of labels, in ``columns`` too.
+    """
+    head, rest = re.split(r"(?<=\nITEM: ATOMS )", frame, maxsplit=1)
+    _, *rows = rest.splitlines()
+    words = [row.split() for row in rows if row.strip() and not row.startswith("ITEM:")]
+    if "element" in columns and not all(is_symbol(row[columns.index("element")]) for row in words):
+        columns[columns.index("element")] = "typelabel"  # names of a force field
+    column = next((name for name in ("typelabel", "type") if name in columns), "")
+    at = columns.index(column) if column else 0
+    if not column or all(row[at].isdigit() for row in words):
+        return frame, {}
+    numbers = {label: str(k + 1) for k, label in enumerate(dict.fromkeys(row[at] for row in words))}
+    names = ["i_type" if name == "type" else name for name in columns]
+    names[at] = "type"
+    lines = [" ".join([*row[:at], numbers[row[at]], *row[at + 1 :]]) for row in words]
+    return head + "\n".join([" ".join(names), *lines]) + "\n", {number: label for label, number in numbers.items()}
+
+
+def _dump_frame(atoms: Any, columns: list[str], options: ReadOptions, labels: Mapping[str, str]) -> Frame:
     atoms.calc = None  # ASE makes up an energy of zero beside the forces
+    if labels:
+        atoms.arrays["type"] = np.array([labels[str(k)] for k in atoms.arrays["type"]])
     if "element" not in columns:
-        if "type" not in columns:
+        if "type" not in columns and not labels:
             raise UnusableError("no_elements", f"the columns {' '.join(columns)} say neither element nor type")
-        atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], options)
+        own = {label: label for label in labels.values() if is_symbol(label)}
+        species = ReadOptions(species=tuple({**own, **dict(options.species)}.items()))
+        atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], species)
     frame = frame_from(atoms, options, words=columns)
     remarks = [*frame.remarks, *unknown(columns, HARMLESS_COLUMN)]
     if options.labels and {"fx", "fy", "fz"} <= set(columns):
@@ -126,6 +156,9 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
 
     text = with_plain_numbers(SECTION_OF_STYLE.sub(r"\1", INDENTED.sub("", text_of(path))))
     title, _, rest = text.partition("\n")
+    labels = dict(_section(text, "Atom Type Labels"))
+    if labels:
+        text = f"{title}\n{_with_numbers(rest, {label: kind for kind, label in labels.items()})}"
     header = SECTION.split(rest)[0]
     _refuse_units(UNITS_IN_HEADER.search(f"{title}\n{header}") or re.search(r"\bunits\s*=\s*(\w+)", title))
     if not re.search(r"\bxlo\s+xhi\b", header):
@@ -133,17 +166,34 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
     _compare_counts(text)
     try:
         atoms: Any = read(io.StringIO(text), format="lammps-data")
+    except KeyError as error:
+        raise UnusableError("no_elements", f"a row is of the type {error}, {TYPES_AS_LABELS}") from error
     except ValueError as error:
-        if "invalid literal for int" in str(error) and _section(text, "Atom Type Labels"):
-            raise UnusableError("unreadable", TYPES_AS_LABELS) from error
+        if labels and "invalid literal for int" in str(error):
+            raise UnusableError("no_elements", f"a row is of a type {TYPES_AS_LABELS}") from error
         if "atom_style" not in str(error):
             raise
         raise UnusableError("unreadable", "the style of atoms is not stated; write it, such as 'Atoms # charge'") from error
     _refuse_other_masses(text, options)
-    stated = {**_of_types(text), **dict(options.species)}
-    atoms.numbers = numbers_of([str(k) for k in atoms.arrays["type"]], ReadOptions(species=tuple(stated.items())))
+    stated = {labels.get(kind, kind): symbol for kind, symbol in {**_of_types(text), **dict(options.species)}.items()}
+    names = [labels.get(str(k), str(k)) for k in atoms.arrays["type"]]
+    atoms.numbers = numbers_of(names, ReadOptions(species=tuple(stated.items())))
     frame = frame_from(atoms, options)
     return frame.with_remarks(*unknown(SECTION.findall(rest), HARMLESS_SECTION))
+
+
+def _with_numbers(sections: str, numbers: Mapping[str, str]) -> str:
+    """Return the header and the sections of atoms, with the numbers of types in place of their labels."""
+    found, section = [], "header"
+    for line in sections.split("\n"):
+        heading = HEADING.fullmatch(line)
+        section = heading[1] if heading else section
+        if section in ("Atoms", "Masses") and not heading:
+            words, mark, comment = line.partition("#")
+            found.append(" ".join(numbers.get(word, word) for word in words.split()) + mark + comment)
+        elif section in READ_SECTIONS:
+            found.append(line)
+    return "\n".join(found)
 
 
 def _compare_counts(text: str) -> None:
@@ -154,7 +204,7 @@ def _compare_counts(text: str) -> None:
 
 
 def _refuse_other_masses(text: str, options: ReadOptions) -> None:
-    """Refuse a type whose mass is that of one element and whose comment names another, unless an option names it.
+    """Refuse a type whose mass is that of one element and whose comment or label names another, unless an option names it.
 
     Raises
     ------
@@ -162,11 +212,15 @@ def _refuse_other_masses(text: str, options: ReadOptions) -> None:
         ``no_elements`` with both.
     """
     masses = {kind: symbol_of_mass(float(value)) for kind, value in _section(text, "Masses")}
-    for kind, said in _comments(text, "Masses").items():
-        if is_symbol(said) and masses.get(kind, "") not in ("", said) and kind not in dict(options.species):
+    comments, labels = _comments(text, "Masses"), dict(_section(text, "Atom Type Labels"))
+    for what, kind, said in [("comment", *pair) for pair in comments.items()] + [
+        ("label", *pair) for pair in labels.items()
+    ]:
+        given = {kind, labels.get(kind, kind)} & dict(options.species).keys()
+        if is_symbol(said) and masses.get(kind, "") not in ("", said) and not given:
             raise UnusableError(
                 "no_elements",
-                f"type {kind} has the mass of {masses[kind]} and the comment '{said}'; name it by the option species",
+                f"type {kind} has the mass of {masses[kind]} and the {what} '{said}'; name it by the option species",
             )
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 
+from potstill.dataset.inputs.fractional import refuse_fractional
 from potstill.dataset.inputs.known import unknown
 from potstill.dataset.inputs.numbers import NUMBER, number_of
 from potstill.dataset.inputs.species import symbol_of_mass
 from potstill.dataset.inputs.unusable import UnusableError
 
 LINES = re.MULTILINE | re.IGNORECASE
+OBLIQUE = r"^PBC[ \t]+(?:[\d.]+[ \t]+){3}(?![ \t]*(?:90(?:\.0*)?(?:[ \t]+|$)){3})[^\n]*\n"
+OBLIQUE_SAID = "the cell has other angles than 90°, and the format does not state how it is turned"
 MISREAD = {  # pattern, reason, detail
     "turbomole": (
         (r"^\$coord\s+(angs|frac)", "units", "$coord is not in Bohr, which its reader takes it for"),
@@ -34,10 +37,7 @@ MISREAD = {  # pattern, reason, detail
         (r"\bMIXTURE\s*[:(]", "disordered", "a MIXTURE occupies sites in part"),
         (r"^\s*[A-Z][a-z]?\w*\s*:\s*ghost", "unknown_element", "a ghost atom is read as an atom"),
     ),
-    "espresso-in": (
-        (r"^\s*ATOMIC_POSITIONS\W+crystal_sg", "asymmetric_unit", "crystal_sg lists an asymmetric unit"),
-        (rf"(?-i:^(?:[^!'\n]*[\s,])?a\s*=\s*){NUMBER}", "units", "'a' in small letters is not read; write it as 'A'"),
-    ),
+    "espresso-in": ((r"^\s*ATOMIC_POSITIONS\W+crystal_sg", "asymmetric_unit", "crystal_sg lists an asymmetric unit"),),
     "abinit-in": (
         (
             rf"^\s*scalecart\s+(?!1(\.0*)?(d0)?\s+1(\.0*)?(d0)?\s+1(\.0*)?(d0)?\s*$){NUMBER}",
@@ -45,6 +45,8 @@ MISREAD = {  # pattern, reason, detail
             "scalecart is not read",
         ),
         (r"\bxcart\b(?:\s+[-+.\d][-+.\d*/ed]*)+\s+ang", "units", "xcart is not in Bohr, which its reader takes it for"),
+        (r"^\s*angdeg\b", "no_cell", "angdeg states the cell by angles, and its reader knows rprim only"),
+        (r"^\s*ntypalch\s+[1-9]", "disordered", "ntypalch mixes elements on sites"),
         (r"^\s*(spgroup\s+(?!1\s*$)\d+|natrd\s+\d+|nobj\s+[12])", "asymmetric_unit", "spgroup, natrd or nobj add atoms"),
     ),
     "gaussian-in": (
@@ -54,13 +56,34 @@ MISREAD = {  # pattern, reason, detail
         (r"^\s*[A-Z][a-z]?-Bq\b", "unknown_element", "its ghost atoms (-Bq) are no atoms; delete their rows"),
     ),
     "cfg": (
+        (r"^\s*A\s*=(?!\s*1(?:\.0*)?(?:[\s(]|$))", "units", "A is not 1 Å, and its reader takes lengths for Å"),
         (
             r"^(?!\s*12(?:\.\d*)?\s*$)\s*\d+(?:\.\d+)?\s*\n\s*C\s*$",
             "no_elements",
             "masses are not those of C, which LAMMPS writes for every type where 'dump_modify element' is missing",
         ),
     ),
-    "dmol-car": ((r"^PBC\b[^\n]*\((?!P\s*1\s*\))[^)\n]+\)", "asymmetric_unit", "a space group other than P1 is not read"),),
+    "cjson": ((r'"unit ?cell"', "no_cell", "its reader turns a cell and leaves the positions where they are"),),
+    "dmol-car": (
+        (r"^PBC\b[^\n]*\((?!P\s*1\s*\))[^)\n]+\)", "asymmetric_unit", "a space group other than P1 is not read"),
+        (OBLIQUE, "no_cell", OBLIQUE_SAID),
+    ),
+    "dmol-arc": ((OBLIQUE, "no_cell", OBLIQUE_SAID),),
+    "elk": (
+        (r"^\s*molecule\s*\n\s*\.?t", "units", "a molecule has Cartesian positions, which its reader takes for fractions"),
+    ),
+    "struct": (
+        (r"\A[^\n]*\n(?!P[ \t])", "no_cell", "the lattice is not P, and nobody has compared how its reader takes others"),
+    ),
+    "v-sim": (
+        (
+            r"\A(?![\s\S]*^\s*[#!]\s*keyword:[^\n]*\b(?:angstroem|bohr|atomic))",
+            "units",
+            "neither '#keyword: angstroem' nor bohr states the unit, and programs take different ones then",
+        ),
+    ),
+    "qbox": ((r"<", "units", "Qbox writes Bohr and Hartree, and its reader takes them for Å and eV"),),
+    "abinit-out": ((r"ABINIT", "units", "the cell is in Bohr times acell, and its reader takes it for Å without acell"),),
     "vasp-xdatcar": (
         (r"\A[^\n]*\n\s*-", "no_cell", "a negative scale is a volume, and its reader takes it for a factor"),
         (r"^\s*[ck]\w*\s+configuration\s*=", "units", "positions are Cartesian, and its reader takes fractions"),
@@ -76,6 +99,25 @@ MISREAD = {  # pattern, reason, detail
             "the grid begins beside the origin, as around a molecule, and its reader takes the grid for a periodic cell",
         ),
         (r"\A(?:[^\n]*\n){3,5}\s*-\d", "units", "a negative number of voxels states Å, and its reader takes Bohr"),
+    ),
+    "dftb": (
+        (
+            r"^[^#\n]*\b(TypesAndCoordinates|LatticeVectors)\b(?!\s*\[\s*angstrom\s*\])",
+            "units",
+            "lengths without [Angstrom] are in Bohr or relative, and its reader takes them for Å",
+        ),
+        (
+            r"^[^#\n]*\b(?!(?-i:Periodic\s*=\s*(?:Yes|No)\b))periodic\s*=",
+            "no_cell",
+            "'Periodic' is spelled in a way that its reader ignores; it knows 'Periodic = Yes'",
+        ),
+    ),
+    "eon": (
+        (
+            r"\A(?:[^\n]*\n){3}[ \t]*([-+\d.]+)[ \t]+\S+[ \t]+(?!\1[ \t]*$)\S",
+            "no_cell",
+            "eOn and ASE write the angles of a cell in opposite orders, and the first and the third differ",
+        ),
     ),
     "octopus-in": ((r"^\s*Units(Input)?\s*=\s*\W*\w*ang", "units", "lengths are in Å, and its reader takes them for Bohr"),),
 }
@@ -114,6 +156,7 @@ def refuse_misread(text: str, format_name: str) -> None:
     for pattern, reason, detail in MISREAD.get(format_name, ()):
         if re.search(pattern, text, LINES):
             raise UnusableError(reason, f"{detail}; write all atoms as extended XYZ in Å")
+    refuse_fractional(text, format_name)
     if format_name == "espresso-in":
         _refuse_other_masses(text)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.fractional import refuse_pseudo_hydrogen
 from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol
@@ -96,10 +97,13 @@ def poscar_frame(path: Path, options: ReadOptions) -> Frame:
 
     text = with_symbols(with_plain_numbers(text_of(path)), options)
     check_poscar(text)
+    refuse_pseudo_hydrogen(text.splitlines()[5].split())
     try:
         atoms: Any = read(io.StringIO(text), format="vasp")
     except KeyError as error:
-        raise UnusableError("unknown_element", f"{error} is no chemical symbol; deuterium is H for a teacher") from error
+        raise UnusableError(
+            "unknown_element", f"{error} is no chemical symbol; deuterium is H for a teacher, and a pseudo-hydrogen no atom"
+        ) from error
     except ValueError as error:
         raise UnusableError("unreadable", f"a row, or a line behind the positions, is not as expected: {error}") from error
     return frame_from(atoms, options)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.fractional import refuse_pseudo_hydrogen
 from potstill.dataset.inputs.known import ignored
 from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
@@ -122,6 +123,11 @@ def cp2k_frame(path: Path, options: ReadOptions) -> Frame:
     if ghosts & {row[0] for row in rows}:
         raise UnusableError("unknown_element", f"the kinds {', '.join(sorted(ghosts))} are ghost atoms; delete their rows")
     names = [row[0] for row in rows]
+    refuse_pseudo_hydrogen(names)
+    for name, body in kinds:
+        valence = re.search(r"^\s*POT\w*[^\n]*-q(\d*\.\d+)", body, KEYWORD)
+        if valence is not None and float(valence[1]) % 1:
+            raise UnusableError("unknown_element", f"the kind {name} has a valence of {valence[1]}, and no element has that")
     own = {name: name.capitalize() for name in names if is_symbol(name.capitalize())}
     species = {**own, **stated, **dict(options.species)}
     vectors = _cp2k_vectors(text)

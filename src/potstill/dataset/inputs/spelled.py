@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from potstill.dataset.inputs.numbers import NUMBER
+from potstill.dataset.inputs.numbers import NUMBER, number_of
 from potstill.dataset.inputs.unusable import UnusableError
 
 LINES = re.MULTILINE | re.IGNORECASE
@@ -17,6 +17,7 @@ GEOMETRY = re.compile(
 ATOM = re.compile(rf"[ \t]*([A-Za-z]+\S*)((?:[ \t]+{NUMBER}){{3}})[ \t]*(\S[^\n]*)?")
 REPEATED = re.compile(r"(?<!\S)(\d{1,4})\*([-+]?[\d.][^\s*]*)(?!\S)")
 FRACTION = re.compile(r"(?<!\S)([-+]?\d+(?:\.\d*)?)/(0*[1-9]\d*)(?!\S)")
+LENGTH_A = re.compile(rf"^((?:[^!'\n]*[\s,])?)A(\s*=\s*)({NUMBER})", LINES)
 OF_FRAGMENTS = re.compile(r"^[ \t]*[-+]?\d+[ \t]*,[ \t]*\d+(?:[ \t,]+[-+]?\d+[ \t]*,[ \t]*\d+)*[ \t]*$", re.MULTILINE)
 
 
@@ -58,13 +59,23 @@ def _of_gaussian(text: str) -> str:
 
 
 def _of_abinit(text: str) -> str:
-    """Return the text with ``3*10.26`` written out as three numbers, and ``1/2`` as 0.5."""
+    """Return the text with ``3*10.26`` written out as three numbers, ``1/2`` as 0.5, and ``rprim`` where it is missing."""
+    if not re.search(r"^[ \t]*(rprim|angdeg)\b", text, LINES):
+        text += "\nrprim 1 0 0 0 1 0 0 0 1\n"
     text = REPEATED.sub(lambda found: " ".join([found[2]] * int(found[1])), text)
     return FRACTION.sub(lambda found: repr(float(found[1]) / float(found[2])), text)
 
 
+def _of_espresso(text: str) -> str:
+    """Return the text with ``celldm(1)`` in Bohr in place of ``A`` in Å, which the reader ignores."""
+    from ase.units import Bohr
+
+    return LENGTH_A.sub(lambda found: f"{found[1]}celldm(1){found[2]}{number_of(found[3]) / Bohr:.12g}", text)
+
+
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "abinit-in": _of_abinit,
+    "espresso-in": _of_espresso,
     "gaussian-in": _of_gaussian,
     "nwchem-in": _of_nwchem,
 }

@@ -20,6 +20,7 @@ from potstill.core.types import Structure
 COMPRESSED: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8, written by Notepad and Excel before the first character
 MARKS = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ"}  # first bytes of a compressed file
+NOT_THAT = "; if the file is of another format, give it the ending of that one"
 TAR_MARK = slice(257, 262)  # of a tar archive: b"ustar"
 
 
