@@ -50,6 +50,14 @@ def domain_crowded() -> str:
 
 
 @figure_of
+def domain_sparse() -> str:
+    """Number of neighbors over the smallest one in the data below which a student warns."""
+    from potstill.student.domain import SPARSE
+
+    return f"{SPARSE:g}"
+
+
+@figure_of
 def committee_structures() -> str:
     """Structures that each student of the committee sees in its training."""
     from potstill.active_learning.committee import LOOKED_AT

@@ -115,6 +115,23 @@ def test_a_source_that_gave_too_little(advised, labelled):
     assert count_of(whole, "organic") > 24
 
 
+def test_files_of_the_user_are_not_asked_for_more_than_they_hold(advised, labelled, tmp_path):
+    (tmp_path / "a.xyz").touch()
+    files = {"source": "files", "paths": [str(tmp_path / "a.xyz")]}
+    made = [{**s, **files} for s in CONFIG["generate"]["sources"]]
+    config = {**CONFIG, "generate": {**CONFIG["generate"], "sources": made}}
+    _, whole = advised(labelled, config=config, gates={**GATES, "min_size_cv": 0.419})
+    assert [s["count"] for s in whole["generate"]["sources"]] == [24, 12]
+    assert whole["audit"]["min_size_cv"] < 0.419
+
+
+def test_advice_that_is_followed_already_is_not_given_again(advised, labelled):
+    for families, told in (("composition", "set  generate.families: structure"), ("structure", "too few for a split")):
+        config = {**CONFIG, "generate": {**CONFIG["generate"], "families": families}}
+        rows, _ = advised(labelled[:4], config=config, splits=np.zeros(4))
+        assert told in rows["split_leakage"]["why"]
+
+
 def test_many_refusals_name_source_and_reason(advised, labelled):
     refused = [Refused("force_limit", id=f"r{k}", source="metals", stage="label") for k in range(12)]
     rows, whole = advised(labelled, refused=refused)

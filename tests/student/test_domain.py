@@ -2,6 +2,7 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Labels, Structure
 from potstill.dataset.records import Records
+from potstill.deploy.domain_warnings import Watch
 from potstill.student.domain import Domain
 from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, water
 
@@ -49,8 +51,8 @@ def test_atoms_pushed_together(domain):
 
 def test_a_pair_that_was_never_there(domain):
     oxide = Structure(np.array([29, 8]), np.array([[0, 0, 0], [0, 0, 1.8]]))
-    assert foreign(domain, oxide) == ["O-Cu at 1.80 Å, a pair that the training data do not contain"]
-    assert foreign(domain, oxide.with_(positions=np.array([[0, 0, 0], [0, 0, 3.5]]))) == []
+    assert foreign(domain, oxide)[:1] == ["O-Cu at 1.80 Å, a pair that the training data do not contain"]
+    assert not any("O-Cu" in x for x in foreign(domain, oxide.with_(positions=np.array([[0, 0, 0], [0, 0, 3.5]]))))
 
 
 def test_a_cell_pressed_together(domain):
@@ -58,13 +60,34 @@ def test_a_cell_pressed_together(domain):
     assert any("neighbors within the cutoff" in x for x in foreign(domain, pressed))
 
 
-def test_an_atom_alone_is_at_home(domain):
-    assert foreign(domain, Structure(np.array([29]), np.zeros((1, 3)))) == []
+def test_an_atom_alone_is_at_home_only_where_data_contain_one(domain):
+    alone = Structure(np.array([29]), np.zeros((1, 3)))
+    assert foreign(domain, alone) == ["an atom has 0 neighbors within the cutoff, in the training data at least 2"]
+    assert foreign(Domain.of(Records.of([labelled(alone), labelled(copper())]), CUTOFF), alone) == []
+
+
+def test_a_cluster_or_a_gas_is_not_the_bulk_that_was_trained_on():
+    bulk = Domain.of(Records.of([labelled(rattled(copper(), k)) for k in range(3)]), CUTOFF)
+    assert bulk.fewest_neighbors >= 12
+    assert foreign(bulk, rattled(copper(), 9, 0.02)) == []
+    free = copper().with_(pbc=np.zeros(3, bool), cell=np.zeros((3, 3)))
+    wide = copper().with_(cell=1.6 * copper().cell, positions=1.6 * copper().positions)
+    for structure in (free, wide):
+        assert any("in the training data at least" in found for found in foreign(bulk, structure))
+    assert foreign(Domain(bulk.closest_angstrom, bulk.most_neighbors), wide) == []  # of an earlier version
+
+
+def test_many_and_few_neighbors_are_two_warnings(caplog):
+    watch = Watch(SimpleNamespace(foreign=lambda structure, near: [f"an atom has {n} neighbors, {x}" for n, x in found]))
+    found = [(90, "at most 50"), (91, "at most 50"), (3, "at least 40")]
+    with caplog.at_level(logging.WARNING, logger="potstill"):
+        watch(water(), None)
+    assert len(caplog.records) == 2
 
 
 def test_it_travels_in_the_config(domain):
     again = Domain.read(json.loads(json.dumps({"domain": domain.as_dict()})))
-    assert again.most_neighbors == domain.most_neighbors
+    assert (again.most_neighbors, again.fewest_neighbors) == (domain.most_neighbors, domain.fewest_neighbors)
     assert again.closest_angstrom == pytest.approx(dict(domain.closest_angstrom), abs=1e-4)
     assert Domain.read({}) is None
 

@@ -94,7 +94,8 @@ def more_elements(trouble: Trouble) -> tuple[str, Change]:
     allowed = list(trouble.config.get("generate", {}).get("elements") or have)
     wanted = math.ceil(trouble.limit)
     lacking = sorted(set(allowed) - set(have))
-    if lacking and len({*allowed, *have}) >= wanted and (richest := _richest_source(trouble.evidence)):
+    richest = _richest_source(trouble.evidence, _growable(trouble.config))
+    if lacking and len({*allowed, *have}) >= wanted and richest:
         why = f"no structure has {', '.join(lacking)}, although they are allowed: request more of {richest}"
         return why, _generate(trouble.config, {}, {richest: 2.0})
     known = _known_elements(trouble.evidence)
@@ -110,7 +111,7 @@ def more_elements(trouble: Trouble) -> tuple[str, Change]:
 def more_of_the_rarest(trouble: Trouble) -> tuple[str, Change]:
     """Propose more structures of the source with the rarest element, or a lower limit."""
     holding = trouble.source if trouble.measured else ""
-    if trouble.evidence.of_run and holding in _asked(trouble.config):
+    if trouble.evidence.of_run and holding in _growable(trouble.config):
         factor = MARGIN * trouble.limit / trouble.measured
         why = (
             f"{trouble.measured:.0f} structures contain the rarest element: request {factor:.1f} times as many of {holding}"
@@ -214,8 +215,9 @@ def what_sources_can_give(trouble: Trouble) -> tuple[str, Change]:
     if not all(short.values()) or len(short) == len(asked):
         return f"{told}: fix these sources or leave them out; their refusals state the reasons", {}
     missing = sum(asked[name] - made[name] for name in short)
-    rest = sum(count for name, count in asked.items() if name not in short)
-    factors = {name: short[name] / asked[name] if name in short else 1.0 + missing / rest for name in asked}
+    growing = {name: count for name, count in asked.items() if name not in short and name in _growable(trouble.config)}
+    more = 1.0 + missing / max(1, sum(growing.values()))
+    factors = {name: short[name] / asked[name] if name in short else more if name in growing else 1.0 for name in asked}
     why = f"{told}: request these numbers, and the rest from the other sources"
     return why, _generate(trouble.config, {}, factors, exact=True)
 
@@ -265,7 +267,7 @@ def _factor_of_refused(trouble: Trouble, refused: Counter[str]) -> float | None:
 
 def _best_factor(trouble: Trouble, figure: Callable[[str, float], float]) -> tuple[str, float] | None:
     """Return the smallest factor, with its source, at which a figure meets the limit; None where none does."""
-    names = [name for name in trouble.evidence.stats.elements if name in _asked(trouble.config)]
+    names = [name for name in trouble.evidence.stats.elements if name in _growable(trouble.config)]
     if not trouble.evidence.of_run or not names:
         return None
     for factor in FACTORS:
@@ -295,6 +297,12 @@ def _asked(config: Change) -> set[str]:
     return {name_of(source) for source in config.get("generate", {}).get("sources", [])}
 
 
+def _growable(config: Change) -> set[str]:
+    """Return the sources that can make more; the user's own files have what they have."""
+    sources = config.get("generate", {}).get("sources", [])
+    return {name_of(source) for source in sources if source.get("source") != "files"}
+
+
 def _known_elements(evidence: Evidence) -> set[str] | None:
     """Return the elements that the teacher supports; None where unknown."""
     try:
@@ -304,9 +312,10 @@ def _known_elements(evidence: Evidence) -> set[str] | None:
     return None if known is None else set(symbols_of(sorted(known)))
 
 
-def _richest_source(evidence: Evidence) -> str:
-    """Return the source with the largest entropy of elements."""
-    return max(evidence.stats.elements, key=lambda name: _entropy(evidence.stats.elements[name]), default="")
+def _richest_source(evidence: Evidence, names: Collection[str]) -> str:
+    """Return the one of some sources with the largest entropy of elements; empty where none of them made any."""
+    elements = evidence.stats.elements
+    return max((name for name in elements if name in names), key=lambda name: _entropy(elements[name]), default="")
 
 
 def _entropy(counts: Counter[int]) -> float:

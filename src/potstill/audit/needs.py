@@ -6,7 +6,7 @@ Checks that need these do not apply to it.
 
 from __future__ import annotations
 
-from potstill.audit.asked import config_in
+from potstill.audit.asked import config_in, generate_section
 from potstill.audit.evidence import Evidence
 from potstill.audit.registry import Need
 from potstill.dataset.schema import PARTS
@@ -71,6 +71,12 @@ def _none_held_out(evidence: Evidence) -> str:
     return f"no structure is held out for the test ({counts}), so no student of this data can be evaluated"
 
 
+def _more_to_hold_out(evidence: Evidence) -> str:
+    if generate_section(evidence.dataset.attributes).get("families") == "structure":
+        return f"{len(evidence.stats)} structures are too few for a split: add structures, or raise dataset.test_fraction"
+    return "set  generate.families: structure  where there are few compositions, or add compositions of the same elements"
+
+
 def _no_molecules(evidence: Evidence) -> str:
     return "" if (evidence.stats.molecule & ~evidence.stats.atom_pair).any() else "there are no molecules"
 
@@ -105,7 +111,7 @@ SPLIT = Need(_no_split, _of_no_run, "split by family: a run does so by its secti
 HELD_OUT = Need(
     _none_held_out,
     _of_no_whole_run,
-    "set  generate.families: structure  where there are few compositions, or add compositions of the same elements",
+    _more_to_hold_out,
 )
 MOLECULES = Need(_no_molecules, _always)
 SMILES = Need(_no_smiles, _always)

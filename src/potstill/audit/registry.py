@@ -29,12 +29,12 @@ class Need:
     by_nature
         Function that returns whether the check does not apply to data without it; else it is NOT_RUN.
     remedy
-        Advice to a user whose check did not run without it.
+        Advice to a user whose check did not run without it, or a function that returns it.
     """
 
     lacking: Callable[[Evidence], str]
     by_nature: Callable[[Evidence], bool]
-    remedy: str = ""
+    remedy: str | Callable[[Evidence], str] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,8 @@ class Entry:
 
     def remedy(self, evidence: Evidence) -> str:
         """Return the advice for the first missing need; empty where none is missing."""
-        return next((need.remedy for need in self.needs if need.lacking(evidence)), "")
+        remedy = next((need.remedy for need in self.needs if need.lacking(evidence)), "")
+        return remedy if isinstance(remedy, str) else remedy(evidence)
 
 
 ENTRIES: dict[str, Entry] = {}

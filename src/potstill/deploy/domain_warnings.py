@@ -6,6 +6,7 @@ Takes the structures of the calls and writes warnings to the log ``potstill``, o
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from potstill.core.neighbors import Neighbors
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from potstill.deploy.student import DeployedStudent
 
 log = logging.getLogger(__name__)
+NUMBER = re.compile(r"[\d.]+")
 LOOK_EVERY = 100  # number of calls; a check costs about as much as a small molecule's forces
 
 
@@ -36,7 +38,7 @@ class Watch:
         """Check a structure if its turn has come; a neighbor list within the student's cutoff is made where None."""
         if new or self._calls % LOOK_EVERY == 0:
             for reason in self.student.foreign(structure, neighbors):
-                kind = reason.split(" ", 1)[0]  # the pair without its distance
+                kind = NUMBER.sub("", reason)  # the pair without its distance
                 if kind not in self._warned:
                     self._warned.add(kind)
                     log.warning("far outside the student's training data: %s", reason)

@@ -66,6 +66,7 @@ def _header(deployed: DeployedStudent, elements: list[str], tensors: dict[str, A
     lines.append(f"cutoff {a.cutoff_angstrom:.17g}")
     if deployed.domain is not None:
         lines.append(f"most_neighbors {deployed.domain.most_neighbors}")
+        lines.append(f"fewest_neighbors {deployed.domain.fewest_neighbors}")
     lines += [f"tensor {name} {x.size}" for name, x in tensors.items()]
     return "\n".join([*lines, "end"]) + "\n"
 

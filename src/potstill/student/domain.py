@@ -7,6 +7,7 @@ still be predicted badly; errors and the student's uncertainty measure that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from potstill.dataset.records import RecordSource
 AT_ONCE = 512  # number of structures
 CLOSER = 0.9  # over the closest distance in the data
 CROWDED = 1.3  # over the largest number of neighbors in the data
+SPARSE = 0.8  # over the smallest number: atoms of surfaces, clusters and gases beside data of a bulk
 BONDED = 1.3  # over the sum of covalent radii: a closer pair should be in the data
 
 
@@ -34,27 +36,31 @@ class Domain:
         Smallest distance in Å of each pair of elements, such as ``"C-H"``, with distances within the cutoff.
     most_neighbors
         Largest number of neighbors of an atom within the cutoff.
+    fewest_neighbors
+        Smallest such number; 0 for a student of an earlier version, which does not state it.
     """
 
     closest_angstrom: Mapping[str, float]
     most_neighbors: int
+    fewest_neighbors: int = 0
 
     @classmethod
     def of(cls, records: RecordSource, cutoff_angstrom: float) -> Domain:
         """Measure the domain of training records."""
         closest = np.full((256, 256), np.inf)
-        most = 0
+        most, fewest = 0, math.inf
         for start in range(0, len(records), AT_ONCE):
             part = records.gather(np.arange(start, min(start + AT_ONCE, len(records))))
             for k in range(len(part)):
                 atoms = slice(part.ptr[k], part.ptr[k + 1])
                 near = find_neighbors(part.positions[atoms], part.cell[k], part.pbc[k], cutoff_angstrom)
+                counts = _counts(near, int(part.ptr[k + 1] - part.ptr[k]))
+                most, fewest = max(most, int(counts.max())), min(fewest, int(counts.min()))
                 if near.distance.size:
                     pairs = part.atomic_numbers[atoms][near.edge_index]
                     np.minimum.at(closest, (pairs[0], pairs[1]), near.distance)
-                    most = max(most, int(np.bincount(near.edge_index[0]).max()))
         found = {_name(a, b): float(closest[a, b]) for a, b in np.argwhere(np.isfinite(closest)).tolist() if a <= b}
-        return cls(found, most)
+        return cls(found, most, int(fewest) if math.isfinite(fewest) else 0)
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Domain | None:
@@ -68,7 +74,7 @@ class Domain:
         if "domain" not in config:
             return None
         found = cls(**config["domain"])
-        numbers = [*dict(found.closest_angstrom).values(), found.most_neighbors]
+        numbers = [*dict(found.closest_angstrom).values(), found.most_neighbors, found.fewest_neighbors]
         if not all(isinstance(x, int | float) and 0 <= x < np.inf for x in numbers):
             raise ValueError(f"expected distances and a number of neighbors, found {config['domain']}")
         return found
@@ -76,7 +82,8 @@ class Domain:
     def as_dict(self) -> dict[str, Any]:
         """Return the entry of ``config.json``."""
         closest = {name: round(distance, 4) for name, distance in self.closest_angstrom.items()}
-        return {"closest_angstrom": closest, "most_neighbors": self.most_neighbors}
+        counts = {"most_neighbors": self.most_neighbors, "fewest_neighbors": self.fewest_neighbors}
+        return {"closest_angstrom": closest, **counts}
 
     def foreign(self, structure: Structure, neighbors: Neighbors) -> list[str]:
         """Return one sentence for each departure of a structure from the domain; empty where there is none.
@@ -88,13 +95,16 @@ class Domain:
         neighbors
             Neighbor list within the student's cutoff.
         """
-        if not neighbors.distance.size:
-            return []
-        found = [*self._too_close(structure, neighbors)]
-        count = int(np.bincount(neighbors.edge_index[0]).max())
-        if count > CROWDED * self.most_neighbors:
+        found = self._too_close(structure, neighbors) if neighbors.distance.size else []
+        counts = _counts(neighbors, len(structure))
+        most, fewest = int(counts.max(initial=0)), int(counts.min(initial=self.most_neighbors))
+        if most > CROWDED * self.most_neighbors:
             found.append(
-                f"an atom has {count} neighbors within the cutoff, in the training data at most {self.most_neighbors}"
+                f"an atom has {most} neighbors within the cutoff, in the training data at most {self.most_neighbors}"
+            )
+        if fewest < SPARSE * self.fewest_neighbors:
+            found.append(
+                f"an atom has {fewest} neighbors within the cutoff, in the training data at least {self.fewest_neighbors}"
             )
         return found
 
@@ -112,6 +122,11 @@ class Domain:
             elif known is not None and distance < CLOSER * known:
                 found.append(f"{name} at {distance:.2f} Å, in the training data {known:.2f} Å or more")
         return found
+
+
+def _counts(neighbors: Neighbors, atoms: int) -> Array:
+    """Return the number of neighbors of each of N atoms, (N,)."""
+    return np.asarray(np.bincount(neighbors.edge_index[0], minlength=atoms))
 
 
 def _radii(kind: int) -> Array:

@@ -25,7 +25,7 @@ using namespace LAMMPS_NS;
 namespace {
 constexpr int EXCHANGED = 128;         // doubles per atom in one exchange; fixed before the student is read
 constexpr int LOOK_EVERY = 100;        // number of steps between two checks
-constexpr double CLOSER = 0.9, CROWDED = 1.3, BONDED = 1.3;  // see potstill/student/domain.py
+constexpr double CLOSER = 0.9, CROWDED = 1.3, SPARSE = 0.8, BONDED = 1.3;  // see potstill/student/domain.py
 constexpr double KCAL_PER_MOL = 23.060549;                   // one eV, with LAMMPS's constant
 }  // namespace
 
@@ -301,7 +301,7 @@ void PairPotstill::warn_of_foreign() {
     if (!student.has("closest")) return;
     const int n = student.n_elements();
     const std::vector<double>&known = student.tensor("closest"), &radii = student.tensor("radii");
-    std::vector<double> mine(n * n + 1, 1e30), nearest(n * n + 1);
+    std::vector<double> mine(n * n + 2, 1e30), nearest(n * n + 2);
     for (size_t a = 0; a < atoms.size(); ++a) {
         for (int64_t e = first_edge[a]; e < first_edge[a + 1]; ++e) {
             double square = 0;
@@ -309,9 +309,11 @@ void PairPotstill::warn_of_foreign() {
             double& place = mine[species[a] * n + species[sender[e]]];
             place = std::min(place, std::sqrt(square));
         }
-        mine[n * n] = std::min(mine[n * n], -(double)(first_edge[a + 1] - first_edge[a]));
+        const double count = first_edge[a + 1] - first_edge[a];
+        mine[n * n] = std::min(mine[n * n], -count);
+        mine[n * n + 1] = std::min(mine[n * n + 1], count);
     }
-    MPI_Allreduce(mine.data(), nearest.data(), n * n + 1, MPI_DOUBLE, MPI_MIN, world);
+    MPI_Allreduce(mine.data(), nearest.data(), n * n + 2, MPI_DOUBLE, MPI_MIN, world);
     if (comm->me != 0) return;
     auto warn = [&](const std::string& kind, const std::string& text) {
         if (warned.insert(kind).second) error->warning(FLERR, "far outside the student's training data: " + text);
@@ -334,6 +336,10 @@ void PairPotstill::warn_of_foreign() {
     if (student.most_neighbors > 0 && most > CROWDED * student.most_neighbors)
         warn("neighbors", "an atom has " + std::to_string((int)most) + " neighbors within the cutoff, in the data at most " +
                               std::to_string(student.most_neighbors));
+    const double fewest = nearest[n * n + 1];
+    if (fewest < SPARSE * student.fewest_neighbors)
+        warn("few neighbors", "an atom has " + std::to_string((int)fewest) + " neighbors within the cutoff, in the data at least " +
+                                  std::to_string(student.fewest_neighbors));
 }
 
 void* PairPotstill::extract(const char* name, int& dim) {

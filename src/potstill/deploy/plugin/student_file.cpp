@@ -85,7 +85,8 @@ StudentFile StudentFile::parse(const std::string& bytes, const std::string& path
             const std::pair<const char*, int*> sizes[] = {
                 {"layers", &found.layers}, {"features", &found.features}, {"channels", &found.channels},
                 {"vectors", &found.vectors}, {"products", &found.products}, {"radial", &found.radial},
-                {"hidden", &found.hidden}, {"l_max", &found.l_max}, {"most_neighbors", &found.most_neighbors}};
+                {"hidden", &found.hidden}, {"l_max", &found.l_max}, {"most_neighbors", &found.most_neighbors},
+                {"fewest_neighbors", &found.fewest_neighbors}};
             for (const auto& size : sizes)
                 if (word == size.first) line >> *size.second;
         }

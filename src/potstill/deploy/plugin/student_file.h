@@ -14,6 +14,7 @@ struct StudentFile {
     int layers = 0, features = 0, channels = 0, vectors = 0, products = 0, radial = 0, hidden = 0, l_max = 0;
     double cutoff = 0;        // Å
     int most_neighbors = -1;  // largest number in the training data; -1 where the file does not state it
+    int fewest_neighbors = 0;  // smallest number; 0 where the file does not state it
     std::map<std::string, std::vector<double>> tensors;
 
     int n_elements() const { return (int)elements.size(); }
