@@ -338,15 +338,6 @@ CRYSTAL = {  # name in ASE: name of the file, and its text, each of the crystal
             + "END\n",
         )
     ],
-    "runnerdata": [
-        (
-            "input.data",
-            "begin\ncomment a\n"
-            + "".join(f"lattice{row(v)}" for v in CELL / BOHR)
-            + "".join(f"atom{row(p, f' {s} 0.0 0.0 0.0 0.0 0.0')}" for s, p in zip(SYMBOLS, PLACES / BOHR, strict=True))
-            + "energy -1.0\ncharge 0.0\nend\n",
-        )
-    ],
     "siesta-xv": [
         (
             "a.XV",

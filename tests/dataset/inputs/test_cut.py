@@ -20,7 +20,6 @@ FORMATS = {
     "a.md": "castep-md",
     "a.pdb": "proteindatabank",
     "a.xsf": "xsf",
-    "input.data": "runnerdata",
     "molecule.arc": "dmol-arc",
     "molecule.xsf": "xsf",
     "XDATCAR": "vasp-xdatcar",

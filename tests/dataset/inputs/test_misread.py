@@ -196,8 +196,6 @@ def test_what_a_reader_would_misread_is_refused(tmp_path, name, right, wrong, re
         ),
         ("a.xsf", XSF.format(more=""), ()),
         ("a.xsf", XSF.format(more="CONVVEC\n8.1 0 0\n0 4.05 0\n0 0 4.05\nMYBLOCK\n1\n"), ("ignored: MYBLOCK",)),
-        ("input.data", RUNNER.format(more=""), ()),
-        ("input.data", RUNNER.format(more="myfield 3\n"), ("ignored: myfield",)),
     ],
 )
 def test_an_unknown_keyword_is_named(tmp_path, name, content, says):
@@ -273,3 +271,11 @@ def test_labels_of_sites_of_shelxl(tmp_path):
     with pytest.raises(UnusableError, match="labels of sites") as refusal:
         read(tmp_path / "b.res", head + rows.format(c="C1", o="O1"))
     assert refusal.value.reason == "no_elements"
+
+
+def test_a_file_without_units_of_a_format_that_has_none_is_refused(tmp_path):
+    path = tmp_path / "input.data"
+    path.write_text(RUNNER.format(more=""))
+    with pytest.raises(UnusableError, match="RuNNer takes Bohr and hartree, n2p2 those of the user") as caught:
+        open_frames(path).frame(0)
+    assert caught.value.reason == "units"

@@ -44,7 +44,6 @@ COMPARED = frozenset(
         "onetep-in",
         "orca-output",
         "res",
-        "runnerdata",
         "siesta-xv",
         "struct",
         "struct_out",

@@ -122,5 +122,4 @@ FORMATS: dict[str, Callable[[str], Starts]] = {
     "eon": _of_eon,
     "xsf": _of_xsf,
     "dmol-arc": _closed_by_end("!DATE"),
-    "runnerdata": _closed_by_end("begin"),
 }

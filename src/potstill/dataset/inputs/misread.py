@@ -119,6 +119,13 @@ MISREAD = {  # pattern, reason, detail
             "eOn and ASE write the angles of a cell in opposite orders, and the first and the third differ",
         ),
     ),
+    "runnerdata": (
+        (
+            r"^begin",
+            "units",
+            "no unit is stated: RuNNer takes Bohr and hartree, n2p2 those of the user; its reader takes the former",
+        ),
+    ),
     "octopus-in": ((r"^\s*Units(Input)?\s*=\s*\W*\w*ang", "units", "lengths are in Å, and its reader takes them for Bohr"),),
 }
 KEYWORDS = {  # pattern that finds them, and those that are read or harmless
@@ -135,7 +142,6 @@ KEYWORDS = {  # pattern that finds them, and those that are read or harmless
         r"^[ \t]*([A-Z_]{4,})",
         r"CRYSTAL|SLAB|POLYMER|MOLECULE|ATOMS|ANIMSTEPS|(PRIM|CONV)(VEC|COORD)|DIM_GROUP|(BEGIN_|END_)?(INFO|(BLOCK_?)?DATAGRID\w*)",
     ),
-    "runnerdata": (r"^[ \t]*([a-z]\w*)", r"begin|comment|lattice|atom|energy|charge|end"),
     "res": (
         r"^([A-Z][A-Z.]{2,3})\b",
         r"TITL|CELL|ZERR|LATT|SYMM|SFAC|UNIT|TEMP|SIZE|L\.S\.|BOND|CONF|FMAP|PLAN|WGHT|FVAR|HKLF|ACTA|LIST|MORE|REM|END",
