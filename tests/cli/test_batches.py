@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -54,10 +55,19 @@ def test_the_whole_is_the_sum_of_its_batches(potstill, config, tmp_path):
     assert shares["measured"] == 1.0
     status = potstill("status", run).out
     assert "2 of 2 batches GO" in status
+    facts = json.loads(potstill("status", run, "--json").out)
+    assert (facts["wanted"], facts["labelled"]) == (60, 60)
+    counts = {row["source"]: (row["generated"], row["labelled"]) for row in facts["sources"]}
+    assert counts == {"prototypes": (24, 24), "clusters": (11, 11), "perturb": (25, 25)}
+    assert facts["refused"]
+    assert 'potstill_labelled_structures{source="perturb"} 25' in (run / "metrics.prom").read_text()
     assert "batches" in (run / "report.html").read_text()
     again = potstill("run", config, "--out", run, "--resume", "--yes", "--last", "audit")
     assert again.code == 0
     assert again.err.count("done before") == 2
+    shutil.rmtree(run / "batches" / "01")
+    (row,) = [row for row in json.loads(potstill("status", run, "--json").out)["stages"] if row["stage"] == "batches"]
+    assert row["progress"] == "1 of 2 batches GO, the folders of others are gone since they were merged"
 
 
 def test_other_gates_judge_the_same_labels_again(potstill, config, tmp_path):

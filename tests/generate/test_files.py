@@ -20,7 +20,7 @@ from potstill.dataset import write_part
 from potstill.dataset.convert import convert
 from potstill.dataset.inputs import frames as texts
 from potstill.dataset.inputs.labels import NOT_USED
-from potstill.generate.files import Files
+from potstill.generate.files import Files, folder_checksum
 
 METHANE = Structure.from_ase(molecule("CH4"), id="a", source="s", family="mine", generator_metadata={"smiles": "C"})
 
@@ -283,3 +283,15 @@ class TestLazy:
             np.testing.assert_array_equal(found.positions, expected.positions)
             np.testing.assert_array_equal(found.cell, expected.cell[:])
             np.testing.assert_array_equal(found.atomic_numbers, expected.numbers)
+
+
+def test_a_link_without_a_target_in_a_folder_is_refused_alone(tmp_path):
+    ase.io.write(tmp_path / "a.extxyz", bulk("Cu"))
+    (tmp_path / "b.xyz").symlink_to(tmp_path / "nowhere.xyz")
+    source = Files(count=2, paths=(tmp_path,))
+    found = source.propose(range(source.available()), 1, [])
+    assert [type(x).__name__ for x in found] == ["Structure", "Refused"]
+    assert found[1].reason == "not_a_file"
+    before = folder_checksum(tmp_path)
+    (tmp_path / "nowhere.xyz").write_text((tmp_path / "a.extxyz").read_text())
+    assert folder_checksum(tmp_path) != before

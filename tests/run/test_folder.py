@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,21 @@ def test_a_record_that_was_never_written_is_made_up_for(tmp_path):
     (tmp_path / "run.json").unlink()
     run.begin("a: 1\n", 5, resume=True)
     assert run.record()["seed"] == 5
+
+
+def test_the_time_of_a_killed_stage_ends_with_its_last_line(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.begin("a: 1\n", 3, resume=False)
+    run.set_stage("train", "running", 5.0)
+    started = datetime.fromisoformat(run.stage("train")["since"]).timestamp()
+    run.log_metrics(stage="train", epoch=1)
+    os.utime(run.metrics, (started + 30, started + 30))
+    run.note_killed()
+    assert run.stage("train")["seconds"] == pytest.approx(35.0, abs=0.1)
+    assert run.stage("train")["state"] == "stopped"
+    run.set_stage("train", "running", 35.0)
+    run.set_stage("train", "done", 50.0)
+    assert "since" not in run.stage("train")
 
 
 def test_the_lock_ends_with_its_process(tmp_path):

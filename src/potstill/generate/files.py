@@ -226,7 +226,12 @@ def _files_at(path: Path) -> Iterator[tuple[str, Path] | Refused]:
             where = shown(path.name / here.relative_to(path))
             yield Refused("empty_folder", f"{where}: none of its files may hold structures, such as {visible[0]}")
         for name in structures:
-            yield shown((here / name).relative_to(path)), here / name
+            where = shown((here / name).relative_to(path))
+            yield (
+                (where, here / name)
+                if (here / name).exists()
+                else Refused("not_a_file", f"{where}: a link without a target")
+            )
         for name in folders:
             if (here / name).is_symlink():
                 yield Refused(

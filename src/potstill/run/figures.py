@@ -11,6 +11,7 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ import psutil
 
 from potstill.audit.options import AuditConfig
 from potstill.config import Config
+from potstill.core.errors import PotstillError
+from potstill.dataset import open_file
 from potstill.execute.gpus import GpuUse, gpus_in_use
 from potstill.run.folder import RunFolder
 from potstill.run.lock import holder
@@ -66,8 +69,8 @@ class WorkerFigures:
 class Figures:
     """Figures of a run at one moment; rates in structures per second, None where there is no figure yet.
 
-    For a run in batches they are those of the ``subrun`` that has not passed yet, except the stages. ``gpus`` are those of
-    this machine, while the run works.
+    For a run in batches they are those of the ``subrun`` that has not passed yet, except the stages, and those of the merged
+    dataset once all have passed. ``gpus`` are those of this machine, while the run works.
     """
 
     stages: dict[str, dict[str, Any]]
@@ -103,6 +106,8 @@ def look(run: RunFolder, config: Config, *, now: datetime | None = None) -> Figu
     figures = Figures(stages, sum(s.count for s in config.generate.sources), sources=sources)
     _generated(figures, lines)
     _labelled(figures, lines, now)
+    if run.subruns() and run.dataset.is_file():
+        _merged(figures, run.dataset)
     epochs = epochs_of_training(lines)
     figures.epoch = epochs[-1] if epochs else {}
     figures.driver_alive = driver_alive(run)
@@ -122,6 +127,19 @@ def driver_alive(run: RunFolder) -> bool:
         return False
     number, host = found
     return host != platform.node() or psutil.pid_exists(number)
+
+
+def _merged(figures: Figures, path: Path) -> None:
+    """Fill in the counts of batches that were merged; a file that cannot be opened leaves them as they are."""
+    with suppress(PotstillError):
+        dataset = open_file(path)
+        labelled = Counter(dataset.sources.tolist())
+        refused = Counter((r.stage, r.source) for r in dataset.refused)
+        for name, source in figures.sources.items():
+            source.labelled, source.refused_by_teacher = labelled[name], refused["label", name]
+            source.accepted, source.refused_by_filter = labelled[name] + refused["label", name], refused["generate", name]
+        figures.labelled = sum(labelled.values())
+        figures.refused = sum(n for (stage, _), n in refused.items() if stage == "label")
 
 
 def _generated(figures: Figures, lines: Iterable[dict[str, Any]]) -> None:

@@ -191,7 +191,9 @@ class RunFolder:
     def set_stage(self, stage: str, state: str, seconds: float, **facts: Any) -> None:
         """Record a stage's state and time so far, and ``made_from`` and ``files``, which are unchanged where not given."""
         stages = self.record().get("stages", {})
-        before = {key: value for key, value in stages.get(stage, {}).items() if key != "killed"}
+        before = {key: value for key, value in stages.get(stage, {}).items() if key not in ("killed", "since")}
+        if state == "running":
+            facts = {"since": datetime.now(UTC).isoformat(timespec="milliseconds"), **facts}
         entry = {**before, "seconds": round(seconds, 3), "state": state, **facts}
         self.update(stages={**stages, stage: entry})
 
@@ -200,10 +202,15 @@ class RunFolder:
         return dict(self.record().get("stages", {}).get(stage, {"seconds": 0.0, "state": "waiting"}))
 
     def note_killed(self) -> None:
-        """Record that each stage that is still recorded as running was killed, for the process that now holds the lock."""
+        """Record that each stage that is still recorded as running was killed, for the process that now holds the lock.
+
+        Its time ends with the last line of the metrics.
+        """
+        last = self.metrics.stat().st_mtime if self.metrics.is_file() else 0.0
         for stage, entry in self.record().get("stages", {}).items():
             if entry["state"] == "running":
-                self.set_stage(stage, "stopped", entry["seconds"], killed=True)
+                since = datetime.fromisoformat(entry["since"]).timestamp() if "since" in entry else last
+                self.set_stage(stage, "stopped", entry["seconds"] + max(0.0, last - since), killed=True)
 
     def log_metrics(self, **values: Any) -> None:
         """Append a line to ``metrics.jsonl``."""

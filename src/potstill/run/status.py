@@ -237,7 +237,9 @@ def _progress(run: RunFolder, config: Config, stage: str, figures: Figures) -> s
 
 
 def _passed(run: RunFolder, config: Config, _figures: Figures) -> str:
-    return f"{sum(subrun.passed() for subrun in run.subruns())} of {len(config.batches)} batches GO"
+    passed, asked = sum(subrun.passed() for subrun in run.subruns()), len(config.batches)
+    merged = run.stage("batches")["state"] == "done" and passed < asked
+    return f"{passed} of {asked} batches GO" + (", the folders of others are gone since they were merged" if merged else "")
 
 
 def _generating(run: RunFolder, _config: Config, figures: Figures) -> str:
