@@ -175,3 +175,20 @@ class TestCp2k:
         structure = only(tmp_path / "a.restart", self.HEAD.format(cell) + self.TAIL).structure
         np.testing.assert_allclose(np.diag(structure.cell), [10, 10, 12])
         assert structure.pbc.tolist() == pbc
+
+
+def test_a_column_of_species_that_holds_types_is_no_symbol(tmp_path):
+    path = tmp_path / "a.extxyz"
+    path.write_text("1\nProperties=id:I:1:species:I:1:pos:R:3\n1 1 0.0 0.0 0.0\n")
+    with pytest.raises(UnusableError, match="write chemical symbols, as species:S:1") as caught:
+        open_frames(path).frame(0)
+    assert caught.value.reason == "no_elements"
+
+
+def test_a_virtual_site_is_named_as_what_it_may_be(tmp_path):
+    path = tmp_path / "tip4p.gro"
+    names = ("OW", "HW1", "HW2", "MW")
+    rows = "".join(f"    1SOL  {name:>5}{k + 1:5d}{0.1 * k:8.3f}{0.0:8.3f}{0.0:8.3f}\n" for k, name in enumerate(names))
+    path.write_text(f"Water\n    4\n{rows}   1.00000   1.00000   1.00000\n")
+    with pytest.raises(UnusableError, match="delete the rows of MW, if these are virtual sites"):
+        open_frames(path, ReadOptions(species=(("OW", "O"), ("HW1", "H"), ("HW2", "H")))).frame(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -15,6 +16,7 @@ from potstill.dataset.inputs.unusable import UnusableError
 MASS_ROUNDING = 0.06  # atomic mass units; the closest two elements are 0.13 apart (argon and calcium)
 UNITED_ATOMS = (14.027, 16.043)  # CH2 and CH4 as one particle: near nitrogen and oxygen
 SHOWN = 6
+VIRTUAL = re.compile(r"MW\d?|LP\d?|EP\d?|VS\d?")  # of TIP4P, TIP5P and force fields with lone pairs
 
 
 def is_symbol(word: str) -> bool:
@@ -37,9 +39,15 @@ def numbers_of(tags: Sequence[str], options: ReadOptions) -> Array:
         raise UnusableError(
             "no_elements",
             f"the file does not say which elements {shown} are; "
-            f"name them by species: {{{unknown[0]}: ELEMENT, …}}, --species {unknown[0]}=ELEMENT",
+            f"name them by species: {{{unknown[0]}: ELEMENT, …}}, --species {unknown[0]}=ELEMENT" + _on_virtual(unknown),
         )
     return np.array([_numbers()[given[tag]] for tag in tags], dtype=np.int64)
+
+
+def _on_virtual(names: Sequence[str]) -> str:
+    """Return what to do with virtual sites of water models and lone pairs, which no element stands for."""
+    sites = [name for name in names if VIRTUAL.fullmatch(name)]
+    return f"; delete the rows of {', '.join(sites)}, if these are virtual sites" if sites else ""
 
 
 def symbol_of_mass(mass: float) -> str:

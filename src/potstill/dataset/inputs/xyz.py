@@ -230,6 +230,8 @@ def _check_columns(facts: str, rows: list[str]) -> list[str]:
         raise UnusableError("no_coordinates", f"the columns {', '.join(names)} have no 'pos' with Cartesian positions in Å")
     if not ELEMENT_COLUMNS & set(names):
         raise UnusableError("no_elements", f"the columns {', '.join(names)} have no 'species' with chemical symbols")
+    if "I" in {kind for name, kind, _ in columns if name in ("species", "symbols")}:
+        raise UnusableError("no_elements", "the column 'species' is of numbers: write chemical symbols, as species:S:1")
     width = sum(int(count) for _, _, count in columns)
     short = next((k for k, row in enumerate(rows) if len(row.split()) < width), None)
     if short is not None:
