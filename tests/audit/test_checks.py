@@ -48,7 +48,7 @@ OF_A_TEACHER = {
 }
 NOT_THERE = {  # SMILES, and twenty structures of the same elements
     *("fragments", "composition", "charge_balance"),
-    *("stress_work_slope", "pair_fit_slope"),
+    *("stress_work_slope", "pair_fit_slope", "label_scale"),
 }
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=1.0)
 STATED = {

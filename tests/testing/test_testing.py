@@ -39,6 +39,7 @@ NEEDS: dict[str, tuple[Any, ...]] = {
     "finite": ("labels",),
     "force_limits": ("labels",),
     "zero_labels": ("labels",),
+    "label_scale": ("labels",),
     "label_replay": ("labels", "teacher"),
     "split_leakage": ("split",),
     "teacher_fingerprint": ("fingerprint",),

@@ -17,6 +17,7 @@ from potstill.audit import (
     pair_fit,
     process,
     replay,
+    scale,
     splits,
     zeros,
 )
@@ -34,6 +35,7 @@ MODULES = (
     chemistry,
     labels,
     pair_fit,
+    scale,
     zeros,
     replay,
     equivalence,

@@ -40,6 +40,11 @@ def _no_teacher(evidence: Evidence) -> str:
     return "" if evidence.teacher else "no teacher was named, so no label was repeated; name the one that made the labels"
 
 
+def _a_teacher(evidence: Evidence) -> str:
+    asked = evidence.teacher is not None and not evidence.labels_given
+    return "the named teacher repeats labels, in its own units" if asked else ""
+
+
 def _of_no_teacher(evidence: Evidence) -> bool:
     return evidence.labels_given or _of_no_run(evidence)
 
@@ -104,6 +109,7 @@ def _one_source(evidence: Evidence) -> str:
 
 LABELS = Need(_no_labels, _never, "label the structures first")
 TEACHER = Need(_no_teacher, _of_no_teacher, NAME_THE_TEACHER)
+NOBODY_TO_ASK = Need(_a_teacher, _always)
 RECORD = Need(_no_record, _always)
 CONFIG = Need(_no_config, _of_no_run, "only the file of a run states what its sources were to make: audit the run itself")
 TIME = Need(_no_time, _of_no_run, "the file does not state the labelling time; potstill label records it")

@@ -144,6 +144,14 @@ class AuditConfig(Section):
             "to the forces",
         ),
     ] = 0.35
+    max_label_scale: Annotated[
+        float,
+        Field(
+            gt=1,
+            description="factor between forces that no teacher repeats and those of the student general, or its inverse; a "
+            "warning above",
+        ),
+    ] = 5.0
     max_gradient_error: Annotated[
         float,
         Field(

@@ -1,0 +1,76 @@
+"""Labels all in another unit agree with each other; their size beside the student ``general`` tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import units
+from ase.build import bulk
+
+from potstill.audit.files import audit_file
+from potstill.audit.options import AuditConfig
+from potstill.core.types import Structure
+from potstill.report.page import warned
+from potstill.teacher import load_teacher
+
+
+@pytest.fixture(scope="module")
+def alloys() -> list[Structure]:
+    rng = np.random.default_rng(5)
+    made = []
+    for k in range(24):
+        atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+        atoms.numbers[rng.random(len(atoms)) < 0.5] = 28
+        atoms.set_cell(atoms.cell * rng.uniform(0.97, 1.05), scale_atoms=True)
+        atoms.positions += rng.normal(0, 0.1, atoms.positions.shape)
+        made.append(Structure.from_ase(atoms, id=f"s-{k}", source="s", family=f"f{k}"))
+    return [s.with_(labels=a) for s, a in zip(made, load_teacher("emt").label(made), strict=True)]
+
+
+def scaled(structures, factor) -> list[Structure]:
+    def times(labels):
+        return replace(labels, energy=factor * labels.energy, forces=factor * labels.forces, stress=factor * labels.stress)
+
+    return [s.with_(labels=times(s.labels)) for s in structures]
+
+
+def judged(build, tmp_path, structures, teacher="") -> tuple[dict, dict]:
+    report = audit_file(build(structures), tmp_path / "out", teacher, AuditConfig())
+    return next(f for f in report["findings"] if f["check"] == "label_scale"), report
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [
+        (1.0, "GO"),
+        (1 / units.Hartree, "WARN"),
+        (1 / units.Rydberg, "WARN"),
+        (units.mol / units.kcal, "WARN"),
+        (units.mol / units.kJ, "WARN"),
+    ],
+)
+def test_labels_in_one_other_unit_are_warned_of(build, tmp_path, alloys, factor, verdict):
+    finding, report = judged(build, tmp_path, scaled(alloys, factor))
+    assert finding["verdict"] == verdict, finding
+    fit = next(f for f in report["findings"] if f["check"] == "pair_fit_slope")
+    assert fit["verdict"] == "GO", "energies, forces and stresses agree with each other"
+    assert ("label scale" in warned(report["findings"])) == (verdict == "WARN")
+
+
+def test_it_does_not_tell_where_forces_do_not_follow_or_elements_are_unknown(build, tmp_path, alloys):
+    rng = np.random.default_rng(0)
+    noise = [s.with_(labels=replace(s.labels, forces=rng.normal(0, 30, (len(s), 3)))) for s in alloys]
+    finding, _ = judged(build, tmp_path, noise)
+    assert finding["verdict"] == "DOES_NOT_APPLY"
+    assert "do not follow" in finding["why"]
+    foreign = [s.with_(atomic_numbers=np.full(len(s), 85)) for s in alloys]  # astatine
+    finding, _ = judged(build, tmp_path, foreign)
+    assert finding["verdict"] == "DOES_NOT_APPLY"
+    assert "elements that general knows" in finding["why"]
+
+
+def test_a_teacher_that_repeats_the_labels_needs_no_other_judge(build, tmp_path, alloys):
+    finding, _ = judged(build, tmp_path, alloys, teacher="emt")
+    assert finding["verdict"] == "DOES_NOT_APPLY"
