@@ -192,3 +192,48 @@ def test_a_virtual_site_is_named_as_what_it_may_be(tmp_path):
     path.write_text(f"Water\n    4\n{rows}   1.00000   1.00000   1.00000\n")
     with pytest.raises(UnusableError, match="delete the rows of MW, if these are virtual sites"):
         open_frames(path, ReadOptions(species=(("OW", "O"), ("HW1", "H"), ("HW2", "H")))).frame(0)
+
+
+@pytest.mark.parametrize(
+    ("comment", "rows", "species", "symbols", "said"),
+    [
+        ("Atoms. Timestep: 0", "1 0 0 0\n2 1.6 0 0", {"1": "Si", "2": "O"}, "SiO", ""),
+        ("", "OW 0 0 0\nHW1 0.96 0 0\nHW2 0 0.96 0", {"OW": "O", "HW1": "H", "HW2": "H"}, "OHH", ""),
+        ("", "CA 0 0 0\nN 1.47 0 0", {"CA": "C"}, "CN", ""),
+        ("Properties=id:I:1:species:I:1:pos:R:3", "1 1 0 0 0\n2 2 1.6 0 0", {"1": "Si", "2": "O"}, "SiO", ""),
+        ("", "Ca 0 0 0\nN 2.2 0 0", {"Ca": "C"}, "CaN", "elements are those of the file"),
+    ],
+)
+def test_species_of_the_user_name_the_types_of_an_xyz_file(tmp_path, comment, rows, species, symbols, said):
+    path = tmp_path / "a.xyz"
+    path.write_text(f"{len(rows.splitlines())}\n{comment}\n{rows}\n")
+    frame = open_frames(path, ReadOptions(species=tuple(species.items()))).frame(0)
+    assert "".join(frame.structure.to_ase().get_chemical_symbols()) == symbols
+    assert any(remark.startswith("elements are those of the file") for remark in frame.remarks) == bool(said)
+
+
+def test_species_that_no_reader_uses_are_said(tmp_path):
+    path = tmp_path / "a.gen"
+    path.write_text("2 C\nTi O\n1 1 0.0 0.0 0.0\n2 2 1.6 0.0 0.0\n")
+    frame = open_frames(path, ReadOptions(species=(("Ti", "Zr"),))).frame(0)
+    assert "the file names its elements, and the option species is not used" in frame.remarks
+    assert not any("species" in remark for remark in open_frames(path).frame(0).remarks)
+
+
+@pytest.mark.parametrize("title", ["charge = 1", "total charge: -1", "Cu slab, charge=+2"])
+def test_a_charge_in_the_title_of_a_format_without_one_is_said(tmp_path, title):
+    files = {
+        "POSCAR": f"{title}\n1.0\n3 0 0\n0 3 0\n0 0 3\nCu\n1\nDirect\n0 0 0\n",
+        "a.gro": f"{title}\n    1\n    1CU      CU    1   0.000   0.000   0.000\n   1.00000   1.00000   1.00000\n",
+        "a.data": f"{title}\n\n1 atoms\n1 atom types\n0 3 xlo xhi\n0 3 ylo yhi\n0 3 zlo zhi\n\n"
+        "Masses\n\n1 63.546\n\nAtoms # atomic\n\n1 1 0 0 0\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.write_text(text)
+        remarks = open_frames(path, ReadOptions(species=(("CU", "Cu"),))).frame(0).remarks
+        assert any(remark.startswith("the title says 'charge") for remark in remarks), (name, remarks)
+        path.write_text(text.replace(title, "charge 0, discharge 3 of a battery"))
+        assert not any(
+            "the title says" in r for r in open_frames(path, ReadOptions(species=(("CU", "Cu"),))).frame(0).remarks
+        )

@@ -22,7 +22,14 @@ SPIN_KEY = re.compile(r"(\w+_)?(2s|(total)?spin(_?mult(iplicity)?)?|multiplicity
 OF_ATOMS = ("initial_charges", "charges", "formal_charges", "formal_charge", "partial_charges", "partial_charge", "q")
 OF_A_SCHEME = re.compile(r"\w+_charges?|\w+_q|mmcharges", re.IGNORECASE)  # such as hirshfeld_charges
 ROUNDING = 0.1  # electrons: partial charges of a neutral structure do not add up to exactly zero
+IN_A_TITLE = re.compile(r"(?<![A-Za-z])charge\s*[=:]?\s*([-+]?\d+(?:\.\d+)?)(?![\w.])", re.IGNORECASE)
 HINT = "to use it anyway: ignore_charge, --ignore-charge"
+
+
+def on_title(title: str) -> list[str]:
+    """Return a remark where the title of a file of a format without a charge states one that is not zero."""
+    found = IN_A_TITLE.search(title)
+    return [f"the title says '{found[0]}', which is not read"] if found and float(found[1]) else []
 
 
 def facts_on_charge(

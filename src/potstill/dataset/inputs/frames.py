@@ -91,6 +91,7 @@ NOT_RECOGNISED = (
     "format, such as POSCAR, geometry.in, .restart or .extxyz"
 )
 CELL_FOUND = "the frame has a cell, and the first one of the file has the same atoms in none: write Lattice into each"
+SPECIES_UNUSED = "the file names its elements, and the option species is not used"
 SAYS_CELL = ("Lattice", "CELL(")
 CELL_LOST = "the frame has no cell, and the first one of the file has the same atoms in one: write Lattice into each"
 NO_READER = {  # by words in the head of a file
@@ -318,16 +319,17 @@ def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
 
 def _facts(path: Path, options: ReadOptions, format_name: str) -> tuple[dict[str, float], list[str], list[str]]:
     """Return facts about the frames of another program's file, remarks about its labels, and about its structures."""
+    unused = [SPECIES_UNUSED] if options.species else []
     if format_name in TRIED and format_name not in CHECKED:
-        return {}, [], []
+        return {}, [], unused
     text = text_of(path)
     if format_name in TRIED:
         refuse_misread(text, format_name)
-        return {}, [], on_keywords(text, format_name)
+        return {}, [], [*on_keywords(text, format_name), *unused]
     facts, remarks = facts_of_program(text, format_name)
     if options.labels:
         refuse_mixed(text, format_name)
-    on_structure = [*on_keywords(text, format_name), *on_charge(text, format_name)]
+    on_structure = [*on_keywords(text, format_name), *on_charge(text, format_name), *unused]
     return facts, [*on_convergence(path, format_name), *remarks], on_structure
 
 

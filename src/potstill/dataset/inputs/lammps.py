@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.charge import on_title
 from potstill.dataset.inputs.known import unknown
 from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
@@ -179,7 +180,7 @@ def data_frame(path: Path, options: ReadOptions) -> Frame:
     names = [labels.get(str(k), str(k)) for k in atoms.arrays["type"]]
     atoms.numbers = numbers_of(names, ReadOptions(species=tuple(stated.items())))
     frame = frame_from(atoms, options)
-    return frame.with_remarks(*unknown(SECTION.findall(rest), HARMLESS_SECTION))
+    return frame.with_remarks(*unknown(SECTION.findall(rest), HARMLESS_SECTION), *on_title(title))
 
 
 def _with_numbers(sections: str, numbers: Mapping[str, str]) -> str:

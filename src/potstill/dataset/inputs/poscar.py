@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.charge import on_title
 from potstill.dataset.inputs.fractional import refuse_pseudo_hydrogen
 from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
@@ -95,7 +96,8 @@ def poscar_frame(path: Path, options: ReadOptions) -> Frame:
     """
     from ase.io import read
 
-    text = with_symbols(with_plain_numbers(text_of(path)), options)
+    plain = with_plain_numbers(text_of(path))
+    text = with_symbols(plain, options)
     check_poscar(text)
     refuse_pseudo_hydrogen(text.splitlines()[5].split())
     try:
@@ -106,4 +108,4 @@ def poscar_frame(path: Path, options: ReadOptions) -> Frame:
         ) from error
     except ValueError as error:
         raise UnusableError("unreadable", f"a row, or a line behind the positions, is not as expected: {error}") from error
-    return frame_from(atoms, options)
+    return frame_from(atoms, options).with_remarks(*on_title(plain.partition("\n")[0]))

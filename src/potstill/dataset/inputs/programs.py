@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from potstill.dataset.inputs.atoms import frame_from
+from potstill.dataset.inputs.charge import on_title
 from potstill.dataset.inputs.fractional import refuse_pseudo_hydrogen
 from potstill.dataset.inputs.known import ignored
 from potstill.dataset.inputs.numbers import with_plain_numbers
@@ -47,6 +48,7 @@ def gromacs_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Excepti
         if not stated.isdigit():
             yield UnusableError("unreadable", f"line {at + 2} is {stated[:40]!r}, expected a number of atoms")
             return
+        title = lines[at]
         *rows, box = lines[at + 2 : at + 3 + int(stated)] or [""]
         at += 3 + int(stated)
         last = at >= len(lines) and not text.endswith("\n")
@@ -56,7 +58,7 @@ def gromacs_frames(path: Path, options: ReadOptions) -> Iterator[Frame | Excepti
             yield UnusableError("unreadable", "the file ends within its last number")
         else:
             try:
-                yield frame_from(_gromacs_atoms(rows, box, options), options)
+                yield frame_from(_gromacs_atoms(rows, box, options), options).with_remarks(*on_title(title))
             except Exception as fault:  # noqa: BLE001 - of this frame only
                 yield fault
 

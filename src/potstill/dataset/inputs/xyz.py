@@ -108,6 +108,7 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
     if not text.endswith("\n") and last_number_is_cut(rows):
         raise UnusableError("unreadable", "the file ends within its last number")
     _check_keys(facts)
+    facts, rows, unused = _with_species(facts, rows, options)
     names = _check_columns(facts, rows)
     _refuse_second_column(facts, rows)
     periodic = _periodic(facts)
@@ -125,6 +126,7 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
         frame = frame_from(atoms, options, names=stated_names(atoms.info), words=words)
         said = (
             *_on_symbols(names, rows),
+            *unused,
             *_on_width(names, rows),
             *_on_comment(rest[0], options),
             *_on_units(facts, options),
@@ -238,6 +240,26 @@ def _check_columns(facts: str, rows: list[str]) -> list[str]:
         count = len(rows[short].split())
         raise UnusableError("wrong_count", f"the row of atom {short} has {count} columns, expected {width}")
     return [name for name, _, count in columns for _ in range(int(count))]
+
+
+def _with_species(facts: str, rows: list[str], options: ReadOptions) -> tuple[str, list[str], list[str]]:
+    """Return a frame with the elements of the option ``species`` in place of types and names of atoms.
+
+    A symbol of the file counts, and a remark says so where the option names another element for it.
+    """
+    names = [name for name, _, count in _columns(facts) for _ in range(int(count))]
+    if not options.species or "species" not in names:
+        return facts, rows, []
+    given, at = dict(options.species), names.index("species")
+    words = [row.split() for row in rows]
+    other = any(len(row) > at and is_symbol(row[at]) and given.get(row[at], row[at]) != row[at] for row in words)
+    for row in words:
+        if len(row) > at and row[at] in given and not is_symbol(row[at]):
+            row[at] = given[row[at]]
+    if all(len(row) > at and is_symbol(row[at]) for row in words):
+        facts = facts.replace("species:I:1", "species:S:1")
+    remark = ["elements are those of the file, and the option species is not used for their atoms"] if other else []
+    return facts, [" ".join(row) for row in words], remark
 
 
 def _refuse_second_column(facts: str, rows: list[str]) -> None:
