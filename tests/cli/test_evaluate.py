@@ -19,6 +19,13 @@ def test_structures_that_the_student_was_trained_on_are_counted(finished, tmp_pa
     report = evaluate_pair(str(run), TEACHER, tmp_path / "again.extxyz", tmp_path / "out", errors_only=True).report
     assert report["trained_on"] == 3
     assert "; the student was trained on 3 of them" in sentence(report)
+    moved = [atoms[::-1] for atoms in chosen]
+    for atoms in moved:
+        atoms.positions += 1.3
+        atoms.wrap()
+    ase.io.write(tmp_path / "moved.extxyz", moved)
+    report = evaluate_pair(str(run), TEACHER, tmp_path / "moved.extxyz", tmp_path / "out", errors_only=True).report
+    assert report["trained_on"] == 3
     copy = tmp_path / "student"
     shutil.copytree(run / "student", copy)
     report = evaluate_pair(str(copy), TEACHER, tmp_path / "again.extxyz", tmp_path / "out", errors_only=True).report

@@ -15,6 +15,7 @@ import numpy as np
 from potstill.audit.asked import generate_section
 from potstill.core.types import Structure
 from potstill.dataset import Dataset, open_file
+from potstill.generate.filter import DuplicateFilter
 from potstill.train.provenance import digest_of_file, stated
 
 DIGITS = 4  # of positions in Å
@@ -50,7 +51,7 @@ def seen_by_start(name: str, folder: Path, held_out: Dataset) -> dict[str, Any]:
 
 
 def trained_on(folder: Path, structures: Sequence[Structure]) -> int | None:
-    """Count structures that a student was trained on: the same atoms at the same places.
+    """Count structures that a student was trained on, also wrapped, turned or with their atoms in another order.
 
     Parameters
     ----------
@@ -67,8 +68,13 @@ def trained_on(folder: Path, structures: Sequence[Structure]) -> int | None:
     data = _dataset_of(folder)
     if data is None:
         return None
-    trained = set(_keys(data, "train", by_family=False))
-    return sum(_key(structure) in trained for structure in structures)
+    asked = {np.sort(structure.atomic_numbers).tobytes() for structure in structures}
+    numbers, ptr = data.column("atoms/atomic_numbers"), data.ptr
+    known = DuplicateFilter()
+    for k in data.split("train").tolist():
+        if np.sort(numbers[ptr[k] : ptr[k + 1]]).tobytes() in asked:
+            known.admit(data[k].with_(labels=None))
+    return sum(known.knows(structure) for structure in structures)
 
 
 def _dataset_of(folder: Path) -> Dataset | None:
@@ -85,8 +91,5 @@ def _keys(dataset: Dataset, part: str, *, by_family: bool) -> list[Any]:
     chosen = dataset.split(part)
     if by_family:
         return list(dataset.families[chosen])
-    return [_key(dataset[int(k)]) for k in chosen]
-
-
-def _key(structure: Structure) -> tuple[bytes, bytes]:
-    return structure.atomic_numbers.tobytes(), (np.round(structure.positions, DIGITS) + 0.0).tobytes()
+    structures = (dataset[int(k)] for k in chosen)
+    return [(s.atomic_numbers.tobytes(), np.round(s.positions, DIGITS).tobytes()) for s in structures]

@@ -78,6 +78,13 @@ class DuplicateFilter:
         same_composition.add(fingerprint, structure.id)
         return None
 
+    def knows(self, structure: Structure) -> bool:
+        """Return whether a structure is a copy of an admitted one, also in another order, place or cell."""
+        if content_hash(structure) in self._hashes:
+            return True
+        same_composition = self._known.get(structure.formula)
+        return same_composition is not None and same_composition.near(distance_fingerprint(structure)) is not None
+
     def _refuse(self, reason: str, structure: Structure, detail: str, copy_of: str) -> Refused:
         if structure.labels is not None and copy_of in self._labels:
             atoms, other = self._labels[copy_of]

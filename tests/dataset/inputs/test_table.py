@@ -516,7 +516,7 @@ ROWS = (
     Row(
         "XYZ, extended XYZ",
         (
-            ("symbols; `Z`; two that disagree are refused", xyz_elements),
+            ("symbols; `Z`; two that disagree are refused; types and names by `species`", xyz_elements),
             ("`Lattice`, `pbc`; without both a molecule", xyz_cell),
             (INFO, charge_in_info(".extxyz")),
             ("`REF_energy` …, else `energy`, `forces`, `stress`; other keys by options; virials", xyz_labels),
