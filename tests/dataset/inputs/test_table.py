@@ -95,6 +95,7 @@ def text(path: Path, content: str) -> Path:
 def xyz_elements(tmp: Path) -> None:
     assert read(text(tmp / "a.xyz", "2\n\nC 0 0 0\nO 0 0 1.1\n"))[0].structure.formula == "CO"
     assert reason(text(tmp / "b.xyz", "1\n\nOW 0 0 0\n")) != "read"
+    assert read(tmp / "b.xyz", species=(("OW", "O"),))[0].structure.formula == "O"
     both = "1\nProperties=Z:I:1:species:S:1:pos:R:3\n{} Cl 0 0 0\n"
     assert read(text(tmp / "c.xyz", both.format(17)))[0].structure.formula == "Cl"
     assert reason(text(tmp / "d.xyz", both.format(11))) == "no_elements"
