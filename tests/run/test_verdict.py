@@ -197,7 +197,7 @@ def evaluated(**measured: float | None) -> dict:
     [
         ({"force_error": 0.6, "energy_error": 0.4}, "with more structures or active_learning"),
         ({"force_error": 1.6, "energy_error": 0.2}, "look for a wrong sign, unit or order of atoms in the forces"),
-        ({"force_error": 0.2, "energy_error": 1.0}, "look for energies of two codes"),
+        ({"force_error": 0.2, "energy_error": 1.0}, "raise train.epochs, or look for energies of another unit"),
         ({"force_error": 0.2, "energy_error": 0.2, "stress_error": 2.0}, "order of components in the stresses"),
         ({"force_error": 1.2, "energy_error": 1.3}, "neither forces nor energies were learned"),
         ({"force_error": None, "softening": None, "energy_error": 0.2}, "every held-out force is zero"),

@@ -260,7 +260,7 @@ def energy_work(evidence: Evidence) -> Finding:
     unit="away from 1",
     needs=(LABELS,),
     gates=("max_energy_work_slope",),
-    mend="energies, forces or, between cells, stresses have a wrong unit or sign: convert them to eV, eV/Å and eV/Å^3",
+    mend="energies, forces or, between cells, stresses have a wrong unit or sign, or are of other frames: compare them",
 )
 def energy_work_slope(evidence: Evidence) -> Finding:
     """Fit the slope of energy differences between siblings on that work: 1 where units and signs agree."""

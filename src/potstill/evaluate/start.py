@@ -18,8 +18,6 @@ from potstill.dataset import Dataset, open_file
 from potstill.generate.filter import DuplicateFilter
 from potstill.train.provenance import digest_of_file, stated
 
-DIGITS = 4  # of positions in Å
-
 
 def seen_by_start(name: str, folder: Path, held_out: Dataset) -> dict[str, Any]:
     """Count the held-out structures that a start was trained on.
@@ -44,8 +42,11 @@ def seen_by_start(name: str, folder: Path, held_out: Dataset) -> dict[str, Any]:
     if before is None:
         return found
     by_family = all(generate_section(d.attributes).get("families") != "structure" for d in (held_out, before))
-    trained = set(_keys(before, "train", by_family=by_family))
-    seen = sum(key in trained for key in _keys(held_out, "test", by_family=by_family))
+    if by_family:
+        trained = set(before.families[before.split("train")])
+        seen = sum(family in trained for family in held_out.families[test])
+    else:
+        seen = _copies([held_out[int(k)] for k in test], before)
     went_on = (stated(folder) or {}).get("start") is not None
     return {**found, "seen": seen if seen or not went_on else None}
 
@@ -66,8 +67,11 @@ def trained_on(folder: Path, structures: Sequence[Structure]) -> int | None:
         None where its training data are not at hand, in the run folder around it.
     """
     data = _dataset_of(folder)
-    if data is None:
-        return None
+    return None if data is None else _copies(structures, data)
+
+
+def _copies(structures: Sequence[Structure], data: Dataset) -> int:
+    """Count the structures of which the training part contains a copy."""
     asked = {np.sort(structure.atomic_numbers).tobytes() for structure in structures}
     numbers, ptr = data.column("atoms/atomic_numbers"), data.ptr
     known = DuplicateFilter()
@@ -84,12 +88,3 @@ def _dataset_of(folder: Path) -> Dataset | None:
         return None
     dataset = open_file(path)
     return dataset if (stated(folder) or {}).get("dataset") == digest_of_file(dataset) else None
-
-
-def _keys(dataset: Dataset, part: str, *, by_family: bool) -> list[Any]:
-    """Return what tells the structures of a part from others: family, else atoms and positions."""
-    chosen = dataset.split(part)
-    if by_family:
-        return list(dataset.families[chosen])
-    structures = (dataset[int(k)] for k in chosen)
-    return [(s.atomic_numbers.tobytes(), np.round(s.positions, DIGITS).tobytes()) for s in structures]

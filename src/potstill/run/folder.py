@@ -263,6 +263,7 @@ class RunFolder:
             may_change = SUBRUN_MAY_CHANGE if open_subruns else MAY_CHANGE
         subruns = self.stages == STAGES_WITH_SUBRUNS  # whose own records tell what they were made from
         if not other <= may_change and (subruns or not self._moved_alone(config_text, other - may_change)):
+            self._refuse_other_files(config_text, other - may_change)
             raise RunFolderError(
                 f"{self.path} contains another run: its config.yaml differs from this config in {', '.join(sorted(other))}\n"
                 "  give --out another folder, or resume with the config that it was started with; "
@@ -295,6 +296,15 @@ class RunFolder:
             return False
         others = [changed(entry["made_from"], made_from(self, config, stage)) for stage, entry in begun.items()]
         return {"structures.h5", "dataset.h5", "student"}.issuperset(chain(*others))  # another file makes a stage stale
+
+    def _refuse_other_files(self, config_text: str, sections: frozenset[str]) -> None:
+        """Raise RunFolderError where the config differs by paths alone, and so the content of the files differs."""
+        own, given = (parse_yaml(text) or {} for text in (self._completed_config(), config_text))
+        if all(only_paths_differ(own.get(name), given.get(name)) for name in sections):
+            raise RunFolderError(
+                f"{self.path} was made from files at another place, and those that {', '.join(sorted(sections))} names now "
+                "have other content\n  give --out another folder, or put the former content back"
+            )
 
     def _differences_from(self, config_text: str) -> frozenset[str]:
         """Return the sections in which a config differs from the run's, relative paths of both resolved in this folder."""

@@ -94,6 +94,7 @@ def _pointed_to(
     missed = forces is not None and is_failure(of["force_error"]["verdict"])
     look = "look for a wrong sign, unit or order of"
     leaked = is_failure(of.get("start_leakage", {}).get("verdict", Verdict.GO))
+    energies = "forces were learned and energies were not: raise train.epochs, or look for energies of another unit or"
     cases = {
         "the start was trained on structures that judge the student: take another start, or one with the same split": leaked,
         "every held-out force is zero: add structures off their minima (perturb, md), or labels with forces": silent,
@@ -102,7 +103,7 @@ def _pointed_to(
         "forces were learned, energies and stresses were not: look for another unit or sign of either": low[0]
         and high[1]
         and high[2],
-        "forces were learned and energies were not: look for energies of two codes or of another unit": low[0] and high[1],
+        f"{energies} of two codes": low[0] and high[1],
         f"forces were learned and stresses were not: {look} components in the stresses": low[0] and high[2],
         "the error on training data is as large as on others: raise train.epochs or student.tier, or look for labels that "
         "contradict each other": missed and len(last) == 2 and last[0] >= last[1],

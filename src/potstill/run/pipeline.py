@@ -164,6 +164,8 @@ class Pipeline:
             kept = "; what was finished is kept" if stopped else f": {error}"
             log.info("%s: %s after %s%s", name, how, duration(seconds), kept)
             self.context.progress.ended(name, seconds, kept.removeprefix("; ") if stopped else "", how)
+            if name in ("audit", "evaluate"):
+                state_in_exports(self.run)  # that it is no longer under way
             if not stopped:
                 self.write_report()
             raise
