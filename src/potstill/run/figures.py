@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -132,14 +133,19 @@ def driver_alive(run: RunFolder) -> bool:
 def _merged(figures: Figures, path: Path) -> None:
     """Fill in the counts of batches that were merged; a file that cannot be opened leaves them as they are."""
     with suppress(PotstillError):
-        dataset = open_file(path)
-        labelled = Counter(dataset.sources.tolist())
-        refused = Counter((r.stage, r.source) for r in dataset.refused)
+        labelled, refused = _counts_in(path, path.stat().st_mtime_ns)
         for name, source in figures.sources.items():
             source.labelled, source.refused_by_teacher = labelled[name], refused["label", name]
             source.accepted, source.refused_by_filter = labelled[name] + refused["label", name], refused["generate", name]
         figures.labelled = sum(labelled.values())
         figures.refused = sum(n for (stage, _), n in refused.items() if stage == "label")
+
+
+@lru_cache(maxsize=8)
+def _counts_in(path: Path, _written: int) -> tuple[Counter[str], Counter[tuple[str, str]]]:
+    """Return the number of structures by source, and that of refusals by stage and source."""
+    dataset = open_file(path)
+    return Counter(dataset.sources.tolist()), Counter((r.stage, r.source) for r in dataset.refused)
 
 
 def _generated(figures: Figures, lines: Iterable[dict[str, Any]]) -> None:

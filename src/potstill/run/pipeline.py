@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from potstill.core.errors import InputError, OutOfTimeError
+from potstill.core.errors import InputError, OutOfTimeError, PotstillError
 from potstill.core.files import quoted
 from potstill.core.registry import nearest
 from potstill.core.units import duration
@@ -165,7 +165,8 @@ class Pipeline:
             log.info("%s: %s after %s%s", name, how, duration(seconds), kept)
             self.context.progress.ended(name, seconds, kept.removeprefix("; ") if stopped else "", how)
             if name in ("audit", "evaluate"):
-                state_in_exports(self.run)  # that it is no longer under way
+                with suppress(PotstillError, OSError):
+                    state_in_exports(self.run)  # that it is no longer under way
             if not stopped:
                 self.write_report()
             raise

@@ -6,6 +6,7 @@ The functions take a run folder with what was read from it, and return texts and
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ def domain_sentences(run: RunFolder, data: Dataset | None) -> list[str]:
     found.append(f"Its data are {several(len(data), 'structure')} of {size} atoms ({kinds}) from {sources}.")
     grown = max(run.active_learning.glob("[0-9][0-9]/dataset.h5"), default=None)
     if student and grown is not None:
-        found.append(f"With frames of its own MD, it learned from {several(len(Dataset(grown)), 'structure')}.")
+        with suppress(PotstillError):
+            found.append(f"With frames of its own MD, it learned from {several(len(Dataset(grown)), 'structure')}.")
     if closest := (student.get("domain") or {}).get("closest_angstrom"):
         pair = min(closest, key=lambda name: float(closest[name]))
         most = student["domain"]["most_neighbors"]
