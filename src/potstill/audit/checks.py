@@ -7,6 +7,7 @@ module of its family and registers itself with :func:`potstill.audit.registry.ch
 from __future__ import annotations
 
 from potstill.audit import (
+    beside_general,
     chemistry,
     diversity,
     duplicates,
@@ -17,7 +18,6 @@ from potstill.audit import (
     pair_fit,
     process,
     replay,
-    scale,
     splits,
     zeros,
 )
@@ -35,7 +35,7 @@ MODULES = (
     chemistry,
     labels,
     pair_fit,
-    scale,
+    beside_general,
     zeros,
     replay,
     equivalence,

@@ -152,6 +152,14 @@ class AuditConfig(Section):
             "warning above",
         ),
     ] = 5.0
+    max_energies_apart: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="share of energies far from those of the student general, where most are near; a warning above",
+        ),
+    ] = 0.05
     max_gradient_error: Annotated[
         float,
         Field(

@@ -237,3 +237,21 @@ def test_a_charge_in_the_title_of_a_format_without_one_is_said(tmp_path, title):
         assert not any(
             "the title says" in r for r in open_frames(path, ReadOptions(species=(("CU", "Cu"),))).frame(0).remarks
         )
+
+
+@pytest.mark.parametrize("key", ["gradient", "dft_total_gradient", "grad", "dE_dR", "neg_forces"])
+def test_a_gradient_is_no_force(tmp_path, key):
+    path = tmp_path / "a.extxyz"
+    rows = "O 0 0 -0.5 0 0 -1.0\nH 0.76 0 0.19 0.1 0 0.5\nH -0.76 0 0.19 -0.1 0 0.5\n"
+    path.write_text(f"3\nProperties=species:S:1:pos:R:3:{key}:R:3 energy=-2076.2\n{rows}")
+    with pytest.raises(UnusableError, match=f"'{key}' is a gradient, minus the forces, by its name"):
+        open_frames(path, ReadOptions(forces_key=key)).frame(0)
+
+
+@pytest.mark.parametrize("key", ["pressure_tensor", "pressure", "total_pressure"])
+def test_a_pressure_is_no_stress(tmp_path, key):
+    path = tmp_path / "a.extxyz"
+    cell = 'Lattice="4 0 0 0 4 0 0 0 4" pbc="T T T" energy=-1.0'
+    path.write_text(f'1\n{cell} {key}="1 0 0 0 2 0 0 0 3" Properties=species:S:1:pos:R:3:forces:R:3\nCu 0 0 0 0 0 0\n')
+    with pytest.raises(UnusableError, match=f"'{key}' is a pressure, minus the stress, by its name"):
+        open_frames(path, ReadOptions(stress_key=key)).frame(0)

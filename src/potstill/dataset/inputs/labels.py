@@ -37,6 +37,10 @@ FREE_ENERGY_ROUNDING = 1e-6  # eV
 WITH_DISPERSION = "energy_with_dispersion_correlation"  # as ASE's reader of CASTEP spells it
 NAMELESS = ("", "unknown")  # of a calculator, in files of ASE
 PER_ATOM = re.compile(r"energ\w*_?per_?atom", re.IGNORECASE)
+OF_OTHER_SIGN = {  # what a key names that is minus a label
+    re.compile(r"grad|(^|_)d_?e(n|nergy)?_?d|^neg|minus_?f", re.IGNORECASE): "a gradient, minus the forces,",
+    re.compile(r"pressure|(^|_)press(_|$)", re.IGNORECASE): "a pressure, minus the stress,",
+}
 VIRIAL_NUMBERS = 9
 DISAGREEMENT = 0.05  # of a stress and the virial beside it
 Found = tuple[str, Any]
@@ -114,7 +118,7 @@ def origin_of_labels(atoms: Any, options: ReadOptions) -> str:
 
 
 def _refuse_other_numbers(keys: Sequence[str]) -> None:
-    """Refuse labels whose own key states another unit, as ``stress_GPa`` does, or a number per atom.
+    """Refuse labels whose own key states another unit, as ``stress_GPa`` does, a number per atom, or minus a label.
 
     Raises
     ------
@@ -129,6 +133,8 @@ def _refuse_other_numbers(keys: Sequence[str]) -> None:
             )
         if PER_ATOM.search(key):
             raise UnusableError("units", f"'{key}' is per atom by its name, expected the total energy: multiply it first")
+        if of := next((of for pattern, of in OF_OTHER_SIGN.items() if pattern.search(key)), ""):
+            raise UnusableError("units", f"'{key}' is {of} by its name: change the sign first, under another key")
 
 
 def _drop_other_stress(found: dict[str, Found | None], results: Mapping[str, Any], options: ReadOptions) -> list[str]:

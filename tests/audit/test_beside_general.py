@@ -1,4 +1,4 @@
-"""Labels all in another unit agree with each other; their size beside the student ``general`` tells."""
+"""Labels all in another unit, and energies with an offset: found beside those of the student ``general``."""
 
 from __future__ import annotations
 
@@ -59,6 +59,13 @@ def test_labels_in_one_other_unit_are_warned_of(build, tmp_path, alloys, factor,
     assert ("label scale" in warned(report["findings"])) == (verdict == "WARN")
 
 
+def test_gradients_in_place_of_forces_are_no_go(build, tmp_path, alloys):
+    turned = [s.with_(labels=replace(s.labels, forces=-s.labels.forces)) for s in alloys]
+    finding, _ = judged(build, tmp_path, turned)
+    assert finding["verdict"] == "NO_GO"
+    assert "as gradients are" in finding["why"]
+
+
 def test_it_does_not_tell_where_forces_do_not_follow_or_elements_are_unknown(build, tmp_path, alloys):
     rng = np.random.default_rng(0)
     noise = [s.with_(labels=replace(s.labels, forces=rng.normal(0, 30, (len(s), 3)))) for s in alloys]
@@ -74,3 +81,26 @@ def test_it_does_not_tell_where_forces_do_not_follow_or_elements_are_unknown(bui
 def test_a_teacher_that_repeats_the_labels_needs_no_other_judge(build, tmp_path, alloys):
     finding, _ = judged(build, tmp_path, alloys, teacher="emt")
     assert finding["verdict"] == "DOES_NOT_APPLY"
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.9, -3.0])
+@pytest.mark.parametrize("of", ["alloys of nickel in copper", "every fourth"])
+def test_an_offset_of_some_energies_is_warned_of(build, tmp_path, alloys, offset, of):
+    pure = [s.with_(id=f"{z}{s.id}", atomic_numbers=np.full(len(s), z), labels=None) for z in (28, 29) for s in alloys]
+    pure = [s.with_(labels=a) for s, a in zip(pure, load_teacher("emt").label(pure), strict=True)]
+    moved = [
+        s.with_(labels=replace(s.labels, energy=s.labels.energy + offset * len(s)))
+        if (k % 4 == 0 if of == "every fourth" else len(set(s.atomic_numbers.tolist())) > 1)
+        else s
+        for k, s in enumerate([*pure, *alloys])
+    ]
+    report = audit_file(build(moved), tmp_path / "out", "", AuditConfig())
+    finding = next(f for f in report["findings"] if f["check"] == "energies_apart")
+    told = finding["verdict"] == "WARN"
+    assert told == bool(offset), finding
+    assert bool(finding["worst"]) == told
+
+
+def test_few_energies_are_not_compared(build, tmp_path, alloys):
+    report = audit_file(build(alloys[:6]), tmp_path / "out", "", AuditConfig())
+    assert next(f for f in report["findings"] if f["check"] == "energies_apart")["verdict"] == "DOES_NOT_APPLY"
