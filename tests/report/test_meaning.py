@@ -73,3 +73,14 @@ def test_a_group_of_which_nothing_was_judged_is_there():
         "",
         ["there is no teacher to compare with: phonons"],
     )
+
+
+def test_what_was_not_measured_is_not_said_to_be_off():
+    skipped = {**finding("equilibrium_volume", "NOT_RUN"), "measured": None, "why": "no crystal"}
+    (solids,) = [
+        group for group in grouped({"findings": [skipped, finding("bulk_modulus", "GO")]}) if group.name == "solids"
+    ]
+    assert [text for _, text in solids.failed] == ["it was not measured, so nothing is known of it"]
+    assert "volume" not in solids.about
+    (failed,) = grouped({"findings": [finding("equilibrium_volume", "NO_GO")]})
+    assert failed.failed[0][1] == MEANINGS["equilibrium_volume"][1]

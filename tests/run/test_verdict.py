@@ -215,6 +215,15 @@ def test_the_next_step_is_what_the_figures_point_to(run, figures, told):
     assert ("more structures" in verdict.next) == ("more structures" in told)
 
 
+def test_a_teacher_without_stress_is_named_and_not_the_number_of_structures(run):
+    row = {"check": "systems", "verdict": "NO_GO", "measured": 3.0, "limit": 0.0, "unit": "systems"}
+    why = "crystals: the teacher predicts no stress for this structure"
+    then = after_no_go(run, {"findings": [*evaluated(force_error=0.2)["findings"], {**row, "why": why}]})
+    assert then.startswith(
+        "the teacher predicts no stress, which the physics of crystals need: set evaluate.physics_crystals"
+    )
+
+
 def test_labels_without_a_weight_are_not_blamed(run):
     weights = {"energy_weight": 0.0, "forces_weight": 10.0}
     run.set_stage("train", "done", 1.0, made_from={"train": weights})

@@ -17,6 +17,7 @@ from potstill.core.verdict import Finding, at_least, at_most, not_run, warned
 from potstill.label.stage import BEYOND_LIMITS
 
 REASONS_NAMED = 4
+LONGEST_DETAIL = 120  # of what a teacher says
 
 
 @check("process", unit="fraction", needs=(RECORD,), gates=("min_teacher_success",), mend=mend.fewer_refusals)
@@ -121,7 +122,9 @@ def _refused_labels(evidence: Evidence) -> tuple[list[Refused], list[Refused]]:
 def _share(kept: int, asked: int, refused: list[Refused]) -> str:
     low, high = wilson_interval(kept, asked)
     reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(r.reason for r in refused).most_common()) or "none refused"
-    return f"{kept} of {asked} labelled, 95 % interval {100 * low:.1f} to {100 * high:.1f} %; {reasons}"
+    said = next((r.detail for r in refused if r.detail), "").partition("\n")[0][:LONGEST_DETAIL]
+    such = f", such as: {said}" if said else ""
+    return f"{kept} of {asked} labelled, 95 % interval {100 * low:.1f} to {100 * high:.1f} %; {reasons}{such}"
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:

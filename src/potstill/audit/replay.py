@@ -72,7 +72,7 @@ def label_replay(evidence: Evidence) -> Finding:
         TEACHER,
     ),
     gates=("max_gradient_error",),
-    mend="forces or stresses are not the gradient of the energy: check signs and units in the teacher's adapter",
+    mend="forces or stresses are no gradient of the energy: check signs, units and float32 in the teacher's adapter",
 )
 def gradients(evidence: Evidence) -> Finding:
     """Compare finite differences of the teacher's energy with the stored forces and stress.

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from potstill.core.verdict import is_failure, is_pass
+from potstill.core.verdict import Verdict, is_failure, is_pass
 from potstill.report.unjudged import Unjudged, unjudged
 
 
@@ -159,14 +159,21 @@ def grouped(report: Mapping[str, Any]) -> list[Group]:
     found = []
     for name, theme in GROUPS.items():
         own = [f for f in report.get("findings", []) if meaning_of(f["check"])[0] == name]
-        failed = tuple((f, meaning_of(f["check"])[1]) for f in own if is_failure(f["verdict"]))
+        failed = tuple((f, _meaning(f)) for f in own if is_failure(f["verdict"]))
         met = [f for f in own if is_pass(f["verdict"])]
         skipped = [(u.reason, tuple(c for c in u.checks if meaning_of(c)[0] == name)) for u in unjudged(report)]
         left = tuple(Unjudged(reason, checks) for reason, checks in skipped if checks)
         if met or failed or left:
-            about = _about(theme, [f["check"] for f in [*met, *(f for f, _ in failed)]])
+            about = _about(theme, [f["check"] for f in [*met, *(f for f, _ in failed)] if f["verdict"] != Verdict.NOT_RUN])
             found.append(Group(name, about, failed, len(met), len(met) + len(failed), left))
     return found
+
+
+def _meaning(finding: Mapping[str, Any]) -> str:
+    """Return what a failure means for a use; of what was not measured, that nothing is known."""
+    if finding["verdict"] == Verdict.NOT_RUN and finding["check"] not in ("systems", "physics"):
+        return "it was not measured, so nothing is known of it"
+    return meaning_of(finding["check"])[1]
 
 
 def _about(theme: Theme, judged: Sequence[str]) -> str:

@@ -95,7 +95,9 @@ def _pointed_to(
     look = "look for a wrong sign, unit or order of"
     leaked = is_failure(of.get("start_leakage", {}).get("verdict", Verdict.GO))
     energies = "forces were learned and energies were not: raise train.epochs, or look for energies of another unit or"
+    no_stress = "systems" in failed and "no stress" in of["systems"].get("why", "")
     cases = {
+        "the teacher predicts no stress, which the physics of crystals need: set evaluate.physics_crystals to 0": no_stress,
         "the start was trained on structures that judge the student: take another start, or one with the same split": leaked,
         "every held-out force is zero: add structures off their minima (perturb, md), or labels with forces": silent,
         "neither forces nor energies were learned: look at the labels, and at the curves of training": high[0] and high[1],
