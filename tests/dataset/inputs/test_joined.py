@@ -13,6 +13,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from outputs_kit import gaussian, orca
 from potstill.dataset.inputs import Frame, ReadOptions, UnusableError, open_frames
 from potstill.dataset.inputs.first_labels import FirstLabels
 from potstill.dataset.inputs.several import refuse_several
@@ -188,3 +189,15 @@ class TestOccupancyOfAPdb:
         rows = PDB.format(z="0.000", occupancy=" 1.00") + PDB.format(z="2.500", occupancy=" 0.00")
         (tmp_path / "site.pdb").write_text(rows, encoding="utf-8")
         assert why_not(tmp_path / "site.pdb")[0] == "disordered"
+
+
+def test_outputs_of_two_programs_in_one_folder_are_said(tmp_path):
+    first = FirstLabels()
+    found = {}
+    for name, text in (("a.log", gaussian()), ("b.log", gaussian()), ("orca.out", orca())):
+        path = tmp_path / name
+        path.write_text(text)
+        found[name] = first.compared(frames(path)[0])
+        assert found[name].structure.labels is not None
+    said = [any(remark.startswith("labels of two calculations?") for remark in frame.remarks) for frame in found.values()]
+    assert said == [False, False, True]

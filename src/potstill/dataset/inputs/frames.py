@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
 from potstill.dataset.inputs.cut import FORMATS as CUT_FORMATS
 from potstill.dataset.inputs.cut import without_cut_frame
+from potstill.dataset.inputs.first_labels import PLAIN
 from potstill.dataset.inputs.foreign import facts_of_program, on_charge
 from potstill.dataset.inputs.lammps import data_frame, dump_frames, is_data_file, is_dump_file
 from potstill.dataset.inputs.misread import KEYWORDS, MISREAD, on_keywords, refuse_misread
@@ -314,7 +316,7 @@ def _single(path: Path, options: ReadOptions, format_name: str) -> Frame:
     if len(atoms) == 0:
         raise UnusableError("no_atoms", NOTHING_FOUND.format(format_name))
     atoms.info = {**facts, **atoms.info}
-    return _with_remarks(frame_from(atoms, options), on_labels, on_structure)
+    return _completed(frame_from(atoms, options), format_name, on_labels, on_structure)
 
 
 def _facts(path: Path, options: ReadOptions, format_name: str) -> tuple[dict[str, float], list[str], list[str]]:
@@ -339,7 +341,10 @@ def _by_ase(format_name: str, error: Exception) -> UnusableError:
     return UnusableError("unreadable", f"ASE's reader of '{format_name}' fails: {said}{NOT_THAT}")
 
 
-def _with_remarks(frame: Frame, on_labels: list[str], on_structure: list[str]) -> Frame:
+def _completed(frame: Frame, format_name: str, on_labels: list[str], on_structure: list[str]) -> Frame:
+    """Return a frame with remarks, and with the program that wrote its labels where the file names no calculator."""
+    if frame.labels_of == PLAIN and format_name not in TRIED:
+        frame = replace(frame, labels_of=format_name.partition("-")[0])
     return frame.with_remarks(*on_structure, *(on_labels if frame.structure.labels else ()))
 
 
@@ -357,7 +362,7 @@ def _images(path: Path, options: ReadOptions, format_name: str) -> Iterator[Fram
                 try:
                     atoms.info = {**facts, **atoms.info}
                     atoms.pbc = atoms.pbc if format_name not in PERIODIC else True
-                    yield _with_remarks(frame_from(atoms, options), on_labels, on_structure)
+                    yield _completed(frame_from(atoms, options), format_name, on_labels, on_structure)
                 except Exception as fault:  # noqa: BLE001 - of this frame only
                     yield fault
     except Exception as error:
