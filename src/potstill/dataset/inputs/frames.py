@@ -18,7 +18,7 @@ import numpy as np
 from potstill.core.types import Structure
 from potstill.dataset.inputs.atoms import frame_from
 from potstill.dataset.inputs.cif import cif_spans, parse_cif
-from potstill.dataset.inputs.compared import refuse_unchecked
+from potstill.dataset.inputs.compared import COMPARED, refuse_unchecked
 from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
 from potstill.dataset.inputs.cut import FORMATS as CUT_FORMATS
@@ -93,6 +93,7 @@ NOT_RECOGNISED = (
     "format, such as POSCAR, geometry.in, .restart or .extxyz"
 )
 CELL_FOUND = "the frame has a cell, and the first one of the file has the same atoms in none: write Lattice into each"
+AS_XYZ = "; write its structures as extended XYZ"
 SPECIES_UNUSED = "the file names its elements, and the option species is not used"
 SAYS_CELL = ("Lattice", "CELL(")
 CELL_LOST = "the frame has no cell, and the first one of the file has the same atoms in one: write Lattice into each"
@@ -338,7 +339,8 @@ def _facts(path: Path, options: ReadOptions, format_name: str) -> tuple[dict[str
 def _by_ase(format_name: str, error: Exception) -> UnusableError:
     """Return the refusal of a file at which ASE's reader failed."""
     said = " ".join(f"{type(error).__name__}: {error}".split())[:200].removesuffix(":")
-    return UnusableError("unreadable", f"ASE's reader of '{format_name}' fails: {said}{NOT_THAT}")
+    known = format_name in COMPARED
+    return UnusableError("unreadable", f"ASE's reader of '{format_name}' fails: {said}{AS_XYZ if known else NOT_THAT}")
 
 
 def _completed(frame: Frame, format_name: str, on_labels: list[str], on_structure: list[str]) -> Frame:

@@ -37,7 +37,14 @@ MISREAD = {  # pattern, reason, detail
         (r"\bMIXTURE\s*[:(]", "disordered", "a MIXTURE occupies sites in part"),
         (r"^\s*[A-Z][a-z]?\w*\s*:\s*ghost", "unknown_element", "a ghost atom is read as an atom"),
     ),
-    "espresso-in": ((r"^\s*ATOMIC_POSITIONS\W+crystal_sg", "asymmetric_unit", "crystal_sg lists an asymmetric unit"),),
+    "espresso-in": (
+        (r"^\s*ATOMIC_POSITIONS\W+crystal_sg", "asymmetric_unit", "crystal_sg lists an asymmetric unit"),
+        (
+            r"^(?:[^!'\n]*[\s,])?ibrav\s*=\s*-?[1-9]",
+            "no_cell",
+            "ibrav states the cell in a way that its reader does not know: write ibrav = 0 and CELL_PARAMETERS",
+        ),
+    ),
     "abinit-in": (
         (
             rf"^\s*scalecart\s+(?!1(\.0*)?(d0)?\s+1(\.0*)?(d0)?\s+1(\.0*)?(d0)?\s*$){NUMBER}",

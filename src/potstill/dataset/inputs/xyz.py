@@ -103,7 +103,8 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
     if stated <= 0:
         raise UnusableError("no_atoms", f"{stated} atoms are stated")
     if stated != found:
-        raise UnusableError("wrong_count", f"{stated} atoms are stated, {found} lines follow")
+        more = "; delete the lines behind the atoms" if found > stated else ""
+        raise UnusableError("wrong_count", f"{stated} atoms are stated, {found} lines follow{more}")
     facts, rows = with_plain_numbers(rest[0]), with_plain_numbers("\n".join(rest[1:])).split("\n")
     if not text.endswith("\n") and last_number_is_cut(rows):
         raise UnusableError("unreadable", "the file ends within its last number")
