@@ -23,6 +23,7 @@ from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import sealed
 from potstill.core.types import Array, Refused, Structure
 from potstill.dataset import Dataset, merge, write_part
+from potstill.dataset.inputs.first_labels import TWO_CALCULATIONS
 from potstill.execute import Executor, LocalExecutor
 from potstill.generate.balance import Balance
 from potstill.generate.files import Files, origin
@@ -258,7 +259,7 @@ class _Attempt:
                 return f"{why} ({_reasons(count)})"
         self._on_progress(count)
         _refuse_contradictions(source.name, refused)
-        for remark, structures in remarks.most_common():
+        for remark, structures in sorted(remarks.most_common(), key=lambda pair: not pair[0].startswith(TWO_CALCULATIONS)):
             log.warning("source %s, %d structures: %s", source.name, structures, remark)
         path = self._folder / f"{source.name}.h5"
         attributes = {"source": source.name, "candidates": stop if left is None else left}

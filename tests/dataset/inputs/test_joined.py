@@ -201,3 +201,13 @@ def test_outputs_of_two_programs_in_one_folder_are_said(tmp_path):
         assert found[name].structure.labels is not None
     said = [any(remark.startswith("labels of two calculations?") for remark in frame.remarks) for frame in found.values()]
     assert said == [False, False, True]
+
+
+def test_two_heads_are_two_calculations(tmp_path):
+    path = tmp_path / "heads.extxyz"
+    path.write_text("".join(COPPER_ATOM.format("", f"head={head} ") for head in ("pbe_d3", "pbe_d3", "r2scan")))
+    first = FirstLabels()
+    said = [first.compared(frame).remarks for frame in frames(path)]
+    told = [[r for r in remarks if r.startswith("labels of two calculations?")] for remarks in said]
+    assert [len(remarks) for remarks in told] == [0, 0, 1]
+    assert "'energy of head pbe_d3' first, then 'energy of head r2scan'" in told[2][0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from potstill.dataset.inputs.unusable import Frame
 
 PLAIN, REFERENCE = "energy", "REF_energy"
+TWO_CALCULATIONS = "labels of two calculations?"
 
 
 class FirstLabels:
@@ -28,5 +29,5 @@ class FirstLabels:
         if not name or name == self._name or (PLAIN in (name, self._name) and REFERENCE not in (name, self._name)):
             return frame
         return frame.with_remarks(
-            f"labels of two calculations? '{self._name}' first, then '{name}'; keep one of them, or name its keys"
+            f"{TWO_CALCULATIONS} '{self._name}' first, then '{name}'; keep one of them, or name its keys"
         )

@@ -108,13 +108,18 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
 
 
 def origin_of_labels(atoms: Any, options: ReadOptions) -> str:
-    """Return the name of the calculator that labels of an ASE ``Atoms`` are of, else the key of their energy."""
+    """Return the name of the calculator that labels of an ASE ``Atoms`` are of, else the key of their energy.
+
+    The head of a model with several, as MACE's files state it, stands behind the name: each is another method.
+    """
+    head = str(atoms.info.get("head", "")).strip()
+    of = f" of head {head}" if head and head.lower() != "default" else ""
     if options.energy_key:
-        return options.energy_key
+        return f"{options.energy_key}{of}"
     if "REF_energy" in atoms.info:
-        return "REF_energy"
+        return f"REF_energy{of}"
     name = getattr(atoms.calc, "name", None)
-    return "energy" if not name or name in NAMELESS else str(name)
+    return f"{'energy' if not name or name in NAMELESS else name}{of}"
 
 
 def _refuse_other_numbers(keys: Sequence[str]) -> None:
