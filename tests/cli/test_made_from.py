@@ -328,6 +328,14 @@ def test_an_edited_training_makes_another_student_and_later_stages_stale(potstil
     assert deployed == (run / "student" / "weights.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("content", ["", "seed", "generate: [1"])
+def test_an_emptied_or_cut_config_is_one_line(potstill, finished, run, content):
+    (run / "config.yaml").write_text(content)
+    answer = potstill("run", finished / "config.yaml", "--out", run, "--resume", "--yes")
+    assert "unexpected" not in answer.err
+    assert answer.code == 0 or "config" in answer.err
+
+
 def test_an_entry_added_to_a_table_makes_its_stage_stale(potstill, run):
     name = Dataset(run / "dataset.h5").sources[0]
     edit(run, "train", source_weights={str(name): 0.5})

@@ -288,7 +288,7 @@ class RunFolder:
         if not begun or any("made_from" not in entry for entry in begun.values()):
             return False
         try:
-            own, given = parse_yaml(self._completed_config()), parse_yaml(config_text)
+            own, given = (_sections(text) for text in (self._completed_config(), config_text))
             if not all(only_paths_differ(own.get(name), given.get(name)) for name in sections):
                 return False
             config = parse_config(given, folder=self.path)
@@ -299,7 +299,10 @@ class RunFolder:
 
     def _refuse_other_files(self, config_text: str, sections: frozenset[str]) -> None:
         """Raise RunFolderError where the config differs by paths alone, and so the content of the files differs."""
-        own, given = (parse_yaml(text) or {} for text in (self._completed_config(), config_text))
+        try:
+            own, given = (_sections(text) for text in (self._completed_config(), config_text))
+        except (yaml.YAMLError, ValueError):
+            return
         if all(only_paths_differ(own.get(name), given.get(name)) for name in sections):
             raise RunFolderError(
                 f"{self.path} was made from files at another place, and those that {', '.join(sorted(sections))} names now "
@@ -327,6 +330,12 @@ class RunFolder:
         """Lock the folder, see :func:`potstill.run.lock.locked`."""
         with locked(self.path):
             yield
+
+
+def _sections(config_text: str) -> dict[str, Any]:
+    """Return the sections of a config; none of a text that is emptied or cut."""
+    found = parse_yaml(config_text)
+    return found if isinstance(found, dict) else {}
 
 
 def only_paths_differ(one: Any, other: Any) -> bool:
