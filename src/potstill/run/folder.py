@@ -287,11 +287,10 @@ class RunFolder:
         begun = {name: self.stage(name) for name in STAGES[:-1] if self.stage(name)["state"] != "waiting"}
         if not begun or any("made_from" not in entry for entry in begun.values()):
             return False
+        if not self._only_paths_differ(config_text, sections):
+            return False
         try:
-            own, given = (_sections(text) for text in (self._completed_config(), config_text))
-            if not all(only_paths_differ(own.get(name), given.get(name)) for name in sections):
-                return False
-            config = parse_config(given, folder=self.path)
+            config = parse_config(parse_yaml(config_text), folder=self.path)
         except InputError:
             return False
         others = [changed(entry["made_from"], made_from(self, config, stage)) for stage, entry in begun.items()]
@@ -299,15 +298,19 @@ class RunFolder:
 
     def _refuse_other_files(self, config_text: str, sections: frozenset[str]) -> None:
         """Raise RunFolderError where the config differs by paths alone, and so the content of the files differs."""
-        try:
-            own, given = (_sections(text) for text in (self._completed_config(), config_text))
-        except (yaml.YAMLError, ValueError):
-            return
-        if all(only_paths_differ(own.get(name), given.get(name)) for name in sections):
+        if self._only_paths_differ(config_text, sections):
             raise RunFolderError(
                 f"{self.path} was made from files at another place, and those that {', '.join(sorted(sections))} names now "
                 "have other content\n  give --out another folder, or put the former content back"
             )
+
+    def _only_paths_differ(self, config_text: str, sections: frozenset[str]) -> bool:
+        """Return whether sections of a config are those of the run but for absolute paths; False for damaged text."""
+        try:
+            own, given = (_sections(text) for text in (self._completed_config(), config_text))
+        except (yaml.YAMLError, ValueError, InputError):
+            return False
+        return all(only_paths_differ(own.get(name), given.get(name)) for name in sections)
 
     def _differences_from(self, config_text: str) -> frozenset[str]:
         """Return the sections in which a config differs from the run's, relative paths of both resolved in this folder."""
