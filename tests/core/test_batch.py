@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.core.batch import displaced, make_batch
+from potstill.core.batch import displaced, displaced_both_ways, make_batch
 from potstill.core.neighbors import structure_neighbors
 from potstill.testing import all_structures, lone_crystal, one_atom, rocksalt, slab, triclinic, water
 
@@ -57,6 +57,22 @@ def test_displaced_atoms_take_their_edges_with_them():
     lists = [structure_neighbors(s, CUTOFF).compact() for s in structures]  # the neighbors stay those of before
     expected = make_batch(moved, CUTOFF, neighbors=lists, dtype=torch.float64)
     found = displaced(batch, by)
+    for name in type(batch).__dataclass_fields__:
+        assert torch.allclose(getattr(found, name).double(), getattr(expected, name).double(), rtol=0, atol=1e-12), name
+
+
+def test_atoms_displaced_both_ways_are_two_batches_side_by_side():
+    structures = [water(), triclinic()]
+    batch = make_batch(structures, CUTOFF, dtype=torch.float64)
+    by = 0.1 * torch.randn(batch.positions.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    moved = [
+        s.with_(positions=s.positions + sign * by[batch.structure == k].numpy())
+        for sign in (1, -1)
+        for k, s in enumerate(structures)
+    ]
+    lists = [structure_neighbors(s, CUTOFF).compact() for s in structures]
+    expected = make_batch(moved, CUTOFF, neighbors=[*lists, *lists], dtype=torch.float64)
+    found = displaced_both_ways(batch, by)
     for name in type(batch).__dataclass_fields__:
         assert torch.allclose(getattr(found, name).double(), getattr(expected, name).double(), rtol=0, atol=1e-12), name
 

@@ -120,6 +120,22 @@ def test_a_step_uses_the_weights_of_now():
     assert (after - model.predict(batch).energy).abs().max() < 1e-4
 
 
+def test_calls_of_one_step_share_matrices_and_add_up(structures):
+    """The second call is of fewer elements, or of more; the derivative is the sum of those of both."""
+    model, few = lively(tier="nano"), [water()]
+    for first, second in ((structures, few), (few, structures)):
+        batches = [batch_of(model, some) for some in (first, second)]
+        apart = [derivatives(model, batch, (1.0, 1.0, 1.0), fused=True) for batch in batches]
+        kernel = FusedTraining(model)
+        for _ in range(2):  # the graph of the step before is used up
+            model.zero_grad()
+            found = [model.predict(batch, training=True, kernel=kernel) for batch in batches]
+            sum(loss_of(each, (1.0, 1.0, 1.0)) for each in found).backward()
+            for name, parameter in model.named_parameters():
+                expected = sum(each[name] for each in apart if name in each)
+                assert (parameter.grad.double() - expected).norm() <= 1e-5 * max(expected.norm(), 1.0), name
+
+
 def test_other_precisions_are_refused_or_run_in_pytorch():
     model = lively(tier="nano").double()
     with pytest.raises(KernelError, match="float32"):

@@ -263,6 +263,25 @@ def test_report_is_the_mean_over_the_epoch(labelled, tiny, tmp_path):
         assert reports[0][f"train_{name}"] == pytest.approx(float(error), rel=1e-4), name
 
 
+def test_report_is_the_mean_over_the_epoch_after_a_stop_within_it(labelled, tiny, short, tmp_path, monkeypatch):
+    config = short.model_copy(update={"batch_structures": 2, "checkpoint_minutes": 0.0, "epochs": 2})
+    whole, resumed = [], []
+    train_structures(labelled, [], tiny, config, tmp_path / "whole", on_epoch=lambda _, r: whole.append(r))
+    step = Distillation.training_step
+
+    def stopping(module, batch, batch_idx):
+        if module.global_step == 3:
+            raise StopError
+        return step(module, batch, batch_idx)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Distillation, "training_step", stopping)
+        with pytest.raises(StopError):
+            train_structures(labelled, [], tiny, config, tmp_path / "cut")
+    train_structures(labelled, [], tiny, config, tmp_path / "cut", on_epoch=lambda _, r: resumed.append(r))
+    assert resumed == whole
+
+
 def test_watched_errors_are_those_of_the_averaged_student(labelled, tiny, short, tmp_path):
     reports = []
     student = train_structures(labelled, labelled[:4], tiny, short, tmp_path, on_epoch=lambda _, r: reports.append(r))

@@ -97,6 +97,23 @@ def displaced(batch: Batch, by: torch.Tensor) -> Batch:
     return replace(batch, positions=batch.positions + by, edge_vectors=batch.edge_vectors + by[sender] - by[receiver])
 
 
+def displaced_both_ways(batch: Batch, by: torch.Tensor) -> Batch:
+    """Return a batch of 2 S structures: all with their atoms moved by (N, 3) Å, then all with them moved the other way."""
+    n_atoms, n_structures = len(batch.atomic_numbers), len(batch)
+    ahead, behind = displaced(batch, by), displaced(batch, -by)
+    return Batch(
+        atomic_numbers=batch.atomic_numbers.repeat(2),
+        positions=torch.cat([ahead.positions, behind.positions]),
+        cell=batch.cell.repeat(2, 1, 1),
+        ptr=torch.cat([batch.ptr, batch.ptr[1:] + n_atoms]),
+        structure=torch.cat([batch.structure, batch.structure + n_structures]),
+        edge_index=torch.cat([batch.edge_index, batch.edge_index + n_atoms], dim=1),
+        edge_shift=batch.edge_shift.repeat(2, 1),
+        edge_vectors=torch.cat([ahead.edge_vectors, behind.edge_vectors]),
+        periodic=batch.periodic.repeat(2),
+    )
+
+
 def some_of(batch: Batch, chosen: torch.Tensor) -> tuple[Batch, torch.Tensor]:
     """Return some structures of a batch, in the order of the batch, and which of its atoms they have.
 

@@ -124,17 +124,31 @@ class FusedTraining:
     def __init__(self, student: Student) -> None:
         self._student = _suitable(student)
         self._library = load_library()
+        self._latest: tuple[object, FusedWeights] | None = None
 
     def __call__(self, vectors: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (N,) local energies in eV and (e, 3) derivatives in eV/Å of their sum by the (e, 3) edge vectors."""
+        """Return (N,) local energies in eV and (e, 3) derivatives in eV/Å of their sum by the (e, 3) edge vectors.
+
+        Calls before a backward pass share the mixed matrices, so their losses must be differentiated as one sum.
+        """
         edges = _Edges(self._student, vectors, batch)
-        weights = FusedWeights(self._student, self._library.student_lanes(), learning=True)
-        weights.merge(edges.present)
+        weights = self._weights(edges.present)
         last_bias = self._student.last.bias
         found: tuple[torch.Tensor, torch.Tensor] = _Learnable.apply(  # type: ignore[no-untyped-call]
             self._library, edges, weights, float(self._student.scale), last_bias, *weights.tensors
         )
         return found
+
+    def _weights(self, present: set[int]) -> FusedWeights:
+        state = [(p.data_ptr(), p._version, p.requires_grad) for p in self._student.parameters()], torch.is_grad_enabled()
+        if self._latest is not None:
+            made_from, known = self._latest
+            if made_from == state and present <= known.merged and not known.differentiated:
+                return known
+        weights = FusedWeights(self._student, self._library.student_lanes(), learning=True)
+        weights.merge(present)
+        self._latest = state, weights
+        return weights
 
 
 class _Learnable(torch.autograd.Function):
@@ -154,6 +168,7 @@ class _Learnable(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, by_local: torch.Tensor, by_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         library, edges, weights, scale = ctx.given
+        weights.differentiated = True
         by_weights = edges.weight_gradient(library, weights, by_local, by_gradient)
         return None, None, None, None, (scale * by_local.sum()).reshape(1), *by_weights
 

@@ -88,6 +88,13 @@ class FusedWeights:
         Number of floats in a vector of the processor; widths are padded to multiples.
     learning
         Whether ``tensors`` keeps the path from each tensor back to the student's parameters.
+
+    Attributes
+    ----------
+    merged
+        Elements whose matrices are mixed.
+    differentiated
+        Whether the path back was taken, which can be done once.
     """
 
     def __init__(self, student: Student, lanes: int, *, learning: bool = False) -> None:
@@ -102,12 +109,13 @@ class FusedWeights:
         self._elements = [(ElementWeights * n_elements)() for _ in range(n_layers)]
         self._readouts = (ElementReadout * n_elements)()
         self._layers = (LayerWeights * n_layers)()
-        self._merged: set[int] = set()
+        self.merged: set[int] = set()
+        self.differentiated = False
         self.model = self._whole(student)
 
     def merge(self, species: Iterable[int]) -> None:
         """Mix the matrices of elements that are missing, and pass them to C++."""
-        missing = sorted(set(species) - self._merged)
+        missing = sorted(set(species) - self.merged)
         # one by one, an element rounds as it does alone; all at once is faster, for training that merges at every step
         for chosen in [missing] if self._learning else [[z] for z in missing]:
             self._merge(chosen)
@@ -132,7 +140,7 @@ class FusedWeights:
         for z, readout in zip(missing, readouts, strict=True):
             own = self._readouts[z]
             own.hidden, own.hidden_t, own.bias = readout
-        self._merged.update(missing)
+        self.merged.update(missing)
 
     def derivatives(self, threads: int) -> tuple[Model, torch.Tensor, object]:
         """Return a model for derivatives: its pointers lead into rows, one per thread, of a tensor of zeros.
@@ -144,7 +152,7 @@ class FusedWeights:
         layers = (LayerWeights * len(self._layers))()
         elements = [(ElementWeights * len(each))() for each in self._elements]
         readouts = (ElementReadout * len(self._readouts))()
-        for z in self._merged:
+        for z in self.merged:
             self._lead(self._readouts[z], readouts[z], start)
             for each, to in zip(self._elements, elements, strict=True):
                 self._lead(each[z], to[z], start)

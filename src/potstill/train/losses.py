@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from potstill.core.batch import displaced, some_of
+from potstill.core.batch import displaced_both_ways, some_of
 from potstill.core.elements import atomic_numbers_of
 from potstill.core.errors import InputError
 from potstill.core.types import Array, Batch
@@ -416,10 +416,8 @@ def hessian_vector_products(
     have a root mean square of about 1. Products in training are those of Amin, Raja and Krishnapriyan, "Towards fast,
     specialized machine learning force fields", ICLR (2025).
     """
-    ahead, behind = (
-        student.predict(displaced(batch, sign * directions), training=training, kernel=kernel).forces
-        for sign in (STEP_ANGSTROM, -STEP_ANGSTROM)
-    )
+    both = displaced_both_ways(batch, STEP_ANGSTROM * directions)
+    ahead, behind = student.predict(both, training=training, kernel=kernel).forces.chunk(2)
     return (behind - ahead) / (2.0 * STEP_ANGSTROM)
 
 

@@ -262,6 +262,8 @@ int run(const Model& model, const Atoms& atoms, const Learned* learned, int thre
             Run<3, USUAL_RADIAL, TRAINING>(model, atoms, memory, learned).run(threads);
         else if (model.l_max == 2)
             Run<3, 0, TRAINING>(model, atoms, memory, learned).run(threads);
+        else if (model.radial == USUAL_RADIAL)
+            Run<4, USUAL_RADIAL, TRAINING>(model, atoms, memory, learned).run(threads);
         else
             Run<4, 0, TRAINING>(model, atoms, memory, learned).run(threads);
     } catch (const std::bad_alloc&) {

@@ -23,11 +23,21 @@ typedef integer ivec __attribute__((vector_size(VECTOR_BYTES)));
 static inline vec load(const real* p) { return *(const vec*)p; }
 static inline void store(real* p, vec v) { *(vec*)p = v; }
 static inline vec broadcast(real x) { return x - vec{}; }
-static inline real total(vec v) {
-    real s = 0;
-    for (int k = 0; k < LANES; ++k) s += v[k];
-    return s;
+// sum of N lanes, halves added to halves: a sum from lane to lane would wait for each addition
+template <int N>
+struct Lanes {
+    typedef real type __attribute__((vector_size(N * sizeof(real))));
+};
+template <int N>
+static inline real sum_of_lanes(typename Lanes<N>::type v) {
+    if constexpr (N == 2) return v[0] + v[1];
+    else {
+        typename Lanes<N / 2>::type half[2];
+        std::memcpy(half, &v, sizeof v);
+        return sum_of_lanes<N / 2>(half[0] + half[1]);
+    }
 }
+static inline real total(vec v) { return sum_of_lanes<LANES>(v); }
 
 // exp(x): 2^k times a polynomial
 static inline vec exponential(vec x) {
