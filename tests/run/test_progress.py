@@ -49,6 +49,25 @@ def test_a_long_stage_says_how_far_it_is(console):
 
 
 @pytest.mark.usefixtures("at_once")
+def test_the_rate_is_that_of_this_run(console, monkeypatch):
+    """What an earlier run has done took no time of this one."""
+    hours = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: 3600 * hours[0])
+    progress = Progress(console)
+    with progress.counts(100, "structures") as bar:
+        hours[0] = 1.0
+        bar.advance(60, before=True)
+        assert bar.line() == "60/100 structures"
+        bar.advance(10)
+        assert bar.line() == "70/100 structures, 10/hour, 3 h 00 min left"
+    with progress.counts(100, "epochs") as bar:
+        bar.set(80, {})
+        hours[0] = 1.5
+        bar.set(90, {})
+        assert bar.line() == "90/100 epochs, 22/hour, 27 min left"
+
+
+@pytest.mark.usefixtures("at_once")
 def test_sources_replace_what_they_said(console):
     with Progress(console).counts(5, "structures") as bar:
         bar.source("a", 1, {})

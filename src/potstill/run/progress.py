@@ -119,13 +119,15 @@ class Counter:
         self._display = display
         self._total, self._unit = total, unit
         self._done = self._refused = 0
+        self._before = 0  # what an earlier run had done: it took none of the time
         self._started = time.perf_counter()
         self._by_source: dict[str, tuple[int, int]] = {}
         display.begin(total, unit)
 
-    def advance(self, done: int, refused: int = 0) -> None:
-        """Add finished work."""
+    def advance(self, done: int, refused: int = 0, *, before: bool = False) -> None:
+        """Add finished work; ``before`` where an earlier run has done it."""
         self._done += done
+        self._before += done if before else 0
         self._refused += refused
         self._show(f"{self._refused} refused" if self._refused else "")
 
@@ -137,7 +139,9 @@ class Counter:
         self._show(f"{name}; {self._refused} refused by the filter")
 
     def set(self, done: int, values: dict[str, float]) -> None:
-        """Set the absolute position, with figures to show."""
+        """Set the absolute position, with figures to show; all positions before the first were done by an earlier run."""
+        if not self._done:
+            self._before = done - 1
         self._done = done
         shown = {k: v for k, v in values.items() if k in ("loss", "train_forces", "valid_forces")}
         self._show("  ".join(f"{k} {v:.3f}" for k, v in sorted(shown.items())))
@@ -147,10 +151,11 @@ class Counter:
         elapsed = time.perf_counter() - self._started
         total = "" if self._total is None else f"/{self._total}"
         text = f"{self._done}{total} {self._unit}"
-        if self._done and elapsed >= SOONEST_RATE_SECONDS:
-            text += f", {3600 * self._done / elapsed:,.0f}/hour"
+        fresh = self._done - self._before
+        if fresh and elapsed >= SOONEST_RATE_SECONDS:
+            text += f", {3600 * fresh / elapsed:,.0f}/hour"
             if self._total is not None:
-                text += f", {duration((self._total - self._done) * elapsed / self._done)} left"
+                text += f", {duration((self._total - self._done) * elapsed / fresh)} left"
         return f"{text}  {note}".rstrip()
 
     def _show(self, note: str) -> None:

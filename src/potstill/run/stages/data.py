@@ -128,7 +128,7 @@ def _ask_teacher(context: Context, structures: Path) -> list[Path]:
     with context.progress.counts(len(open_file(structures)), "structures") as bar:
 
         def advance(count: Any) -> None:
-            bar.advance(count.labelled, count.refused)
+            bar.advance(count.labelled, count.refused, before=not count.worker)
             figures = {"labelled": count.labelled, "refused": count.refused, "sources": dict(count.sources)}
             figures["beyond_limits"] = count.beyond_limits
             if count.worker:
