@@ -143,13 +143,16 @@ def run(system: System, folder: Path, start: str) -> tuple[float, float | None]:
         yaml.safe_dump(config_of(system, len(structures), start), sort_keys=False), encoding="utf-8"
     )
     command = [sys.executable, "-m", "potstill", "run", "config.yaml", "--out", "run", "--last", "train", "--yes"]
-    resumed = (folder / "run").exists()
+    resumed, took = (folder / "run").exists(), folder / "took.json"
     started, before = perf_counter(), processor_seconds()
     subprocess.run(command + ["--resume"] * resumed, cwd=folder, check=True)
-    if resumed:
-        stages = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))["stages"]
-        return sum(stage["seconds"] for stage in stages.values()), None
-    return perf_counter() - started, processor_seconds() - before
+    if not resumed:
+        took.write_text(json.dumps([perf_counter() - started, processor_seconds() - before]), encoding="utf-8")
+    if took.exists():  # trained in one go, by this call or an earlier one
+        wall, computed = json.loads(took.read_text(encoding="utf-8"))
+        return wall, computed
+    stages = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))["stages"]
+    return sum(stage["seconds"] for stage in stages.values()), None
 
 
 def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
@@ -211,6 +214,7 @@ def main() -> None:
     parser.add_argument("--start", default="", help="student that the training starts from; random weights by default")
     parser.add_argument("--folder", type=Path, help="where the runs are kept; one that is there goes on")
     parser.add_argument("--length-ps", type=float, default=50.0)
+    parser.add_argument("--train-only", action="store_true", help="judge in a later call with the same --folder")
     parser.add_argument("--busy", action="store_true", help="the machine does other work: mark the times")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -219,6 +223,8 @@ def main() -> None:
             named = f"{name}-{Path(options.start).name}" if options.start else name
             folder, system = (options.folder or Path(scratch)) / named, SYSTEMS[name]
             seconds, computed = run(system, folder, options.start)
+            if options.train_only:
+                continue
             rounds = round_reports(RunFolder(folder / "run"))
             row: dict[str, Any] = {"system": name, "start": options.start, "wall_seconds": round(seconds, 1)}
             row["busy"] = options.busy
@@ -229,7 +235,8 @@ def main() -> None:
             row |= judge(folder, system, options.length_ps)
             print(json.dumps(row), file=sys.stderr, flush=True)
             path = write_results("my_system", [row], keep=["system", "start"])
-    print(path)
+    if not options.train_only:
+        print(path)
 
 
 def _labels(run_folder: Path) -> list[int]:
