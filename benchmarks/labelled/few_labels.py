@@ -51,6 +51,7 @@ WAYS = {
     "l_max 3": Way({"l_max": 3}),
     "l_max 2, Hessian products": Way({}, {"hessian_weight": 0.5}),
     "l_max 3, Hessian products": Way({"l_max": 3}, {"hessian_weight": 0.5}),
+    "l_max 3, Hessian products, local energies": Way({"l_max": 3}, {"hessian_weight": 0.5, "local_energies_weight": 1.0}),
     "local energies": Way({}, {"local_energies_weight": 1.0}),
     "weight decay 0.1": Way({}, {"weight_decay": 0.1}),
     "300 epochs": Way({}, {"epochs": 300}),
