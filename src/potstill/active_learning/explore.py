@@ -189,21 +189,32 @@ def choose(candidates: Sequence[Candidate], options: ActiveLearningConfig) -> di
     """Return the indices of the chosen candidates, at most ``frames``, each with its reason.
 
     Frames at regular times come first, because they judge the student. The remaining places go to strange frames, those with
-    the largest expected error first, and then to uncertain frames.
+    the largest expected error first, and then to uncertain frames. Frames shortly after one another are alike, and those
+    shortly after the start are like the start. Frames are therefore taken at least half as far apart as they would be at
+    regular times, as long as there are such.
     """
     total = min(options.frames, len(candidates))
     calm = [k for k, c in enumerate(candidates) if not c.strange]
     regular = min(total, len(calm), max(1, round(options.regular_fraction * total)))
-    reasons = {calm[int(k)]: "regular" for k in np.linspace(0, len(calm) - 1, regular)}
+    reasons = {calm[int((k + 0.5) * len(calm) / regular)]: "regular" for k in range(regular)}
 
     def by_error(places: Sequence[int]) -> list[int]:
         return sorted(places, key=lambda k: -candidates[k].expected)
 
     strange = by_error([k for k, c in enumerate(candidates) if c.strange])
     uncertain = by_error([k for k in calm if k not in reasons])
-    apart = sorted(uncertain, key=lambda k: k % 2 == 0)  # stable: every other frame first, since consecutive ones are alike
-    ranked = [*((k, "strange") for k in strange), *((k, "uncertain") for k in apart)]
-    return reasons | dict(ranked[: total - len(reasons)])
+    ranked = {**dict.fromkeys(strange, "strange"), **dict.fromkeys(uncertain, "uncertain")}
+    ends = {c.trajectory: c.time_fs for c in candidates}
+    spacing = 0.5 * sum(ends.values()) / max(1, total)
+    taken = [(trajectory, 0.0) for trajectory in ends] + [(candidates[k].trajectory, candidates[k].time_fs) for k in reasons]
+    for least in (spacing, 0.0):
+        for k, reason in ranked.items():
+            place = candidates[k].trajectory, candidates[k].time_fs
+            far = all(abs(time - place[1]) >= least for trajectory, time in taken if trajectory == place[0])
+            if k not in reasons and far and len(reasons) < total:
+                reasons[k] = reason
+                taken.append(place)
+    return reasons
 
 
 def _centred(positions: Array, before: Array) -> Array:
