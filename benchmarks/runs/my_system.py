@@ -134,7 +134,7 @@ def config_of(system: System, structures: int, start: str) -> dict[str, Any]:
     return config
 
 
-def run(system: System, folder: Path, start: str) -> tuple[float, float | None]:
+def run(system: System, folder: Path, start: str, *, busy: bool) -> dict[str, Any]:
     """Seconds of the clock and of the processors for the whole run; the latter only where it did not go on from another."""
     folder.mkdir(parents=True, exist_ok=True)
     structures = system.structures()
@@ -147,12 +147,14 @@ def run(system: System, folder: Path, start: str) -> tuple[float, float | None]:
     started, before = perf_counter(), processor_seconds()
     subprocess.run(command + ["--resume"] * resumed, cwd=folder, check=True)
     if not resumed:
-        took.write_text(json.dumps([perf_counter() - started, processor_seconds() - before]), encoding="utf-8")
+        times = {"wall_seconds": perf_counter() - started, "processor_seconds": processor_seconds() - before, "busy": busy}
+        took.write_text(json.dumps({name: round(value, 1) for name, value in times.items()}), encoding="utf-8")
     if took.exists():  # trained in one go, by this call or an earlier one
-        wall, computed = json.loads(took.read_text(encoding="utf-8"))
-        return wall, computed
+        found: dict[str, Any] = json.loads(took.read_text(encoding="utf-8"))
+        return {**found, "busy": bool(found["busy"])}
     stages = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))["stages"]
-    return sum(stage["seconds"] for stage in stages.values()), None
+    seconds = round(sum(stage["seconds"] for stage in stages.values()), 1)
+    return {"wall_seconds": seconds, "processor_seconds": None, "busy": busy}
 
 
 def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
@@ -222,17 +224,18 @@ def main() -> None:
         for name in options.systems:
             named = f"{name}-{Path(options.start).name}" if options.start else name
             folder, system = (options.folder or Path(scratch)) / named, SYSTEMS[name]
-            seconds, computed = run(system, folder, options.start)
+            times = run(system, folder, options.start, busy=options.busy)
             if options.train_only:
                 continue
             rounds = round_reports(RunFolder(folder / "run"))
-            row: dict[str, Any] = {"system": name, "start": options.start, "wall_seconds": round(seconds, 1)}
-            row["busy"] = options.busy
-            row["processor_seconds"] = None if computed is None else round(computed, 1)
+            row: dict[str, Any] = {"system": name, "start": options.start, **times}
             row["rounds_mev_per_angstrom"] = [round(1e3 * r["forces"]["mae"], 1) for r in rounds if r["forces"]["mae"]]
+            row["passed"] = bool(rounds and rounds[-1]["passed"])
             row["labels"] = sum(_labels(folder / "run"))
             row["atoms"] = len(ase.io.read(folder / "my_structures.extxyz", index="0"))
             row |= judge(folder, system, options.length_ps)
+            if options.busy:
+                row["student_ns_per_day"] = None
             print(json.dumps(row), file=sys.stderr, flush=True)
             path = write_results("my_system", [row], keep=["system", "start"])
     if not options.train_only:

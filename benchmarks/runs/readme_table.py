@@ -94,7 +94,8 @@ def _speed_line(row: dict[str, Any]) -> str:
 
 def my_system_table(results: dict[str, Any]) -> str:
     """Markdown lines: errors of students on their own trajectories."""
-    lines = ["| system | labels | whole run, 2 cores | force MAE | mean force component |", "|---|---|---|---|---|"]
+    head = ("system", "labels", "its rounds", "whole run, 2 cores", "force MAE", "mean force component")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     found = {row["system"]: row for row in results["rows"] if not row.get("start")}
     for system, title in TITLES.items():
         if system not in found:
@@ -105,7 +106,8 @@ def my_system_table(results: dict[str, Any]) -> str:
         computed = row.get("busy") and row["processor_seconds"]
         minutes = f"{(computed or row['wall_seconds']) / 60:.0f} min" + (" of one core" if computed else "")
         minutes += " beside other work" if row.get("busy") and not computed else ""
-        lines.append(f"| {what} | {row['labels']} | {minutes} | {error:.0f} meV/Å | {mean:.0f} meV/Å |")
+        verdict = "GO" if row["passed"] else "NO-GO"
+        lines.append(f"| {what} | {row['labels']} | {verdict} | {minutes} | {error:.0f} meV/Å | {mean:.0f} meV/Å |")
     return "\n".join(lines)
 
 

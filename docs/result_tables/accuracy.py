@@ -17,11 +17,12 @@ def my_system() -> str:
             f"{title_of(row)}, {row['atoms']} atoms, {row['kelvin']:,.0f} K",
             row.get("start") or "random weights",
             row["labels"],
+            "GO" if row["passed"] else "NO-GO",
             _duration(row),
             f"{row['force_mae_mev_per_angstrom']:.0f} meV/Å",
             f"{row['mean_force_component_mev_per_angstrom']:.0f} meV/Å",
             f"{row['energy_mae_mev_per_atom']:.1f} meV/atom",
-            "" if row.get("busy") else f"{row['student_ns_per_day']:.0f} ns/day",
+            "" if row.get("busy") or not row["student_ns_per_day"] else f"{row['student_ns_per_day']:.0f} ns/day",
         )
         for row in sorted(result("my_system")["rows"], key=title_of)
     ]
@@ -29,6 +30,7 @@ def my_system() -> str:
         "system",
         "start",
         "labels",
+        "its rounds",
         "whole run",
         "force MAE",
         "mean force component",

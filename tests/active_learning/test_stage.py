@@ -358,10 +358,31 @@ def test_frames_are_regular_strange_and_uncertain():
     candidates = [Candidate(copper(), 0, k, 300.0, e, strange=k == 9) for k, e in enumerate(expected)]
     reasons = choose(candidates, ActiveLearningConfig(frames=6, regular_fraction=1 / 3))
     assert len(reasons) == 6
-    assert [k for k, reason in reasons.items() if reason == "regular"] == [0, 8]
+    assert [k for k, reason in reasons.items() if reason == "regular"] == [2, 6]
     assert reasons[9] == "strange"
     assert reasons[5] == "uncertain"
     assert choose([], ActiveLearningConfig()) == {}
+
+
+def test_frames_that_judge_are_not_the_start():
+    """A frame right after the start is nearly a structure that was trained on."""
+    candidates = [Candidate(copper(), k // 10, 20.0 * (k % 10 + 1), 300.0, 0.1) for k in range(30)]
+    reasons = choose(candidates, ActiveLearningConfig(frames=9, regular_fraction=1 / 3))
+    assert [k for k, reason in reasons.items() if reason == "regular"] == [5, 15, 25]
+
+
+def test_frames_for_the_teacher_are_apart_in_time():
+    """Where one moment has all the largest expected errors, one frame of it is taken, and the start is left out."""
+    expected = [0.1 + 0.001 * k for k in range(100)]
+    expected[0], expected[1], expected[50:55] = 9.0, 9.0, [1.0, 1.1, 1.2, 1.1, 1.0]
+    candidates = [Candidate(copper(), 0, 20.0 * (k + 1), 300.0, e) for k, e in enumerate(expected)]
+    reasons = choose(candidates, ActiveLearningConfig(frames=10, regular_fraction=0.1))
+    times = sorted(candidates[k].time_fs for k in reasons)
+    assert len(times) == 10
+    assert np.diff([0.0, *times]).min() >= 100.0
+    assert len([k for k in reasons if 50 <= k < 55]) == 1
+    crowded = [Candidate(copper(), 0, 20.0, 300.0, 0.1) for _ in range(10)]
+    assert len(choose(crowded, ActiveLearningConfig(frames=10))) == 10, "all are taken where none is apart"
 
 
 @pytest.mark.parametrize("frames", [1, 4, 7, 40])

@@ -202,18 +202,18 @@ def choose(candidates: Sequence[Candidate], options: ActiveLearningConfig) -> di
         return sorted(places, key=lambda k: -candidates[k].expected)
 
     strange = by_error([k for k, c in enumerate(candidates) if c.strange])
+    reasons |= dict.fromkeys(strange[: total - len(reasons)], "strange")
     uncertain = by_error([k for k in calm if k not in reasons])
-    ranked = {**dict.fromkeys(strange, "strange"), **dict.fromkeys(uncertain, "uncertain")}
     ends = {c.trajectory: c.time_fs for c in candidates}
     spacing = 0.5 * sum(ends.values()) / max(1, total)
     taken = [(trajectory, 0.0) for trajectory in ends] + [(candidates[k].trajectory, candidates[k].time_fs) for k in reasons]
     for least in (spacing, 0.0):
-        for k, reason in ranked.items():
-            place = candidates[k].trajectory, candidates[k].time_fs
-            far = all(abs(time - place[1]) >= least for trajectory, time in taken if trajectory == place[0])
-            if k not in reasons and far and len(reasons) < total:
-                reasons[k] = reason
-                taken.append(place)
+        for k in uncertain:
+            trajectory, time = candidates[k].trajectory, candidates[k].time_fs
+            apart = all(abs(time - other) >= least for its, other in taken if its == trajectory)
+            if k not in reasons and apart and len(reasons) < total:
+                reasons[k] = "uncertain"
+                taken.append((trajectory, time))
     return reasons
 
 
