@@ -106,7 +106,7 @@ def my_system_table(results: dict[str, Any]) -> str:
         computed = row.get("busy") and row["processor_seconds"]
         minutes = f"{(computed or row['wall_seconds']) / 60:.0f} min" + (" of one core" if computed else "")
         minutes += " beside other work" if row.get("busy") and not computed else ""
-        verdict = "GO" if row["passed"] else "NO-GO"
+        verdict = {True: "GO", False: "NO-GO", None: ""}[row.get("passed")]
         lines.append(f"| {what} | {row['labels']} | {verdict} | {minutes} | {error:.0f} meV/Å | {mean:.0f} meV/Å |")
     return "\n".join(lines)
 

@@ -17,7 +17,7 @@ def my_system() -> str:
             f"{title_of(row)}, {row['atoms']} atoms, {row['kelvin']:,.0f} K",
             row.get("start") or "random weights",
             row["labels"],
-            "GO" if row["passed"] else "NO-GO",
+            {True: "GO", False: "NO-GO", None: ""}[row.get("passed")],
             _duration(row),
             f"{row['force_mae_mev_per_angstrom']:.0f} meV/Å",
             f"{row['mean_force_component_mev_per_angstrom']:.0f} meV/Å",
