@@ -95,6 +95,23 @@ def learning_curve() -> str:
 
 
 @table_of
+def local_energies() -> str:
+    """Errors of students of 89 elements with and without the loss of local energies."""
+    rows = [
+        (
+            f"{row['labels']:,}",
+            f"{row['weight']:g}",
+            f"{100 * row['of_mean_force']:.1f} %",
+            f"{100 * row['seen_of_mean_force']:.1f} %",
+            f"{row['energy_mev_per_atom']:.0f} meV/atom",
+        )
+        for row in sorted(result("local_energies")["rows"], key=lambda row: (row["labels"], row["weight"]))
+    ]
+    head = ("labels", "`local_energies_weight`", "error of a force vector", "the same, trained on", "energy MAE")
+    return markdown_table(head, rows) + source("local_energies")
+
+
+@table_of
 def errors_by_source() -> str:
     """Errors of the student with most labels, by the kind of structure."""
     best = max(result("learning_curve")["rows"], key=lambda row: row["labels"])
