@@ -147,11 +147,12 @@ def run(system: System, folder: Path, start: str, *, busy: bool) -> dict[str, An
     started, before = perf_counter(), processor_seconds()
     subprocess.run(command + ["--resume"] * resumed, cwd=folder, check=True)
     if not resumed:
-        times = {"wall_seconds": perf_counter() - started, "processor_seconds": processor_seconds() - before, "busy": busy}
-        took.write_text(json.dumps({name: round(value, 1) for name, value in times.items()}), encoding="utf-8")
+        times = {"wall_seconds": perf_counter() - started, "processor_seconds": processor_seconds() - before}
+        rounded = {name: round(seconds, 1) for name, seconds in times.items()}
+        took.write_text(json.dumps({**rounded, "busy": busy}), encoding="utf-8")
     if took.exists():  # trained in one go, by this call or an earlier one
         found: dict[str, Any] = json.loads(took.read_text(encoding="utf-8"))
-        return {**found, "busy": bool(found["busy"])}
+        return found
     stages = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))["stages"]
     seconds = round(sum(stage["seconds"] for stage in stages.values()), 1)
     return {"wall_seconds": seconds, "processor_seconds": None, "busy": busy}

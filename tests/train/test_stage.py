@@ -282,6 +282,15 @@ def test_report_is_the_mean_over_the_epoch_after_a_stop_within_it(labelled, tiny
     assert resumed == whole
 
 
+def test_a_checkpoint_of_an_earlier_version_has_no_means(labelled, tiny, short, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.delattr(Distillation, "on_save_checkpoint")
+        with pytest.raises(StopError):
+            train_structures(labelled, [], tiny, short, tmp_path / "cut", on_epoch=stop_after(1))
+    resumed = train_structures(labelled, [], tiny, short, tmp_path / "cut")
+    assert same_weights(resumed, train_structures(labelled, [], tiny, short, tmp_path / "whole"))
+
+
 def test_watched_errors_are_those_of_the_averaged_student(labelled, tiny, short, tmp_path):
     reports = []
     student = train_structures(labelled, labelled[:4], tiny, short, tmp_path, on_epoch=lambda _, r: reports.append(r))

@@ -141,14 +141,17 @@ class FusedTraining:
 
     def _weights(self, present: set[int]) -> FusedWeights:
         state = [(p.data_ptr(), p._version, p.requires_grad) for p in self._student.parameters()], torch.is_grad_enabled()
-        if self._latest is not None:
-            made_from, known = self._latest
-            if made_from == state and present <= known.merged and not known.differentiated:
-                return known
-        weights = FusedWeights(self._student, self._library.student_lanes(), learning=True)
-        weights.merge(present)
-        self._latest = state, weights
-        return weights
+        if self._latest is None or not _serves(*self._latest, state, present):
+            self._latest = None  # its memory is free before the next takes as much
+            weights = FusedWeights(self._student, self._library.student_lanes(), learning=True)
+            weights.merge(present)
+            self._latest = state, weights
+        return self._latest[1]
+
+
+def _serves(made_from: object, weights: FusedWeights, state: object, present: set[int]) -> bool:
+    """Return whether weights that were mixed in one state can be used again, for some elements, in another."""
+    return made_from == state and present <= weights.merged and not weights.differentiated
 
 
 class _Learnable(torch.autograd.Function):

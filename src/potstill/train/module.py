@@ -170,8 +170,8 @@ class Distillation(lightning.LightningModule):
         checkpoint["means"] = self._means.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the means of the epoch so far."""
-        self._means = Means(*checkpoint["means"])
+        """Take the means of the epoch so far; checkpoints of earlier versions have none."""
+        self._means = Means(*checkpoint.get("means", ()))
 
     def trainable(self) -> list[nn.Parameter]:
         """Return all parameters that steps change: those of the student and of the hints."""
