@@ -71,6 +71,14 @@ def test_a_copy_does_not_depend_on_which_others_are_made():
     assert 300.0 <= alone[0].generator_metadata["temperature_kelvin"] <= 900.0
 
 
+def test_any_calculator_of_ase_gives_the_curvature():
+    teacher = parse_teacher({"name": "ase", "calculator": "ase.calculators.emt:EMT", "options": {"asap_cutoff": False}})
+    theirs = Perturb(count=2, temperatures_kelvin=(300.0, 300.0), teacher=teacher).propose(range(2), 1, [COPPER])
+    ours = Perturb(count=2, temperatures_kelvin=(300.0, 300.0), teacher=EMT()).propose(range(2), 1, [COPPER])
+    for one, other in zip(theirs, ours, strict=True):
+        assert one.positions == pytest.approx(other.positions, abs=1e-6)
+
+
 def test_the_teacher_of_the_labels_is_asked_only_where_a_temperature_is_given():
     files = {"source": "benchmark", "count": 1}
     plain, thermal = {"source": "perturb", "count": 1}, {"source": "perturb", "count": 1, "label": "hot"}

@@ -24,7 +24,7 @@ from potstill.teacher.floor import force_floor
 
 MIN_REPLAYED = 8
 MAX_DIFFERENTIATED = 6  # of the structures with the largest forces, and with the largest stress
-MAX_FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 6, 4  # nine calls of the teacher for each
+MAX_FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 6, 4  # nine calls of the teacher for each; five where labels are few
 STRUCTURES_PER_SAMPLE = 40  # labelled structures for each of these, so that few labels are not audited with more calls
 STEP_ANGSTROM = 0.005
 STEP_STRAIN = 1e-3
@@ -110,7 +110,7 @@ def conservative_forces(evidence: Evidence) -> Finding:
     drawn = chosen_at_random(evidence)
     few = at_most_for(len(evidence.dataset), MAX_FLOOR_STRUCTURES)
     structures = [evidence.dataset[int(k)].with_(labels=None) for k in drawn[:: max(1, len(drawn) // few)][:few]]
-    floor = force_floor(teacher_of(evidence), structures, directions=FLOOR_DIRECTIONS, seed=evidence.seed)
+    floor = force_floor(teacher_of(evidence), structures, directions=min(FLOOR_DIRECTIONS, few), seed=evidence.seed)
     ratio = floor.total / floor.forces if floor.forces else 0.0
     why = f"{floor.total:.2g} eV/Å of the teacher's forces are the gradient of no energy, a student's error floor: {floor}"
     return warned(at_most("conservative_forces", ratio, evidence.gates.max_force_floor_ratio, unit, why))
@@ -175,15 +175,15 @@ def suspicious(evidence: Evidence) -> Array:
 def _with_largest_forces(evidence: Evidence, drawn: Array) -> Array:
     """Return some of the drawn molecules and crystals: those with the largest forces, and with the largest stress."""
     stats = evidence.stats
-    few = at_most_for(len(evidence.dataset), MAX_DIFFERENTIATED)
+    few = at_most_for(len(evidence.dataset), MAX_DIFFERENTIATED, least=1)
     order = [np.nan_to_num(-values[drawn], nan=np.inf) for values in (stats.mean_force, stats.largest_stress)]
     ranked = [drawn[np.argsort(values, kind="stable")] for values in order]
     return np.array(list(dict.fromkeys([k for x in ranked for k in x[:few].tolist()])), np.int64)
 
 
-def at_most_for(labelled: int, most: int) -> int:
-    """Return the size of a sample that costs several calls of the teacher per structure: two at least."""
-    return max(2, min(most, labelled // STRUCTURES_PER_SAMPLE))
+def at_most_for(labelled: int, most: int, *, least: int = 2) -> int:
+    """Return the size of a sample that costs several calls of the teacher per structure."""
+    return max(least, min(most, labelled // STRUCTURES_PER_SAMPLE))
 
 
 def _steps(structure: Structure) -> list[Step]:
