@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 import ase.io
 import h5py
@@ -14,16 +14,15 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from ase.calculators.calculator import Calculator, all_changes
 
-from potstill.active_learning import stage
+from potstill.active_learning import explore, stage
 from potstill.active_learning.explore import Candidate, choose, visit
 from potstill.active_learning.options import ActiveLearningConfig
 from potstill.active_learning.stage import errors_of, learn_actively, starting_structures
 from potstill.active_learning.students import keep_first, made_from
 from potstill.config import Config, parse_config
 from potstill.core.errors import InputError, PotstillError
-from potstill.core.types import Structure
+from potstill.core.types import Labels
 from potstill.dataset import Dataset
 from potstill.deploy import load_student
 from potstill.execute import LocalExecutor
@@ -119,20 +118,6 @@ def test_frames_that_the_student_expects_to_be_refused_are_not_labelled(run):
     assert {journey["ended"] for journey in journeys} == {"exploded"}
 
 
-class Shaken(Calculator):
-    """Computes forces that are not finite from its fourth call on; refuses what the calculator of a student refuses."""
-
-    implemented_properties = ("energy", "forces", "uncertainty")
-    calls = 0
-
-    def calculate(self, atoms=None, properties=(), system_changes=all_changes) -> None:
-        super().calculate(atoms, properties, system_changes)
-        Structure.from_ase(atoms.copy())
-        self.calls += 1
-        forces = np.full((len(atoms), 3), np.inf if self.calls > 3 else 0.0)
-        self.results = {"energy": 0.0, "forces": forces, "uncertainty": np.zeros(len(atoms))}
-
-
 def test_refused_frames_are_replaced(run, tmp_path, monkeypatch):
     folder, _ = run
     config = config_of(tmp_path, max_rounds=1, max_force_error_ev_per_angstrom=1e-4, frames=4)
@@ -154,12 +139,34 @@ def test_refused_frames_are_replaced(run, tmp_path, monkeypatch):
     assert len(set(new.ids)) == len(new)
 
 
-def test_a_trajectory_without_numbers_ends_and_is_counted(run):
-    _, config = run
-    student = SimpleNamespace(calculator=Shaken, gpu=None)
+def test_a_trajectory_without_numbers_ends_and_is_counted(run, monkeypatch):
+    folder, config = run
+    student, calls = load_student(folder / "student"), count()
+
+    def shaken(structures, **_):
+        size = np.inf if next(calls) > 3 else 0.0
+        return [Labels(0.0, np.full(s.positions.shape, size), None) for s in structures]
+
+    monkeypatch.setattr(student, "label", shaken)
     frames, _, journeys = visit(student, [copper()], config.active_learning, max_force=30.0, number=1, seed=0)
     assert frames == []
     assert [journey["ended"] for journey in journeys] == ["failed", "failed"]
+
+
+def test_trajectories_that_run_in_groups_find_the_same(run, monkeypatch):
+    folder, config = run
+    student, starts = load_student(folder / "student"), starting_structures(Dataset(folder / "dataset.h5"), ())
+    times = []
+    asked = config.active_learning.model_copy(update={"length_ps": 1.1, "trajectories": 3})
+    together = visit(student, starts, asked, max_force=30.0, number=1, seed=0, on_time=times.append)
+    assert times == [1.0]
+    monkeypatch.setattr(explore, "ATOMS_TOGETHER", 1)
+    alone = visit(student, starts, asked, max_force=30.0, number=1, seed=0, on_time=times.append)
+    assert times == [1.0] * 4
+    assert [journey["ended"] for journey in alone.journeys] == ["finished"] * 3
+    assert alone.journeys == together.journeys
+    for one, other in zip(alone.frames[:2], together.frames[:2], strict=True):
+        assert one.positions == pytest.approx(other.positions, abs=0.05)
 
 
 def test_a_round_without_frames_is_judged_as_such(run, tmp_path):

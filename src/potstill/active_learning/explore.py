@@ -7,19 +7,20 @@ The others are those with the largest expected errors, and those where atoms cam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from potstill.active_learning.options import SOURCE, ActiveLearningConfig
 from potstill.core.dynamics import EXPLODED, draw_velocities, repeat_crystal
-from potstill.core.errors import StructureError
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Array, Structure
-from potstill.deploy.langevin import langevin_by
+from potstill.deploy.langevin import Langevin, Walker
 from potstill.deploy.student import DeployedStudent
 
+ATOMS_TOGETHER = 4000  # of the trajectories that run at the same time
+TOLD_EVERY_PS = 1.0
 CLOSEST = 0.4  # scaled distance below which no teacher is called: 7net-0 and others have unphysical wells there
 
 
@@ -35,15 +36,6 @@ class Journey:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Task:
-    """One trajectory to run: number, start and temperature in K."""
-
-    number: int
-    start: Structure
-    kelvin: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """A frame, with the largest expected error of any of its atoms."""
 
@@ -53,6 +45,59 @@ class Candidate:
     temperature_kelvin: float
     expected: float
     strange: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Trip:
+    """One trajectory on its way: its number, where it started, and what it found.
+
+    Parameters
+    ----------
+    number
+        Number of the trajectory in its round.
+    start
+        Name of the structure that it started from.
+    parent
+        That structure, repeated where it is a small crystal.
+    walker
+        Where its atoms are now.
+    """
+
+    number: int
+    start: str
+    parent: Structure
+    walker: Walker
+    elapsed_fs: float = 0.0
+    ended: str = ""
+    found: list[Candidate] = field(default_factory=list)
+
+    @classmethod
+    def begin(
+        cls, number: int, start: Structure, kelvin: float, options: ActiveLearningConfig, rng: np.random.Generator
+    ) -> Trip:
+        """Return a trajectory with velocities drawn at a temperature in K."""
+        parent = repeat_crystal(start, options.min_crystal_atoms, options.max_atoms).with_(labels=None)
+        atoms: Any = parent.to_ase()
+        draw_velocities(atoms, kelvin, rng)
+        return cls(number, start.id, parent, Walker(parent, atoms.get_velocities(), kelvin, rng))
+
+    def look(self, options: ActiveLearningConfig, max_force: float) -> str:
+        """Keep the frame if a teacher may be asked about it; return why the trajectory ends, empty if it does not."""
+        walker, labels = self.walker, self.walker.labels
+        frame = self.parent.with_(positions=_centred(walker.structure.positions, self.parent.positions))
+        closest, _ = smallest_scaled_distance(frame)
+        strange = closest < options.min_scaled_distance
+        violent = labels is None or not np.linalg.norm(labels.forces, axis=1).max() <= max_force
+        if labels is not None and closest > CLOSEST and not violent:
+            expected = float(labels.extra["uncertainty"].max())
+            self.found.append(Candidate(frame, self.number, self.elapsed_fs, walker.kelvin, expected, strange))
+        if strange or violent or walker.temperature_kelvin > EXPLODED * walker.kelvin:
+            return "too_close" if strange else "exploded"
+        return ""
+
+    def journey(self) -> Journey:
+        """Return what is reported of it."""
+        return Journey(self.start, len(self.parent), self.walker.kelvin, self.elapsed_fs / 1000, self.ended)
 
 
 class Visited(NamedTuple):
@@ -82,6 +127,7 @@ def visit(
     number: int,
     seed: int,
     on_journey: Callable[[Journey], None] = lambda journey: None,
+    on_time: Callable[[float], None] = lambda elapsed_ps: None,
 ) -> Visited:
     """Run trajectories and return frames to label, each with its ``reason`` in its metadata.
 
@@ -100,17 +146,19 @@ def visit(
         The round, from 1, and the seed of the run.
     on_journey
         Function called after each trajectory.
+    on_time
+        Function called after each picosecond of trajectories that run together, with the time in ps.
     """
     order = np.random.default_rng([seed, number]).permutation(len(starts))
-    candidates: list[Candidate] = []
-    journeys: list[dict[str, Any]] = []
+    trips = []
     for k in range(options.trajectories):
         kelvin = options.temperatures_kelvin[(k + number) % len(options.temperatures_kelvin)]
-        task = Task(k, starts[int(order[k % len(order)])], kelvin)
-        found, journey = travel(student, task, options, max_force, np.random.default_rng([seed, number, k]))
-        candidates += found
-        journeys.append(asdict(journey))
-        on_journey(journey)
+        rng = np.random.default_rng([seed, number, k])
+        trips.append(Trip.begin(k, starts[int(order[k % len(order)])], kelvin, options, rng))
+    for together in _together(trips):
+        travel(student, together, options, max_force, on_journey, on_time)
+    candidates = [candidate for trip in trips for candidate in trip.found]
+    journeys = [asdict(trip.journey()) for trip in trips]
     reasons = choose(candidates, options)
     spares = dict.fromkeys(_spares(candidates, reasons, options.frames), "spare")
     frames, others = (
@@ -144,45 +192,50 @@ def _spares(candidates: Sequence[Candidate], chosen: Mapping[int, str], most: in
 
 
 def travel(
-    student: DeployedStudent, task: Task, options: ActiveLearningConfig, max_force: float, rng: np.random.Generator
-) -> tuple[list[Candidate], Journey]:
-    """Run one trajectory; return its candidates and how it ended."""
-    parent = repeat_crystal(task.start, options.min_crystal_atoms, options.max_atoms).with_(labels=None)
-    atoms: Any = parent.to_ase()
-    atoms.calc = student.calculator()
-    draw_velocities(atoms, task.kelvin, rng)
-    dynamics, timestep = langevin_by(
-        student, atoms, task.kelvin, timestep_fs=options.timestep_fs, friction_per_ps=options.friction_per_ps, rng=rng
+    student: DeployedStudent,
+    trips: Sequence[Trip],
+    options: ActiveLearningConfig,
+    max_force: float,
+    on_journey: Callable[[Journey], None],
+    on_time: Callable[[float], None],
+) -> None:
+    """Run some trajectories together to their ends; their candidates and how they ended go into them."""
+    dynamics = Langevin(
+        student,
+        [trip.walker for trip in trips],
+        timestep_fs=options.timestep_fs,
+        friction_per_ps=options.friction_per_ps,
     )
-    every = max(1, round(options.interval_fs / timestep))
-    found: list[Candidate] = []
-    elapsed, ended = 0.0, "finished"
-    while elapsed < 1000 * options.length_ps:
-        elapsed += every * timestep
-        if not _moved(dynamics, atoms, every):
-            ended = "failed"
-            break
-        frame = parent.with_(positions=_centred(atoms.positions, parent.positions))
-        closest, _ = smallest_scaled_distance(frame)
-        strange = closest < options.min_scaled_distance
-        violent = np.linalg.norm(atoms.calc.results["forces"], axis=1).max() > max_force
-        if closest > CLOSEST and not violent:
-            expected = float(atoms.calc.results["uncertainty"].max())
-            found.append(Candidate(frame, task.number, elapsed, task.kelvin, expected, strange))
-        if strange or violent or atoms.get_temperature() > EXPLODED * task.kelvin:
-            ended = "too_close" if strange else "exploded"
-            break
-    return found, Journey(task.start.id, len(parent), task.kelvin, elapsed / 1000, ended)
+    every = max(1, round(options.interval_fs / dynamics.timestep_fs))
+    elapsed, told, length = 0.0, 0.0, 1000 * options.length_ps
+    going = list(trips)
+    while going:
+        failed = {id(walker) for walker in dynamics.run(every)}
+        elapsed += every * dynamics.timestep_fs
+        for trip in going:
+            trip.elapsed_fs = elapsed
+            trip.ended = "failed" if id(trip.walker) in failed else trip.look(options, max_force)
+            if not trip.ended and elapsed >= length:
+                trip.ended = "finished"
+        for trip in going:
+            if trip.ended:
+                on_journey(trip.journey())
+        dynamics.drop([trip.walker for trip in going if trip.ended])
+        going = [trip for trip in going if not trip.ended]
+        if going and elapsed - told >= 1000 * TOLD_EVERY_PS:
+            told = elapsed
+            on_time(elapsed / 1000)
 
 
-def _moved(dynamics: Any, atoms: Any, steps: int) -> bool:
-    """Run some steps; return whether the student could, so that positions are numbers and near each other."""
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            dynamics.run(steps)
-    except StructureError:
-        return False
-    return bool(np.isfinite(atoms.positions).all())
+def _together(trips: Sequence[Trip]) -> list[list[Trip]]:
+    """Return trajectories in groups that are not too large to run at the same time."""
+    groups: list[list[Trip]] = [[]]
+    for trip in trips:
+        atoms = sum(len(other.parent) for other in groups[-1])
+        if groups[-1] and atoms + len(trip.parent) > ATOMS_TOGETHER:
+            groups.append([])
+        groups[-1].append(trip)
+    return groups
 
 
 def choose(candidates: Sequence[Candidate], options: ActiveLearningConfig) -> dict[int, str]:

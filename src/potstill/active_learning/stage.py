@@ -181,6 +181,7 @@ class _Round:
                 number=self.number,
                 seed=self.config.seed,
                 on_journey=self._tell,
+                on_time=lambda ps: self._say(f"MD at {ps:g} of {self.options.length_ps:g} ps"),
             )
             write_part(self.folder / "spare.h5", seen.spares)
             write_part(path, seen.frames, attributes={"journeys": seen.journeys})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from potstill.active_learning.options import ActiveLearningConfig
-from potstill.core.dynamics import draw_velocities, langevin, repeat_crystal
+from potstill.core.dynamics import repeat_crystal
 from potstill.core.elements import symbols_of
 from potstill.core.types import Structure
 
@@ -82,24 +82,22 @@ def _starts(options: ActiveLearningConfig, rates: Rates) -> list[Structure]:
 
 
 def _seconds_per_fs(options: ActiveLearningConfig, rates: Rates) -> float:
-    """Return the seconds of one femtosecond of Langevin dynamics by the student, the mean over some starts."""
+    """Return the seconds of one femtosecond of a trajectory by the student, of some that run together."""
     if rates.student is None:
         return 0.0
+    from potstill.deploy.langevin import Langevin, Walker
     from potstill.deploy.student import DeployedStudent
 
     elements = symbols_of(rates.student.architecture.atomic_numbers)
     student = DeployedStudent(rates.student.eval(), {"elements": elements})
-    found = []
-    for start in _starts(options, rates):
-        atoms = start.to_ase()
-        atoms.calc = student.calculator()
-        rng = np.random.default_rng(0)
-        draw_velocities(atoms, options.temperatures_kelvin[0], rng)
-        dynamics, timestep = langevin(
-            atoms, options.temperatures_kelvin[0], timestep_fs=options.timestep_fs, friction_per_ps=1.0, rng=rng
-        )
-        dynamics.run(1)
-        started = perf_counter()
-        dynamics.run(STEPS)
-        found.append((perf_counter() - started) / (STEPS * timestep))
-    return float(np.mean(found))
+    walkers = [
+        Walker(start, np.zeros(start.positions.shape), options.temperatures_kelvin[0], np.random.default_rng(0))
+        for start in _starts(options, rates)
+    ]
+    if not walkers:
+        return 0.0
+    dynamics = Langevin(student, walkers, timestep_fs=options.timestep_fs, friction_per_ps=options.friction_per_ps)
+    dynamics.run(1)
+    started = perf_counter()
+    dynamics.run(STEPS)
+    return (perf_counter() - started) / (STEPS * dynamics.timestep_fs * len(walkers))

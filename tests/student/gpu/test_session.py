@@ -12,7 +12,7 @@ from ase.md.verlet import VelocityVerlet
 from gpu_kit import ELEMENTS, SMALL, assert_labels, device, few, in_float64, lively
 from potstill.core.dynamics import draw_velocities
 from potstill.core.types import Structure
-from potstill.deploy.langevin import langevin_by
+from potstill.deploy.langevin import Langevin, Walker
 from potstill.deploy.student import DeployedStudent
 from potstill.student import backends
 from potstill.student.fused_library import KernelError
@@ -141,26 +141,32 @@ def test_dynamics_without_friction_is_velocity_verlet():
     assert abs(float(trace.kinetic[-1, 0]) - atoms.get_kinetic_energy()) < 1e-5
 
 
-def test_ase_atoms_move_on_the_card():
-    student = deployed(lively(ELEMENTS, **TINY), backend="gpu")
+def test_systems_move_together_on_the_card():
+    student, walkers, expected = deployed(lively(ELEMENTS, **TINY), backend="gpu"), [], []
+    for k, structure in enumerate(few()[:2]):
+        atoms = structure.to_ase()
+        draw_velocities(atoms, 300.0, np.random.default_rng(k))
+        walkers.append(Walker(structure, atoms.get_velocities(), 300.0, np.random.default_rng(k)))
+        atoms.calc = deployed(lively(ELEMENTS, **TINY), backend="torch", dtype=torch.float64).calculator()
+        expected.append(atoms)
+    dynamics = Langevin(student, walkers, timestep_fs=1.0, friction_per_ps=0.0)
+    assert dynamics.run(3) == []
+    first, last = walkers
+    assert dynamics.run(1) == []
+    dynamics.drop([first])
+    assert dynamics.run(1) == []
+    for atoms, walker, steps in zip(expected, walkers, (4, 5), strict=True):
+        VelocityVerlet(atoms, timestep=dynamics.timestep_fs * units.fs).run(steps)
+        assert np.abs(walker.structure.positions - atoms.positions).max() < 1e-6
+        assert np.abs(walker.velocities - atoms.get_velocities()).max() < 1e-5
+        assert np.abs(walker.labels.forces - atoms.get_forces()).max() < 1e-4
+    assert dynamics.walkers == [last]
+
+
+def test_each_system_has_a_temperature_of_its_own():
+    student = GpuStudent(lively(ELEMENTS, **TINY).to(device()))
     structure = few()[0]
-    moved, expected = structure.to_ase(), structure.to_ase()
-    draw_velocities(moved, 300.0, np.random.default_rng(1))
-    expected.set_momenta(moved.get_momenta())
-    expected.calc = deployed(lively(ELEMENTS, **TINY), backend="torch", dtype=torch.float64).calculator()
-    moved.calc = student.calculator()
-    dynamics, timestep = langevin_by(
-        student, moved, 300.0, timestep_fs=1.0, friction_per_ps=0.0, rng=np.random.default_rng(2)
-    )
-    VelocityVerlet(expected, timestep=timestep * units.fs).run(4)
-    dynamics.run(3)
-    dynamics.run(1)
-    assert timestep == 0.5  # there is hydrogen
-    assert np.abs(moved.positions - expected.positions).max() < 1e-6
-    assert np.abs(moved.get_velocities() - expected.get_velocities()).max() < 1e-5
-    assert np.abs(moved.get_forces() - expected.get_forces()).max() < 1e-4
-    by_ase, _ = langevin_by(
-        deployed(lively(ELEMENTS, **TINY), backend="torch"), expected, 300.0, timestep_fs=1.0, friction_per_ps=1.0,
-        rng=np.random.default_rng(2),
-    )  # fmt: skip
-    assert type(by_ase).__module__ == "ase.md.langevin"
+    dynamics = Dynamics(student, [structure] * 2, temperature_kelvin=[100.0, 400.0], seed=1)
+    cold, hot = np.split(dynamics.velocities.cpu().numpy(), 2)
+    alike = Dynamics(student, [structure] * 2, temperature_kelvin=400.0, seed=1).velocities.cpu().numpy()
+    assert np.allclose(np.concatenate([2 * cold, hot]), alike)

@@ -57,7 +57,7 @@ class Dynamics:
     timestep_fs
         Length of a step in fs.
     temperature_kelvin
-        Temperature in K of the velocities at the start, and of the thermostat.
+        Temperature in K of the velocities at the start, and of the thermostat: one for all, or one for each structure.
     friction_per_fs
         Friction in 1/fs; 0 for NVE, Langevin dynamics above.
     seed
@@ -72,7 +72,7 @@ class Dynamics:
         structures: Sequence[Structure],
         *,
         timestep_fs: float = 1.0,
-        temperature_kelvin: float = 300.0,
+        temperature_kelvin: float | Sequence[float] = 300.0,
         friction_per_fs: float = 0.0,
         seed: int = 0,
         skin_angstrom: float = SKIN_ANGSTROM,
@@ -82,7 +82,8 @@ class Dynamics:
         device, n = student.device, self.systems.layout.atoms
         room = self.systems.slot.program.bucket.atoms
         mass = ase.data.atomic_masses[np.concatenate([s.atomic_numbers for s in structures])]
-        spread = np.sqrt(ase.units.kB * temperature_kelvin / mass)
+        kelvin = np.repeat(np.broadcast_to(temperature_kelvin, len(structures)), [len(s) for s in structures])
+        spread = np.sqrt(ase.units.kB * kelvin / mass)
         decay = float(np.exp(-friction_per_fs * timestep_fs))
         start = np.random.default_rng(seed).normal(size=(n, 3)) * spread[:, None]
 
