@@ -16,7 +16,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -25,11 +25,12 @@ from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.spacegroup import crystal
 from benchmarks.lib.common import write_results
-from benchmarks.lib.own_md import run_md
+from benchmarks.lib.own_md import FRICTION_PER_PS
 
-from potstill.core.dynamics import EXPLODED
+from potstill.core.dynamics import EXPLODED, draw_velocities
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Structure
+from potstill.deploy.langevin import Langevin, Walker
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.generate.liquids import Liquids
 from potstill.generate.melts import Melts
@@ -37,6 +38,7 @@ from potstill.student.uncertainty import judge
 from potstill.teacher.sevennet import SevenNet
 
 SETTLING_PS, BETWEEN_FRAMES_PS = 2, 1
+TIMESTEP_FS = 1.0
 LABELS_AT_ONCE = 4
 TOO_CLOSE = 0.5  # scaled distance below which a trajectory counts as broken
 
@@ -154,7 +156,7 @@ SYSTEMS = {
 
 
 def main() -> None:
-    """Measure the systems, one row each."""
+    """Measure the systems, one row each; those with hydrogen run together, and the others."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--student", default="general")
     parser.add_argument("--teacher", default="7net-0")
@@ -163,48 +165,78 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     student, teacher = load_student(options.student), SevenNet(weights=options.teacher).open()
-    for name in options.systems:
-        row = {"system": name, "student": options.student, **measured(SYSTEMS[name], student, teacher, options.length_ps)}
-        print(json.dumps(row), file=sys.stderr, flush=True)
-        path = write_results("general_md", [row], keep=("system", "student"))
+    trips = [Trip.begin(name, SYSTEMS[name]) for name in options.systems]
+    for hydrogen in (False, True):
+        together = [trip for trip in trips if (1 in trip.walker.structure.atomic_numbers) == hydrogen]
+        if together:
+            travel(together, student, options.length_ps)
+        for trip in together:
+            row = {"system": trip.name, "student": options.student, **trip.row()}
+            row |= compared(trip.frames[SETTLING_PS:], student, teacher)
+            print(json.dumps(row), file=sys.stderr, flush=True)
+            path = write_results("general_md", [row], keep=("system", "student"))
     print(path)
 
 
-def measured(system: System, student: DeployedStudent, teacher: Any, length_ps: int) -> dict[str, Any]:
-    """Run one system and return its row."""
+@dataclass(slots=True, eq=False)
+class Trip:
+    """The trajectory of a system: a frame every picosecond, and how it ended."""
+
+    name: str
+    system: System
+    walker: Walker
+    frames: list[Structure] = field(default_factory=list)
+    temperatures: list[float] = field(default_factory=list)
+    ended: str = ""
+
+    @classmethod
+    def begin(cls, name: str, system: System) -> Trip:
+        """Return a system with displaced atoms and velocities at its temperature."""
+        rng = np.random.default_rng(2026)
+        atoms: Any = system.build()
+        atoms.rattle(0.02, rng=rng)
+        draw_velocities(atoms, system.kelvin, rng)
+        return cls(name, system, Walker(Structure.from_ase(atoms), atoms.get_velocities(), system.kelvin, rng))
+
+    def look(self) -> None:
+        """Keep the frame, and end the trajectory where it lost its shape."""
+        self.frames.append(self.walker.structure)
+        self.temperatures.append(self.walker.temperature_kelvin)
+        if smallest_scaled_distance(self.frames[-1])[0] < TOO_CLOSE:
+            self.ended = "too_close"
+        elif self.temperatures[-1] > EXPLODED * self.system.kelvin:
+            self.ended = "exploded"
+
+    def row(self) -> dict[str, Any]:
+        """Return the facts of the trajectory."""
+        return {
+            "kelvin": self.system.kelvin,
+            "foreign": self.system.foreign,
+            "atoms": len(self.walker.structure),
+            "length_ps": len(self.frames) * BETWEEN_FRAMES_PS,
+            "ended": self.ended or "finished",
+            "mean_kelvin": round(float(np.mean(self.temperatures)), 1) if self.temperatures else None,
+        }
+
+
+def travel(trips: list[Trip], student: DeployedStudent, length_ps: int) -> None:
+    """Run the trajectories together, a picosecond at a time."""
+    walkers = [trip.walker for trip in trips]
+    dynamics = Langevin(student, walkers, timestep_fs=TIMESTEP_FS, friction_per_ps=FRICTION_PER_PS)
     started = perf_counter()
-    frames, ended, kelvin = trajectory(system, student, length_ps)
-    seconds = perf_counter() - started
-    row: dict[str, Any] = {
-        "kelvin": system.kelvin,
-        "foreign": system.foreign,
-        "atoms": len(frames[0]) if frames else None,
-        "length_ps": len(frames) * BETWEEN_FRAMES_PS,
-        "ended": ended,
-        "mean_kelvin": round(kelvin, 1),
-        "md_seconds": round(seconds, 1),
-    }
-    return row | compared(frames[SETTLING_PS:], student, teacher)
-
-
-def trajectory(system: System, student: DeployedStudent, length_ps: int) -> tuple[list[Structure], str, float]:
-    """Return a frame every picosecond, how the trajectory ended, and its mean temperature in K."""
-    rng = np.random.default_rng(2026)
-    atoms: Any = system.build()
-    atoms.rattle(0.02, rng=rng)
-    atoms.calc = student.calculator()
-    frames: list[Structure] = []
-    temperatures: list[float] = []
-    for _ in run_md(atoms, system.kelvin, length_ps=length_ps, every_fs=1000 * BETWEEN_FRAMES_PS, rng=rng):
-        if not np.isfinite(atoms.positions).all():
-            return frames, "failed", float("nan")
-        frames.append(Structure.from_ase(atoms).with_(labels=None))
-        temperatures.append(float(atoms.get_temperature()))
-        if smallest_scaled_distance(frames[-1])[0] < TOO_CLOSE:
-            return frames, "too_close", float(np.mean(temperatures))
-        if temperatures[-1] > EXPLODED * system.kelvin:
-            return frames, "exploded", float(np.mean(temperatures))
-    return frames, "finished", float(np.mean(temperatures))
+    for elapsed in range(BETWEEN_FRAMES_PS, length_ps + 1, BETWEEN_FRAMES_PS):
+        failed = {id(walker) for walker in dynamics.run(round(1000 * BETWEEN_FRAMES_PS / dynamics.timestep_fs))}
+        for trip in trips:
+            if id(trip.walker) in failed:
+                trip.ended = "failed"
+            elif not trip.ended:
+                trip.look()
+        dynamics.drop([trip.walker for trip in trips if trip.ended])
+        print(
+            f"{len(dynamics.walkers)} systems, {elapsed} ps, {perf_counter() - started:.0f} s", file=sys.stderr, flush=True
+        )
+        if not dynamics.walkers:
+            return
 
 
 def compared(frames: list[Structure], student: DeployedStudent, teacher: Any) -> dict[str, Any]:

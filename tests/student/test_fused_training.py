@@ -15,7 +15,7 @@ from potstill.student.fused_library import KernelError
 from potstill.student.model import Prediction, Student
 from potstill.testing import all_structures, one_atom, rattled, silicon, water
 from potstill.testing.models import in_elements
-from potstill.train.module import Distillation
+from potstill.train.module import Distillation, optimizer_of
 from potstill.train.options import TrainConfig
 
 UNPADDED = {"features": 33, "channels": 17, "vectors": 19, "products": 18, "hidden": 65}
@@ -115,6 +115,19 @@ def test_a_step_uses_the_weights_of_now():
     before = model.predict(batch, training=True, kernel=kernel).energy.detach()
     with torch.no_grad():
         model.embedding.weight.mul_(2.0)
+    after = model.predict(batch, training=True, kernel=kernel).energy.detach()
+    assert (after - before).abs().max() > 1e-3
+    assert (after - model.predict(batch).energy).abs().max() < 1e-4
+
+
+def test_a_step_of_the_optimizer_is_noticed():
+    """A fused step of AdamW leaves the versions of the parameters as they are."""
+    model = lively(tier="nano")
+    batch, kernel = batch_of(model, [water()]), FusedTraining(model)
+    optimizer = optimizer_of(list(model.parameters()), 1e-2, 0.0)
+    model.predict(batch, training=True).energy.sum().backward()
+    before = model.predict(batch, training=True, kernel=kernel).energy.detach()
+    optimizer.step()
     after = model.predict(batch, training=True, kernel=kernel).energy.detach()
     assert (after - before).abs().max() > 1e-3
     assert (after - model.predict(batch).energy).abs().max() < 1e-4

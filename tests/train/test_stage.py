@@ -18,8 +18,11 @@ from potstill.student.files import FORMAT_VERSION
 from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture, StudentConfig
 from potstill.testing import copper, rattled
+from potstill.train import distributed, stage
 from potstill.train.checkpoints import read_checkpoint
 from potstill.train.data import LabelledStructures
+from potstill.train.device_data import DeviceStructures
+from potstill.train.graphs import GraphedDistillation
 from potstill.train.job import TrainJob
 from potstill.train.losses import mean_errors
 from potstill.train.module import Distillation
@@ -263,11 +266,17 @@ def test_report_is_the_mean_over_the_epoch(labelled, tiny, tmp_path):
         assert reports[0][f"train_{name}"] == pytest.approx(float(error), rel=1e-4), name
 
 
-def test_report_is_the_mean_over_the_epoch_after_a_stop_within_it(labelled, tiny, short, tmp_path, monkeypatch):
+@pytest.mark.parametrize("graphs", [False, True])
+def test_report_is_the_mean_over_the_epoch_after_a_stop_within_it(labelled, tiny, short, tmp_path, monkeypatch, graphs):
+    if graphs:  # as on a GPU, without capturing them
+        monkeypatch.setattr(
+            stage, "device_structures", lambda *given: DeviceStructures(given[2], given[3], torch.device("cpu"))
+        )
+    kind = GraphedDistillation if graphs else Distillation
     config = short.model_copy(update={"batch_structures": 2, "checkpoint_minutes": 0.0, "epochs": 2})
     whole, resumed = [], []
     train_structures(labelled, [], tiny, config, tmp_path / "whole", on_epoch=lambda _, r: whole.append(r))
-    step = Distillation.training_step
+    step = kind.training_step
 
     def stopping(module, batch, batch_idx):
         if module.global_step == 3:
@@ -275,11 +284,23 @@ def test_report_is_the_mean_over_the_epoch_after_a_stop_within_it(labelled, tiny
         return step(module, batch, batch_idx)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Distillation, "training_step", stopping)
+        patched.setattr(kind, "training_step", stopping)
         with pytest.raises(StopError):
             train_structures(labelled, [], tiny, config, tmp_path / "cut")
     train_structures(labelled, [], tiny, config, tmp_path / "cut", on_epoch=lambda _, r: resumed.append(r))
     assert resumed == whole
+
+
+def test_a_checkpoint_within_an_epoch_has_the_means_of_all_processes(tiny, monkeypatch):
+    student = Student(StudentArchitecture(**tiny.model_dump(), atomic_numbers=(1, 8)))
+    module, checkpoint = Distillation(student, TrainConfig(), total_steps=10), {}
+    module._means.add({"loss": torch.tensor(3.0)}, 4)
+    monkeypatch.setattr(distributed, "mean", lambda value: value / 2)
+    module.on_save_checkpoint(checkpoint)
+    module.on_load_checkpoint(checkpoint)
+    means, structures = module._means.taken()
+    assert float(means["loss"]) == 1.5
+    assert structures == 4
 
 
 def test_a_checkpoint_of_an_earlier_version_has_no_means(labelled, tiny, short, tmp_path, monkeypatch):

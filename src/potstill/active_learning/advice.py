@@ -78,7 +78,9 @@ def what_would_help(reports: Sequence[dict[str, Any]]) -> str:
         hot = {t["temperature_kelvin"] for t in last["trajectories"] if t["ended"] != "finished"}
         named = ", ".join(f"{kelvin:g}" for kelvin in sorted(hot))
         return f"trajectories broke off at {named} K: raise active_learning.max_rounds, or lower temperatures_kelvin"
-    if len(errors) < 2 or errors[-1] < STILL_FALLING * min(errors[:-1]):
+    if len(errors) < 2:
+        return "one round does not tell whether the error falls: raise active_learning.max_rounds"
+    if errors[-1] < STILL_FALLING * min(errors[:-1]):
         return "the error still falls: raise active_learning.max_rounds"
     by_kelvin = {row["kelvin"]: row["mae"] for row in last.get("by_temperature", [])}
     if len(by_kelvin) > 1 and max(by_kelvin.values()) > UNEVEN * min(by_kelvin.values()):

@@ -24,7 +24,8 @@ from potstill.teacher.floor import force_floor
 
 MIN_REPLAYED = 8
 MAX_DIFFERENTIATED = 6  # of the structures with the largest forces, and with the largest stress
-MAX_FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 6, 4  # nine calls of the teacher for each; five where labels are few
+MAX_FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 6, 4  # nine calls of the teacher for each
+LEAST_FORCES = 1e-4  # eV/Å, root mean square: smaller ones are rounding
 STRUCTURES_PER_SAMPLE = 40  # labelled structures for each of these, so that few labels are not audited with more calls
 STEP_ANGSTROM = 0.005
 STEP_STRAIN = 1e-3
@@ -110,8 +111,11 @@ def conservative_forces(evidence: Evidence) -> Finding:
     drawn = chosen_at_random(evidence)
     few = at_most_for(len(evidence.dataset), MAX_FLOOR_STRUCTURES)
     structures = [evidence.dataset[int(k)].with_(labels=None) for k in drawn[:: max(1, len(drawn) // few)][:few]]
-    floor = force_floor(teacher_of(evidence), structures, directions=min(FLOOR_DIRECTIONS, few), seed=evidence.seed)
-    ratio = floor.total / floor.forces if floor.forces else 0.0
+    floor = force_floor(teacher_of(evidence), structures, directions=FLOOR_DIRECTIONS, seed=evidence.seed)
+    if floor.forces < LEAST_FORCES:
+        why = f"forces of {floor.structures} structures are {floor.forces:.2g} eV/Å, no more than rounding"
+        return does_not_apply("conservative_forces", unit, why)
+    ratio = floor.total / floor.forces
     why = f"{floor.total:.2g} eV/Å of the teacher's forces are the gradient of no energy, a student's error floor: {floor}"
     return warned(at_most("conservative_forces", ratio, evidence.gates.max_force_floor_ratio, unit, why))
 

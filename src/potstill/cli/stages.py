@@ -57,7 +57,7 @@ def run(
             raise InputError("this config cannot run here:\n" + "\n".join(f"  {m}" for m in missing))
         with open_pipeline(checked, out, resume=resume, fallback=fallback, hours=hours) as pipeline:
             pipeline.require_name(last)
-            if not yes and pipeline.run.stage("train")["state"] == "waiting":
+            if not yes and pipeline.run.stage("batches" if settled.batches else "label")["state"] == "waiting":
                 ask_before_long_run(settled)
             _all_stages(pipeline, last)
         for line in run_verdict(RunFolder(out)).lines if not as_json else ():

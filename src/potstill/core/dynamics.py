@@ -42,14 +42,14 @@ def draw_velocities(atoms: Any, temperature_kelvin: float, rng: np.random.Genera
         Generator of the random numbers.
     exact
         True: the total momentum is removed, and the velocities are scaled to exactly that temperature. False: they stay as
-        drawn, which is a state of the canonical ensemble.
+        drawn, which is a state of the canonical ensemble; so do those of a lone atom, of which nothing else is left.
     """
     from ase import units
     from ase.md.velocitydistribution import Stationary, force_temperature
 
     spread = np.sqrt(units.kB * temperature_kelvin * atoms.get_masses())
     atoms.set_momenta(spread[:, None] * rng.standard_normal((len(atoms), 3)))
-    if exact:
+    if exact and len(atoms) > 1:
         Stationary(atoms, preserve_temperature=False)
         force_temperature(atoms, temperature_kelvin)
 

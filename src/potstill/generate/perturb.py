@@ -23,7 +23,7 @@ from potstill.teacher.choices import AnyTeacher
 from potstill.teacher.opening import open_once
 from potstill.teacher.options import TeacherOptions
 
-_CURVATURES: dict[tuple[str, bytes, type[TeacherOptions], str], float] = {}  # of parents that this process has asked about
+_CURVATURES: dict[tuple[object, ...], float] = {}  # of parents that this process has asked about
 
 
 class Perturb(DerivedOptions):
@@ -113,7 +113,8 @@ class Perturb(DerivedOptions):
 
 def _curvature(parent: Structure, teacher: TeacherOptions) -> float:
     """Return the mean curvature of a parent in eV/Å^2, asked for once in a process; its id gives the directions."""
-    key = (parent.id, parent.positions.tobytes(), type(teacher), teacher.model_dump_json())  # options may have no hash
+    atoms = tuple(x.tobytes() for x in (parent.atomic_numbers, parent.positions, parent.cell, parent.pbc))
+    key = (parent.id, *atoms, type(teacher), teacher.model_dump_json())  # options may have no hash
     if key not in _CURVATURES:
         _CURVATURES[key] = mean_curvature(parent, open_once(teacher), random_generator(0, parent.id, 0))
     return _CURVATURES[key]

@@ -276,11 +276,13 @@ def ask_before_long_run(config: Config) -> None:
     """Print the estimate and ask for confirmation, if it exceeds an hour and a user is at the terminal."""
     if not sys.stdin.isatty():
         return
+    console = Console(stderr=True)
+    console.print(f"measuring how long this takes: {PROBE_LABELS} labels and a short training; '--yes' leaves it out")
     costs = probe(config)
     if sum(cost.seconds for cost in costs) > LONG_RUN_SECONDS:
-        print_plan(costs, Console(stderr=True))
+        print_plan(costs, console)
         if config.batches:
-            print_subruns(config, costs, Console(stderr=True))
+            print_subruns(config, costs, console)
         typer.confirm("Start this run?", abort=True)
 
 

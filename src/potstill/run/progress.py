@@ -21,7 +21,6 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
 from rich.text import Text
@@ -34,13 +33,6 @@ PLAIN_EVERY_SECONDS = 30.0
 SOONEST_RATE_SECONDS = 1.0
 NAME_WIDTH = 9  # of the longest stage
 MARKS = {"done": "[green]done[/green]   ", "failed": "[red]failed[/red] ", "stopped": "[yellow]stopped[/yellow]"}
-
-
-class _Rate(ProgressColumn):
-    """Finished items per hour; nothing while there is no rate."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{3600 * task.speed:,.0f}/hour" if task.speed else "")
 
 
 class _Count(ProgressColumn):
@@ -71,24 +63,23 @@ class Display:
                 TextColumn(f"{name:{NAME_WIDTH}}" if name else ""),
                 BarColumn(bar_width=24),
                 _Count(),
-                _Rate(),
+                TextColumn("{task.fields[pace]}"),
                 TimeElapsedColumn(),
-                TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
             self._bar = RichProgress(*columns, console=console, transient=True)
             self._bar.start()
-            self._task = self._bar.add_task("", total=None, note="", unit="")
+            self._task = self._bar.add_task("", total=None, note="", unit="", pace="")
 
     def begin(self, total: int | None, unit: str) -> None:
         """Begin to count, from zero."""
         if self._bar is not None:
-            self._bar.reset(self._task, total=total, unit=unit, note="")
+            self._bar.reset(self._task, total=total, unit=unit, note="", pace="")
 
-    def count(self, done: int, note: str, line: str) -> None:
-        """Show a count: ``note`` beside the bar, or ``line`` where there is no bar and half a minute has passed."""
+    def count(self, done: int, pace: str, note: str, line: str) -> None:
+        """Show a count: ``pace`` and ``note`` beside the bar, or ``line`` if there is no bar and half a minute has passed."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, note=escape(note))
+            self._bar.update(self._task, completed=done, pace=pace, note=escape(note))
         else:
             self._plain(line)
 
@@ -113,14 +104,24 @@ class Display:
 
 
 class Counter:
-    """Counts finished and refused work, and shows rate and time left."""
+    """Counts finished and refused work, and shows rate and time left.
 
-    def __init__(self, display: Display, total: int | None, unit: str) -> None:
+    Parameters
+    ----------
+    display
+        Where it is shown.
+    total, unit
+        Number of items in all, if it is known, and what they are.
+    started
+        Time of ``time.perf_counter`` at which the work began; now if None.
+    """
+
+    def __init__(self, display: Display, total: int | None, unit: str, started: float | None = None) -> None:
         self._display = display
         self._total, self._unit = total, unit
         self._done = self._refused = 0
         self._before = 0  # what an earlier run had done: it took none of the time
-        self._started = time.perf_counter()
+        self._started = time.perf_counter() if started is None else started
         self._by_source: dict[str, tuple[int, int]] = {}
         display.begin(total, unit)
 
@@ -148,19 +149,21 @@ class Counter:
 
     def line(self, note: str = "") -> str:
         """Return the count with rate and time left as text."""
-        elapsed = time.perf_counter() - self._started
         total = "" if self._total is None else f"/{self._total}"
-        text = f"{self._done}{total} {self._unit}"
-        fresh = self._done - self._before
-        if fresh and elapsed >= SOONEST_RATE_SECONDS:
-            text += f", {3600 * fresh / elapsed:,.0f}/hour"
-            if self._total is not None:
-                text += f", {duration((self._total - self._done) * elapsed / fresh)} left"
-        return f"{text}  {note}".rstrip()
+        pace = self._pace()
+        return f"{self._done}{total} {self._unit}{', ' if pace else ''}{pace}  {note}".rstrip()
+
+    def _pace(self) -> str:
+        """Return rate and time left by what this run did; empty while there is too little to tell."""
+        elapsed, fresh = time.perf_counter() - self._started, self._done - self._before
+        if not fresh or elapsed < SOONEST_RATE_SECONDS:
+            return ""
+        rate = f"{3600 * fresh / elapsed:,.0f}/hour"
+        return rate if self._total is None else f"{rate}, {duration((self._total - self._done) * elapsed / fresh)} left"
 
     def _show(self, note: str) -> None:
         done = self._done + (0 if self._by_source else self._refused)
-        self._display.count(done, note, self.line(note))
+        self._display.count(done, self._pace(), note, self.line(note))
 
 
 class Progress:
@@ -220,13 +223,13 @@ class Progress:
             self.say(text)
 
     @contextmanager
-    def counts(self, total: int | None, unit: str) -> Iterator[Counter]:
-        """Show a counter with rate and refusals, and with the time left where the total is known."""
+    def counts(self, total: int | None, unit: str, started: float | None = None) -> Iterator[Counter]:
+        """Show a counter with rate and refusals, and with the time left where the total is known; see :class:`Counter`."""
         if self._display is not None:
-            yield Counter(self._display, total, unit)
+            yield Counter(self._display, total, unit, started)
             return
         display = Display(self.console, "")
         try:
-            yield Counter(display, total, unit)
+            yield Counter(display, total, unit, started)
         finally:
             display.end()

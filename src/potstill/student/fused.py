@@ -140,13 +140,19 @@ class FusedTraining:
         return found
 
     def _weights(self, present: set[int]) -> FusedWeights:
-        state = [(p.data_ptr(), p._version, p.requires_grad) for p in self._student.parameters()], torch.is_grad_enabled()
+        state = [_state(p) for p in self._student.parameters()], torch.is_grad_enabled()
         if self._latest is None or not _serves(*self._latest, state, present):
             self._latest = None  # its memory is free before the next takes as much
             weights = FusedWeights(self._student, self._library.student_lanes(), learning=True)
             weights.merge(present)
             self._latest = state, weights
         return self._latest[1]
+
+
+def _state(parameter: torch.Tensor) -> tuple[object, ...]:
+    """Return what tells a parameter from itself at another time; fused steps of AdamW leave its version as it is."""
+    first = float(parameter.detach().flatten()[0]) if parameter.numel() else 0.0
+    return parameter.data_ptr(), parameter._version, parameter.requires_grad, first
 
 
 def _serves(made_from: object, weights: FusedWeights, state: object, present: set[int]) -> bool:

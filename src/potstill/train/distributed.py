@@ -70,6 +70,15 @@ def processes() -> int:
     return torch_distributed.get_world_size() if torch_distributed.is_initialized() else 1
 
 
+def mean(value: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a tensor over all processes; every process must ask for it."""
+    if processes() == 1:
+        return value
+    total = value.clone()
+    torch_distributed.all_reduce(total)
+    return total / processes()
+
+
 def share(counts: Mapping[str, int], device: torch.device) -> Share:
     """Return the part of a batch that this process computes, from the number of items in each term's mean.
 

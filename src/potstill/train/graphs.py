@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 WASTE = 1.3  # largest cost of a shape, relative to that of the batch, before a shape of its own is captured
 SHAPES = 24  # number of graphs from which on a batch takes any shape that it fits into
 WARM_UP = 2  # steps before a capture, in which libraries allocate their memory
+LOGGED = "train_"  # before the names of errors that are logged
 NONE = torch.zeros(0, dtype=torch.int64)  # structures whose Hessian products are compared
 MEMORY = 0.5  # largest share of the free memory for the data, on the card and on the host that prepares them
 Shapes = tuple[Shape, Shape | None]  # of a batch, and of its structures whose Hessian products are compared
@@ -143,6 +144,17 @@ class StepGraphs:
         self._structures = 0
         return dict(zip(self.names, means.float().unbind(), strict=True))
 
+    def sums(self) -> tuple[dict[str, torch.Tensor], int]:
+        """Return the sums since the last call of :meth:`take_means`, and their number of structures."""
+        return dict(zip(self.names, self._totals.clone().unbind(), strict=True)), self._structures
+
+    def go_on_from(self, sums: Mapping[str, torch.Tensor], structures: int) -> None:
+        """Take sums of an epoch that was stopped."""
+        for k, name in enumerate(self.names):
+            if name in sums:
+                self._totals[k] = sums[name]
+        self._structures = structures
+
     @property
     def shapes(self) -> list[Shapes]:
         """Return the shapes that were captured."""
@@ -242,6 +254,13 @@ class GraphedDistillation(Distillation):
     def on_train_start(self) -> None:
         """Make the graphs' memory, once the student is on its device."""
         self._graphs = StepGraphs(self, self._data)
+        sums, structures = self._means.state()
+        self._graphs.go_on_from({name.removeprefix(LOGGED): value for name, value in sums.items()}, structures)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the means of the epoch so far."""
+        sums, structures = self.graphs.sums()
+        checkpoint["means"] = {_logged(name): value for name, value in sums.items()}, structures
 
     def training_step(self, batch: Chosen, batch_idx: int) -> torch.Tensor:  # type: ignore[override]
         """Return the loss of one batch; with the last batch of an epoch, log the means of the errors."""
@@ -252,7 +271,7 @@ class GraphedDistillation(Distillation):
         loss = graphs(batch, self.loss.weights_at(self.global_step / max(self.total_steps, 1)), products)
         if batch_idx + 1 == self.trainer.num_training_batches:
             for name, mean in graphs.take_means().items():
-                self.log(name if name == "loss" else f"train_{name}", mean, batch_size=1, on_step=False, on_epoch=True)
+                self.log(_logged(name), mean, batch_size=1, on_step=False, on_epoch=True)
         return loss
 
     @property
@@ -275,3 +294,8 @@ class GraphedDistillation(Distillation):
 
     def optimizer_zero_grad(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: each graph writes all derivatives anew."""
+
+
+def _logged(name: str) -> str:
+    """Return the name by which the mean of a value is logged."""
+    return name if name == "loss" else LOGGED + name

@@ -166,8 +166,9 @@ class Distillation(lightning.LightningModule):
             average(list(self.averaged.parameters()), list(self.student.parameters()), 0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the means of the epoch so far."""
-        checkpoint["means"] = self._means.state()
+        """Add the means of the epoch so far, those of all processes."""
+        sums, structures = self._means.state()
+        checkpoint["means"] = {name: distributed.mean(value) for name, value in sums.items()}, structures
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the means of the epoch so far; checkpoints of earlier versions have none."""

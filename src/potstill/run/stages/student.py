@@ -6,6 +6,7 @@ import json
 import logging
 from contextlib import ExitStack
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from potstill import __version__
@@ -104,14 +105,17 @@ def _learn_actively(context: Context, options: ActiveLearningConfig) -> None:
     run, config = context.run, context.config
     shown = ExitStack()  # counter of the epochs of one round, while there is one
     counters: dict[int, Counter] = {}
+    step_began = perf_counter()
 
     def step(text: str) -> None:
+        nonlocal step_began
+        step_began = perf_counter()
         shown.close()
         context.progress.note(text)
 
     def report(number: int, epoch: int, errors: dict[str, float]) -> None:
         if number not in counters:
-            counters[number] = shown.enter_context(context.progress.counts(options.epochs, "epochs"))
+            counters[number] = shown.enter_context(context.progress.counts(options.epochs, "epochs", step_began))
         counters[number].set(epoch, errors)
         run.log_metrics(stage="active_learning", round=number, epoch=epoch, **errors)
         if config.train.processes == 1:
