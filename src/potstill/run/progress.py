@@ -77,7 +77,7 @@ class Display:
             self._bar.reset(self._task, total=total, unit=unit, note="", pace="")
 
     def count(self, done: int, pace: str, note: str, line: str) -> None:
-        """Show a count: ``pace`` and ``note`` beside the bar, or ``line`` if there is no bar and half a minute has passed."""
+        """Show a count: ``pace`` and ``note`` beside the bar, or ``line`` where there is no bar, now and then."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, pace=pace, note=escape(note))
         else:
