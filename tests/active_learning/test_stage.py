@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import bulk
 
 from potstill.active_learning import explore, stage
@@ -22,8 +23,8 @@ from potstill.active_learning.stage import errors_of, learn_actively, starting_s
 from potstill.active_learning.students import keep_first, made_from
 from potstill.config import Config, parse_config
 from potstill.core.errors import InputError, PotstillError
-from potstill.core.types import Labels
-from potstill.dataset import Dataset
+from potstill.core.types import Labels, Structure
+from potstill.dataset import Dataset, merge, write_part
 from potstill.deploy import load_student
 from potstill.execute import LocalExecutor
 from potstill.generate.stage import generate
@@ -376,6 +377,30 @@ def test_frames_that_judge_are_not_the_start():
     candidates = [Candidate(copper(), k // 10, 20.0 * (k % 10 + 1), 300.0, 0.1) for k in range(30)]
     reasons = choose(candidates, ActiveLearningConfig(frames=9, regular_fraction=1 / 3))
     assert [k for k, reason in reasons.items() if reason == "regular"] == [5, 15, 25]
+
+
+def test_frames_that_judge_are_of_all_trajectories():
+    """Each is judged by its share, also where their lengths differ."""
+    lengths = (150, 150, 60, 1)
+    candidates = [
+        Candidate(copper(), number, 20.0 * (k + 1), 300.0, 0.1) for number, n in enumerate(lengths) for k in range(n)
+    ]
+    reasons = choose(candidates, ActiveLearningConfig(frames=16, regular_fraction=0.3))
+    judging = [candidates[k] for k, reason in reasons.items() if reason == "regular"]
+    assert [sum(c.trajectory == number for c in judging) for number in range(4)] == [2, 2, 1, 0]
+    assert min(c.time_fs for c in judging) > 400.0
+
+
+def test_trajectories_do_not_start_from_a_lone_atom(tmp_path):
+    atom, crystal = (
+        s.with_(id=f"{k}", source="files", labels=Labels(0.0, np.zeros((len(s), 3)), None))
+        for k, s in enumerate((Structure.from_ase(Atoms("Cu")), copper()))
+    )
+    for some, expected in (([atom, crystal], ["1"]), ([atom], ["0"])):
+        path = tmp_path / f"{len(some)}.h5"
+        write_part(tmp_path / "part.h5", some, labelled=True)
+        merge([tmp_path / "part.h5"], path, attributes={}, splits=np.zeros(len(some), np.uint8))
+        assert [s.id for s in starting_structures(Dataset(path), ["files"])] == expected
 
 
 def test_frames_for_the_teacher_are_apart_in_time():

@@ -23,6 +23,7 @@ from potstill.audit.labels import energy_work_slope
 from potstill.audit.options import AuditConfig
 from potstill.audit.process import wilson_interval
 from potstill.audit.registry import ENTRIES, check
+from potstill.audit.replay import calls_of_teacher
 from potstill.audit.stage import audit, write_report
 from potstill.core.elements import symbols_of
 from potstill.core.errors import InputError
@@ -445,6 +446,16 @@ class TestReplay:
         assert (found["verdict"], found["measured"]) == ("NO_GO", pytest.approx(count / len(labelled)))
         assert set(found["worst"]) <= {s.id for s in missing}
 
+    def test_cells_of_one_atom_have_nothing_to_learn(self, judge, lj):
+        """However such a cell is displaced, its atom only moves along with its images."""
+        cells = [Structure.from_ase(bulk("Cu", a=3.4 + 0.05 * k)) for k in range(12)]
+        noise = np.random.default_rng(1).normal(0, 1e-15, (12, 1, 3))
+        labelled = relabel([s.with_(id=f"{k}", source="metals", family=f"{k}") for k, s in enumerate(cells)], lj)
+        found = judge([changed(s, forces=s.labels.forces + x) for s, x in zip(labelled, noise, strict=True)])
+        assert found["zero_labels"]["verdict"] == "NO_GO"
+        assert "no structure has a force" in found["zero_labels"]["why"]
+        assert found["conservative_forces"]["verdict"] == "DOES_NOT_APPLY"
+
     def test_zeros_that_stand_for_missing_stress(self, judge, labelled):
         whole = [changed(s, stress=None if s.labels.stress is None else np.zeros((3, 3))) for s in labelled]
         crystals = sum(bool(s.pbc.all()) for s in labelled)
@@ -669,9 +680,9 @@ class TestReplay:
 
         gates = GATES.model_copy(update={"replay_fraction": 0.01})
         assert judge(labelled, teacher=Counting, gates=gates)["verdict"] == "GO"
-        assert (
-            38 < Counting.asked <= 12 + 16 + 18 + 12 + 12
-        )  # repeated labels, finite differences, curl, equal structures, rotated ones
+        # repeated labels, finite differences, curl, equal structures, rotated ones
+        assert 38 < Counting.asked <= 12 + 16 + 18 + 12 + 12
+        assert 0.6 < calls_of_teacher(len(labelled), 0.01) / Counting.asked < 1.6
 
     def test_small_random_difference_is_accepted(self, judge, labelled):
         noise = np.random.default_rng(0)
@@ -725,6 +736,13 @@ class TestTwoLevels:
         assert "on two levels" in found["why"]
         shifted = {s.id for k, s in enumerate(mixed) if k % count % every == 0}
         assert set(found["worst"]) <= shifted if every > 2 else found["worst"]
+
+    def test_a_lone_atom_beside_a_crystal_is_none(self, build):
+        crystals = [s for s in self.systems(12) if s.formula == "Cu"]
+        (atom,) = relabel(
+            [Structure.from_ase(Atoms("Cu")).with_(id="lone", source="s0", family="lone")], load_teacher("emt")
+        )
+        assert self.outliers([atom, *crystals], build)["verdict"] == "GO"
 
     def test_other_systems_have_other_energies(self, build, labelled):
         """Compounds lie below their elements, and atoms by themselves above molecules of them."""

@@ -17,6 +17,13 @@ def test_velocities_have_the_temperature_and_no_drift():
     assert 2 * atoms.get_kinetic_energy() / (3 * len(atoms) * units.kB) == pytest.approx(300.0, rel=0.05)
 
 
+def test_a_lone_atom_keeps_the_velocity_that_was_drawn():
+    atoms = ase.Atoms("Cu")
+    draw_velocities(atoms, 300.0, np.random.default_rng(0))
+    assert np.isfinite(atoms.get_momenta()).all()
+    assert np.abs(atoms.get_momenta()).max() > 0
+
+
 @pytest.mark.parametrize(("symbol", "expected"), [("H2O", 0.5), ("CO", 1.0)])
 def test_the_time_step_is_halved_with_hydrogen(symbol, expected):
     atoms: ase.Atoms = molecule(symbol)

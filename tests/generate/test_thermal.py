@@ -79,6 +79,24 @@ def test_any_calculator_of_ase_gives_the_curvature():
         assert one.positions == pytest.approx(other.positions, abs=1e-6)
 
 
+def test_systems_of_the_same_name_have_curvatures_of_their_own():
+    gold = Structure.from_ase(bulk("Au", cubic=True, a=3.61).repeat(2), id="copper", source="files", family="Au")
+    source = Perturb(count=1, temperatures_kelvin=(300.0, 300.0), teacher=EMT())
+    found = [
+        source.propose([0], 1, [parent])[0].generator_metadata["curvature_ev_per_square_angstrom"]
+        for parent in (COPPER, gold.with_(positions=COPPER.positions, cell=COPPER.cell))
+    ]
+    assert found[0] != found[1]
+
+
+def test_small_crystals_are_repeated_where_asked():
+    cell = Structure.from_ase(bulk("Cu"), id="copper", source="files", family="Cu")
+    assert len(Perturb(count=1).propose([0], 1, [cell])[0]) == 1
+    (copy,) = Perturb(count=1, min_crystal_atoms=8).propose([0], 1, [cell])
+    assert len(copy) == 8
+    assert np.linalg.norm(EMT().load().label([copy])[0].forces, axis=1).max() > 0.1
+
+
 def test_the_teacher_of_the_labels_is_asked_only_where_a_temperature_is_given():
     files = {"source": "benchmark", "count": 1}
     plain, thermal = {"source": "perturb", "count": 1}, {"source": "perturb", "count": 1, "label": "hot"}

@@ -67,6 +67,29 @@ def test_the_rate_is_that_of_this_run(console, monkeypatch):
         assert bar.line() == "90/100 epochs, 22/hour, 27 min left"
 
 
+def test_the_bar_tells_the_same_rate(monkeypatch):
+    console = Console(file=io.StringIO(), width=200, force_terminal=True)
+    hours = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: 3600 * hours[0])
+    progress = Progress(console)
+    with progress.stage("label"), progress.counts(100, "structures") as bar:
+        hours[0] = 1.0
+        bar.advance(60, before=True)
+        bar.advance(10)
+        progress._display._bar.refresh()
+    told = console.file.getvalue()
+    assert "10/hour, 3 h 00 min left" in told
+    assert "70/hour" not in told
+
+
+def test_a_counter_knows_when_the_work_began(monkeypatch):
+    hours = [1.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: 3600 * hours[0])
+    with Progress(Console(file=io.StringIO())).counts(10, "epochs", started=0.0) as bar:
+        bar.set(1, {})
+        assert bar.line() == "1/10 epochs, 1/hour, 9 h 00 min left"
+
+
 @pytest.mark.usefixtures("at_once")
 def test_sources_replace_what_they_said(console):
     with Progress(console).counts(5, "structures") as bar:

@@ -249,7 +249,7 @@ def choose(candidates: Sequence[Candidate], options: ActiveLearningConfig) -> di
     total = min(options.frames, len(candidates))
     calm = [k for k, c in enumerate(candidates) if not c.strange]
     regular = min(total, len(calm), max(1, round(options.regular_fraction * total)))
-    reasons = {calm[int((k + 0.5) * len(calm) / regular)]: "regular" for k in range(regular)}
+    reasons = dict.fromkeys(_regular(calm, [c.trajectory for c in candidates], regular), "regular")
 
     def by_error(places: Sequence[int]) -> list[int]:
         return sorted(places, key=lambda k: -candidates[k].expected)
@@ -268,6 +268,16 @@ def choose(candidates: Sequence[Candidate], options: ActiveLearningConfig) -> di
                 reasons[k] = "uncertain"
                 taken.append((trajectory, time))
     return reasons
+
+
+def _regular(calm: Sequence[int], trajectories: Sequence[int], count: int) -> list[int]:
+    """Return calm candidates in the middle of equal intervals of each trajectory, shared out by the lengths of these."""
+    of = [[k for k in calm if trajectories[k] == number] for number in dict.fromkeys(trajectories)]
+    exact = [count * len(places) / max(1, len(calm)) for places in of]
+    shares = [int(x) for x in exact]
+    for k in sorted(range(len(of)), key=lambda k: shares[k] - exact[k])[: count - sum(shares)]:
+        shares[k] += 1  # the largest remainders
+    return [places[int((k + 0.5) * len(places) / n)] for places, n in zip(of, shares, strict=True) for k in range(n)]
 
 
 def _centred(positions: Array, before: Array) -> Array:

@@ -322,7 +322,8 @@ def starting_structures(dataset: Dataset, sources: Sequence[str]) -> list[Struct
     if unknown := sorted(set(sources) - set(names.tolist())):
         raise InputError(f"active_learning.start_from: the training part has no structure of {', '.join(unknown)}")
     rows = training[np.isin(names, sorted(wanted))] if wanted else training
-    return [dataset[int(k)] for k in rows]
+    found = [dataset[int(k)] for k in rows]
+    return [s for s in found if len(s) > 1 or s.pbc.any()] or found  # a lone atom meets nothing
 
 
 def _sources_of(dataset: Dataset) -> list[dict[str, Any]]:

@@ -15,11 +15,10 @@ import numpy as np
 from potstill.audit.evidence import Evidence
 from potstill.audit.needs import LABELS, TEACHER
 from potstill.audit.registry import check
-from potstill.audit.replay import at_most_for, teacher_of
+from potstill.audit.replay import MAX_COPIED, at_most_for, teacher_of
 from potstill.core.types import SHORTEST_VECTOR, Array, Labels, Refused, Structure, Teacher
 from potstill.core.verdict import Finding, at_most, does_not_apply, warned
 
-MOST_OF_A_KIND = 3  # molecules, crystals, or structures that are periodic in some directions
 DRAWN_OF_A_KIND = 20  # of which those with the most elements, or the smallest, are taken
 MOST_LATTICE_VECTORS = 2  # that an atom is moved by, in either direction
 LARGEST_TRANSLATION = 1.0  # Å
@@ -44,7 +43,7 @@ def equivalent_structures(evidence: Evidence) -> Finding:
     The copy of a left-handed cell is right-handed, by two lattice vectors exchanged.
     """
     rng = np.random.default_rng(evidence.seed)
-    few = at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
+    few = at_most_for(len(evidence.dataset), MAX_COPIED)
     of_kinds = [_most_elements(evidence, kind, few) for kind in _kinds(evidence)]
     chosen = [evidence.dataset[k].with_(labels=None) for kind in of_kinds for k in kind]
     orders = [rng.permutation(len(s)) for s in chosen]
@@ -75,7 +74,7 @@ def equivalent_structures(evidence: Evidence) -> Finding:
 )
 def repeated_cells(evidence: Evidence) -> Finding:
     """Ask the teacher about periodic structures and the same repeated once. The check only warns, as k-points may matter."""
-    few = at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
+    few = at_most_for(len(evidence.dataset), MAX_COPIED)
     ptr = evidence.dataset.ptr
     of_kinds = [sorted(kind.tolist(), key=lambda k: int(ptr[k + 1] - ptr[k]))[:few] for kind in _kinds(evidence)[:2]]
     chosen = [evidence.dataset[k].with_(labels=None) for kind in of_kinds for k in kind]
@@ -104,7 +103,7 @@ def repeated_cells(evidence: Evidence) -> Finding:
 )
 def rotated_structures(evidence: Evidence) -> Finding:
     """Ask the teacher about rotated structures. The check only warns, since some models have learned rotations from data."""
-    few = at_most_for(len(evidence.dataset), MOST_OF_A_KIND)
+    few = at_most_for(len(evidence.dataset), MAX_COPIED)
     chosen = [
         evidence.dataset[k].with_(labels=None) for kind in _kinds(evidence) for k in _most_elements(evidence, kind, few)
     ]

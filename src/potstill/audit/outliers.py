@@ -45,13 +45,16 @@ class Levels:
 
 
 def energy_residuals(stats: Statistics) -> Array:
-    """Return (S,) energies per atom less the share of each element times its reference energy, in eV/atom."""
+    """Return (S,) energies per atom less the share of each element times its reference energy, in eV/atom.
+
+    Lone atoms have no bonds to compare: theirs is NaN where there are other structures.
+    """
     reference = reference_energies(stats)
     residual = np.full(len(stats), np.nan)
     if reference:
         elements = list(reference)
         share = stats.composition[:, elements] / stats.atoms[:, None]
-        known = np.isfinite(stats.energy_per_atom)
+        known = _bonded(stats)
         residual[known] = stats.energy_per_atom[known] - share[known] @ np.array(list(reference.values()))
     return residual
 
@@ -61,7 +64,7 @@ def reference_energies(stats: Statistics) -> dict[int, float]:
 
     They are least squares with bounded influence (Huber, Ann. Math. Stat. 35, 73 (1964)).
     """
-    known = np.flatnonzero(np.isfinite(stats.energy_per_atom))
+    known = np.flatnonzero(_bonded(stats))
     if not len(known):
         return {}
     present = np.flatnonzero(stats.composition[known].any(axis=0))
@@ -76,6 +79,13 @@ def reference_energies(stats: Statistics) -> dict[int, float]:
         scale = max(GAUSS * float(np.median(np.abs(left))), 1e-9)
         weight = 1.0 / np.maximum(1.0, np.abs(left) / (1.5 * scale))
     return {int(z): float(e) for z, e in zip(present, reference, strict=True)}
+
+
+def _bonded(stats: Statistics) -> Array:
+    """Return (S,) whether the energy of each structure is known and not that of a lone atom, where there are others."""
+    known = np.isfinite(stats.energy_per_atom)
+    others = known & ~(stats.molecule & (stats.atoms == 1))
+    return others if others.any() else known
 
 
 def robust_scores(stats: Statistics, values: Array, *, floor: float, fewest: int) -> Array:

@@ -26,6 +26,8 @@ MIN_REPLAYED = 8
 MAX_DIFFERENTIATED = 6  # of the structures with the largest forces, and with the largest stress
 MAX_FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 6, 4  # nine calls of the teacher for each
 LEAST_FORCES = 1e-4  # eV/Å, root mean square: smaller ones are rounding
+STEPS_OF_A_STRUCTURE = 3  # forces, stress and shape; each asks about two structures
+MAX_COPIED, COPIES = 3, 7  # structures of a kind; labels of each and of its copies in three checks
 STRUCTURES_PER_SAMPLE = 40  # labelled structures for each of these, so that few labels are not audited with more calls
 STEP_ANGSTROM = 0.005
 STEP_STRAIN = 1e-3
@@ -188,6 +190,14 @@ def _with_largest_forces(evidence: Evidence, drawn: Array) -> Array:
 def at_most_for(labelled: int, most: int, *, least: int = 2) -> int:
     """Return the size of a sample that costs several calls of the teacher per structure."""
     return max(least, min(most, labelled // STRUCTURES_PER_SAMPLE))
+
+
+def calls_of_teacher(labelled: int, replay_fraction: float) -> int:
+    """Return about how many labels an audit asks for: repeated ones, steps along forces and stresses, the floor, copies."""
+    again = min(labelled, max(MIN_REPLAYED, math.ceil(replay_fraction * labelled)))
+    steps = 2 * at_most_for(labelled, MAX_DIFFERENTIATED, least=1) * STEPS_OF_A_STRUCTURE
+    floor = at_most_for(labelled, MAX_FLOOR_STRUCTURES) * (1 + 2 * FLOOR_DIRECTIONS)
+    return again + again // 2 + 2 * steps + floor + COPIES * at_most_for(labelled, MAX_COPIED)
 
 
 def _steps(structure: Structure) -> list[Step]:

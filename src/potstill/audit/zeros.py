@@ -21,6 +21,7 @@ from potstill.stats import Statistics
 MOST_MISSING = 0.005  # of the labels: a molecule at its minimum may have forces that were printed as zeros
 MOST_LOOKED_AT = 1000
 CONTACT = 1.6  # of the sum of covalent radii: closer atoms act on each other
+ROUNDING = 1e-6  # eV/Å: with no larger force anywhere, forces cannot be learned
 ACTING = 0.1  # eV/Å, the largest force of a structure in which an atom without any is odd
 SYMMETRY = 1e-3  # of the sum of all weights: positions in float32 cancel to less
 
@@ -29,7 +30,8 @@ SYMMETRY = 1e-3  # of the sum of all weights: positions in float32 cancel to les
     "labels",
     unit="of the labels",
     needs=(LABELS,),
-    mend="zeros stand for missing labels: leave these structures out, label them again, or leave out an unknown stress",
+    mend="zeros stand for missing labels: leave these structures out, label them again, or leave out an unknown stress; "
+    "repeat cells of one atom (perturb: min_crystal_atoms)",
 )
 def zero_labels(evidence: Evidence) -> Finding:
     """Count structures with zeros for labels: forces or a stress without a reason, or the energies of a whole source."""
@@ -43,11 +45,14 @@ def zero_labels(evidence: Evidence) -> Finding:
     drawn = np.random.default_rng(evidence.seed).permutation(np.flatnonzero(stats.largest_force > ACTING))[:MOST_LOOKED_AT]
     parts = {int(k): found for k in np.sort(drawn) if (found := _atoms_without_force(evidence.dataset[int(k)]))}
     in_part = len(parts) / max(1, len(drawn)) * len(stats)
-    share = max(without_forces, len(stress), len(energies), in_part) / max(1, len(stats))
+    nowhere = bool(stats.labelled and (stats.largest_force <= ROUNDING).all())
+    share = 1.0 if nowhere else max(without_forces, len(stress), len(energies), in_part) / max(1, len(stats))
     why = (
         f"{len(silent)} structures have forces that are all exactly zero, {without_forces:.0f} of them without a reason of "
         f"symmetry; {len(stress)} have a stress of exactly zero between near atoms"
     )
+    if nowhere:
+        why += "; no structure has a force, as cells of one atom have none however they are displaced: repeat them"
     if len(energies):
         why += f"; {len(energies)} have an energy of exactly zero, as all of their source, though forces act"
     if parts:

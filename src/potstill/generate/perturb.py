@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from potstill.core.dynamics import repeat_crystal
 from potstill.core.errors import InputError
 from potstill.core.section import Range
 from potstill.core.types import Refused, Structure
@@ -31,6 +32,9 @@ class Perturb(DerivedOptions):
 
     source: Literal["perturb"] = "perturb"
     max_atoms: Annotated[int, Field(gt=0, description="largest structure")] = 500
+    min_crystal_atoms: Annotated[
+        int, Field(gt=0, description="number of atoms up to which crystals are repeated first, as far as max_atoms allows")
+    ] = 1
     rattle: Annotated[
         Literal["gaussian", "monte_carlo"],
         Field(
@@ -79,7 +83,7 @@ class Perturb(DerivedOptions):
         def make(index: int, rng: np.random.Generator) -> Structure | Refused:
             if len(order) == 0:
                 return NO_PARENT
-            parent = parents[int(order[index % len(order)])]
+            parent = repeat_crystal(parents[int(order[index % len(order)])], self.min_crystal_atoms, self.max_atoms)
             return self.refuse(parent, parent.id) or self._copy(parent, rng)
 
         with one_thread():

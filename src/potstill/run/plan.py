@@ -150,12 +150,22 @@ def probe(config: Config) -> list[Cost]:
             gpu_seconds=label_seconds * gpus,
             scatter=math.hypot(rate_scatter, atoms_scatter),
         ),
-        Cost("audit", f"{max(8, round(total * config.audit.replay_fraction))} labels again", 0.003 * total, 1e6, memory),
+        _audit(config, total, atom_seconds * atoms / total, memory),
         Cost("train", f"{config.train.epochs} epochs", training, 2e7, memory + 4 * disk),
         *_rounds(config, Rates(atom_seconds / labellers, learning, student, labelled), total, atoms / total),
         Cost("evaluate", f"{config.evaluate.nve_ps:g} ps of dynamics each", evaluating, 2e6, memory),
         Cost("deploy", ", ".join(config.deploy.formats), 1.0, 5e6, memory),
     ]
+
+
+def _audit(config: Config, structures: int, label_seconds: float, memory: float) -> Cost:
+    """Return the cost of the audit, which calls the teacher in one process, from the seconds of a label in one thread."""
+    from potstill.audit.replay import calls_of_teacher
+
+    asked = config.label.teacher.on_demand
+    label_seconds /= 3 if "hessian_vector_products" in config.label.extra else 1  # of which the audit has none
+    calls = calls_of_teacher(structures, config.audit.replay_fraction) if asked else 0
+    return Cost("audit", f"{calls} calls of the teacher", 0.003 * structures + calls * label_seconds, 1e6, memory)
 
 
 def _rounds(config: Config, rates: Rates, structures: int, atoms: float) -> list[Cost]:
