@@ -42,6 +42,7 @@ from potstill.generate.mix import (
 from potstill.generate.parents import open_parents
 from potstill.generate.program import logs_in
 from potstill.generate.source import Families, SourceOptions
+from potstill.generate.teachers import check_teacher
 from potstill.teacher.given import is_given
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def generate(
         missing = [fault for source in chosen if (fault := source.missing()) is not None]
         if missing:
             raise InputError("a source cannot run here:\n" + "\n".join(f"  {fault}" for fault in missing))
+        _check_teachers(chosen, folder, executor or LocalExecutor(workers))
         labelled = is_given(teacher)
         attempt = _Attempt(config, folder, seed, executor or LocalExecutor(workers), on_progress, labelled=labelled)
         failure = attempt.make(chosen, take_over=bool(mix.failed))
@@ -155,6 +157,13 @@ def generate(
         mix = contingency(sources, config.contingency, {**mix.failed, **failure})
         if not fallback:
             raise SourceFailedError(mix)
+
+
+def _check_teachers(sources: Sequence[SourceOptions], folder: Path, executor: Executor) -> None:
+    """Refuse a teacher that lacks a property which its source needs, before anything is made where it is not yet."""
+    parts = folder / "parts"
+    ahead = [source for source in sources if source.needed_properties and not any(parts.glob(f"{source.name}-*.h5"))]
+    executor.run(check_teacher, ahead, on_done=lambda *_: None, isolated=executor.workers > 1)
 
 
 class _Attempt:
