@@ -363,7 +363,8 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, fl
     from potstill.teacher.extras import add_extras
     from potstill.teacher.opening import open_teacher
 
-    teacher = open_teacher(config.label.teacher, supervised=True)
+    asked = config.label.teacher
+    teacher = open_teacher(asked, supervised=asked.on_demand)  # labels of files never leave this process
     committee = [open_teacher(member, supervised=True) for member in config.label.committee]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -378,6 +379,10 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, fl
     finally:
         torch.set_num_threads(threads)
     labelled = [s.with_(labels=a) for s, a in zip(sample, answers, strict=True) if isinstance(a, Labels)]
+    refused = [a for a in answers if isinstance(a, Refused)]
+    if len(refused) == len(answers):
+        why = f"{refused[0].reason}: {refused[0].detail}"
+        raise PotstillError(f"the teacher labelled none of the {len(answers)} probed structures\n  first refusal: {why}")
     return float(np.mean(rates)), _standard_error(rates), labelled
 
 
@@ -386,8 +391,6 @@ def _probe_train(config: Config, labelled: Sequence[Structure]) -> tuple[float, 
     from potstill.train.job import TrainJob
     from potstill.train.stage import train_student
 
-    if not labelled:
-        raise PotstillError("the teacher labelled none of the probed structures")
     size = config.train.batch_structures
     records = Records.of([labelled[k % len(labelled)] for k in range(size * PROBE_STEPS)])
     with tempfile.TemporaryDirectory() as folder:
