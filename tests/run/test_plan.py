@@ -11,7 +11,7 @@ from rich.console import Console
 
 from potstill.config import parse_config
 from potstill.core.errors import PotstillError
-from potstill.run.plan import Cost, _rounds, print_subruns, probe
+from potstill.run.plan import Cost, _rounds, missing_pieces, print_subruns, probe
 from potstill.run.plan_rounds import Rates
 from potstill.teacher import load_teacher
 from potstill.testing import copper
@@ -118,3 +118,29 @@ def test_a_probe_without_a_label_tells_the_first_refusal():
     label = {"teacher": {"name": "emt"}, "extra": ["local_energies"]}
     with pytest.raises(PotstillError, match=r"none of the 24 probed.*\n  first refusal: no_local_energies: the teacher"):
         probe(parse_config({**CONFIG, "batches": [], "label": label}))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "says"),
+    [
+        ({"calculator": "no_such_module:make"}, "'s': teacher.calculator: the module 'no_such_module'"),
+        (
+            {"calculator": "ase.calculators.lj:LennardJones", "options": {"sigm": 1}},
+            "'s': teacher.options: no option 'sigm'",
+        ),
+        (
+            {"calculator": "potstill.deploy:student_calculator", "options": {"path": "no/such"}},
+            "'s': no/such/config.json is no",
+        ),
+    ],
+)
+def test_the_teacher_of_a_source_is_looked_at_where_it_is_used(teacher, says):
+    moved = {"source": "trees", "label": "s", "count": 3, "teacher": {"name": "ase", **teacher}}
+    unused = {**moved, "source": "perturb"}
+
+    def missing(source: dict, **more: bool) -> list[str]:
+        sources = [*CONFIG["generate"]["sources"][:1], source]
+        return missing_pieces(parse_config({"generate": {"sources": sources}, "label": CONFIG["label"]}), **more)
+
+    assert [line.startswith(f"the teacher of the source {says}") for line in missing(moved)] == [True]
+    assert missing(unused) == missing(moved, made=True) == missing({**moved, "teacher": None}) == []

@@ -31,7 +31,9 @@ def teacher_of(source: SourceOptions) -> Teacher:
     except Exception as error:
         kind = InputError if isinstance(error, InputError) else PotstillError
         why = str(error) if isinstance(error, PotstillError) else f"{type(error).__name__}: {error}"
-        raise kind(f"the teacher of the source '{source.name}' cannot be opened:\n  {why}") from error
+        raise kind(
+            f"the teacher of the source '{source.name}' cannot be opened:\n  {why.replace('label.teacher.', 'teacher.')}"
+        ) from error
     if lacking := source.needed_properties and source.needed_properties - teacher.properties:
         raise InputError(
             f"the source '{source.name}' needs {' and '.join(sorted(lacking))}, which its teacher "
