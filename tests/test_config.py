@@ -401,3 +401,24 @@ class TestFreeOptions:
 
         typed = Typed(table={29: 0.4})
         assert Typed.model_validate_json(typed.model_dump_json()) == typed
+
+    def test_a_text_that_names_something_beside_the_config_is_its_path(self, tmp_path, monkeypatch):
+        (tmp_path / "here" / "runs" / "one").mkdir(parents=True)
+        (tmp_path / "here" / "cu.eam").touch()
+        (tmp_path / "elsewhere" / "lj").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        given = {"path": "runs/one", "deep": [{"file": "cu.eam"}], "kind": "lj", "directory": "runs", "long": "x" * 5000}
+        teacher = {**self.ASE, "options": given}
+        moved = {"source": "trees", "count": 1, "teacher": teacher}
+        label = {"teacher": teacher, "extra": ["force_disagreement"], "committee": [teacher]}
+        path = tmp_path / "here" / "config.yaml"
+        path.write_text(yaml.safe_dump({**sources(BENCHMARK, moved), "label": label}))
+        config = load_config(path)
+        here = tmp_path / "here"
+        expected = {**given, "path": str(here / "runs" / "one"), "deep": [{"file": str(here / "cu.eam")}]}
+        for found in (config.label.teacher, *config.label.committee, config.generate.sources[1].teacher):
+            assert found.options == expected
+        (here / "run.json").touch()  # a run folder, in which names of stages are folders
+        (here / "lj").mkdir()
+        path.write_text(dump_config(config))
+        assert load_config(path) == config

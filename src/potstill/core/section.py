@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from potstill.core.checksums import OF_A_RUN, WRITTEN
 from potstill.core.errors import InputError
 from potstill.core.files import file_error
 from potstill.core.registry import nearest
@@ -58,11 +59,19 @@ class Section(BaseModel):
     @field_validator("*")
     @classmethod
     def _free_data_as_json(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse data of the user's own keys that workers and the run folder, which get JSON, would read as others."""
+        """Refuse data of the user's own keys that JSON would change; return them with the paths beside the config absolute.
+
+        Workers and the run folder get JSON.
+        """
         field = cls.model_fields.get(info.field_name or "")
-        if field is not None and _is_free(field.annotation) and (fault := _changed_by_json(value)):
+        if field is None or not _is_free(field.annotation):
+            return value
+        if fault := _changed_by_json(value):
             raise ValueError(f"{fault}\n    write it into a function of your own, such as one that makes the calculator")
-        return value
+        folder = _folder(info)
+        if folder is None or all((folder / name).exists() for name in OF_A_RUN):  # a run, whose paths are absolute already
+            return value
+        return _with_paths(value, folder)
 
 
 def _truth_in(value: Any) -> bool | None:
@@ -91,6 +100,20 @@ def _changed_by_json(value: Any, path: str = "") -> str:
         kind = type(value).__name__
         return f"{path}: found {value!r} ({kind}), expected a finite number or a text: a worker would read another"
     return ""
+
+
+def _with_paths(value: Any, folder: Path) -> Any:
+    """Return free data in which each text that names something in the folder of the config is its absolute path."""
+    if isinstance(value, Mapping):
+        return {key: item if key in WRITTEN else _with_paths(item, folder) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_paths(item, folder) for item in value]
+    if not isinstance(value, str) or not value or Path(value).is_absolute():
+        return value
+    try:
+        return str(_absolute(folder / value)) if (folder / value).exists() else value
+    except (OSError, ValueError):  # a text that no path can be
+        return value
 
 
 def _folder(info: ValidationInfo) -> Path | None:
