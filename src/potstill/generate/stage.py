@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -73,7 +74,8 @@ class GenerateTask:
 class SourceCount:
     """Number of structures wanted of one source, and its results.
 
-    ``earlier`` counts candidates of the runs in ``generate.after``, and ``made`` good candidates and their copies.
+    ``earlier`` counts candidates of the runs in ``generate.after``, and ``made`` good candidates and their copies. ``error``
+    is the most frequent refusal where the source made nothing or failed itself.
     """
 
     name: str
@@ -82,6 +84,7 @@ class SourceCount:
     made: int = 0
     accepted: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    error: str = ""
 
 
 def generate(
@@ -209,8 +212,10 @@ class _Attempt:
             if why is not None:
                 return {source.name: why}
             missing += count.wanted - count.accepted
-            if count.accepted < count.wanted:
-                log.warning("source %s gave %d of %d structures: %s", *_shortfall(count))
+            if count.accepted < count.wanted and count.error:
+                log.warning("%s", f"source {_shortfall(count)}")  # each source by itself on the terminal
+            elif count.accepted < count.wanted:
+                log.warning("source %s", _shortfall(count))
         if not any(count.accepted for count in self.counts):
             raise PotstillError(f"no source made any structure: {self._why_none()}")
         merge(self._files, self._folder / "structures.h5", attributes={"seed": self._seed})
@@ -266,6 +271,7 @@ class _Attempt:
             why = too_few(source, stop - first, count.accepted, self._config.contingency)
             if why is not None:
                 return f"{why} ({_reasons(count)})"
+        count.error = _most_frequent(refused if count.accepted == 0 else [r for r in refused if r.reason == "source_error"])
         self._on_progress(count)
         _refuse_contradictions(source.name, refused)
         for remark, structures in sorted(remarks.most_common(), key=lambda pair: not pair[0].startswith(TWO_CALCULATIONS)):
@@ -403,9 +409,19 @@ def _with_file(detail: str, proposal: Structure | Refused) -> str:
     return detail
 
 
-def _shortfall(count: SourceCount) -> tuple[str, int, int, str]:
+def _shortfall(count: SourceCount) -> str:
     earlier = f"; the runs in generate.after have its first {count.earlier}" if count.earlier else ""
-    return count.name, count.accepted, count.wanted, (_reasons(count) or "it has no more") + earlier
+    error = f"; most often {count.error}" if count.error else ""
+    why = _reasons(count) or "it has no more"
+    return f"{count.name} gave {count.accepted} of {count.wanted} structures: {why}{error}{earlier}"
+
+
+def _most_frequent(refused: Sequence[Refused]) -> str:
+    """Return the first of the most frequent kind of refusals in one line, whatever numbers it names; empty without any."""
+    kinds: dict[str, list[str]] = {}
+    for text in (f"{r.reason}: {r.detail}" for r in refused):
+        kinds.setdefault(re.sub(r"\d+", "", text), []).append(text)
+    return " ".join(max(kinds.values(), key=len, default=[""])[0].split())
 
 
 def _reasons(count: SourceCount) -> str:
