@@ -14,6 +14,7 @@ from potstill.core.errors import InputError
 from potstill.core.section import parse_yaml, read_section
 from potstill.generate.options import SOURCES
 from potstill.teacher.choices import parse_teacher
+from potstill.teacher.options import TeacherOptions
 from potstill.templates import read_template
 
 GOOD = {"generate": {"sources": [{"source": "benchmark", "count": 3}]}}
@@ -357,3 +358,67 @@ class TestNumbers:
 
     def test_a_seed_that_no_file_holds(self):
         assert "seed: found" in message(with_(seed=10**23))
+
+
+class TestFreeOptions:
+    """Options that the config passes on as they are, to workers as JSON."""
+
+    ASE = {"name": "ase", "calculator": "ase.calculators.lj:LennardJones"}  # noqa: RUF012 - read only
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ("{table: {29: 0.4}}", "table.29: found the key 29 (int), expected a text"),
+            ("{deep: [{a: {1.5: x}}]}", "deep[0].a.1.5: found the key 1.5 (float), expected a text"),
+            ("{limit: .inf}", "limit: found inf (float), expected a finite number"),
+            ("{limits: [1.0, .nan]}", "limits[1]: found nan (float), expected a finite number"),
+            ("{day: 2026-11-29}", "day: found datetime.date(2026, 11, 29) (date), expected a finite number or a text"),
+        ],
+    )
+    @pytest.mark.parametrize("place", ["label.teacher", "label.committee", "generate.sources"])
+    def test_what_json_changes_is_refused_with_its_path(self, place, options, says):
+        teacher = {**self.ASE, "options": parse_yaml(options)}
+        data = {
+            "label.teacher": with_(label={"teacher": teacher}),
+            "label.committee": with_(label={"extra": ["force_disagreement"], "committee": [teacher]}),
+            "generate.sources": sources(BENCHMARK, {"source": "trees", "count": 1, "teacher": teacher}),
+        }[place]
+        text = message(data)
+        assert f"{place}." in text
+        assert f"options: {says}" in text
+        assert "a function of your own" in text
+
+    def test_plain_data_and_typed_tables_stay(self):
+        plain = {"a": [1, 2.5, None, True, {"b": "c"}], "Cu": {"29": 0.4}}
+        config = parse_config(with_(label={"teacher": {**self.ASE, "options": plain}}))
+        assert Config.model_validate_json(config.model_dump_json()).label.teacher.options == plain
+
+        class Typed(TeacherOptions):
+            table: dict[int, float]
+
+            def load(self):
+                raise NotImplementedError
+
+        typed = Typed(table={29: 0.4})
+        assert Typed.model_validate_json(typed.model_dump_json()) == typed
+
+    def test_a_text_that_names_something_beside_the_config_is_its_path(self, tmp_path, monkeypatch):
+        (tmp_path / "here" / "runs" / "one").mkdir(parents=True)
+        (tmp_path / "here" / "cu.eam").touch()
+        (tmp_path / "elsewhere" / "lj").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        given = {"path": "runs/one", "deep": [{"file": "cu.eam"}], "kind": "lj", "directory": "runs", "long": "x" * 5000}
+        teacher = {**self.ASE, "options": given}
+        moved = {"source": "trees", "count": 1, "teacher": teacher}
+        label = {"teacher": teacher, "extra": ["force_disagreement"], "committee": [teacher]}
+        path = tmp_path / "here" / "config.yaml"
+        path.write_text(yaml.safe_dump({**sources(BENCHMARK, moved), "label": label}))
+        config = load_config(path)
+        here = tmp_path / "here"
+        expected = {**given, "path": str(here / "runs" / "one"), "deep": [{"file": str(here / "cu.eam")}]}
+        for found in (config.label.teacher, *config.label.committee, config.generate.sources[1].teacher):
+            assert found.options == expected
+        (here / "run.json").touch()  # a run folder, in which names of stages are folders
+        (here / "lj").mkdir()
+        path.write_text(dump_config(config))
+        assert load_config(path) == config

@@ -14,7 +14,7 @@ from ase.io import write
 
 from potstill.config import parse_config
 from potstill.core.dynamics import repeat_crystal
-from potstill.core.errors import InputError
+from potstill.core.errors import InputError, PotstillError
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Labels, Refused, Structure, Teacher
 from potstill.dataset import Dataset, open_dataset, write_part
@@ -142,6 +142,25 @@ def test_the_kit_for_sources(source):
     check_source(source, count=5, parents=[copper(), water()])
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        Perturb(count=30, temperatures_kelvin=(300.0, 300.0)),
+        Trees(count=30, **SHORT[Trees]),
+        MD(count=30, **SHORT[MD]),
+    ],
+    ids=lambda s: s.source,
+)
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [("missing", "nonexistent_package"), ("assertion", "AssertionError: assertion")],
+)
+def test_a_teacher_that_cannot_be_opened_ends_the_source_at_once(source, fault, says, faulty):
+    teacher = faulty.AtLoading(fault=fault)
+    with pytest.raises(PotstillError, match=f"(?s)teacher of the source '{source.name}' cannot be opened:.*{says}"):
+        source.model_copy(update={"teacher": teacher}).propose(range(30), 1, [COPPER])
+
+
 @pytest.mark.parametrize("source", [Trees, MD])
 class TestTrajectories:
     def test_family_atoms_and_smiles_are_those_of_the_parent(self, source):
@@ -230,6 +249,19 @@ class TestTrees:
         (molecule,) = made(Trees(**options, relax_cell=True).propose([0], 1, [water()]))
         assert not molecule.pbc.any()
 
+    def test_a_teacher_without_stress_is_refused_before_anything_is_made(self, tmp_path):
+        write(tmp_path / "a.extxyz", [copper().to_ase()])
+        files = {"source": "files", "count": 1, "paths": [tmp_path / "a.extxyz"]}
+        teacher = {"name": "ase", "calculator": "ase.calculators.emt:EMT", "stress": False}
+        trees = {"source": "trees", "count": 4, "relax_cell": True, "teacher": teacher}
+        with pytest.raises(
+            InputError, match=r"'trees' needs stress, which its teacher 'ase ase\.calculators\.emt:EMT' does"
+        ):
+            generate(GenerateConfig(sources=[files, trees]), tmp_path / "run", seed=1, workers=1)
+        assert not list((tmp_path / "run").rglob("*.h5"))
+        fixed = GenerateConfig(sources=[files, {**trees, "relax_cell": False}])
+        assert generate(fixed, tmp_path / "run", seed=1, workers=1)[1].accepted == 4
+
     def test_no_member_is_below_the_floor(self):
         source = Trees(count=9, teacher=SOFT, frames=8, rattle_angstrom=(0.6, 0.9), min_scaled_distance=0.8)
         answers = source.propose(range(16), 1, [COPPER])
@@ -308,7 +340,7 @@ class TestMD:
         import potstill.generate.trajectories as module
 
         teacher = Recorder(EMT().load(), wrong_after=80, wrong=wrong)
-        monkeypatch.setattr(module, "open_once", lambda options: teacher)
+        monkeypatch.setattr(module, "teacher_of", lambda source: teacher)
         answers = MD(count=20, teacher=EMT(), frames=20, **SHORT[MD]).propose(range(20), 1, [COPPER])
         kinds = [isinstance(a, Structure) for a in answers]
         assert kinds == sorted(kinds, reverse=True)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+
 import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
 
 from potstill.core.errors import InputError, PotstillError
+from potstill.core.types import Refused
 from potstill.dataset import open_dataset
 from potstill.generate.files import Files
 from potstill.generate.mix import MIX_FILE, Mix, read_mix
 from potstill.generate.options import GenerateConfig
 from potstill.generate.perturb import Perturb
 from potstill.generate.stage import generate
+from potstill.run.notices import Notices
 
 
 @pytest.fixture
@@ -39,6 +43,37 @@ def run(config, folder, *, workers=1, seed=1):
 
 def test_the_same_bytes_from_one_worker_and_from_two(config, tmp_path):
     assert run(config, tmp_path / "one")[1] == run(config, tmp_path / "two", workers=2)[1]
+
+
+class Failing(Perturb):
+    """Refuses or fails, by the number of the candidate."""
+
+    fails_from: int = 0
+
+    def propose(self, indices, seed, parents):
+        few = [Refused("source_error", "OSError: no disk\n  at all")] * 2
+        return [few[k] if k < 2 else Refused("source_error", f"trajectory {k}: ValueError: no {k}") if k >= self.fails_from
+                else parents[0].with_(positions=parents[0].positions * (1 + 0.01 * k)) for k in indices]  # fmt: skip
+
+
+@pytest.mark.parametrize("fails_from", [2, 9])
+def test_a_source_that_fails_tells_its_most_frequent_error(config, tmp_path, caplog, fails_from):
+    first = config.sources[0].model_copy(update={"count": 3})
+    failing = [Failing.model_construct(count=9, label=name, fails_from=fails_from) for name in ("a", "b")]
+    config = config.model_copy(update={"sources": (first, *failing)})
+    said = []
+    notices = Notices(said.append)
+    logging.getLogger("potstill").addHandler(notices)
+    try:
+        counts = generate(config, tmp_path, seed=1, workers=1)
+    finally:
+        logging.getLogger("potstill").removeHandler(notices)
+    assert (counts[1].accepted == 0) == (fails_from == 2)
+    for name in ("a", "b"):
+        (line,) = [line for line in said if f"source {name} gave" in line]
+        assert "most often source_error: trajectory" in line
+        assert ": ValueError: no" in line
+    assert "most often source_error" in caplog.text
 
 
 def test_another_seed_gives_others(config, tmp_path):

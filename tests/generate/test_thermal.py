@@ -54,6 +54,16 @@ def test_a_refusal_says_of_which_structure():
         mean_curvature(COPPER, Refusing(np.zeros(())), np.random.default_rng(1))
 
 
+@pytest.mark.parametrize("energy", [np.nan, np.inf, None, np.zeros(2)])
+def test_an_energy_that_is_no_number_is_the_teachers_fault(energy):
+    class Wrong(Springs):
+        def label(self, structures):
+            return [Labels(energy, np.zeros_like(s.positions)) for s in structures]
+
+    with pytest.raises(NoCurvatureError, match="the teacher 'springs' gives copper or a displaced copy the energy"):
+        mean_curvature(COPPER, Wrong(np.zeros(())), np.random.default_rng(1))
+
+
 def test_copies_of_a_crystal_have_the_potential_energy_of_their_temperature():
     source = Perturb(count=40, temperatures_kelvin=(100.0, 100.0), max_strain=0.0, teacher=EMT())
     copies = source.propose(range(40), 1, [COPPER])

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from potstill.dataset import Dataset, merge, write_part
+from potstill.label.asked import asked_of
 from potstill.label.options import LabelConfig
 from potstill.label.stage import label
+from potstill.label.tasks import LabelTask
+from potstill.teacher.ase import AseCalculator
 from potstill.teacher.classical import LennardJones
 
 SETTINGS = LabelConfig(teacher=LennardJones(sigma_angstrom=0.9), structures_per_task=12)
@@ -45,6 +48,18 @@ def test_a_damaged_part_is_labelled_again(structures, tmp_path, damage):
     whole = parts[1].read_bytes()
     parts[1].write_bytes(whole[: len(whole) // 2 if damage == "halved" else 0])
     assert energies(label(SETTINGS, structures, tmp_path / "label", workers=1)) == before
+
+
+def test_another_content_of_a_folder_is_another_teacher(structures, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"one")
+    teacher = AseCalculator(calculator="ase.calculators.emt:EMT", options={"path": str(folder)})
+    task = LabelTask(structures, 0, 1, teacher, 30.0, 1.0, tmp_path / "part.h5")
+    before = asked_of(task, Dataset(structures))
+    assert asked_of(task, Dataset(structures)) == before
+    (folder / "weights").write_bytes(b"two")
+    assert asked_of(task, Dataset(structures)) != before
 
 
 def test_time_limits_change_no_label(structures, tmp_path):

@@ -50,6 +50,21 @@ def test_a_folder_that_an_earlier_version_stored_by_name_is_no_other():
     assert changed(stored, now) == []
 
 
+def test_a_folder_that_options_name_counts_by_its_content(tmp_path):
+    def now() -> dict:
+        options = {"path": str(tmp_path / "student")}
+        return {"a": _dumped(AseCalculator(calculator="ase.calculators.emt:EMT", folder=str(tmp_path), options=options))}
+
+    by_name = json.loads(json.dumps(now()))  # nothing is there yet
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "weights.bin").write_bytes(b"one")
+    before = json.loads(json.dumps(now()))
+    assert before["a"]["folder"] == str(tmp_path)  # of the module, whose files the fingerprint has
+    assert changed(by_name, now()) == []
+    (tmp_path / "student" / "weights.bin").write_bytes(b"two")
+    assert changed(before, now()) == ["a.options.path"]
+
+
 @pytest.mark.parametrize(
     ("section", "name", "one", "other"),
     [

@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 
 import pytest
+from ase.calculators.emt import EMT
+from ase.io import write
 from rich.console import Console
 
 from potstill.config import parse_config
-from potstill.run.plan import Cost, _rounds, print_subruns, probe
+from potstill.core.errors import PotstillError
+from potstill.run.plan import Cost, _rounds, missing_pieces, print_subruns, probe
 from potstill.run.plan_rounds import Rates
 from potstill.teacher import load_teacher
+from potstill.testing import copper
 
 CONFIG = {
     "batches": [1, 2, 1],
@@ -96,3 +100,47 @@ def test_the_probe_asks_for_further_labels_and_trains_on_them(extra, calls, monk
     data["train"] = {} if more else {"hessian_weight": 0.5}
     probe(parse_config(data))
     assert sum(asked) - 1 == calls * plain
+
+
+def test_labels_of_files_need_no_process_to_be_probed(tmp_path):
+    atoms = [copper().to_ase() for _ in range(3)]
+    for k, frame in enumerate(atoms):
+        frame.rattle(0.05, seed=k)
+        frame.calc = EMT()
+        frame.get_potential_energy()
+    write(tmp_path / "mine.extxyz", atoms)
+    sources = [{"source": "files", "paths": [str(tmp_path / "mine.extxyz")], "count": 3}]
+    data = {"generate": {"sources": sources}, "label": {"teacher": {"name": "given"}}, "student": CONFIG["student"]}
+    assert [cost.stage for cost in probe(parse_config(data))][:2] == ["generate", "label"]
+
+
+def test_a_probe_without_a_label_tells_the_first_refusal():
+    label = {"teacher": {"name": "emt"}, "extra": ["local_energies"]}
+    with pytest.raises(PotstillError, match=r"none of the 24 probed.*\n  first refusal: no_local_energies: the teacher"):
+        probe(parse_config({**CONFIG, "batches": [], "label": label}))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "says"),
+    [
+        ({"calculator": "no_such_module:make"}, "'s': teacher.calculator: the module 'no_such_module'"),
+        (
+            {"calculator": "ase.calculators.lj:LennardJones", "options": {"sigm": 1}},
+            "'s': teacher.options: no option 'sigm'",
+        ),
+        (
+            {"calculator": "potstill.deploy:student_calculator", "options": {"path": "no/such"}},
+            "'s': no/such/config.json is no",
+        ),
+    ],
+)
+def test_the_teacher_of_a_source_is_looked_at_where_it_is_used(teacher, says):
+    moved = {"source": "trees", "label": "s", "count": 3, "teacher": {"name": "ase", **teacher}}
+    unused = {**moved, "source": "perturb"}
+
+    def missing(source: dict, **more: bool) -> list[str]:
+        sources = [*CONFIG["generate"]["sources"][:1], source]
+        return missing_pieces(parse_config({"generate": {"sources": sources}, "label": CONFIG["label"]}), **more)
+
+    assert [line.startswith(f"the teacher of the source {says}") for line in missing(moved)] == [True]
+    assert missing(unused) == missing(moved, made=True) == missing({**moved, "teacher": None}) == []

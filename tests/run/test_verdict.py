@@ -44,7 +44,7 @@ def test_errors_in_its_own_md_above_the_gate_are_no_go(run):
     verdict = run_verdict(run, AUDIT, EVALUATION)
     assert verdict.verdict == Verdict.NO_GO
     assert "was 0.5 eV/Å in round 1, active_learning.max_force_error_ev_per_angstrom is 0.1" in verdict.sentence
-    assert verdict.next.startswith("the error still falls: raise active_learning.max_rounds")
+    assert verdict.next.startswith("one round does not tell whether the error falls: raise active_learning.max_rounds")
 
 
 @pytest.mark.parametrize("lost", ["", "01", "02"])

@@ -56,6 +56,10 @@ def test_the_fingerprint_is_that_of_the_options_and_of_the_files_they_name(tmp_p
         assert before == weights(path=str(file))
         file.write_bytes(b"two")
         assert weights(path=str(file)) != before
+        named = weights(path=str(tmp_path), directory="here")
+        assert named == weights(path=str(tmp_path), directory="here")
+        file.write_bytes(b"three")
+        assert weights(path=str(tmp_path), directory="here") != named
         version = load_teacher("ase", calculator="tests_calculators:make").fingerprint["version"]
         assert version.startswith("tests_calculators sha256:")
 

@@ -6,8 +6,10 @@ that folder. With ``context={"folder": FOLDER, "past": True}`` files that it nam
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -20,9 +22,11 @@ from pydantic import (
     NonNegativeInt,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
+from potstill.core.checksums import OF_A_RUN, WRITTEN
 from potstill.core.errors import InputError
 from potstill.core.files import file_error
 from potstill.core.registry import nearest
@@ -32,6 +36,8 @@ Choices = Mapping[str, Mapping[str, type[BaseModel]]]
 NO_SECTION = ("dict_type", "model_type", "model_attributes_type")  # kinds of faults of pydantic
 MOST_OWNERS = 2  # sections that are named as the place of an option
 NO_LIST = ("list_type", "tuple_type")
+FREE = (Any, object, dict, list, tuple, Mapping)  # types whose content no section checks
+NO_JSON = (date, bytes, set)  # values of YAML that JSON has not
 
 
 class Section(BaseModel):
@@ -50,11 +56,64 @@ class Section(BaseModel):
                 raise ValueError(f"{name}: found {str(truth).lower()}, expected a number")
         return given
 
+    @field_validator("*")
+    @classmethod
+    def _free_data_as_json(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse data of the user's own keys that JSON would change; return them with the paths beside the config absolute.
+
+        Workers and the run folder get JSON.
+        """
+        field = cls.model_fields.get(info.field_name or "")
+        if field is None or not _is_free(field.annotation):
+            return value
+        if fault := _changed_by_json(value):
+            raise ValueError(f"{fault}\n    write it into a function of your own, such as one that makes the calculator")
+        folder = _folder(info)
+        if folder is None or all((folder / name).exists() for name in OF_A_RUN):  # a run, whose paths are absolute already
+            return value
+        return _with_paths(value, folder)
+
 
 def _truth_in(value: Any) -> bool | None:
     """Return the first true or false of an option or of its items; None where there is none."""
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
     return next((item for item in items if isinstance(item, bool)), None)
+
+
+def _is_free(annotation: Any) -> bool:
+    """Return whether a type, or one inside it, takes data of any kind."""
+    return annotation in FREE or any(map(_is_free, get_args(annotation)))
+
+
+def _changed_by_json(value: Any, path: str = "") -> str:
+    """Return the first key or value that JSON would change, with its dotted path; empty where it changes nothing."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            where = f"{path}.{key}" if path else str(key)
+            if not isinstance(key, str):
+                return f"{where}: found the key {key!r} ({type(key).__name__}), expected a text: a worker would read '{key}'"
+            if fault := _changed_by_json(item, where):
+                return fault
+    elif isinstance(value, list | tuple):
+        return next((fault for k, item in enumerate(value) if (fault := _changed_by_json(item, f"{path}[{k}]"))), "")
+    elif isinstance(value, NO_JSON) or (isinstance(value, float) and not math.isfinite(value)):
+        kind = type(value).__name__
+        return f"{path}: found {value!r} ({kind}), expected a finite number or a text: a worker would read another"
+    return ""
+
+
+def _with_paths(value: Any, folder: Path) -> Any:
+    """Return free data in which each text that names something in the folder of the config is its absolute path."""
+    if isinstance(value, Mapping):
+        return {key: item if key in WRITTEN else _with_paths(item, folder) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_paths(item, folder) for item in value]
+    if not isinstance(value, str) or not value or Path(value).is_absolute():
+        return value
+    try:
+        return str(_absolute(folder / value)) if (folder / value).exists() else value
+    except (OSError, ValueError):  # a text that no path can be
+        return value
 
 
 def _folder(info: ValidationInfo) -> Path | None:

@@ -12,17 +12,14 @@ import numpy as np
 from pydantic import Field
 
 from potstill.core.dynamics import repeat_crystal
-from potstill.core.errors import InputError
 from potstill.core.section import Range
-from potstill.core.types import Refused, Structure
+from potstill.core.types import Refused, Structure, Teacher
 from potstill.generate.distort import StrainKind, draw_strain, monte_carlo_rattle
 from potstill.generate.parents import NO_PARENT, DerivedOptions, child_of
 from potstill.generate.source import propose_each, random_generator
-from potstill.generate.teachers import one_thread
+from potstill.generate.teachers import one_thread, teacher_of
 from potstill.generate.thermal import displacement_angstrom, mean_curvature
 from potstill.teacher.choices import AnyTeacher
-from potstill.teacher.opening import open_once
-from potstill.teacher.options import TeacherOptions
 
 _CURVATURES: dict[tuple[object, ...], float] = {}  # of parents that this process has asked about
 
@@ -79,30 +76,40 @@ class Perturb(DerivedOptions):
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
         order = self.order(parents, seed)
+        teacher = teacher_of(self) if self.needs_teacher and len(order) else None
 
         def make(index: int, rng: np.random.Generator) -> Structure | Refused:
             if len(order) == 0:
                 return NO_PARENT
             parent = repeat_crystal(parents[int(order[index % len(order)])], self.min_crystal_atoms, self.max_atoms)
-            return self.refuse(parent, parent.id) or self._copy(parent, rng)
+            return self.refuse(parent, parent.id) or self._copy(parent, rng, teacher)
 
         with one_thread():
             return propose_each(self.name, indices, seed, make)
 
-    def _displacement(self, parent: Structure, rng: np.random.Generator) -> tuple[float, dict[str, Any]]:
+    def _displacement(
+        self, parent: Structure, rng: np.random.Generator, teacher: Teacher | None
+    ) -> tuple[float, dict[str, Any]]:
         """Return the standard deviation of a coordinate in Å, and the metadata that tell where it is from."""
-        if self.temperatures_kelvin is None:
+        if self.temperatures_kelvin is None or teacher is None:
             sigma = float(rng.uniform(*self.rattle_angstrom))
             return sigma, {"rattle_angstrom": sigma}
-        if self.teacher is None:
-            raise InputError(f"the source '{self.name}' needs a teacher; give it one by its option 'teacher'")
         kelvin = float(rng.uniform(*self.temperatures_kelvin))
-        curvature = _curvature(parent, self.teacher)
+        curvature = self._curvature(parent, teacher)
         sigma = displacement_angstrom(curvature, kelvin)
         return sigma, {"rattle_angstrom": sigma, "temperature_kelvin": kelvin, "curvature_ev_per_square_angstrom": curvature}
 
-    def _copy(self, parent: Structure, rng: np.random.Generator) -> Structure:
-        sigma, metadata = self._displacement(parent, rng)
+    def _curvature(self, parent: Structure, teacher: Teacher) -> float:
+        """Return the mean curvature of a parent in eV/Å^2, asked for once in a process; its id gives the directions."""
+        atoms = tuple(x.tobytes() for x in (parent.atomic_numbers, parent.positions, parent.cell, parent.pbc))
+        options = self.teacher.model_dump_json() if self.teacher else ""  # as text: options may have no hash
+        key = (parent.id, *atoms, type(self.teacher), options)
+        if key not in _CURVATURES:
+            _CURVATURES[key] = mean_curvature(parent, teacher, random_generator(0, parent.id, 0))
+        return _CURVATURES[key]
+
+    def _copy(self, parent: Structure, rng: np.random.Generator, teacher: Teacher | None) -> Structure:
+        sigma, metadata = self._displacement(parent, rng, teacher)
         strain = draw_strain(self.strain, self.max_strain, rng) if parent.pbc.all() else np.zeros((3, 3))
         metadata["strain"] = strain.tolist()
         deformation = np.eye(3) + strain
@@ -113,12 +120,3 @@ class Perturb(DerivedOptions):
         else:
             positions = strained.positions + rng.normal(0.0, sigma, size=parent.positions.shape)
         return child_of(parent, positions, strained.cell, metadata)
-
-
-def _curvature(parent: Structure, teacher: TeacherOptions) -> float:
-    """Return the mean curvature of a parent in eV/Å^2, asked for once in a process; its id gives the directions."""
-    atoms = tuple(x.tobytes() for x in (parent.atomic_numbers, parent.positions, parent.cell, parent.pbc))
-    key = (parent.id, *atoms, type(teacher), teacher.model_dump_json())  # options may have no hash
-    if key not in _CURVATURES:
-        _CURVATURES[key] = mean_curvature(parent, open_once(teacher), random_generator(0, parent.id, 0))
-    return _CURVATURES[key]

@@ -59,6 +59,11 @@ class SourceOptions(Section, ABC):
         """Return whether it asks a teacher: that of its option ``teacher``, or else that of the labels."""
         return False
 
+    @property
+    def needed_properties(self) -> frozenset[str]:
+        """Return what its teacher must predict beside energy and forces, such as ``"stress"``."""
+        return frozenset()
+
     def available(self) -> int | None:
         """Return the largest number of structures that it can make, or None where there is no limit."""
         return None

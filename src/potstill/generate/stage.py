@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,7 @@ from potstill.generate.mix import (
 from potstill.generate.parents import open_parents
 from potstill.generate.program import logs_in
 from potstill.generate.source import Families, SourceOptions
+from potstill.generate.teachers import check_teacher
 from potstill.teacher.given import is_given
 
 if TYPE_CHECKING:
@@ -72,7 +74,8 @@ class GenerateTask:
 class SourceCount:
     """Number of structures wanted of one source, and its results.
 
-    ``earlier`` counts candidates of the runs in ``generate.after``, and ``made`` good candidates and their copies.
+    ``earlier`` counts candidates of the runs in ``generate.after``, and ``made`` good candidates and their copies. ``error``
+    is the most frequent refusal where the source made nothing or failed itself.
     """
 
     name: str
@@ -81,6 +84,7 @@ class SourceCount:
     made: int = 0
     accepted: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    error: str = ""
 
 
 def generate(
@@ -147,6 +151,7 @@ def generate(
         missing = [fault for source in chosen if (fault := source.missing()) is not None]
         if missing:
             raise InputError("a source cannot run here:\n" + "\n".join(f"  {fault}" for fault in missing))
+        _check_teachers(chosen, folder, executor or LocalExecutor(workers))
         labelled = is_given(teacher)
         attempt = _Attempt(config, folder, seed, executor or LocalExecutor(workers), on_progress, labelled=labelled)
         failure = attempt.make(chosen, take_over=bool(mix.failed))
@@ -155,6 +160,13 @@ def generate(
         mix = contingency(sources, config.contingency, {**mix.failed, **failure})
         if not fallback:
             raise SourceFailedError(mix)
+
+
+def _check_teachers(sources: Sequence[SourceOptions], folder: Path, executor: Executor) -> None:
+    """Refuse a teacher that lacks a property which its source needs, before anything is made where it is not yet."""
+    parts = folder / "parts"
+    ahead = [source for source in sources if source.needed_properties and not any(parts.glob(f"{source.name}-*.h5"))]
+    executor.run(check_teacher, ahead, on_done=lambda *_: None, isolated=executor.workers > 1)
 
 
 class _Attempt:
@@ -200,8 +212,10 @@ class _Attempt:
             if why is not None:
                 return {source.name: why}
             missing += count.wanted - count.accepted
-            if count.accepted < count.wanted:
-                log.warning("source %s gave %d of %d structures: %s", *_shortfall(count))
+            if count.accepted < count.wanted and count.error:
+                log.warning("%s", f"source {_shortfall(count)}")  # each source by itself on the terminal
+            elif count.accepted < count.wanted:
+                log.warning("source %s", _shortfall(count))
         if not any(count.accepted for count in self.counts):
             raise PotstillError(f"no source made any structure: {self._why_none()}")
         merge(self._files, self._folder / "structures.h5", attributes={"seed": self._seed})
@@ -257,6 +271,7 @@ class _Attempt:
             why = too_few(source, stop - first, count.accepted, self._config.contingency)
             if why is not None:
                 return f"{why} ({_reasons(count)})"
+        count.error = _most_frequent(refused if count.accepted == 0 else [r for r in refused if r.reason == "source_error"])
         self._on_progress(count)
         _refuse_contradictions(source.name, refused)
         for remark, structures in sorted(remarks.most_common(), key=lambda pair: not pair[0].startswith(TWO_CALCULATIONS)):
@@ -312,6 +327,7 @@ class _Attempt:
                 make_candidates,
                 [task for task in tasks if not task.path.exists()],
                 on_done=done,
+                isolated=source.needs_teacher,  # which may end its process, or change the current folder
                 at_most=1 if source.exclusive else None,
             )
             yield from tasks
@@ -394,9 +410,19 @@ def _with_file(detail: str, proposal: Structure | Refused) -> str:
     return detail
 
 
-def _shortfall(count: SourceCount) -> tuple[str, int, int, str]:
+def _shortfall(count: SourceCount) -> str:
     earlier = f"; the runs in generate.after have its first {count.earlier}" if count.earlier else ""
-    return count.name, count.accepted, count.wanted, (_reasons(count) or "it has no more") + earlier
+    error = f"; most often {count.error}" if count.error else ""
+    why = _reasons(count) or "it has no more"
+    return f"{count.name} gave {count.accepted} of {count.wanted} structures: {why}{error}{earlier}"
+
+
+def _most_frequent(refused: Sequence[Refused]) -> str:
+    """Return the first of the most frequent kind of refusals in one line, whatever numbers it names; empty without any."""
+    kinds: dict[str, list[str]] = {}
+    for text in (f"{r.reason}: {r.detail}" for r in refused):
+        kinds.setdefault(re.sub(r"\d+", "", text), []).append(text)
+    return " ".join(max(kinds.values(), key=len, default=[""])[0].split())
 
 
 def _reasons(count: SourceCount) -> str:

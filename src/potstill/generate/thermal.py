@@ -13,6 +13,7 @@ import numpy as np
 from ase.units import kB
 
 from potstill.core.types import Labels, Structure, Teacher
+from potstill.teacher.messages import as_number
 
 STEP_ANGSTROM = 0.02  # root mean square of a coordinate: small beside bonds, large beside rounding in float32
 DIRECTIONS = 2
@@ -41,7 +42,7 @@ def mean_curvature(structure: Structure, teacher: Teacher, rng: np.random.Genera
     Raises
     ------
     NoCurvatureError
-        If the teacher refuses a displaced structure.
+        If the teacher refuses a displaced structure, or gives an energy that is no finite number.
     """
     shape = structure.positions.shape
     steps = [STEP_ANGSTROM * rng.normal(size=shape) for _ in range(DIRECTIONS)]
@@ -62,5 +63,9 @@ def _energies(teacher: Teacher, structures: Sequence[Structure]) -> list[float]:
             raise NoCurvatureError(
                 f"the teacher refuses {structure.id} or a displaced copy: {answer.reason}: {answer.detail}"
             )
-        found.append(float(answer.energy))
+        energy = as_number(answer.energy)
+        if not (isinstance(energy, int | float) and np.isfinite(energy)):
+            name = teacher.fingerprint["name"]
+            raise NoCurvatureError(f"the teacher '{name}' gives {structure.id} or a displaced copy the energy {energy!r}")
+        found.append(float(energy))
     return found

@@ -14,14 +14,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from potstill.core.errors import InputError
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Array, Refused, Structure, Teacher
 from potstill.generate.parents import NO_PARENT, DerivedOptions
 from potstill.generate.source import random_generator
-from potstill.generate.teachers import one_thread
+from potstill.generate.teachers import one_thread, teacher_of
 from potstill.teacher.choices import AnyTeacher
-from potstill.teacher.opening import open_once
 
 CANDIDATES_PER_TASK = 8  # a candidate costs many calls of the teacher
 
@@ -69,9 +67,7 @@ class TrajectoryOptions(DerivedOptions, ABC):
         order = self.order(parents, seed)
         if len(order) == 0:
             return [NO_PARENT] * len(indices)
-        if self.teacher is None:
-            raise InputError(f"the source '{self.name}' needs a teacher; set its option 'teacher'")
-        teacher = open_once(self.teacher)
+        teacher = teacher_of(self)
         last: dict[int, int] = {}  # by trajectory: the frame up to which it must be made
         for index in indices:
             number, frame = divmod(index, self.frames)

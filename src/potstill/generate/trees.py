@@ -43,6 +43,10 @@ class Trees(TrajectoryOptions):
         bool, Field(description="true: the cell of a crystal relaxes with its atoms; false: it is fixed")
     ] = False
 
+    @property
+    def needed_properties(self) -> frozenset[str]:
+        return frozenset({"stress"}) if self.relax_cell else frozenset()
+
     def trajectory(
         self, parent: Structure, number: int, teacher: Teacher, rng: np.random.Generator
     ) -> Iterator[Structure | Refused]:

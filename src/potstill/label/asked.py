@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,6 +18,7 @@ from potstill.core.checksums import sha256_of_json, with_contents
 from potstill.core.files import name_aside
 from potstill.dataset import Dataset
 from potstill.label.tasks import LabelTask
+from potstill.teacher.options import TeacherOptions
 
 log = logging.getLogger(__name__)
 ATOM_COLUMNS = ("atoms/atomic_numbers", "atoms/positions")
@@ -33,8 +35,15 @@ def asked_of(task: LabelTask, structures: Dataset) -> str:
     for name in STRUCTURE_COLUMNS:
         digest.update(np.ascontiguousarray(structures.column(name)[task.start : task.stop]).tobytes())
     digest.update("\0".join(structures.ids[task.start : task.stop].tolist()).encode())
-    teachers = [with_contents(teacher.model_dump(mode="json")) for teacher in (task.teacher, *task.committee)]
+    teachers = [_with_contents(teacher) for teacher in (task.teacher, *task.committee)]
     return sha256_of_json([digest.hexdigest(), teachers, task.max_force, task.max_stress, list(task.extra)])
+
+
+def _with_contents(teacher: TeacherOptions) -> dict[str, Any]:
+    """Return the options of a teacher with contents in place of files, and of the folders that free options name."""
+    tables = {name for name, value in teacher if isinstance(value, Mapping)}
+    given = teacher.model_dump(mode="json")
+    return {name: with_contents(value, folders=name in tables) for name, value in given.items()}
 
 
 def set_aside_others(tasks: Sequence[LabelTask], structures: Dataset) -> None:

@@ -295,7 +295,7 @@ def _with_tables(option: Any, data: Any) -> Any:
     if isinstance(option, BaseModel):
         return {key: _with_tables(getattr(option, key, None), value) for key, value in data.items()}
     if isinstance(option, Mapping):
-        return _table(data)
+        return _table(with_contents(data, folders=True))
     if isinstance(option, list | tuple) and isinstance(data, list):
         return [_with_tables(one, value) for one, value in zip(option, data, strict=True)]
     return data
@@ -317,7 +317,7 @@ def _differences(stored: Any, now: Any, path: str) -> Iterator[str]:
             yield from _differences(one, other, f"{path}[{k}]")
     elif stored != now and not _is_gone(stored, now):
         of_source = ".paths[" in path
-        if of_source and _is_checksum(now) and isinstance(stored, str) and stored.startswith("/"):
+        if (of_source or ".options." in path) and _is_checksum(now) and isinstance(stored, str) and stored.startswith("/"):
             return  # a folder, which earlier versions stored by its name
         yield f"file at {path}" if of_source and _is_checksum(stored) and _is_checksum(now) else path
 

@@ -22,6 +22,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from potstill.audit.beside_general import CALCULATOR
 from potstill.config import Config
 from potstill.core.errors import PotstillError
 from potstill.core.registry import borrow
@@ -34,6 +35,9 @@ from potstill.generate.mix import Mix, SourceFailedError, as_asked, with_what_th
 from potstill.generate.source import SourceOptions
 from potstill.run.plan_rounds import Rates, seconds_of_rounds
 from potstill.run.subruns import subrun_configs
+from potstill.student.shipped import sizes_of
+from potstill.teacher.ase import AseCalculator
+from potstill.teacher.options import TeacherOptions
 
 if TYPE_CHECKING:
     from potstill.student.model import Student
@@ -79,12 +83,18 @@ def missing_pieces(config: Config, *, made: bool = False) -> list[str]:
         Whether the structures are made, so that no source is needed any more.
     """
     missing: list[str] = []
+    teachers: list[tuple[str, TeacherOptions]] = [
+        ("", teacher) for teacher in (config.label.teacher, *config.label.committee)
+    ]
     if not made:
         mix, sources = _mix_here(config)
         missing += [str(SourceFailedError(mix))] if mix.failed else []
         missing += [fault for source in sources if (fault := source.missing()) is not None]
         missing += config.generate.lacking_runs()
-    teachers = (config.label.teacher, *config.label.committee)
+        moving = [
+            (f"the teacher of the source '{s.name}': ", getattr(s, "teacher", None)) for s in sources if s.needs_teacher
+        ]
+        teachers += [(who, teacher) for who, teacher in moving if teacher not in (None, config.label.teacher)]
     packages = {
         f"the executor '{config.execute.executor}'": config.execute.requires(),
         "train.tensorboard": ("tensorboard", "tensorboard") if config.train.tensorboard else None,
@@ -95,12 +105,19 @@ def missing_pieces(config: Config, *, made: bool = False) -> list[str]:
                 borrow(*package, why)
             except PotstillError as error:
                 missing.append(str(error))
-    for teacher in teachers:
+    for who, teacher in teachers:
         try:
             teacher.check()
+            _check_student(teacher)
         except PotstillError as error:
-            missing.append(str(error))
+            missing.append(f"{who}{str(error).replace('label.teacher.', 'teacher.')}" if who else str(error))
     return missing
+
+
+def _check_student(teacher: TeacherOptions) -> None:
+    """Raise InputError where a student that serves as a teacher is missing or damaged."""
+    if isinstance(teacher, AseCalculator) and teacher.calculator == CALCULATOR and "path" in teacher.options:
+        sizes_of(str(teacher.options["path"]))
 
 
 def _mix_here(config: Config) -> tuple[Mix, list[SourceOptions]]:
@@ -373,7 +390,8 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, fl
     from potstill.teacher.extras import add_extras
     from potstill.teacher.opening import open_teacher
 
-    teacher = open_teacher(config.label.teacher, supervised=True)
+    asked = config.label.teacher
+    teacher = open_teacher(asked, supervised=asked.on_demand)  # labels of files never leave this process
     committee = [open_teacher(member, supervised=True) for member in config.label.committee]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -388,6 +406,10 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, fl
     finally:
         torch.set_num_threads(threads)
     labelled = [s.with_(labels=a) for s, a in zip(sample, answers, strict=True) if isinstance(a, Labels)]
+    refused = [a for a in answers if isinstance(a, Refused)]
+    if len(refused) == len(answers):
+        why = f"{refused[0].reason}: {refused[0].detail}"
+        raise PotstillError(f"the teacher labelled none of the {len(answers)} probed structures\n  first refusal: {why}")
     return float(np.mean(rates)), _standard_error(rates), labelled
 
 
@@ -396,8 +418,6 @@ def _probe_train(config: Config, labelled: Sequence[Structure]) -> tuple[float, 
     from potstill.train.job import TrainJob
     from potstill.train.stage import train_student
 
-    if not labelled:
-        raise PotstillError("the teacher labelled none of the probed structures")
     size = config.train.batch_structures
     records = Records.of([labelled[k % len(labelled)] for k in range(size * PROBE_STEPS)])
     with tempfile.TemporaryDirectory() as folder:
