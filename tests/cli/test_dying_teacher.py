@@ -63,3 +63,20 @@ def test_whole_evaluations(run, potstill, tmp_path):
         assert {f["check"] for f in report["findings"]} == {f["check"] for f in sound["findings"]}
     assert always["speed"] == []
     assert [row["system"] for row in later["speed"]] == [row["system"] for row in sound["speed"]]
+
+
+def test_a_source_whose_teacher_ends_its_process_is_told(potstill, tmp_path, monkeypatch):
+    """It ended the whole run, without a line and with the exit code of the teacher."""
+    monkeypatch.setenv("POTSTILL_TEST_FOLDER", str(tmp_path))
+    (tmp_path / "mortal.py").write_text(MORTAL)
+    (tmp_path / "how").write_text("exit 0")
+    mortal = {"name": "ase", "calculator": "mortal:Mortal"}
+    sources = [
+        {"source": "prototypes", "count": 2, "max_atoms": 4},
+        {"source": "perturb", "count": 2, "temperatures_kelvin": [300, 600], "teacher": mortal},
+    ]
+    config = {"generate": {"elements": ["Cu"], "sources": sources}, "label": {"teacher": {"name": "emt"}}, "workers": 1}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    answer = potstill("generate", tmp_path / "config.yaml", "--out", tmp_path / "dead")
+    assert answer.code == 1, answer.err
+    assert "worker processes died 3 times over one task" in answer.err

@@ -91,10 +91,22 @@ class TestMerge:
         """Ids are the name of the source, or its option ``label``, and a number, whatever the seed."""
         first = build(labelled[:4]).rename(tmp_path / "first.h5")
         second = build([s.with_(id=f"again-{s.id}") for s in labelled[:4]]).rename(tmp_path / "second.h5")
-        with pytest.raises(DatasetError, match=r"option 'label'(.|\n)*another seed gives the same ids"):
+        with pytest.raises(DatasetError, match="--rename"):
             merge_datasets([first, first], tmp_path / "c.h5", **SPLIT)
         merge_datasets([first, second], tmp_path / "c.h5", **SPLIT)
         assert len(open_dataset(tmp_path / "c.h5")) == 8
+
+    def test_renamed_files_keep_their_families_and_parents(self, labelled, build, tmp_path):
+        child = labelled[1].with_(generator_metadata={"parent": labelled[0].id, "strain": 0.01})
+        refused = Refused("too_close", "0.3 Å", id="metals-9", source="metals", stage="generate")
+        path = build([labelled[0], child, *labelled[2:4]], refused=[refused])
+        merge_datasets([path, path], tmp_path / "c.h5", **SPLIT, rename=True)
+        both, one = open_dataset(tmp_path / "c.h5"), open_dataset(path)
+        assert both.ids.tolist() == [f"{k}/{name}" for k in (1, 2) for name in one.ids]
+        assert both.families.tolist() == 2 * one.families.tolist()
+        assert both[5].generator_metadata == {"parent": f"2/{labelled[0].id}", "strain": 0.01}
+        assert [r.id for r in both.refused] == ["1/metals-9", "2/metals-9"]
+        assert np.array_equal(both[6].labels.forces, one[2].labels.forces)
 
     def test_other_units_or_schema(self, halves, tmp_path):
         for name, value in (("units", "{}"), ("schema_version", 99)):

@@ -54,6 +54,7 @@ def merge(
     valid_fraction: Annotated[float, typer.Option(help="Share of the families held out for validation.")] = 0.05,
     test_fraction: Annotated[float, typer.Option(help="Share of the families held out for the test.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Random seed of the new split.")] = 0,
+    rename: Annotated[bool, typer.Option("--rename", help="Put the number of its file before each id.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Join datasets of one teacher; families are divided anew where every file has a split."""
@@ -68,7 +69,7 @@ def merge(
         raise InputError("valid_fraction and test_fraction must not be negative and must add up to less than 1")
     paths = [open_file(path).path for path in sources]
     parts = SplitConfig(valid_fraction=valid_fraction, test_fraction=test_fraction)
-    split = merge_datasets(paths, target, split=parts, seed=seed)
+    split = merge_datasets(paths, target, split=parts, seed=seed, rename=rename)
     count = len(open_file(target))
     if as_json:
         print_json({"path": str(target), "structures": count, "split": split})

@@ -69,6 +69,7 @@ def merge_datasets(
     seed: int,
     attributes: Mapping[str, Any] | None = None,
     replace: bool = False,
+    rename: bool = False,
 ) -> str:
     """Write the structures and refusals of several datasets as one.
 
@@ -87,6 +88,8 @@ def merge_datasets(
         Attributes of the file, added to those in which all files agree; attributes given here take precedence.
     replace
         Whether the target may exist.
+    rename
+        Whether all ids get the number of their file as a prefix, as ``2/``, so that none occurs twice.
 
     Returns
     -------
@@ -111,7 +114,8 @@ def merge_datasets(
         dataset = Dataset(path)
         _refuse_other_labels(dataset, path, theirs[0] if theirs else None, paths[0])
         theirs.append({**dataset.attributes, "labelled": dataset.labelled})
-        _refuse_known_ids(dataset, owner)
+        if not rename:
+            _refuse_known_ids(dataset, owner)
         families += dataset.families.tolist()
         elements += _elements_of(dataset)
         all_split &= dataset.splits is not None
@@ -120,7 +124,8 @@ def merge_datasets(
         shares = {"valid_fraction": split.valid_fraction, "test_fraction": split.test_fraction}
         splits = split_by_family(families, elements, **shares, seed=seed)
     _tell_unknown_methods(theirs)
-    merge(paths, target, attributes={**_common(theirs, paths), **(attributes or {})}, splits=splits)
+    prefixes = [f"{k}/" for k in range(1, len(paths) + 1)] if rename else None
+    merge(paths, target, attributes={**_common(theirs, paths), **(attributes or {})}, splits=splits, prefixes=prefixes)
     if splits is None:
         return "without a split, because not every file has one"
     counts = ", ".join(f"{int((splits == k).sum())} {name}" for k, name in enumerate(PARTS))
@@ -220,8 +225,8 @@ def _refuse_known_ids(dataset: Dataset, owner: dict[str, Path]) -> None:
     if twice:
         raise DatasetError(
             f"{dataset.path}: {len(twice)} ids occur twice, among them {', '.join(twice[:EXAMPLES])}\n"
-            "  ids must be unique in a dataset: leave one of the files out, or make one with other names of its sources,\n"
-            "  by the option 'label' of each; another seed gives the same ids"
+            "  ids must be unique in a dataset: leave one of the files out, or give all of them new ids by  --rename\n"
+            "  (the numbers of the files before them; two seeds of one config give the same ids)"
         )
 
 

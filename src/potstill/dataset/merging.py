@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from potstill.dataset.records import atoms_of
 from potstill.dataset.schema import TEXT_COLUMNS, Column, extra_columns_of, open_for_writing
 from potstill.dataset.write import Writer, bytes_expected, refusals_as_text
 
+ID, METADATA, REFUSED_ID = "structures/id", "structures/generator_metadata", "refused/id"
+
 
 def merge(
     parts: Sequence[Path],
@@ -28,6 +31,7 @@ def merge(
     refused_before: Path | None = None,
     chosen: Sequence[Array] | None = None,
     refused: Sequence[Refused] | None = None,
+    prefixes: Sequence[str] | None = None,
 ) -> None:
     """Stream part files into one sealed, contiguous, checksummed file.
 
@@ -47,6 +51,8 @@ def merge(
         Indices of the structures to take from each part; all structures if None.
     refused
         Refusals to write instead of those of the parts.
+    prefixes
+        Text that is put before the ids of each part, and before those of the parents that its structures state.
 
     Raises
     ------
@@ -72,19 +78,19 @@ def merge(
     expected = sum(file.stat().st_size for file in (*before, *parts)) + bytes_expected(n_structures, 0, texts.values())
     with sealed(path) as temporary, open_for_writing(temporary, expected) as file:
         writer = Writer(file, n_structures, n_atoms, labelled=labelled, extra=extra[0] if extra else ())
-        for part, take in zip(parts, takes, strict=True):
+        for part, take, prefix in zip(parts, takes, prefixes or [""] * len(parts), strict=True):
             try:
                 dataset = Dataset(part)
-                copy(dataset, np.arange(len(dataset)) if take is None else take, writer)
+                copy(dataset, np.arange(len(dataset)) if take is None else take, writer, prefix)
             except DatasetError as error:
                 raise DatasetError(f"{error}\n  a part of a run is made again: remove it, then run with --resume") from error
             if refused is None:
-                _add_refusals(dataset, texts)
+                _add_refusals(dataset, texts, prefix)
         writer.finish(attributes=attributes, splits=splits, refused=texts)
 
 
-def copy(dataset: Dataset, indices: Array, writer: Writer) -> None:
-    """Append structures of a file, in the order of their indices.
+def copy(dataset: Dataset, indices: Array, writer: Writer, prefix: str = "") -> None:
+    """Append structures of a file, in the order of their indices, with a prefix to their ids.
 
     Raises
     ------
@@ -96,9 +102,18 @@ def copy(dataset: Dataset, indices: Array, writer: Writer) -> None:
         dataset.check(some)
         ptr, atoms = atoms_of(dataset.ptr, some)
         rows: dict[str, Any] = {c.path: dataset.text(c.path)[some] for c in TEXT_COLUMNS}
+        if prefix:
+            rows[ID] = [prefix + name for name in rows[ID]]
+            rows[METADATA] = [_with_parent(text, prefix) for text in rows[METADATA]]
         for column in dataset.columns:
             rows[column.path] = dataset.column(column.path).take(atoms if column.per_atom else some, axis=0)
         writer.append(np.diff(ptr), rows)
+
+
+def _with_parent(text: str, prefix: str) -> str:
+    """Return metadata in which the id of a parent has the prefix too."""
+    known = json.loads(text) if '"parent"' in text else {}
+    return json.dumps({**known, "parent": prefix + known["parent"]}) if known.get("parent") else text
 
 
 def _size(part: Path, take: Array | None) -> tuple[int, int, bool, tuple[Column, ...]]:
@@ -109,7 +124,8 @@ def _size(part: Path, take: Array | None) -> tuple[int, int, bool, tuple[Column,
         return len(sizes), int(sizes.sum()), "structures/energy" in file, extra_columns_of(file)
 
 
-def _add_refusals(dataset: Dataset, texts: dict[str, list[str]]) -> None:
+def _add_refusals(dataset: Dataset, texts: dict[str, list[str]], prefix: str = "") -> None:
     for path in texts:
         if dataset.has(path):
-            texts[path] += dataset.text(path).tolist()
+            before = prefix if path == REFUSED_ID else ""
+            texts[path] += [before + text for text in dataset.text(path).tolist()]
