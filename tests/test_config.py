@@ -405,9 +405,10 @@ class TestFreeOptions:
     def test_a_text_that_names_something_beside_the_config_is_its_path(self, tmp_path, monkeypatch):
         (tmp_path / "here" / "runs" / "one").mkdir(parents=True)
         (tmp_path / "here" / "cu.eam").touch()
+        (tmp_path / "here" / "PBE").mkdir()
         (tmp_path / "elsewhere" / "lj").mkdir(parents=True)
         monkeypatch.chdir(tmp_path / "elsewhere")
-        given = {"path": "runs/one", "deep": [{"file": "cu.eam"}], "kind": "lj", "directory": "runs", "long": "x" * 5000}
+        given = {"path": "runs/one", "deep": [{"file": "cu.eam"}], "kind": "PBE", "directory": "runs", "long": "x" * 5000}
         teacher = {**self.ASE, "options": given}
         moved = {"source": "trees", "count": 1, "teacher": teacher}
         label = {"teacher": teacher, "extra": ["force_disagreement"], "committee": [teacher]}

@@ -103,12 +103,15 @@ def _changed_by_json(value: Any, path: str = "") -> str:
 
 
 def _with_paths(value: Any, folder: Path) -> Any:
-    """Return free data in which each text that names something in the folder of the config is its absolute path."""
+    """Return free data in which each text that names something in the folder of the config is its absolute path.
+
+    A text without a slash and a dot, such as PBE, is a name, even where a folder has it too.
+    """
     if isinstance(value, Mapping):
         return {key: item if key in WRITTEN else _with_paths(item, folder) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_with_paths(item, folder) for item in value]
-    if not isinstance(value, str) or not value or Path(value).is_absolute():
+    if not isinstance(value, str) or not {"/", "."} & set(value) or Path(value).is_absolute():
         return value
     try:
         return str(_absolute(folder / value)) if (folder / value).exists() else value
