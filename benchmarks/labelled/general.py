@@ -33,6 +33,7 @@ from potstill.core.types import Structure
 from potstill.dataset import Dataset
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.student.files import count_parameters, read_student
+from potstill.student.shipped import student_folder
 from potstill.student.uncertainty import judge, save_uncertainty
 from potstill.train.job import TrainJob
 from potstill.train.options import RATE
@@ -157,7 +158,9 @@ def _row(dataset: Dataset, folder: Path, epochs: int, start: str) -> dict[str, A
     test = [int(k) for k in dataset.split("test") if set(dataset[int(k)].atomic_numbers.tolist()) <= known]
     seen = dataset.split("train")[:: max(1, len(dataset.split("train")) // SEEN)]
     of_seen = errors(student, HeldOut(dataset.gather(seen), dataset.sources[seen]))
-    held_out = errors(student, HeldOut(dataset.gather(np.array(test)), dataset.sources[test]))
+    judging = HeldOut(dataset.gather(np.array(test)), dataset.sources[test])
+    held_out = errors(student, judging)
+    started = errors(read_student(student_folder(start))[0], judging)["of_mean_force"] if start else None
     for source, figures in held_out["per_source"].items():
         figures["seen_of_mean_force"] = of_seen["per_source"].get(source, {}).get("of_mean_force")
     this = {"labels": len(dataset), "trained_on": len(dataset.split("train")), "epochs": epochs}
@@ -171,6 +174,7 @@ def _row(dataset: Dataset, folder: Path, epochs: int, start: str) -> dict[str, A
         "teacher": facts["teacher"]["name"],
         "parameters": count_parameters(student),
         "held_out": len(test),
+        "start_of_mean_force": started,
         "pure_elements_not_trained_on": [
             symbol for symbol in _pure_elements(dataset, known) if symbol in before["pure_elements_not_trained_on"]
         ],
