@@ -68,9 +68,9 @@ def test_whole_evaluations(run, potstill, tmp_path):
 def test_a_source_whose_teacher_ends_its_process_is_told(potstill, tmp_path, monkeypatch):
     """It ended the whole run, without a line and with the exit code of the teacher."""
     monkeypatch.setenv("POTSTILL_TEST_FOLDER", str(tmp_path))
-    (tmp_path / "mortal.py").write_text(MORTAL)
+    (tmp_path / "mortal_of_a_source.py").write_text(MORTAL)
     (tmp_path / "how").write_text("exit 0")
-    mortal = {"name": "ase", "calculator": "mortal:Mortal"}
+    mortal = {"name": "ase", "calculator": "mortal_of_a_source:Mortal"}
     sources = [
         {"source": "prototypes", "count": 2, "max_atoms": 4},
         {"source": "perturb", "count": 2, "temperatures_kelvin": [300, 600], "teacher": mortal},
