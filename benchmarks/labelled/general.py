@@ -1,14 +1,14 @@
 """Train the student ``general`` and measure its errors on held-out families.
 
-    python -m benchmarks.labelled.general DATASET FOLDER [--epochs 40] [--start STUDENT] [--refit] [--ship]
+    python -m benchmarks.labelled.general DATASET FOLDER [--epochs 40] [--start STUDENT [--share 0.5]] [--refit] [--ship]
 
 DATASET is a labelled and split ``dataset.h5``, as ``potstill run production_120k.yaml --last audit`` writes it, or that
 of its first batches. FOLDER receives the student; a training that was stopped goes on there. ``--start general`` goes on
 from the student of the package with other labels: half the highest learning rate, larger batches, and a larger weight of
 the energies in the second half. Its labels count too, for a family keeps its side of the split. Student and training are
 those of the template ``production_120k`` otherwise. Errors on ``test`` by source and element go to
-``results/general.json``. ``--refit`` fits expected errors again and leaves the weights. ``--ship`` puts the student and
-its model card into the package.
+``results/general_trials.json``. ``--refit`` fits expected errors again and leaves the weights. ``--ship`` puts the student
+and its model card into the package, and the row into ``results/general.json``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import argparse
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 from ase.data import chemical_symbols
 from benchmarks.lib.common import RESULTS, write_results
 from benchmarks.lib.held_out import HeldOut, errors
@@ -32,7 +34,7 @@ from potstill.core.files import write_json
 from potstill.core.types import Structure
 from potstill.dataset import Dataset
 from potstill.deploy.student import DeployedStudent, load_student
-from potstill.student.files import count_parameters, read_student
+from potstill.student.files import count_parameters, read_student, save_student
 from potstill.student.shipped import student_folder
 from potstill.student.uncertainty import judge, save_uncertainty
 from potstill.train.job import TrainJob
@@ -60,6 +62,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, help="passes over the training families; those of the template by default")
     parser.add_argument("--start", default="", help="student to go on from; random weights by default")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="share of the weights of this training in a mean with its start"
+    )
     parser.add_argument("--refit", action="store_true", help="fit expected errors again instead of a training")
     parser.add_argument("--ship", action="store_true", help="put the student and its model card into the package")
     options = parser.parse_args()
@@ -73,10 +78,32 @@ def main() -> None:
         started = perf_counter()
         train(job, on_epoch=_say, provenance=_origin(dataset))
         print(f"trained for {perf_counter() - started:.0f} s", file=sys.stderr)
-    row = _row(dataset, options.folder, section.epochs, options.start)
-    print(write_results("general", [row], keep=("labels",)))
+    folder = averaged(job, options.share) if options.share < 1 else options.folder
+    row = _row(dataset, folder, section.epochs, options.start) | {"share_of_last_training": options.share}
+    print(write_results("general" if options.ship else "general_trials", [row], keep=("labels", "share_of_last_training")))
     if options.ship:
-        ship(options.folder, row)
+        ship(folder, row)
+
+
+def averaged(job: TrainJob, share: float) -> Path:
+    """Write the mean of the weights before and after a training, and return its folder.
+
+    Weights that go on from each other lie in one basin, and their mean is often better on what neither saw (Wortsman et al.,
+    CVPR 2022).
+    """
+    folder = job.folder.with_name(f"{job.folder.name}_{share:g}")
+    student, facts = read_student(job.folder)
+    if job.start is None:
+        raise SystemExit("--share needs --start")
+    before = job.start.state_dict()
+    with torch.no_grad():
+        for name, after in student.state_dict().items():
+            if after.is_floating_point():
+                after.lerp_(before[name].to(after), 1 - share)
+    kept = {name: value for name, value in facts.items() if name not in ("checksum", "uncertainty")}
+    save_student(student, folder, {**kept, "share_of_last_training": share})
+    refit(replace(job, folder=folder))
+    return folder
 
 
 def _going_on(start: str) -> dict[str, Any]:
