@@ -187,7 +187,7 @@ def _row(dataset: Dataset, folder: Path, epochs: int, start: str) -> dict[str, A
     of_seen = errors(student, HeldOut(dataset.gather(seen), dataset.sources[seen]))
     judging = HeldOut(dataset.gather(np.array(test)), dataset.sources[test])
     held_out = errors(student, judging)
-    started = errors(read_student(student_folder(start))[0], judging)["of_mean_force"] if start else None
+    started = errors(read_student(student_folder(start))[0], judging) if start else {}
     for source, figures in held_out["per_source"].items():
         figures["seen_of_mean_force"] = of_seen["per_source"].get(source, {}).get("of_mean_force")
     this = {"labels": len(dataset), "trained_on": len(dataset.split("train")), "epochs": epochs}
@@ -201,7 +201,7 @@ def _row(dataset: Dataset, folder: Path, epochs: int, start: str) -> dict[str, A
         "teacher": facts["teacher"]["name"],
         "parameters": count_parameters(student),
         "held_out": len(test),
-        "start_of_mean_force": started,
+        **{f"start_{name}": started[name] for name in ("of_mean_force", "energy_mev_per_atom") if started},
         "pure_elements_not_trained_on": [
             symbol for symbol in _pure_elements(dataset, known) if symbol in before["pure_elements_not_trained_on"]
         ],

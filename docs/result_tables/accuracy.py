@@ -147,6 +147,25 @@ def general() -> str:
 
 
 @table_of
+def general_trials() -> str:
+    """The student ``general`` and what became of it by a training on other labels, on the same families."""
+    rows = sorted(result("general_trials")["rows"], key=lambda row: row["share_of_last_training"])
+    before = [("`general` as it is", rows[0]["start_of_mean_force"], rows[0]["start_energy_mev_per_atom"], None)]
+    after = [(_share_of(row), row["of_mean_force"], row["energy_mev_per_atom"], row["seen_of_mean_force"]) for row in rows]
+    cells = [
+        (name, f"{100 * force:.1f} %", f"{energy:.0f} meV/atom", "–" if seen is None else f"{100 * seen:.0f} %")
+        for name, force, energy, seen in [*before, *after]
+    ]
+    head = ("weights", "force error, held out", "energy error, held out", "force error, trained on")
+    return markdown_table(head, cells) + source("general_trials")
+
+
+def _share_of(row: dict[str, Any]) -> str:
+    share = float(row["share_of_last_training"])
+    return "after the training" if share == 1 else f"mean with {100 * share:.0f} % of it"
+
+
+@table_of
 def fine_tuning() -> str:
     """Fine-tuning from ``general`` beside training from nothing in the same time."""
     cells = [
