@@ -238,7 +238,8 @@ def _figures(check: Any, student: Any, teacher: Any, atoms: Any) -> dict[str, fl
     except Exception as error:  # noqa: BLE001 - one system that fails is a row without figures
         print(f"{check.__name__}: {type(error).__name__}: {error}", file=sys.stderr)
         return {}
-    return {row.check: row.measured for row in found if row.applies}
+    applies = [row for row in found if row.applies]
+    return {row.check: row.measured if row.measured is not None and np.isfinite(row.measured) else None for row in applies}
 
 
 def _said(row: dict[str, Any]) -> dict[str, Any]:
