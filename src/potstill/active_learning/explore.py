@@ -217,7 +217,6 @@ def travel(
             trip.ended = "failed" if id(trip.walker) in failed else trip.look(options, max_force)
             if not trip.ended and elapsed >= length:
                 trip.ended = "finished"
-        for trip in going:
             if trip.ended:
                 on_journey(trip.journey())
         dynamics.drop([trip.walker for trip in going if trip.ended])

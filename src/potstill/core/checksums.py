@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,8 @@ def _told(folder: Path, files: Sequence[Path]) -> str:
     return sha256_of_json(told)
 
 
-def with_contents(value: Any, *, folders: bool = False) -> Any:
-    """Return JSON data with a checksum in place of each absolute path of a file: a moved file counts as the same file.
+def with_contents(value: Any, *, folders: bool = False, relative: bool = False) -> Any:
+    """Return JSON data with a checksum in place of each path of a file: a moved file counts as the same file.
 
     Parameters
     ----------
@@ -70,20 +70,23 @@ def with_contents(value: Any, *, folders: bool = False) -> Any:
         JSON data.
     folders
         Whether folders count by the files below them too, except under the names of :data:`WRITTEN`.
+    relative
+        Whether paths from the current folder, and those that begin with ``~``, count beside absolute ones.
     """
-    if isinstance(value, dict):
-        return {key: with_contents(item, folders=folders and key not in WRITTEN) for key, item in value.items()}
+    if isinstance(value, Mapping):
+        within = {key: folders and key not in WRITTEN for key in value}
+        return {key: with_contents(item, folders=within[key], relative=relative) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [with_contents(item, folders=folders) for item in value]
-    if isinstance(value, str) and value.startswith("/"):
-        return checksum_of_named(value, folders=folders) or value
+        return [with_contents(item, folders=folders, relative=relative) for item in value]
+    if isinstance(value, str) and (relative or value.startswith("/")):
+        return _checksum_of_named(value, folders=folders) or value
     return value
 
 
-def checksum_of_named(value: Any, *, folders: bool) -> str | None:
+def _checksum_of_named(text: str, *, folders: bool) -> str | None:
     """Return the checksum of the file that a text names, or of the folder where folders count; None where it names none."""
     try:
-        path = Path(value).expanduser() if isinstance(value, str) and value.strip("./") else Path(os.devnull)
+        path = Path(text).expanduser() if text.strip("./") else Path(os.devnull)
         is_file, is_folder = path.is_file(), path.is_dir()
     except (OSError, ValueError, RuntimeError):  # a text that no path can be
         return None

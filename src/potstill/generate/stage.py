@@ -166,7 +166,7 @@ def _check_teachers(sources: Sequence[SourceOptions], folder: Path, executor: Ex
     """Refuse a teacher that lacks a property which its source needs, before anything is made where it is not yet."""
     parts = folder / "parts"
     ahead = [source for source in sources if source.needed_properties and not any(parts.glob(f"{source.name}-*.h5"))]
-    executor.run(check_teacher, ahead, on_done=lambda *_: None, isolated=executor.workers > 1)
+    executor.run(check_teacher, ahead, on_done=lambda *_: None, isolated=True)
 
 
 class _Attempt:

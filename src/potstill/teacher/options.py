@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from potstill.core.checksums import WRITTEN, checksum_of_named
+from potstill.core.checksums import with_contents
 from potstill.core.errors import InputError
 from potstill.core.registry import borrow, nearest
 from potstill.core.section import NameOrPath, Section
@@ -190,16 +190,8 @@ def weights_at(path: Path, teacher: str, hint: str) -> Iterator[None]:
 
 def sha256_of_options(options: Mapping[str, Any]) -> str:
     """Return the SHA-256 of options as sorted JSON; a text that names a file or folder counts with the content."""
-
-    def content(value: Any, *, folders: bool = True) -> Any:
-        if isinstance(value, Mapping):
-            keys = sorted(value, key=str)
-            return {str(key): content(value[key], folders=folders and key not in WRITTEN) for key in keys}
-        if isinstance(value, list | tuple):
-            return [content(item, folders=folders) for item in value]
-        return checksum_of_named(value, folders=folders) or value
-
-    return hashlib.sha256(json.dumps(content(options), sort_keys=True, default=repr).encode()).hexdigest()
+    told = with_contents(options, folders=True, relative=True)
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def label_with_ase(calculator: Any, structure: Structure, *, stress: bool = True) -> Labels:
