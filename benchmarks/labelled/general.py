@@ -3,10 +3,10 @@
     python -m benchmarks.labelled.general DATASET FOLDER [--epochs 40] [--start STUDENT [--share 0.5]] [--refit] [--ship]
 
 DATASET is a labelled and split ``dataset.h5``, as ``potstill run production_120k.yaml --last audit`` writes it, or that
-of its first batches. FOLDER receives the student; a training that was stopped goes on there. ``--start general`` goes on
-from the student of the package with other labels: half the highest learning rate, larger batches, and a larger weight of
-the energies in the second half. Its labels count too, for a family keeps its side of the split. Student and training are
-those of the template ``production_120k`` otherwise. Errors on ``test`` by source and element go to
+of its first batches. FOLDER receives the student; a training that was stopped goes on there. Student and training are those
+of the template ``production_120k``, but for larger batches and a larger weight of the energies in the second half.
+``--start general`` goes on from the student of the package with other labels, at half the learning rate. Its labels count
+too, for a family keeps its side of the split. Errors on ``test`` by source and element go to
 ``results/general_trials.json``. ``--refit`` fits expected errors again and leaves the weights. ``--ship`` puts the student
 and its model card into the package, and the row into ``results/general.json``.
 """
@@ -51,7 +51,7 @@ SEEN = 2000
 AT_ONCE = 64  # structures
 FEWEST_ATOMS = 50  # of an element that is judged
 LATE_WEIGHTS = {"energy": 20.0}
-LARGER_BATCH = 64  # structures
+BATCH = 64  # structures
 CARD = Path(__file__).with_name("general_card.md")
 
 
@@ -69,7 +69,8 @@ def main() -> None:
     parser.add_argument("--ship", action="store_true", help="put the student and its model card into the package")
     options = parser.parse_args()
     dataset, config = Dataset(options.dataset), load_config(CONFIG)
-    section = config.train.model_copy(update={"epochs": options.epochs or config.train.epochs, **_going_on(options.start)})
+    changed = {"epochs": options.epochs or config.train.epochs, "late_weights": LATE_WEIGHTS, "batch_structures": BATCH}
+    section = config.train.model_copy(update={**changed, **_going_on(options.start)})
     start = starting_student(options.start, dataset.select("train")) if options.start else None
     job = TrainJob.on(dataset, config.student, section, options.folder, seed=config.seed, start=start)
     if options.refit:
@@ -110,7 +111,7 @@ def _going_on(start: str) -> dict[str, Any]:
     """Return the options of a training that goes on from a student."""
     if not start:
         return {}
-    return {"start": start, "learning_rate": RATE / 2, "late_weights": LATE_WEIGHTS, "batch_structures": LARGER_BATCH}
+    return {"start": start, "learning_rate": RATE / 2}
 
 
 def _before(start: str, this: dict[str, int]) -> dict[str, Any]:

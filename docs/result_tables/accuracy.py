@@ -112,6 +112,38 @@ def local_energies() -> str:
 
 
 @table_of
+def many_elements() -> str:
+    """Errors of students of 89 elements that differ in one option, by the same steps."""
+    rows = [
+        (
+            row["way"],
+            f"{row['parameters'] / 1e6:.1f} million",
+            f"{row['evaluation_ms']:.0f} ms",
+            f"{100 * row['of_mean_force']:.1f} %",
+            f"{100 * row['seen_of_mean_force']:.1f} %",
+            f"{row['energy_mev_per_atom']:.0f} meV/atom",
+        )
+        for row in sorted(result("many_elements")["rows"], key=lambda row: float(row["of_mean_force"]))
+    ]
+    head = ("student", "parameters", "32 structures", "error of a force vector", "the same, trained on", "energy MAE")
+    return markdown_table(head, rows) + source("many_elements")
+
+
+@table_of
+def many_elements_by_source() -> str:
+    """Force errors by source of students with absolute and with relative distances."""
+    ways = {row["way"]: row for row in result("many_elements")["rows"]}
+    absolute, relative = (ways[way]["per_source"] for way in ("absolute distances", "as in the template"))
+    rows = [
+        (f"`{name}`", *(f"{100 * of[name]['of_mean_force']:.0f} %" for of in (absolute, relative)))
+        for name in sorted(
+            absolute, key=lambda name: float(relative[name]["of_mean_force"] / absolute[name]["of_mean_force"])
+        )
+    ]
+    return markdown_table(("source", "absolute distances", "relative distances"), rows) + source("many_elements")
+
+
+@table_of
 def errors_by_source() -> str:
     """Errors of the student with most labels, by the kind of structure."""
     best = max(result("learning_curve")["rows"], key=lambda row: row["labels"])

@@ -27,7 +27,7 @@ from potstill.execute.options import EXECUTORS, Local, Parsl
 from potstill.generate.files import Files
 from potstill.generate.options import SOURCES, GenerateConfig
 from potstill.label.options import LabelConfig
-from potstill.student.options import StudentConfig
+from potstill.student.options import EVERY_DEFAULT, StudentConfig
 from potstill.student.shipped import sizes_of
 from potstill.teacher.choices import TEACHERS
 from potstill.teacher.given import is_given
@@ -260,4 +260,4 @@ def _place(data: Any, path: str) -> tuple[dict[str, Any] | None, str]:
 
 def dump_config(config: Config) -> str:
     """Return the resolved config as YAML, every default written out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(config.model_dump(mode="json", context=EVERY_DEFAULT), sort_keys=False, allow_unicode=True)

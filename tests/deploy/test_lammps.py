@@ -43,6 +43,14 @@ def test_every_kind_of_cell_on_any_number_of_ranks(make, ranks, organic, lmp):
     assert_same(shown, lmp, structure, organic)
 
 
+def test_relative_distances(wheel, tmp_path):
+    student = tmp_path / "relative"
+    save_student(random_student([1, 8], radial_distance="relative").model, student, {})
+    structure = rattled(water())
+    shown = wheel.run(wheel.begin(structure, student, lines=MEASURE) + "run 0\n" + DUMP, 2)
+    assert_same(shown, wheel, structure, student)
+
+
 @pytest.mark.parametrize("newton", ["on", "off"])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_ranks_agree_with_newton_on_and_off_for_any_depth(newton, layers, wheel, tmp_path):

@@ -51,7 +51,9 @@ class Process:
         self.virial -= self.rij.T @ fij.numpy()
 
 
-@pytest.mark.parametrize("sizes", [{}, {"layers": 1}, {"layers": 3}, {"experts": 1, "vectors": 0}])
+@pytest.mark.parametrize(
+    "sizes", [{}, {"layers": 1}, {"layers": 3}, {"experts": 1, "vectors": 0}, {"radial_distance": "relative"}]
+)
 @pytest.mark.parametrize("make", [triclinic, water])
 def test_energy_forces_and_virial_are_those_of_the_student(make, sizes):
     structure = rattled(make())

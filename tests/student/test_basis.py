@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.student.basis import cutoff_envelope, radial_functions, slots_by_receiver, spherical_harmonics
+from potstill.student.basis import (
+    cutoff_envelope,
+    radial_functions,
+    relative_distance,
+    slots_by_receiver,
+    spherical_harmonics,
+)
 
 BLOCKS = ((0, 1), (1, 4), (4, 9), (9, 16))
 
@@ -46,6 +52,14 @@ def test_radial_functions_and_their_slopes_are_continuous_across_the_cutoff():
     slopes = torch.stack([torch.autograd.grad(row.sum(), distance, retain_graph=True)[0][0] for row in values.unbind(1)])
     assert values.diff(dim=2).abs().max() < 1e-4
     assert slopes.diff(dim=1).abs().max() < 0.05
+
+
+def test_functions_of_relative_distances_are_the_same_for_bonds_of_all_elements_but_for_the_envelope():
+    bond = torch.tensor([[0.62, 1.5, 3.1]], dtype=torch.float64)
+    assert torch.allclose(relative_distance(bond, bond), relative_distance(bond, bond)[:, :1].expand(1, 3))
+    found = radial_functions(bond, 5.0, 6, bond) / cutoff_envelope(bond / 5.0)
+    assert torch.allclose(found, found[:, :, :1].expand_as(found))
+    assert (radial_functions(torch.full_like(bond, 5.0), 5.0, 6, bond) == 0).all()
 
 
 def test_radial_functions_of_atoms_at_the_same_place_are_finite():

@@ -27,8 +27,9 @@ SMALL = {"features": 8, "channels": 4, "vectors": 4, "products": 4, "hidden": 8,
         pytest.param({**SMALL, "experts": 1}, marks=pytest.mark.slow),
         pytest.param({**SMALL, "experts": 2, "l_max": 3, "layers": 3}, marks=pytest.mark.slow),
         pytest.param({"tier": "base"}, marks=pytest.mark.slow),
+        pytest.param({**SMALL, "radial_distance": "relative"}, marks=pytest.mark.slow),
     ],
-    ids=["experts", "no experts", "l = 3", "base"],
+    ids=["experts", "no experts", "l = 3", "base", "relative distances"],
 )
 def test_compiled_is_eager(sizes, tmp_path):
     if not any(shutil.which(name) for name in (os.environ.get("CXX") or "c++ g++ clang++").split()):

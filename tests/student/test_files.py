@@ -251,5 +251,17 @@ def test_the_format_changes_with_its_version_only(tmp_path):
     assert {n: (t.shape, t.dtype) for n, t in after.items()} == {n: (t.shape, t.dtype) for n, t in before.items()}
 
 
+def test_absolute_distances_are_not_stored_and_relative_ones_are(tmp_path):
+    for kind in ("absolute", "relative"):
+        model = random_student([1, 8], radial_distance=kind).model
+        save_student(model, tmp_path / kind, {})
+        assert read_student(tmp_path / kind)[0].architecture == model.architecture
+    stored_options = [
+        json.loads((tmp_path / kind / "config.json").read_text(encoding="utf-8"))["architecture"]
+        for kind in ("absolute", "relative")
+    ]
+    assert [options.get("radial_distance") for options in stored_options] == [None, "relative"]
+
+
 def test_count_parameters_counts_numbers_not_tensors():
     assert count_parameters(torch.nn.Linear(3, 5)) == 20

@@ -57,6 +57,7 @@ SHAPES = {
     "scalars only, l = 3": {"vectors": 0, "l_max": 3, "experts": 1},
     "one vector": {"vectors": 1},
     "more vectors than channels": {"vectors": 40, "channels": 8},
+    "relative distances": {"tier": "nano", "radial_distance": "relative"},
 }
 CLOSE = 2e-5  # largest accepted difference from float64, of the largest value where that exceeds one unit
 

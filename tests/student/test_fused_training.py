@@ -27,6 +27,7 @@ SHAPES = {
     "three layers, l = 3": {**UNPADDED, "l_max": 3, "layers": 3, "experts": 4},
     "four layers": {**UNPADDED, "layers": 4, "experts": 1},
     "scalars only": {"vectors": 0, "experts": 2},
+    "relative distances": {**UNPADDED, "radial_distance": "relative"},
 }
 
 

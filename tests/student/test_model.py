@@ -23,8 +23,9 @@ TIERS = ("nano", "small", "base", "large", "xl")
         ([6, 14, 8], {"l_max": 3, "vectors": 5, "experts": 3}),
         ([6, 14, 8], {"layers": 4, "vectors": 3, "experts": 2}),
         ([6, 14, 8], {"vectors": 0}),
+        ([1, 6, 55], {"radial_distance": "relative"}),
     ],
-    ids=[*TIERS, "one layer", "one element", "three layers", "far", "l = 3", "four layers", "scalars only"],
+    ids=[*TIERS, "one layer", "one element", "three layers", "far", "l = 3", "four layers", "scalars only", "relative"],
 )
 def test_student_kit(elements, sizes):
     check_student(random_student(elements, **sizes))

@@ -28,6 +28,7 @@ SHAPES = {
         "l_max": 3,
     },
     "scalars only": {"tier": "nano", "vectors": 0, "experts": 2},
+    "relative distances": {"tier": "nano", "radial_distance": "relative"},
 }
 WEIGHTS_AGREE = 1e-3  # all derivatives by the weights, relative to their length; the docs quote it
 ROOM = {"just enough": (1, 0, 0), "more of everything": (17, 5, 3)}

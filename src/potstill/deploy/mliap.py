@@ -20,7 +20,7 @@ import torch
 
 from potstill.core.errors import InputError
 from potstill.deploy.student import DeployedStudent
-from potstill.student.basis import radial_functions, slots_by_receiver, spherical_harmonics
+from potstill.student.basis import slots_by_receiver, spherical_harmonics
 from potstill.student.layer import AtomicEnvironments, ElementGroups
 from potstill.student.zbl import zbl_energy
 
@@ -100,7 +100,7 @@ class MliapStudent:
         padded = empty.index_copy(0, slot, vectors).view(n_total, n_slots, 3).transpose(1, 2)
         neighbor = index.new_zeros(n_total * n_slots).index_copy_(0, slot, index[1]).view(n_total, n_slots)
         distance = padded.square().sum(1).clamp(min=1e-12).sqrt()
-        radial = radial_functions(distance, a.cutoff_angstrom, a.radial)
+        radial = model.radial_functions(distance, neighbor, species)
         edges = spherical_harmonics(padded / distance[:, None], a.l_max)[:, :, None] * radial[:, None]
         groups = ElementGroups.of(species) if a.experts > 1 else None
         around = AtomicEnvironments(species, neighbor, edges, groups)

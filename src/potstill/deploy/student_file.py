@@ -20,10 +20,12 @@ from potstill.core.errors import InputError
 from potstill.core.files import sealed
 from potstill.core.types import Array
 from potstill.deploy.student import DeployedStudent, load_student
+from potstill.student.basis import BOND_SHARE
 from potstill.student.layer import Layer
 from potstill.student.uncertainty import Uncertainty
 
 FORMAT_VERSION = 2  # 2: expected errors depend on forces
+WITH_RELATIVE_DISTANCES = 3  # refused by plugins that do not know them
 NOT_IN_DATA = 0.0  # stands for a missing closest distance
 
 
@@ -50,10 +52,12 @@ def write_student_file(student: Path, path: Path, elements: Sequence[str] | None
     if unknown := [symbol for symbol in chosen if symbol not in deployed.elements]:
         raise InputError(f"this student was not trained on {', '.join(unknown)}; it supports {', '.join(deployed.elements)}")
     tensors = _tensors(deployed, chosen)
+    relative = deployed.model.architecture.radial_distance == "relative"
+    version = WITH_RELATIVE_DISTANCES if relative else FORMAT_VERSION
     body = _header(deployed, chosen, tensors).encode() + b"".join(x.astype("<f8").tobytes() for x in tensors.values())
     with sealed(path) as temporary:
         temporary.write_bytes(
-            f"potstill student {FORMAT_VERSION}\ncrc32 {zlib.crc32(body):08x} bytes {len(body)}\n".encode() + body
+            f"potstill student {version}\ncrc32 {zlib.crc32(body):08x} bytes {len(body)}\n".encode() + body
         )
     return path
 
@@ -64,6 +68,8 @@ def _header(deployed: DeployedStudent, elements: list[str], tensors: dict[str, A
     sizes = ("layers", "features", "channels", "vectors", "products", "radial", "hidden", "l_max")
     lines += [f"{name} {getattr(a, name)}" for name in sizes]
     lines.append(f"cutoff {a.cutoff_angstrom:.17g}")
+    if a.radial_distance == "relative":
+        lines.append(f"bond_share {BOND_SHARE:.17g}")
     if deployed.domain is not None:
         lines.append(f"most_neighbors {deployed.domain.most_neighbors}")
         lines.append(f"fewest_neighbors {deployed.domain.fewest_neighbors}")

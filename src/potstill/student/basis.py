@@ -6,6 +6,8 @@ import math
 
 import torch
 
+BOND_SHARE = 1.6  # of the square of a bond in relative distances
+
 
 def cutoff_envelope(x: torch.Tensor, p: int = 5) -> torch.Tensor:
     """Return a polynomial that is 1 at 0 and vanishes with two derivatives at 1 (Gasteiger et al., ICLR 2020, eq. 8)."""
@@ -14,8 +16,21 @@ def cutoff_envelope(x: torch.Tensor, p: int = 5) -> torch.Tensor:
     return 1.0 + x**p * (a + x * (b + x * c))
 
 
-def radial_functions(distance: torch.Tensor, cutoff: float, count: int) -> torch.Tensor:
+def relative_distance(distance: torch.Tensor, bond: torch.Tensor) -> torch.Tensor:
+    """Return d^2 / (d^2 + c R^2) of distances d and sums R of the covalent radii of both atoms, with c = :data:`BOND_SHARE`.
+
+    It rises from 0 to 1 and has the same value for bonds of all pairs of elements, so that radial functions of it mean the
+    same for all. The transform of distances in MACE-MP-0 (Batatia et al., arXiv:2401.00096) has the same purpose.
+    """
+    squared = distance.square()
+    return squared / (squared + BOND_SHARE * bond.square())
+
+
+def radial_functions(distance: torch.Tensor, cutoff: float, count: int, bond: torch.Tensor | None = None) -> torch.Tensor:
     """Return Bessel functions times an envelope (Gasteiger, Groß and Günnemann, ICLR 2020, eq. 7).
+
+    Those of relative distances w are sin((n - 1/2) pi w) / w. Half an order less, they are not all zero at the end, which
+    relative distances do not reach.
 
     Parameters
     ----------
@@ -25,6 +40,9 @@ def radial_functions(distance: torch.Tensor, cutoff: float, count: int) -> torch
         Distance in Å at which they vanish.
     count
         Number B of functions.
+    bond
+        (N, M) sums of the covalent radii of both atoms in Å, for functions of :func:`relative_distance`; None for those of
+        the distance over the cutoff. The envelope is one of the latter in both cases.
 
     Returns
     -------
@@ -32,8 +50,9 @@ def radial_functions(distance: torch.Tensor, cutoff: float, count: int) -> torch
         (N, B, M) values.
     """
     x = (distance / cutoff)[:, None]
-    frequency = math.pi * torch.arange(1, count + 1, dtype=distance.dtype, device=distance.device)[:, None]
-    return torch.sin(frequency * x) * (math.sqrt(2.0) * cutoff_envelope(x) / (x + 1e-6))
+    order = torch.arange(1, count + 1, dtype=distance.dtype, device=distance.device)[:, None]
+    at, order = (x, order) if bond is None else (relative_distance(distance, bond)[:, None], order - 0.5)
+    return torch.sin(math.pi * order * at) * (math.sqrt(2.0) * cutoff_envelope(x) / (at + 1e-6))
 
 
 def spherical_harmonics(unit: torch.Tensor, l_max: int) -> torch.Tensor:

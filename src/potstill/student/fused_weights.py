@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from potstill.core.elements import covalent_radii
+from potstill.student.basis import BOND_SHARE
 from potstill.student.layer import LARGEST_INVARIANTS, ElementLinear, Layer
 from potstill.student.model import Student
 
@@ -53,7 +54,7 @@ class Model(ctypes.Structure):
             (n, ctypes.c_int32)
             for n in ("n_layers", "n_elements", "features", "channels", "vectors", "products", "radial", "hidden", "l_max")
         ),
-        *((n, ctypes.c_float) for n in ("cutoff", "scale", "last_bias", "n_vectors")),
+        *((n, ctypes.c_float) for n in ("cutoff", "scale", "last_bias", "n_vectors", "bond_share")),
         *((n, POINTER) for n in ("embedding", "layer", "readout", "last", "charge", "radius")),
     ]
 
@@ -191,6 +192,7 @@ class FusedWeights:
         return Model(
             *(a.layers, len(charges), *sizes, a.radial, self._width(a.hidden), a.l_max),
             *(a.cutoff_angstrom, float(student.scale), float(student.last.bias.detach()), a.vectors),
+            BOND_SHARE if a.radial_distance == "relative" else 0.0,
             embedding=self._address(self._padded(student.embedding.weight, None, [a.features])),
             layer=ctypes.cast(self._layers, POINTER),
             readout=ctypes.cast(self._readouts, POINTER),

@@ -139,13 +139,21 @@ class Student(nn.Module):
         groups: Groups | None,
     ) -> torch.Tensor:
         a = self.architecture
-        radial = radial_functions(distance, a.cutoff_angstrom, a.radial)
+        radial = self.radial_functions(distance, neighbor, species)
         harmonics = spherical_harmonics(vectors / distance[:, None], a.l_max)
         around = AtomicEnvironments(species, neighbor, harmonics[:, :, None] * radial[:, None], groups)
         features, sent = self.embedding.weight.index_select(0, species), None
         for layer in self.layers:
             features, sent = layer(features, sent, around)
         return nn.functional.silu(self.readout(features, groups))
+
+    def radial_functions(self, distance: torch.Tensor, neighbor: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
+        """Return the (N, B, M) radial functions of (N, M) distances in Å, absolute or relative as the architecture says."""
+        a, bond = self.architecture, None
+        if a.radial_distance == "relative":
+            radii = self.radii.to(distance)[self.charges[species]]
+            bond = radii[:, None] + radii[neighbor]
+        return radial_functions(distance, a.cutoff_angstrom, a.radial, bond)
 
     def last_features(self, vectors: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return (N, hidden) features of (e, 3) edge vectors; local energies without the repulsion are linear in them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from potstill.core.errors import InputError
 from potstill.core.section import Range, Section
@@ -22,6 +22,7 @@ SIZES: dict[str, dict[str, int]] = {
 }
 
 
+EVERY_DEFAULT = {"every_default": True}  # context of a dump in which no option may be missing
 LARGEST = 4096  # largest value of a size: nine times that of the largest tier
 
 
@@ -33,6 +34,13 @@ class StudentConfig(Section):
     layers: Annotated[int, Field(ge=1, le=6, description="number of message-passing layers")] = 2
     l_max: Annotated[int, Field(ge=2, le=3, description="highest order of the spherical harmonics")] = 2
     radial: Annotated[int, Field(ge=2, le=16, description="number of radial basis functions")] = 8
+    radial_distance: Annotated[
+        Literal["absolute", "relative"],
+        Field(
+            description="distance in the radial functions: absolute, or relative to the sum of the covalent radii of both "
+            "atoms, so that a student of many elements carries over from bonds to bonds"
+        ),
+    ] = "absolute"
     features: Annotated[int, Field(ge=8, le=LARGEST, description="number of scalar features per atom")] = SIZES["base"][
         "features"
     ]
@@ -56,6 +64,14 @@ class StudentConfig(Section):
         Range | None,
         Field(description="allowed range of the number of parameters, such as [5.0e6, 2.0e7]; a student outside is refused"),
     ] = None
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, told: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Leave out absolute distances, so that students and trainings from before the option keep their checksums."""
+        found: dict[str, Any] = told(self)
+        if found.get("radial_distance") == "absolute" and info.context != EVERY_DEFAULT:
+            del found["radial_distance"]
+        return found
 
     @model_validator(mode="before")
     @classmethod

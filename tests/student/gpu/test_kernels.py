@@ -16,6 +16,7 @@ SHAPES = {
     "three layers, l = 3": {"layers": 3, "l_max": 3, "experts": 1},
     "one layer": {"layers": 1, "experts": 2, "radial": 5},
     "scalars only": {"vectors": 0, "experts": 2},
+    "relative distances": {"radial_distance": "relative"},
     "wider than a block": {"channels": 70, "vectors": 37, "products": 33, "hidden": 70, "radial": 2, "experts": 1},
 }
 

@@ -44,7 +44,9 @@ StudentFile StudentFile::parse(const std::string& bytes, const std::string& path
     const size_t first = bytes.find('\n');
     if (first == std::string::npos || bytes.compare(0, magic.size(), magic) != 0) refuse(path + " is no student of potstill" + AGAIN);
     const std::string version = bytes.substr(magic.size(), first - magic.size());
-    if (version != std::to_string(OLDEST_FORMAT) && version != std::to_string(FORMAT_VERSION))
+    bool known = false;
+    for (int v = OLDEST_FORMAT; v <= FORMAT_VERSION; ++v) known = known || version == std::to_string(v);
+    if (!known)
         refuse(path + " has format " + version + ", this plugin reads " + std::to_string(OLDEST_FORMAT) + " to " + std::to_string(FORMAT_VERSION) +
                "; compile the plugin that comes with it, by: potstill setup lammps");
     const size_t second = bytes.find('\n', first + 1);
@@ -81,6 +83,8 @@ StudentFile StudentFile::parse(const std::string& bytes, const std::string& path
             order.emplace_back(name, size);
         } else if (word == "cutoff") {
             line >> found.cutoff;
+        } else if (word == "bond_share") {
+            line >> found.bond_share;
         } else {
             const std::pair<const char*, int*> sizes[] = {
                 {"layers", &found.layers}, {"features", &found.features}, {"channels", &found.channels},

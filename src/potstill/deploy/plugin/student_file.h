@@ -7,12 +7,13 @@
 
 namespace potstill {
 
-constexpr int OLDEST_FORMAT = 1, FORMAT_VERSION = 2;
+constexpr int OLDEST_FORMAT = 1, FORMAT_VERSION = 3;
 
 struct StudentFile {
     std::vector<std::string> elements;
     int layers = 0, features = 0, channels = 0, vectors = 0, products = 0, radial = 0, hidden = 0, l_max = 0;
     double cutoff = 0;        // Å
+    double bond_share = 0;    // of relative distances in the radial functions; 0 for absolute ones
     int most_neighbors = -1;  // largest number in the training data; -1 where the file does not state it
     int fewest_neighbors = 0;  // smallest number; 0 where the file does not state it
     std::map<std::string, std::vector<double>> tensors;

@@ -59,6 +59,7 @@ class Weights {
         model.features = up(D), model.channels = up(C), model.vectors = up(V), model.products = up(P), model.hidden = up(H);
         model.cutoff = (real)file.cutoff, model.scale = (real)file.scalar("scale"), model.last_bias = (real)file.scalar("last_bias");
         model.n_vectors = (real)V;
+        model.bond_share = (real)file.bond_share;
         model.embedding = padded("embedding", Parts(Z, 1), {D}, false, false);
         model.layer = layers_.data(), model.readout = readouts_.data();
         model.last = padded("last", {1}, {H}, false);

@@ -26,7 +26,7 @@ def _envelope(x):
 def geometry(
     sizes, wrapped, first, sender, shift, lattice, structure, species, radius, charge, power,
     edges, near, last, local, force, virial,
-    capacity, cutoff, B: tl.constexpr, BE: tl.constexpr,
+    capacity, cutoff, share, RELATIVE: tl.constexpr, B: tl.constexpr, BE: tl.constexpr,
 ):  # fmt: skip
     """Move the candidates within the cutoff to the front of their row, with unit vectors, radial functions and slopes.
 
@@ -92,19 +92,29 @@ def geometry(
         tl.store(edges + 3 * wide + to, inverse_d, keep)
         t = d / cutoff
         envelope, slope = _envelope(t)
-        inverse = 1.0 / (t + 1e-6)
-        s1, c1 = tl.sin(3.141592653589793 * t), tl.cos(3.141592653589793 * t)
-        sn, cn = s1, c1
+        z_j = tl.load(species + j, there, 0)
+        bond = r_i + tl.load(radius + z_j)
+        if RELATIVE:  # as in potstill.student.basis.relative_distance
+            of_bond = share * bond * bond
+            sum_of_squares = d * d + of_bond
+            argument, by_d = d * d / sum_of_squares, 2.0 * d * of_bond / (sum_of_squares * sum_of_squares)
+            first = 0.5
+        else:
+            argument, by_d, first = t, 1.0 / cutoff, 1.0
+        inverse = 1.0 / (argument + 1e-6)
+        sn, cn = tl.sin(first * 3.141592653589793 * argument), tl.cos(first * 3.141592653589793 * argument)
+        s1, c1 = sn, cn
+        if RELATIVE:
+            s1, c1 = 2.0 * sn * cn, cn * cn - sn * sn
         for b in tl.static_range(B):
             wave = 1.4142135623730951 * sn * inverse
             tl.store(edges + (4 + b) * wide + to, wave * envelope, keep)
-            by_t = (1.4142135623730951 * 3.141592653589793 * (b + 1) * cn - wave) * inverse * envelope + wave * slope
-            tl.store(edges + (4 + B + b) * wide + to, by_t / cutoff, keep)
+            own = (1.4142135623730951 * 3.141592653589793 * (b + first) * cn - wave) * inverse * by_d
+            tl.store(edges + (4 + B + b) * wide + to, own * envelope + wave * slope / cutoff, keep)
             turned = sn * c1 + cn * s1
             cn = cn * c1 - sn * s1
             sn = turned
-        z_j = tl.load(species + j, there, 0)
-        reach = tl.minimum(r_i + tl.load(radius + z_j), cutoff)
+        reach = tl.minimum(bond, cutoff)
         scale = (p_i + tl.load(power + z_j)) / 0.46853350253351617
         h = d / reach
         ends = keep & _near(h, 1.0)

@@ -3,10 +3,36 @@
 
 namespace POTSTILL_KERNEL {
 
+// argument of the radial functions and its derivative: the distance over the cutoff, or one relative to the sum of covalent radii
+inline real radial_argument(const Model& m, real d, real bond, real& slope) {
+    if (m.bond_share == real(0)) {
+        slope = real(1) / m.cutoff;
+        return d / m.cutoff;
+    }
+    const real square = d * d, of_bond = m.bond_share * bond * bond, sum = square + of_bond;
+    slope = real(2) * d * of_bond / (sum * sum);
+    return square / sum;
+}
+
+// sine and cosine of the first radial function, and of the step to the next: twice its angle for relative distances
+struct Waves {
+    real sine, cosine, step_sine, step_cosine, order;
+    Waves(const Model& m, real argument) : order(m.bond_share == real(0) ? 1 : 0.5) {
+        const real angle = order * real(3.141592653589793) * argument;
+        sine = step_sine = std::sin(angle), cosine = step_cosine = std::cos(angle);
+        if (m.bond_share == real(0)) return;
+        step_sine = real(2) * sine * cosine, step_cosine = cosine * cosine - sine * sine;
+    }
+    void advance() {
+        const real next = sine * step_cosine + cosine * step_sine;
+        cosine = cosine * step_cosine - sine * step_sine, sine = next, order += 1;
+    }
+};
+
 // radial functions, harmonics and repulsion of the edges that the block's atoms receive
 template <int NL, int NB, bool TRAINING>
 void Run<NL, NB, TRAINING>::geometry(const Block& block) {
-    const real pi = 3.141592653589793, root2 = 1.4142135623730951;
+    const real root2 = 1.4142135623730951;
     for (int64_t a = block.first; a < block.first + block.count; ++a) {
         const int64_t i = order[a];
         double local = 0;
@@ -17,16 +43,12 @@ void Run<NL, NB, TRAINING>::geometry(const Block& block) {
             const int64_t j = in.sender[e];
             neighbor[e] = (int32_t)(j < (int64_t)N ? place[j] : j);
             const real d = length(r), x = d / m.cutoff;
-            real slope;
+            real slope, along;
             const real u[3] = {r[0] / d, r[1] / d, r[2] / d};
-            const real envelope_root2 = root2 * envelope(x, slope), inverse = real(1) / (x + real(1e-6));
-            const real s1 = std::sin(pi * x), c1 = std::cos(pi * x);
-            real s = s1, c = c1;
-            for (int n = 0; n < B; ++n) {
-                g[n] = envelope_root2 * s * inverse;
-                const real next = s * c1 + c * s1;
-                c = c * c1 - s * s1, s = next;
-            }
+            const real at = radial_argument(m, d, m.radius[block.species] + m.radius[in.species[j]], along);
+            const real envelope_root2 = root2 * envelope(x, slope), inverse = real(1) / (at + real(1e-6));
+            Waves wave(m, at);
+            for (int n = 0; n < B; ++n, wave.advance()) g[n] = envelope_root2 * wave.sine * inverse;
             harmonics<NL>(u, g + B);
             const double reach = std::min<double>(m.radius[block.species] + m.radius[in.species[j]], m.cutoff);
             double push = 0;
@@ -142,15 +164,17 @@ void Run<NL, NB, TRAINING>::edge_finish(const Block& block, const Scratch& s) co
             for (int t = m.n_layers - 1; t >= 0; --t)
                 edge_terms(t, e, by_densities(t, a, block, s), m.layer[t].element[block.species], by_harmonic, by_radial);
             const real* r = in.vectors + 3 * e;
-            const real d = length(r), x = d / m.cutoff, s1 = std::sin(pi * x), c1 = std::cos(pi * x);
+            real by_distance;  // of the argument
+            const real d = length(r), bond = m.radius[block.species] + m.radius[in.species[in.sender[e]]];
+            const real at = radial_argument(m, d, bond, by_distance);
+            Waves waves(m, at);
             const real u[3] = {r[0] / d, r[1] / d, r[2] / d};
-            real slope, sine = s1, cosine = c1, along = edges[e * row + B + NH], v[NH], turn[3];
-            const real env = envelope(x, slope), inverse = real(1) / (x + real(1e-6));
-            for (int n = 0; n < B; ++n) {
-                const real wave = root2 * sine * inverse;
-                along += total(by_radial[n]) * ((root2 * (n + 1) * pi * cosine - wave) * inverse * env + wave * slope) / m.cutoff;
-                const real next = sine * c1 + cosine * s1;
-                cosine = cosine * c1 - sine * s1, sine = next;
+            real slope, along = edges[e * row + B + NH], v[NH], turn[3];
+            const real env = envelope(d / m.cutoff, slope), inverse = real(1) / (at + real(1e-6));
+            for (int n = 0; n < B; ++n, waves.advance()) {
+                const real wave = root2 * waves.sine * inverse;
+                const real own = (root2 * waves.order * pi * waves.cosine - wave) * inverse * by_distance;
+                along += total(by_radial[n]) * (own * env + wave * slope / m.cutoff);
             }
             for (int k = 0; k < NH; ++k) v[k] = total(by_harmonic[k]);
             harmonics_gradient<NL>(u, v, turn);

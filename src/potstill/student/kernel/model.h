@@ -24,6 +24,7 @@ struct ElementReadout {
 struct Model {
     int32_t n_layers, n_elements, features, channels, vectors, products, radial, hidden, l_max;
     real cutoff, scale, last_bias, n_vectors;  // n_vectors: number before padding
+    real bond_share;                           // of relative distances (basis.py); 0 for absolute ones
     const real *embedding;  // [elements, D]
     const LayerWeights *layer;
     const ElementReadout *readout;
