@@ -56,7 +56,7 @@ def test_radial_functions_and_their_slopes_are_continuous_across_the_cutoff():
 
 def test_functions_of_relative_distances_are_the_same_for_bonds_of_all_elements_but_for_the_envelope():
     bond = torch.tensor([[0.62, 1.5, 3.1]], dtype=torch.float64)
-    assert torch.allclose(relative_distance(bond, bond), relative_distance(bond, bond)[:, :1].expand(1, 3))
+    assert torch.allclose(relative_distance(bond, bond), torch.full_like(bond, 1 / 2.6))  # students in files rely on it
     found = radial_functions(bond, 5.0, 6, bond) / cutoff_envelope(bond / 5.0)
     assert torch.allclose(found, found[:, :, :1].expand_as(found))
     assert (radial_functions(torch.full_like(bond, 5.0), 5.0, 6, bond) == 0).all()

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-BOND_SHARE = 1.6  # of the square of a bond in relative distances
+BOND_SHARE = 1.6  # of the square of a bond in relative distances; students in files rely on it
 
 
 def cutoff_envelope(x: torch.Tensor, p: int = 5) -> torch.Tensor:
