@@ -21,7 +21,12 @@ from matplotlib import pyplot as plt
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 RESULTS = ROOT / "benchmarks" / "results"
-TITLES = {"silicon": "silicon\n600 K", "copper_nickel": "Cu-Ni alloy\n600 K", "molten_salt": "molten NaCl\n1,200 K"}
+TITLES = {
+    "silicon": "silicon\n600 K",
+    "copper_nickel": "Cu-Ni alloy\n600 K",
+    "molten_salt": "molten NaCl\n1,200 K",
+    "water": "water\n330 K",
+}
 MODELS = {"student nano": "student", "SevenNet-0": "SevenNet-0", "orb-v2-compiled": "orb-v2"}
 TEAL, GRAY = "#26a69a", "#9e9e9e"
 DARK_PAPER = "#1e2129"  # of the pages' dark scheme
