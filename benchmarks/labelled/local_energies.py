@@ -16,10 +16,9 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 from benchmarks.labelled.general import CONFIG
 from benchmarks.lib.common import write_results
-from benchmarks.lib.held_out import fit, held_out_of
+from benchmarks.lib.held_out import drawn, fit, held_out_of, short_training
 
 from potstill.config import load_config
 from potstill.dataset import Dataset
@@ -37,18 +36,11 @@ def main() -> None:
     options = parser.parse_args()
     dataset, config = Dataset(options.dataset), load_config(CONFIG)
     held_out = held_out_of(dataset)
-    order = np.random.default_rng(options.seed).permutation(dataset.split("train"))
     for labels in options.labels:
-        some = dataset.gather(np.sort(order[:labels]))
+        some = drawn(dataset, labels, options.seed)
+        training = short_training(config.train, options.visits, len(some), options.batch_structures)
         for weight in options.weights:
-            section = config.train.model_copy(
-                update={
-                    "epochs": max(1, round(options.visits / len(some))),
-                    "batch_structures": options.batch_structures,
-                    "local_energies_weight": weight,
-                    "uncertainty": False,
-                }
-            )
+            section = training.model_copy(update={"local_energies_weight": weight})
             found = fit(some, config.student, section, held_out, seed=options.seed)
             row = {"seed": options.seed, "weight": weight, "batch_structures": options.batch_structures, **found}
             print(json.dumps(row), file=sys.stderr, flush=True)

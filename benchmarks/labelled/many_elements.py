@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from benchmarks.labelled.general import CONFIG
 from benchmarks.lib.common import RESULTS, write_results
-from benchmarks.lib.held_out import fit, held_out_of
+from benchmarks.lib.held_out import drawn, fit, held_out_of, short_training
 
 from potstill.config import load_config
 from potstill.dataset import Dataset
@@ -70,29 +70,18 @@ def main() -> None:
     options = parser.parse_args()
     dataset, config = Dataset(options.dataset), load_config(CONFIG)
     held_out = held_out_of(dataset)
-    order = np.random.default_rng(options.seed).permutation(dataset.split("train"))
-    some = dataset.gather(np.sort(order[: options.labels]))
-    section = config.train.model_copy(
-        update={
-            "epochs": max(1, round(options.visits / len(some))),
-            "batch_structures": options.batch_structures,
-            "uncertainty": False,
-        }
-    )
+    some = drawn(dataset, options.labels, options.seed)
+    section = short_training(config.train, options.visits, len(some), options.batch_structures)
     for way in options.only:
         found = fit(some, student_of(way), section, held_out, seed=options.seed)
         del found["train_seconds"], found["threads"]  # other work may run beside it
-        row = {"way": way, "seed": options.seed, "elements": _elements(some), **found}
+        row = {"way": way, "seed": options.seed, "elements": len(np.unique(some.atomic_numbers)), **found}
         print(json.dumps(row), file=sys.stderr, flush=True)
         write_results("many_elements", [row], keep=("way", "labels", "seed"))
     rows = json.loads((RESULTS / "many_elements.json").read_text(encoding="utf-8"))["rows"]
     seconds = evaluation_seconds(dataset, [row["way"] for row in rows])
     timed = [row | {"evaluation_ms": round(1e3 * seconds[row["way"]], 3)} for row in rows]
     print(write_results("many_elements", timed, keep=("way", "labels", "seed")))
-
-
-def _elements(records: Any) -> int:
-    return len(np.unique(records.atomic_numbers))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,18 @@ def held_out_of(dataset: Dataset) -> HeldOut:
     return HeldOut(dataset.gather(indices), dataset.sources[indices])
 
 
+def drawn(dataset: Dataset, labels: int, seed: int) -> Records:
+    """Some structures of ``train``, drawn at random; fewer of one seed are among more of it."""
+    order = np.random.default_rng(seed).permutation(dataset.split("train"))
+    return dataset.gather(np.sort(order[:labels]))
+
+
+def short_training(config: TrainConfig, visits: int, structures: int, batch_structures: int) -> TrainConfig:
+    """The training of a config, in as many passes as see a number of structures in all."""
+    epochs = max(1, round(visits / structures))
+    return config.model_copy(update={"epochs": epochs, "batch_structures": batch_structures, "uncertainty": False})
+
+
 @contextmanager
 def training_part(dataset: Dataset) -> Iterator[Dataset]:
     """The structures of ``train`` as a file of their own."""

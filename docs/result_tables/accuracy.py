@@ -94,6 +94,15 @@ def learning_curve() -> str:
     return markdown_table(head, rows) + source("learning_curve")
 
 
+OF_MANY_ELEMENTS = ("error of a force vector", "the same, trained on", "energy MAE")
+
+
+def _of_many_elements(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the errors of a student on compositions that were not trained on, in the order of the names above."""
+    held_out, seen = (f"{100 * row[name]:.1f} %" for name in ("of_mean_force", "seen_of_mean_force"))
+    return held_out, seen, f"{row['energy_mev_per_atom']:.0f} meV/atom"
+
+
 @table_of
 def local_energies() -> str:
     """Errors of students of 89 elements with and without the loss of local energies."""
@@ -101,13 +110,11 @@ def local_energies() -> str:
         (
             f"{row['labels']:,}",
             f"{row['weight']:g}",
-            f"{100 * row['of_mean_force']:.1f} %",
-            f"{100 * row['seen_of_mean_force']:.1f} %",
-            f"{row['energy_mev_per_atom']:.0f} meV/atom",
+            *_of_many_elements(row),
         )
         for row in sorted(result("local_energies")["rows"], key=lambda row: (row["labels"], row["weight"]))
     ]
-    head = ("labels", "`local_energies_weight`", "error of a force vector", "the same, trained on", "energy MAE")
+    head = ("labels", "`local_energies_weight`", *OF_MANY_ELEMENTS)
     return markdown_table(head, rows) + source("local_energies")
 
 
@@ -119,13 +126,11 @@ def many_elements() -> str:
             row["way"],
             f"{row['parameters'] / 1e6:.1f} million",
             f"{row['evaluation_ms']:.0f} ms",
-            f"{100 * row['of_mean_force']:.1f} %",
-            f"{100 * row['seen_of_mean_force']:.1f} %",
-            f"{row['energy_mev_per_atom']:.0f} meV/atom",
+            *_of_many_elements(row),
         )
         for row in sorted(result("many_elements")["rows"], key=lambda row: float(row["of_mean_force"]))
     ]
-    head = ("student", "parameters", "32 structures", "error of a force vector", "the same, trained on", "energy MAE")
+    head = ("student", "parameters", "32 structures", *OF_MANY_ELEMENTS)
     return markdown_table(head, rows) + source("many_elements")
 
 

@@ -20,7 +20,6 @@ from potstill.core.errors import InputError
 from potstill.core.files import sealed
 from potstill.core.types import Array
 from potstill.deploy.student import DeployedStudent, load_student
-from potstill.student.basis import BOND_SHARE
 from potstill.student.layer import Layer
 from potstill.student.uncertainty import Uncertainty
 
@@ -52,8 +51,7 @@ def write_student_file(student: Path, path: Path, elements: Sequence[str] | None
     if unknown := [symbol for symbol in chosen if symbol not in deployed.elements]:
         raise InputError(f"this student was not trained on {', '.join(unknown)}; it supports {', '.join(deployed.elements)}")
     tensors = _tensors(deployed, chosen)
-    relative = deployed.model.architecture.radial_distance == "relative"
-    version = WITH_RELATIVE_DISTANCES if relative else FORMAT_VERSION
+    version = WITH_RELATIVE_DISTANCES if deployed.model.architecture.bond_share else FORMAT_VERSION
     body = _header(deployed, chosen, tensors).encode() + b"".join(x.astype("<f8").tobytes() for x in tensors.values())
     with sealed(path) as temporary:
         temporary.write_bytes(
@@ -68,8 +66,8 @@ def _header(deployed: DeployedStudent, elements: list[str], tensors: dict[str, A
     sizes = ("layers", "features", "channels", "vectors", "products", "radial", "hidden", "l_max")
     lines += [f"{name} {getattr(a, name)}" for name in sizes]
     lines.append(f"cutoff {a.cutoff_angstrom:.17g}")
-    if a.radial_distance == "relative":
-        lines.append(f"bond_share {BOND_SHARE:.17g}")
+    if a.bond_share:
+        lines.append(f"bond_share {a.bond_share:.17g}")
     if deployed.domain is not None:
         lines.append(f"most_neighbors {deployed.domain.most_neighbors}")
         lines.append(f"fewest_neighbors {deployed.domain.fewest_neighbors}")

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-BOND_SHARE = 1.6  # of the square of a bond in relative distances; students in files rely on it
+from potstill.student.options import BOND_SHARE
 
 
 def cutoff_envelope(x: torch.Tensor, p: int = 5) -> torch.Tensor:
@@ -17,7 +17,7 @@ def cutoff_envelope(x: torch.Tensor, p: int = 5) -> torch.Tensor:
 
 
 def relative_distance(distance: torch.Tensor, bond: torch.Tensor) -> torch.Tensor:
-    """Return d^2 / (d^2 + c R^2) of distances d and sums R of the covalent radii of both atoms, with c = :data:`BOND_SHARE`.
+    """Return d^2 / (d^2 + c R^2) of distances d and sums R of the covalent radii of both atoms, with c = ``BOND_SHARE``.
 
     It rises from 0 to 1 and has the same value for bonds of all pairs of elements, so that radial functions of it mean the
     same for all. The transform of distances in MACE-MP-0 (Batatia et al., arXiv:2401.00096) has the same purpose.

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from potstill.core.elements import covalent_radii
-from potstill.student.basis import BOND_SHARE
 from potstill.student.layer import LARGEST_INVARIANTS, ElementLinear, Layer
 from potstill.student.model import Student
 
@@ -192,7 +191,7 @@ class FusedWeights:
         return Model(
             *(a.layers, len(charges), *sizes, a.radial, self._width(a.hidden), a.l_max),
             *(a.cutoff_angstrom, float(student.scale), float(student.last.bias.detach()), a.vectors),
-            BOND_SHARE if a.radial_distance == "relative" else 0.0,
+            a.bond_share,
             embedding=self._address(self._padded(student.embedding.weight, None, [a.features])),
             layer=ctypes.cast(self._layers, POINTER),
             readout=ctypes.cast(self._readouts, POINTER),

@@ -150,7 +150,7 @@ class Student(nn.Module):
     def radial_functions(self, distance: torch.Tensor, neighbor: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
         """Return the (N, B, M) radial functions of (N, M) distances in Å, absolute or relative as the architecture says."""
         a, bond = self.architecture, None
-        if a.radial_distance == "relative":
+        if a.bond_share:
             radii = self.radii.to(distance)[self.charges[species]]
             bond = radii[:, None] + radii[neighbor]
         return radial_functions(distance, a.cutoff_angstrom, a.radial, bond)

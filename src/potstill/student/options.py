@@ -23,6 +23,7 @@ SIZES: dict[str, dict[str, int]] = {
 
 
 EVERY_DEFAULT = {"every_default": True}  # context of a dump in which no option may be missing
+BOND_SHARE = 1.6  # of the square of a bond in relative distances; students in files rely on it
 LARGEST = 4096  # largest value of a size: nine times that of the largest tier
 
 
@@ -88,6 +89,11 @@ class StudentArchitecture(StudentConfig):
         tuple[Annotated[int, Field(ge=1, le=MAX_ATOMIC_NUMBER)], ...],
         Field(min_length=1, description="atomic numbers of the supported elements, in order"),
     ]
+
+    @property
+    def bond_share(self) -> float:
+        """Return the share of a bond in relative distances, as kernels and files take it; 0 where they are absolute."""
+        return BOND_SHARE if self.radial_distance == "relative" else 0.0
 
     @model_validator(mode="after")
     def _each_once(self) -> StudentArchitecture:

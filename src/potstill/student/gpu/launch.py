@@ -12,7 +12,6 @@ from typing import Any, Literal
 import torch
 import triton
 
-from potstill.student.basis import BOND_SHARE
 from potstill.student.gpu import cells, edges, geometry, pointwise, products, search
 from potstill.student.gpu.buffers import Bucket, Inputs, Outputs
 from potstill.student.gpu.weights import GpuWeights, LayerWeights, Matrices
@@ -164,8 +163,8 @@ class Program:
         geometry.geometry[(b.atoms,)](
             *(x.sizes, self.wrapped, self.first, self.sender, self.shift, x.lattice, x.structure, x.species),
             *(w.radius, w.charge, w.power, self.edges, self.near, self.last, self.local, self.force, self.virial),
-            *(b.edges, self.cutoff, BOND_SHARE),
-            RELATIVE=a.radial_distance == "relative",
+            *(b.edges, self.cutoff, a.bond_share),
+            RELATIVE=a.bond_share > 0,
             B=a.radial,
             BE=32,
             num_warps=1,

@@ -45,12 +45,12 @@ void Run<NL, NB, TRAINING>::geometry(const Block& block) {
             const real d = length(r), x = d / m.cutoff;
             real slope, along;
             const real u[3] = {r[0] / d, r[1] / d, r[2] / d};
-            const real at = radial_argument(m, d, m.radius[block.species] + m.radius[in.species[j]], along);
+            const real bond = m.radius[block.species] + m.radius[in.species[j]], at = radial_argument(m, d, bond, along);
             const real envelope_root2 = root2 * envelope(x, slope), inverse = real(1) / (at + real(1e-6));
             Waves wave(m, at);
             for (int n = 0; n < B; ++n, wave.advance()) g[n] = envelope_root2 * wave.sine * inverse;
             harmonics<NL>(u, g + B);
-            const double reach = std::min<double>(m.radius[block.species] + m.radius[in.species[j]], m.cutoff);
+            const double reach = std::min<double>(bond, m.cutoff);
             double push = 0;
             if (d < reach) local += 0.5 * repulsion(m.charge[block.species], m.charge[in.species[j]], reach, d, push);
             g[B + NH] = (real)(half * push);
