@@ -128,6 +128,9 @@ def test_every_config_is_good(page, text, tmp_path):
         (tmp_path / weights).touch()
     if start := config.get("train", {}).get("start", ""):
         shutil.copytree(ROOT / "tests" / "deploy" / "copper_student", tmp_path / start)
+    if replay := config.get("train", {}).get("replay"):
+        (tmp_path / replay["dataset"]).parent.mkdir(parents=True)
+        (tmp_path / replay["dataset"]).touch()
     try:
         parse_config(config, folder=tmp_path)
     except PotstillError as error:

@@ -61,7 +61,7 @@ def main() -> None:
                 "system": name,
                 "labels": count,
                 "start": options.start,
-                "before": _short(known),
+                "before": short(known),
                 "fine_tuned": _row(tuned, test, seconds, EPOCHS),
                 "from_nothing": _row(fresh, test, others, passes),
             }
@@ -112,7 +112,8 @@ def trained(training: Records, sizes: StudentConfig, epochs: int, *, start: Stud
         return process_time() - started, student
 
 
-def _short(found: dict[str, Any]) -> dict[str, float]:
+def short(found: dict[str, Any]) -> dict[str, float]:
+    """Return the errors that the tables show."""
     return {
         "forces_mev_per_angstrom": round(1e3 * found["forces_ev_per_angstrom"], 1),
         "of_mean_force": found["of_mean_force"],
@@ -123,7 +124,7 @@ def _short(found: dict[str, Any]) -> dict[str, float]:
 def _row(student: Student, test: HeldOut, seconds: float, epochs: int) -> dict[str, Any]:
     parameters = count_parameters(student)
     return {
-        **_short(errors(student, test)),
+        **short(errors(student, test)),
         "seconds": round(seconds, 1),
         "epochs": epochs,
         "parameters": parameters,

@@ -28,6 +28,20 @@ def test_each_structure_once_per_epoch_within_the_limits(structures, atoms, neig
             assert all(SIZES[batch].sum() <= atoms or len(batch) == 1 for batch in found)
 
 
+@pytest.mark.parametrize("atoms", [None, 150, 2000])
+def test_drawn_structures_keep_the_limits_of_every_draw(atoms):
+    batches = BatchSampler(SIZES, 16, batch_atoms=atoms, neighbors=NEIGHBORS, seed=1, drawn=(400, 100))
+    for epoch in range(10):
+        found = [batch.tolist() for batch in batches.of_epoch(epoch)]
+        every = sorted(k for batch in found for k in batch)
+        assert every[:400] == list(range(400))
+        assert len(every) == len(set(every)) == 500
+        assert len(found) == len(batches)
+        assert max(map(len, found)) <= 16
+        if atoms:
+            assert all(SIZES[batch].sum() <= atoms or len(batch) == 1 for batch in found)
+
+
 def test_batches_are_of_like_size():
     atoms = [SIZES[batch].sum() for batch in drawn(batch_atoms=2000)]
     assert np.std(atoms) < 0.1 * np.mean(atoms)

@@ -154,7 +154,10 @@ def probe(config: Config) -> list[Cost]:
     disk = total * BYTES_PER_STRUCTURE + atoms * BYTES_PER_ATOM
     memory = _resident_bytes()
     learning, student = _probe_train(config, labelled)
-    training = learning * atoms * (1 - config.dataset.test_fraction) * config.train.epochs
+    seen = 1 - config.dataset.test_fraction
+    if config.train.replay is not None:
+        seen *= 1 + config.train.replay.for_each_new
+    training = learning * atoms * seen * config.train.epochs
     evaluating = 10.0 * atom_seconds * atoms / total * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
     return [
         replace(generating, what=f"{total} structures", disk_bytes=disk, memory_bytes=memory * workers),

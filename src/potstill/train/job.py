@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from potstill.student.model import Student
 from potstill.student.options import StudentConfig
 from potstill.train.options import TrainConfig
 from potstill.train.provenance import described, made_from, records_digest
+from potstill.train.replay import Joined, Replay, replay_of
+from potstill.train.sampler import BatchSampler
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +43,13 @@ class TrainJob:
     seed
         Seed of the initial weights and of the order of batches.
     weights
-        (S,) weights of the losses of each structure of ``training``; None where all are 1.
+        (S,) weights of the losses of each structure of :attr:`records`; None where all are 1.
     start
         Student to go on from, with its elements and reference energies, instead of random weights.
     dataset
         File that the records are from, which other processes open too; None for records in memory.
+    replay
+        Earlier structures in each epoch; None where only ``training`` is trained on.
     """
 
     training: RecordSource
@@ -56,6 +61,7 @@ class TrainJob:
     weights: Array | None = None
     start: Student | None = None
     dataset: Dataset | None = None
+    replay: Replay | None = None
 
     @classmethod
     def on(
@@ -74,7 +80,7 @@ class TrainJob:
         ------
         InputError
             If there are no families to train on or, with ``patience_epochs``, none to watch, or if a source is weighted
-            that the dataset does not have.
+            that no dataset has, or if ``train.replay`` has no structure that may be replayed.
         """
         training, watching = dataset.select("train"), dataset.select("valid")
         tell_idle_weights(dataset, config)
@@ -84,6 +90,7 @@ class TrainJob:
             raise InputError(
                 "train.patience_epochs needs families in 'valid', and there are none: raise dataset.valid_fraction"
             )
+        replay = None if start is None else replay_of(config, dataset, start, seed=seed)
         return cls(
             training=training,
             watching=watching,
@@ -91,9 +98,28 @@ class TrainJob:
             config=config,
             folder=folder,
             seed=seed,
-            weights=source_weights(dataset, config),
+            weights=source_weights(dataset, config, () if replay is None else replay.sources),
             start=start,
             dataset=dataset,
+            replay=replay,
+        )
+
+    @property
+    def records(self) -> RecordSource:
+        """Return all records that are trained on: those of ``training``, then those of the replay."""
+        return self.training if self.replay is None else Joined(self.training, self.replay.records)
+
+    def sampler(self, sizes: Array, *, neighbors: Array | None = None, part: slice = slice(None)) -> BatchSampler:
+        """Return the batches of :attr:`records`; parameters are those of :class:`~potstill.train.sampler.BatchSampler`."""
+        drawn = None if self.replay is None else (len(self.training), self.replay.each_epoch)
+        return BatchSampler(
+            sizes,
+            self.config.batch_structures,
+            batch_atoms=self.config.batch_atoms,
+            neighbors=neighbors,
+            seed=self.seed,
+            part=part,
+            drawn=drawn,
         )
 
     @property
@@ -104,7 +130,8 @@ class TrainJob:
     def made_from(self) -> dict[str, Any]:
         """Return the origin of the student, as :func:`potstill.train.provenance.made_from` does."""
         if self.dataset is not None:
-            return made_from(self.dataset, self.student, self.config, seed=self.seed, start=self.start)
+            replay = None if self.replay is None else self.replay.origin()
+            return made_from(self.dataset, self.student, self.config, seed=self.seed, start=self.start, replay=replay)
         data = records_digest(self.training, self.watching, weights=self.weights)
         return described(data, self.student, self.config, seed=self.seed, start=self.start)
 
@@ -154,17 +181,25 @@ def tell_idle_weights(dataset: Dataset, config: TrainConfig) -> None:
         log.warning("train.element_weights: the dataset has no %s, so that this weight changes nothing", names)
 
 
-def source_weights(dataset: Dataset, config: TrainConfig) -> Array | None:
+def source_weights(dataset: Dataset, config: TrainConfig, replayed: Sequence[str] | Array = ()) -> Array | None:
     """Return the (S,) weights of the structures that are trained on, by their source; None where all are 1.
+
+    Parameters
+    ----------
+    dataset, config
+        Dataset whose part ``train`` comes first, and section ``train``.
+    replayed
+        Sources of earlier structures, which come after it.
 
     Raises
     ------
     InputError
-        If a source is weighted that the dataset does not have.
+        If a source is weighted that no structure has.
     """
     if not config.source_weights:
         return None
-    names = set(dataset.sources.tolist())
+    names = {*dataset.sources.tolist(), *replayed}
     for unknown in sorted(set(config.source_weights) - names):
         raise InputError(f"train.source_weights: the dataset has no source '{unknown}'; {nearest(unknown, sorted(names))}")
-    return np.array([config.source_weights.get(name, 1.0) for name in dataset.sources[dataset.split("train")]])
+    trained_on = [*dataset.sources[dataset.split("train")], *replayed]
+    return np.array([config.source_weights.get(name, 1.0) for name in trained_on])

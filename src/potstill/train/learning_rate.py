@@ -86,7 +86,7 @@ def settled_rate(
     """
     config, path = job.config, job.folder / FILE
     if config.rate == "auto" and not (path.exists() and _read(path).get(KEY) == made_from):
-        test = find_learning_rate(student, config, data, seed=job.seed, hints=hints)
+        test = find_learning_rate(student, config, data, job.sampler(data.sizes), hints=hints)
         log.info("learning rate %.2g by a range test of %d steps", test.learning_rate, len(test.rates))
         with sealed(path) as temporary:
             temporary.write_text(json.dumps({**asdict(test), KEY: dict(made_from)}), encoding="utf-8")
@@ -122,7 +122,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def find_learning_rate(
-    student: Student, config: TrainConfig, data: LabelledStructures, *, seed: int, hints: Hints | None = None
+    student: Student, config: TrainConfig, data: LabelledStructures, batches: BatchSampler, *, hints: Hints | None = None
 ) -> RateTest:
     """Run a range test on a copy of the student.
 
@@ -132,10 +132,8 @@ def find_learning_rate(
         Student at the start of the training.
     config
         Section ``train``; its learning rate is not used.
-    data
-        Training data.
-    seed
-        Seed of the order of batches.
+    data, batches
+        Training data, and their batches.
     hints
         Hints at the start of the training; they are not changed.
     """
@@ -148,7 +146,6 @@ def find_learning_rate(
     untouched.on_train_start()
     optimizer = optimizer_of(test.trainable(), LOWEST, config.weight_decay)
     rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), []
-    batches = BatchSampler(data.sizes, config.batch_structures, batch_atoms=config.batch_atoms, seed=seed)
     for rate, made in zip(rates, _endless(data, batches), strict=False):
         batch = made.to(device)
         loss = test.weighted_loss(batch)

@@ -331,13 +331,13 @@ def columns_of(kinds: Sequence[type[LossTerm]]) -> list[str]:
     return [column for kind in kinds for column in kind.columns]
 
 
-def refuse_missing(training: RecordSource, kinds: Sequence[type[LossTerm]]) -> None:
+def refuse_missing(training: RecordSource, kinds: Sequence[type[LossTerm]], who: str = "the dataset") -> None:
     """Raise InputError where a term has a weight and the records do not have the columns that it needs."""
     stored = training.gather(np.array([0])).extra
     for kind in kinds:
         if any(column not in stored for column in kind.columns):
             raise InputError(
-                f"train.{kind.name}_weight is set, but the dataset has no {' and '.join(kind.columns)}\n"
+                f"train.{kind.name}_weight is set, but {who} has no {' and '.join(kind.columns)}\n"
                 f"  label again with  label.extra: [{LABEL_EXTRA[kind.name]}]  or leave that weight at 0"
             )
 

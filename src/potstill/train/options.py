@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, field_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, field_validator, model_validator
 
-from potstill.core.section import NameOrFolder, Section, refuse_unknown_symbols
+from potstill.core.section import ExistingPath, NameOrFolder, Section, refuse_unknown_symbols
 from potstill.student.options import Backend
 from potstill.teacher.extras import Extra
 
@@ -27,6 +28,27 @@ def _rate_or_auto(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
         raise ValueError(f"found {value!r}; it is a number above 0, or auto") from None
 
 
+class ReplayConfig(Section):
+    """Section ``train.replay``: structures of earlier data in each epoch of a fine-tuning, so that it keeps what it knew."""
+
+    dataset: Annotated[
+        ExistingPath, Field(description="dataset.h5 or run folder whose training structures are drawn anew in each epoch")
+    ]
+    share: Annotated[
+        float, Field(gt=0, le=0.99, description="share of the earlier structures among all structures of an epoch")
+    ] = 0.5
+
+    @field_validator("dataset")
+    @classmethod
+    def _file_in_run_folder(cls, path: Path) -> Path:
+        return path / "dataset.h5" if (path / "dataset.h5").is_file() else path
+
+    @property
+    def for_each_new(self) -> float:
+        """Return the number of earlier structures in an epoch for each new one."""
+        return self.share / (1.0 - self.share)
+
+
 class TrainConfig(Section):
     """Section ``train``: losses, optimizer, early stopping and checkpoints of the training."""
 
@@ -37,6 +59,10 @@ class TrainConfig(Section):
             "random weights where empty"
         ),
     ] = ""
+    replay: Annotated[
+        ReplayConfig | None,
+        Field(description="earlier data that a fine-tuned student shall not forget; null: only the new data are trained on"),
+    ] = None
     epochs: Annotated[int, Field(gt=0, description="passes over the training families")] = 100
     batch_structures: Annotated[int, Field(gt=0, description="largest number of structures in one step")] = 16
     batch_atoms: Annotated[
@@ -149,6 +175,12 @@ class TrainConfig(Section):
     def _known_elements(cls, weights: dict[str, float]) -> dict[str, float]:
         refuse_unknown_symbols(weights)
         return weights
+
+    @model_validator(mode="after")
+    def _replay_with_a_start(self) -> TrainConfig:
+        if self.replay is not None and not self.start:
+            raise ValueError("train.replay needs train.start, which is empty: set it, or remove train.replay")
+        return self
 
     @property
     def rate(self) -> float | Literal["auto"]:

@@ -31,7 +31,13 @@ STRUCTURES_AT_ONCE = 4096
 
 
 def made_from(
-    dataset: Dataset, student: StudentConfig, config: TrainConfig, *, seed: int, start: Student | None = None
+    dataset: Dataset,
+    student: StudentConfig,
+    config: TrainConfig,
+    *,
+    seed: int,
+    start: Student | None = None,
+    replay: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the origin of the student of a training on a dataset.
 
@@ -45,19 +51,29 @@ def made_from(
         Seed of the initial weights and of the order of batches.
     start
         Student whose weights the training starts from, or None for random ones.
+    replay
+        Origin of earlier structures (:meth:`potstill.train.replay.Replay.origin`); None where there are none.
 
     Returns
     -------
     dict
-        JSON-serialisable: ``format``, ``dataset``, ``student``, ``train``, ``seed``, ``start``. Read it again from
-        ``config.json`` with :func:`stated`, and compare both with :func:`differences`.
+        JSON-serialisable: ``format``, ``dataset``, ``student``, ``train``, ``seed``, ``start``, and ``replay`` where given.
+        Read it again from ``config.json`` with :func:`stated`, and compare both with :func:`differences`.
     """
-    return described(digest_of_file(dataset), student, config, seed=seed, start=start)
+    return described(digest_of_file(dataset), student, config, seed=seed, start=start, replay=replay)
 
 
-def described(data: str, student: StudentConfig, config: TrainConfig, *, seed: int, start: Student | None) -> dict[str, Any]:
+def described(
+    data: str,
+    student: StudentConfig,
+    config: TrainConfig,
+    *,
+    seed: int,
+    start: Student | None,
+    replay: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return the same for data with a known digest."""
-    options = config.model_dump(mode="json", exclude={*MACHINE, "start"})  # the weights of the start count below
+    options = config.model_dump(mode="json", exclude={*MACHINE, "start", "replay"})  # their contents count below
     return {
         "format": FORMAT,
         "dataset": data,
@@ -65,6 +81,7 @@ def described(data: str, student: StudentConfig, config: TrainConfig, *, seed: i
         "train": {**options, "learning_rate": config.rate},
         "seed": seed,
         "start": None if start is None else weights_digest(start),
+        **({} if replay is None else {"replay": dict(replay)}),
     }
 
 

@@ -33,6 +33,9 @@ class BatchSampler:
         Seed of the order, together with the number of the epoch.
     part
         Part of every batch that this process has, which begins with the largest structure; whole batches by default.
+    drawn
+        First of the structures that are drawn anew in each epoch, and how many of them are in it. They reach from there to
+        the last one. None: all structures are in each epoch. Structures with different ``neighbors`` share a batch then.
     """
 
     NEIGHBOR_CLASSES = 8
@@ -46,17 +49,22 @@ class BatchSampler:
         neighbors: Array | None = None,
         seed: int = 0,
         part: slice = slice(None),
+        drawn: tuple[int, int] | None = None,
     ) -> None:
-        self._seed, self._part = seed, part
+        self._seed, self._part, self._sizes = seed, part, sizes
         limit = math.inf if batch_atoms is None else batch_atoms
-        alone = np.flatnonzero(sizes > limit)
-        rest = np.flatnonzero(sizes <= limit)
+        always = np.arange(len(sizes)) < (len(sizes) if drawn is None else drawn[0])
+        alone = np.flatnonzero(always & (sizes > limit))
+        rest = np.flatnonzero(always & (sizes <= limit))
+        self._pool = np.flatnonzero(~always & (sizes <= limit))
+        self._drawn = 0 if drawn is None else min(drawn[1], len(self._pool))
         classes = [rest]
-        if neighbors is not None and len(rest) > self.NEIGHBOR_CLASSES * batch_structures:
+        if drawn is None and neighbors is not None and len(rest) > self.NEIGHBOR_CLASSES * batch_structures:
             classes = np.array_split(rest[np.argsort(neighbors[rest], kind="stable")], self.NEIGHBOR_CLASSES)
-        self._classes = [(members, _least_batches(sizes[members], batch_structures, limit)) for members in classes]
+        largest = np.sort(sizes[self._pool])[::-1][: self._drawn]  # no draw has larger ones
+        counts = [_least_batches(np.append(sizes[members], largest), batch_structures, limit) for members in classes]
+        self._classes = list(zip(classes, counts, strict=True))
         self._classes.append((alone, len(alone)))
-        self._sizes = sizes
 
     def __len__(self) -> int:
         return sum(count for _, count in self._classes)
@@ -64,7 +72,11 @@ class BatchSampler:
     def of_epoch(self, epoch: int) -> Iterator[Array]:
         """Yield the indices of this process' part of each batch; empty where a batch has fewer structures than processes."""
         rng = np.random.default_rng([self._seed, epoch])
-        dealt = [batch for members, count in self._classes for batch in self._deal(members, count, rng)]
+        classes = self._classes
+        if self._drawn:
+            (members, count), *others = classes
+            classes = [(np.append(members, rng.choice(self._pool, self._drawn, replace=False)), count), *others]
+        dealt = [batch for members, count in classes for batch in self._deal(members, count, rng)]
         order = rng.permutation(len(dealt))
         return (dealt[k][self._part] for k in order)  # a batch goes from large to small
 

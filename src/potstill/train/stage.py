@@ -21,7 +21,7 @@ from potstill.execute.memory import keep_freed_memory
 from potstill.stats.references import compositions, fit_reference_energies, mean_local_energies
 from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, save_student
-from potstill.student.fused import FusedTraining, kernel_of
+from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
 from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture, refuse_outside
 from potstill.student.uncertainty import FILE as UNCERTAINTY
@@ -44,9 +44,11 @@ from potstill.train.losses import (
 )
 from potstill.train.module import Distillation
 from potstill.train.provenance import KEY
+from potstill.train.replay import Replay, held_out_of
 from potstill.train.sampler import BatchSampler
-from potstill.train.uncertainty import fit_uncertainty
+from potstill.train.uncertainty import examined, fit_uncertainty
 
+log = logging.getLogger(__name__)
 VALIDATION_STRUCTURES = 32
 
 OnEpoch = Callable[[int, EpochReport], None]
@@ -87,11 +89,13 @@ def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str
     if distributed.rank() > 0:
         return job.folder
     facts = {**(provenance or {}), **facts, KEY: job.made_from()}
-    facts["domain"] = Domain.of(job.training, averaged.architecture.cutoff_angstrom).as_dict()
+    facts["domain"] = Domain.of(job.records, averaged.architecture.cutoff_angstrom).as_dict()
+    if job.replay is not None and job.start is not None:
+        facts["replay"] = _forgotten(job.replay, job.start, averaged, job)
     uncertainty = None
     if job.config.uncertainty:
         uncertainty, facts["uncertainty"] = fit_uncertainty(
-            averaged, job.training, job.watching, backend=job.config.backend, seed=job.seed
+            averaged, job.records, job.watching, backend=job.config.backend, seed=job.seed
         )
     (job.folder / "config.json").unlink(missing_ok=True)  # the files of two students must never be mixed
     if uncertainty is None:
@@ -100,6 +104,20 @@ def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str
         facts["uncertainty"] |= save_uncertainty(uncertainty, job.folder)
     save_student(averaged, job.folder, facts)
     return job.folder
+
+
+def _forgotten(replay: Replay, before: Student, after: Student, job: TrainJob) -> dict[str, Any]:
+    """Return and log the force errors in eV/Å on held-out structures of the earlier data, before and after a training."""
+    found: dict[str, Any] = {"structures": len(replay.records), "each_epoch": replay.each_epoch, "held_out": 0}
+    held_out = held_out_of(replay, after.architecture)
+    if held_out is None:
+        return found
+    errors = [
+        float(examined(student, held_out, kernel_of(student, job.config.backend, FusedKernel), job.seed).errors.mean())
+        for student in (before, after)
+    ]
+    log.info("force error on %d held-out structures of train.replay: %.3g eV/Å before, %.3g after", len(held_out), *errors)
+    return found | {"held_out": len(held_out), "forces_before": errors[0], "forces_after": errors[1]}
 
 
 def train_student(job: TrainJob, *, on_epoch: OnEpoch = _ignore) -> Student:
@@ -114,23 +132,22 @@ def _train(job: TrainJob, on_epoch: OnEpoch) -> tuple[Student, dict[str, Any]]:
     torch.set_num_threads(max(1, available_cores() // config.processes))
     kinds = kinds_of(config)
     refuse_missing(job.training, kinds)
-    refuse_nothing_to_learn(job.training, config, job.weights)
+    if job.replay is not None:
+        refuse_missing(job.replay.records, kinds, "the dataset of train.replay")
+    refuse_nothing_to_learn(job.records, config, job.weights)
     made_from = job.made_from()
     if distributed.rank() == 0:
         set_other_aside(job.last_checkpoint, made_from)
     local_energies = LocalEnergiesTerm in kinds
     model = initial_student(job, local_energies=local_energies) if job.start is None else _trainable_copy(job.start)
     cutoff, columns = model.architecture.cutoff_angstrom, columns_of(kinds)
-    data = LabelledStructures(job.training, cutoff, weights=job.weights, extra=columns)
-    batches = BatchSampler(
+    data = LabelledStructures(job.records, cutoff, weights=job.weights, extra=columns)
+    batches = job.sampler(
         data.sizes,
-        config.batch_structures,
-        batch_atoms=config.batch_atoms,
         neighbors=None if kernel_of(model, config.backend, FusedTraining) else data.edges_per_atom,
-        seed=job.seed,
         part=distributed.part_of_batches(),
     )
-    hints = hints_for(job.training, model.architecture.hidden, seed=job.seed) if NodeEmbeddingsTerm in kinds else None
+    hints = hints_for(job.records, model.architecture.hidden, seed=job.seed) if NodeEmbeddingsTerm in kinds else None
     rate = settled_rate(job, made_from, model, data, hints) if distributed.rank() == 0 else 0.0
     config = config.model_copy(update={"learning_rate": distributed.of_first(rate)})
     total_steps = config.epochs * len(batches)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from potstill.core.types import Array
-from potstill.dataset import RecordSource
+from potstill.dataset import Dataset, RecordSource, Selection, open_file
 from potstill.stats.references import compositions
 from potstill.student.adapt import align_reference_energies, for_elements
 from potstill.student.files import read_student
@@ -13,12 +15,36 @@ from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Student
 from potstill.student.shipped import student_folder
 from potstill.train.data import LabelledStructures
+from potstill.train.options import TrainConfig
+from potstill.train.replay import replayed_rows, same_teacher
 
 AT_ONCE = 32
 FEW, OF_EACH = 2000, 100  # structures: all of a few, or as many with each element
 
 
-def starting_student(name: str, training: RecordSource) -> Student:
+def start_of(config: TrainConfig, dataset: Dataset) -> Student | None:
+    """Return the student that a training on a dataset goes on from; None for random weights.
+
+    With ``train.replay`` it keeps the elements of the earlier structures, and its reference energies too where the same
+    teacher labelled both.
+
+    Raises
+    ------
+    InputError
+        If there is no such student, or nothing can be replayed.
+    """
+    if not config.start:
+        return None
+    training = dataset.select("train")
+    if config.replay is None:
+        return starting_student(config.start, training)
+    before, earlier = read_student(student_folder(config.start))[0], open_file(config.replay.dataset)
+    rows = replayed_rows(config.replay, dataset, before.architecture)
+    also = compositions(Selection(earlier, rows))[0]
+    return starting_student(config.start, training, also=also, align=not same_teacher(dataset, earlier))
+
+
+def starting_student(name: str, training: RecordSource, *, also: Sequence[int] = (), align: bool = True) -> Student:
     """Return a trained student for the elements and the energies of other data.
 
     Reference energies are shifted to those of the data, since labels of another teacher or of DFT have another zero.
@@ -29,14 +55,23 @@ def starting_student(name: str, training: RecordSource) -> Student:
         Name or folder of the student.
     training
         Records that the training uses.
+    also
+        Further elements that it keeps.
+    align
+        Whether reference energies are shifted.
 
     Raises
     ------
     InputError
         If there is no such student.
     """
-    elements, amounts, energy = compositions(training)
+    present, counts, energy = compositions(training)
+    elements = sorted({*present, *also})
     student = for_elements(read_student(student_folder(name))[0], elements)
+    if not align:
+        return student
+    amounts = np.zeros((len(counts), len(elements)))
+    amounts[:, np.searchsorted(elements, present)] = counts
     some = _enough_of_each(amounts)
     align_reference_energies(student, amounts[some], energy[some], predicted_energies(student, training.gather(some)))
     return student

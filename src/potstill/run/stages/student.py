@@ -23,7 +23,7 @@ def run_train(context: Context) -> None:
     """Make ``student/``, and ``active_learning/`` where the config has that section."""
     from potstill.train.job import TrainJob
     from potstill.train.stage import train
-    from potstill.train.start import starting_student
+    from potstill.train.start import start_of
     from potstill.train.tensorboard import TensorBoardWriter
 
     run, config = context.run, context.config
@@ -39,7 +39,7 @@ def run_train(context: Context) -> None:
             if config.train.processes == 1:  # the others would wait for this one
                 context.stop_in_time()
 
-        start = starting_student(config.train.start, dataset.select("train")) if config.train.start else None
+        start = start_of(config.train, dataset)
         train(
             TrainJob.on(dataset, config.student, config.train, run.student, seed=config.seed, start=start),
             on_epoch=report,
