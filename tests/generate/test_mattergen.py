@@ -27,7 +27,7 @@ from potstill.generate.mix import SourceFailedError
 from potstill.generate.options import GenerateConfig
 from potstill.generate.perturb import Perturb
 from potstill.generate.stage import generate
-from potstill.run import plan
+from potstill.run import probe
 from potstill.testing import check_source
 
 RECORDED = Path(__file__).parent / "data" / "mattergen" / "generated_crystals.extxyz"
@@ -177,7 +177,7 @@ def test_two_runs_on_one_machine_follow_each_other(make, mattergen_checkout):
 
 def test_the_plan_times_one_batch(make, mattergen_checkout):
     generate_config = GenerateConfig(sources=(make(min_atoms=4),), filter=FilterOptions(min_scaled_distance=0.1))
-    structures, cost = plan._probe_generate(Config(generate=generate_config), workers=1)
+    structures, cost = probe._probe_generate(Config(generate=generate_config), workers=1)
     assert len(structures) == 4
     assert [call["batch_size"] for call in mattergen_checkout.calls] == [4]
     assert cost.seconds > 0

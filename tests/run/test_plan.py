@@ -11,8 +11,9 @@ from rich.console import Console
 
 from potstill.config import parse_config
 from potstill.core.errors import PotstillError
-from potstill.run.plan import Cost, _rounds, missing_pieces, print_subruns, probe
-from potstill.run.plan_rounds import Rates
+from potstill.run.plan import missing_pieces, print_subruns
+from potstill.run.probe import Cost, _rounds, probe
+from potstill.run.probe_rounds import Rates
 from potstill.teacher import load_teacher
 from potstill.testing import copper
 
@@ -100,6 +101,24 @@ def test_the_probe_asks_for_further_labels_and_trains_on_them(extra, calls, monk
     data["train"] = {} if more else {"hessian_weight": 0.5}
     probe(parse_config(data))
     assert sum(asked) - 1 == calls * plain
+
+
+def test_only_selected_structures_are_labelled_and_learned(monkeypatch):
+    monkeypatch.setattr("potstill.run.probe._probe_train", lambda *_: (1e-3, None))  # seconds for an atom
+
+    def found(select, batches=()):
+        data = {**CONFIG, "batches": list(batches), "label": {**CONFIG["label"], "select": select}}
+        return {cost.stage: cost for cost in probe(parse_config(data))}
+
+    assert found({"count": 40, "by": "random"})["label"].what == "40 structures"
+    assert found({"count": 40, "by": "random"}, [1, 2, 1])["label"].what == "120 structures"
+    few, all_of_them = found({"fraction": 0.1, "by": "random"}), found(None)
+    assert few["label"].what == "40 structures"
+    assert few["generate"].what == all_of_them["generate"].what == "400 structures"
+    assert few["train"].seconds == pytest.approx(0.1 * all_of_them["train"].seconds)
+    assert few["label"].disk_bytes == pytest.approx(0.1 * all_of_them["label"].disk_bytes, rel=0.1)
+    with_students = found({"fraction": 0.1, "by": "committee"})["label"]
+    assert with_students.seconds > 2 * 30_000 * 1e-3  # two students see 30,000 structures of an atom or more
 
 
 def test_labels_of_files_need_no_process_to_be_probed(tmp_path):

@@ -26,6 +26,13 @@ LOOKED_AT = 30_000  # number of structures in a member's training, repeated wher
 AT_ONCE = 32  # structures, in training and in prediction
 
 
+def member_options(labelled: int, cutoff_angstrom: float) -> tuple[StudentConfig, TrainConfig]:
+    """Return student and training of a member, from the number of labelled structures."""
+    epochs = max(1, round(LOOKED_AT / labelled))
+    config = TrainConfig(epochs=epochs, batch_structures=AT_ONCE, energy_weight=5.0, weight_decay=0.1, uncertainty=False)
+    return StudentConfig(tier="nano", cutoff_angstrom=cutoff_angstrom), config
+
+
 def disagreement(
     parts: Sequence[Path],
     pool: Dataset,
@@ -70,9 +77,7 @@ def disagreement(
             "the teacher labelled none of the committee's training structures\n"
             "  see the refusals with  potstill status RUN  or set  label.select.by: random"
         )
-    epochs = max(1, round(LOOKED_AT / len(labelled)))
-    config = TrainConfig(epochs=epochs, batch_structures=AT_ONCE, energy_weight=5.0, weight_decay=0.1, uncertainty=False)
-    student = StudentConfig(tier="nano", cutoff_angstrom=cutoff_angstrom)
+    student, config = member_options(len(labelled), cutoff_angstrom)
     members = []
     for k in range(1, MEMBERS + 1):
         on_step(f"committee: student {k} of {MEMBERS} is trained on {several(len(labelled), 'structure')}")

@@ -172,15 +172,14 @@ def plan(
     from rich.console import Console
 
     from potstill.run.plan import (
-        as_available,
         missing_pieces,
         plan_facts,
         print_counts,
         print_plan,
         print_subruns,
-        probe,
         settle,
     )
+    from potstill.run.probe import as_available, probe
 
     checked = settle(read_config(config)) if fallback else read_config(config)
     missing = missing_pieces(checked)
