@@ -170,6 +170,15 @@ def test_three_elements_of_a_teacher_that_knows_three_cannot_pass_a_gate_of_nine
     assert whole["audit"]["min_element_coverage"] == 3
 
 
+def test_data_of_one_material_get_no_elements_that_nobody_asked_for(advised, labelled):
+    config = json.loads(json.dumps(CONFIG))
+    config["generate"]["elements"] = ["H", "O"]
+    few = [s for s in labelled if set(s.atomic_numbers.tolist()) <= {1, 8}]
+    _, whole = advised(few, config=config, gates={**GATES, "min_element_coverage": 5})
+    assert whole["generate"]["elements"] == ["H", "O"]
+    assert whole["audit"]["min_element_coverage"] == 2
+
+
 def test_what_no_config_mends_says_what_to_do(advised, labelled):
     rows, whole = advised(labelled, teacher=None, splits=np.arange(len(labelled)) // 12 % 3)
     assert whole is None

@@ -89,7 +89,10 @@ def more_of_the_rare(trouble: Trouble) -> tuple[str, Change]:
 
 
 def more_elements(trouble: Trouble) -> tuple[str, Change]:
-    """Propose further elements that the teacher supports, or a lower limit for data that need only these."""
+    """Propose further elements that the teacher supports, or a lower limit for data that need only these.
+
+    Data that have less than half of the elements that the limit asks for are of one material.
+    """
     have = symbols_of(sorted(trouble.evidence.stats.element_counts))
     allowed = list(trouble.config.get("generate", {}).get("elements") or have)
     wanted = math.ceil(trouble.limit)
@@ -101,7 +104,7 @@ def more_elements(trouble: Trouble) -> tuple[str, Change]:
     known = _known_elements(trouble.evidence)
     further = [e for e in COMMON if e not in {*have, *allowed} and (known is None or e in known)]
     missing = wanted - len({*have, *allowed})
-    if trouble.evidence.of_run and trouble.config and len(further) >= missing:
+    if trouble.evidence.of_run and trouble.config and missing <= min(len(have), len(further)):
         why = f"{len(have)} elements are present, {wanted} are required: allow {', '.join(further[:missing])} too"
         return why, _generate(trouble.config, {"elements": [*dict.fromkeys([*allowed, *have]), *further[:missing]]}, {})
     why = f"{len(have)} elements are present, {wanted} are required; if the data need only these, change the gate"
