@@ -94,6 +94,7 @@ def learning_curve() -> str:
     return markdown_table(head, rows) + source("learning_curve")
 
 
+APART = "elements start apart"
 OF_MANY_ELEMENTS = ("error of a force vector", "the same, trained on", "energy MAE")
 
 
@@ -136,16 +137,16 @@ def many_elements() -> str:
 
 @table_of
 def many_elements_by_source() -> str:
-    """Force errors by source of students with absolute and with relative distances."""
-    ways = {row["way"]: row for row in result("many_elements")["rows"]}
-    absolute, relative = (ways[way]["per_source"] for way in ("absolute distances", "as in the template"))
+    """Force errors by source of students with absolute distances, with relative ones, and with elements that start alike."""
+    ways = {row["way"]: row["per_source"] for row in result("many_elements")["rows"]}
+    shown = [ways[way] for way in (f"{APART}, absolute distances", APART, "as in the template")]
+    before, now = shown[0], shown[-1]
     rows = [
-        (f"`{name}`", *(f"{100 * of[name]['of_mean_force']:.0f} %" for of in (absolute, relative)))
-        for name in sorted(
-            absolute, key=lambda name: float(relative[name]["of_mean_force"] / absolute[name]["of_mean_force"])
-        )
+        (f"`{name}`", *(f"{100 * of[name]['of_mean_force']:.0f} %" for of in shown))
+        for name in sorted(before, key=lambda name: float(now[name]["of_mean_force"] / before[name]["of_mean_force"]))
     ]
-    return markdown_table(("source", "absolute distances", "relative distances"), rows) + source("many_elements")
+    head = ("source", "absolute distances", "relative distances", "and elements that start alike")
+    return markdown_table(head, rows) + source("many_elements")
 
 
 @table_of
@@ -186,7 +187,9 @@ def general() -> str:
 @table_of
 def general_trials() -> str:
     """The student ``general`` and what became of it by a training on other labels, on the same families."""
-    rows = sorted(result("general_trials")["rows"], key=lambda row: row["share_of_last_training"])
+    rows = sorted(
+        result("general_trials")["rows"], key=lambda row: ("start_of_mean_force" not in row, row["share_of_last_training"])
+    )
     before = [("`general` as it is", rows[0]["start_of_mean_force"], rows[0]["start_energy_mev_per_atom"], None)]
     after = [(_share_of(row), row["of_mean_force"], row["energy_mev_per_atom"], row["seen_of_mean_force"]) for row in rows]
     cells = [
@@ -199,6 +202,8 @@ def general_trials() -> str:
 
 def _share_of(row: dict[str, Any]) -> str:
     share = float(row["share_of_last_training"])
+    if "start_of_mean_force" not in row:
+        return f"from nothing with relative distances, {row['trainings'][-1]['epochs']} passes"
     return "after the training" if share == 1 else f"mean with {100 * share:.0f} % of it"
 
 
@@ -218,6 +223,33 @@ def fine_tuning() -> str:
     ]
     head = ("system", "labels", "`general` as it is", "fine-tuned", "from nothing", "time")
     return markdown_table(head, cells) + "\n\nMean length of the force error in meV/Å." + source("fine_tuning")
+
+
+@table_of
+def replay() -> str:
+    """Fine-tuning with and without earlier structures: errors on the system, and on other families."""
+    rows = result("replay")["rows"]
+    cells = [
+        (
+            title_of(row),
+            _replayed(row["share"]),
+            f"{row['system_errors']['forces_mev_per_angstrom']:.0f}",
+            f"{row['other_families']['forces_mev_per_angstrom']:.0f}",
+            f"{row['other_families']['energy_mev_per_atom']:.0f}",
+            f"{row['seconds']:.0f} s" if row["seconds"] else "",
+        )
+        for row in rows
+    ]
+    head = ("system", "replay", "system, meV/Å", "other families, meV/Å", "other families, meV/atom", "processor time")
+    what = f"Fine-tuning with {rows[0]['labels']} labels. Errors of the force are mean lengths."
+    return markdown_table(head, cells) + f"\n\n{what}" + source("replay")
+
+
+def _replayed(share: float | None) -> str:
+    """Return the share of earlier structures in words."""
+    if share is None:
+        return "`general` as it is"
+    return f"{100 * share:.0f} %" if share else "none"
 
 
 @table_of

@@ -8,6 +8,7 @@ from ase.build import bulk
 from potstill.core.batch import make_batch
 from potstill.core.types import Structure
 from potstill.student.adapt import align_reference_energies, for_elements
+from potstill.student.alike import similarity
 from potstill.student.files import count_parameters
 from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture
@@ -52,12 +53,16 @@ def test_one_element_needs_no_coefficients():
     assert not [name for name in adapted.state_dict() if name.endswith("coefficients")]
 
 
-def test_an_unknown_element_starts_from_the_mean_of_the_known_ones():
-    student = mixed(3, (8, 14))
-    adapted = for_elements(student, (8, 11, 14))
-    weights = adapted.embedding.weight
-    assert torch.allclose(weights[1], student.embedding.weight.mean(dim=0))
-    assert torch.equal(weights[[0, 2]], student.embedding.weight)
+def test_an_unknown_element_starts_from_the_known_ones_that_are_like_it():
+    student = mixed(3, (8, 14, 19))
+    adapted = for_elements(student, (8, 11, 14, 19))
+    before, after = student.embedding.weight, adapted.embedding.weight
+    assert torch.equal(after[[0, 2, 3]], before)
+    near = similarity([11], [8, 14, 19])[0]
+    assert near.argmax() == 2  # potassium for sodium
+    expected = torch.from_numpy(near / near.sum()).float() @ before
+    assert torch.allclose(after[1], expected, atol=1e-6)
+    assert (after[1] - before[2]).norm() < (after[1] - before[0]).norm()
 
 
 def test_reference_energies_take_the_zero_of_other_labels():

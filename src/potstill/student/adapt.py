@@ -13,6 +13,7 @@ import torch
 
 from potstill.core.types import Array
 from potstill.stats.references import fit_reference_energies
+from potstill.student.alike import similarity
 from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture
 
@@ -23,8 +24,8 @@ def for_elements(student: Student, atomic_numbers: Sequence[int]) -> Student:
     """Return a student of these elements only.
 
     An element that the student knows keeps its weights; one that it does not know starts from the mean over those that it
-    knows. Where there are fewer elements than expert matrices, each element gets its mixed matrix as an expert of its own:
-    the predictions are the same, with fewer parameters.
+    knows, weighted by their similarity. If there are fewer elements than expert matrices, each element gets its mixed matrix
+    as an expert of its own: the predictions are the same, with fewer parameters.
 
     Parameters
     ----------
@@ -34,9 +35,9 @@ def for_elements(student: Student, atomic_numbers: Sequence[int]) -> Student:
         Elements of the new student, ascending.
     """
     before = student.architecture
-    rows = torch.tensor([_place(before, z) for z in atomic_numbers])
+    mean = _means_over_known(before.atomic_numbers, atomic_numbers)
     tensors = {
-        name: _rows(tensor, rows) if name.endswith(BY_ELEMENT) else tensor for name, tensor in student.state_dict().items()
+        name: _mixed(mean, tensor) if name.endswith(BY_ELEMENT) else tensor for name, tensor in student.state_dict().items()
     }
     experts = min(before.experts, len(atomic_numbers))
     if experts < before.experts:
@@ -68,16 +69,19 @@ def align_reference_energies(student: Student, amounts: Array, energy: Array, pr
     student.reference_energies += torch.from_numpy(shift).to(student.reference_energies)
 
 
-def _place(architecture: StudentArchitecture, atomic_number: int) -> int:
-    """Return the place of an element among those of a student, -1 where the student does not know it."""
-    known = architecture.atomic_numbers
-    return known.index(atomic_number) if atomic_number in known else -1
+def _means_over_known(known: Sequence[int], wanted: Sequence[int]) -> torch.Tensor:
+    """Return (wanted, known) weights: 1 for a known element itself, and similarities with the sum 1 for another one."""
+    near = similarity(wanted, known)
+    near /= near.sum(axis=1, keepdims=True)
+    same = np.equal.outer(np.asarray(wanted), np.asarray(known))
+    return torch.from_numpy(np.where(same.any(axis=1, keepdims=True), same, near))
 
 
-def _rows(tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    found = tensor[rows.clamp(min=0)]
-    found[rows < 0] = tensor.mean(dim=0)
-    return found
+def _mixed(weights: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """Return the weighted rows of a tensor; a row with weight 1 stays bit for bit."""
+    return (
+        (weights.to(tensor.device) @ tensor.double().reshape(len(tensor), -1)).to(tensor.dtype).view(-1, *tensor.shape[1:])
+    )
 
 
 def _one_expert_per_element(tensors: Mapping[str, torch.Tensor], experts: int) -> dict[str, torch.Tensor]:

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
 from potstill.stats.references import compositions, fit_reference_energies, mean_local_energies
+from potstill.student.alike import start_alike
 from potstill.student.domain import Domain
 from potstill.student.files import count_parameters, save_student
 from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
@@ -191,6 +192,7 @@ def initial_student(job: TrainJob, *, local_energies: bool = False) -> Student:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
         model = Student(architecture)
+        start_alike(model)
     refuse_outside(job.student, count_parameters(model))
     means = mean_local_energies(job.training, elements) if local_energies else fit_reference_energies(amounts, energy)
     model.reference_energies.copy_(torch.from_numpy(means))
