@@ -138,15 +138,15 @@ def many_elements() -> str:
 @table_of
 def many_elements_by_source() -> str:
     """Force errors by source of students with absolute distances, with relative ones, and with elements that start alike."""
-    ways = {row["way"]: row["per_source"] for row in result("many_elements")["rows"]}
-    shown = [ways[way] for way in (f"{APART}, absolute distances", APART, "as in the template")]
+    rows = {row["way"]: row for row in result("many_elements")["rows"]}
+    shown = [rows[way]["per_source"] for way in (f"{APART}, absolute distances", APART, "as in the template")]
     before, now = shown[0], shown[-1]
-    rows = [
+    cells = [
         (f"`{name}`", *(f"{100 * of[name]['of_mean_force']:.0f} %" for of in shown))
         for name in sorted(before, key=lambda name: float(now[name]["of_mean_force"] / before[name]["of_mean_force"]))
     ]
     head = ("source", "absolute distances", "relative distances", "and elements that start alike")
-    return markdown_table(head, rows) + source("many_elements")
+    return markdown_table(head, cells) + source("many_elements")
 
 
 @table_of

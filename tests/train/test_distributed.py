@@ -56,8 +56,8 @@ def test_two_processes_learn_what_one_learns(dataset, tiny, two, tmp_path):
     together = trained(dataset, tiny, two, tmp_path / "two")
     alone = trained(dataset, tiny, two.model_copy(update={"processes": 1}), tmp_path / "one")
     a, b = weights(tmp_path / "two"), weights(tmp_path / "one")
-    for name, tensor in a.items():  # AdamW takes steps of 1e-3 however small a gradient: 3 % of one
-        torch.testing.assert_close(tensor, b[name], rtol=1e-3, atol=3e-5, msg=lambda text, name=name: f"{name}: {text}")
+    for name, tensor in a.items():  # AdamW takes steps of 1e-3 however small a gradient: 6 % of one
+        torch.testing.assert_close(tensor, b[name], rtol=1e-3, atol=6e-5, msg=lambda text, name=name: f"{name}: {text}")
     for one, other in zip(alone, together, strict=True):
         assert one.keys() == other.keys()
         assert all(other[name] == pytest.approx(one[name], rel=1e-3, abs=1e-6) for name in one)

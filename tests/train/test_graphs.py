@@ -230,9 +230,9 @@ def test_a_training_ends_with_the_student_of_other_code(labelled, tmp_path, monk
     start = initial_student(job_of(labelled, [], MANY, short, tmp_path))
     one, other, before = (torch.cat([p.flatten() for p in s.parameters()]) for s in (found, expected, start))
     assert (one - other).norm() < 2e-2 * (other - before).norm()
-    for one, other in zip(reports["a"], reports["b"], strict=True):
+    for one, other, near in zip(reports["a"], reports["b"], (1e-5, 1e-3, 2e-2, 5e-2), strict=True):  # rounding grows
         assert one.keys() == other.keys()
-        assert all(value == pytest.approx(other[name], rel=2e-2, abs=1e-4) for name, value in one.items())
+        assert all(value == pytest.approx(other[name], rel=near, abs=1e-4) for name, value in one.items())
 
 
 @pytest.mark.usefixtures("without_gpu")
