@@ -12,6 +12,7 @@ from potstill.config import dump_config, parse_config
 from potstill.core.errors import InputError
 from potstill.core.types import Labels, Structure
 from potstill.dataset import Dataset, Records, merge, write_part
+from potstill.run.plan import missing_pieces
 from potstill.student.files import save_student
 from potstill.student.options import StudentConfig
 from potstill.testing.models import TINY, random_student
@@ -211,6 +212,17 @@ def test_a_run_folder_stands_for_its_dataset(tmp_path):
     config = parse_config(options, folder=tmp_path)
     assert config.train.replay.dataset == tmp_path / "run" / "dataset.h5"
     assert parse_config(yaml.safe_load(dump_config(config)), folder=tmp_path) == config
+
+
+def test_a_dataset_that_cannot_be_replayed_is_told_before_anything_is_made(start, tmp_path):
+    write_part(tmp_path / "bare.h5", [SALT], labelled=False)
+    merge([tmp_path / "bare.h5"], tmp_path / "structures.h5", attributes={"seed": 1})
+    (tmp_path / "text.h5").write_text("no dataset", encoding="utf-8")
+    for name, fault in (("structures.h5", "holds no labels"), ("text.h5", "text.h5")):
+        options = {"label": {"teacher": {"name": "emt"}}, "train": {"start": str(start), "replay": {"dataset": name}}}
+        (found,) = missing_pieces(parse_config({**SOURCES, **options}, folder=tmp_path), made=True)
+        assert found.startswith("train.replay: ")
+        assert fault in found
 
 
 def test_records_of_two_sources_keep_the_order_that_is_asked():

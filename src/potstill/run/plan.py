@@ -46,6 +46,8 @@ def missing_pieces(config: Config, *, made: bool = False) -> list[str]:
     made
         Whether the structures are made, so that no source is needed any more.
     """
+    from potstill.train.replay import refuse_nothing_to_replay
+
     missing: list[str] = []
     teachers: list[tuple[str, TeacherOptions]] = [
         ("", teacher) for teacher in (config.label.teacher, *config.label.committee)
@@ -69,6 +71,11 @@ def missing_pieces(config: Config, *, made: bool = False) -> list[str]:
                 borrow(*package, why)
             except PotstillError as error:
                 missing.append(str(error))
+    if config.train.replay is not None:
+        try:
+            refuse_nothing_to_replay(config.train.replay)
+        except PotstillError as error:
+            missing.append(f"train.replay: {error}")
     for who, teacher in teachers:
         try:
             teacher.check()

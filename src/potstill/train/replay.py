@@ -113,6 +113,20 @@ class Shifted:
         return replace(records, energy=energy, extra=extra)
 
 
+def refuse_nothing_to_replay(options: ReplayConfig) -> None:
+    """Refuse a dataset of ``train.replay`` before anything else is made.
+
+    Raises
+    ------
+    InputError, DatasetError
+        If the file is no dataset, or has no labels or no split.
+    """
+    dataset = open_file(options.dataset)
+    if not dataset.labelled:
+        raise InputError(f"{options.dataset} holds no labels\n  name the dataset.h5 of a run, or of potstill convert")
+    dataset.split("train")
+
+
 def replayed_rows(options: ReplayConfig, new: Dataset, start: StudentArchitecture) -> Array:
     """Return the rows of the earlier dataset that may be replayed.
 
