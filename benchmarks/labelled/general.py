@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 from benchmarks.lib.common import RESULTS, write_results
-from benchmarks.lib.held_out import HeldOut, errors
+from benchmarks.lib.held_out import HeldOut, errors, predictable
 
 from potstill import __version__
 from potstill.config import load_config
@@ -183,10 +183,10 @@ def _origin(dataset: Dataset) -> dict[str, Any]:
 def _row(dataset: Dataset, folder: Path, epochs: int, start: str) -> dict[str, Any]:
     student, facts = read_student(folder)
     known = set(student.architecture.atomic_numbers)
-    test = [int(k) for k in dataset.split("test") if set(dataset[int(k)].atomic_numbers.tolist()) <= known]
+    test = predictable(dataset, "test", student)
     seen = dataset.split("train")[:: max(1, len(dataset.split("train")) // SEEN)]
     of_seen = errors(student, HeldOut(dataset.gather(seen), dataset.sources[seen]))
-    judging = HeldOut(dataset.gather(np.array(test)), dataset.sources[test])
+    judging = HeldOut(dataset.gather(test), dataset.sources[test])
     held_out = errors(student, judging)
     started = errors(read_student(student_folder(start))[0], judging) if start else {}
     for source, figures in held_out["per_source"].items():

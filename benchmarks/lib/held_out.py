@@ -43,6 +43,12 @@ def held_out_of(dataset: Dataset) -> HeldOut:
     return HeldOut(dataset.gather(indices), dataset.sources[indices])
 
 
+def predictable(dataset: Dataset, part: str, student: Student) -> Array:
+    """The structures of a part that have no element unknown to the student."""
+    known = set(student.architecture.atomic_numbers)
+    return np.array([int(k) for k in dataset.split(part) if set(dataset[int(k)].atomic_numbers.tolist()) <= known])
+
+
 def drawn(dataset: Dataset, labels: int, seed: int) -> Records:
     """Some structures of ``train``, drawn at random; fewer of one seed are among more of it."""
     order = np.random.default_rng(seed).permutation(dataset.split("train"))

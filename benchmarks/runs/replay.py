@@ -1,6 +1,6 @@
 """Fine-tuning of ``general`` to one system with and without replay: what it learns, and what it forgets.
 
-    python -m benchmarks.runs.replay DATASET [--systems silicon_carbide molten_salt …] [--labels 100] [--shares 0.5 0.8]
+    python -m benchmarks.runs.replay DATASET [--systems silicon_carbide copper_nickel …] [--labels 100] [--shares 0.5 0.8]
 
 DATASET is labelled by the teacher of ``general`` and split, as by ``potstill run production_120k.yaml --last audit``. Its
 training structures are replayed, its held-out families tell what was forgotten. The system's frames are those of
@@ -20,7 +20,7 @@ from time import process_time
 
 import numpy as np
 from benchmarks.lib.common import write_results
-from benchmarks.lib.held_out import HeldOut, errors
+from benchmarks.lib.held_out import HeldOut, errors, predictable
 from benchmarks.runs.fine_tuning import EPOCHS, HELD_OUT, labelled_frames, short
 from benchmarks.runs.my_system import SYSTEMS
 
@@ -42,14 +42,13 @@ def main() -> None:
     """One row for each system and share."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=["silicon_carbide", "molten_salt"])
+    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=["silicon_carbide", "copper_nickel"])
     parser.add_argument("--labels", type=int, default=100)
     parser.add_argument("--shares", nargs="+", type=float, default=[0.5, 0.8])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     general, earlier = read_student(student_folder(START))[0], Dataset(options.dataset)
-    known = set(general.architecture.atomic_numbers)
-    rows = np.array([int(k) for k in earlier.split("test") if set(earlier[int(k)].atomic_numbers.tolist()) <= known])
+    rows = predictable(earlier, "test", general)
     rows = rows[:: max(1, len(rows) // TESTED)]
     others = HeldOut(earlier.gather(rows), earlier.sources[rows])
     for name in options.systems:

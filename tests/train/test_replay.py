@@ -225,6 +225,13 @@ def test_a_dataset_that_cannot_be_replayed_is_told_before_anything_is_made(start
         assert fault in found
 
 
+def test_a_run_goes_on_after_its_earlier_data_are_gone(start, earlier, tmp_path):
+    options = {"label": {"teacher": {"name": "emt"}}, "train": {"start": str(start), "replay": {"dataset": "earlier.h5"}}}
+    config = parse_config({**SOURCES, **options}, folder=tmp_path)
+    earlier.path.unlink()
+    assert missing_pieces(config, made=True) == []
+
+
 def test_records_of_two_sources_keep_the_order_that_is_asked():
     first, second = Records.of(labelled(SALT, 3)), Records.of(labelled(COPPER, 2))
     joined = Joined(first, second)

@@ -107,6 +107,30 @@ class RecordSource(Protocol):
         ...
 
 
+def parts_of(sources: Sequence[RecordSource], starts: Array, indices: Array) -> tuple[list[Records], Array]:
+    """Gather records from sources that lie one after the other.
+
+    Parameters
+    ----------
+    sources
+        Sources.
+    starts
+        (k,) index of the first record of each among all.
+    indices
+        (S,) records among all, in any order.
+
+    Returns
+    -------
+    parts, places
+        Records of each source that has some, and the (S,) places of the records in the order of the indices, once the parts
+        are joined.
+    """
+    source = np.searchsorted(starts, indices, side="right") - 1
+    order = np.argsort(source, kind="stable")
+    parts = [sources[k].gather(indices[source == k] - starts[k]) for k in np.unique(source)]
+    return parts, np.argsort(order)
+
+
 def in_range(indices: Array, length: int) -> Array:
     """Return (k,) int64 indices; raise IndexError if one is negative or not below the length."""
     indices = np.asarray(indices, dtype=np.int64)

@@ -12,7 +12,7 @@ from potstill.core.errors import DatasetError, InputError
 from potstill.core.files import h5_files
 from potstill.core.types import Array, Refused, Structure
 from potstill.dataset.read import Dataset, open_file
-from potstill.dataset.records import Records, in_range
+from potstill.dataset.records import Records, in_range, parts_of
 from potstill.dataset.schema import PARTS
 from potstill.dataset.sequence import StructureSequence
 
@@ -68,10 +68,8 @@ class Shards(StructureSequence):
 
     def gather(self, indices: Array) -> Records:
         indices = in_range(indices, len(self))
-        file = np.searchsorted(self._first, indices, side="right") - 1
-        order = np.argsort(file, kind="stable")
-        parts = [self.files[f].gather(indices[file == f] - self._first[f]) for f in np.unique(file)]
-        return Records.join(parts).gather(np.argsort(order)) if parts else self.files[0].gather(indices)
+        parts, places = parts_of(self.files, self._first[:-1], indices)
+        return Records.join(parts).gather(places) if parts else self.files[0].gather(indices)
 
     def split(self, part: str) -> Array:
         self._refuse_divided()

@@ -71,7 +71,7 @@ def missing_pieces(config: Config, *, made: bool = False) -> list[str]:
                 borrow(*package, why)
             except PotstillError as error:
                 missing.append(str(error))
-    if config.train.replay is not None:
+    if config.train.replay is not None and config.train.replay.dataset.exists():  # after the training it may be gone
         try:
             refuse_nothing_to_replay(config.train.replay)
         except PotstillError as error:

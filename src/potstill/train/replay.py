@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from potstill.core.errors import InputError
-from potstill.core.types import MAX_ATOMIC_NUMBER, Array
+from potstill.core.types import MAX_ATOMIC_NUMBER, Array, hill_formula
 from potstill.dataset import Dataset, Records, RecordSource, Selection, open_file
+from potstill.dataset.records import parts_of
 from potstill.student.files import read_student
 from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture
@@ -68,20 +69,20 @@ class Joined:
     """
 
     def __init__(self, first: RecordSource, second: RecordSource) -> None:
-        self._first, self._second = first, second
+        self._sources, self._starts = (first, second), np.array([0, len(first)])
+        self._length = len(first) + len(second)
+        none = np.zeros(0, dtype=np.int64)
+        self._columns = set(first.gather(none).extra) & set(second.gather(none).extra)
 
     def __len__(self) -> int:
-        return len(self._first) + len(self._second)
+        return self._length
 
     def gather(self, indices: Array) -> Records:
         """Return the records of these indices, in their order."""
-        of_first = np.asarray(indices) < len(self._first)
-        parts = [self._first.gather(indices[of_first]), self._second.gather(indices[~of_first] - len(self._first))]
-        common = set(parts[0].extra) & set(parts[1].extra)
-        parts = [replace(part, extra={name: part.extra[name] for name in common}) for part in parts]
-        places = np.empty(len(of_first), dtype=np.int64)
-        places[of_first], places[~of_first] = np.arange(of_first.sum()), np.arange(of_first.sum(), len(of_first))
-        return Records.join(parts).gather(places)
+        parts, places = parts_of(self._sources, self._starts, np.asarray(indices))
+        parts = parts or [self._sources[0].gather(indices)]
+        kept = [replace(part, extra={name: part.extra[name] for name in self._columns}) for part in parts]
+        return Records.join(kept).gather(places)
 
 
 class Shifted:
@@ -139,13 +140,12 @@ def replayed_rows(options: ReplayConfig, new: Dataset, start: StudentArchitectur
         If there are none.
     """
     dataset = open_file(options.dataset)
-    held_out = set(_compositions(new, [*new.split("valid"), *new.split("test")]))
+    held_out = {hill_formula(z, reduced=True) for z in numbers_of(new, [*new.split("valid"), *new.split("test")])}
     rows = dataset.split("train")
-    known = set(start.atomic_numbers)
     kept = [
-        int(row)
-        for row, composition in zip(rows, _compositions(dataset, rows), strict=True)
-        if composition not in held_out and {z for z, _ in composition} <= known
+        row
+        for row, z in zip(rows.tolist(), numbers_of(dataset, rows), strict=True)
+        if np.isin(z, start.atomic_numbers).all() and hill_formula(z, reduced=True) not in held_out
     ]
     if not kept:
         raise InputError(
@@ -157,9 +157,8 @@ def replayed_rows(options: ReplayConfig, new: Dataset, start: StudentArchitectur
 
 def held_out_of(replay: Replay, student: StudentArchitecture) -> Selection | None:
     """Return held-out structures of the earlier dataset that a student can predict; None where there are none."""
-    rows, known = replay.dataset.split("test"), set(student.atomic_numbers)
-    named = zip(rows, _compositions(replay.dataset, rows), strict=True)
-    kept = np.array([int(row) for row, composition in named if {z for z, _ in composition} <= known], dtype=np.int64)
+    rows = replay.dataset.split("test")
+    kept = rows[[bool(np.isin(z, student.atomic_numbers).all()) for z in numbers_of(replay.dataset, rows)]]
     return Selection(replay.dataset, kept[:: max(1, len(kept) // TESTED)][:TESTED]) if len(kept) else None
 
 
@@ -208,10 +207,7 @@ def _shift(before: Student, after: Student) -> Array:
     return np.asarray(energies[1] - energies[0])
 
 
-def _compositions(dataset: Dataset, rows: Sequence[int] | Array) -> list[tuple[tuple[int, int], ...]]:
-    """Return the reduced composition of each structure: atomic numbers with their counts without a common divisor."""
-    numbers, ptr, found = dataset.column("atoms/atomic_numbers"), dataset.ptr, []
-    for row in rows:
-        elements, counts = np.unique(numbers[ptr[row] : ptr[row + 1]], return_counts=True)
-        found.append(tuple(zip(elements.tolist(), (counts // np.gcd.reduce(counts)).tolist(), strict=True)))
-    return found
+def numbers_of(dataset: Dataset, rows: Sequence[int] | Array) -> list[Array]:
+    """Return the atomic numbers of each of some structures."""
+    numbers, ptr = dataset.column("atoms/atomic_numbers"), dataset.ptr
+    return [numbers[ptr[row] : ptr[row + 1]] for row in rows]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from potstill.core.types import Array
-from potstill.dataset import Dataset, RecordSource, Selection, open_file
+from potstill.dataset import Dataset, RecordSource, open_file
 from potstill.stats.references import compositions
 from potstill.student.adapt import align_reference_energies, for_elements
 from potstill.student.files import read_student
@@ -16,7 +16,7 @@ from potstill.student.model import Student
 from potstill.student.shipped import student_folder
 from potstill.train.data import LabelledStructures
 from potstill.train.options import TrainConfig
-from potstill.train.replay import replayed_rows, same_teacher
+from potstill.train.replay import numbers_of, replayed_rows, same_teacher
 
 AT_ONCE = 32
 FEW, OF_EACH = 2000, 100  # structures: all of a few, or as many with each element
@@ -40,7 +40,7 @@ def start_of(config: TrainConfig, dataset: Dataset) -> Student | None:
         return starting_student(config.start, training)
     before, earlier = read_student(student_folder(config.start))[0], open_file(config.replay.dataset)
     rows = replayed_rows(config.replay, dataset, before.architecture)
-    also = compositions(Selection(earlier, rows))[0]
+    also = np.unique(np.concatenate(numbers_of(earlier, rows))).tolist()
     return starting_student(config.start, training, also=also, align=not same_teacher(dataset, earlier))
 
 
