@@ -20,10 +20,10 @@ from potstill.dataset import Records
 from potstill.student.model import Student
 from potstill.student.options import StudentConfig
 from potstill.train import graphs, stage
+from potstill.train.chosen_losses import kinds_of
 from potstill.train.data import LabelledStructures
 from potstill.train.device_data import Chosen, DeviceStructures, Shape, bytes_needed
 from potstill.train.graphs import GraphedDistillation, StepGraphs, device_structures
-from potstill.train.losses import kinds_of
 from potstill.train.module import Distillation
 from potstill.train.options import TrainConfig
 from potstill.train.stage import initial_student, train_student

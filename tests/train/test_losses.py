@@ -23,6 +23,7 @@ from potstill.teacher.classical import LennardJones
 from potstill.teacher.extras import add_extras
 from potstill.testing import copper, ethanol, random_student, rattled, rocksalt, water
 from potstill.train import losses
+from potstill.train.chosen_losses import total_loss, weights_by_atomic_number
 from potstill.train.data import LabelledBatch, LabelledStructures
 from potstill.train.hints import hints_for
 from potstill.train.job import source_weights, tell_idle_weights
@@ -38,8 +39,6 @@ from potstill.train.losses import (
     TotalLoss,
     hessian_vector_products,
     mean_errors,
-    total_loss,
-    weights_by_atomic_number,
 )
 from potstill.train.module import Distillation
 from potstill.train.options import TrainConfig

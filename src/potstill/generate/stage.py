@@ -22,13 +22,14 @@ import numpy as np
 from potstill.core.counts import several
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import sealed
-from potstill.core.types import Array, Refused, Structure
-from potstill.dataset import Dataset, merge, write_part
+from potstill.core.types import Array, Refused
+from potstill.dataset import Dataset, merge
 from potstill.dataset.inputs.first_labels import TWO_CALCULATIONS
 from potstill.execute import Executor, LocalExecutor
 from potstill.generate.balance import Balance
-from potstill.generate.files import Files, origin
-from potstill.generate.filter import DuplicateFilter, FilterOptions
+from potstill.generate.candidates import GenerateTask, make_candidates, number_of, with_file
+from potstill.generate.files import Files
+from potstill.generate.filter import DuplicateFilter
 from potstill.generate.mix import (
     MIX_FILE,
     SourceFailedError,
@@ -40,9 +41,7 @@ from potstill.generate.mix import (
     with_what_there_is,
     without_missing,
 )
-from potstill.generate.parents import open_parents
-from potstill.generate.program import logs_in
-from potstill.generate.source import Families, SourceOptions
+from potstill.generate.source import SourceOptions
 from potstill.generate.teachers import check_teacher
 from potstill.teacher.given import is_given
 
@@ -53,21 +52,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 CANDIDATES_PER_ROUND = 8192
 GIVE_UP_AFTER = 50  # number of candidates per structure wanted
-
-
-@dataclass(frozen=True, slots=True)
-class GenerateTask:
-    """Candidates ``start … stop`` of one source, to be sealed at ``path``."""
-
-    source: SourceOptions
-    start: int
-    stop: int
-    seed: int
-    filter: FilterOptions
-    path: Path
-    parents: Path | None = None
-    families: Families = "composition"
-    labelled: bool = False
 
 
 @dataclass(slots=True)
@@ -254,7 +238,7 @@ class _Attempt:
             chosen: list[int] = []
             for k, structure in enumerate(part):
                 if count.accepted == count.wanted:
-                    left = _number(structure) if left is None else left
+                    left = number_of(structure) if left is None else left
                     break
                 refusal = balance.weigh(structure) or self._duplicates.admit(structure)
                 if refusal is None:
@@ -263,7 +247,7 @@ class _Attempt:
                     remarks.update(structure.generator_metadata.get("remarks", ()))
                     count.accepted += 1
                 else:
-                    refusals.append(replace(refusal, detail=_with_file(refusal.detail, structure)))
+                    refusals.append(replace(refusal, detail=with_file(refusal.detail, structure)))
             count.refused.update(refusal.reason for refusal in refusals)
             refused += refusals
             paths.append(task.path)
@@ -334,28 +318,6 @@ class _Attempt:
             start = stop
 
 
-def make_candidates(task: GenerateTask) -> int:
-    """Make, screen and seal the candidates of one task (runs in a worker); return the number of good geometry."""
-    parents: Sequence[Structure] = open_parents(task.parents) if task.parents else ()
-    indices = range(task.start, task.stop)
-    accepted: list[Structure] = []
-    refused: list[Refused] = []
-    with logs_in(task.path.parent.parent / "logs"):
-        proposals = task.source.propose(indices, task.seed, parents)
-    for index, proposal in zip(indices, proposals, strict=True):
-        name = f"{task.source.name}-{index:06d}"
-        screened = task.filter.screen(proposal) if isinstance(proposal, Structure) else proposal
-        if isinstance(screened, Refused):
-            detail = _with_file(screened.detail, proposal)
-            refused.append(Refused(screened.reason, detail, id=name, source=task.source.name, stage="generate"))
-        else:
-            family = name if task.families == "structure" else screened.family or screened.formula
-            positions = screened.positions.astype(np.float32)  # the stored positions are the ones that will be labelled
-            accepted.append(screened.with_(id=name, source=task.source.name, family=family, positions=positions))
-    write_part(task.path, accepted, refused, labelled=task.labelled)
-    return len(accepted)
-
-
 def _refuse_contradictions(source: str, refused: Sequence[Refused]) -> None:
     """Refuse a source that holds one structure with two labels.
 
@@ -371,11 +333,6 @@ def _refuse_contradictions(source: str, refused: Sequence[Refused]) -> None:
             f"first {found[0].id}: {found[0].detail}\n"
             "  leave one of each out: the labels of one level of theory belong together"
         )
-
-
-def _number(structure: Structure) -> int:
-    """Return the number of a candidate, which its id ends with."""
-    return int(structure.id.rpartition("-")[2])
 
 
 def _candidates(path: Path) -> int:
@@ -395,19 +352,12 @@ def _refuse_other_frames(source: Files, earlier: Sequence[Path]) -> None:
         taken = Dataset(path)
         for k in sorted({0, len(taken) - 1} if len(taken) else set()):
             structure = taken[k]
-            if not source.has(_number(structure), structure):
+            if not source.has(number_of(structure), structure):
                 raise InputError(
                     f"generate.after: {path.parent.parent} has other frames under the label '{source.name}', and "
                     f"candidates are numbered on from those\n"
                     f"  give the new files a label of their own, such as  label: {source.name}_2"
                 )
-
-
-def _with_file(detail: str, proposal: Structure | Refused) -> str:
-    """Return the detail of a refusal with the name of the file that the structure came from, if there is one."""
-    if isinstance(proposal, Structure) and "file" in proposal.generator_metadata:
-        return f"{origin(proposal)}: {detail}"
-    return detail
 
 
 def _shortfall(count: SourceCount) -> str:

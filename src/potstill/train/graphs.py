@@ -17,17 +17,10 @@ from potstill.core.precision import float32_products
 from potstill.student.model import Student
 from potstill.student.padded import PaddedAtoms, displaced, energy_gradient, predicted, weight_gradients
 from potstill.train import distributed
+from potstill.train.chosen_losses import columns_of
 from potstill.train.data import LabelledStructures
 from potstill.train.device_data import Chosen, DeviceStructures, PaddedBatch, Shape, bytes_needed
-from potstill.train.losses import (
-    STEP_ANGSTROM,
-    Comparison,
-    HessianTerm,
-    LossTerm,
-    NodeEmbeddingsTerm,
-    columns_of,
-    mean_errors,
-)
+from potstill.train.losses import STEP_ANGSTROM, Comparison, HessianTerm, LossTerm, NodeEmbeddingsTerm, mean_errors
 from potstill.train.module import Distillation
 from potstill.train.options import TrainConfig
 

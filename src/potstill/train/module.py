@@ -15,9 +15,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.train import distributed
+from potstill.train.chosen_losses import total_loss, weights_by_atomic_number
 from potstill.train.data import LabelledBatch
 from potstill.train.hints import Hints
-from potstill.train.losses import Comparison, mean_errors, total_loss, weights_by_atomic_number
+from potstill.train.losses import Comparison, mean_errors
 from potstill.train.options import TrainConfig
 
 ADAM_BETAS = (0.9, 0.99)

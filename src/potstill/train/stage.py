@@ -29,20 +29,14 @@ from potstill.student.uncertainty import FILE as UNCERTAINTY
 from potstill.student.uncertainty import save_uncertainty
 from potstill.train import distributed
 from potstill.train.checkpoints import Checkpoints, EpochReport, set_other_aside
+from potstill.train.chosen_losses import columns_of, kinds_of, refuse_missing, refuse_nothing_to_learn
 from potstill.train.data import LabelledStructures, Loader
 from potstill.train.early_stopping import EarlyStopping
 from potstill.train.graphs import GraphedDistillation, device_structures
 from potstill.train.hints import hints_for
 from potstill.train.job import TrainJob
 from potstill.train.learning_rate import settled_rate
-from potstill.train.losses import (
-    LocalEnergiesTerm,
-    NodeEmbeddingsTerm,
-    columns_of,
-    kinds_of,
-    refuse_missing,
-    refuse_nothing_to_learn,
-)
+from potstill.train.losses import LocalEnergiesTerm, NodeEmbeddingsTerm
 from potstill.train.module import Distillation
 from potstill.train.provenance import KEY
 from potstill.train.replay import Replay, held_out_of
