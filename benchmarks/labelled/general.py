@@ -6,7 +6,8 @@ DATASET is a labelled and split ``dataset.h5``, as ``potstill run production_120
 of its first batches. FOLDER receives the student; a training that was stopped goes on there. Student and training are those
 of the template ``production_120k``, but for larger batches and a larger weight of the energies in the second half.
 ``--start general`` goes on from the student of the package with other labels, at half the learning rate. Its labels count
-too, for a family keeps its side of the split. Errors on ``test`` by source and element go to
+too, for a family keeps its side of the split. ``--start FOLDER`` goes on from an earlier call whose structures DATASET has
+too. Errors on ``test`` by source and element go to
 ``results/general_trials.json``. ``--refit`` fits expected errors again and leaves the weights. ``--ship`` puts the student
 and its model card into the package, and the row into ``results/general.json``.
 """
@@ -77,7 +78,7 @@ def main() -> None:
         refit(job)
     elif stated(options.folder) != job.made_from():
         started = perf_counter()
-        train(job, on_epoch=_say, provenance=_origin(dataset))
+        train(job, on_epoch=_say, provenance=_origin(dataset, section.epochs, options.start))
         print(f"trained for {perf_counter() - started:.0f} s", file=sys.stderr)
     folder = averaged(job, options.share) if options.share < 1 else options.folder
     row = _row(dataset, folder, section.epochs, options.start) | {"share_of_last_training": options.share}
@@ -117,10 +118,12 @@ def _going_on(start: str) -> dict[str, Any]:
 def _before(start: str, this: dict[str, int]) -> dict[str, Any]:
     """Return the row of the student that a training started from; one without labels where that is none of the package."""
     if start != "general":
-        return {"labels": 0, "trained_on": 0, "pure_elements_not_trained_on": chemical_symbols}
+        trainings = _trainings_of(start) if start else []
+        return {"labels": 0, "trained_on": 0, "trainings": trainings, "pure_elements_not_trained_on": chemical_symbols}
     rows = json.loads((RESULTS / "general.json").read_text(encoding="utf-8"))["rows"]
     found: dict[str, Any] = max((r for r in rows if this not in r.get("trainings", ())), key=lambda row: int(row["labels"]))
-    return found
+    only = {name: found[name] for name in this if name in found}
+    return {"trainings": [only], **found}
 
 
 def refit(job: TrainJob) -> None:
@@ -172,8 +175,19 @@ def _say(epoch: int, report: dict[str, float]) -> None:
     print(epoch, json.dumps({name: round(value, 4) for name, value in report.items()}), file=sys.stderr, flush=True)
 
 
-def _origin(dataset: Dataset) -> dict[str, Any]:
+def _this(dataset: Dataset, epochs: int) -> dict[str, int]:
+    return {"labels": len(dataset), "trained_on": len(dataset.split("train")), "epochs": epochs}
+
+
+def _trainings_of(start: str) -> list[dict[str, int]]:
+    """Return the trainings that a student of this script states; none for another."""
+    trainings: list[dict[str, int]] = read_student(student_folder(start))[1].get("trainings", [])
+    return trainings
+
+
+def _origin(dataset: Dataset, epochs: int, start: str) -> dict[str, Any]:
     return {
+        "trainings": [*(_trainings_of(start) if start else ()), _this(dataset, epochs)],
         "dataset": json.loads(dataset.attributes["checksums"]),
         "teacher": json.loads(dataset.attributes["teacher"]),
         "potstill": __version__,
@@ -191,13 +205,12 @@ def _row(dataset: Dataset, folder: Path, epochs: int, start: str) -> dict[str, A
     started = errors(read_student(student_folder(start))[0], judging) if start else {}
     for source, figures in held_out["per_source"].items():
         figures["seen_of_mean_force"] = of_seen["per_source"].get(source, {}).get("of_mean_force")
-    this = {"labels": len(dataset), "trained_on": len(dataset.split("train")), "epochs": epochs}
+    this = _this(dataset, epochs)
     before = _before(start, this)
-    trainings = before.get("trainings") or [{name: before[name] for name in this if name in before}]
     return {
         "labels": before["labels"] + len(dataset),
         "trained_on": before["trained_on"] + len(dataset.split("train")),
-        "trainings": [*trainings, this] if before["labels"] else [this],
+        "trainings": [*before["trainings"], this],
         "elements": len(known),
         "teacher": facts["teacher"]["name"],
         "parameters": count_parameters(student),
