@@ -5,7 +5,7 @@ import pytest
 from potstill.core.errors import InputError
 from potstill.student import shipped
 from potstill.student.files import save_student
-from potstill.student.shipped import shipped_students, sizes_of, student_folder
+from potstill.student.shipped import elements_of, shipped_students, sizes_of, student_folder
 from potstill.testing.models import random_student
 
 
@@ -37,7 +37,7 @@ def test_a_run_stands_for_its_student(tmp_path):
 
 @pytest.mark.usefixtures("named")
 def test_an_unknown_name_says_what_there_is():
-    with pytest.raises(InputError, match=r"no student of that name; did you mean 'general'"):
+    with pytest.raises(InputError, match=r"no student of that name: did you mean 'general'"):
         student_folder("genral")
 
 
@@ -47,3 +47,23 @@ def test_sizes_are_those_of_the_student():
     assert sizes["features"] == random_student((1,)).model.architecture.features
     assert "atomic_numbers" not in sizes
     assert "parameters_between" not in sizes
+
+
+def test_what_is_no_student_says_what_it_is(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "config.json").write_text("[]", encoding="utf-8")
+    for name, told in (
+        ("nowhere", r"there is no folder .*nowhere\n  name that of a run or of a student, or one of: general"),
+        ("run", r"run is not a student: .*\n  its run has no student yet"),
+        ("file", "file is not a folder of a student"),
+        ("odd", r"config\.json is no config\.json of a student"),
+    ):
+        with pytest.raises(InputError, match=told):
+            sizes_of(tmp_path / name)
+
+
+def test_elements_are_those_that_the_student_knows():
+    assert len(elements_of("general")) == 89

@@ -19,9 +19,10 @@ from potstill.testing.models import TINY, random_student
 from potstill.train.data import LabelledStructures
 from potstill.train.job import TrainJob
 from potstill.train.options import TrainConfig
-from potstill.train.replay import Joined, Shifted, replay_of, replayed_rows
+from potstill.train.replay import Joined, Shifted, held_out_of, replay_of, replayed_rows
 from potstill.train.stage import train, train_student
 from potstill.train.start import start_of
+from potstill.train.zero import predicted_energies
 
 SOURCES = {"generate": {"sources": [{"source": "molecules", "count": 4}]}}
 KNOWN = (3, 11, 17, 29, 35)
@@ -53,7 +54,7 @@ def stored(path, structures, held_out: int = 0, teacher: str = "hidden") -> Data
 @pytest.fixture
 def start(tmp_path):
     """Return the folder of a student of more elements than the new data have."""
-    save_student(random_student(KNOWN, seed=5).model, tmp_path / "start", {})
+    save_student(random_student(KNOWN, seed=5).model, tmp_path / "start", {"teacher": {"name": "hidden"}})
     return tmp_path / "start"
 
 
@@ -80,10 +81,24 @@ def test_each_epoch_has_all_new_structures_and_others_drawn_anew(start, earlier,
     assert epochs[0] == sorted(np.concatenate(list(batches.of_epoch(0))).tolist())
 
 
-def test_a_smaller_dataset_than_the_share_is_used_whole(start, earlier, tmp_path):
+def test_a_smaller_dataset_than_the_share_is_used_whole(start, earlier, tmp_path, caplog):
     new = stored(tmp_path / "new.h5", labelled(SALT, 4))
     config = asking(start, earlier, replay={"share": 0.9})
     assert replay_of(config, new, start_of(config, new), seed=1).each_epoch == 12
+    assert "their share of an epoch is 0.75 instead of 0.9" in caplog.text
+    caplog.clear()
+    replay_of(asking(start, earlier), new, start_of(config, new), seed=1)
+    assert "their share" not in caplog.text
+
+
+def test_a_file_without_a_split_is_replayed_whole(start, tmp_path):
+    new = stored(tmp_path / "new.h5", labelled(SALT, 4))
+    write_part(tmp_path / "part.h5", labelled(COPPER, 3), labelled=True)
+    merge([tmp_path / "part.h5"], tmp_path / "mine.h5", attributes={"teacher": {"name": "given"}})
+    config = asking(start, Dataset(tmp_path / "mine.h5"))
+    job = TrainJob.on(new, StudentConfig(**TINY), config, tmp_path / "out", seed=1, start=start_of(config, new))
+    assert job.replay.each_epoch == 3
+    assert held_out_of(job.replay, job.start.architecture) is None
 
 
 def test_no_composition_of_a_held_out_structure_is_replayed(start, tmp_path):
@@ -99,7 +114,8 @@ def test_no_composition_of_a_held_out_structure_is_replayed(start, tmp_path):
     assert replayed_rows(config.replay, new, architecture).tolist() == [2, 3, 4, 5]
     others = random_student((3, 11, 17, 29)).model.architecture
     assert replayed_rows(config.replay, new, others).tolist() == [5]
-    with pytest.raises(InputError, match=r"none of the 6 training structures .* can be replayed"):
+    told = r"none of the 6 .*: 4 have an element that train\.start does not know and 2 have the composition of a held-out"
+    with pytest.raises(InputError, match=told):
         replayed_rows(config.replay, new, random_student((29,)).model.architecture)
 
 
@@ -122,8 +138,53 @@ def test_the_same_teacher_needs_no_other_zero(start, earlier, tmp_path):
     known = random_student(KNOWN, seed=5).model.reference_energies
     assert student.architecture.atomic_numbers == KNOWN
     assert student.reference_energies.tolist() == known.tolist()
+    assert not replay_of(config, new, student, seed=1).shift.any()
     given = stored(tmp_path / "given.h5", labelled(SALT, 5, zero=-300.0), teacher="given")
     assert start_of(config, given).reference_energies[1] < -200.0  # labels from files may be of any teacher
+
+
+@pytest.mark.parametrize(
+    ("teachers", "zeros"),
+    [
+        (("mine", "mine"), (-300.0, -300.0)),  # one teacher, which is not that of the start
+        (("given", "given"), (-300.0, -300.0)),  # the user's own labels of one method
+        (("given", "hidden"), (-300.0, 0.0)),  # the earlier data are those of the start
+        (("given", "mine"), (-300.0, 70.0)),  # three zeros
+        (("hidden", "given"), (0.0, -300.0)),
+    ],
+)
+def test_start_and_earlier_energies_get_the_zero_of_the_new_ones(start, tmp_path, teachers, zeros):
+    """Hold what each replayed structure is trained on against the zero of the new labels, and the student against both."""
+    own, other = zeros
+    new = stored(tmp_path / "new.h5", [*labelled(SALT, 6, own), *labelled(COPPER, 6, own)], teacher=teachers[0])
+    replayed = [
+        *labelled(SALT, 5, zeros[1], seed=8),
+        *labelled(COPPER, 5, zeros[1], seed=8),
+        *labelled(BROMIDE, 6, zeros[1]),
+    ]
+    earlier = stored(tmp_path / "earlier.h5", replayed, teacher=teachers[1])
+    config = asking(start, earlier)
+    student = start_of(config, new)
+    replay = replay_of(config, new, student, seed=1)
+    assert replay.shift[[11, 17, 29]] == pytest.approx(np.full(3, own - other), abs=2.0)
+    assert not replay.shift[[3, 35]].any()  # only the earlier data have these, with their own zero
+    records = replay.records.gather(np.arange(len(replayed)))
+    gaps = (predicted_energies(student, records) - records.energy) / np.diff(records.ptr)
+    assert np.abs(gaps).max() < 3.0  # errors of a student with random weights, in eV/atom
+    ours = new.gather(np.arange(12))
+    assert np.abs((predicted_energies(student, ours) - ours.energy) / np.diff(ours.ptr)).max() < 3.0
+
+
+def test_an_element_that_the_start_lacks_gets_the_zero_of_its_teacher(tmp_path, earlier):
+    few = (3, 29, 35)
+    save_student(random_student(few, seed=5).model, tmp_path / "few", {"teacher": {"name": "hidden"}})
+    new = stored(tmp_path / "new.h5", labelled(SALT, 6, -300.0))
+    config = asking(tmp_path / "few", earlier)
+    student = start_of(config, new)
+    energies = dict(zip(student.architecture.atomic_numbers, student.reference_energies.tolist(), strict=True))
+    before = dict(zip(few, random_student(few, seed=5).model.reference_energies.tolist(), strict=True))
+    assert {z: energies[z] for z in few} == before
+    assert energies[11] + energies[17] < -500.0
 
 
 def test_a_student_with_replay_keeps_what_it_knew(earlier, tmp_path):
@@ -156,6 +217,9 @@ def test_the_config_of_the_student_tells_what_was_forgotten(start, tmp_path):
     student = random_student(KNOWN, seed=5).label(test := [earlier[8], earlier[9]])
     gaps = [np.linalg.norm(a.forces - s.labels.forces, axis=1) for a, s in zip(student, test, strict=True)]
     assert found["forces_before"] == pytest.approx(np.mean(gaps), rel=1e-3)
+    energies = [abs(a.energy - s.labels.energy) / len(s) for a, s in zip(student, test, strict=True)]
+    assert found["energy_before"] == pytest.approx(np.mean(energies), rel=1e-3)
+    assert found["energy_after"] != found["energy_before"]
 
 
 def test_weights_of_sources_count_for_both(start, earlier, tmp_path):
@@ -223,6 +287,18 @@ def test_a_dataset_that_cannot_be_replayed_is_told_before_anything_is_made(start
         (found,) = missing_pieces(parse_config({**SOURCES, **options}, folder=tmp_path), made=True)
         assert found.startswith("train.replay: ")
         assert fault in found
+
+
+def test_a_replay_that_must_fail_after_the_labels_is_told_before_them(start, earlier, tmp_path):
+    def told(**train) -> str:
+        label = {"teacher": {"name": "emt"}, "extra": ["local_energies"]}
+        options = {"label": label, "train": {"replay": {"dataset": str(earlier.path)}, **train}}
+        (found,) = missing_pieces(parse_config({**SOURCES, **options}, folder=tmp_path), made=True)
+        return found
+
+    save_student(random_student((8, 14)).model, tmp_path / "other", {})
+    assert "12 have an element that train.start does not know" in told(start=str(tmp_path / "other"))
+    assert "has no local_energies" in told(start=str(start), local_energies_weight=1.0)
 
 
 def test_a_run_goes_on_after_its_earlier_data_are_gone(start, earlier, tmp_path):

@@ -13,7 +13,8 @@ from potstill.testing.models import TINY, random_student
 from potstill.train.job import TrainJob
 from potstill.train.options import TrainConfig
 from potstill.train.stage import train_student
-from potstill.train.start import predicted_energies, starting_student
+from potstill.train.start import starting_student
+from potstill.train.zero import predicted_energies
 
 SOURCES = {"generate": {"sources": [{"source": "molecules", "count": 4}]}}
 
@@ -79,6 +80,19 @@ def test_a_path_is_relative_to_the_config(start):
 def test_no_student_of_that_name_is_a_fault_of_the_config():
     with pytest.raises(InputError, match=r"train\.start.*no student of that name"):
         parse_config({**SOURCES, "train": {"start": "nobody"}})
+
+
+def test_a_past_run_is_read_after_its_start_is_gone(start):
+    import shutil
+
+    import yaml
+
+    config = parse_config({**SOURCES, "train": {"start": "start"}}, folder=start.parent)
+    stored = yaml.safe_load(dump_config(config))
+    shutil.rmtree(start)
+    assert parse_config(stored, folder=start.parent, past=True) == config
+    with pytest.raises(InputError, match=r"fault:\n  train\.start: there is no folder .*start"):
+        parse_config(stored, folder=start.parent)
 
 
 def test_the_learning_rate_is_lower_from_a_start():

@@ -310,7 +310,7 @@ def _explain(fault: Any, root: type[BaseModel], choices: Choices) -> str:
         case "missing":
             return f"{where}: missing; it has no default"
         case "value_error":
-            return f"{where}: {fault['ctx']['error']}"
+            return f"{where}: {fault['ctx']['error']}" if location else str(fault["ctx"]["error"])
         case _:
             expected = f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
             if fault["type"] in NO_LIST:

@@ -71,8 +71,9 @@ def made_from(run: RunFolder, config: Config, stage: str, formats: tuple[str, ..
         case "train":
             sections = {name: _section(config, name) for name in ("student", "train", "active_learning")}
             found = {"seed": config.seed, "dataset.h5": file_checksum(run.dataset), **sections}
-            if config.train.start:
-                found["start"] = files_checksum(student_folder(config.train.start))
+            start = student_folder(config.train.start) if config.train.start else None
+            if start is not None and start.is_dir():  # after the training it may be gone
+                found["start"] = files_checksum(start)
         case "evaluate":
             section = _section(config, "evaluate")
             found = {"dataset.h5": file_checksum(run.dataset), "student": student_checksum(run), "evaluate": section}

@@ -21,7 +21,7 @@ from potstill.generate.mix import Mix, SourceFailedError, as_asked, with_what_th
 from potstill.generate.source import SourceOptions
 from potstill.run.probe import PROBE_LABELS, Cost, as_available, probe
 from potstill.run.subruns import subrun_configs
-from potstill.student.shipped import sizes_of
+from potstill.student.shipped import sizes_of, student_folder
 from potstill.teacher.ase import AseCalculator
 from potstill.teacher.options import TeacherOptions
 
@@ -71,11 +71,12 @@ def missing_pieces(config: Config, *, made: bool = False) -> list[str]:
                 borrow(*package, why)
             except PotstillError as error:
                 missing.append(str(error))
-    if config.train.replay is not None and config.train.replay.dataset.exists():  # after the training it may be gone
+    replay = config.train.replay  # after the training its data and the start may be gone
+    if replay is not None and replay.dataset.exists() and student_folder(config.train.start).is_dir():
         try:
-            refuse_nothing_to_replay(config.train.replay)
+            refuse_nothing_to_replay(config.train, replay)
         except PotstillError as error:
-            missing.append(f"train.replay: {error}")
+            missing.append(str(error) if str(error).startswith("train.") else f"train.replay: {error}")
     for who, teacher in teachers:
         try:
             teacher.check()

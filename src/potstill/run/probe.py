@@ -21,7 +21,7 @@ import numpy as np
 from potstill.config import Config
 from potstill.core.errors import PotstillError
 from potstill.core.types import Labels, Refused, Structure
-from potstill.dataset import Records
+from potstill.dataset import Records, open_file
 from potstill.execute import available_cores
 from potstill.execute.options import Parsl
 from potstill.generate.mix import with_what_there_is
@@ -75,7 +75,8 @@ def probe(config: Config) -> list[Cost]:
     learning, student = _probe_train(config, labelled)
     seen = 1 - config.dataset.test_fraction
     if config.train.replay is not None:
-        seen *= 1 + config.train.replay.for_each_new
+        there_are = len(open_file(config.train.replay.dataset)) / max(asked * seen, 1.0)
+        seen *= 1 + min(config.train.replay.for_each_new, there_are)
     training = learning * labelled_atoms * seen * config.train.epochs
     evaluating = 10.0 * atom_seconds * atoms / total * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
     stored = asked * BYTES_PER_STRUCTURE + labelled_atoms * BYTES_PER_ATOM

@@ -36,7 +36,7 @@ def compositions(source: RecordSource) -> tuple[list[int], Array, Array]:
     return (present + 1).tolist(), counted[:, present], np.concatenate(energies)
 
 
-def fit_reference_energies(amounts: Array, energy: Array) -> Array:
+def fit_reference_energies(amounts: Array, energy: Array, *, atoms: Array | None = None) -> Array:
     """Fit reference energies by least squares of the energy per atom on the composition.
 
     If the compositions do not determine each element, the solution of least norm is returned.
@@ -47,13 +47,16 @@ def fit_reference_energies(amounts: Array, energy: Array) -> Array:
         (S, Z) number of atoms of each element in each structure.
     energy
         (S,) eV.
+    atoms
+        (S,) number of atoms where ``amounts`` leave some elements out; their sums by default.
 
     Returns
     -------
     Array
         (Z,) eV per atom.
     """
-    atoms = amounts.sum(axis=1)
+    if atoms is None:
+        atoms = amounts.sum(axis=1)
     solution, *_ = np.linalg.lstsq(amounts / atoms[:, None], energy / atoms, rcond=RELATIVE_CUTOFF)
     return np.asarray(solution)
 

@@ -45,7 +45,7 @@ def student_folder(name_or_path: Path | str) -> Path:
     name = str(name_or_path)
     if name in shipped_students():
         return FOLDER / name
-    raise InputError(f"no folder of a student at {folder}, and no student of that name; {nearest(name, shipped_students())}")
+    raise InputError(f"no folder of a student at {folder}, and no student of that name: {nearest(name, shipped_students())}")
 
 
 def sizes_of(name_or_path: Path | str) -> dict[str, Any]:
@@ -56,13 +56,35 @@ def sizes_of(name_or_path: Path | str) -> dict[str, Any]:
     InputError
         If there is no such student.
     """
-    path = student_folder(name_or_path) / CONFIG
+    architecture = _architecture(name_or_path)
+    return {
+        option: architecture[option]
+        for option in StudentConfig.model_fields
+        if option in architecture and option != "parameters_between"
+    }
+
+
+def elements_of(name_or_path: Path | str) -> tuple[int, ...]:
+    """Return the atomic numbers of the elements that a trained student knows; raise InputError as :func:`sizes_of`."""
+    return tuple(_architecture(name_or_path)["atomic_numbers"])
+
+
+def _architecture(name_or_path: Path | str) -> dict[str, Any]:
+    folder = student_folder(name_or_path)
+    if not folder.exists():
+        raise InputError(f"there is no folder {folder}\n  name that of a run or of a student, or one of: {_names()}")
+    if not (folder / CONFIG).is_file():
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder of a student\n  name the folder that contains its {CONFIG}")
+        trained = "\n  its run has no student yet: potstill run … --resume" if (folder / "run.json").exists() else ""
+        raise InputError(f"{folder} is not a student: it has no {CONFIG} of one{trained}")
     try:
-        architecture = json.loads(path.read_text(encoding="utf-8"))["architecture"]
-        return {
-            option: architecture[option]
-            for option in StudentConfig.model_fields
-            if option in architecture and option != "parameters_between"
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no config.json of a student: {error!r}") from error
+        architecture: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["architecture"]
+        tuple(architecture["atomic_numbers"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / CONFIG} is no config.json of a student: {error!r}") from error
+    return architecture
+
+
+def _names() -> str:
+    return ", ".join(shipped_students())

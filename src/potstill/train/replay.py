@@ -6,13 +6,15 @@ Each epoch has all new structures and a share of earlier ones, drawn anew. Earli
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from potstill.core.elements import symbols_of
 from potstill.core.errors import InputError
 from potstill.core.types import MAX_ATOMIC_NUMBER, Array, hill_formula
 from potstill.dataset import Dataset, Records, RecordSource, Selection, open_file
@@ -20,12 +22,17 @@ from potstill.dataset.records import parts_of
 from potstill.student.files import read_student
 from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture
-from potstill.student.shipped import student_folder
+from potstill.student.shipped import elements_of, student_folder
 from potstill.teacher.fingerprints import is_other
 from potstill.teacher.given import labels_given
+from potstill.train.chosen_losses import kinds_of, refuse_missing
 from potstill.train.options import ReplayConfig, TrainConfig
 from potstill.train.provenance import digest_of_file
+from potstill.train.zero import zero_of
 
+log = logging.getLogger(__name__)
+WHO = "the dataset of train.replay"
+ROUNDING = 1e-6  # eV
 LEAST_POOL = 10_000  # structures that are drawn from, if there are as many
 TESTED = 500  # held-out structures of the earlier dataset that tell what was forgotten
 
@@ -40,6 +47,8 @@ class Replay:
         File that they are from.
     records
         Structures that are drawn from, with energies of the new zero.
+    shift
+        (119,) eV by which the energy of each of their atoms was shifted, by atomic number.
     sources
         (S,) source of each.
     each_epoch
@@ -50,6 +59,7 @@ class Replay:
 
     dataset: Dataset
     records: RecordSource
+    shift: Array
     sources: Array
     each_epoch: int
     share: float
@@ -114,18 +124,63 @@ class Shifted:
         return replace(records, energy=energy, extra=extra)
 
 
-def refuse_nothing_to_replay(options: ReplayConfig) -> None:
+def refuse_nothing_to_replay(config: TrainConfig, options: ReplayConfig) -> None:
     """Refuse a dataset of ``train.replay`` before anything else is made.
+
+    Parameters
+    ----------
+    config
+        Section ``train``.
+    options
+        Its section ``replay``.
 
     Raises
     ------
     InputError, DatasetError
-        If the file is no dataset, or has no labels or no split.
+        If the file is no dataset, lacks labels that the losses need, or has an element that the start does not know in each
+        structure.
     """
-    dataset = open_file(options.dataset)
+    dataset = _open(options)
     if not dataset.labelled:
         raise InputError(f"{options.dataset} holds no labels\n  name the dataset.h5 of a run, or of potstill convert")
-    dataset.split("train")
+    refuse_missing(dataset, kinds_of(config), WHO)
+    known, rows = elements_of(config.start), _training_rows(dataset)
+    if not any(np.isin(z, known).all() for z in numbers_of(dataset, rows)):
+        raise InputError(_nothing(options, len(rows), unknown=len(rows)))
+
+
+def _open(options: ReplayConfig) -> Dataset:
+    """Open the earlier dataset.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if not options.dataset.exists() or (options.dataset.is_dir() and not (options.dataset / "dataset.h5").exists()):
+        raise InputError(
+            f"train.replay.dataset: no dataset at {options.dataset}\n"
+            "  name the dataset.h5 of a run or of potstill convert; one that was moved must be back until the training ends"
+        )
+    return open_file(options.dataset)
+
+
+def _training_rows(dataset: Dataset) -> Array:
+    """Return the rows that may be trained on: all of them in a file without a split, as potstill convert writes it."""
+    return np.arange(len(dataset)) if dataset.splits is None else dataset.split("train")
+
+
+def _nothing(options: ReplayConfig, count: int, *, unknown: int) -> str:
+    """Return why none of the training structures of the earlier dataset can be replayed, and the next step."""
+    judged = count - unknown
+    reasons = [
+        f"{unknown:,} have an element that train.start does not know" if unknown else "",
+        f"{judged:,} have the composition of a held-out structure, on which the student is judged" if judged else "",
+    ]
+    return (
+        f"train.replay: none of the {count:,} training structures of {options.dataset} can be replayed: "
+        f"{' and '.join(filter(None, reasons))}\n  remove train.replay, or name a dataset of other compositions"
+    )
 
 
 def replayed_rows(options: ReplayConfig, new: Dataset, start: StudentArchitecture) -> Array:
@@ -139,39 +194,71 @@ def replayed_rows(options: ReplayConfig, new: Dataset, start: StudentArchitectur
     InputError
         If there are none.
     """
-    dataset = open_file(options.dataset)
+    dataset = _open(options)
     held_out = {hill_formula(z, reduced=True) for z in numbers_of(new, [*new.split("valid"), *new.split("test")])}
-    rows = dataset.split("train")
-    kept = [
-        row
+    rows = _training_rows(dataset)
+    predictable = [
+        (row, z)
         for row, z in zip(rows.tolist(), numbers_of(dataset, rows), strict=True)
-        if np.isin(z, start.atomic_numbers).all() and hill_formula(z, reduced=True) not in held_out
+        if np.isin(z, start.atomic_numbers).all()
     ]
+    kept = [row for row, z in predictable if hill_formula(z, reduced=True) not in held_out]
     if not kept:
-        raise InputError(
-            f"train.replay: none of the {len(rows)} training structures of {options.dataset} can be replayed: each has the "
-            "composition of a held-out structure, or an element that train.start does not know"
-        )
+        raise InputError(_nothing(options, len(rows), unknown=len(rows) - len(predictable)))
     return np.array(kept)
 
 
-def held_out_of(replay: Replay, student: StudentArchitecture) -> Selection | None:
-    """Return held-out structures of the earlier dataset that a student can predict; None where there are none."""
+def held_out_of(replay: Replay, student: StudentArchitecture) -> Shifted | None:
+    """Return held-out structures of the earlier dataset that a student can predict, with energies of the new zero.
+
+    There are none where the dataset holds none out.
+    """
+    if replay.dataset.splits is None:
+        return None
     rows = replay.dataset.split("test")
     kept = rows[[bool(np.isin(z, student.atomic_numbers).all()) for z in numbers_of(replay.dataset, rows)]]
-    return Selection(replay.dataset, kept[:: max(1, len(kept) // TESTED)][:TESTED]) if len(kept) else None
+    some = kept[:: max(1, len(kept) // TESTED)][:TESTED]
+    return Shifted(Selection(replay.dataset, some), replay.shift) if len(some) else None
 
 
 def same_teacher(first: Dataset, second: Dataset) -> bool:
     """Return whether one teacher labelled both datasets; labels from files may be of any."""
-    if labels_given(first.attributes) or labels_given(second.attributes):
-        return False
-    found, recorded = (json.loads(d.attributes.get("teacher") or "{}") for d in (first, second))
-    return bool(recorded) and not is_other(found, recorded)
+    return not labels_given(first.attributes) and taught_by({"teacher": _teacher(first)}, second)
+
+
+def taught_by(facts: Mapping[str, Any], dataset: Dataset) -> bool:
+    """Return whether the teacher that a student's ``config.json`` states labelled a dataset; that of files may be any."""
+    recorded = _teacher(dataset)
+    return bool(recorded) and not labels_given(dataset.attributes) and not is_other(facts.get("teacher") or {}, recorded)
+
+
+def _teacher(dataset: Dataset) -> dict[str, str]:
+    found: dict[str, str] = json.loads(dataset.attributes.get("teacher") or "{}")
+    return found
+
+
+def zero_of_earlier(before: Student, facts: Mapping[str, Any], dataset: Dataset) -> Array:
+    """Return the (119,) shift in eV from the zero of a student to that of earlier data, by atomic number.
+
+    Parameters
+    ----------
+    before, facts
+        Student that a training goes on from, and its ``config.json``.
+    dataset
+        Earlier data.
+    """
+    if taught_by(facts, dataset):
+        return np.zeros(MAX_ATOMIC_NUMBER + 1)
+    rows = _training_rows(dataset)
+    known = np.isin(np.arange(MAX_ATOMIC_NUMBER + 1), before.architecture.atomic_numbers)
+    kept = [row for row, z in zip(rows.tolist(), numbers_of(dataset, rows), strict=True) if known[z].all()]
+    return zero_of(before, Selection(dataset, np.array(kept))).shift
 
 
 def replay_of(config: TrainConfig, new: Dataset, start: Student, *, seed: int) -> Replay | None:
     """Return the replay of a training; None where the config has none.
+
+    Energies of the earlier structures get the zero of ``start``, unless one teacher labelled both datasets.
 
     Parameters
     ----------
@@ -180,31 +267,51 @@ def replay_of(config: TrainConfig, new: Dataset, start: Student, *, seed: int) -
     new
         Dataset that is trained on.
     start
-        Student that the training goes on from. The difference between its reference energies and those of ``train.start``
-        is the shift of the earlier energies.
+        Student that the training goes on from, with the zero of the new data.
     seed
         Seed of the choice of structures, where the earlier dataset has more than are drawn from.
     """
     if config.replay is None:
         return None
-    original = read_student(student_folder(config.start))[0]
+    original, facts = read_student(student_folder(config.start))
     rows, dataset = replayed_rows(config.replay, new, original.architecture), open_file(config.replay.dataset)
-    each_epoch = math.ceil(config.replay.for_each_new * len(new.split("train")))
-    most = max(LEAST_POOL, each_epoch)
+    wanted = math.ceil(config.replay.for_each_new * len(new.split("train")))
+    if wanted > len(rows):
+        share = len(rows) / (len(rows) + len(new.split("train")))
+        log.warning(
+            "train.replay: only %d earlier structures can be replayed, so their share of an epoch is %.2g instead of %.2g",
+            *(len(rows), share, config.replay.share),
+        )
+    most = max(LEAST_POOL, wanted)
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-    records = Shifted(Selection(dataset, rows), _shift(original, start))
-    return Replay(dataset, records, dataset.sources[rows], min(each_epoch, len(rows)), config.replay.share)
+    shift = np.zeros(MAX_ATOMIC_NUMBER + 1)
+    if not same_teacher(new, dataset):
+        shift = _between(original, start, zero_of_earlier(original, facts, dataset))
+        log.info("train.replay: %s", _said(shift))
+    records = Shifted(Selection(dataset, rows), shift)
+    return Replay(dataset, records, shift, dataset.sources[rows], min(wanted, len(rows)), config.replay.share)
 
 
-def _shift(before: Student, after: Student) -> Array:
-    """Return the (119,) change of the reference energies in eV by atomic number; 0 for elements that one does not know."""
-    energies = np.zeros((2, MAX_ATOMIC_NUMBER + 1))
-    common = sorted(set(before.architecture.atomic_numbers) & set(after.architecture.atomic_numbers))
-    for found, student in zip(energies, (before, after), strict=True):
-        of = dict(zip(student.architecture.atomic_numbers, student.reference_energies.tolist(), strict=True))
-        found[common] = [of[z] for z in common]
-    return np.asarray(energies[1] - energies[0])
+def _between(original: Student, start: Student, earlier: Array) -> Array:
+    """Return the (119,) eV from the zero of earlier data to that of ``start``; 0 for elements that one does not know."""
+    shift = np.zeros(MAX_ATOMIC_NUMBER + 1)
+    energies = [
+        dict(zip(student.architecture.atomic_numbers, student.reference_energies.tolist(), strict=True))
+        for student in (original, start)
+    ]
+    for z in energies[0].keys() & energies[1].keys():
+        shift[z] = energies[1][z] - energies[0][z] - earlier[z]
+    return np.where(np.abs(shift) < ROUNDING, 0.0, shift)
+
+
+def _said(shift: Array) -> str:
+    """Return in one clause how the zero of the earlier energies differs from that of the new ones."""
+    moved = np.flatnonzero(shift)
+    if not len(moved):
+        return "the earlier energies have the zero of the new ones"
+    each = ", ".join(f"{symbol} {shift[z]:+.3f}" for symbol, z in zip(symbols_of(moved), moved, strict=True))
+    return f"the earlier energies get the zero of the new ones, eV for each atom: {each}"
 
 
 def numbers_of(dataset: Dataset, rows: Sequence[int] | Array) -> list[Array]:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from potstill.dataset import RecordSource
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
 from potstill.stats.references import compositions, fit_reference_energies, mean_local_energies
@@ -39,9 +41,10 @@ from potstill.train.learning_rate import settled_rate
 from potstill.train.losses import LocalEnergiesTerm, NodeEmbeddingsTerm
 from potstill.train.module import Distillation
 from potstill.train.provenance import KEY
-from potstill.train.replay import Replay, held_out_of
+from potstill.train.replay import WHO, Replay, held_out_of
 from potstill.train.sampler import BatchSampler
 from potstill.train.uncertainty import examined, fit_uncertainty
+from potstill.train.zero import predicted_energies
 
 log = logging.getLogger(__name__)
 VALIDATION_STRUCTURES = 32
@@ -102,17 +105,35 @@ def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str
 
 
 def _forgotten(replay: Replay, before: Student, after: Student, job: TrainJob) -> dict[str, Any]:
-    """Return and log the force errors in eV/Å on held-out structures of the earlier data, before and after a training."""
+    """Return and log the errors on held-out structures of the earlier data, before and after a training.
+
+    Those of the forces are in eV/Å, those of the energies in eV/atom and relative to the zero of the new data.
+    """
     found: dict[str, Any] = {"structures": len(replay.records), "each_epoch": replay.each_epoch, "held_out": 0}
     held_out = held_out_of(replay, after.architecture)
     if held_out is None:
         return found
-    errors = [
+    forces = [
         float(examined(student, held_out, kernel_of(student, job.config.backend, FusedKernel), job.seed).errors.mean())
         for student in (before, after)
     ]
-    log.info("force error on %d held-out structures of train.replay: %.3g eV/Å before, %.3g after", len(held_out), *errors)
-    return found | {"held_out": len(held_out), "forces_before": errors[0], "forces_after": errors[1]}
+    energies = [_energy_error(student, held_out) for student in (before, after)]
+    log.info(
+        "errors on %d held-out structures of train.replay: forces %.3g eV/Å before, %.3g after; "
+        "energies %.3g eV/atom before, %.3g after",
+        *(len(held_out), *forces, *energies),
+    )
+    return found | {
+        "held_out": len(held_out),
+        **dict(zip(("forces_before", "forces_after"), forces, strict=True)),
+        **dict(zip(("energy_before", "energy_after"), energies, strict=True)),
+    }
+
+
+def _energy_error(student: Student, source: RecordSource) -> float:
+    """Return the mean absolute error of the energy in eV/atom."""
+    records = source.gather(np.arange(len(source)))
+    return float(np.mean(np.abs(predicted_energies(student, source) - records.energy) / np.diff(records.ptr)))
 
 
 def train_student(job: TrainJob, *, on_epoch: OnEpoch = _ignore) -> Student:
@@ -128,7 +149,7 @@ def _train(job: TrainJob, on_epoch: OnEpoch) -> tuple[Student, dict[str, Any]]:
     kinds = kinds_of(config)
     refuse_missing(job.training, kinds)
     if job.replay is not None:
-        refuse_missing(job.replay.records, kinds, "the dataset of train.replay")
+        refuse_missing(job.replay.records, kinds, WHO)
     refuse_nothing_to_learn(job.records, config, job.weights)
     made_from = job.made_from()
     if distributed.rank() == 0:

@@ -6,27 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from potstill.core.types import Array
-from potstill.dataset import Dataset, RecordSource, open_file
+from potstill.dataset import Dataset, RecordSource, Selection, open_file
 from potstill.stats.references import compositions
-from potstill.student.adapt import align_reference_energies, for_elements
+from potstill.student.adapt import for_elements, shift_reference_energies
 from potstill.student.files import read_student
-from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Student
 from potstill.student.shipped import student_folder
-from potstill.train.data import LabelledStructures
-from potstill.train.options import TrainConfig
-from potstill.train.replay import numbers_of, replayed_rows, same_teacher
-
-AT_ONCE = 32
-FEW, OF_EACH = 2000, 100  # structures: all of a few, or as many with each element
+from potstill.train.options import ReplayConfig, TrainConfig
+from potstill.train.replay import Joined, numbers_of, replayed_rows, same_teacher, taught_by, zero_of_earlier
+from potstill.train.zero import zero_beside, zero_of
 
 
 def start_of(config: TrainConfig, dataset: Dataset) -> Student | None:
     """Return the student that a training on a dataset goes on from; None for random weights.
 
-    With ``train.replay`` it keeps the elements of the earlier structures, and its reference energies too where the same
-    teacher labelled both.
+    With ``train.replay`` it keeps the elements of the earlier structures.
 
     Raises
     ------
@@ -35,13 +29,9 @@ def start_of(config: TrainConfig, dataset: Dataset) -> Student | None:
     """
     if not config.start:
         return None
-    training = dataset.select("train")
     if config.replay is None:
-        return starting_student(config.start, training)
-    before, earlier = read_student(student_folder(config.start))[0], open_file(config.replay.dataset)
-    rows = replayed_rows(config.replay, dataset, before.architecture)
-    also = np.unique(np.concatenate(numbers_of(earlier, rows))).tolist()
-    return starting_student(config.start, training, also=also, align=not same_teacher(dataset, earlier))
+        return starting_student(config.start, dataset.select("train"))
+    return _with_replay(config.start, config.replay, dataset)
 
 
 def starting_student(name: str, training: RecordSource, *, also: Sequence[int] = (), align: bool = True) -> Student:
@@ -65,28 +55,32 @@ def starting_student(name: str, training: RecordSource, *, also: Sequence[int] =
     InputError
         If there is no such student.
     """
-    present, counts, energy = compositions(training)
-    elements = sorted({*present, *also})
-    student = for_elements(read_student(student_folder(name))[0], elements)
-    if not align:
-        return student
-    amounts = np.zeros((len(counts), len(elements)))
-    amounts[:, np.searchsorted(elements, present)] = counts
-    some = _enough_of_each(amounts)
-    align_reference_energies(student, amounts[some], energy[some], predicted_energies(student, training.gather(some)))
+    student = for_elements(read_student(student_folder(name))[0], _elements(training, also))
+    if align:
+        shift_reference_energies(student, zero_of(student, training).shift)
     return student
 
 
-def _enough_of_each(amounts: Array) -> Array:
-    """Return the rows of (S, elements) amounts in which each element is often enough for its reference energy."""
-    if len(amounts) <= FEW:
-        return np.arange(len(amounts))
-    order = np.random.default_rng(0).permutation(len(amounts))
-    return np.unique(np.concatenate([order[np.flatnonzero(column)[:OF_EACH]] for column in amounts[order].T]))
+def _with_replay(name: str, options: ReplayConfig, new: Dataset) -> Student:
+    """Return a student for the elements and the zero of the new data, and for the earlier ones that are replayed.
+
+    An element that only the earlier data have gets their zero.
+    """
+    before, facts = read_student(student_folder(name))
+    file, training = open_file(options.dataset), new.select("train")
+    rows = replayed_rows(options, new, before.architecture)
+    earlier, known = Selection(file, rows), np.unique(np.concatenate(numbers_of(file, rows))).tolist()
+    student = for_elements(before, _elements(training, known))
+    if same_teacher(new, file):
+        unknown = set(student.architecture.atomic_numbers) - set(before.architecture.atomic_numbers)
+        fitted = unknown if taught_by(facts, file) else None
+        if fitted is None or fitted:
+            shift_reference_energies(student, zero_of(student, Joined(training, earlier), fitted=fitted).shift)
+        return student
+    shift_reference_energies(student, zero_of_earlier(before, facts, file))
+    shift_reference_energies(student, zero_beside(student, training, earlier, known).shift)
+    return student
 
 
-def predicted_energies(student: Student, records: RecordSource) -> Array:
-    """Return the (S,) total energies in eV that a student predicts."""
-    data, kernel = LabelledStructures(records, student.architecture.cutoff_angstrom), kernel_of(student, "auto", FusedKernel)
-    batches = (np.arange(k, min(k + AT_ONCE, len(data))) for k in range(0, len(data), AT_ONCE))
-    return np.concatenate([student.predict(data[batch].inputs, kernel=kernel).energy.numpy() for batch in batches])
+def _elements(training: RecordSource, also: Sequence[int]) -> list[int]:
+    return sorted({*compositions(training)[0], *also})
