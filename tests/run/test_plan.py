@@ -149,7 +149,7 @@ def test_a_probe_without_a_label_tells_the_first_refusal():
         ),
         (
             {"calculator": "potstill.deploy:student_calculator", "options": {"path": "no/such"}},
-            "'s': no/such/config.json is no",
+            "'s': there is no folder no/such",
         ),
     ],
 )
