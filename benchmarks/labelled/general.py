@@ -53,6 +53,7 @@ AT_ONCE = 64  # structures
 FEWEST_ATOMS = 50  # of an element that is judged
 LATE_WEIGHTS = {"energy": 20.0}
 BATCH = 64  # structures
+KEY = ("labels", "share_of_last_training", "elements_start")  # of a row; an earlier one had elements that start apart
 CARD = Path(__file__).with_name("general_card.md")
 
 
@@ -82,7 +83,7 @@ def main() -> None:
         print(f"trained for {perf_counter() - started:.0f} s", file=sys.stderr)
     folder = averaged(job, options.share) if options.share < 1 else options.folder
     row = _row(dataset, folder, section.epochs, options.start) | {"share_of_last_training": options.share}
-    print(write_results("general" if options.ship else "general_trials", [row], keep=("labels", "share_of_last_training")))
+    print(write_results("general" if options.ship else "general_trials", [row], keep=KEY))
     if options.ship:
         ship(folder, row)
 
@@ -211,6 +212,7 @@ def _row(dataset: Dataset, folder: Path, epochs: int, start: str) -> dict[str, A
         "labels": before["labels"] + len(dataset),
         "trained_on": before["trained_on"] + len(dataset.split("train")),
         "trainings": [*before["trainings"], this],
+        **({} if start else {"elements_start": "alike"}),
         "elements": len(known),
         "teacher": facts["teacher"]["name"],
         "parameters": count_parameters(student),

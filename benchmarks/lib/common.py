@@ -39,8 +39,8 @@ def write_results(script: str, rows: list[dict[str, Any]], keep: Sequence[str] =
         rows = [{**row, "date": date} for row in rows]
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))
-            measured = {tuple(row[name] for name in keep) for row in rows}
-            rows = [row for row in before["rows"] if tuple(row[name] for name in keep) not in measured] + rows
+            measured = {tuple(row.get(name) for name in keep) for row in rows}
+            rows = [row for row in before["rows"] if tuple(row.get(name) for name in keep) not in measured] + rows
             versions = {**before["versions"], **versions}
     content = {
         "date": date,

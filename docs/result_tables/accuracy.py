@@ -203,7 +203,7 @@ def general_trials() -> str:
 def _share_of(row: dict[str, Any]) -> str:
     share = float(row["share_of_last_training"])
     if "start_of_mean_force" not in row:
-        return f"from nothing with relative distances, {row['trainings'][-1]['epochs']} passes"
+        return f"from nothing, elements start {row['elements_start']}, {row['trainings'][-1]['epochs']} passes"
     return "after the training" if share == 1 else f"mean with {100 * share:.0f} % of it"
 
 
