@@ -18,6 +18,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -154,17 +155,21 @@ def card(row: dict[str, Any]) -> str:
     elements = sorted(row["per_element"].items(), key=lambda item: item[1]["of_mean_force"])
     named = [f"{symbol} {100 * of['of_mean_force']:.0f}" for symbol, of in elements]
     percent = {name: 100 * row[name] for name in ("of_mean_force", "seen_of_mean_force")}
-    made = {"trainings": _trainings(row), "last_epochs": row["trainings"][-1]["epochs"]}
     return CARD.read_text(encoding="utf-8").format(
-        **{**row, **percent, **made},
+        **{**row, **percent, "trainings": _trainings(row)},
         millions=row["parameters"] / 1e6,
         sources=sources,
-        pure=", ".join(row["pure_elements_not_trained_on"]),
+        pure=_pure_line(row["pure_elements_not_trained_on"]),
         within_bound=100 * row["uncertainty"]["within_bound"],
         auroc=row["uncertainty"]["auroc_large"],
         best=", ".join(named[:15]),
         worst=", ".join(named[-20:]),
     )
+
+
+def _pure_line(symbols: Sequence[str]) -> str:
+    """Return a line of the list of what to avoid; empty where something pure of each element was trained on."""
+    return f"- Pure {', '.join(symbols)}: nothing pure of these elements was trained on.\n" if symbols else ""
 
 
 def _trainings(row: dict[str, Any]) -> str:
