@@ -23,10 +23,10 @@ from potstill.audit.beside_general import (
 from potstill.audit.evidence import Evidence
 from potstill.audit.needs import LABELS, NOBODY_TO_ASK
 from potstill.audit.registry import check
-from potstill.core.types import Array
+from potstill.core.types import Array, Labels, Structure
 from potstill.core.verdict import Finding, at_least, does_not_apply, warned
 
-FEWEST_ATOMS, FEWEST_IN_ONE = 40, 3  # two atoms near their minimum have one sign or the other
+FEWEST_ATOMS, FEWEST_IN_MOLECULE = 40, 3  # two near their minimum have one sign or the other
 SMALL_EV_PER_ANGSTROM = 0.2  # root mean square of general's: its error is as large, as at minima
 SMALL = 0.1  # of the largest component: the third one of planar molecules; of general's: at minima
 NOISE = 0.01  # eV/Å: less is rounding
@@ -55,9 +55,7 @@ def labels_follow_general(evidence: Evidence) -> Finding:
     shear stresses that follow another component, and of energies where they spread.
     """
     limit = evidence.gates.min_label_correlation
-    answered = [
-        x for x in answers(evidence) if len(x[0]) >= FEWEST_IN_ONE and all(np.isfinite(y.forces).all() for y in x[1:])
-    ]
+    answered = [x for x in answers(evidence) if _tells(*x)]
     if len(answered) < FEWEST or sum(len(s) for s, _, _ in answered) < FEWEST_ATOMS:
         why = TOO_FEW.format(FEWEST) + f", or of fewer than {FEWEST_ATOMS} atoms together"
         return does_not_apply("labels_follow_general", "correlation", why)
@@ -83,6 +81,11 @@ def labels_follow_general(evidence: Evidence) -> Finding:
     worst = sorted(reversed_ones, key=reversed_ones.__getitem__)
     finding = at_least("labels_follow_general", min(found), limit, "correlation", "; ".join([why, *reasons]), worst)
     return replace(warned(finding), covered=len(answered))
+
+
+def _tells(structure: Structure, labels: Labels, answer: Labels) -> bool:
+    finite = bool(np.isfinite(labels.forces).all() and np.isfinite(answer.forces).all())
+    return finite and (len(structure) >= FEWEST_IN_MOLECULE or bool(structure.pbc.any()))
 
 
 def _components(answered: list[Answered], limit: float) -> tuple[list[float], list[str]]:
