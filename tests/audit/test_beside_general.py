@@ -101,6 +101,56 @@ def test_an_offset_of_some_energies_is_warned_of(build, tmp_path, alloys, offset
     assert bool(finding["worst"]) == told
 
 
+@pytest.mark.parametrize(
+    ("factor", "named"),
+    [
+        (1 / units.Hartree, "Hartree/Å or Rydberg/Bohr?"),
+        (units.Bohr / units.Hartree, "Hartree/Bohr?"),
+        (units.mol / units.kcal, "kcal/mol/Å?"),
+        (units.mol / units.kJ, "kJ/mol/Å?"),
+        (units.mol / units.kJ * units.nm, "meV/Å?"),
+        (0.003, "those of general"),
+    ],
+)
+def test_the_nearest_unit_is_named(build, tmp_path, alloys, factor, named):
+    finding, _ = judged(build, tmp_path, scaled(alloys, 0.7 * factor))  # EMT's are 1.4 times those of general
+    assert finding["verdict"] == "WARN"
+    assert named in finding["why"]
+    assert finding["why"].count("?") == ("?" in named), finding["why"]
+    assert "energies" not in finding["why"], "one remark is enough"
+
+
+@pytest.mark.parametrize("origin", [0.0, -1000.0])
+def test_energies_per_atom_or_in_another_unit_alone_are_warned_of(build, tmp_path, alloys, origin):
+    larger = [s.with_(labels=replace(s.labels, energy=s.labels.energy + origin * len(s))) for s in two_sizes(alloys)]
+    for name, change, check in (
+        ("none", lambda s: s.labels.energy, ""),
+        ("Hartree", lambda s: s.labels.energy / units.Hartree, "label_scale"),
+        ("per atom", lambda s: s.labels.energy / len(s), "labels_follow_general" if origin else "label_scale"),
+    ):
+        wrong = [s.with_(labels=replace(s.labels, energy=change(s))) for s in larger]
+        report = audit_file(build(wrong), tmp_path / name, "", AuditConfig())
+        told = {f["check"]: f["why"] for f in report["findings"] if f["verdict"] == "WARN"}
+        ours = {k: v for k, v in told.items() if k in ("label_scale", "labels_follow_general")}
+        assert set(ours) == ({check} if check else set()), ours
+        assert all(name in why for why in ours.values()), ours
+
+
+def two_sizes(structures) -> list[Structure]:
+    """Return the structures, half of them doubled along a."""
+    return [
+        s
+        if k % 2
+        else s.with_(
+            atomic_numbers=np.tile(s.atomic_numbers, 2),
+            positions=np.concatenate([s.positions, s.positions + s.cell[0]]),
+            cell=s.cell * [[2], [1], [1]],
+            labels=replace(s.labels, energy=2 * s.labels.energy, forces=np.tile(s.labels.forces, (2, 1))),
+        )
+        for k, s in enumerate(structures)
+    ]
+
+
 def test_few_energies_are_not_compared(build, tmp_path, alloys):
     report = audit_file(build(alloys[:6]), tmp_path / "out", "", AuditConfig())
     assert next(f for f in report["findings"] if f["check"] == "energies_apart")["verdict"] == "DOES_NOT_APPLY"

@@ -18,7 +18,8 @@ from potstill.testing.faults import FAULTS, Case, config_asking_for
 
 GATES = AuditConfig(min_element_entropy_bits=1.5, min_element_coverage=6, min_size_cv=0.3, replay_fraction=0.05)
 COUNT = 320
-NOTHING_TO_LOOK_AT = {"charge_balance", "composition", "fragments", "label_scale"}  # no SMILES, no ions; a teacher
+NOTHING_TO_LOOK_AT = {"charge_balance", "composition", "fragments", "lone_atoms"}  # no SMILES, no ions
+NOTHING_TO_LOOK_AT |= {"label_scale", "labels_follow_general"}  # a teacher
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,11 @@ def test_caught(fault, case, tmp_path):
 def test_the_registry():
     assert len(FAULTS) >= 40
     assert max(Counter(fault.name for fault in FAULTS).values()) == 1
-    beside_general = {"label_scale", "energies_apart"}  # which test_beside_general.py has
+    beside_general = {
+        "label_scale",
+        "energies_apart",
+        "labels_follow_general",
+    }  # which test_beside_general.py and others have
     assert {fault.check for fault in FAULTS} == {check.__name__ for check in CHECKS} - beside_general
     for fault in FAULTS:
         assert fault.smallest

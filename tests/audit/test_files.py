@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+
+import ase.io
 import numpy as np
 import pytest
+from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from potstill.audit.files import audit_file, refuse_run_folder
 from potstill.audit.options import AuditConfig
@@ -28,3 +33,23 @@ def test_a_config_of_the_user_beside_the_data_makes_no_run_folder(tmp_path):
     (tmp_path / "log.txt").write_text("generate\n")
     with pytest.raises(InputError, match="is a run folder"):
         refuse_run_folder(tmp_path, "potstill audit")
+
+
+def test_a_compressed_file_has_the_names_of_the_file_in_it_and_the_audit_names_the_users_file(tmp_path):
+    frames = []
+    for k in range(3):
+        atoms = molecule("H2O")
+        atoms.rattle(0.05, seed=k)
+        atoms.calc = SinglePointCalculator(atoms, energy=-14.0, forces=np.zeros((3, 3)))
+        frames.append(atoms)
+    plain, packed = tmp_path / "mine.extxyz", tmp_path / "mine.extxyz.gz"
+    ase.io.write(plain, frames)
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    seen = []
+    for path in (plain, packed):
+        report = audit_file(path, tmp_path / "out", "", on_judged=lambda report, stats, dataset: seen.append(stats))
+        assert report["dataset"] == path.name
+        (finding,) = [f for f in report["findings"] if f["check"] == "split_leakage"]
+        assert finding["why"] == f"{path.name} has no split"
+    assert seen[0].ids == seen[1].ids == ["mine-000000", "mine-000001", "mine-000002"]
+    assert seen[0].sources == seen[1].sources == ["mine"] * 3

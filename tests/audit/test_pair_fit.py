@@ -88,6 +88,16 @@ def test_it_does_not_tell_where_there_is_too_little_or_the_fit_is_poor(right):
     assert "energies" not in found(others)
 
 
+def test_the_audit_says_which_labels_do_not_follow_the_fit_and_counts_stresses(tmp_path, build):
+    rng, structures = np.random.default_rng(0), frames("one cell")
+    others = changed(structures, lambda a: replace(a, energy=float(rng.normal())))
+    for k, (given, told) in enumerate([(structures, False), (others, True)]):
+        report = audit_file(build(given), tmp_path / f"out{k}", "", AuditConfig())
+        (finding,) = [f for f in report["findings"] if f["check"] == "pair_fit_slope"]
+        assert ("energies of 30 of Cu do not follow the fit" in finding["why"]) == told
+        assert (finding["covered"], finding["covered_stresses"]) == (0 if told else COUNT, COUNT)
+
+
 def test_numbers_that_are_not_finite_are_left_out(right):
     holes = [s.with_(labels=Labels(np.nan, s.labels.forces)) if k < 3 else s for k, s in enumerate(right)]
     assert found(holes)["energies"].structures == COUNT - 3

@@ -8,10 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import typer
 
+from potstill.cli.main import app
+from potstill.cli.output import stopped
 from potstill.dataset import open_dataset
 from potstill.run.folder import RunFolder
 
@@ -183,7 +187,24 @@ def test_a_signal_within_a_callback_of_the_garbage_collector_is_not_lost(how):
     assert done.returncode in (128 + how, -how, 1), done.stderr
     assert "Exception ignored" not in done.stderr
     if how != signal.SIGINT:
-        assert (done.returncode, done.stderr) == (128 + how, "stopped; what was finished is kept, go on with --resume\n")
+        assert (done.returncode, done.stderr) == (128 + how, "stopped\n")
+
+
+def commands(app: Any, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    found = {}
+    for name, command in typer.main.get_command(app).commands.items() if not words else app.commands.items():
+        inner = {} if not hasattr(command, "commands") else commands(command, (*words, name))
+        found |= inner or {(*words, name): command}
+    return found
+
+
+@pytest.mark.parametrize("words", commands(app), ids=" ".join)
+def test_only_commands_with_that_option_go_on_by_resume(monkeypatch, words):
+    command = commands(app)[words]
+    monkeypatch.setattr(sys, "argv", ["potstill", *words, "FILE", "--json"])
+    has = any("--resume" in option.opts for option in command.params)
+    assert ("--resume" in stopped()) == has
+    assert ("is kept" in stopped()) == (words[0] in ("run", "generate", "label", "train"))
 
 
 def stop_once_written(config: Path, run: Path, name: str, how: signal.Signals) -> None:

@@ -116,6 +116,27 @@ def test_a_go_says_where_few_labels_were_compared(siblings, fitted, strained, to
     assert uncompared({"findings": found, "labelled": 120}) == told
 
 
+@pytest.mark.parametrize(
+    ("siblings", "fitted", "fitted_stresses", "told"),
+    [
+        (0, 0, 0, ("no energy compared with forces", " and no stress compared with energies")),
+        (30, 30, 0, ("energies compared with forces in 30 of 120", " and no stress compared with energies")),
+        (30, 30, 20, ("energies compared with forces in 30 of 120", " and stresses compared with energies in 20 of 120")),
+        (120, 120, 100, ()),  # the fit compared the stresses
+    ],
+)
+def test_a_go_says_of_energies_and_of_stresses_what_was_not_compared(siblings, fitted, fitted_stresses, told):
+    found = [
+        {"check": "gradients", "verdict": "DOES_NOT_APPLY"},
+        {"check": "energy_work", "verdict": "GO", "covered": siblings},
+        {"check": "stress_work_slope", "verdict": "DOES_NOT_APPLY"},
+        {"check": "pair_fit_slope", "verdict": "GO", "covered": fitted, "covered_stresses": fitted_stresses},
+    ]
+    said = uncompared({"findings": found, "labelled": 120})
+    assert all(text in said for text in told)
+    assert bool(said) == bool(told)
+
+
 def test_a_go_names_what_the_training_data_lack(run):
     lacking = [{"check": name, "verdict": "DOES_NOT_APPLY"} for name in ("surfaces", "dimers", "torsions")]
     verdict = run_verdict(run, AUDIT, {"findings": [*EVALUATION["findings"], *lacking]})

@@ -40,6 +40,8 @@ NEEDS: dict[str, tuple[Any, ...]] = {
     "force_limits": ("labels",),
     "zero_labels": ("labels",),
     "label_scale": ("labels",),
+    "labels_follow_general": ("labels",),
+    "lone_atoms": ("labels",),
     "label_replay": ("labels", "teacher"),
     "split_leakage": ("split",),
     "teacher_fingerprint": ("fingerprint",),

@@ -7,10 +7,12 @@ It is right to some tens of per cent in forces and some 0.1 eV/atom in energies:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+from ase import units
 
 from potstill.audit.evidence import Evidence
 from potstill.audit.needs import LABELS, NOBODY_TO_ASK
@@ -19,13 +21,37 @@ from potstill.core.types import Array, Labels, Structure, Teacher
 from potstill.core.verdict import Finding, Verdict, at_most, does_not_apply, warned
 from potstill.teacher.choices import parse_teacher
 
-MOST, MOST_ATOMS = 30, 200
+MOST, MOST_ATOMS = 60, 200
 FEWEST = 5
 FEWEST_ENERGIES, FEWEST_FAR = 12, 3
 APART_EV_PER_ATOM, FAR = 0.6, 10.0  # the latter of the median
 ITERATIONS, SMALLEST_REST = 50, 1e-3  # eV/atom
 CORRELATED = 0.7
+LEAST_SPREAD = 5e-3  # eV/atom of general
+AS_WELL = 0.01  # of a correlation
+NEAR_UNIT, NEAR_UNIT_OF_ENERGY = 1.3, 1.4  # general is right to some tens of per cent
+_KJ = units.mol / units.kJ
+FORCE_UNITS = {  # of 1 eV/Å
+    "Hartree/Å": 1 / units.Hartree,
+    "Hartree/Bohr": units.Bohr / units.Hartree,
+    "Rydberg/Å": 1 / units.Rydberg,
+    "Rydberg/Bohr": units.Bohr / units.Rydberg,
+    "kcal/mol/Å": units.mol / units.kcal,
+    "kJ/mol/Å": _KJ,
+    "kJ/mol/nm": _KJ * units.nm,
+    "meV/Å": 1000.0,
+}
+ENERGY_UNITS = {  # of 1 eV
+    "Hartree": 1 / units.Hartree,
+    "Rydberg": 1 / units.Rydberg,
+    "kcal/mol": units.mol / units.kcal,
+    "kJ/mol": _KJ,
+    "meV": 1000.0,
+}
+TOO_FEW = f"fewer than {{}} structures of at most {MOST_ATOMS} atoms and of elements that general knows"
 CALCULATOR = "potstill.deploy:student_calculator"  # of the student general
+
+Answered = tuple[Structure, Labels, Labels]  # a structure, its labels, those of general
 
 
 @check(
@@ -33,28 +59,42 @@ CALCULATOR = "potstill.deploy:student_calculator"  # of the student general
     unit="times",
     needs=(LABELS, NOBODY_TO_ASK),
     gates=("max_label_scale",),
-    mend="labels are of another size or sign than general's: convert them to eV, eV/Å and eV/Å^3 (1 Hartree is 27.2 eV)",
+    mend="labels are of another size or sign than general's: convert them to eV (of the whole structure), eV/Å and eV/Å^3",
 )
 def label_scale(evidence: Evidence) -> Finding:
-    """Fit the slope of the forces on those of ``general``: far from 1 in another unit, negative for gradients.
+    """Fit the slope of forces and energies on those of ``general``: far from 1 in another unit, negative for gradients.
 
     The check only warns of another size.
     """
-    pairs = [(labels.forces.ravel(), answer.forces.ravel()) for _, labels, answer in _answers(evidence, MOST)]
+    answered = answers(evidence)
+    pairs = [(labels.forces.ravel(), answer.forces.ravel()) for _, labels, answer in answered]
     if len(pairs) < FEWEST:
-        why = f"fewer than {FEWEST} structures of at most {MOST_ATOMS} atoms and of elements that general knows"
-        return does_not_apply("label_scale", "times", why)
+        return does_not_apply("label_scale", "times", TOO_FEW.format(FEWEST))
     ours, theirs = (np.concatenate(column).astype(float) for column in zip(*pairs, strict=True))
     keep = np.isfinite(ours) & np.isfinite(theirs)
     yy, xy, xx = (float(u[keep] @ v[keep]) for u, v in ((ours, ours), (theirs, ours), (theirs, theirs)))
     if abs(xy) < CORRELATED * np.sqrt(xx * yy) or not xy:
         return does_not_apply("label_scale", "times", "forces do not follow those of general, so their size says nothing")
-    slope = xy / xx
-    why = f"forces of {len(pairs)} structures are {slope:.3g} times those of general; another unit gives 13 or more, or 1/13"
+    slope, limit = xy / xx, evidence.gates.max_label_scale
     if slope < 0:
         why = f"forces of {len(pairs)} structures are minus those of general ({slope:.3g} times), as gradients are"
-        return replace(at_most("label_scale", slope, evidence.gates.max_label_scale, "times", why), verdict=Verdict.NO_GO)
-    return warned(at_most("label_scale", max(slope, 1 / slope), evidence.gates.max_label_scale, "times", why))
+        return replace(at_most("label_scale", slope, limit, "times", why), verdict=Verdict.NO_GO)
+    size = max(slope, 1 / slope)
+    why = f"forces of {len(pairs)} structures are {slope:.3g} times those of general"
+    why += _units(FORCE_UNITS, slope) if size > limit else "; another unit gives 13 or more, or 1/13"
+    energies = energies_beside(answered)
+    if energies and energies.correlation >= CORRELATED:
+        of_energies = max(energies.slope, 1 / energies.slope)
+        if of_energies > limit >= size:
+            why = f"energies are {energies.slope:.3g} times those of general, forces are not ({slope:.3g} times)"
+            whole = energies.slope_of_whole
+            per_atom = energies.whole >= energies.correlation - AS_WELL and max(whole, 1 / whole) <= limit
+            named = {"eV per atom": energies.slope} if per_atom else {}
+            why += _units(named | ENERGY_UNITS, energies.slope, NEAR_UNIT_OF_ENERGY)
+        elif size > limit >= of_energies:
+            why += f"; energies are not ({energies.slope:.3g} times)"
+        size = max(size, of_energies)
+    return warned(at_most("label_scale", size, limit, "times", why))
 
 
 @check(
@@ -69,12 +109,10 @@ def energies_apart(evidence: Evidence) -> Finding:
 
     The difference per atom is fitted by reference energies of the elements, with the least absolute deviation.
     """
-    known = [(s, labels, answer) for s, labels, answer in _answers(evidence, 2 * MOST) if np.isfinite(labels.energy)]
+    known = [(s, labels, answer) for s, labels, answer in answers(evidence) if np.isfinite(labels.energy)]
     if len(known) < FEWEST_ENERGIES:
-        why = f"fewer than {FEWEST_ENERGIES} structures of at most {MOST_ATOMS} atoms and of elements that general knows"
-        return does_not_apply("energies_apart", "of the structures", why)
-    elements = np.unique(np.concatenate([s.atomic_numbers for s, _, _ in known]))
-    fractions = np.array([[(s.atomic_numbers == z).mean() for z in elements] for s, _, _ in known])
+        return does_not_apply("energies_apart", "of the structures", TOO_FEW.format(FEWEST_ENERGIES))
+    fractions = _fractions([s for s, _, _ in known])
     apart = np.array([(labels.energy - answer.energy) / len(s) for s, labels, answer in known])
     rest = np.abs(_without_references(apart, fractions))
     middle = float(np.median(rest))
@@ -99,17 +137,86 @@ def _without_references(values: Array, fractions: Array) -> Array:
     return np.asarray(rest)
 
 
-def _answers(evidence: Evidence, most: int) -> list[tuple[Structure, Labels, Labels]]:
+def _fractions(structures: Sequence[Structure]) -> Array:
+    """Return (s, e) shares of the elements."""
+    elements = np.unique(np.concatenate([s.atomic_numbers for s in structures]))
+    return np.array([[(s.atomic_numbers == z).mean() for z in elements] for s in structures])
+
+
+@dataclass(frozen=True, slots=True)
+class Energies:
+    """Energies per atom beside those of ``general``, reference energies of the elements taken out of both.
+
+    Parameters
+    ----------
+    structures
+        Number of structures.
+    correlation, slope
+        Of the labels with those of general.
+    whole, slope_of_whole
+        The same if the labels are energies per atom already.
+    spread
+        Standard deviation of those of general, in eV/atom.
+    """
+
+    structures: int
+    correlation: float
+    slope: float
+    whole: float
+    slope_of_whole: float
+    spread: float
+
+
+def energies_beside(answered: Sequence[Answered]) -> Energies | None:
+    """Compare energies with those of ``general``; None where there are few, or they do not differ."""
+    known = [(s, x.energy, y.energy) for s, x, y in answered if np.isfinite(x.energy) and np.isfinite(y.energy)]
+    if len(known) < FEWEST_ENERGIES:
+        return None
+    atoms = np.array([len(s) for s, _, _ in known], float)
+    ours, theirs = (np.array(column, float) for column in zip(*((x, y) for _, x, y in known), strict=True))
+    both = np.column_stack([ours / atoms, ours, theirs / atoms])
+    fractions = _fractions([s for s, _, _ in known])
+    solution, _, rank, _ = np.linalg.lstsq(fractions, both, rcond=1e-8)
+    rest, whole, general = (both - fractions @ solution).T
+    spread = float(general.std())
+    if len(known) - rank < FEWEST_ENERGIES or spread < LEAST_SPREAD:
+        return None
+    slope, slope_of_whole = (float(x @ general / (general @ general)) for x in (rest, whole))
+    return Energies(len(known), correlation(rest, general), slope, correlation(whole, general), slope_of_whole, spread)
+
+
+def correlation(ours: Array, theirs: Array) -> float:
+    """Return the correlation of two sets of values; 0 where one of them does not vary.
+
+    >>> correlation(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0]))
+    -1.0
+    """
+    x, y = ours - ours.mean(), theirs - theirs.mean()
+    product = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / product if product > 0 else 0.0
+
+
+def _units(units: Mapping[str, float], slope: float, near_by: float = NEAR_UNIT) -> str:
+    """Return the units that a slope of this size is near to, the nearest first, as a question."""
+    apart = {name: abs(np.log(slope / factor)) for name, factor in units.items()}
+    near = sorted((name for name, distance in apart.items() if distance <= np.log(near_by)), key=apart.__getitem__)
+    return f": {' or '.join(near)}?" if near else ""
+
+
+def answers(evidence: Evidence) -> list[Answered]:
     """Return some structures that the student can be asked about, with their labels and its answers."""
-    atoms = evidence.stats.atoms
-    rows = np.random.default_rng(evidence.seed).permutation(np.flatnonzero((atoms > 1) & (atoms <= MOST_ATOMS)))[:most]
-    structures = [evidence.dataset[int(k)] for k in np.sort(rows)]
-    answers = _student().label([s.with_(labels=None) for s in structures]) if structures else []
-    return [
-        (s, s.labels, answer)
-        for s, answer in zip(structures, answers, strict=True)
-        if isinstance(answer, Labels) and s.labels is not None
-    ]
+    if "general" not in evidence.kept:
+        atoms = evidence.stats.atoms
+        rows = np.random.default_rng(evidence.seed).permutation(np.flatnonzero((atoms > 1) & (atoms <= MOST_ATOMS)))[:MOST]
+        structures = [evidence.dataset[int(k)] for k in np.sort(rows)]
+        found = _student().label([s.with_(labels=None) for s in structures]) if structures else []
+        evidence.kept["general"] = [
+            (s, s.labels, answer)
+            for s, answer in zip(structures, found, strict=True)
+            if isinstance(answer, Labels) and s.labels is not None
+        ]
+    known: list[Answered] = evidence.kept["general"]
+    return known
 
 
 @cache

@@ -6,8 +6,8 @@ Findings are made by :mod:`potstill.core.verdict`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class Evidence:
         Whether the file must contain all that a run writes; False for a file of the user's own.
     of_batch
         Whether it is one batch of a run, whose families are divided again with those of the others.
+    name
+        Name of the file for people.
+    kept
+        Results that several checks need, by their names.
     """
 
     dataset: Dataset
@@ -48,6 +52,8 @@ class Evidence:
     seed: int = 0
     of_run: bool = True
     of_batch: bool = False
+    name: str = "dataset.h5"
+    kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def labels_given(self) -> bool:

@@ -73,8 +73,7 @@ def audit_file(
         dataset = _labelled(open_file(path), data)
         _refuse_unknown_sources(gates or AuditConfig(), dataset, data)
         of_run = bool(config_in(dataset.attributes))
-        report, stats = audit(dataset, gates or AuditConfig(), teacher=ask, kept=kept, of_run=of_run)
-        report["dataset"] = data.name
+        report, stats = audit(dataset, gates or AuditConfig(), teacher=ask, kept=kept, of_run=of_run, name=data.name)
         write_report(report, folder / "audit.json")
         write_advice(report, dataset.attributes.get("config", ""), folder / advice, gates)
         on_judged(report, stats, dataset)

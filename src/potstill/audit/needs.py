@@ -65,7 +65,7 @@ def _no_time(evidence: Evidence) -> str:
 
 
 def _no_split(evidence: Evidence) -> str:
-    return f"{evidence.dataset.path.name} has no split" if evidence.dataset.splits is None else ""
+    return f"{evidence.name} has no split" if evidence.dataset.splits is None else ""
 
 
 def _none_held_out(evidence: Evidence) -> str:

@@ -148,10 +148,19 @@ class AuditConfig(Section):
         float,
         Field(
             gt=1,
-            description="factor between forces that no teacher repeats and those of the student general, or its inverse; a "
-            "warning above",
+            description="factor between forces or energies that no teacher repeats and those of the student general, or its "
+            "inverse; a warning above",
         ),
     ] = 5.0
+    min_label_correlation: Annotated[
+        float,
+        Field(
+            ge=-1,
+            le=1,
+            description="correlation of forces, shear stresses and energies that no teacher repeats with those of the "
+            "student general; a warning below",
+        ),
+    ] = 0.5
     max_energies_apart: Annotated[
         float,
         Field(
@@ -160,6 +169,10 @@ class AuditConfig(Section):
             description="share of energies far from those of the student general, where most are near; a warning above",
         ),
     ] = 0.05
+    max_wrong_lone_atoms: Annotated[
+        int,
+        Field(ge=0, description="number of lone atoms whose energy does not fit bonded structures; a warning above"),
+    ] = 0
     max_gradient_error: Annotated[
         float,
         Field(

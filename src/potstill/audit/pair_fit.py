@@ -77,17 +77,21 @@ class Slope:
 )
 def pair_fit_slope(evidence: Evidence) -> Finding:
     """Fit a pair potential to the forces; energies and stresses have a slope of 1 on its own where units and signs agree."""
-    found = [(len(group), slopes_of(evidence.dataset, rows)) for group, rows in _systems(evidence)]
-    known = [slope for _, slopes in found for slope in slopes]
-    covered = sum(size for size, slopes in found if any(slope.what == "energies" for slope in slopes))
+    found = [(len(group), *_told_of(evidence.dataset, rows)) for group, rows in _systems(evidence)]
+    known = [slope for _, slopes, _ in found for slope in slopes]
+    silent = [text for _, _, texts in found for text in texts]
+    energies, stresses = (
+        sum(size for size, slopes, _ in found if any(slope.what == what for slope in slopes))
+        for what in ("energies", "stresses")
+    )
     if not known:
         why = f"no {FEWEST} structures of the same elements have forces and energies that a pair potential describes"
-        return does_not_apply("pair_fit_slope", "away from 1", why)
+        return does_not_apply("pair_fit_slope", "away from 1", "; ".join([why, *silent]))
     why = f"slopes on those of a pair potential fitted to the forces: {', '.join(map(str, known))}"
     measured = max(slope.apart for slope in known)
-    return replace(
-        at_most("pair_fit_slope", measured, evidence.gates.max_pair_fit_slope, "away from 1", why), covered=covered
-    )
+    limit = evidence.gates.max_pair_fit_slope
+    finding = at_most("pair_fit_slope", measured, limit, "away from 1", "; ".join([why, *silent]))
+    return replace(finding, covered=energies, covered_stresses=stresses)
 
 
 def slopes_of(dataset: Dataset, rows: Array) -> list[Slope]:
@@ -105,16 +109,21 @@ def slopes_of(dataset: Dataset, rows: Array) -> list[Slope]:
     list of Slope
         None of a label on which the fit does not tell.
     """
+    return _told_of(dataset, rows)[0]
+
+
+def _told_of(dataset: Dataset, rows: Array) -> tuple[list[Slope], list[str]]:
+    """Return the slopes of :func:`slopes_of`, and why a fit that describes the forces does not tell on other labels."""
     found = [dataset[int(k)] for k in rows]
     structures = [s for s in found if s.labels is not None and _finite(s.labels)]
     labels = [s.labels for s in structures if s.labels is not None]
     if len(structures) < FEWEST:
-        return []
+        return [], []
     elements = np.unique(np.concatenate([s.atomic_numbers for s in structures]))
     sums = [_pair_sums(structure, elements) for structure in structures]
     coefficients, explained = _fit([s.slopes for s in sums], [x.forces.astype(np.float64).ravel() for x in labels])
     if explained < OF_FORCES:
-        return []
+        return [], []
     atoms = np.array([len(s) for s in structures], dtype=float)
     volume = np.array([abs(np.linalg.det(s.cell)) if s.pbc.all() else 0.0 for s in structures])
     terms = _unknown_terms(structures, elements, volume / atoms)
@@ -126,7 +135,7 @@ def slopes_of(dataset: Dataset, rows: Array) -> list[Slope]:
         stress = np.stack([x.stress.ravel() for x in labels if x.stress is not None]) * (volume / atoms)[:, None]
         virial = np.stack([(s.virials @ coefficients).ravel() for s in sums]) / atoms[:, None]
         slopes.append(_slope("stresses", name, terms, stress, virial))
-    return [slope for slope in slopes if slope]
+    return [s for s in slopes if isinstance(s, Slope)], [s for s in slopes if isinstance(s, str)]
 
 
 def _systems(evidence: Evidence) -> list[tuple[list[int], Array]]:
@@ -154,18 +163,18 @@ def _unknown_terms(structures: Sequence[Structure], elements: Array, volume: Arr
     return np.column_stack([constants, fractions * scaled[:, None], scaled**2, scaled**3])
 
 
-def _slope(what: str, of: str, terms: Array, labelled: Array, fitted: Array) -> Slope | None:
-    """Return the slope of (s, c) labels on those of the fit without the (s, t) terms; None where the fit does not tell."""
+def _slope(what: str, of: str, terms: Array, labelled: Array, fitted: Array) -> Slope | str:
+    """Return the slope of (s, c) labels on those of the fit without the (s, t) terms, or why the fit does not tell."""
     columns = labelled.shape[1]
     both = np.column_stack([labelled, fitted])
     solution, _, rank, _ = np.linalg.lstsq(terms, both, rcond=1e-8)
     if len(both) - rank < FREE:
-        return None
+        return f"{what} of {len(both)} of {of} are too few for their compositions"
     rest = both - terms @ solution
     y, x = rest[:, :columns], rest[:, columns:]
     yy, xy, xx = ((total := (u * v).sum(axis=1)).sum() - total for u, v in ((y, y), (x, y), (x, x)))
     if not (xx > 0).all() or not (yy > 0).all() or (np.abs(xy) < CORRELATED * np.sqrt(xx * yy)).any():
-        return None
+        return f"{what} of {len(both)} of {of} do not follow the fit"
     bounds = np.concatenate([xy / xx, yy / xy])
     return Slope(what, of, len(both), float(bounds.min()), float(bounds.max()))
 

@@ -43,6 +43,7 @@ def audit(
     kept: Path | None = None,
     of_run: bool = True,
     of_batch: bool = False,
+    name: str = "",
 ) -> tuple[dict[str, Any], Statistics]:
     """Judge a dataset.
 
@@ -65,6 +66,8 @@ def audit(
         run do not apply.
     of_batch
         Whether it is one batch of a run: it need not hold out structures for the test.
+    name
+        Name of the user's file, where the dataset is a converted copy of it.
 
     Returns
     -------
@@ -73,7 +76,7 @@ def audit(
     """
     dataset = Dataset(dataset.path, compare_blocks=False)  # the check integrity judges a damaged file
     stats = collect_once(dataset, kept) if kept else collect(dataset)
-    evidence = Evidence(dataset, stats, gates, teacher, seed, of_run, of_batch)
+    evidence = Evidence(dataset, stats, gates, teacher, seed, of_run, of_batch, name or dataset.path.name)
     findings = [run_check(check, evidence) for check in checks] if len(dataset) else _nothing_to_judge(checks, evidence)
     report = {
         "verdict": str(overall_verdict(findings)),
@@ -84,7 +87,7 @@ def audit(
         "changed_gates": changed_gates(gates),
         "advice": rows(advise(findings, evidence)),
         "mix": mix.sentence() if (mix := mix_of(dataset)) else "",
-        "dataset": str(dataset.path.name),
+        "dataset": evidence.name,
         "of_run": of_run,
         "made_from": {
             "dataset": checksum_of(dataset),

@@ -27,7 +27,7 @@ from potstill.cli.common import (
 from potstill.cli.convert import convert, verify
 from potstill.cli.dataset import dataset_app
 from potstill.cli.evaluate import evaluate
-from potstill.cli.output import STOPPED, AsJson, kept_for_json, print_json
+from potstill.cli.output import AsJson, kept_for_json, print_json, stopped
 from potstill.cli.setup import setup
 from potstill.cli.stages import deploy, generate, label, run, train
 from potstill.cli.stops import EXIT_CODES, stops_as_exits
@@ -81,7 +81,7 @@ def main() -> NoReturn:
             sys.exit(told.exit_code)
         except SystemExit as stop:  # raised by the command line after Ctrl-C
             if stop.code in EXIT_CODES:
-                say(STOPPED)
+                say(stopped())
             raise
         except Exception as error:  # noqa: BLE001 - a fault of potstill, whose traceback belongs into a file
             say(f"potstill: {unexpected(error)}")

@@ -14,7 +14,13 @@ import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 
-STOPPED = "stopped; what was finished is kept, go on with --resume"
+GOES_ON = {"run": "--resume", **dict.fromkeys(("generate", "label", "train"), "the same command")}
+
+
+def stopped() -> str:
+    """Return what to say of the command that a signal stopped, by the arguments of this process."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    return f"stopped; what was finished is kept, go on with {GOES_ON[command]}" if command in GOES_ON else "stopped"
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
@@ -73,9 +79,9 @@ def _end_by(error: BaseException) -> tuple[int, str]:
     if isinstance(told, PotstillError):
         return told.exit_code, str(told)
     if isinstance(told, KeyboardInterrupt):
-        return 128 + signal.SIGINT, STOPPED
+        return 128 + signal.SIGINT, stopped()
     if isinstance(told, SystemExit):
-        return int(told.code or 0), STOPPED
+        return int(told.code or 0), stopped()
     return getattr(told, "exit_code", 1), f"{type(told).__name__}: {told}"
 
 

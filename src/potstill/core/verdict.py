@@ -55,6 +55,8 @@ class Finding:
         Ids of the structures to look at first.
     covered
         Number of structures that the check could look at; None where it looks at all, or does not tell.
+    covered_stresses
+        Number of structures whose stresses it could look at; None as before.
     """
 
     check: str
@@ -65,6 +67,7 @@ class Finding:
     why: str
     worst: tuple[str, ...] = ()
     covered: int | None = None
+    covered_stresses: int | None = None
 
 
 WORST = 8

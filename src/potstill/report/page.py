@@ -151,24 +151,31 @@ def warned(findings: Sequence[Mapping[str, Any]]) -> str:
 def uncompared(audit: Mapping[str, Any]) -> str:
     """Return which labels were not compared with energies, as the end of a sentence; empty where half of them were.
 
-    Without a teacher, forces are compared with energies by near siblings or a fit, stresses by siblings in other cells.
+    Without a teacher, forces are compared with energies by near siblings or a fit, stresses by siblings in other cells or
+    the same fit.
     """
     found = {f["check"]: f for f in audit["findings"]}
     skipped = {name for name, f in found.items() if f["verdict"] == "DOES_NOT_APPLY"}
     if "gradients" not in skipped:
         return ""
     whole = audit.get("labelled") or 0
-    by = {name: _covered(found.get(name), whole) for name in ("energy_work", "pair_fit_slope", "stress_work_slope")}
-    forces, stresses = max(by["energy_work"], by["pair_fit_slope"]), by["stress_work_slope"]
+    forces = max(_covered(found.get(name), whole) for name in ("energy_work", "pair_fit_slope"))
+    fitted = found.get("pair_fit_slope", {}).get("covered_stresses") or 0
+    stresses = max(_covered(found.get("stress_work_slope"), whole), fitted)
+    told = []
     if not forces:
-        return ", with no energy compared with forces (no teacher, and no near siblings)"
-    if 2 * forces < whole:
-        return f", with energies compared with forces in {forces:,} of {whole:,} structures only (no teacher, few siblings)"
+        told.append("no energy compared with forces (no teacher, and no near siblings)")
+    elif 2 * forces < whole:
+        told.append(f"energies compared with forces in {forces:,} of {whole:,} structures only (no teacher, few siblings)")
     if "stress_limits" in skipped or (stresses and 2 * stresses >= whole):
-        return ""
-    if not stresses:
-        return ", with no stress compared with energies (no teacher, and few near siblings in other cells)"
-    return f", with stresses compared with energies in {stresses:,} of {whole:,} structures only (no teacher, few siblings)"
+        pass
+    elif not stresses:
+        told.append("no stress compared with energies (no teacher, and few near siblings in other cells)")
+    else:
+        told.append(
+            f"stresses compared with energies in {stresses:,} of {whole:,} structures only (no teacher, few siblings)"
+        )
+    return f", with {' and '.join(told)}" if told else ""
 
 
 def _covered(finding: Mapping[str, Any] | None, whole: int) -> int:

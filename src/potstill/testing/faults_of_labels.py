@@ -9,7 +9,7 @@ import numpy as np
 
 from potstill.core.types import Array, Labels, Refused, Structure
 from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
-from potstill.testing.faults import Case, Rng, each, fault, is_crystal, is_molecule, one, pick, relabelled
+from potstill.testing.faults import Case, Rng, added, each, fault, is_crystal, is_molecule, one, pick, relabelled
 
 KCAL_PER_MOL = 0.0433641  # eV
 HARTREE = 27.211386  # eV
@@ -207,6 +207,15 @@ def labels_of_the_neighbor(case: Case, rng: Rng) -> Case:
 @fault("energy_outliers", "one energy, 30 robust deviations of its source")
 def one_energy_far_off(case: Case, rng: Rng) -> Case:
     return one(case, pick(case, rng, is_crystal), lambda s: relabelled(s, energy=energy_of(s) - 100.0 * len(s)))
+
+
+@fault("lone_atoms", "one lone atom, bonds of less than -2 or more than 15 eV/atom")
+def lone_atom_of_another_code(case: Case, rng: Rng) -> Case:
+    """Return the case with a lone atom of an element that a crystal of its own has, 100 eV below."""
+    k = pick(case, rng, lambda s: is_crystal(s) and len(set(s.atomic_numbers.tolist())) == 1)
+    of, energy = case.structures[k], energy_of(case.structures[k]) / len(case.structures[k]) - 100.0
+    atom = Structure(of.atomic_numbers[:1], np.zeros((1, 3), np.float32), id="lone", source=of.source, family="lone")
+    return added(case, atom.with_(labels=Labels(energy, np.zeros((1, 3)))), split=int(case.splits[k]))
 
 
 @fault("zero_labels", "0.5 % of the labels")

@@ -12,7 +12,7 @@ from potstill.core.files import shown
 from potstill.core.types import Structure
 from potstill.dataset.inputs.frames import Frames
 from potstill.dataset.inputs.options import ReadOptions
-from potstill.dataset.inputs.unusable import Frame, UnusableError
+from potstill.dataset.inputs.unusable import COMPRESSED, Frame, UnusableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,12 @@ def named(frame: Frame, path: Path, k: int) -> Frame:
     structure = frame.structure
     if frame.ours:
         return frame
+    plain = path.with_suffix("") if path.suffix in COMPRESSED else path
     return replace(
         frame,
         structure=structure.with_(
-            id=structure.id or f"{shown(path.stem)}-{k:06d}",
-            source=structure.source or shown(path.stem),
+            id=structure.id or f"{shown(plain.stem)}-{k:06d}",
+            source=structure.source or shown(plain.stem),
             family=structure.family or structure.formula,
             generator_metadata={**structure.generator_metadata, "file": shown(path.name)},
         ),
