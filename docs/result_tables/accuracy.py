@@ -190,7 +190,7 @@ def general_trials() -> str:
     rows = sorted(
         result("general_trials")["rows"], key=lambda row: ("start_of_mean_force" not in row, row["share_of_last_training"])
     )
-    before = [("`general` as it is", rows[0]["start_of_mean_force"], rows[0]["start_energy_mev_per_atom"], None)]
+    before = [("those before", rows[0]["start_of_mean_force"], rows[0]["start_energy_mev_per_atom"], None)]
     after = [(_share_of(row), row["of_mean_force"], row["energy_mev_per_atom"], row["seen_of_mean_force"]) for row in rows]
     cells = [
         (name, f"{100 * force:.1f} %", f"{energy:.0f} meV/atom", "–" if seen is None else f"{100 * seen:.0f} %")

@@ -49,7 +49,7 @@ SHEAR = {"yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
     mend="labels do not belong to their atoms, axes or frames: look at the order, the signs and the columns in your export",
 )
 def labels_follow_general(evidence: Evidence) -> Finding:
-    """Correlate forces, shear stresses and energies with those of ``general``. The check only warns.
+    """Compare forces, shear stresses and energies with those of ``general`` by their correlation. The check only warns.
 
     The figure is the smallest: of the three components of the forces, of structures whose forces alone are reversed, of
     shear stresses that follow another component, and of energies where they spread.
