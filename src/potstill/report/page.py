@@ -167,11 +167,10 @@ def uncompared(audit: Mapping[str, Any]) -> str:
         told.append("no energy compared with forces (no teacher, and no near siblings)")
     elif 2 * forces < whole:
         told.append(f"energies compared with forces in {forces:,} of {whole:,} structures only (no teacher, few siblings)")
-    if "stress_limits" in skipped or (stresses and 2 * stresses >= whole):
-        pass
-    elif not stresses:
+    without_stress = "stress_limits" in skipped
+    if not without_stress and not stresses:
         told.append("no stress compared with energies (no teacher, and few near siblings in other cells)")
-    else:
+    elif not without_stress and 2 * stresses < whole:
         told.append(
             f"stresses compared with energies in {stresses:,} of {whole:,} structures only (no teacher, few siblings)"
         )
