@@ -72,7 +72,9 @@ def elements_of(name_or_path: Path | str) -> tuple[int, ...]:
 def _architecture(name_or_path: Path | str) -> dict[str, Any]:
     folder = student_folder(name_or_path)
     if not folder.exists():
-        raise InputError(f"there is no folder {folder}\n  name that of a run or of a student, or one of: {_names()}")
+        raise InputError(
+            f"there is no folder {folder}\n  name that of a run or of a student, or one of: {', '.join(shipped_students())}"
+        )
     if not (folder / CONFIG).is_file():
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder of a student\n  name the folder that contains its {CONFIG}")
@@ -84,7 +86,3 @@ def _architecture(name_or_path: Path | str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / CONFIG} is no config.json of a student: {error!r}") from error
     return architecture
-
-
-def _names() -> str:
-    return ", ".join(shipped_students())

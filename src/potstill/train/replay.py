@@ -144,8 +144,8 @@ def refuse_nothing_to_replay(config: TrainConfig, options: ReplayConfig) -> None
     if not dataset.labelled:
         raise InputError(f"{options.dataset} holds no labels\n  name the dataset.h5 of a run, or of potstill convert")
     refuse_missing(dataset, kinds_of(config), WHO)
-    known, rows = elements_of(config.start), _training_rows(dataset)
-    if not any(np.isin(z, known).all() for z in numbers_of(dataset, rows)):
+    rows = _training_rows(dataset)
+    if not len(_of_elements(dataset, rows, elements_of(config.start))):
         raise InputError(_nothing(options, len(rows), unknown=len(rows)))
 
 
@@ -168,6 +168,11 @@ def _open(options: ReplayConfig) -> Dataset:
 def _training_rows(dataset: Dataset) -> Array:
     """Return the rows that may be trained on: all of them in a file without a split, as potstill convert writes it."""
     return np.arange(len(dataset)) if dataset.splits is None else dataset.split("train")
+
+
+def _of_elements(dataset: Dataset, rows: Array, known: Sequence[int]) -> Array:
+    """Return those of some rows that have no other elements than these."""
+    return rows[np.array([bool(np.isin(z, known).all()) for z in numbers_of(dataset, rows)], dtype=bool)]
 
 
 def _nothing(options: ReplayConfig, count: int, *, unknown: int) -> str:
@@ -197,12 +202,9 @@ def replayed_rows(options: ReplayConfig, new: Dataset, start: StudentArchitectur
     dataset = _open(options)
     held_out = {hill_formula(z, reduced=True) for z in numbers_of(new, [*new.split("valid"), *new.split("test")])}
     rows = _training_rows(dataset)
-    predictable = [
-        (row, z)
-        for row, z in zip(rows.tolist(), numbers_of(dataset, rows), strict=True)
-        if np.isin(z, start.atomic_numbers).all()
-    ]
-    kept = [row for row, z in predictable if hill_formula(z, reduced=True) not in held_out]
+    predictable = _of_elements(dataset, rows, start.atomic_numbers)
+    formulas = [hill_formula(z, reduced=True) for z in numbers_of(dataset, predictable)]
+    kept = [row for row, formula in zip(predictable.tolist(), formulas, strict=True) if formula not in held_out]
     if not kept:
         raise InputError(_nothing(options, len(rows), unknown=len(rows) - len(predictable)))
     return np.array(kept)
@@ -215,8 +217,7 @@ def held_out_of(replay: Replay, student: StudentArchitecture) -> Shifted | None:
     """
     if replay.dataset.splits is None:
         return None
-    rows = replay.dataset.split("test")
-    kept = rows[[bool(np.isin(z, student.atomic_numbers).all()) for z in numbers_of(replay.dataset, rows)]]
+    kept = _of_elements(replay.dataset, replay.dataset.split("test"), student.atomic_numbers)
     some = kept[:: max(1, len(kept) // TESTED)][:TESTED]
     return Shifted(Selection(replay.dataset, some), replay.shift) if len(some) else None
 
@@ -249,10 +250,8 @@ def zero_of_earlier(before: Student, facts: Mapping[str, Any], dataset: Dataset)
     """
     if taught_by(facts, dataset):
         return np.zeros(MAX_ATOMIC_NUMBER + 1)
-    rows = _training_rows(dataset)
-    known = np.isin(np.arange(MAX_ATOMIC_NUMBER + 1), before.architecture.atomic_numbers)
-    kept = [row for row, z in zip(rows.tolist(), numbers_of(dataset, rows), strict=True) if known[z].all()]
-    return zero_of(before, Selection(dataset, np.array(kept))).shift
+    kept = _of_elements(dataset, _training_rows(dataset), before.architecture.atomic_numbers)
+    return zero_of(before, Selection(dataset, kept)).shift
 
 
 def replay_of(config: TrainConfig, new: Dataset, start: Student, *, seed: int) -> Replay | None:

@@ -52,16 +52,7 @@ def zero_of(student: Student, source: RecordSource, *, fitted: Collection[int] |
     fitted
         Elements whose reference energy may shift; all of them where None.
     """
-    present, amounts, energy = compositions(source)
-    some = _enough_of_each(amounts)
-    amounts, atoms = amounts[some], amounts[some].sum(axis=1)
-    gap = energy[some] - predicted_energies(student, source.gather(some))
-    if fitted is not None:
-        amounts = amounts * np.isin(present, list(fitted))
-    found = fit_reference_energies(amounts, gap, atoms=atoms)
-    shift = np.zeros(MAX_ATOMIC_NUMBER + 1)
-    shift[present] = found
-    return Zero(shift, float(np.sqrt(np.mean(((gap - amounts @ found) / atoms) ** 2))))
+    return _fitted(*_gaps(student, source), fitted)
 
 
 def zero_beside(student: Student, new: RecordSource, earlier: RecordSource, known: Collection[int]) -> Zero:
@@ -80,9 +71,26 @@ def zero_beside(student: Student, new: RecordSource, earlier: RecordSource, know
         Elements of the earlier data.
     """
     own = zero_of(student, earlier, fitted=()).error
-    lacking = set(compositions(new)[0]) - set(known)
-    same, other = zero_of(student, new, fitted=lacking), zero_of(student, new)
+    gaps = _gaps(student, new)
+    same, other = _fitted(*gaps, set(gaps[0]) - set(known)), _fitted(*gaps, None)
     return same if same.error <= APART * max(own, other.error, LEAST_ERROR) else other
+
+
+def _gaps(student: Student, source: RecordSource) -> tuple[list[int], Array, Array]:
+    """Return the elements of some records, their (S, Z) atom counts, and (S,) eV of the labels above the predictions."""
+    present, amounts, energy = compositions(source)
+    some = _enough_of_each(amounts)
+    return present, amounts[some], energy[some] - predicted_energies(student, source.gather(some))
+
+
+def _fitted(present: list[int], amounts: Array, gap: Array, fitted: Collection[int] | None) -> Zero:
+    atoms = amounts.sum(axis=1)
+    if fitted is not None:
+        amounts = amounts * np.isin(present, list(fitted))
+    found = fit_reference_energies(amounts, gap, atoms=atoms)
+    shift = np.zeros(MAX_ATOMIC_NUMBER + 1)
+    shift[present] = found
+    return Zero(shift, float(np.sqrt(np.mean(((gap - amounts @ found) / atoms) ** 2))))
 
 
 def predicted_energies(student: Student, records: RecordSource) -> Array:
