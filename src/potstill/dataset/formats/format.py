@@ -12,7 +12,7 @@ from potstill.core.files import shown
 from potstill.core.types import Structure
 from potstill.dataset.inputs.frames import Frames
 from potstill.dataset.inputs.options import ReadOptions
-from potstill.dataset.inputs.unusable import COMPRESSED, Frame, UnusableError
+from potstill.dataset.inputs.unusable import Frame, UnusableError, uncompressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def named(frame: Frame, path: Path, k: int) -> Frame:
     structure = frame.structure
     if frame.ours:
         return frame
-    plain = path.with_suffix("") if path.suffix in COMPRESSED else path
+    plain = uncompressed(path)
     return replace(
         frame,
         structure=structure.with_(

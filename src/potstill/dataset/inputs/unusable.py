@@ -96,7 +96,7 @@ def plain_file(path: Path, text: str = "") -> Iterator[Path]:
         yield path
         return
     with TemporaryDirectory() as folder:
-        plain = Path(folder) / (path.with_suffix("") if path.suffix in COMPRESSED else path).name
+        plain = Path(folder) / uncompressed(path).name
         plain.write_bytes(text.encode() if text else content_of(path))
         yield plain
 
@@ -112,9 +112,14 @@ def as_text(content: bytes, encoding: str = "utf-8") -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def uncompressed(path: Path) -> Path:
+    """Return the path without the ending of a compressed file."""
+    return path.with_suffix("") if path.suffix in COMPRESSED else path
+
+
 def ending_of(path: Path) -> str:
     """Return the ending of a name in lower case, without that of its compression."""
-    return (path.with_suffix("") if path.suffix in COMPRESSED else path).suffix.lower()
+    return uncompressed(path).suffix.lower()
 
 
 def refuse_wrong_ending(path: Path) -> None:
