@@ -16,9 +16,10 @@ from potstill.dataset.inputs.labels import refuse_asymmetric
 from potstill.dataset.inputs.numbers import with_plain_numbers
 from potstill.dataset.inputs.options import ReadOptions
 from potstill.dataset.inputs.species import is_symbol
-from potstill.dataset.inputs.units import POSITIONS_TAKEN, on_units_of_positions, refuse_units_behind
+from potstill.dataset.inputs.units import POSITIONS_TAKEN, on_units_of_positions
 from potstill.dataset.inputs.unusable import Frame, UnusableError
 from potstill.dataset.inputs.xyz_cell import NUMBER, with_cell
+from potstill.dataset.inputs.xyz_comment import KEY, QUOTED, charge_of_comment, on_comment, on_units
 
 GOLD = 79
 Spans = list[tuple[int, int]]
@@ -27,32 +28,16 @@ SIX_NUMBERS = re.compile(
     rf"""(?<![\w"'])(?P<key>stress)\s*=\s*["'{{\[]\s*(?P<numbers>(?:{NUMBER}[\s,]+){{5}}{NUMBER})\s*["'}}\]]"""
 )
 NINE_NUMBERS = re.compile(rf"""(?<![\w"'])stress\s*=\s*["'{{\[]\s*((?:{NUMBER}[\s,]+){{8}}{NUMBER})\s*["'}}\]]""")
-QUOTED = re.compile(r"""\\.|"[^"]*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]""")
 VALUE = re.compile(rf"=\s*(?:{QUOTED.pattern})")
 PBC = re.compile(r"""(?<!\S)pbc\s*=\s*("[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|\S+)""")
 FLAGS = {**dict.fromkeys(("t", "true", ".true.", "1"), True), **dict.fromkeys(("f", "false", ".false.", "0"), False)}
-KEY = re.compile(r"(?<!\S)([^\s=]+)\s*=")
 COLUMN = re.compile(r"([^:]+):([SRILsril]):(\d+)")
 SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 LIKE_A_CELL = re.compile(r"cell|box|lattice", re.IGNORECASE)
 ELEMENT_COLUMNS = {"species", "symbols", "Z", "numbers"}
 ASE_ON_MATRIX = re.compile(r"Got info item (\w+), expecting special 3x3 matrix")
-IN_WORDS = {  # of a comment; KEY=VALUE without spaces is read by ASE
-    "charge": re.compile(
-        r"(?:(?:\bcharge|--chrg)(?:\s*[:=]\s*|\s+(?=[-+]))|--chrg\s+|\bq\s*:\s*|\|\s*q\s*=\s*)([-+]?\d+(?:\.\d+)?)(?![\w.])",
-        re.IGNORECASE,  # '| q = 1 |' is how tmQM states it, --chrg how xtb takes it
-    ),
-    "unpaired_electrons": re.compile(r"--uhf\s+(\d+)(?![\w.])"),
-    "multiplicity": re.compile(r"\bmult(?:iplicity)?\s*[:=]\s*(\d+)(?![\w.])", re.IGNORECASE),
-}
-ION = re.compile(  # OH-, NH4+, SO4(2-), [Fe(CN)6]4-, HCO3^-, Na+1
-    r"""(?<![\w.:/=-])\[?(?:\(|[A-Z][a-z]?\d*|\)\d*)+\]?(?:\^?[({]?\d?[+-]\d?[)}]?|[+-]{2}|\s\d[+-])(?![\w.]|-)"""
-    r"|\b(?:di|tri|zwitter)?(?:an|cat)ion(?:ic)?\b|\bde?protonated\b|\bprotonated\b",
-)
-SYMBOL = re.compile(r"[A-Z][a-z]?")
 OF_CP2K = re.compile(r"\bi\s*=\s*\d+,\s*time\s*=")
 OTHER_QUANTITIES = {"frc": "forces", "vel": "velocities"}  # in names of CP2K's files, such as water-frc-1.xyz
-TWO_INTEGERS = re.compile(r"([-+]?\d\s+\d{1,2})(?:\s+[A-Za-z][^=]*)?")  # and a title, as Psi4 writes them
 
 
 def xyz_spans(file: BinaryIO) -> Spans:
@@ -123,14 +108,14 @@ def parse_xyz(text: str, options: ReadOptions) -> Frame:
     record = atoms.info.pop("record_hex", None)
     if record is None:
         words = {key for key, value in atoms.info.items() if value is True} - _keys(facts)
-        atoms.info = {**atoms.info, **_charge_of_comment(facts)}
+        atoms.info = {**atoms.info, **charge_of_comment(facts)}
         frame = frame_from(atoms, options, names=stated_names(atoms.info), words=words)
         said = (
             *_on_symbols(names, rows),
             *unused,
             *_on_width(names, rows),
-            *_on_comment(rest[0], options),
-            *_on_units(facts, options),
+            *on_comment(rest[0], options),
+            *on_units(facts, options),
             *_on_length(facts, atoms, frame.remarks),
         )
         return frame.with_remarks(*said)
@@ -342,41 +327,6 @@ def _on_width(names: list[str], rows: list[str]) -> list[str]:
     if widest <= len(names):
         return []
     return ignored([f"column {widest}" if widest == len(names) + 1 else f"columns {len(names) + 1} to {widest}"])
-
-
-def _charge_of_comment(facts: str) -> dict[str, float]:
-    """Return charge and multiplicity that a comment states in words, such as ``Charge: -1``."""
-    found = {name: pattern.search(QUOTED.sub('""', facts)) for name, pattern in IN_WORDS.items()}
-    return {name: float(match[1]) for name, match in found.items() if match}
-
-
-def _on_comment(facts: str, options: ReadOptions) -> list[str]:
-    """Return a remark about a comment of LAMMPS, or of bare numbers: an energy, or charge and multiplicity."""
-    comment = facts.strip()
-    if comment.startswith("Atoms. Timestep:"):
-        return ["LAMMPS writes no box into a dump of style xyz, so the frame has no cell; a dump of style custom has one"]
-    integers = TWO_INTEGERS.fullmatch(comment)
-    if integers is not None and integers[1].split() != ["0", "1"]:
-        return [
-            f"the comment '{integers[1]}' is not read; where it is charge and multiplicity, write charge= and multiplicity="
-        ]
-    ion = None if KEY.search(comment) or options.ignore_charge else ION.search(comment)
-    if ion is not None and all(map(is_symbol, SYMBOL.findall(ion[0]))) and not _charge_of_comment(comment):
-        return [f"the comment says '{ion[0]}', and the structure is taken as neutral; where it has a charge, write charge="]
-    if options.labels and re.fullmatch(rf"{NUMBER}(\s+[A-Za-z/]+)?", comment) and "." in comment:
-        return [f"the comment is the number {comment}; where it is an energy, it is not taken"]
-    return []
-
-
-def _on_units(facts: str, options: ReadOptions) -> list[str]:
-    """Return a remark about words behind the numbers of labels; refuse units other than eV.
-
-    Raises
-    ------
-    UnusableError
-        ``units`` with the key and the unit.
-    """
-    return refuse_units_behind(facts, options.keys or ("energy", "REF_energy")) if options.labels else []
 
 
 def _on_length(facts: str, atoms: Any, said: tuple[str, ...]) -> list[str]:
