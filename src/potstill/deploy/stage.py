@@ -112,6 +112,7 @@ def _write_pt2(folder: Path, _example: Structure) -> None:
     from potstill.deploy.pt2 import export_compiled
 
     _write(folder / "run_pt2.py", "run_pt2.py.txt")
+    log.info("compiling the student, which takes up to some minutes")
     _make_or_leave_to_script(export_compiled, folder, "student.pt2")
 
 
