@@ -114,9 +114,19 @@ def test_no_composition_of_a_held_out_structure_is_replayed(start, tmp_path):
     assert replayed_rows(config.replay, new, architecture).tolist() == [2, 3, 4, 5]
     others = random_student((3, 11, 17, 29)).model.architecture
     assert replayed_rows(config.replay, new, others).tolist() == [5]
-    told = r"none of the 6 .*: 4 have an element that train\.start does not know and 2 have the composition of a held-out"
+    told = r"none of the 6 .*: 4 have an element that train\.start does not know and 2 are held out"
     with pytest.raises(InputError, match=told):
         replayed_rows(config.replay, new, random_student((29,)).model.architecture)
+
+
+def test_runs_of_one_composition_replay_each_other_but_for_the_same_structures(start, tmp_path):
+    frames = labelled(COPPER, 5)
+    new = stored(tmp_path / "new.h5", frames[:4], held_out=1)
+    earlier = stored(tmp_path / "earlier.h5", [frames[3], frames[4], *labelled(SALT, 1)])
+    architecture = random_student(KNOWN).model.architecture
+    held_out = new[int(new.split("test")[0])]
+    np.testing.assert_allclose(held_out.positions, frames[3].positions)
+    assert replayed_rows(asking(start, earlier).replay, new, architecture).tolist() == [1, 2]
 
 
 def test_earlier_energies_get_the_zero_of_another_teacher(start, tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 
 from potstill.core.elements import symbols_of
 from potstill.core.errors import InputError
-from potstill.core.types import MAX_ATOMIC_NUMBER, Array, hill_formula
+from potstill.core.types import MAX_ATOMIC_NUMBER, Array, Structure, hill_formula
 from potstill.dataset import Dataset, Records, RecordSource, Selection, open_file
 from potstill.dataset.records import parts_of
 from potstill.student.files import read_student
@@ -33,6 +33,7 @@ from potstill.train.zero import zero_of
 log = logging.getLogger(__name__)
 WHO = "the dataset of train.replay"
 ROUNDING = 1e-6  # eV
+DECIMALS = 3  # of positions in Å, to which two structures are the same
 LEAST_POOL = 10_000  # structures that are drawn from, if there are as many
 TESTED = 500  # held-out structures of the earlier dataset that tell what was forgotten
 
@@ -180,7 +181,7 @@ def _nothing(options: ReplayConfig, count: int, *, unknown: int) -> str:
     judged = count - unknown
     reasons = [
         f"{unknown:,} have an element that train.start does not know" if unknown else "",
-        f"{judged:,} have the composition of a held-out structure, on which the student is judged" if judged else "",
+        f"{judged:,} are held out from the training, or have a composition that is" if judged else "",
     ]
     return (
         f"train.replay: none of the {count:,} training structures of {options.dataset} can be replayed: "
@@ -191,8 +192,8 @@ def _nothing(options: ReplayConfig, count: int, *, unknown: int) -> str:
 def replayed_rows(options: ReplayConfig, new: Dataset, start: StudentArchitecture) -> Array:
     """Return the rows of the earlier dataset that may be replayed.
 
-    They are training structures of elements that the start knows. None has the composition of a held-out structure of the
-    new data, on which the student is judged.
+    They are training structures of elements that the start knows. The student is judged on held-out structures of the new
+    data, so none is one of those, and none has a composition that is held out as a whole.
 
     Raises
     ------
@@ -200,11 +201,16 @@ def replayed_rows(options: ReplayConfig, new: Dataset, start: StudentArchitectur
         If there are none.
     """
     dataset = _open(options)
-    held_out = {hill_formula(z, reduced=True) for z in numbers_of(new, [*new.split("valid"), *new.split("test")])}
-    rows = _training_rows(dataset)
+    judged = [*new.split("valid"), *new.split("test")]
+    held_out, trained = (set(_formulas(new, some)) for some in (judged, new.split("train")))
+    rows, same = _training_rows(dataset), {_geometry(new[int(row)]) for row in judged}
     predictable = _of_elements(dataset, rows, start.atomic_numbers)
-    formulas = [hill_formula(z, reduced=True) for z in numbers_of(dataset, predictable)]
-    kept = [row for row, formula in zip(predictable.tolist(), formulas, strict=True) if formula not in held_out]
+    formulas = _formulas(dataset, predictable)
+    kept = [
+        row
+        for row, formula in zip(predictable.tolist(), formulas, strict=True)
+        if formula not in held_out or (formula in trained and _geometry(dataset[row]) not in same)
+    ]
     if not kept:
         raise InputError(_nothing(options, len(rows), unknown=len(rows) - len(predictable)))
     return np.array(kept)
@@ -311,6 +317,16 @@ def _said(shift: Array) -> str:
         return "the earlier energies have the zero of the new ones"
     each = ", ".join(f"{symbol} {shift[z]:+.3f}" for symbol, z in zip(symbols_of(moved), moved, strict=True))
     return f"the earlier energies get the zero of the new ones, eV for each atom: {each}"
+
+
+def _formulas(dataset: Dataset, rows: Sequence[int] | Array) -> list[str]:
+    return [hill_formula(z, reduced=True) for z in numbers_of(dataset, rows)]
+
+
+def _geometry(structure: Structure) -> bytes:
+    """Return the elements and the geometry of a structure to a thousandth of an ångström."""
+    rounded = (np.round(array, DECIMALS) + 0.0 for array in (structure.positions, structure.cell))  # no negative zero
+    return b"".join(array.tobytes() for array in (structure.atomic_numbers, *rounded))
 
 
 def numbers_of(dataset: Dataset, rows: Sequence[int] | Array) -> list[Array]:
