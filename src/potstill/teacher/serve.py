@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from potstill.core.errors import InputError
 from potstill.core.types import Refused, Structure, Teacher
+from potstill.execute.memory import keep_freed_memory
 from potstill.execute.worker import stay_with
 from potstill.teacher.batching import asking
 from potstill.teacher.messages import pack_answers, pack_structures, receive, send, unpack_structures
@@ -24,6 +25,7 @@ from potstill.teacher.messages import pack_answers, pack_structures, receive, se
 def main() -> None:
     """Serve calls until standard input ends."""
     stay_with(os.getppid())
+    keep_freed_memory()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
