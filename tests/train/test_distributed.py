@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +15,27 @@ from potstill.core.errors import InputError, PotstillError
 from potstill.dataset import Dataset, merge, write_part
 from potstill.deploy import load_student
 from potstill.student.options import StudentConfig
+from potstill.train import stage
+from potstill.train.device_data import DeviceStructures
 from potstill.train.job import TrainJob
+from potstill.train.losses import HessianTerm
 from potstill.train.options import TrainConfig
-from potstill.train.stage import train
+from potstill.train.stage import initial_student, train
+
+CPU = torch.device("cpu")
+
+
+def stored(structures, folder: Path) -> Dataset:
+    """Write a dataset with a split."""
+    write_part(folder / "part.h5", structures, labelled=True)
+    splits = np.array([0] * (len(structures) - 4) + [1, 1, 1, 2], np.uint8)
+    merge([folder / "part.h5"], folder / "dataset.h5", attributes={"seed": 1}, splits=splits)
+    return Dataset(folder / "dataset.h5")
 
 
 @pytest.fixture
 def dataset(labelled, tmp_path) -> Dataset:
-    write_part(tmp_path / "part.h5", labelled, labelled=True)
-    splits = np.array([0] * (len(labelled) - 4) + [1, 1, 1, 2], np.uint8)
-    merge([tmp_path / "part.h5"], tmp_path / "dataset.h5", attributes={"seed": 1}, splits=splits)
-    return Dataset(tmp_path / "dataset.h5")
+    return stored(labelled, tmp_path)
 
 
 @pytest.fixture
@@ -66,6 +78,45 @@ def test_two_processes_learn_what_one_learns(dataset, tiny, two, tmp_path):
     told = json.loads((tmp_path / "two" / "config.json").read_text(encoding="utf-8"))
     assert told["epochs"] == two.epochs
     assert left() == []
+
+
+ON_A_DEVICE = """
+import torch
+from potstill.train import rank, stage
+from potstill.train.device_data import DeviceStructures
+stage.device_structures = lambda config, kinds, data, student: DeviceStructures(data, student, torch.device("cpu"), {extra})
+rank.main()
+"""
+
+
+def test_two_processes_with_data_on_a_device_learn_what_one_learns(labelled, tiny, two, tmp_path, monkeypatch):
+    """The operations of a CUDA graph, one by one on a CPU, in both processes; other code in the one process."""
+    rng = np.random.default_rng(4)
+    extra = HessianTerm.columns
+    rows = [{name: rng.normal(size=(len(s), 3)) for name in extra} for s in labelled]
+    given = [
+        s.with_(labels=replace(s.labels, stress=None if k % 3 else s.labels.stress, extra=columns))
+        for k, (s, columns) in enumerate(zip(labelled, rows, strict=True))
+    ]
+    dataset = stored(given, tmp_path)
+    config = two.model_copy(update={"hessian_weight": 0.1, "hessian_fraction": 1.0})
+    (tmp_path / "rank.py").write_text(ON_A_DEVICE.format(extra=extra), encoding="utf-8")
+    start = tmp_path / "start.sh"  # in the place of python -m potstill.train.rank
+    start.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {tmp_path / "rank.py"} "$@"\n', encoding="utf-8")
+    start.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(start))
+        patch.setattr(stage, "device_structures", lambda _, __, data, student: DeviceStructures(data, student, CPU, extra))
+        together = trained(dataset, tiny, config, tmp_path / "two")
+    alone = trained(dataset, tiny, config.model_copy(update={"processes": 1}), tmp_path / "one")
+    found, expected = weights(tmp_path / "two"), weights(tmp_path / "one")
+    before = initial_student(TrainJob.on(dataset, tiny, config, tmp_path, seed=1)).state_dict()
+    for name, tensor in found.items():
+        moved = float((expected[name] - before[name]).norm())
+        assert float((tensor - expected[name]).norm()) <= 0.03 * moved, name
+    for one, other in zip(alone, together, strict=True):
+        assert one.keys() == other.keys()
+        assert all(other[name] == pytest.approx(one[name], rel=2e-3, abs=1e-6) for name in one)
 
 
 SRUN = """#!/bin/sh

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from potstill.train.sampler import BatchSampler
 BATCHES_AHEAD = 4
 STRUCTURES_AT_ONCE = 256  # number of structures in one search for neighbor lists
 CACHE_BYTES = 2 * 10**9
+Items = Literal["structures", "atoms", "stresses", "products"]  # that the mean of a loss is over
 
 
 class LabelledAtoms(Protocol):
@@ -102,6 +103,15 @@ class LabelledBatch:
     def structure(self) -> torch.Tensor:
         """Return the (N,) structure of each atom."""
         return self.inputs.structure
+
+    def numbers(self, chosen: torch.Tensor) -> dict[Items, int]:
+        """Return how many items of each kind there are, with (k,) structures whose Hessian products are compared."""
+        return {
+            "structures": len(self.energy),
+            "atoms": len(self.forces),
+            "stresses": int(self.has_stress.sum()),
+            "products": int(self.sizes[chosen].sum()),
+        }
 
     def mean_over_structures(self, values: torch.Tensor) -> torch.Tensor:
         """Return the mean of (S,) values."""

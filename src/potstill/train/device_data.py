@@ -6,7 +6,7 @@ All sizes of a batch are those of a shape, so that the same operations make ever
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ import torch
 from potstill.core.types import Array
 from potstill.student.model import Student
 from potstill.student.padded import PaddedAtoms, tiles_needed
-from potstill.train.data import LabelledStructures
+from potstill.train import distributed
+from potstill.train.data import Items, LabelledStructures
 
 STRUCTURES_AT_ONCE = 1024
 BYTES_PER_EDGE, BYTES_PER_ATOM = 16, 64
@@ -74,11 +75,14 @@ class Chosen:
     indices
         (S,) numbers of the structures among those of the training.
     shape
-        Smallest shape of the batch.
+        Smallest shape of the batch; of no use where there are no structures.
+    parts
+        Numbers of the structures that each process has of the batch.
     """
 
     indices: torch.Tensor
     shape: Shape
+    parts: tuple[Array, ...] = ()
 
     def to(self, device: torch.device | str) -> Chosen:
         """Return the same (Lightning calls it); the numbers are copied when the batch is made."""
@@ -150,7 +154,7 @@ class DeviceStructures:
         parts = [self._part(data, student, start) for start in range(0, len(data), STRUCTURES_AT_ONCE)]
         joined = {name: torch.cat([part.pop(name) for part in parts]) for name in list(parts[0])}
         self.sizes = joined["sizes"].numpy()
-        self._most = joined["most"].numpy()
+        self._most, self._has_stress = joined["most"].numpy(), joined["has_stress"].numpy()
         self._counts = joined["counts"]
         first_atom = torch.zeros(len(data) + 1, dtype=torch.int64)
         torch.cumsum(joined["sizes"], 0, out=first_atom[1:])
@@ -166,11 +170,26 @@ class DeviceStructures:
         return len(self.sizes)
 
     def __getitem__(self, indices: Array) -> Chosen:
-        chosen = np.asarray(indices)
-        counts = self._counts[torch.from_numpy(chosen)].to(torch.int64).sum(0)
-        atoms = int(self.sizes[chosen].sum()) + 1  # one padded atom at least, so that the last structure has a size
-        shape = Shape(len(chosen), atoms, max(int(self._most[chosen].max()), 2), int(tiles_needed(counts)))
-        return Chosen(torch.from_numpy(chosen.astype(np.int64)), shape)
+        """Return this process' part of a batch."""
+        count = distributed.processes()
+        parts = tuple(np.asarray(indices)[k::count] for k in range(count))
+        return replace(self.chosen(parts[distributed.rank()]), parts=parts)
+
+    def chosen(self, indices: Array) -> Chosen:
+        """Return some structures for this process."""
+        counts = self._counts[torch.from_numpy(indices)].to(torch.int64).sum(0)
+        atoms = int(self.sizes[indices].sum()) + 1  # one padded atom at least, so that the last structure has a size
+        shape = Shape(len(indices), atoms, int(self._most[indices].max(initial=2)), int(tiles_needed(counts)))
+        return Chosen(torch.from_numpy(indices.astype(np.int64)), shape)
+
+    def numbers(self, indices: Array, products: Array) -> dict[Items, int]:
+        """Return how many items of each kind some structures have, with those whose Hessian products are compared."""
+        return {
+            "structures": len(indices),
+            "atoms": int(self.sizes[indices].sum()),
+            "stresses": int(self._has_stress[indices].sum()),
+            "products": int(self.sizes[products].sum()),
+        }
 
     def batch(self, indices: torch.Tensor, shape: Shape) -> PaddedBatch:
         """Return the padded batch of (S,) structures, whose numbers are on the device."""

@@ -79,6 +79,21 @@ def mean(value: torch.Tensor) -> torch.Tensor:
     return total / processes()
 
 
+def all_agree(*, holds: bool) -> bool:
+    """Return whether something holds in every process; every process must ask for it."""
+    if processes() == 1:
+        return holds
+    told = torch.tensor([float(holds)], device="cuda" if backend() == "nccl" else "cpu")
+    return float(mean(told)) == 1.0
+
+
+def average(tensors: Sequence[torch.Tensor]) -> None:
+    """Replace tensors by their means over all processes; every process must ask for it."""
+    joined = mean(torch.cat([tensor.flatten() for tensor in tensors]))
+    parts = joined.split([tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(list(tensors), [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
+
+
 def share(counts: Mapping[str, int], device: torch.device) -> Share:
     """Return the part of a batch that this process computes, from the number of items in each term's mean.
 
@@ -89,6 +104,19 @@ def share(counts: Mapping[str, int], device: torch.device) -> Share:
     torch_distributed.all_reduce(whole)
     parts = (own * processes() / whole.clamp(min=1.0)).float()
     return Share(dict(zip(counts, parts, strict=True)), int(dict(zip(counts, whole.tolist(), strict=True))["energy"]))
+
+
+def share_of(parts: Sequence[Mapping[str, int]]) -> Share:
+    """Return the same where the numbers of items in the part of each process are known.
+
+    Parameters
+    ----------
+    parts
+        For each process: number of items in each term's mean.
+    """
+    whole = {name: sum(part[name] for part in parts) for name in parts[0]}
+    own = parts[rank()]
+    return Share({name: own[name] * len(parts) / max(count, 1) for name, count in whole.items()}, whole["energy"])
 
 
 def of_first(value: float) -> float:

@@ -20,6 +20,7 @@ from potstill.train import distributed
 from potstill.train.chosen_losses import columns_of
 from potstill.train.data import LabelledStructures
 from potstill.train.device_data import Chosen, DeviceStructures, PaddedBatch, Shape, bytes_needed
+from potstill.train.distributed import Share
 from potstill.train.losses import STEP_ANGSTROM, Comparison, HessianTerm, LossTerm, NodeEmbeddingsTerm, mean_errors
 from potstill.train.module import Distillation
 from potstill.train.options import TrainConfig
@@ -31,6 +32,7 @@ WARM_UP = 2  # steps before a capture, in which libraries allocate their memory
 LOGGED = "train_"  # before the names of errors that are logged
 NONE = torch.zeros(0, dtype=torch.int64)  # structures whose Hessian products are compared
 MEMORY = 0.5  # largest share of the free memory for the data, on the card and on the host that prepares them
+WHOLE = Share({}, 0)  # of a batch that one process has
 Shapes = tuple[Shape, Shape | None]  # of a batch, and of its structures whose Hessian products are compared
 Part = tuple[PaddedAtoms, list[torch.Tensor]]  # atoms, and their local energies and the derivative by the vectors
 
@@ -56,11 +58,10 @@ def device_structures(
     needed, free, host = bytes_needed(data), torch.cuda.mem_get_info()[0], psutil.virtual_memory().available
     for reason, holds in (
         (f"the loss has {NodeEmbeddingsTerm.name}", NodeEmbeddingsTerm in kinds),
-        ("several processes train", distributed.processes() > 1),
         (f"the data take {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB", needed > MEMORY * free),
         (f"the data take {needed / 1e9:.1f} GB, and {host / 1e9:.1f} GB of memory are free", needed > MEMORY * host),
     ):
-        if holds:
+        if not distributed.all_agree(holds=not holds):
             log.info("training without CUDA graphs, which takes longer: %s", reason)
             return None
     return DeviceStructures(data, student, torch.device("cuda", torch.cuda.current_device()), tuple(columns_of(kinds)))
@@ -91,6 +92,7 @@ class StepGraphs:
         self.names = ["loss", *dict.fromkeys([*module.loss.names, "energy", "forces", "stress"])]
         weight = self.parameters[0]
         self._values = weight.new_zeros(len(self.names))
+        self._scale = torch.ones_like(self._values)
         self._totals = torch.zeros(len(self.names), dtype=torch.float64, device=weight.device)
         self._structures = 0
         self._term_weights = weight.new_zeros(len(module.loss.names))
@@ -101,7 +103,9 @@ class StepGraphs:
         self._graphs: dict[Shapes, torch.cuda.CUDAGraph] = {}
         self._pool: Any = None
 
-    def __call__(self, chosen: Chosen, weights: Mapping[str, float], products: Chosen | None = None) -> torch.Tensor:
+    def __call__(
+        self, chosen: Chosen, weights: Mapping[str, float], products: Chosen | None = None, share: Share = WHOLE
+    ) -> torch.Tensor:
         """Compute a batch, and return its () loss.
 
         Parameters
@@ -112,10 +116,16 @@ class StepGraphs:
             Weight of each term of the loss.
         products
             Structures of the batch whose Hessian products are compared, where the loss has that term.
+        share
+            Part of the batch that this process has, where several train.
         """
-        if list(weights.values()) != self._given:
-            self._given = list(weights.values())
-            self._term_weights.copy_(torch.tensor(self._given))
+        given = [weight * float(share.of.get(name, 1.0)) for name, weight in weights.items()]
+        if given != self._given:
+            self._given = given
+            self._put(self._term_weights, torch.tensor(given))
+        if not len(chosen.indices):  # all processes must take the same steps
+            torch._foreach_zero_([*self.gradients, self._values])
+            return self._add(share)
         asked = [chosen] if products is None else [chosen, products]
         first, second = self._fitting(chosen.shape, 0), None if products is None else self._fitting(products.shape, 1)
         shapes = (first, second)
@@ -123,23 +133,26 @@ class StepGraphs:
             new = [torch.zeros(len(c.indices), dtype=torch.int64, device=self._data.device) for c in asked]
             self._indices[shapes] = new
         for kept, some in zip(self._indices[shapes], asked, strict=True):
-            kept.copy_(some.indices.pin_memory() if self._on_gpu else some.indices, non_blocking=True)
+            self._put(kept, some.indices)
         with float32_products():
             self._run(shapes)
-        self._totals.add_(self._values, alpha=first.structures)
-        self._structures += first.structures
-        return self._values[0]
+        return self._add(share if share.of else Share({}, first.structures))
+
+    def average(self) -> None:
+        """Replace the derivatives by those of the whole batch, where several processes train."""
+        if distributed.processes() > 1:
+            distributed.average(self.gradients)
 
     def take_means(self) -> dict[str, torch.Tensor]:
         """Return the mean of each value over all structures since the last call."""
-        means = self._totals / max(self._structures, 1)
+        means = distributed.mean(self._totals) / max(self._structures, 1)
         self._totals.zero_()
         self._structures = 0
         return dict(zip(self.names, means.float().unbind(), strict=True))
 
     def sums(self) -> tuple[dict[str, torch.Tensor], int]:
         """Return the sums since the last call of :meth:`take_means`, and their number of structures."""
-        return dict(zip(self.names, self._totals.clone().unbind(), strict=True)), self._structures
+        return dict(zip(self.names, distributed.mean(self._totals).clone().unbind(), strict=True)), self._structures
 
     def go_on_from(self, sums: Mapping[str, torch.Tensor], structures: int) -> None:
         """Take sums of an epoch that was stopped."""
@@ -156,6 +169,19 @@ class StepGraphs:
     @property
     def _on_gpu(self) -> bool:
         return self._values.is_cuda
+
+    def _put(self, kept: torch.Tensor, values: torch.Tensor) -> None:
+        """Copy values from the host without waiting for the device."""
+        kept.copy_(values.pin_memory() if self._on_gpu else values, non_blocking=True)
+
+    def _add(self, share: Share) -> torch.Tensor:
+        """Add the values of a step to the sums, and return its loss."""
+        if share.of:
+            self._put(self._scale, torch.tensor([1.0, *(float(share.of[name]) for name in self.names[1:])]))
+            self._values.mul_(self._scale)
+        self._totals.add_(self._values, alpha=share.structures)
+        self._structures += share.structures
+        return self._values[0]
 
     def _fitting(self, needed: Shape, place: int) -> Shape:
         known = {shape for shapes in self._indices if (shape := shapes[place]) is not None}
@@ -258,13 +284,18 @@ class GraphedDistillation(Distillation):
     def training_step(self, batch: Chosen, batch_idx: int) -> torch.Tensor:  # type: ignore[override]
         """Return the loss of one batch; with the last batch of an epoch, log the means of the errors."""
         graphs = self.graphs
-        products = None
+        products, share = None, WHOLE
         if any(isinstance(term, HessianTerm) for term in self.loss):
-            products = self._data[batch.indices[self._in_turn(len(batch.indices))].numpy()]
-        loss = graphs(batch, self.loss.weights_at(self.global_step / max(self.total_steps, 1)), products)
+            products = self._data.chosen(batch.indices[self._in_turn(len(batch.indices))].numpy())
+        if len(batch.parts) > 1:
+            compared = [part[self._in_turn(len(part)).numpy()] for part in batch.parts]
+            numbers = [self._data.numbers(*both) for both in zip(batch.parts, compared, strict=True)]
+            share = distributed.share_of([self.loss.counts(each) for each in numbers])
+        loss = graphs(batch, self.loss.weights_at(self.global_step / max(self.total_steps, 1)), products, share)
         if batch_idx + 1 == self.trainer.num_training_batches:
             for name, mean in graphs.take_means().items():
-                self.log(_logged(name), mean, batch_size=1, on_step=False, on_epoch=True)
+                several = distributed.processes() > 1
+                self.log(_logged(name), mean, batch_size=1, on_step=False, on_epoch=True, sync_dist=several)
         return loss
 
     @property
@@ -282,6 +313,7 @@ class GraphedDistillation(Distillation):
 
     def backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
         """Assign the derivatives that the graph has computed."""
+        self.graphs.average()
         for parameter, gradient in zip(self.graphs.parameters, self.graphs.gradients, strict=True):
             parameter.grad = gradient
 

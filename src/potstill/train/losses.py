@@ -7,7 +7,7 @@ A term is one class: its weight, the columns of ``/extra`` that it needs, the it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ import torch
 from potstill.core.batch import displaced_both_ways, some_of
 from potstill.core.types import Batch
 from potstill.student.model import Kernel, Prediction, Student
-from potstill.train.data import LabelledAtoms, LabelledBatch
+from potstill.train.data import Items, LabelledAtoms, LabelledBatch
 from potstill.train.hints import EMBEDDINGS, Hints
 from potstill.train.options import Loss
 
@@ -91,6 +91,7 @@ class LossTerm(ABC):
 
     name: ClassVar[Loss]
     columns: ClassVar[tuple[str, ...]] = ()  # of /extra in the dataset
+    items: ClassVar[Items] = "atoms"  # that its mean is over
 
     def __init__(self, weight: float, *, late_weight: float | None = None, late_from: float = 0.5) -> None:
         self.weight, self.late_from = weight, late_from
@@ -100,10 +101,6 @@ class LossTerm(ABC):
         """Return the weight at a share of the training, from 0 to 1."""
         gone = min(max((progress - self.late_from) / (1.0 - self.late_from), 0.0), 1.0)
         return self.weight + gone * (self.late_weight - self.weight)
-
-    def count(self, batch: LabelledBatch, chosen: torch.Tensor) -> int:
-        """Return the number of atoms or structures of a batch in the term's mean; atoms by default."""
-        return len(batch.forces)
 
     @abstractmethod
     def value(self, seen: Comparison) -> torch.Tensor:
@@ -138,9 +135,9 @@ class TotalLoss:
         """Return the names of the terms."""
         return [term.name for term in self.terms]
 
-    def counts(self, batch: LabelledBatch, chosen: torch.Tensor) -> dict[str, int]:
-        """Return by term the number of atoms or structures in its mean."""
-        return {term.name: term.count(batch, chosen) for term in self.terms}
+    def counts(self, numbers: Mapping[Items, int]) -> dict[str, int]:
+        """Return by term the number of items in its mean, from the numbers of all items of a batch."""
+        return {term.name: numbers[term.items] for term in self.terms}
 
     def values(self, seen: Comparison) -> dict[str, torch.Tensor]:
         """Return the () value of each term."""
@@ -155,9 +152,7 @@ class EnergyTerm(LossTerm):
     """Mean absolute error of the energy per atom in eV."""
 
     name = "energy"
-
-    def count(self, batch: LabelledBatch, chosen: torch.Tensor) -> int:
-        return len(batch.energy)
+    items = "structures"
 
     def value(self, seen: Comparison) -> torch.Tensor:
         return seen.mean_over_structures(_energy_errors(seen.prediction, seen.batch)).to(seen.prediction.forces.dtype)
@@ -206,9 +201,7 @@ class StressTerm(LossTerm):
     """Mean absolute error of the stress in eV/Å^3, over the structures that have one."""
 
     name = "stress"
-
-    def count(self, batch: LabelledBatch, chosen: torch.Tensor) -> int:
-        return int(batch.has_stress.sum())
+    items = "stresses"
 
     def value(self, seen: Comparison) -> torch.Tensor:
         error = _stress_errors(seen.prediction, seen.batch)
@@ -262,9 +255,7 @@ class HessianTerm(LossTerm):
 
     name = "hessian"
     columns = (DIRECTIONS, PRODUCTS)
-
-    def count(self, batch: LabelledBatch, chosen: torch.Tensor) -> int:
-        return int(batch.inputs.ptr.diff()[chosen].sum())
+    items = "products"
 
     def value(self, seen: Comparison) -> torch.Tensor:
         if not isinstance(seen.batch, LabelledBatch):

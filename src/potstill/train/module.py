@@ -151,7 +151,7 @@ class Distillation(lightning.LightningModule):
         """Return the part of a batch that this process has, for each term of the loss."""
         if alone:
             return distributed.Share(dict.fromkeys(self.loss.names, 1.0), len(batch.energy))
-        return distributed.share(self.loss.counts(batch, chosen), batch.forces.device)
+        return distributed.share(self.loss.counts(batch.numbers(chosen)), batch.forces.device)
 
     def _in_turn(self, structures: int) -> torch.Tensor:
         """Return the structures of a batch whose Hessian this step evaluates, ``hessian_fraction`` of them in turn."""

@@ -158,16 +158,16 @@ def _train(job: TrainJob, on_epoch: OnEpoch) -> tuple[Student, dict[str, Any]]:
     model = initial_student(job, local_energies=local_energies) if job.start is None else _trainable_copy(job.start)
     cutoff, columns = model.architecture.cutoff_angstrom, columns_of(kinds)
     data = LabelledStructures(job.records, cutoff, weights=job.weights, extra=columns)
+    on_device = device_structures(config, kinds, data, model)
     batches = job.sampler(
         data.sizes,
         neighbors=None if kernel_of(model, config.backend, FusedTraining) else data.edges_per_atom,
-        part=distributed.part_of_batches(),
+        part=distributed.part_of_batches() if on_device is None else slice(None),  # the data on a device divide batches
     )
     hints = hints_for(job.records, model.architecture.hidden, seed=job.seed) if NodeEmbeddingsTerm in kinds else None
     rate = settled_rate(job, made_from, model, data, hints) if distributed.rank() == 0 else 0.0
     config = config.model_copy(update={"learning_rate": distributed.of_first(rate)})
     total_steps = config.epochs * len(batches)
-    on_device = device_structures(config, kinds, data, model)
     if on_device is None:
         module = Distillation(model, config, total_steps, hints)
     else:
