@@ -1,4 +1,4 @@
-"""What the comment of an XYZ frame says beside its keys: charge, multiplicity, an ion, a bare number, units."""
+"""The comment of an XYZ frame in words, beside its keys: charge, multiplicity, an ion, a bare number, units."""
 
 from __future__ import annotations
 
