@@ -230,6 +230,7 @@ def _warnings_of_lightning_only() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")  # a small dataset has no families to watch
             # Lightning 2.6 calls torch 2.13 in a deprecated way
             warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated.*", FutureWarning)
+            warnings.filterwarnings("ignore", ".*Grad strides do not match bucket view strides.*")  # of single rows: no copy
             warnings.filterwarnings("ignore", ".*`srun` command is available.*")  # srun starts other nodes, not rank 0
             yield
     finally:
