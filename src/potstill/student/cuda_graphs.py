@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -47,12 +49,25 @@ def captured(work: Callable[[], None], device: torch.device, pool: Any = None) -
     graph = torch.cuda.CUDAGraph()
     with (
         _capturing,
+        _nothing_collected(),
         torch.cuda.device(device),
         torch.cuda.stream(torch.cuda.current_stream(device)),  # set again where the capture fails
         torch.cuda.graph(graph, pool=pool, stream=_streams(device.index)[1], capture_error_mode="thread_local"),
     ):
         work()
     return graph
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Pause the garbage collector, which may free host memory of another graph: PyTorch would capture an event for it."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @cache

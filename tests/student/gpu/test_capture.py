@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -106,11 +107,13 @@ def test_a_failed_capture_gives_the_stream_back(monkeypatch):
     card = Card(monkeypatch)
 
     def fail():
+        assert not gc.isenabled()
         raise RuntimeError("not permitted when stream is capturing")
 
     with pytest.raises(RuntimeError, match="not permitted"):
         cuda_graphs.captured(fail, torch.device("cuda", 0))
     assert card.now == "main"
+    assert gc.isenabled()
     cuda_graphs._streams.cache_clear()
 
 
