@@ -6,7 +6,6 @@ them at once. It repeats the same operations on the same memory, so it serves ba
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -58,8 +57,7 @@ def device_structures(
     """
     if not torch.cuda.is_available() or config.backend not in {"auto", "gpu"}:
         return None
-    gc.collect()  # a training before this one is a cycle of objects that hold its data
-    torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # what the range test of the learning rate took is free as well
     needed, free, host = bytes_needed(data), torch.cuda.mem_get_info()[0], psutil.virtual_memory().available
     for reason, holds in (
         (f"the loss has {NodeEmbeddingsTerm.name}", NodeEmbeddingsTerm in kinds),
