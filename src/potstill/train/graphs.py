@@ -57,8 +57,9 @@ def device_structures(
     """
     if not torch.cuda.is_available() or config.backend not in {"auto", "gpu"}:
         return None
-    torch.cuda.empty_cache()  # what the range test of the learning rate took is free as well
-    needed, free, host = bytes_needed(data), torch.cuda.mem_get_info()[0], psutil.virtual_memory().available
+    torch.cuda.empty_cache()  # what earlier work of this process has freed is free
+    needed, free = bytes_needed(data), torch.cuda.mem_get_info()[0]
+    host = psutil.virtual_memory().available / min(config.processes, distributed.processes())  # each prepares all data
     for reason, holds in (
         (f"the loss has {NodeEmbeddingsTerm.name}", NodeEmbeddingsTerm in kinds),
         (f"the data take {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB", needed > MEMORY * free),
