@@ -27,7 +27,8 @@ test: $(VENV)/.installed-test ## the test suite, without the slow tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-gpu: $(VENV)/.installed-test ## what needs a CUDA device
-	$(BIN)/python -m pytest -m gpu tests/student/gpu tests/train
+	$(BIN)/python -m pytest -m "gpu or not slow" tests/student/gpu
+	$(BIN)/python -m pytest -m gpu tests/train
 
 test-slow: $(VENV)/.installed-test ## the slow tests
 	$(BIN)/python -m pytest -m slow

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 from ase.calculators.calculator import Calculator
 
 from potstill.core.errors import InputError
@@ -150,6 +151,19 @@ def test_a_cache_of_results_saves_no_time():
     assert row["teacher_s"] >= 0.02
     (row,) = speed_by_size(random_student(ELEMENTS), teacher, copper(), atoms=[4], repeats=3)
     assert row["teacher_s"] >= 0.02
+
+
+def test_memory_of_a_card_is_the_growth_since_the_start(monkeypatch):
+    """Not what a training in the same process took before, nor that of a student on the CPU."""
+    forgotten = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: forgotten.append(1))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 5 * 10**9)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: (5 if forgotten else 90) * 10**9)
+    teacher = load_teacher("lennard-jones")
+    (row,) = speed_by_size(random_student(ELEMENTS), teacher, copper(), atoms=[4], repeats=1)
+    assert row["student_memory_bytes"] < 10**9
 
 
 def test_a_teacher_that_refuses_is_not_timed():

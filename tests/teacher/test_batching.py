@@ -11,8 +11,10 @@ import torch
 from potstill.core.types import Labels, Refused, Structure
 from potstill.teacher.batching import (
     ATOMS_ON_GPU,
+    BrokenDeviceError,
     asking,
     atoms_at_once,
+    failed,
     gpus_of,
     is_out_of_memory,
     label_in_batches,
@@ -105,6 +107,23 @@ def test_too_little_memory_halves_the_batches_that_follow(error):
     again = Model()
     again.label([line(2) for _ in range(12)])
     assert max(map(sum, again.batches)) == 10  # the next task starts with whole batches
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with `TORCH_USE_CUDA_DSA`"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("Triton Error [CUDA]: unspecified launch failure"),
+    ],
+)
+def test_no_structure_is_refused_for_a_gpu_that_answers_no_more(error):
+    with pytest.raises(BrokenDeviceError, match="the GPU answers no more"):
+        Model(lambda _: error).label([line(2), line(3)])
+    assert failed(RuntimeError("CUDA error: invalid argument")).reason == "teacher_error"
+    assert failed(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")).reason == (
+        "out_of_memory"
+    )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ There is no GPU here: the operations that a CUDA graph would repeat run one by o
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,8 +14,8 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from no_wait_kit import NoWait
 from potstill.core.types import Labels, Structure
 from potstill.dataset import Records
 from potstill.student.model import Student
@@ -30,32 +31,7 @@ from potstill.train.stage import initial_student, train_student
 from training_kit import job_of
 
 CPU = torch.device("cpu")
-WAITS = (
-    "_local_scalar_dense",
-    "nonzero",
-    "unique",
-    "masked_select",
-    "bincount",
-    "lift_fresh",
-    "linalg_det",
-    "_linalg",
-    "linalg_lu",
-)
 MANY = StudentConfig(cutoff_angstrom=3.5, layers=2, features=8, channels=4, radial=4, hidden=16, experts=3)
-
-
-class NoWait(TorchDispatchMode):
-    """Raises where an operation would need the host to wait for the device, or a copy from the host."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.name().removeprefix("aten::")
-        assert not name.startswith(WAITS), f"{name} waits for the device"
-        if name.startswith(("index.", "index_put")):
-            indices = args[1]
-            assert not any(i is not None and i.dtype == torch.bool for i in indices), (
-                "an index of bools waits for the device"
-            )
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture
@@ -70,7 +46,9 @@ def structures_of(labelled, student, weights=None) -> tuple[LabelledStructures, 
 
 @pytest.fixture
 def without_gpu(monkeypatch):
-    """The data stay on the CPU, where the operations of a graph run one by one."""
+    """The data stay on the CPU, where the operations of a graph run one by one, also where there is a card."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(
         stage, "device_structures", lambda config, kinds, data, student: DeviceStructures(data, student, CPU)
     )
@@ -317,21 +295,21 @@ class TestOnCard:
 
     def test_loss_and_derivatives(self, labelled, student):
         student = student.to("cuda")
-        module = Distillation(student, TrainConfig(backend="torch"), 100)
+        module, other = (Distillation(s, TrainConfig(backend="torch"), 100) for s in (student, copy.deepcopy(student)))
         data = LabelledStructures(Records.of(labelled), student.architecture.cutoff_angstrom)
         on_card = DeviceStructures(data, student, torch.device("cuda", 0))
         steps = StepGraphs(module, on_card)
         for indices in (np.array([1, 3, 6, 10]), np.array([0, 2, 4, 5]), np.array([7, 8]), np.array([1, 3, 6, 10])):
             loss = float(steps(on_card[indices], module.loss.weights_at(0.0)))
-            for parameter in module.trainable():
+            for parameter in other.trainable():
                 parameter.grad = None
-            expected = module.weighted_loss(data[indices].to("cuda"))
+            expected = other.weighted_loss(data[indices].to("cuda"))  # of other weights: no capture may meet this graph
             assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
             expected.backward()
-            one = torch.cat([g.flatten() for g in steps.gradients])
-            other = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in module.trainable()])
-            assert (one - other).norm() < 1e-3 * other.norm()
-        assert len(steps.shapes) == 2
+            found = torch.cat([g.flatten() for g in steps.gradients])
+            true = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in other.trainable()])
+            assert (found - true).norm() < 1e-3 * true.norm()
+        assert len(steps.shapes) == 3  # 18 atoms of 8 neighbors, 14 of 12, and two structures
 
     def test_a_training_learns_as_other_code_does(self, labelled, tmp_path):
         reports: dict[str, list] = {"auto": [], "torch": []}

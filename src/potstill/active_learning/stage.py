@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
 
 from potstill.active_learning.explore import Journey, visit
 from potstill.active_learning.options import ActiveLearningConfig
@@ -172,7 +173,7 @@ class _Round:
         if not path.exists():
             starts = starting_structures(self.first, self.options.start_from)
             self._say(f"{several(self.options.trajectories, 'trajectory')} of {self.options.length_ps:g} ps by the student")
-            student = load_student(self.student)
+            student = load_student(self.student, device="cuda" if torch.cuda.is_available() else "cpu")
             seen = visit(
                 student,
                 starts,

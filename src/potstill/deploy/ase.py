@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 
 from potstill.core.errors import InputError
 from potstill.core.neighbors import VerletList
-from potstill.core.precision import own_modes
+from potstill.core.precision import float32_products, own_modes
 from potstill.core.stress import to_voigt
 from potstill.core.types import Array, Structure
 from potstill.deploy.domain_warnings import Watch
@@ -113,7 +113,7 @@ class StudentCalculator(Calculator):
         if self._stepper is not None:
             if "numbers" in system_changes:
                 self.student.refuse_unknown(structure)
-            with own_modes("cuda"):
+            with float32_products(), own_modes("cuda"):
                 labels = self._stepper(structure, self.student.uncertainty)
         else:
             neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)

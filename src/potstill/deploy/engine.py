@@ -9,7 +9,7 @@ import numpy as np
 
 from potstill.core.errors import PotstillError
 from potstill.core.neighbors import VerletList
-from potstill.core.precision import own_modes
+from potstill.core.precision import float32_products, own_modes
 from potstill.core.types import Array, Labels, Structure
 from potstill.deploy.domain_warnings import Watch
 from potstill.deploy.student import DeployedStudent
@@ -50,7 +50,7 @@ class Stepper:
         if self._on_card is not None:
             if self._on_card.calls == 0:
                 self.student.refuse_unknown(structure)
-            with own_modes("cuda"):
+            with float32_products(), own_modes("cuda"):
                 labels = self._on_card(structure)
         else:
             neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)

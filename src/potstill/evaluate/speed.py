@@ -152,7 +152,7 @@ def _seconds(model: Model | Teacher, structures: Sequence[Structure]) -> float:
         answers = model.label(structures)
     except InputError as error:
         raise NotTimedError(str(error)) from error
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     seconds = perf_counter() - started
     refused = next((a for a in answers if isinstance(a, Refused)), None)
@@ -170,14 +170,14 @@ def _in_its_own_process(model: Model | Teacher) -> IsolatedTeacher | None:
 
 def _memory(model: Model | Teacher, cells: Sequence[Structure]) -> list[int]:
     """Return the growth of the model's process, or the GPU memory, up to each size; it ends at a slow call."""
-    remote, grown = _in_its_own_process(model), [0]
+    remote, grown, before = _in_its_own_process(model), [0], _start_of_device_bytes()
     try:
         process = psutil.Process(None if remote is None else remote.process)
         start = process.memory_info().rss
         for cell in cells:
             with _watched(process) as peak:
                 seconds = _seconds(model, _moved([cell], 0))
-            on_device = _device_bytes(remote)
+            on_device = _device_bytes(remote, before)
             grown.append(max(grown[-1], on_device or int(peak() - start)))
             if seconds > LONGEST_CALL_S:
                 break
@@ -186,10 +186,18 @@ def _memory(model: Model | Teacher, cells: Sequence[Structure]) -> list[int]:
     return grown[1:]
 
 
-def _device_bytes(remote: IsolatedTeacher | None) -> int:
+def _start_of_device_bytes() -> int:
+    """Return the GPU memory that this process has now, and forget that it has had more, as in a training before."""
+    if not torch.cuda.is_initialized():
+        return 0
+    torch.cuda.reset_peak_memory_stats()
+    return int(torch.cuda.memory_allocated())
+
+
+def _device_bytes(remote: IsolatedTeacher | None, before: int) -> int:
     if remote is not None:
         return remote.device_bytes
-    return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else 0
+    return int(torch.cuda.max_memory_allocated()) - before if torch.cuda.is_initialized() else 0
 
 
 @contextmanager

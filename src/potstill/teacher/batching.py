@@ -29,6 +29,17 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 LONGEST_DETAIL = 500  # letters of an exception that a refusal holds
+NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "_alloc_failed")  # the last is cuBLAS'
+BROKEN = (  # errors after which CUDA refuses every call of the process
+    "illegal memory access",
+    "illegal instruction",
+    "misaligned address",
+    "device-side assert",
+    "unspecified launch failure",
+    "uncorrectable ecc error",
+    "hardware stack error",
+    "invalid program counter",
+)
 LOADING, LABELLING = "loading the teacher", "labelling"  # state of a worker, in messages
 log = logging.getLogger(__name__)
 G = TypeVar("G")
@@ -37,6 +48,10 @@ ATOMS_ON_GPU = 16_384  # on an H200, 7net-0 gave 0.3, 1.9, 3.9 and 4.5 million l
 
 asking: ContextVar[Callable[[int], None]] = ContextVar("asking", default=lambda count: None)
 """Function called with the number of structures before each call of a model, as a heartbeat of the worker."""
+
+
+class BrokenDeviceError(SystemExit):
+    """Raised where the GPU answers this process no more: it must end, and no structure is to blame."""
 
 
 def label_in_batches(
@@ -207,7 +222,16 @@ def refuse_foreign(structure: Structure, elements: Collection[int] | None) -> Re
 
 
 def failed(error: Exception) -> Refused:
-    """Return the refusal of a structure on which a teacher raised an exception."""
+    """Return the refusal of a structure on which a teacher raised an exception.
+
+    Raises
+    ------
+    BrokenDeviceError
+        If the GPU would fail on every other structure as well. The supervisor of the process starts another, and finds the
+        structure if it was one.
+    """
+    if is_broken(error):
+        raise BrokenDeviceError(f"the GPU answers no more: {_words_of(error)}") from error
     reason = "out_of_memory" if is_out_of_memory(error) else "teacher_error"
     return Refused(reason, f"{type(error).__name__}: {_words_of(error)}")
 
@@ -228,9 +252,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception reports that memory was too small, on a GPU or a CPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error).lower() for words in ("out of memory", "not enough memory", "can't allocate memory")
-    )
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
+
+
+def is_broken(error: BaseException) -> bool:
+    """Return whether an exception reports that the GPU takes no more work of this process."""
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return "cuda" in text and any(words in text for words in BROKEN)
 
 
 def pick_device(name: str) -> torch.device:

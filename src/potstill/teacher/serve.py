@@ -66,12 +66,17 @@ def _answer(teacher: Teacher, structures: Sequence[Structure], stream: IO[bytes]
 
 
 def _device_bytes() -> int:
-    """Return the largest memory of the GPU that this process has used, once the GPU is done; 0 without one."""
+    """Return the largest memory of a GPU that this process has used, once the GPU is done; 0 without one.
+
+    A worker's GPU need not be the current one, and a question to a GPU that is not used takes memory there.
+    """
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return 0
-    torch.cuda.synchronize()
-    return int(torch.cuda.max_memory_allocated())
+    used = {k: int(torch.cuda.max_memory_allocated(k)) for k in range(torch.cuda.device_count())}
+    for device in [k for k, count in used.items() if count]:
+        torch.cuda.synchronize(device)
+    return max(used.values(), default=0)
 
 
 def _contents(structures: Sequence[Structure]) -> list[bytes]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import psutil
 import torch
 
 from potstill.core.precision import float32_products
+from potstill.student.cuda_graphs import captured, warm_up
 from potstill.student.model import Student
 from potstill.student.padded import PaddedAtoms, displaced, energy_gradient, predicted, weight_gradients
 from potstill.train import distributed
@@ -55,7 +57,9 @@ def device_structures(
     """
     if not torch.cuda.is_available() or config.backend not in {"auto", "gpu"}:
         return None
-    needed, free, host = bytes_needed(data), torch.cuda.mem_get_info()[0], psutil.virtual_memory().available
+    torch.cuda.empty_cache()  # what earlier work of this process has freed is free
+    needed, free = bytes_needed(data), torch.cuda.mem_get_info()[0]
+    host = psutil.virtual_memory().available / min(config.processes, distributed.processes())  # each prepares all data
     for reason, holds in (
         (f"the loss has {NodeEmbeddingsTerm.name}", NodeEmbeddingsTerm in kinds),
         (f"the data take {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB", needed > MEMORY * free),
@@ -199,17 +203,9 @@ class StepGraphs:
         self._graphs[shapes].replay()
 
     def _capture(self, shapes: Shapes) -> None:
-        device = self._data.device
-        side = torch.cuda.Stream(device)
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                self._step(shapes)
-        torch.cuda.current_stream(device).wait_stream(side)
-        side.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):  # graphs leave nothing in the pool
-            self._step(shapes)
+        work, device = partial(self._step, shapes), self._data.device
+        warm_up(work, device, WARM_UP)
+        graph = captured(work, device, self._pool)  # graphs leave nothing in the pool
         self._pool = graph.pool()
         self._graphs[shapes] = graph
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import signal
 import warnings
@@ -84,6 +85,7 @@ def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str
     several = job.config.processes * job.config.nodes > 1 and distributed.processes() == 1
     with distributed.process_group(job.config, job.for_other_ranks() if several else {}, job.folder / "checkpoints"):
         averaged, facts = _train(job, on_epoch)
+    _give_the_card_back()
     if distributed.rank() > 0:
         return job.folder
     facts = {**(provenance or {}), **facts, KEY: job.made_from()}
@@ -138,7 +140,16 @@ def _energy_error(student: Student, source: RecordSource) -> float:
 
 def train_student(job: TrainJob, *, on_epoch: OnEpoch = _ignore) -> Student:
     """Train in this process and return the averaged student; the folder of the job receives checkpoints only."""
-    return _train(job, on_epoch)[0]
+    averaged, _ = _train(job, on_epoch)
+    _give_the_card_back()
+    return averaged
+
+
+def _give_the_card_back() -> None:
+    """Free the memory of a GPU, which module and trainer hold in a cycle: other processes label the next round there."""
+    if torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _train(job: TrainJob, on_epoch: OnEpoch) -> tuple[Student, dict[str, Any]]:

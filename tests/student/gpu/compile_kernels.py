@@ -1,4 +1,4 @@
-"""Compile all kernels of a student for a card that need not be there: ``compile_kernels.py ARCHITECTURE ATOMS``.
+"""Compile all kernels of a student for a card that is not here: ``compile_kernels.py ARCHITECTURE ATOMS [KERNEL ...]``.
 
 Prints the registers, the stack in bytes (spills) and the shared memory of each kernel.
 """
@@ -14,11 +14,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from potstill.student.gpu import buffers, edges, geometry, launch, pointwise, products, search
+from potstill.student.gpu import buffers, edges, geometry, launch, motion, pointwise, products, search
 from potstill.student.gpu.weights import gpu_weights
 from potstill.testing import random_student
 
-TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32"}
+TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64"}
 launches = {}
 
 
@@ -50,8 +50,8 @@ class Recorder:
 
 def main() -> None:
     """Record an evaluation and compile what it would launch."""
-    architecture, atoms = int(sys.argv[1]), int(sys.argv[2])
-    for module in (edges, geometry, pointwise, products, search):
+    architecture, atoms, wanted = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    for module in (edges, geometry, motion, pointwise, products, search):
         for name, value in list(vars(module).items()):
             if isinstance(value, triton.runtime.jit.JITFunction) and not name.startswith("_"):
                 setattr(module, name, Recorder(value))
@@ -61,8 +61,13 @@ def main() -> None:
     launch.BINS_FROM = 1
     program.search()
     program.evaluate()
+    relative = random_student([1, 6, 8], backend="torch", tier="nano", radial_distance="relative").model
+    launch.Program(gpu_weights(relative), relative.architecture, program.bucket).evaluate()
+    move(program)
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     for kernel, signature, constants, aligned, tuned in launches.values():
+        if wanted and kernel.__name__ not in wanted:
+            continue
         source = ASTSource(kernel, signature, constants, aligned)
         made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=tuned)
         with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
@@ -73,6 +78,16 @@ def main() -> None:
         found = re.search(r"REG:(\d+) STACK:(\d+)", told)
         registers, stack = found.groups() if found else ("?", "?")
         print(kernel.__name__, registers, stack, made.metadata.shared, flush=True)
+
+
+def move(program):
+    """Record the kernels of dynamics."""
+    x, y, number = program.inputs, program.outputs, torch.zeros(1, dtype=torch.float64)
+    clock, seed = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int32)
+    moved = (x.positions, x.positions, y.forces, number, number, number, number, seed)
+    motion.before_forces[(1,)](x.sizes, clock, *moved, BLOCK=128)
+    motion.after_forces[(1,)](x.sizes, x.positions, y.forces, number, number, number, BLOCK=128)
+    motion.record[(1,)](x.sizes, x.ptr, number, y.found, number, clock, 32, BLOCK=128)
 
 
 if __name__ == "__main__":

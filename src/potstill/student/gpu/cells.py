@@ -89,8 +89,9 @@ def _frame(lattice: torch.Tensor, reciprocal: torch.Tensor, periodic: torch.Tens
     across = torch.eye(3, dtype=lattice.dtype, device=lattice.device) - reciprocal @ lattice  # projects on the rest
     columns = []
     for k in range(3):
-        longest = across.diagonal().argmax()
-        unit = across[:, longest] / across[longest, longest].clamp(min=1e-12).sqrt()
+        longest = across.diagonal().argmax(0, keepdim=True)  # an index of one tensor number would wait for the device
+        column = across.index_select(1, longest)[:, 0]
+        unit = column / column.index_select(0, longest).clamp(min=1e-12).sqrt()
         columns.append(torch.where(periodic[k], reciprocal[:, k], unit))
         across = across - torch.where(periodic[k], 0.0, unit[:, None] * unit)
     return torch.stack(columns, dim=1)

@@ -19,6 +19,7 @@ import triton
 from potstill.core.errors import StructureError
 from potstill.core.neighbors import SKIN_ANGSTROM
 from potstill.core.types import Array, Structure
+from potstill.student.cuda_graphs import captured, warm_up
 from potstill.student.gpu import motion
 from potstill.student.gpu.session import GpuStudent
 from potstill.student.gpu.systems import Systems
@@ -150,25 +151,18 @@ class Dynamics:
             self._enqueue()
             return
         if self._graph is None or self._graph[0] is not slot:
+            self._graph = None  # frees the memory of an earlier slot first
             self._graph = (slot, self._captured())
         self._graph[1].replay()
 
     def _captured(self) -> torch.cuda.CUDAGraph:
-        program = self.systems.slot.program
+        program, device = self.systems.slot.program, self.systems.student.device
         kept = [program.inputs.memory, program.outputs.memory, self._velocities, self._clock, self._trace]
         before = [tensor.clone() for tensor in kept]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            self._enqueue()  # compiles the kernels
-        torch.cuda.current_stream().wait_stream(side)
+        warm_up(self._enqueue, device)  # compiles the kernels
         for tensor, values in zip(kept, before, strict=True):
             tensor.copy_(values)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._enqueue()
-        return graph
+        return captured(self._enqueue, device)
 
     def _enqueue(self) -> None:
         program = self.systems.slot.program

@@ -98,18 +98,18 @@ def geometry(
             of_bond = share * bond * bond
             sum_of_squares = d * d + of_bond
             argument, by_d = d * d / sum_of_squares, 2.0 * d * of_bond / (sum_of_squares * sum_of_squares)
-            first = 0.5
+            lowest = 0.5  # order of the first function
         else:
-            argument, by_d, first = t, 1.0 / cutoff, 1.0
+            argument, by_d, lowest = t, 1.0 / cutoff, 1.0
         inverse = 1.0 / (argument + 1e-6)
-        sn, cn = tl.sin(first * 3.141592653589793 * argument), tl.cos(first * 3.141592653589793 * argument)
+        sn, cn = tl.sin(lowest * 3.141592653589793 * argument), tl.cos(lowest * 3.141592653589793 * argument)
         s1, c1 = sn, cn
         if RELATIVE:
             s1, c1 = 2.0 * sn * cn, cn * cn - sn * sn
         for b in tl.static_range(B):
             wave = 1.4142135623730951 * sn * inverse
             tl.store(edges + (4 + b) * wide + to, wave * envelope, keep)
-            own = (1.4142135623730951 * 3.141592653589793 * (b + first) * cn - wave) * inverse * by_d
+            own = (1.4142135623730951 * 3.141592653589793 * (b + lowest) * cn - wave) * inverse * by_d
             tl.store(edges + (4 + B + b) * wide + to, own * envelope + wave * slope / cutoff, keep)
             turned = sn * c1 + cn * s1
             cn = cn * c1 - sn * s1

@@ -6,9 +6,12 @@ needed. It is repeated with more where that was too little.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ from potstill.core.errors import PotstillError
 from potstill.core.neighbors import SKIN_ANGSTROM
 from potstill.core.stress import stress_of
 from potstill.core.types import Array, Labels, Structure
+from potstill.student.cuda_graphs import captured, warm_up
 from potstill.student.fused_library import KernelError
 from potstill.student.gpu.buffers import Bucket, Inputs, Outputs
 from potstill.student.gpu.launch import Precision, Program
@@ -84,17 +88,9 @@ class Slot:
             torch.cuda.current_stream(self.program.inputs.memory.device).synchronize()
 
     def _capture(self, what: str) -> None:
-        device = self.program.inputs.memory.device
-        side = torch.cuda.Stream(device)
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
-            self._steps(what)  # compiles the kernels that are not compiled yet
-        torch.cuda.current_stream(device).wait_stream(side)
-        side.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._steps(what)
-        self._graphs[what] = graph
+        device, work = self.program.inputs.memory.device, partial(self._steps, what)
+        warm_up(work, device)  # compiles the kernels that are not compiled yet
+        self._graphs[what] = captured(work, device)
 
     def _steps(self, what: str) -> None:
         program = self.program
@@ -125,7 +121,7 @@ class GpuStudent:
     Raises
     ------
     KernelError
-        If the student is on another device, in another precision, or of sizes without a kernel.
+        If the student is on another device, in another precision, or of sizes without a kernel, or Triton cannot start.
     """
 
     def __init__(self, student: Student, precision: Precision = "ieee") -> None:
@@ -137,11 +133,22 @@ class GpuStudent:
             raise KernelError(f"the GPU kernels need l_max 2 or 3, found {student.architecture.l_max}")
         if weight.is_cuda and torch.cuda.get_device_capability(weight.device) < (7, 0):
             raise KernelError("Triton needs a GPU of compute capability 7.0 or newer")
+        if weight.is_cuda and not interpreted:
+            _refuse_without_triton()
         self.architecture, self.precision = student.architecture, precision
         self.weights = gpu_weights(student)
         self.species_of = student.species_of.cpu().numpy()
         self._slots: OrderedDict[tuple[Bucket, float], Slot] = OrderedDict()
         self._per_atom = float(CANDIDATES_AT_FIRST)
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out memory, graphs and lock: copies and pickles make their own."""
+        return {name: value for name, value in self.__dict__.items() if name not in {"_slots", "_lock"}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the state of a copy."""
+        self.__dict__.update(state, _slots=OrderedDict(), _lock=threading.Lock())
 
     @property
     def device(self) -> torch.device:
@@ -168,6 +175,12 @@ class GpuStudent:
         if key not in self._slots:
             while len(self._slots) >= SLOTS:
                 self._slots.popitem(last=False)
+            try:
+                self._slots[key] = self.new_slot(layout, radius, edges)
+            except torch.cuda.OutOfMemoryError:
+                self._slots.clear()
+        if key not in self._slots:  # again, now that the exception no longer holds what was allocated
+            torch.cuda.empty_cache()
             self._slots[key] = self.new_slot(layout, radius, edges)
         self._slots.move_to_end(key)
         return self._slots[key]
@@ -211,8 +224,9 @@ class GpuStudent:
             Model of the expected error of each force; none is computed where None.
         """
         layout, lattice = self.layout(structures), lattices(structures)
-        found, slot = self.evaluate(layout, np.concatenate([s.positions for s in structures]), lattice)
-        errors = None if uncertainty is None else expected_errors(slot, layout, uncertainty)
+        with self._lock:  # threads share the memory of a batch
+            found, slot = self.evaluate(layout, np.concatenate([s.positions for s in structures]), lattice)
+            errors = None if uncertainty is None else expected_errors(slot, layout, uncertainty)
         return labels_of(structures, layout, found, errors)
 
     def stepper(self, skin_angstrom: float = SKIN_ANGSTROM) -> GpuStepper:
@@ -243,6 +257,10 @@ class GpuStepper:
         self._layout: Layout | None = None
         self._known: tuple[Array, Array] | None = None  # atomic numbers and pbc of the layout
         self._lattice = self._reciprocal = np.zeros((1, 3, 3))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out memory and graphs: copies and pickles begin with a search."""
+        return {**self.__dict__, "_slot": None, "_layout": None, "_known": None}
 
     def __call__(self, structure: Structure, uncertainty: Uncertainty | None = None) -> Labels:
         """Return the labels of the structure."""
@@ -287,6 +305,17 @@ class GpuStepper:
             edges = wanted_edges(slot)
             if edges <= slot.program.bucket.edges:
                 return
+
+
+def _refuse_without_triton() -> None:
+    """Raise KernelError where Triton cannot start, while other code can still take over."""
+    try:
+        triton.runtime.driver.active.get_current_target()
+    except Exception as error:
+        raise KernelError(
+            f"Triton cannot start ({type(error).__name__}: {error}); it needs a C compiler and the headers of Python, "
+            "such as the packages gcc and python3-dev"
+        ) from error
 
 
 def place(slot: Slot, positions: Array, lattice: Array, reciprocal: Array) -> None:

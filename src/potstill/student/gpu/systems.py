@@ -88,9 +88,11 @@ class Systems:
         edges = 0
         while True:
             if edges > self.slot.program.bucket.edges:
-                before, self.slot = self.slot, self._new_slot(edges)
-                size = before.given.step_bytes
-                self.slot.program.inputs.memory[:size].copy_(before.program.inputs.memory[:size])
+                size = self.slot.given.step_bytes
+                moving = self.slot.program.inputs.memory[:size].clone()  # positions and cells
+                del self.slot  # large systems have no room for both
+                self.slot = self._new_slot(edges)
+                self.slot.program.inputs.memory[:size].copy_(moving)
             self.searches += 1
             self.slot.run("search")
             flags, edges = self.slot.program.outputs.status.tolist()
