@@ -57,6 +57,11 @@ def test_labels_in_one_other_unit_are_warned_of(build, tmp_path, alloys, factor,
     fit = next(f for f in report["findings"] if f["check"] == "pair_fit_slope")
     assert fit["verdict"] == "GO", "energies, forces and stresses agree with each other"
     assert ("label scale" in warned(report["findings"])) == (verdict == "WARN")
+    if factor == units.mol / units.kcal:
+        (row,) = [row for row in report["advice"] if row["check"] == "force_limits"]
+        assert not row["change"], "a wider gate would let another unit pass"
+        assert "times those of general" in row["why"]
+        assert "convert" in row["why"]
 
 
 def test_gradients_in_place_of_forces_are_no_go(build, tmp_path, alloys):

@@ -94,6 +94,8 @@ def label_scale(evidence: Evidence) -> Finding:
         elif size > limit >= of_energies:
             why += f"; energies are not ({energies.slope:.3g} times)"
         size = max(size, of_energies)
+    if size > limit:
+        evidence.kept["other_size"] = why  # of no other limit, before the labels are converted
     return warned(at_most("label_scale", size, limit, "times", why))
 
 

@@ -34,6 +34,7 @@ FOLLOWING, REVERSED = 0.9, -0.5  # median over structures, and of the reversed o
 HALF = 0.5  # of the median length: smaller forces are not judged one by one
 FEWEST_STRESSES = 10
 LIKE_ANOTHER, LESS_LIKE_OWN = 0.7, 0.3
+SEVERAL, SAME = 2, 0.9  # components in another order, and their correlation with those, that no true stress has
 SMALL_SHEAR, LEAST_SHEAR = 0.05, 1e-4  # of the largest component, and eV/Å^3
 SPREAD_EV_PER_ATOM = 0.15  # of general, well above its error
 PER_ATOM = 0.9
@@ -49,10 +50,11 @@ SHEAR = {"yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
     mend="labels do not belong to their atoms, axes or frames: look at the order, the signs and the columns in your export",
 )
 def labels_follow_general(evidence: Evidence) -> Finding:
-    """Compare forces, shear stresses and energies with those of ``general`` by their correlation. The check only warns.
+    """Compare forces, shear stresses and energies with those of ``general`` by their correlation.
 
-    The figure is the smallest: of the three components of the forces, of structures whose forces alone are reversed, of
-    shear stresses that follow another component, and of energies where they spread.
+    The check only warns, but for shear stresses that are those of general in another order. The figure is the smallest: of
+    the three components of the forces, of structures whose forces alone are reversed, of shear stresses that follow another
+    component, and of energies where they spread.
     """
     limit = evidence.gates.min_label_correlation
     answered = [x for x in answers(evidence) if _tells(*x)]
@@ -66,10 +68,9 @@ def labels_follow_general(evidence: Evidence) -> Finding:
         reasons.append(f"those of {len(reversed_ones)} of {len(answered)} structures are opposite to general's")
     shear = _shear(answered, limit)
     if shear:
-        found += [own for own, _ in shear.values()]
-        reasons.append(
-            "shear stresses are in another order: " + ", ".join(f"{k} follows {b}" for k, (_, b) in shear.items())
-        )
+        found += [own for own, _, _ in shear.values()]
+        order = ", ".join(f"{name} follows {other}" for name, (_, other, _) in shear.items())
+        reasons.append(f"shear stresses are in another order: {order}")
     energies = energies_beside(answered)
     if energies and (told := _energies(energies, limit)):
         found.append(energies.correlation)
@@ -80,7 +81,9 @@ def labels_follow_general(evidence: Evidence) -> Finding:
     why = f"smallest correlation of {len(answered)} structures with general: {min(found):.2g}"
     worst = sorted(reversed_ones, key=reversed_ones.__getitem__)
     finding = at_least("labels_follow_general", min(found), limit, "correlation", "; ".join([why, *reasons]), worst)
-    return replace(warned(finding), covered=len(answered))
+    if len(shear) < SEVERAL or min(like for _, _, like in shear.values()) < SAME:
+        finding = warned(finding)
+    return replace(finding, covered=len(answered))
 
 
 def _tells(structure: Structure, labels: Labels, answer: Labels) -> bool:
@@ -119,8 +122,8 @@ def _reversed(answered: list[Answered]) -> dict[str, float]:
     return {answered[k][0].id: value for k, value in zip(rows, cosines, strict=True) if value < REVERSED}
 
 
-def _shear(answered: list[Answered], limit: float) -> dict[str, tuple[float, str]]:
-    """Return shear components that follow another one of general: the correlation with its own, and the other's name."""
+def _shear(answered: list[Answered], limit: float) -> dict[str, tuple[float, str, float]]:
+    """Return shear components that follow another one of general: correlation with its own, the other, and that with it."""
     pairs = [
         (labels.stress, answer.stress)
         for s, labels, answer in answered
@@ -136,7 +139,7 @@ def _shear(answered: list[Answered], limit: float) -> dict[str, tuple[float, str
         own, others = float(table[i, i]), np.where(vary[1] & (np.arange(3) != i), table[i], -1.0)
         j = int(np.argmax(others))
         if vary[0][i] and own < limit and others[j] >= max(LIKE_ANOTHER, own + LESS_LIKE_OWN):
-            found[name] = (own, names[j])
+            found[name] = (own, names[j], float(others[j]))
     return found
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from potstill.audit import mend
 from potstill.audit.evidence import Evidence, largest, largest_first
+from potstill.audit.fit_levels import levels_beside_fit
 from potstill.audit.needs import CRYSTALS, LABELS, MOLECULES, STRESS
 from potstill.audit.outliers import GAUSS, energy_residuals, robust_scores, two_levels
 from potstill.audit.registry import check
@@ -137,7 +138,8 @@ def stress_symmetry(evidence: Evidence) -> Finding:
 def energy_outliers(evidence: Evidence) -> Finding:
     """Measure the energy per atom less the reference energies, in robust standard deviations of its source.
 
-    Energies on two levels with a gap between them count too, in deviations of the level that spreads more.
+    Energies on two levels with a gap between them count too, in deviations of the level that spreads more, also less what a
+    pair potential that is fitted to the forces makes of them.
     """
     limit = evidence.gates.max_energy_score
     residual = energy_residuals(evidence.stats)
@@ -146,7 +148,8 @@ def energy_outliers(evidence: Evidence) -> Finding:
         f"against the spread of the source, or of all where it has fewer than {FEWEST_FOR_SCORES} structures; "
         f"median deviation {_middle(residual):.3f} eV/atom"
     )
-    levels = two_levels(evidence.stats, residual)
+    found = (two_levels(evidence.stats, residual), levels_beside_fit(evidence))
+    levels = max(filter(None, found), key=lambda levels: levels.score, default=None)
     if levels is not None and levels.score > limit:
         why = (
             f"energies on two levels: {len(levels.below)} structures{f' of {levels.of}' if levels.of else ''} are at least "

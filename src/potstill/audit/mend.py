@@ -238,7 +238,9 @@ def cleaner_gate(option: str, what: str) -> Mend:
 
 def _refuse(trouble: Trouble, why: str, option: str, limit: float, values: Any) -> tuple[str, Change]:
     """Return a change of section ``label``, or of the audit's limit where too few labels would remain or no run exists."""
-    gates = trouble.evidence.gates
+    gates, other_size = trouble.evidence.gates, trouble.evidence.kept.get("other_size")
+    if other_size is not None:
+        return f"{why}, and {other_size}: convert the labels to eV, eV/Å and eV/Å^3", {}
     with np.errstate(invalid="ignore"):
         kept = 1.0 - float((values > limit).mean())
     if trouble.evidence.of_run and kept >= gates.min_teacher_success:

@@ -116,19 +116,19 @@ def two_levels(stats: Statistics, residual: Array) -> Levels | None:
     residual
         (S,) energies per atom less the share of each element times its reference energy, in eV/atom.
     """
-    found = [_divided(residual, np.flatnonzero(np.isfinite(residual)), UNLIKE_SPREAD)]
+    found = [divided(residual, np.flatnonzero(np.isfinite(residual)), UNLIKE_SPREAD)]
     counts = stats.composition.astype(np.int64)
     reduced = counts // np.maximum(np.gcd.reduce(counts, axis=1), 1)[:, None]
     kind = np.unique(np.column_stack([reduced, stats.molecule]), axis=0, return_inverse=True)[1].ravel()
     order = np.argsort(kind, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(kind[order])) + 1):
-        levels = _divided(residual, rows[np.isfinite(residual[rows])], LIKE_SPREAD, stats.formulas[rows[0]])
+        levels = divided(residual, rows[np.isfinite(residual[rows])], LIKE_SPREAD, stats.formulas[rows[0]])
         if levels and all(_overlap(x[levels.below], x[levels.above]) for x in (stats.neighbors, stats.scaled_distance)):
             found.append(levels)
     return max(filter(None, found), key=lambda levels: levels.score, default=None)
 
 
-def _divided(values: Array, rows: Array, floor: float, of: str = "") -> Levels | None:
+def divided(values: Array, rows: Array, floor: float, of: str = "") -> Levels | None:
     """Return rows divided at the widest gap between their values; None where they are too few for two levels."""
     if len(rows) < 2 * FEWEST_OF_A_LEVEL:
         return None

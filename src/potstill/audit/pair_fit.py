@@ -68,6 +68,39 @@ class Slope:
         return f"{self.what} of {self.structures} of {self.of} {self.low:.2f} to {self.high:.2f}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A pair potential that describes the forces of s structures.
+
+    Parameters
+    ----------
+    rows
+        (s,) indices of the structures.
+    of
+        Symbols of the elements.
+    composition
+        (s,) number of each structure's composition.
+    terms
+        (s, t) terms that forces at fixed cells know nothing of.
+    surroundings
+        (s, p) mean of each pair function over the atoms.
+    energy, fitted
+        (s,) energies of the labels and of the fit in eV/atom.
+    stress, virial
+        (s, 9) stresses of both times the volume per atom, in eV; None where a structure has none.
+    """
+
+    rows: Array
+    of: str
+    composition: Array
+    terms: Array
+    surroundings: Array
+    energy: Array
+    fitted: Array
+    stress: Array | None
+    virial: Array | None
+
+
 @check(
     "labels",
     unit="away from 1",
@@ -77,7 +110,7 @@ class Slope:
 )
 def pair_fit_slope(evidence: Evidence) -> Finding:
     """Fit a pair potential to the forces; energies and stresses have a slope of 1 on its own where units and signs agree."""
-    found = [(len(group), *_told_of(evidence.dataset, rows)) for group, rows in _systems(evidence)]
+    found = [(size, *_told_by(fit)) for size, fit in _fits(evidence)]
     known = [slope for _, slopes, _ in found for slope in slopes]
     silent = [text for _, _, texts in found for text in texts]
     energies, stresses = (
@@ -109,32 +142,62 @@ def slopes_of(dataset: Dataset, rows: Array) -> list[Slope]:
     list of Slope
         None of a label on which the fit does not tell.
     """
-    return _told_of(dataset, rows)[0]
+    return _told_by(fit_of(dataset, rows))[0]
 
 
-def _told_of(dataset: Dataset, rows: Array) -> tuple[list[Slope], list[str]]:
-    """Return the slopes of :func:`slopes_of`, and why a fit that describes the forces does not tell on other labels."""
-    found = [dataset[int(k)] for k in rows]
-    structures = [s for s in found if s.labels is not None and _finite(s.labels)]
-    labels = [s.labels for s in structures if s.labels is not None]
-    if len(structures) < FEWEST:
-        return [], []
+def fits_of(evidence: Evidence) -> list[Fit]:
+    """Return the fits that describe the forces of some structures, those of the largest sets of elements."""
+    return [fit for _, fit in _fits(evidence) if fit is not None]
+
+
+def _fits(evidence: Evidence) -> list[tuple[int, Fit | None]]:
+    """Return the number of structures of each set of elements, and its fit."""
+    found: list[tuple[int, Fit | None]] | None = evidence.kept.get("pair_fits")
+    if found is None:
+        found = [(len(group), fit_of(evidence.dataset, rows)) for group, rows in _systems(evidence)]
+        evidence.kept["pair_fits"] = found
+    return found
+
+
+def fit_of(dataset: Dataset, rows: Array) -> Fit | None:
+    """Return the pair potential of structures of the same elements; None where they are few or it describes forces badly."""
+    found = [(int(k), dataset[int(k)]) for k in rows]
+    known = [(k, s, s.labels) for k, s in found if s.labels is not None and _finite(s.labels)]
+    if len(known) < FEWEST:
+        return None
+    structures, labels = [s for _, s, _ in known], [x for _, _, x in known]
     elements = np.unique(np.concatenate([s.atomic_numbers for s in structures]))
     sums = [_pair_sums(structure, elements) for structure in structures]
     coefficients, explained = _fit([s.slopes for s in sums], [x.forces.astype(np.float64).ravel() for x in labels])
     if explained < OF_FORCES:
-        return [], []
+        return None
     atoms = np.array([len(s) for s in structures], dtype=float)
     volume = np.array([abs(np.linalg.det(s.cell)) if s.pbc.all() else 0.0 for s in structures])
-    terms = _unknown_terms(structures, elements, volume / atoms)
-    name = "".join(symbols_of(elements))
-    energy = np.array([x.energy for x in labels]) / atoms
-    fitted = np.array([s.energies @ coefficients for s in sums]) / atoms
-    slopes = [_slope("energies", name, terms, energy[:, None], fitted[:, None])]
+    composition, terms = _unknown_terms(structures, elements, volume / atoms)
+    stress = virial = None
     if all(x.stress is not None and np.isfinite(x.stress).all() for x in labels) and volume.all():
         stress = np.stack([x.stress.ravel() for x in labels if x.stress is not None]) * (volume / atoms)[:, None]
         virial = np.stack([(s.virials @ coefficients).ravel() for s in sums]) / atoms[:, None]
-        slopes.append(_slope("stresses", name, terms, stress, virial))
+    return Fit(
+        rows=np.array([k for k, _, _ in known]),
+        of="".join(symbols_of(elements)),
+        composition=composition,
+        terms=terms,
+        surroundings=np.stack([s.energies for s in sums]) / atoms[:, None],
+        energy=np.array([x.energy for x in labels]) / atoms,
+        fitted=np.array([s.energies @ coefficients for s in sums]) / atoms,
+        stress=stress,
+        virial=virial,
+    )
+
+
+def _told_by(fit: Fit | None) -> tuple[list[Slope], list[str]]:
+    """Return the slopes of :func:`slopes_of`, and why a fit that describes the forces does not tell on other labels."""
+    if fit is None:
+        return [], []
+    slopes = [_slope("energies", fit.of, fit.terms, fit.energy[:, None], fit.fitted[:, None])]
+    if fit.stress is not None and fit.virial is not None:
+        slopes.append(_slope("stresses", fit.of, fit.terms, fit.stress, fit.virial))
     return [s for s in slopes if isinstance(s, Slope)], [s for s in slopes if isinstance(s, str)]
 
 
@@ -153,14 +216,14 @@ def _systems(evidence: Evidence) -> list[tuple[list[int], Array]]:
     return [(group, np.sort(rows[np.cumsum(stats.atoms[rows]) <= MOST_ATOMS])) for group, rows in drawn]
 
 
-def _unknown_terms(structures: Sequence[Structure], elements: Array, volume: Array) -> Array:
-    """Return (s, t) terms that forces at fixed cells know nothing of: of composition, and of the volume per atom."""
+def _unknown_terms(structures: Sequence[Structure], elements: Array, volume: Array) -> tuple[Array, Array]:
+    """Return (s,) compositions, and (s, t) terms that forces at fixed cells know nothing of: of these, and of the volume."""
     counts = [np.bincount(np.searchsorted(elements, s.atomic_numbers), minlength=len(elements)) for s in structures]
     fractions = np.stack([count / count.sum() for count in counts])
     _, composition = np.unique(np.round(fractions, 6), axis=0, return_inverse=True)
     constants = np.eye(int(composition.max()) + 1)[composition.ravel()]
     scaled = volume / max(float(volume.max()), 1e-300)
-    return np.column_stack([constants, fractions * scaled[:, None], scaled**2, scaled**3])
+    return composition.ravel(), np.column_stack([constants, fractions * scaled[:, None], scaled**2, scaled**3])
 
 
 def _slope(what: str, of: str, terms: Array, labelled: Array, fitted: Array) -> Slope | str:
