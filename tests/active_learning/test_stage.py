@@ -32,9 +32,11 @@ from potstill.label.stage import assemble, label
 from potstill.teacher.classical import EMT
 from potstill.testing import copper
 from potstill.train.job import TrainJob
+from potstill.train.options import TrainConfig
 from potstill.train.provenance import differences, stated
 from potstill.train.provenance import made_from as trained_from
 from potstill.train.stage import train
+from potstill.train.start import start_of
 
 SIZES = {"cutoff_angstrom": 4.0, "layers": 1, "features": 16, "channels": 8, "products": 8, "radial": 4, "hidden": 32}
 
@@ -93,6 +95,38 @@ def test_each_round_leaves_its_files(run):
         assert report["by_reason"]["regular"]["frames"] >= 1
         assert [row["kelvin"] for row in report["by_temperature"]] == [600.0]
         assert report["uncertainty"]["atoms"] == int(Dataset(here / "new.h5").ptr[-1])
+
+
+def test_errors_on_replayed_structures_are_compared_with_the_start_of_the_first_training(run, tmp_path, caplog):
+    folder, _ = run
+    config = config_of(tmp_path, max_rounds=2, max_force_error_ev_per_angstrom=1e-4, frames=2, length_ps=0.02, epochs=2)
+    start, student = folder / "active_learning" / "first", tmp_path / "student"
+    earlier, file = np.array([0] * 4 + [2] * 2, np.uint8), tmp_path / "earlier.h5"
+    cells = [copper().with_(id=f"cell-{k}", family="earlier", source="earlier") for k in range(6)]
+    rng = np.random.default_rng(3)
+    moved = [s.with_(positions=s.positions + rng.normal(0, 0.1, s.positions.shape)) for s in cells]
+    answers = zip(moved, EMT().load().label(moved), strict=True)
+    write_part(tmp_path / "part.h5", [s.with_(labels=labels) for s, labels in answers], labelled=True)
+    merge([tmp_path / "part.h5"], file, attributes={"teacher": {"name": "another"}}, splits=earlier)
+    asked = {
+        "start": str(start),
+        "replay": {"dataset": str(file)},
+        "epochs": 2,
+        "batch_structures": 4,
+        "learning_rate": 1e-2,
+    }
+    config = config.model_copy(update={"train": TrainConfig.model_validate(asked)})
+    new = Dataset(folder / "dataset.h5")
+    train(TrainJob.on(new, config.student, config.train, student, seed=1, start=start_of(config.train, new)))
+    first = json.loads((student / "config.json").read_text(encoding="utf-8"))["replay"]
+    caplog.set_level("INFO")
+    learn_actively(config, new.path, student, tmp_path / "active_learning", executor=LocalExecutor(1))
+    last = json.loads((student / "config.json").read_text(encoding="utf-8"))["replay"]
+    assert (tmp_path / "active_learning" / "02" / "student" / "config.json").exists()
+    for name in ("forces", "energy"):
+        assert last[f"{name}_before"] == first[f"{name}_before"]
+        assert last[f"{name}_after"] != first[f"{name}_after"]
+    assert caplog.text.count(f"forces {first['forces_before']:.3g} eV/Å of train.start") == 2
 
 
 def test_datasets_grow_and_no_family_straddles(run):

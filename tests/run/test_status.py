@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import yaml
@@ -15,7 +16,8 @@ from potstill.core.errors import InputError
 from potstill.core.types import Refused
 from potstill.dataset import merge, write_part
 from potstill.run.folder import RunFolder
-from potstill.run.status import print_status
+from potstill.run.status import print_status, told
+from potstill.run.upgrade import read_config
 
 
 @pytest.fixture
@@ -63,6 +65,17 @@ def test_half_way(run):
         ("generate", "too_close", "1"),
         ("label", "force_limit", "2"),
     ]
+
+
+def test_the_error_of_a_training_is_that_on_held_out_structures(run):
+    epochs, train = read_config(run).train.epochs, partial(told, run, read_config(run), "train")
+    assert train() == ""
+    run.metrics.unlink()  # whose last line is being written
+    run.log_metrics(stage="train", epoch=1, train_forces=0.8)
+    assert f"epoch 1 of {epochs}, mean length of the force error 0.800 eV/Å on the training data" in train()
+    run.log_metrics(stage="train", epoch=2, train_forces=0.7, valid_forces=0.25)
+    run.log_metrics(stage="train", epoch=3, train_forces=0.6)  # not every epoch measures it
+    assert f"epoch 3 of {epochs}, held-out mean length of the force error 0.250 eV/Å" in train()
 
 
 def test_labelled_structures_do_not_count_those_that_the_teacher_refused(run, labelled):

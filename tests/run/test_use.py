@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from potstill.core.elements import symbols_of
 from potstill.run.folder import RunFolder
 from potstill.run.use import domain_sentences, exports, load_code, path_of_user, rounds, rounds_sentences, speed_sentences
 
@@ -51,6 +52,29 @@ def test_the_domain_names_elements_sizes_and_distances(kit, run, tmp_path):
     assert "With frames of its own MD, it learned from 3 structures." in domain_sentences(run, data)
     (run.student / "config.json").write_text("{")
     assert "The student will know" in domain_sentences(run, data)[0]
+
+
+def test_start_and_replay_are_told_with_the_elements_that_only_replayed_data_have(kit, run, tmp_path):
+    data = kit.make_dataset(tmp_path / "d.h5", [kit.molecule(0), kit.crystal(0)])
+    own = symbols_of(sorted({*kit.molecule(0).atomic_numbers.tolist(), *kit.crystal(0).atomic_numbers.tolist()}))
+    replay = {"structures": 9, "each_epoch": 3, "held_out": 2, "forces_before": 0.2222, "forces_after": 0.25}
+    replay |= {"energy_before": 0.01, "energy_after": 0.02}
+    config = {"elements": [*own, "Pu", "Xe"], "made_from": {"start": "abc"}, "replay": replay}
+    run.set_stage("train", "done", 1.0, made_from={"train": {"start": "general"}})
+
+    def told(**changed) -> str:
+        (run.student / "config.json").write_text(json.dumps({**config, **changed}))
+        return " ".join(domain_sentences(run, data))
+
+    assert "It was trained on from the student general. Each epoch had 3 replayed structures besides" in told()
+    assert "On 2 held-out structures of those, its force error is 0.25 eV/Å, that of the start was 0.222 eV/Å" in told()
+    assert "its energy error is 20 meV/atom, that of the start was 10 meV/atom." in told()
+    assert "It knows 2 elements by replay alone: Pu, Xe. No gate of the evaluation looked at these" in told()
+    assert "by replay alone" not in told(elements=own)
+    assert "held-out" not in told(replay={"structures": 9, "each_epoch": 3, "held_out": 0})
+    assert "It was trained on from the student general. It" not in told(replay=None, elements=own)
+    assert "It was trained on from the student general." in told(replay=None, elements=own)
+    assert "trained on from" not in told(replay=None, elements=own, made_from={"start": None})
 
 
 def test_speed_names_atoms_and_threads(kit, tmp_path):

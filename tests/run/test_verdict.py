@@ -272,6 +272,21 @@ def test_given_labels_are_no_matter_of_active_learning(run):
     assert "with more structures in a copy of" in verdict.next
 
 
+def test_active_learning_that_ran_is_not_proposed_and_its_advice_is_repeated(run):
+    run.config.write_text(run.config.read_text() + "active_learning: {max_rounds: 1}\n")
+    figures = evaluated(force_error=0.6, energy_error=0.4)
+    assert after_no_go(run, figures).endswith("config.yaml")
+    write_round(run, limit=0.1)
+    then = after_no_go(run, figures)
+    assert "with more structures in a copy of" in then
+    assert "or active_learning" not in then
+    assert then.endswith(
+        "; advice of the rounds: one round does not tell whether the error falls: raise active_learning.max_rounds"
+    )
+    write_round(run, limit=1.0, number="02")
+    assert "advice" not in after_no_go(run, figures)
+
+
 @pytest.mark.parametrize(("training", "told"), [(0.5, "raise train.epochs or student.tier"), (0.2, "more structures")])
 def test_the_next_step_by_the_error_on_training_data(run, training, told):
     run.log_metrics(stage="train", epoch=1, train_forces=training, valid_forces=0.5)

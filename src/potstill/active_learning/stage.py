@@ -24,7 +24,7 @@ import torch
 
 from potstill.active_learning.explore import Journey, visit
 from potstill.active_learning.options import ActiveLearningConfig
-from potstill.active_learning.students import keep_first, made_from, take_over, with_uncertainty
+from potstill.active_learning.students import errors_before, keep_first, made_from, take_over, with_uncertainty
 from potstill.core.counts import several
 from potstill.core.errors import InputError, PotstillError
 from potstill.core.files import write_json
@@ -108,7 +108,7 @@ def learn_actively(
     rate = known_rate(config.train, student)
     first = keep_first(student, folder)
     origin = stated(first) or {}
-    learning = _Learning(config, options, folder, open_file(dataset), rate, on_step)
+    learning = _Learning(config, options, folder, open_file(dataset), rate, errors_before(first), on_step)
     parts, judged, latest = [dataset], [], first
     for number in range(1, options.max_rounds + 1):
         one = _Round(learning, number, latest)
@@ -141,6 +141,8 @@ class _Learning:
         Dataset of the training before the rounds.
     rate
         Learning rate of the training before the rounds.
+    known_before
+        Errors of ``train.start`` on held-out replayed structures; empty without replay.
     on_step
         Function called with a line of text before each step.
     """
@@ -150,6 +152,7 @@ class _Learning:
     folder: Path
     first: Dataset
     rate: float
+    known_before: Mapping[str, float]
     on_step: Callable[[str], None]
 
 
@@ -160,6 +163,7 @@ class _Round:
         self.config, self.options, self.first = learning.config, learning.options, learning.first
         self.number, self.student, self.folder = number, student, learning.folder / f"{number:02d}"
         self._rate, self._on_step = learning.rate, learning.on_step
+        self._known_before = learning.known_before
 
     def _say(self, what: str) -> None:
         self._on_step(f"round {self.number}: {what}")
@@ -297,7 +301,7 @@ class _Round:
             self._say(f"training on {len(grown.split('train'))} structures")
             told: dict[str, Any] = {name: facts[name] for name in ("teacher", "potstill") if name in facts}
             told |= {"dataset": json.loads(grown.attributes["checksums"]), "active_learning": self.number}
-            train(job, on_epoch=on_epoch, provenance=told)
+            train(job, on_epoch=on_epoch, provenance=told, known_before=self._known_before)
         return target
 
     def _refuse_other_teacher(self, parts: Sequence[Path]) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from potstill.active_learning.advice import unmet, what_would_help
 from potstill.core.files import quoted
+from potstill.core.section import read_yaml
 from potstill.core.verdict import Verdict, is_failure
 from potstill.report.page import readable
-from potstill.run.facts import exports, training_curve
+from potstill.run.facts import exports, round_reports, training_curve
 from potstill.run.folder import RunFolder
 
 UNLEARNED = 1.0  # of an error over that of predicting zero, or the composition alone
@@ -56,13 +58,25 @@ def mend_data(run: RunFolder, audit: Mapping[str, Any]) -> str:
 
 
 def after_no_go(run: RunFolder, evaluation: dict[str, Any]) -> str:
-    """Return what to do where the student misses gates: what the figures point to, else learn from more structures."""
+    """Return what to do where the student misses gates: what the figures point to, else learn from more structures.
+
+    Rounds of active learning are proposed where there were none; where there were, their advice is repeated.
+    """
     other = quoted(f"{shown_path(run.path)}-2")
     config = shown_path(run.config)
     if told := _pointed_to(evaluation["findings"], training_curve(run.metrics), _not_weighed(run)):
         return f"{told}; then potstill run COPY.yaml --out {other}, with a copy of {config}"
-    more = "more structures" if evaluation.get("labels_given") else "more structures or active_learning"
-    return f"potstill run COPY.yaml --out {other}, with {more} in a copy of {config}"
+    learned = _learns_actively(run)
+    more = "more structures" if learned or evaluation.get("labels_given") else "more structures or active_learning"
+    reports = round_reports(run) if learned else []
+    advice = f"; advice of the rounds: {what_would_help(reports)}" if unmet(reports) else ""
+    return f"potstill run COPY.yaml --out {other}, with {more} in a copy of {config}{advice}"
+
+
+def _learns_actively(run: RunFolder) -> bool:
+    """Return whether the config of a run has rounds of active learning."""
+    config = read_yaml(run.config) if run.config.exists() else {}
+    return (config or {}).get("active_learning") is not None
 
 
 def _not_weighed(run: RunFolder) -> list[str]:

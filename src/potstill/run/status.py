@@ -10,6 +10,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -36,6 +37,8 @@ from potstill.run.verdict import run_verdict
 
 LIVE_SECONDS = 2.0
 SUBRUN_STAGES = ("generate", "label", "audit")
+HELD_OUT = "held-out mean length of the force error {:.3f} eV/Å"
+ON_TRAINING = "mean length of the force error {:.3f} eV/Å on the training data"
 MARKS = {
     "done": "[green]done[/green]",
     "running": "[yellow]running[/yellow]",
@@ -294,12 +297,23 @@ def _training(run: RunFolder, config: Config) -> str:
     if not lines:
         return ""
     last = lines[-1]
-    text = f"epoch {last['epoch']} of {config.train.epochs}, force error {last.get('train_forces', float('nan')):.3f} eV/Å"
+    text = f"epoch {last['epoch']} of {config.train.epochs}{_force_error(lines)}"
     left = config.train.epochs - last["epoch"]
     if left and len(lines) > 1:
         per_epoch = median(_seconds_between(a["time"], b["time"]) for a, b in pairwise(lines))  # a pause is one of them
         text += f", {duration(left * per_epoch)} left"
     return text + _round(run, config)
+
+
+def _force_error(epochs: list[dict[str, Any]]) -> str:
+    """Return the last error on held-out structures, else that on the training data; empty without either.
+
+    Not every epoch measures the former. The latter is that of batches, with weights that are not averaged.
+    """
+    for key, said in (("valid_forces", HELD_OUT), ("train_forces", ON_TRAINING)):
+        if found := [line[key] for line in epochs if line.get(key) is not None]:
+            return ", " + said.format(float(found[-1]))
+    return ""
 
 
 def _round(run: RunFolder, config: Config) -> str:

@@ -15,6 +15,7 @@ from potstill.active_learning.advice import how_it_broke
 from potstill.core.counts import several
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json
+from potstill.core.units import MILLI
 from potstill.dataset import Dataset
 from potstill.deploy.commands import COMMANDS
 from potstill.report.page import figure
@@ -36,6 +37,8 @@ def domain_sentences(run: RunFolder, data: Dataset | None) -> list[str]:
     sources = ", ".join(sorted(set(data.sources.tolist())))
     kinds = _kinds(data)
     found.append(f"Its data are {several(len(data), 'structure')} of {size} atoms ({kinds}) from {sources}.")
+    if student:
+        found += _start_sentences(run, student, data)
     grown = max(run.active_learning.glob("[0-9][0-9]/dataset.h5"), default=None)
     if student and grown is not None:
         with suppress(PotstillError):
@@ -47,6 +50,32 @@ def domain_sentences(run: RunFolder, data: Dataset | None) -> list[str]:
         found.append(
             f"It saw {several(len(closest), 'pair')} of elements, none closer than {closest[pair]:.2f} Å ({pair}), "
             f"and {most} neighbors at most within its cutoff of {cutoff:g} Å. Do not trust it outside: the log warns there."
+        )
+    return found
+
+
+def _start_sentences(run: RunFolder, student: dict[str, Any], data: Dataset) -> list[str]:
+    """Return sentences on the start of a fine-tuning, on replayed data, and on the elements that only those have."""
+    name = (run.stage("train").get("made_from") or {}).get("train", {}).get("start")
+    start = f"the student {name}" if name else "another student"
+    replay = student.get("replay")
+    if not replay:
+        went_on = (student.get("made_from") or {}).get("start") is not None
+        return [f"It was trained on from {start}."] if went_on else []
+    replayed = f"{several(replay['each_epoch'], 'replayed structure')} besides, of other data (train.replay)"
+    found = [f"It was trained on from {start}. Each epoch had {replayed}."]
+    if {"forces_before", "forces_after", "energy_before", "energy_after"} <= replay.keys():
+        energies = [f"{figure(MILLI * replay[f'energy_{when}'])} meV/atom" for when in ("before", "after")]
+        forces = [f"{figure(replay[f'forces_{when}'])} eV/Å" for when in ("before", "after")]
+        found.append(
+            f"On {several(replay['held_out'], 'held-out structure')} of those, its force error is {forces[1]}, that of the "
+            f"start was {forces[0]}; its energy error is {energies[1]}, that of the start was {energies[0]}."
+        )
+    own = set(_elements(data))
+    if lacking := [symbol for symbol in student.get("elements", []) if symbol not in own]:
+        found.append(
+            f"It knows {several(len(lacking), 'element')} by replay alone: {', '.join(lacking)}. "
+            "No gate of the evaluation looked at these, for its own data lack them."
         )
     return found
 

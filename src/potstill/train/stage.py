@@ -49,6 +49,8 @@ from potstill.train.zero import predicted_energies
 
 log = logging.getLogger(__name__)
 VALIDATION_STRUCTURES = 32
+ERRORS_BEFORE = ("forces_before", "energy_before")  # on held-out replayed structures
+ERRORS_AFTER = ("forces_after", "energy_after")
 
 OnEpoch = Callable[[int, EpochReport], None]
 
@@ -57,7 +59,13 @@ def _ignore(epoch: int, report: EpochReport) -> None:
     pass
 
 
-def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str, Any] | None = None) -> Path:
+def train(
+    job: TrainJob,
+    *,
+    on_epoch: OnEpoch = _ignore,
+    provenance: Mapping[str, Any] | None = None,
+    known_before: Mapping[str, float] | None = None,
+) -> Path:
     """Train a student on a dataset and write it.
 
     Parameters
@@ -69,6 +77,9 @@ def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str
         Function called with the number of each epoch and its errors.
     provenance
         Facts written into ``config.json`` beside the architecture and ``made_from``.
+    known_before
+        Errors of ``train.start`` on held-out replayed structures, ``forces_before`` and ``energy_before``, where
+        :attr:`TrainJob.start` was trained from it already; by default those of :attr:`TrainJob.start`.
 
     Returns
     -------
@@ -91,7 +102,7 @@ def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str
     facts = {**(provenance or {}), **facts, KEY: job.made_from()}
     facts["domain"] = Domain.of(job.records, averaged.architecture.cutoff_angstrom).as_dict()
     if job.replay is not None and job.start is not None:
-        facts["replay"] = _forgotten(job.replay, job.start, averaged, job)
+        facts["replay"] = _forgotten(job.replay, job.start, averaged, job, known_before or {})
     uncertainty = None
     if job.config.uncertainty:
         uncertainty, facts["uncertainty"] = fit_uncertainty(
@@ -106,8 +117,10 @@ def train(job: TrainJob, *, on_epoch: OnEpoch = _ignore, provenance: Mapping[str
     return job.folder
 
 
-def _forgotten(replay: Replay, before: Student, after: Student, job: TrainJob) -> dict[str, Any]:
-    """Return and log the errors on held-out structures of the earlier data, before and after a training.
+def _forgotten(
+    replay: Replay, start: Student, after: Student, job: TrainJob, known_before: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return and log the errors on held-out structures of the earlier data, of ``train.start`` and after a training.
 
     Those of the forces are in eV/Å, those of the energies in eV/atom and relative to the zero of the new data.
     """
@@ -115,21 +128,22 @@ def _forgotten(replay: Replay, before: Student, after: Student, job: TrainJob) -
     held_out = held_out_of(replay, after.architecture)
     if held_out is None:
         return found
-    forces = [
-        float(examined(student, held_out, kernel_of(student, job.config.backend, FusedKernel), job.seed).errors.mean())
-        for student in (before, after)
-    ]
-    energies = [_energy_error(student, held_out) for student in (before, after)]
+    errors = {name: known_before[name] for name in ERRORS_BEFORE if name in known_before}
+    if len(errors) < len(ERRORS_BEFORE):
+        errors = dict(zip(ERRORS_BEFORE, _errors(start, held_out, job), strict=True))
+    errors |= dict(zip(ERRORS_AFTER, _errors(after, held_out, job), strict=True))
     log.info(
-        "errors on %d held-out structures of train.replay: forces %.3g eV/Å before, %.3g after; "
-        "energies %.3g eV/atom before, %.3g after",
-        *(len(held_out), *forces, *energies),
+        "errors on %d held-out structures of train.replay: forces %.3g eV/Å of train.start, %.3g after; "
+        "energies %.3g eV/atom of train.start, %.3g after",
+        *(len(held_out), errors["forces_before"], errors["forces_after"], errors["energy_before"], errors["energy_after"]),
     )
-    return found | {
-        "held_out": len(held_out),
-        **dict(zip(("forces_before", "forces_after"), forces, strict=True)),
-        **dict(zip(("energy_before", "energy_after"), energies, strict=True)),
-    }
+    return found | {"held_out": len(held_out), **errors}
+
+
+def _errors(student: Student, held_out: RecordSource, job: TrainJob) -> tuple[float, float]:
+    """Return the mean length of the force error in eV/Å, and the mean absolute error of the energy in eV/atom."""
+    kernel = kernel_of(student, job.config.backend, FusedKernel)
+    return float(examined(student, held_out, kernel, job.seed).errors.mean()), _energy_error(student, held_out)
 
 
 def _energy_error(student: Student, source: RecordSource) -> float:
