@@ -20,6 +20,7 @@ from potstill.core.types import Array, Labels, Structure
 from potstill.dataset.formats import Format, Precision, format_of, format_to_write, hdf5
 from potstill.dataset.formats.atoms import record_of
 from potstill.dataset.formats.format import read_frames, reading
+from potstill.dataset.inputs.door import refuse_at_door
 from potstill.dataset.inputs.first_labels import FirstLabels
 from potstill.dataset.inputs.frames import open_frames
 from potstill.dataset.inputs.options import DEFAULT, ReadOptions
@@ -146,6 +147,8 @@ def _frames(path: Path, options: ReadOptions) -> Iterator[Frame]:
             f"{shown(path)} is a folder, and one file was expected\n"
             f"  name a file in it; or take the whole folder in a config:  paths: [{shown(path)}]  of the source files"
         )
+    with reading(path):
+        refuse_at_door(path)
     found = format_of(path)
     if found is not None:
         yield from found.read(path, options)
