@@ -324,3 +324,13 @@ def test_arrays_of_numpy_are_refused_by_their_name(tmp_path):
     np.savez(tmp_path / "md17.npz", E=np.zeros(1), F=np.zeros((1, 1, 3)), R=np.zeros((1, 1, 3)), z=np.array([8]))
     with pytest.raises(InputError, match=r"unknown_format: arrays of NumPy are not read.*kcal/mol in MD17.*extended XYZ"):
         convert(tmp_path / "md17.npz", tmp_path / "b.h5")
+
+
+def test_labels_of_two_methods_are_counted_in_one_remark(tmp_path, caplog):
+    row = "O 0 0 0 0.1 0 0\n"
+    said = ["functional=PBE", "functional=PBEsol", "functional=PBE", "", "model=1", "model=2"]
+    comments = [f"Properties=species:S:1:pos:R:3:forces:R:3 energy=-1 {word}" for word in said]
+    (tmp_path / "two.xyz").write_text("".join(f"1\n{comment}\n{row}" for comment in comments))
+    convert(tmp_path / "two.xyz", tmp_path / "b.h5")
+    found = [record.getMessage() for record in caplog.records if "labels of" in record.getMessage()]
+    assert found == [f"{tmp_path / 'two.xyz'}: labels of 2 methods: PBE (2 structures), PBEsol (1); keep those of one"]
