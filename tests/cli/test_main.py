@@ -260,6 +260,7 @@ class TestStages:
         answer = potstill("audit", build(labelled), "--out", tmp_path / "out")
         assert answer.code == 3
         assert "NOT RUN        label_replay" in answer.out
+        assert re.search(r"^NO-GO +[a-z_]+: \S+ .* against \S+\. ", answer.out, re.MULTILINE)
         assert json.loads((tmp_path / "out" / "audit.json").read_text())["verdict"] == "NO_GO"
         assert {"audit.html", "audit.md"} <= {path.name for path in (tmp_path / "out").iterdir()}
 

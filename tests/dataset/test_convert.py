@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import sqlite3
+import tarfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from potstill.dataset import merge, open_dataset, write_part
 from potstill.dataset.convert import convert, read_structures
 from potstill.dataset.formats import format_of, hdf5
 from potstill.dataset.formats.extxyz import ROUNDING
+from potstill.dataset.inputs import UnusableError, open_frames
 from potstill.testing.structures import all_structures
 
 FOREIGN = (".extxyz", ".xyz", ".db", ".aselmdb")
@@ -295,3 +298,39 @@ def test_without_the_package_lmdb_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError, match=r"pip install 'potstill\[lmdb\]'"):
         convert(tmp_path / "there.aselmdb", tmp_path / "b.h5")
     assert not (tmp_path / "data.aselmdb").exists()
+
+
+def test_a_file_is_refused_as_the_source_files_refuses_it(tmp_path):
+    """Forces in the place of positions, an archive and a compressed file under the name of extended XYZ."""
+    path = tmp_path / "water-frc-1.xyz"
+    path.write_text("1\n i =        0, time =        0.000, E =       -17.1643447089\nO 0.1 0 0\n")
+    archive, packed = tmp_path / "archive.xyz", tmp_path / "packed.xyz"
+    with tarfile.open(archive, "w") as file:
+        file.add(path, "a.xyz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for refused, reason in {
+        path: "no_coordinates: CP2K",
+        archive: "it is an archive",
+        packed: r"name it packed.xyz.gz",
+    }.items():
+        with pytest.raises(UnusableError) as by_source:
+            open_frames(refused)
+        with pytest.raises(InputError, match=reason) as by_convert:
+            convert(refused, tmp_path / "b.h5")
+        assert str(by_source.value) in str(by_convert.value)
+
+
+def test_arrays_of_numpy_are_refused_by_their_name(tmp_path):
+    np.savez(tmp_path / "md17.npz", E=np.zeros(1), F=np.zeros((1, 1, 3)), R=np.zeros((1, 1, 3)), z=np.array([8]))
+    with pytest.raises(InputError, match=r"unknown_format: arrays of NumPy are not read.*kcal/mol in MD17.*extended XYZ"):
+        convert(tmp_path / "md17.npz", tmp_path / "b.h5")
+
+
+def test_labels_of_two_methods_are_counted_in_one_remark(tmp_path, caplog):
+    row = "O 0 0 0 0.1 0 0\n"
+    said = ["functional=PBE", "functional=PBEsol", "functional=PBE", "", "model=1", "model=2"]
+    comments = [f"Properties=species:S:1:pos:R:3:forces:R:3 energy=-1 {word}" for word in said]
+    (tmp_path / "two.xyz").write_text("".join(f"1\n{comment}\n{row}" for comment in comments))
+    convert(tmp_path / "two.xyz", tmp_path / "b.h5")
+    found = [record.getMessage() for record in caplog.records if "labels of" in record.getMessage()]
+    assert found == [f"{tmp_path / 'two.xyz'}: labels of 2 methods: PBE (2 structures), PBEsol (1); keep those of one"]

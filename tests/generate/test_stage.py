@@ -18,6 +18,7 @@ from potstill.generate.options import GenerateConfig
 from potstill.generate.perturb import Perturb
 from potstill.generate.stage import generate
 from potstill.run.notices import Notices
+from potstill.teacher.given import Given
 
 
 @pytest.fixture
@@ -192,3 +193,36 @@ def test_candidates_that_a_batch_did_not_need_are_those_of_the_next(tmp_path):
         assert counts[0].accepted == 3
         taken += open_dataset(tmp_path / name / "structures" / "structures.h5").ids.tolist()
     assert taken == [f"files-{k:06d}" for k in range(9)]
+
+
+def labelled_frames(count: int, method: str, energy: str = "REF_energy") -> str:
+    """Extended XYZ of one atom each, whose labels are of a method."""
+    head = f"Properties=species:S:1:pos:R:3:REF_forces:R:3 functional={method} {energy}=-1.5"
+    size = {"PBE": 2.5, "PBEsol": 3.0}[method]
+    cells = [size + 0.05 * k for k in range(count)]
+    return "".join(f'1\nLattice="{a} 0 0 0 {a} 0 0 0 {a}" {head}\nCu 0 0 0 0.1 0 0\n' for a in cells)
+
+
+def test_keys_of_labels_that_are_not_read_are_named_in_the_shortfall(tmp_path, caplog):
+    content = labelled_frames(3, "PBE") + labelled_frames(3, "PBE", energy="dft_energy").replace("Cu", "Ag")
+    (tmp_path / "half.xyz").write_text(content)
+    run(GenerateConfig(sources=(Files(count=9, paths=(tmp_path / "half.xyz",), labels=True),)), tmp_path / "out")
+    (line,) = [r.getMessage() for r in caplog.records if "gave" in r.getMessage()]
+    assert line.startswith("source files gave 3 of 6 structures: 3 no_labels; first no_labels: half.xyz, frame 3: ")
+    assert "'dft_energy'" in line
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_labels_of_two_methods_give_one_remark(tmp_path, caplog, labels):
+    (tmp_path / "two.xyz").write_text(labelled_frames(3, "PBE") + labelled_frames(2, "PBEsol"))
+    said: list[str] = []
+    (logger := logging.getLogger("potstill")).addHandler(notices := Notices(said.append))
+    try:
+        config = GenerateConfig(sources=(Files(count=9, paths=(tmp_path / "two.xyz",), labels=labels),))
+        teacher = Given(method="PBE") if labels else None
+        generate(config, tmp_path / "out", seed=1, workers=1, teacher=teacher)
+    finally:
+        logger.removeHandler(notices)
+    line = "source files: labels of 2 methods: PBE (3 structures), PBEsol (2); keep those of one"
+    assert [r.getMessage() for r in caplog.records].count(line) == labels
+    assert any(line in text for text in said) == labels

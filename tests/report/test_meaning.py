@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from potstill.evaluate.gates import GATES, NO_TEACHER
-from potstill.report.meaning import GROUPS, MEANINGS, counts_by_group, grouped, meaning_of
+from potstill.report.meaning import GROUPS, MEANINGS, counts_by_group, failure_of, grouped, meaning_of
 
 ERRORS = ("force_error", "force_error_element", "softening", "force_direction", "energy_error", "stress_error", "nve")
 
@@ -84,3 +84,14 @@ def test_what_was_not_measured_is_not_said_to_be_off():
     assert "volume" not in solids.about
     (failed,) = grouped({"findings": [finding("equilibrium_volume", "NO_GO")]})
     assert failed.failed[0][1] == MEANINGS["equilibrium_volume"][1]
+
+
+def test_a_failure_names_its_first_structure_once():
+    found = {**finding("forces", "NO_GO"), "why": "large forces", "worst": ["water-000003", "water-000007"]}
+    line = "forces: 1 % against 0.5. large forces; first water-000003"
+    assert failure_of(found) == line
+    assert (
+        failure_of({**found, "why": "large forces in water-000003"})
+        == "forces: 1 % against 0.5. large forces in water-000003"
+    )
+    assert failure_of({**found, "worst": []}) == line.partition(";")[0]

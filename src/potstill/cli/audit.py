@@ -65,9 +65,10 @@ def _audit_run(folder: Path, *, as_json: bool) -> None:
 
 def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None, *, as_json: bool) -> None:
     from potstill.audit.files import audit_file, read_gates
-    from potstill.core.verdict import word_of
+    from potstill.core.verdict import Verdict, word_of
     from potstill.report.audit import sentence, write_audit_page
     from potstill.report.markdown import write_audit_markdown
+    from potstill.report.meaning import failure_of
 
     refuse_run_folder(folder, "audit")
 
@@ -81,7 +82,8 @@ def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None, *, a
         report = audit_file(data, folder, teacher, chosen, advice=advice.name, on_judged=write_pages)
     if not as_json:
         for finding in report["findings"]:
-            typer.echo(f"{word_of(finding['verdict']):14} {finding['check']}: {finding['why']}")
+            line = failure_of(finding) if finding["verdict"] == Verdict.NO_GO else f"{finding['check']}: {finding['why']}"
+            typer.echo(f"{word_of(finding['verdict']):14} {line}")
         for row in report["advice"]:
             typer.echo(f"{'ADVICE':14} {row['check']}: {row['why']}")
     then = _after_file(data, advice) if report["verdict"] != "GO" else TRAIN_ON_FILE

@@ -20,8 +20,10 @@ from potstill.core.types import Array, Labels, Structure
 from potstill.dataset.formats import Format, Precision, format_of, format_to_write, hdf5
 from potstill.dataset.formats.atoms import record_of
 from potstill.dataset.formats.format import read_frames, reading
+from potstill.dataset.inputs.door import refuse_at_door
 from potstill.dataset.inputs.first_labels import FirstLabels
 from potstill.dataset.inputs.frames import open_frames
+from potstill.dataset.inputs.methods import Methods
 from potstill.dataset.inputs.options import DEFAULT, ReadOptions
 from potstill.dataset.inputs.unusable import Frame
 from potstill.dataset.read import open_file
@@ -105,10 +107,15 @@ def read_structures(path: Path, options: ReadOptions = DEFAULT) -> Iterator[Stru
         If there is no such file, or one of its frames gives no structure; file and frame are named.
     """
     remarks: dict[str, list[int]] = {}
+    methods = Methods()
     for k, frame in enumerate(_compared(path, options)):
         for remark in frame.remarks:
             remarks.setdefault(remark, []).append(k)
-        yield _with_remarks(frame)
+        structure = _with_remarks(frame)
+        methods.add(structure)
+        yield structure
+    for remark in methods.remark():
+        log.warning("%s: %s", shown(path), remark)
     for remark, where in remarks.items():
         others = f" and {len(where) - 1} more" if len(where) > 1 else ""
         log.warning("%s, frame %d%s: %s", shown(path), where[0], others, remark)
@@ -146,6 +153,8 @@ def _frames(path: Path, options: ReadOptions) -> Iterator[Frame]:
             f"{shown(path)} is a folder, and one file was expected\n"
             f"  name a file in it; or take the whole folder in a config:  paths: [{shown(path)}]  of the source files"
         )
+    with reading(path):
+        refuse_at_door(path)
     found = format_of(path)
     if found is not None:
         yield from found.read(path, options)

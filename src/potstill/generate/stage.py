@@ -25,6 +25,7 @@ from potstill.core.files import sealed
 from potstill.core.types import Array, Refused
 from potstill.dataset import Dataset, merge
 from potstill.dataset.inputs.first_labels import TWO_CALCULATIONS
+from potstill.dataset.inputs.methods import Methods
 from potstill.execute import Executor, LocalExecutor
 from potstill.generate.balance import Balance
 from potstill.generate.candidates import GenerateTask, make_candidates, number_of, with_file
@@ -59,7 +60,8 @@ class SourceCount:
     """Number of structures wanted of one source, and its results.
 
     ``earlier`` counts candidates of the runs in ``generate.after``, and ``made`` good candidates and their copies. ``error``
-    is the most frequent refusal where the source made nothing or failed itself.
+    is the most frequent refusal where the source made nothing or failed itself. ``details`` has the first refusal of each
+    reason where the source is the user's own files.
     """
 
     name: str
@@ -69,6 +71,14 @@ class SourceCount:
     accepted: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     error: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+
+    def add_refused(self, refused: Sequence[Refused], *, with_details: bool) -> None:
+        """Count refusals by their reasons, and keep the first detail of each reason where asked."""
+        for refusal in refused:
+            self.refused[refusal.reason] += 1
+            if with_details:
+                self.details.setdefault(refusal.reason, " ".join(refusal.detail.split()))
 
 
 def generate(
@@ -225,6 +235,7 @@ class _Attempt:
         taken: list[Array] = []
         refused: list[Refused] = []
         remarks: Counter[str] = Counter()
+        methods = Methods()
         earlier = [folder / f"{source.name}.h5" for folder in self._earlier]
         first = stop = max(map(_candidates, earlier), default=0)
         count.earlier = first
@@ -245,10 +256,11 @@ class _Attempt:
                     balance.add(structure)
                     chosen.append(k)
                     remarks.update(structure.generator_metadata.get("remarks", ()))
+                    methods.add(structure)
                     count.accepted += 1
                 else:
                     refusals.append(replace(refusal, detail=with_file(refusal.detail, structure)))
-            count.refused.update(refusal.reason for refusal in refusals)
+            count.add_refused(refusals, with_details=isinstance(source, Files))
             refused += refusals
             paths.append(task.path)
             taken.append(np.array(chosen, dtype=np.int64))
@@ -258,6 +270,8 @@ class _Attempt:
         count.error = _most_frequent(refused if count.accepted == 0 else [r for r in refused if r.reason == "source_error"])
         self._on_progress(count)
         _refuse_contradictions(source.name, refused)
+        for remark in methods.remark():
+            log.warning("source %s: %s", source.name, remark)
         for remark, structures in sorted(remarks.most_common(), key=lambda pair: not pair[0].startswith(TWO_CALCULATIONS)):
             log.warning("source %s, %d structures: %s", source.name, structures, remark)
         path = self._folder / f"{source.name}.h5"
@@ -362,7 +376,10 @@ def _refuse_other_frames(source: Files, earlier: Sequence[Path]) -> None:
 
 def _shortfall(count: SourceCount) -> str:
     earlier = f"; the runs in generate.after have its first {count.earlier}" if count.earlier else ""
-    error = f"; most often {count.error}" if count.error else ""
+    first = "".join(
+        f"; first {reason}: {count.details[reason]}" for reason, _ in count.refused.most_common() if count.details
+    )
+    error = f"; most often {count.error}" if count.error else first
     why = _reasons(count) or "it has no more"
     return f"{count.name} gave {count.accepted} of {count.wanted} structures: {why}{error}{earlier}"
 

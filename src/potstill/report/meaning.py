@@ -196,6 +196,13 @@ def counts_by_group(findings: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{name} {counts[name]}" for name in GROUPS if counts[name])
 
 
+def failure_of(finding: Mapping[str, Any]) -> str:
+    """Return a failure in one line: check, figure against limit, reason, and the first structure to look at."""
+    worst = next(iter(finding.get("worst", ())), "")
+    first = f"; first {worst}" if worst and worst not in finding["why"] else ""
+    return f"{finding['check']}: {figure_of(finding)}. {finding['why']}{first}"
+
+
 def figure_of(finding: Mapping[str, Any]) -> str:
     """Return the figure of a finding against its limit, in words."""
     if finding["measured"] is None:

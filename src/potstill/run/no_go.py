@@ -7,7 +7,7 @@ from typing import Any
 from potstill.core.errors import PotstillError
 from potstill.core.files import quoted, read_json
 from potstill.core.verdict import is_failure
-from potstill.report.meaning import figure_of
+from potstill.report.meaning import failure_of
 from potstill.run.folder import RunFolder
 from potstill.run.verdict import run_verdict
 
@@ -23,7 +23,7 @@ def stop_on_no_go(run: RunFolder) -> None:
     report = read_json(run.json("audit"), f"judge again:  potstill audit {quoted(run.path)}")
     if report["verdict"] != "GO":
         bad = [f for f in report["findings"] if is_failure(f["verdict"])]
-        failed = [f"  {f['check']}: {figure_of(f)}. {f['why']}" for f in bad]
+        failed = [f"  {failure_of(f)}" for f in bad]
         verdict = run_verdict(run, report, {})
         raise NoGoError("\n".join([verdict.sentence, *failed, *verdict.lines[1:]]))
 

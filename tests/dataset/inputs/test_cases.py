@@ -88,6 +88,12 @@ class TestKeys:
         assert found.labels.energy == -7.0
         assert "differs from 'free_energy'" in caplog.text
 
+    def test_a_free_energy_that_is_chosen_is_of_the_calculation_of_the_forces(self, tmp_path, caplog):
+        path = labelled(tmp_path / "a.extxyz", "energy=-7.0 free_energy=-7.1")
+        (found,) = read_structures(path, ReadOptions(energy_key="free_energy"))
+        assert found.labels.energy == -7.1
+        assert "two calculations" not in caplog.text
+
     def test_nothing_is_said_of_a_file_that_is_whole(self, tmp_path, caplog):
         list(read_structures(labelled(tmp_path / "a.extxyz", "energy=-7.0 free_energy=-7.0")))
         assert caplog.text == ""

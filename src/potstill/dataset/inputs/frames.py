@@ -23,6 +23,7 @@ from potstill.dataset.inputs.converged import on_convergence
 from potstill.dataset.inputs.crystals import by_pymatgen
 from potstill.dataset.inputs.cut import FORMATS as CUT_FORMATS
 from potstill.dataset.inputs.cut import without_cut_frame
+from potstill.dataset.inputs.door import XYZ_ENDINGS, head_of, refuse_at_door
 from potstill.dataset.inputs.first_labels import PLAIN
 from potstill.dataset.inputs.foreign import facts_of_program, on_charge
 from potstill.dataset.inputs.lammps import data_frame, dump_frames, is_data_file, is_dump_file
@@ -47,13 +48,11 @@ from potstill.dataset.inputs.unusable import (
     ending_of,
     plain_file,
     quiet,
-    refuse_archive,
-    refuse_wrong_ending,
     text_of,
 )
-from potstill.dataset.inputs.xyz import parse_xyz, refuse_other_quantity, xyz_spans
+from potstill.dataset.inputs.xyz import parse_xyz, xyz_spans
 
-XYZ = TextKind((".xyz", ".extxyz"), xyz_spans, parse_xyz)
+XYZ = TextKind(XYZ_ENDINGS, xyz_spans, parse_xyz)
 TEXT_KINDS = (
     XYZ,
     TextKind((".cif", ".mcif"), cif_spans, parse_cif, "latin1"),
@@ -79,7 +78,6 @@ TRIED = frozenset({"traj", "json", "xsf", "extxyz", "xyz", "vasp-xdatcar", "cif"
 CHECKED = TRIED & (KEYWORDS.keys() | MISREAD.keys())
 PERIODIC = frozenset({"eon"})  # whose programs know no other structures, and whose readers set no pbc
 ONETEP = re.compile(r"^[ \t]*%block[ \t]+(species|lattice_cart|positions_abs)\b", re.MULTILINE | re.IGNORECASE)
-HEAD_BYTES = 4096
 NO_JSON = (
     "the JSON is neither a database of ASE nor one Structure of pymatgen; write its structures as extended XYZ, "
     "such as ase.io.write('a.extxyz', [s.to_ase_atoms() for s in structures])"
@@ -123,16 +121,11 @@ def open_frames(path: Path, options: ReadOptions = DEFAULT) -> Frames:
     UnusableError
         If the file is empty, or no reader knows it. A reader may raise anything else.
     """
-    if not path.is_file():
-        raise UnusableError("not_a_file", "a link without a target" if path.is_symlink() else "not a plain file")
+    refuse_at_door(path)
     if path.stat().st_size == 0:
         raise UnusableError("empty_file", "the file is empty")
-    refuse_archive(path)
-    refuse_wrong_ending(path)
     if path.suffix in DATASETS:
         return DatasetFrames(path)
-    if ending_of(path) in XYZ.endings:
-        refuse_other_quantity(path.name, as_text(_head(path)))
     kind = next((kind for kind in TEXT_KINDS if ending_of(path) in kind.endings), None)
     if path.suffix in DATABASES:
         return _held(database_frames(path, options))
@@ -147,7 +140,7 @@ class TextFrames:
     def __init__(self, path: Path, kind: TextKind, options: ReadOptions) -> None:
         self._path, self._kind, self._options = path, kind, options
         self._first: Structure | None = None
-        head = _head(path)
+        head = head_of(path)
         self._old_mac = b"\r" in head and b"\n" not in head
         with self._open() as file:
             self._spans: Spans = kind.spans(file)
@@ -256,7 +249,7 @@ def _format_of(path: Path) -> Any:
     """
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
-    head = as_text(_head(path))
+    head = as_text(head_of(path))
     if is_data_file(head):  # by its content: by its name it may be anything
         return ioformats["lammps-data"]
     if is_dump_file(head):
@@ -387,11 +380,6 @@ def _held(frames: Iterator[Frame | Exception], nothing: str = "the file holds no
         except Exception as error:  # noqa: BLE001 - a foreign reader may raise anything
             held.append(error)
     return HeldFrames(held or [UnusableError("no_atoms", nothing)])
-
-
-def _head(path: Path) -> bytes:
-    with COMPRESSED.get(path.suffix, open)(path, "rb") as file:
-        return bytes(file.read(HEAD_BYTES))
 
 
 def _is_ase_json(path: Path) -> bool:

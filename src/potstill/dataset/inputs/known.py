@@ -17,6 +17,7 @@ from potstill.dataset.inputs.labels import LOOKS_LIKE_A_LABEL, VIRIAL_KEYS, WEIG
 from potstill.dataset.inputs.units import is_unit, of_another_quantity, states_own_unit
 
 SHOWN = 8
+IGNORED = "ignored: "
 LONGEST_VALUE = 24
 SAYS_GHOST = re.compile(r"ghost|dummy", re.IGNORECASE)
 SAYS_FIXED = re.compile(r"fix|frozen|freez|constrain", re.IGNORECASE)
@@ -76,12 +77,12 @@ def ignored_of_atoms(atoms: Any, read: Iterable[str]) -> list[str]:
 
 
 def ignored(names: Iterable[str]) -> list[str]:
-    """Return one remark with the names that a reader dropped, each once, in order; no remark where there is none."""
-    found = sorted(dict.fromkeys(names))
+    """Return one remark with the names that a reader dropped, each once, values first; none where there is none."""
+    found = sorted(dict.fromkeys(names), key=lambda name: ("=" not in name, name))
     if not found:
         return []
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return [f"ignored: {', '.join(found[:SHOWN])}{more}"]
+    return [f"{IGNORED}{', '.join(found[:SHOWN])}{more}"]
 
 
 def unknown(names: Iterable[str], harmless: re.Pattern[str]) -> list[str]:
@@ -125,5 +126,5 @@ def _is_known(name: str, *harmless: re.Pattern[str], read: set[str]) -> bool:
 def _with_value(key: str, value: Any) -> str:
     """Return a key, with its value where it names a method or unit, so that frames of two methods give two remarks."""
     if (METHOD.fullmatch(key) or is_unit(key)) and np.ndim(value) == 0:
-        return f"{key}={str(value)[:LONGEST_VALUE]}"
+        return f"{key}={str(value).replace(',', ' ')[:LONGEST_VALUE]}"
     return key

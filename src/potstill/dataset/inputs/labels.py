@@ -95,7 +95,7 @@ def labels_of_frame(atoms: Any, options: ReadOptions) -> tuple[Labels | None, li
             lacking = "forces" if forces is None else "energy"
             remarks.append(f"'{alone[0]}' is not taken: the frame has no {lacking} beside it")
         return None, remarks
-    remarks += _free_energy(results, energy) + _two_families(energy[0], forces[0], options)
+    remarks += _free_energy(results, energy) + _two_families(energy[0], forces[0], results, options)
     if WITH_DISPERSION in places and energy[0] == "energy":
         raise UnusableError(
             "mixed_labels",
@@ -234,10 +234,13 @@ def _beside(places: Mapping[str, Any], taken: set[str], options: ReadOptions, *,
     return [f"no labels are read, and these keys look like some: {keys}{ask}"]
 
 
-def _two_families(energy: str, forces: str, options: ReadOptions) -> list[str]:
-    """Return a remark where one label has the prefix of reference labels and the other has none."""
+def _two_families(energy: str, forces: str, results: Mapping[str, Any], options: ReadOptions) -> list[str]:
+    """Return a remark where one label has the prefix of reference labels and the other has none.
+
+    Results of one calculator, such as a free energy with its forces, are of one calculation.
+    """
     named = bool(options.energy_key and options.forces_key)
-    if named or (energy == "energy") == (forces == "forces"):
+    if named or {energy, forces} <= results.keys() or (energy == "energy") == (forces == "forces"):
         return []
     return [f"'{energy}' and '{forces}' may be of two calculations; name the keys by energy_key and forces_key"]
 
