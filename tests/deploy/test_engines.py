@@ -624,21 +624,24 @@ def npt_torchsim(structure, _tmp_path, _monkeypatch):
     def number(x):
         return torch.tensor(x, dtype=model.dtype)
 
+    torch.manual_seed(1)
+    mean_mass = float(structure.to_ase().get_masses().mean())
     start, advance = torch_sim.integrators.npt_langevin(
         model=model,
         dt=number(NPT_STEP_FS * units.fs),
         kT=number(KELVIN * units.kB),
         external_pressure=number(PRESSURE_GPA * units.GPa),
-        alpha=number(1 / (100 * units.fs)),
-        cell_alpha=number(1 / (100 * units.fs)),
+        alpha=number(mean_mass / (100 * units.fs)),  # a mass per time
         b_tau=number(500 * units.fs),  # the default is no time, and fails
         seed=1,
     )
     state = start(torch_sim.io.atoms_to_state([structure.to_ase()], model.device, model.dtype))
-    volumes = []
+    volumes, kelvin = [], []
     for _ in range(NPT_STEPS):
         state = advance(state)
         volumes.append(float(torch.linalg.det(state.cell[0]).abs()))
+        kelvin.append(float((state.masses[:, None] * state.velocities**2).mean()) / units.kB)
+    assert settled_mean(kelvin) == pytest.approx(KELVIN, abs=45)  # 14 K is the error of the mean of 2 ps
     return volumes
 
 
