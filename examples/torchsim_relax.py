@@ -10,6 +10,7 @@ from time import perf_counter
 
 import ase.io
 import numpy as np
+import torch
 import torch_sim
 from ase.build import bulk
 
@@ -31,6 +32,9 @@ else:
     start = [bulk("Cu", a=a, cubic=True).repeat(2) for a in np.linspace(3.50, 3.75, 8)]
     for seed, atoms in enumerate(start):
         atoms.rattle(0.05, seed=seed)
+for atoms in start:
+    if atoms.cell.handedness < 0:  # TorchSim would take its volume for negative
+        atoms.set_cell(-atoms.cell)  # the same lattice
 
 model = StudentModel(potstill.load_student(options.student, device=options.device))
 begun = perf_counter()
@@ -45,7 +49,13 @@ state = torch_sim.optimize(
 seconds = perf_counter() - begun
 relaxed = state.to_atoms()
 ase.io.write(options.out, relaxed)
-for before, after, energy in zip(start, relaxed, state.energy.tolist(), strict=True):
+sizes = torch.bincount(state.system_idx, minlength=len(relaxed)).tolist()
+largest = [float(x.norm(dim=1).max()) for x in state.forces.split(sizes)]  # eV/Å
+for before, after, energy, force in zip(start, relaxed, state.energy.tolist(), largest, strict=True):
     volumes = " -> ".join(f"{atoms.get_volume() / len(atoms):.3f}" for atoms in (before, after))
-    print(f"{after.get_chemical_formula():12s} {volumes} Å^3/atom  {energy / len(after):.4f} eV/atom")
+    print(f"{after.get_chemical_formula():12s} {volumes} Å^3/atom  {energy / len(after):.4f} eV/atom  {force:.4f} eV/Å")
+unfinished = sum(not force < options.force for force in largest)  # not finite counts too
 print(f"{len(relaxed)} structures in {seconds:.1f} s on {options.device}: {options.out}")
+if unfinished:
+    print(f"{unfinished} of them are not relaxed: their largest force is not below {options.force} eV/Å; raise --max-steps")
+    raise SystemExit(1)

@@ -216,7 +216,21 @@ def test_relaxation_in_torchsim(tmp_path):
     told = python(EXAMPLES / "torchsim_relax.py", COPPER, "--max-steps", 200, cwd=tmp_path)
     relaxed = ase.io.read(tmp_path / "relaxed.extxyz", index=":")
     assert "8 structures" in told
+    assert told.count("eV/Å") == 8
+    assert "not relaxed" not in told
     assert np.ptp([atoms.get_volume() / len(atoms) for atoms in relaxed]) < 0.2  # all went to one minimum
+
+
+@pytest.mark.engines
+@needs("torch_sim")
+def test_unfinished_relaxations_in_torchsim_are_counted(tmp_path):
+    """One rattled crystal, left-handed, and one in its minimum."""
+    rattled, still = bulk("Cu", cubic=True).repeat(2), bulk("Cu", cubic=True)
+    rattled.rattle(0.2, seed=1)
+    rattled.set_cell(rattled.cell[[1, 0, 2]])
+    ase.io.write(tmp_path / "start.extxyz", [rattled, still])
+    told = python(EXAMPLES / "torchsim_relax.py", COPPER, "start.extxyz", "--max-steps", 1, cwd=tmp_path, code=1)
+    assert "1 of them are not relaxed" in told
 
 
 @pytest.mark.engines

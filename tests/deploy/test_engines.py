@@ -369,6 +369,47 @@ def test_torchsim_keeps_periodic_axes_and_the_virial(make, organic):
     assert np.allclose(found["forces"].numpy() @ rotation.T, labels.forces, atol=1e-9)
 
 
+def left_handed(structure: Structure) -> Structure:
+    """The same crystal, with two lattice vectors exchanged."""
+    return structure.with_(cell=structure.cell[[1, 0, 2]])
+
+
+@needs("torch_sim")
+def test_torchsim_relaxes_a_left_handed_cell_as_the_right_handed_one():
+    import torch_sim
+
+    from potstill.deploy.torchsim import StudentModel, make_state
+
+    model, crystal = StudentModel(load_student(COPPER)), rattled(copper())
+    states = [make_state([x], model) for x in (crystal, left_handed(crystal))]
+    for state in states:
+        assert float(torch.linalg.det(state.cell)) > 0
+    both = torch_sim.concatenate_states(states)
+    relaxed = torch_sim.optimize(both, model, optimizer=torch_sim.frechet_cell_fire, max_steps=100)
+    right, left = relaxed.energy.tolist()
+    assert left == pytest.approx(right, abs=1e-4)
+    assert relaxed.volume.tolist() == pytest.approx([crystal.volume] * 2, rel=0.1)
+
+
+@needs("torch_sim")
+def test_torchsim_refuses_left_handed_cells_that_it_would_blow_up(organic):
+    import torch_sim
+
+    from potstill.core.errors import StructureError
+    from potstill.deploy.torchsim import StudentModel
+
+    model = StudentModel(load_student(organic, dtype="float64"))
+    crystal = rattled(triclinic())
+    atoms = [x.to_ase() for x in (crystal, left_handed(crystal))]
+    with pytest.raises(StructureError, match=r"cell of system 1 is left-handed(.|\n)*make_state"):
+        model(torch_sim.io.atoms_to_state(atoms, model.device, model.dtype))
+    atoms[1].set_cell(-atoms[1].cell)
+    energies = model(torch_sim.io.atoms_to_state(atoms, model.device, model.dtype))["energy"]
+    assert float(energies[1]) == pytest.approx(float(energies[0]), abs=1e-9)
+    cluster = left_handed(crystal).with_(pbc=np.zeros(3, bool)).to_ase()
+    model(torch_sim.io.atoms_to_state([cluster], model.device, model.dtype))
+
+
 @needs("torch_sim")
 def test_axes_that_torchsim_dropped_are_warned_of(organic, caplog, monkeypatch):
     import torch_sim
@@ -583,21 +624,24 @@ def npt_torchsim(structure, _tmp_path, _monkeypatch):
     def number(x):
         return torch.tensor(x, dtype=model.dtype)
 
+    torch.manual_seed(1)
+    mean_mass = float(structure.to_ase().get_masses().mean())
     start, advance = torch_sim.integrators.npt_langevin(
         model=model,
         dt=number(NPT_STEP_FS * units.fs),
         kT=number(KELVIN * units.kB),
         external_pressure=number(PRESSURE_GPA * units.GPa),
-        alpha=number(1 / (100 * units.fs)),
-        cell_alpha=number(1 / (100 * units.fs)),
+        alpha=number(mean_mass / (100 * units.fs)),  # a mass per time
         b_tau=number(500 * units.fs),  # the default is no time, and fails
         seed=1,
     )
     state = start(torch_sim.io.atoms_to_state([structure.to_ase()], model.device, model.dtype))
-    volumes = []
+    volumes, kelvin = [], []
     for _ in range(NPT_STEPS):
         state = advance(state)
         volumes.append(float(torch.linalg.det(state.cell[0]).abs()))
+        kelvin.append(float((state.masses[:, None] * state.velocities**2).mean()) / units.kB)
+    assert settled_mean(kelvin) == pytest.approx(KELVIN, abs=45)  # 14 K is the error of the mean of 2 ps
     return volumes
 
 

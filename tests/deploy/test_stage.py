@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -150,6 +151,13 @@ def test_the_file_computes_as_its_student(make, tmp_path):
     assert (found.stress is None) == (expected.stress is None)
     if expected.stress is not None:
         assert np.allclose(found.stress, expected.stress, atol=1e-9)
+
+
+def test_the_file_is_written_by_plain_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_student(random_student([1, 6, 8]).model, tmp_path / "student", {})
+    assert student_file.write_student_file("student", "oh.potstill", ["O", "H"]) == Path("oh.potstill")
+    assert b"elements O H\n" in (tmp_path / "oh.potstill").read_bytes()
 
 
 @COMPILER

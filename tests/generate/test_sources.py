@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
-from potstill.core.errors import InputError
+from potstill.core.errors import InputError, MissingExtraError
 from potstill.core.geometry import smallest_scaled_distance
 from potstill.core.types import Refused, Structure
 from potstill.generate.benchmark import Benchmark
@@ -15,6 +17,7 @@ from potstill.generate.compositions import draw_composition
 from potstill.generate.crystals import Crystals
 from potstill.generate.files import Files
 from potstill.generate.molecules import Molecules
+from potstill.generate.options import SOURCES
 from potstill.generate.perturb import Perturb
 
 ELEMENTS = ("H", "C", "N", "O", "F", "Na", "Mg", "Al", "Si", "S", "Cl", "Ti")
@@ -54,6 +57,18 @@ def assert_function_of_index(source, parents=()) -> None:
         for a, b in zip(together, other, strict=True)
         if isinstance(a, Structure)
     )
+
+
+@pytest.mark.parametrize("name", ["molecules", "crystals", "surfaces", "melts", "liquids", "mutants", "torsions"])
+def test_a_missing_package_is_named_with_its_command_and_is_no_refusal(name, monkeypatch):
+    source = SOURCES[name](count=1, elements=ELEMENTS)
+    find = importlib.util.find_spec
+    for package, extra in source.packages:
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name, *a, gone=package: None if name == gone else find(name, *a)
+        )
+        with pytest.raises(MissingExtraError, match=rf"'{package}'(.|\n)*potstill\[{extra}\]"):
+            source.propose([0], 1, ())
 
 
 class TestMolecules:

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from potstill.core.errors import MissingExtraError
 from potstill.core.verdict import Verdict
 from potstill.evaluate.gates import NO_TEACHER
 from potstill.report.page import uncompared
@@ -243,6 +244,15 @@ def test_a_teacher_without_stress_is_named_and_not_the_number_of_structures(run)
     assert then.startswith(
         "the teacher predicts no stress, which the physics of crystals need: set evaluate.physics_crystals"
     )
+
+
+def test_a_gate_that_lacks_a_package_names_the_command_that_installs_it(run):
+    why = f"Cu: {MissingExtraError('phonopy', 'phonons', 'phonons')}"
+    lacking = {"check": "phonons", "verdict": "NOT_RUN", "measured": None, "limit": None, "unit": "%", "why": why}
+    then = after_no_go(run, {"findings": [*evaluated(force_error=0.2)["findings"], lacking]})
+    assert then.startswith("pip install 'potstill[phonons]', then potstill evaluate ")
+    then = after_no_go(run, {"findings": [*evaluated(force_error=0.6)["findings"], lacking]})
+    assert "with more structures" in then
 
 
 def test_labels_without_a_weight_are_not_blamed(run):

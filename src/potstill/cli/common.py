@@ -51,6 +51,8 @@ def one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
 
     run = RunFolder(folder)
     if not run.config.exists():
+        if name == "deploy":
+            _refuse_student(folder)
         raise InputError(
             f"{folder} is no run folder (it holds no config.yaml)\n  start one with:  potstill run CONFIG --out {folder}"
         )
@@ -61,6 +63,24 @@ def one_stage(folder: Path, name: str, formats: tuple[str, ...] = ()) -> None:
         pipeline.stage(name, again=True)
         if name == "audit":
             stop_on_no_go(pipeline.run)
+
+
+def _refuse_student(folder: Path) -> None:
+    """Raise InputError for a student without its run, which Python exports: a copy of ``student/``, or a shipped one."""
+    from potstill.run.folder import RunFolder
+    from potstill.student.shipped import CONFIG, shipped_students
+
+    if not (folder / CONFIG).is_file() and (folder.exists() or str(folder) not in shipped_students()):
+        return
+    said = f"{folder} is a student, no run folder\n"
+    if RunFolder(folder.parent).config.is_file():
+        raise InputError(f"{said}  export it with:  potstill deploy {quoted(folder.parent)}")
+    file = f"{folder.name}.potstill"
+    raise InputError(
+        f"{said}  write the file of LAMMPS in Python with:  from potstill.deploy.student_file import write_student_file; "
+        f'write_student_file("{folder}", "{file}", ["Si", "O"])\n'
+        f'  other engines load it by:  potstill.load_student("{folder}")'
+    )
 
 
 def refuse_nothing_labelled(run: RunFolder) -> None:

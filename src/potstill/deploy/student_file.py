@@ -28,13 +28,13 @@ WITH_RELATIVE_DISTANCES = 3  # refused by plugins that do not know them
 NOT_IN_DATA = 0.0  # stands for a missing closest distance
 
 
-def write_student_file(student: Path, path: Path, elements: Sequence[str] | None = None) -> Path:
+def write_student_file(student: Path | str, path: Path | str, elements: Sequence[str] | None = None) -> Path:
     """Write the student of a folder as one file.
 
     Parameters
     ----------
     student
-        Folder of the student.
+        Folder of the student, or the name of one that comes with the package, such as ``"general"``.
     path
         File to write.
     elements
@@ -46,6 +46,7 @@ def write_student_file(student: Path, path: Path, elements: Sequence[str] | None
     InputError
         If the student does not support one of the elements.
     """
+    path = Path(path)
     deployed = load_student(student, dtype="float64", backend="torch")
     chosen = list(dict.fromkeys(elements)) if elements else deployed.elements
     if unknown := [symbol for symbol in chosen if symbol not in deployed.elements]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from potstill.core.errors import StructureError
 from potstill.core.neighbors import VerletList
 from potstill.core.registry import borrow
 from potstill.core.types import Structure
@@ -53,9 +54,16 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         self._systems: tuple[tuple[Any, ...], Systems] | None = None
 
     def forward(self, state: SimState | dict[str, Any], **_: Any) -> dict[str, torch.Tensor]:
-        """Return energy (s,), forces (n, 3) and stress (s, 3, 3); the stress of a cell without volume is NaN."""
+        """Return energy (s,), forces (n, 3) and stress (s, 3, 3); the stress of a cell without volume is NaN.
+
+        Raises
+        ------
+        StructureError
+            If a periodic cell is left-handed: TorchSim takes its volume for negative.
+        """
         if isinstance(state, dict):
             state = SimState(**state, masses=torch.ones_like(state["positions"][:, 0]))
+        _refuse_left_handed(state)
         if self.student.gpu is not None:
             return self._on_card(state, self.student.gpu)
         structures = _structures(state)
@@ -105,7 +113,8 @@ def make_state(structures: Sequence[Structure], model: StudentModel) -> Any:
     """Return the ``SimState`` of structures, slabs and wires included.
 
     TorchSim 0.3 knows systems that are periodic along all axes or none; its own ``atoms_to_state`` makes a slab a cluster.
-    Here structures periodic along one or two axes are turned and get vacuum along the others, as in OpenMM.
+    Here structures periodic along one or two axes are turned and get vacuum along the others, as in OpenMM. A left-handed
+    cell gets the opposite lattice vectors, which span the same lattice.
 
     Parameters
     ----------
@@ -116,9 +125,29 @@ def make_state(structures: Sequence[Structure], model: StudentModel) -> Any:
     """
     mixed = [s.pbc.any() and not s.pbc.all() for s in structures]
     vacuum = VACUUM_CUTOFFS * model.student.cutoff_angstrom
-    boxed = [in_periodic_box(s, vacuum) if m else s for s, m in zip(structures, mixed, strict=True)]
+    boxed = [in_periodic_box(s, vacuum) if m else _right_handed(s) for s, m in zip(structures, mixed, strict=True)]
     io = borrow("torch_sim.io", "engines", "the export to TorchSim")
     return io.atoms_to_state([s.to_ase() for s in boxed], model.device, model.dtype)
+
+
+def _right_handed(structure: Structure) -> Structure:
+    if structure.pbc.all() and np.linalg.det(structure.cell) < 0:
+        return structure.with_(cell=-structure.cell)
+    return structure
+
+
+def _refuse_left_handed(state: SimState) -> None:
+    """Raise StructureError for a periodic cell of negative determinant: TorchSim's relaxations and barostats diverge."""
+    if not np.asarray(state.pbc).any():
+        return
+    a, b, c = state.row_vector_cell.unbind(dim=1)
+    left = (a * torch.linalg.cross(b, c)).sum(dim=-1) < 0
+    if left.any():
+        raise StructureError(
+            f"the cell of system {int(left.nonzero()[0])} is left-handed: TorchSim takes its volume for negative\n"
+            "  turn it with:  atoms.set_cell(-atoms.cell), which spans the same lattice; or make the state with "
+            "potstill.deploy.torchsim.make_state(structures, model)"
+        )
 
 
 def _structures(state: SimState) -> list[Structure]:

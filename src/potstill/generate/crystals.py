@@ -60,10 +60,10 @@ class Crystals(SourceOptions):
     max_expansion: Annotated[float, Field(ge=1, description="largest factor by which the edges of a cell grow")] = 1.25
 
     def propose(self, indices: Sequence[int], seed: int, parents: Sequence[Structure]) -> list[Structure | Refused]:
+        borrow("pyxtal", "crystals", "the source 'crystals'")
         return propose_each(self.name, indices, seed, lambda _, rng: self._crystal(rng))
 
     def _crystal(self, rng: np.random.Generator) -> Structure | Refused:
-        borrow("pyxtal", "crystals", "the source 'crystals'")
         from pyxtal import pyxtal
         from pyxtal.symmetry import Group
 

@@ -20,6 +20,7 @@ from potstill.run.folder import RunFolder
 
 UNLEARNED = 1.0  # of an error over that of predicting zero, or the composition alone
 LEARNED = 0.5
+INSTALL = "install it with:"  # as MissingExtraError says it
 WEIGHED = {"energy_weight": "energy_error", "forces_weight": "force_error", "stress_weight": "stress_error"}
 
 
@@ -64,6 +65,8 @@ def after_no_go(run: RunFolder, evaluation: dict[str, Any]) -> str:
     """
     other = quoted(f"{shown_path(run.path)}-2")
     config = shown_path(run.config)
+    if install := _installs(evaluation["findings"]):
+        return f"{install}, then potstill evaluate {quoted(shown_path(run.path))}"
     if told := _pointed_to(evaluation["findings"], training_curve(run.metrics), _not_weighed(run)):
         return f"{told}; then potstill run COPY.yaml --out {other}, with a copy of {config}"
     learned = _learns_actively(run)
@@ -77,6 +80,14 @@ def _learns_actively(run: RunFolder) -> bool:
     """Return whether the config of a run has rounds of active learning."""
     config = read_yaml(run.config) if run.config.exists() else {}
     return (config or {}).get("active_learning") is not None
+
+
+def _installs(findings: Sequence[Mapping[str, Any]]) -> str:
+    """Return the command that installs a missing package where all gates that are not met lack one; empty otherwise."""
+    missed = [str(f.get("why", "")) for f in findings if is_failure(f["verdict"])]
+    if not missed or not all(INSTALL in why for why in missed):
+        return ""
+    return missed[0].split(INSTALL)[1].splitlines()[0].strip()
 
 
 def _not_weighed(run: RunFolder) -> list[str]:
