@@ -63,9 +63,9 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         """
         if isinstance(state, dict):
             state = SimState(**state, masses=torch.ones_like(state["positions"][:, 0]))
-        _refuse_left_handed(state)
         if self.student.gpu is not None:
             return self._on_card(state, self.student.gpu)
+        _refuse_left_handed(state)
         structures = _structures(state)
         self._warn_of_lost_axes(structures)
         while len(self._neighbors) < len(structures):
@@ -96,6 +96,7 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
         key = (state.atomic_numbers, state.system_idx, tuple(np.broadcast_to(np.asarray(state.pbc), 3).tolist()))
         known = self._systems
         if known is None or known[0][2] != key[2] or not all(map(torch.equal, known[0][:2], key[:2])):
+            _refuse_left_handed(state)  # of new systems only, for the answer waits for the card
             structures = _structures(state)
             for structure in structures:
                 self.student.refuse_unknown(structure)
