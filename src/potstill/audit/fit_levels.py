@@ -29,7 +29,7 @@ def levels_beside_fit(evidence: Evidence) -> Levels | None:
 def _of_fit(evidence: Evidence, fit: Fit) -> list[Levels]:
     found = []
     for levels in _levels(fit):
-        if _mixed(fit.surroundings, levels) >= MIXED:
+        if _mixed(fit.environments, levels) >= MIXED:
             below, above = fit.rows[levels.below], fit.rows[levels.above]
             found.append(Levels(COUNTS * levels.score, levels.gap, below, above, evidence.stats.formulas[below[0]]))
     return found
@@ -54,11 +54,11 @@ def _levels(fit: Fit) -> list[Levels]:
     return levels
 
 
-def _mixed(surroundings: Array, levels: Levels) -> float:
+def _mixed(environments: Array, levels: Levels) -> float:
     """Return the share of the level with fewer structures whose nearest structure is on the other level."""
     places = np.concatenate([levels.below, levels.above])
-    spread = surroundings[places].std(axis=0)
-    scaled = surroundings[:, spread > 0] / spread[spread > 0]
+    spread = environments[places].std(axis=0)
+    scaled = environments[:, spread > 0] / spread[spread > 0]
     few = levels.fewer
     apart = np.linalg.norm(scaled[few][:, None] - scaled[places], axis=2)
     apart[few[:, None] == places] = np.inf

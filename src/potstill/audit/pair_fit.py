@@ -82,7 +82,7 @@ class Fit:
         (s,) number of each structure's composition.
     terms
         (s, t) terms that forces at fixed cells know nothing of.
-    surroundings
+    environments
         (s, p) mean of each pair function over the atoms.
     energy, fitted
         (s,) energies of the labels and of the fit in eV/atom.
@@ -94,7 +94,7 @@ class Fit:
     of: str
     composition: Array
     terms: Array
-    surroundings: Array
+    environments: Array
     energy: Array
     fitted: Array
     stress: Array | None
@@ -183,7 +183,7 @@ def fit_of(dataset: Dataset, rows: Array) -> Fit | None:
         of="".join(symbols_of(elements)),
         composition=composition,
         terms=terms,
-        surroundings=np.stack([s.energies for s in sums]) / atoms[:, None],
+        environments=np.stack([s.energies for s in sums]) / atoms[:, None],
         energy=np.array([x.energy for x in labels]) / atoms,
         fitted=np.array([s.energies @ coefficients for s in sums]) / atoms,
         stress=stress,

@@ -60,7 +60,7 @@ def captured(work: Callable[[], None], device: torch.device, pool: Any = None) -
 
 @contextmanager
 def _nothing_collected() -> Iterator[None]:
-    """Pause the garbage collector, which may free host memory of another graph: PyTorch would capture an event for it."""
+    """Stop the garbage collector meanwhile: PyTorch would capture an event for host memory that it frees."""
     collects = gc.isenabled()
     gc.disable()
     try:

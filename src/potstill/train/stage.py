@@ -160,7 +160,7 @@ def train_student(job: TrainJob, *, on_epoch: OnEpoch = _ignore) -> Student:
 
 
 def _give_the_card_back() -> None:
-    """Free the memory of a GPU, which module and trainer hold in a cycle: other processes label the next round there."""
+    """Give the memory of a GPU back, which module and trainer hold in a cycle, to processes that label the next round."""
     if torch.cuda.is_initialized():
         gc.collect()
         torch.cuda.empty_cache()
