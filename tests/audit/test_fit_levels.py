@@ -52,8 +52,8 @@ def test_an_offset_of_a_part_is_found_though_it_is_smaller_than_the_spread(kind,
         assert named == {True} or which.sum() == 15
 
 
-def test_isomers_and_phases_are_no_two_codes(outliers):
-    """Both kinds have the same composition, and the fit leaves them different energies."""
+def test_isomers_phases_and_vacancies_are_no_two_codes(outliers):
+    """Two kinds have the same composition, and the fit leaves them different energies."""
     rng = np.random.default_rng(5)
 
     def moved(atoms, width: float, k: int) -> Structure:
@@ -63,7 +63,9 @@ def test_isomers_and_phases_are_no_two_codes(outliers):
     isomers = [moved(molecule(("CH3CH2OH", "CH3OCH3")[k % 2]), 0.05, k) for k in range(40)]
     cubic = [bulk("Cu", cubic=True) * (2, 2, 1), bulk("Cu", "bcc", a=2.9, cubic=True) * (2, 2, 2)]
     phases = [moved(cubic[k % 2].copy(), 0.05, k) for k in range(40)]
-    for made in (isomers, phases):
+    cells = [bulk("Cu", cubic=True) * 2, (bulk("Cu", cubic=True) * 2)[1:]]
+    vacancies = [moved(cells[k % 2].copy(), 0.15, k) for k in range(40)]
+    for made in (isomers, phases, vacancies):
         labelled = [s.with_(labels=a) for s, a in zip(made, load_teacher("emt").label(made), strict=True)]
         split = shifted(labelled, np.arange(40) % 2 == 0, 0.3)  # as of bonds that no pair potential knows
         assert "two levels" not in outliers(split)["why"]

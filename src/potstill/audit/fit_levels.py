@@ -28,20 +28,22 @@ def levels_beside_fit(evidence: Evidence) -> Levels | None:
 
 def _of_fit(evidence: Evidence, fit: Fit) -> list[Levels]:
     found = []
-    for levels in _levels(fit):
+    for levels in _levels(fit, evidence.stats.atoms[fit.rows]):
         if _mixed(fit.environments, levels) >= MIXED:
             below, above = fit.rows[levels.below], fit.rows[levels.above]
             found.append(Levels(COUNTS * levels.score, levels.gap, below, above, evidence.stats.formulas[below[0]]))
     return found
 
 
-def _levels(fit: Fit) -> list[Levels]:
-    """Return the two levels of each composition, by places in the fit.
+def _levels(fit: Fit, atoms: Array) -> list[Levels]:
+    """Return the two levels of structures of each composition and number of (s,) atoms, by places in the fit.
 
-    The terms that no force knows are fitted together with the distance of the levels, else they would follow an offset.
+    A cell with a vacancy is no other level of the perfect one. The terms that no force knows are fitted together with the
+    distance of the levels, else they would follow an offset.
     """
     gap, terms = fit.energy - fit.fitted, fit.terms
-    kinds = [np.flatnonzero(fit.composition == kind) for kind in np.unique(fit.composition)]
+    kind = np.unique(np.column_stack([fit.composition, atoms]), axis=0, return_inverse=True)[1].ravel()
+    kinds = [np.flatnonzero(kind == k) for k in range(int(kind.max()) + 1)]
     above = np.zeros((len(gap), 0))
     levels: list[Levels] = []
     for _ in range(ROUNDS):
