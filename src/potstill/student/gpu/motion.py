@@ -47,7 +47,7 @@ def after_forces(sizes, velocities, forces, inverse_mass, kinetic, step, BLOCK: 
 
 @triton.jit
 def record(sizes, ptr, kinetic, found, trace, clock, length, BLOCK: tl.constexpr):
-    """Write potential and kinetic energy of each structure to the row of this step in (length, S, 2); advance the clock."""
+    """Write potential and kinetic energy of each structure to the row of this step in (length, S, 2)."""
     s, n = tl.program_id(0), tl.load(sizes + 1)
     if s >= n:
         return
