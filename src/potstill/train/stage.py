@@ -160,7 +160,7 @@ def train_student(job: TrainJob, *, on_epoch: OnEpoch = _ignore) -> Student:
 
 
 def _give_the_card_back() -> None:
-    """Give the memory of a GPU back, which module and trainer hold in a cycle, to processes that label the next round."""
+    """Give the memory of a GPU back, which a module and its trainer hold in a cycle, to what comes next."""
     if torch.cuda.is_initialized():
         gc.collect()
         torch.cuda.empty_cache()
@@ -191,6 +191,7 @@ def _train(job: TrainJob, on_epoch: OnEpoch) -> tuple[Student, dict[str, Any]]:
     )
     hints = hints_for(job.records, model.architecture.hidden, seed=job.seed) if NodeEmbeddingsTerm in kinds else None
     rate = settled_rate(job, made_from, model, data, hints) if distributed.rank() == 0 else 0.0
+    _give_the_card_back()  # of a range test, for graphs have memory of their own
     config = config.model_copy(update={"learning_rate": distributed.of_first(rate)})
     total_steps = config.epochs * len(batches)
     if on_device is None:
