@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from potstill.active_learning.explore import Journey, visit
 from potstill.active_learning.options import ActiveLearningConfig
@@ -34,6 +33,7 @@ from potstill.deploy.student import DeployedStudent, load_student
 from potstill.label.stage import label
 from potstill.student.files import read_student
 from potstill.student.uncertainty import judge
+from potstill.teacher.batching import pick_device
 from potstill.teacher.fingerprints import refuse_other_teacher
 from potstill.train.job import TrainJob
 from potstill.train.learning_rate import known_rate
@@ -177,7 +177,7 @@ class _Round:
         if not path.exists():
             starts = starting_structures(self.first, self.options.start_from)
             self._say(f"{several(self.options.trajectories, 'trajectory')} of {self.options.length_ps:g} ps by the student")
-            student = load_student(self.student, device="cuda" if torch.cuda.is_available() else "cpu")
+            student = load_student(self.student, device=str(pick_device("auto")))
             seen = visit(
                 student,
                 starts,

@@ -65,16 +65,16 @@ def keep_first(student: Path, folder: Path) -> Path:
     return first
 
 
-def errors_before(first: Path) -> dict[str, float]:
-    """Return the errors of ``train.start`` on held-out replayed structures, as a student states them; empty without.
+def errors_before(first: Path) -> dict[str, Any]:
+    """Return what a student states about replay, with the errors of ``train.start``; empty without.
 
     Parameters
     ----------
     first
         Folder of the student of the first training, which went on from ``train.start``.
     """
-    replay = json.loads((first / "config.json").read_text(encoding="utf-8")).get("replay") or {}
-    return {name: float(replay[name]) for name in ("forces_before", "energy_before") if name in replay}
+    replay: dict[str, Any] = json.loads((first / "config.json").read_text(encoding="utf-8")).get("replay") or {}
+    return replay
 
 
 def take_over(latest: Path, student: Path, made_from: Mapping[str, Any]) -> None:

@@ -153,10 +153,10 @@ def _frames(path: Path, options: ReadOptions) -> Iterator[Frame]:
             f"{shown(path)} is a folder, and one file was expected\n"
             f"  name a file in it; or take the whole folder in a config:  paths: [{shown(path)}]  of the source files"
         )
-    with reading(path):
-        refuse_at_door(path)
     found = format_of(path)
-    if found is not None:
+    if found is not None:  # open_frames refuses by itself
+        with reading(path):
+            refuse_at_door(path)
         yield from found.read(path, options)
         return
     with reading(path):

@@ -202,14 +202,15 @@ def replayed_rows(options: ReplayConfig, new: Dataset, start: StudentArchitectur
     """
     dataset = _open(options)
     judged = [*new.split("valid"), *new.split("test")]
-    held_out, trained = (set(_formulas(new, some)) for some in (judged, new.split("train")))
-    rows, same = _training_rows(dataset), {_geometry(new[int(row)]) for row in judged}
+    held_out, trained = _formulas(new, judged), set(_formulas(new, new.split("train")))
+    same = {_geometry(new[int(row)]) for row, formula in zip(judged, held_out, strict=True) if formula in trained}
+    rows, apart = _training_rows(dataset), set(held_out)
     predictable = _of_elements(dataset, rows, start.atomic_numbers)
     formulas = _formulas(dataset, predictable)
     kept = [
         row
         for row, formula in zip(predictable.tolist(), formulas, strict=True)
-        if formula not in held_out or (formula in trained and _geometry(dataset[row]) not in same)
+        if formula not in apart or (formula in trained and _geometry(dataset[row]) not in same)
     ]
     if not kept:
         raise InputError(_nothing(options, len(rows), unknown=len(rows) - len(predictable)))
