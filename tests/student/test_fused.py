@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 import torch
 
+from potstill.core import cpp
 from potstill.core.batch import displaced, make_batch
+from potstill.core.cpp import KernelError
 from potstill.core.errors import PotstillError
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Batch, Structure
 from potstill.deploy.student import DeployedStudent
 from potstill.student import fused_library
 from potstill.student.fused import FusedKernel
-from potstill.student.fused_library import KernelError
 from potstill.student.model import Prediction, Student
 from potstill.student.options import SIZES
 from potstill.testing import (
@@ -469,7 +470,7 @@ def test_builds_for_other_machines_and_of_other_compilers_give_the_same(build, m
         pytest.skip(f"there is no {compiler}")
     if compiler:
         monkeypatch.setenv("CXX", compiler)
-    monkeypatch.setattr(fused_library, "OPTIONAL_FLAGS", (flags,))
+    monkeypatch.setattr(cpp, "OPTIONAL_FLAGS", (flags,))
     fused_library.loaded_library.cache_clear()
     try:
         for shape in ("nano", "unpadded", "four layers, l = 3"):
@@ -557,7 +558,7 @@ def test_what_was_compiled_is_not_compiled_again(tmp_path, empty_cache):
 @pytest.mark.usefixtures("quick_compiler")
 def test_other_flags_and_another_source_are_compiled_anew(tmp_path, monkeypatch):
     fused_library.load_library()
-    monkeypatch.setattr(fused_library, "FLAGS", (*fused_library.FLAGS, "-g"))
+    monkeypatch.setattr(cpp, "FLAGS", (*cpp.FLAGS, "-g"))
     fused_library.loaded_library.cache_clear()
     fused_library.load_library()
     changed = tmp_path / "fused.cpp"
@@ -654,7 +655,7 @@ def test_the_remedy_names_the_folder_that_others_can_write(tmp_path):
     above = tmp_path / "cache of all"
     (above / "potstill").mkdir(mode=0o700, parents=True)
     above.chmod(0o777)
-    why, remedy = fused_library._fault_of(above / "potstill")
+    why, remedy = cpp._fault_of(above / "potstill")
     assert why == f"other users can write to {above}"
     assert remedy == f"fix it with:  chmod go-w '{above}'  or "
 
@@ -676,7 +677,7 @@ def test_a_foreign_library_falls_back_to_pytorch_with_a_warning(tmp_path, monkey
     monkeypatch.setattr(fused_library, "SOURCE", tmp_path / "other.cpp")
     assert random_student([1, 8]).backend == "torch"
     assert "it has no student_lanes" in caplog.text
-    with pytest.raises(KernelError, match="is not the fused kernel"):
+    with pytest.raises(KernelError, match="is not the other kernel"):
         fused_library.load_library()
 
 

@@ -8,10 +8,10 @@ import torch
 
 from learning_kit import ELEMENTS, lively
 from potstill.core.batch import make_batch
+from potstill.core.cpp import KernelError
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Batch, Structure
 from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
-from potstill.student.fused_library import KernelError
 from potstill.student.model import Prediction, Student
 from potstill.testing import all_structures, one_atom, rattled, silicon, water
 from potstill.testing.models import in_elements

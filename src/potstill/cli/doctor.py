@@ -163,7 +163,8 @@ def _proof_of(place: Installed) -> str:
 
 def _fused_kernel() -> str:
     """Return what compiles the kernel of the CPU, compiled here where it was not yet."""
-    from potstill.student.fused_library import compiler_command, load_library
+    from potstill.core.cpp import compiler_command
+    from potstill.student.fused_library import load_library
 
     try:
         load_library()

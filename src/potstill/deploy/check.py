@@ -21,12 +21,12 @@ from typing import Any
 import ase.io
 import numpy as np
 
+from potstill.core.cpp import KernelError
 from potstill.core.errors import MissingExtraError, PotstillError
 from potstill.core.registry import borrow
 from potstill.core.types import Array, Labels, Structure
 from potstill.deploy.engine import lower_triangular
 from potstill.deploy.student import load_student
-from potstill.student.fused_library import KernelError
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from potstill.core.cpp import compiler_command
 from potstill.core.errors import InputError
 from potstill.deploy.native import SOURCES, Native, student_sources
-from potstill.student.fused_library import compiler_command
 
 PLUGIN, PROGRAM = "potstillplugin.so", "lmp_potstill"
 OLDEST = 20210929  # the pair style is compiled and run with this version in the tests

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from potstill.core.cpp import FLAGS, OPTIONAL_FLAGS, compiler_command, processor
 from potstill.core.errors import PotstillError
 from potstill.core.files import sealed
 from potstill.environments.installed import home
-from potstill.student.fused_library import FLAGS, HEADERS, OPTIONAL_FLAGS, compiler_command, processor
+from potstill.student.fused_library import HEADERS
 
 SOURCES = Path(__file__).with_name("plugin")
 COMPILE_SECONDS = 600

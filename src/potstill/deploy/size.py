@@ -18,12 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from potstill.core.batch import make_batch
 from potstill.core.counts import several
+from potstill.core.cpp import KernelError
 from potstill.core.elements import covalent_radii, symbols_of
 from potstill.core.types import Batch, Structure
 from potstill.deploy.student import DeployedStudent
 from potstill.student.files import count_parameters
 from potstill.student.fused import FusedKernel
-from potstill.student.fused_library import KernelError
 from potstill.student.model import Student
 from potstill.student.options import StudentArchitecture, StudentConfig, refuse_outside
 

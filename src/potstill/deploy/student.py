@@ -16,6 +16,7 @@ from potstill.core.errors import InputError
 from potstill.core.neighbors import Neighbors, structure_neighbors
 from potstill.core.precision import float32_products, own_defaults, own_modes
 from potstill.core.stress import stress_of
+from potstill.core.threads import survive_fork
 from potstill.core.types import Labels, Structure
 from potstill.deploy.stated_verdict import stated_verdict
 from potstill.student.backends import gpu_student
@@ -25,7 +26,6 @@ from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
 from potstill.student.shipped import student_folder
-from potstill.student.threads import survive_fork
 from potstill.student.uncertainty import Uncertainty, read_uncertainty
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from potstill.student.fused_library import KernelError
+from potstill.core.cpp import KernelError
 from potstill.student.model import Student
 from potstill.student.options import Backend
 

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from potstill.core.cpp import KernelError, LibraryError
+from potstill.core.threads import threads
 from potstill.core.types import Batch
-from potstill.student.fused_library import KernelError, LibraryError, load_library, warn_once
+from potstill.student.fused_library import load_library, warn_once
 from potstill.student.fused_weights import Atoms, FusedWeights, Learned
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
-from potstill.student.threads import threads
 
 log = logging.getLogger(__name__)
 

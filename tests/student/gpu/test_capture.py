@@ -14,9 +14,9 @@ import triton
 
 from gpu_kit import ELEMENTS, SMALL, device, few, lively
 from no_wait_kit import NoWait
+from potstill.core.cpp import KernelError
 from potstill.core.types import Structure
 from potstill.student import cuda_graphs
-from potstill.student.fused_library import KernelError
 from potstill.student.gpu import buffers, edges, geometry, launch, pointwise, products, search, session
 from potstill.student.gpu.session import GpuStudent
 from potstill.student.gpu.systems import Systems

@@ -10,12 +10,12 @@ from ase import units
 from ase.md.verlet import VelocityVerlet
 
 from gpu_kit import ELEMENTS, SMALL, assert_labels, device, few, in_float64, lively
+from potstill.core.cpp import KernelError
 from potstill.core.dynamics import draw_velocities
 from potstill.core.types import Structure
 from potstill.deploy.langevin import Langevin, Walker
 from potstill.deploy.student import DeployedStudent
 from potstill.student import backends
-from potstill.student.fused_library import KernelError
 from potstill.student.gpu import session
 from potstill.student.gpu.dynamics import Dynamics
 from potstill.student.gpu.session import GpuStudent

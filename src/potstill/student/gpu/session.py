@@ -17,12 +17,12 @@ import numpy as np
 import torch
 import triton
 
+from potstill.core.cpp import KernelError
 from potstill.core.errors import PotstillError
 from potstill.core.neighbors import SKIN_ANGSTROM
 from potstill.core.stress import stress_of
 from potstill.core.types import Array, Labels, Structure
 from potstill.student.cuda_graphs import captured, warm_up
-from potstill.student.fused_library import KernelError
 from potstill.student.gpu.buffers import Bucket, Inputs, Outputs
 from potstill.student.gpu.launch import Precision, Program
 from potstill.student.gpu.layout import Layout, lattices, reciprocals, rounded_up
