@@ -1,10 +1,12 @@
 """SevenNet as a teacher (Park, Kim, Hwang and Han, J. Chem. Theory Comput. 20, 4857 (2024)), batched.
 
-Its package contains the weights of 7net-0, so this teacher works offline. It is the default teacher.
+Its package contains the weights of 7net-0, so this teacher works offline. It is the default teacher. On a CPU a kernel of
+ours computes its convolutions (:mod:`~potstill.teacher.convolution`).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from potstill.core.checksums import sha256_of_file
+from potstill.core.cpp import KernelError
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
@@ -28,6 +31,8 @@ from potstill.teacher.options import (
     file_of_weights,
     weights_at,
 )
+
+log = logging.getLogger(__name__)
 
 SHIPPED = {"7net-0": "SEVENNET_0_11Jul2024", "7net-l3i5": "SEVENNET_l3i5"}
 SEVENNET_ORDER = ("xx", "yy", "zz", "xy", "yz", "zx")
@@ -62,6 +67,16 @@ class SevenNet(TeacherOptions):
         return file_of_weights(getattr(_const, shipped) if shipped else self.weights, self.name, HINT)
 
 
+def _quicken(model: Any) -> None:
+    """Let the C++ kernel compute the convolutions of a model; where it cannot, warn in the log ``potstill``."""
+    from potstill.teacher.convolution import replace_convolutions
+
+    try:
+        replace_convolutions(model)
+    except KernelError as error:
+        log.warning("SevenNet runs in the code of e3nn, several times slower than with the kernel: %s", error)
+
+
 class _SevenNet(BatchedTeacher):
     def __init__(self, checkpoint: Path, options: SevenNet) -> None:
         from sevenn import _keys
@@ -75,6 +90,8 @@ class _SevenNet(BatchedTeacher):
             loaded = load_checkpoint(str(checkpoint))
             self._model = loaded.build_model().to(self._device).eval().requires_grad_(requires_grad=False)
         self._model.set_is_batch_data(True)
+        if self._device.type == "cpu":
+            _quicken(self._model)
         self._cutoff = float(loaded.config[_keys.CUTOFF])
         fingerprint = {
             "name": f"sevennet {name if name in SHIPPED else checkpoint.name}",

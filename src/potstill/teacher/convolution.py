@@ -1,0 +1,274 @@
+"""The convolutions of SevenNet on a CPU, by a C++ kernel in the place of e3nn's code.
+
+e3nn writes the message of every edge to memory, and the radial weights that it is made with. The kernel adds the messages up
+while they are in the cache, for some atoms at once. Labels are those of e3nn but for rounding, several times faster. Where
+there is no C++ compiler, or a model has other convolutions, :class:`~potstill.core.cpp.KernelError` says why, and the
+model stays as it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+from potstill.core.cpp import KernelError, compiled
+from potstill.core.threads import threads
+
+if TYPE_CHECKING:
+    from e3nn.o3 import Irreps, TensorProduct
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+SYMBOLS = (
+    "convolution_lanes",
+    "convolution_turn",
+    "convolution_turn_back",
+    "convolution_forward",
+    "convolution_backward",
+)
+L_MAX = 3
+EDGES_PER_THREAD = 512  # edges whose weights are in memory at once
+TOLERANCE = 1e-4  # of the largest number, between e3nn's code and the kernel
+
+
+def replace_convolutions(model: nn.Sequential) -> None:
+    """Let the kernel compute the convolutions of a SevenNet model, in place.
+
+    Each is compared with e3nn's code first, on random numbers.
+
+    Raises
+    ------
+    KernelError
+        If the kernel cannot be compiled, has no code for a convolution, or differs from e3nn; the model is then unchanged.
+    """
+    from sevenn.nn.convolution import IrrepsConvolution
+
+    found = {name: module for name, module in model.named_children() if isinstance(module, IrrepsConvolution)}
+    if not found:
+        raise KernelError("the model has no convolutions that the kernel knows")
+    replaced = {name: Convolution(module) for name, module in found.items()}
+    for name, module in replaced.items():
+        _compare(name, found[name], module)
+    for name, module in replaced.items():
+        model._modules[name] = module
+
+
+class Convolution(nn.Module):
+    """A convolution of SevenNet, with the weights and the results of the module that it takes the place of.
+
+    Parameters
+    ----------
+    module
+        SevenNet's ``IrrepsConvolution``.
+
+    Raises
+    ------
+    KernelError
+        If the kernel cannot be compiled or has no code for the convolution.
+    """
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        radial = list(module.weight_nn)
+        if getattr(radial[-1], "act", None) is not None:
+            raise KernelError("the radial network of the model ends in an activation")
+        self._paths = _Paths(module.convolution)
+        self._hidden = nn.Sequential(*radial[:-1])
+        self.keys = module.key_x, module.key_filter, module.key_weight_input, module.key_edge_idx
+        inputs = radial[-1].weight.shape[0]
+        self.register_buffer("_matrix", radial[-1](torch.eye(inputs)).detach().contiguous())  # it is linear
+        self.register_buffer("_denominator", module.denominator.detach().clone())
+
+    def forward(self, data: Any) -> Any:
+        """Replace the features of the atoms in a graph by the sum of their messages."""
+        x, angular, radial, edge_index = (data[key] for key in self.keys)
+        if "by_atom" not in data:  # the same for all layers
+            receivers, senders = edge_index
+            data["by_atom"] = _ByAtom(receivers, senders, len(x)), _ByAtom(senders, receivers, len(x))
+        hidden = self._hidden(radial)
+        summed = _Sum.apply(self._paths, *data["by_atom"], self._matrix, x, angular, hidden)  # type: ignore[no-untyped-call]
+        data[self.keys[0]] = summed / self._denominator
+        return data
+
+
+class _Path(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("mul", "d_x", "d_y", "d_out", "x", "y", "out", "w")),
+        ("coupling", ctypes.c_void_p),
+    ]
+
+
+class _Block(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int32) for name in ("first", "mul", "d")]
+
+
+class _PathsOfC(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("n_paths", "x_width", "y_width", "out_width", "w_width")),
+        ("path", ctypes.c_void_p),
+    ]
+
+
+class _EdgesOfC(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("first_atom", "last_atom", "first_row")),
+        *((name, ctypes.c_void_p) for name in ("first", "edge", "other")),
+    ]
+
+
+class _Paths:
+    """Paths of a tensor product, as C++ takes them."""
+
+    def __init__(self, product: TensorProduct) -> None:
+        from e3nn.o3 import wigner_3j
+
+        self.library, self._product = _library(), product
+        lanes = self.library.convolution_lanes()
+        x, y, out = product.irreps_in1, product.irreps_in2, product.irreps_out
+        self._alive, paths, width = [], [], 0
+        for path in product.instructions:
+            mul, of_x = x[path.i_in1]
+            filters, of_y = y[path.i_in2]
+            channels, of_out = out[path.i_out]
+            if path.connection_mode != "uvu" or filters != 1 or channels != mul:
+                raise KernelError("the model mixes channels along its edges")
+            if mul % lanes or max(of_x.l, of_y.l, of_out.l) > L_MAX:
+                raise KernelError(
+                    f"the kernel needs multiples of {lanes} channels and l of {L_MAX} at most, found {mul}x{of_x}"
+                )
+            coupling = (wigner_3j(of_x.l, of_y.l, of_out.l, dtype=torch.float64) * path.path_weight).float().contiguous()
+            self._alive.append(coupling)
+            first = x.slices()[path.i_in1].start, y.slices()[path.i_in2].start, out.slices()[path.i_out].start
+            paths.append(_Path(mul, of_x.dim, of_y.dim, of_out.dim, *first, width, coupling.data_ptr()))
+            width += mul
+        self._paths = (_Path * len(paths))(*paths)
+        self.sizes = _PathsOfC(len(paths), x.dim, y.dim, out.dim, width, ctypes.addressof(self._paths))
+        self._x, self._out = _blocks(x), _blocks(out)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make copies and pickles anew from the tensor product, for these would hold addresses of others' memory."""
+        return _Paths, (self._product,)
+
+    def turned_x(self, x: torch.Tensor) -> torch.Tensor:
+        """Return features with the channels of a component side by side."""
+        return self._turn(self.library.convolution_turn, self._x, x)
+
+    def turned_out(self, out: torch.Tensor) -> torch.Tensor:
+        """Return a derivative by the output, turned as :meth:`turned_x`."""
+        return self._turn(self.library.convolution_turn, self._out, out)
+
+    def x_as_given(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the opposite of :meth:`turned_x`."""
+        return self._turn(self.library.convolution_turn_back, self._x, x)
+
+    def out_as_given(self, out: torch.Tensor) -> torch.Tensor:
+        """Return the opposite of :meth:`turned_out`."""
+        return self._turn(self.library.convolution_turn_back, self._out, out)
+
+    def _turn(self, turn: Any, blocks: ctypes.Array[_Block], rows: torch.Tensor) -> torch.Tensor:
+        rows = rows.contiguous()
+        turned = torch.empty_like(rows)
+        turn(blocks, len(blocks), _at(rows), _at(turned), ctypes.c_int64(len(rows)), rows.shape[1], threads())
+        return turned
+
+
+def _blocks(irreps: Irreps) -> ctypes.Array[_Block]:
+    places = zip(irreps.slices(), irreps, strict=True)
+    return (_Block * len(irreps))(*(_Block(place.start, mul, kind.dim) for place, (mul, kind) in places))
+
+
+class _ByAtom:
+    """Edges in the order of the atoms at one of their ends, and the atoms at the other end."""
+
+    def __init__(self, atoms: torch.Tensor, others: torch.Tensor, n_atoms: int) -> None:
+        self.edge = torch.argsort(atoms, stable=True)
+        self._other = others[self.edge].contiguous()
+        self._first = atoms.new_zeros(n_atoms + 1)
+        torch.cumsum(torch.bincount(atoms, minlength=n_atoms), 0, out=self._first[1:])
+
+    def chunks(self) -> Iterator[tuple[_EdgesOfC, torch.Tensor]]:
+        """Yield some atoms at once, for C++, and the indices of their edges."""
+        first = self._first.tolist()
+        most, start = EDGES_PER_THREAD * threads(), 0
+        while start < len(first) - 1:
+            end = start + 1
+            while end < len(first) - 1 and first[end + 1] - first[start] <= most:
+                end += 1
+            pointers = self._first.data_ptr(), self.edge.data_ptr(), self._other.data_ptr()
+            yield _EdgesOfC(start, end, first[start], *pointers), self.edge[first[start] : first[end]]
+            start = end
+
+
+class _Sum(torch.autograd.Function):
+    """Sum of the messages to each atom: the weights of an edge are its (H,) hidden radial features times ``matrix``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        paths: _Paths,
+        received: _ByAtom,
+        sent: _ByAtom,
+        matrix: torch.Tensor,
+        x: torch.Tensor,
+        angular: torch.Tensor,
+        hidden: torch.Tensor,
+    ) -> torch.Tensor:
+        x, angular = paths.turned_x(x), angular.contiguous()
+        out = x.new_empty(len(x), paths.sizes.out_width)
+        for edges, rows in received.chunks():
+            weights = hidden[rows] @ matrix
+            paths.library.convolution_forward(
+                ctypes.byref(paths.sizes), ctypes.byref(edges), _at(x), _at(angular), _at(weights), _at(out), threads()
+            )
+        ctx.save_for_backward(matrix, x, angular, hidden)
+        ctx.given = paths, sent
+        return paths.out_as_given(out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        matrix, x, angular, hidden = ctx.saved_tensors
+        paths, sent = ctx.given
+        by_out = paths.turned_out(by_out)
+        by_x, by_angular, by_hidden = torch.empty_like(x), torch.empty_like(angular), torch.empty_like(hidden)
+        for edges, rows in sent.chunks():
+            weights = hidden[rows] @ matrix
+            by_weights = torch.empty_like(weights)
+            given = (_at(tensor) for tensor in (x, angular, weights, by_out, by_x, by_angular, by_weights))
+            paths.library.convolution_backward(ctypes.byref(paths.sizes), ctypes.byref(edges), *given, threads())
+            by_hidden[rows] = by_weights @ matrix.T
+        return None, None, None, None, paths.x_as_given(by_x), by_angular, by_hidden
+
+
+def _compare(name: str, module: Any, ours: Convolution) -> None:
+    """Raise KernelError where a convolution differs from the module that it is to take the place of."""
+    generator = torch.Generator().manual_seed(0)
+    n_atoms, n_edges = 3, 12
+    edge_index = torch.randint(n_atoms, (2, n_edges), generator=generator)
+    x, angular = module.convolution.irreps_in1.dim, module.convolution.irreps_in2.dim
+    sizes = (n_atoms, x), (n_edges, angular), (n_edges, module.weight_nn[0].weight.shape[0])
+    inputs = [torch.randn(*size, generator=generator).requires_grad_() for size in sizes]
+    answers = []
+    with torch.enable_grad():
+        for convolution in (module, ours):
+            out = convolution(dict(zip(ours.keys, [*inputs, edge_index], strict=True)))[ours.keys[0]]
+            along = torch.linspace(-1, 1, out.numel()).reshape(out.shape)
+            answers.append([out, *torch.autograd.grad((out * along).sum(), inputs)])
+    for one, other in zip(*answers, strict=True):
+        if not (one - other).abs().max() <= TOLERANCE * one.abs().max():
+            raise KernelError(f"{name} of the model does not give the results of e3nn")
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    return compiled(SOURCE, [], SYMBOLS)
+
+
+def _at(tensor: torch.Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
