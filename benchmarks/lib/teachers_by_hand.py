@@ -1,7 +1,8 @@
 """Each teacher's package used without potstill: its own graphs, its own batches, its ASE calculator.
 
 Enters a loaded teacher, whose model is shared so that both sides compute the same; leaves functions on ASE structures. What
-they return is compared with potstill's labels before anything is timed.
+they return is compared with potstill's labels before anything is timed. SevenNet's model is loaded again by its package, for
+potstill changes its own.
 """
 
 from __future__ import annotations
@@ -22,16 +23,20 @@ def sevennet(teacher: Any) -> tuple[Batched, Any]:
     from sevenn.train.dataload import unlabeled_atoms_to_graph
     from torch_geometric.data import Batch
 
+    calculator = SevenNetCalculator("7net-0", device="cpu")
+    model = SevenNetCalculator("7net-0", device="cpu").model
+    model.set_is_batch_data(True)
+
     def energies(batch: Sequence[Atoms]) -> list[float]:
         graphs = [
             AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(a, teacher._cutoff, with_shift=False)) for a in batch
         ]
-        output = teacher._model(Batch.from_data_list(graphs))
+        output = model(Batch.from_data_list(graphs))
         for key in ("inferred_force", "inferred_stress"):
             output[key].detach().cpu().numpy()
         return [float(e) for e in output["inferred_total_energy"].detach().reshape(-1)]
 
-    return energies, SevenNetCalculator("7net-0", device="cpu")
+    return energies, calculator
 
 
 def orb(teacher: Any) -> tuple[Batched, Any]:

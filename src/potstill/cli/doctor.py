@@ -169,7 +169,7 @@ def _fused_kernel() -> str:
     try:
         load_library()
     except PotstillError as error:
-        raise PotstillError(f"students run in PyTorch, several times slower: {error}") from error
+        raise PotstillError(f"students and SevenNet run in PyTorch, several times slower: {error}") from error
     return f"compiled by {' '.join(compiler_command())}"
 
 
