@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -187,3 +189,24 @@ def test_labels_with_and_without_a_compiler(weights, monkeypatch, caplog):
             np.testing.assert_allclose(one.stress, other.stress, atol=1e-6)
         for name, rows in other.extra.items():
             np.testing.assert_allclose(one.extra[name], rows, atol=2e-5)
+
+
+def test_labels_in_a_forked_process():
+    """The threads of the parent do not exist in a child, which would wait for them without end."""
+    code = """
+import multiprocessing, torch
+from ase.build import bulk
+from potstill.core.types import Structure
+from potstill.teacher import load_teacher
+torch.set_num_threads(2)
+teacher, salt = load_teacher("sevennet", device="cpu"), Structure.from_ase(bulk("NaCl", "rocksalt", a=5.5, cubic=True))
+def energy(structure):
+    return teacher.label([structure])[0].energy
+before = energy(salt)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    assert abs(pool.map_async(energy, [salt]).get(60)[0] - before) < 1e-4
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-800:]

@@ -9,6 +9,7 @@ model stays as it is.
 from __future__ import annotations
 
 import ctypes
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from potstill.core.cpp import KernelError, compiled
-from potstill.core.threads import threads
+from potstill.core.threads import survive_fork, threads
 
 if TYPE_CHECKING:
     from e3nn.o3 import Irreps, TensorProduct
@@ -184,24 +185,30 @@ def _blocks(irreps: Irreps) -> ctypes.Array[_Block]:
 
 
 class _ByAtom:
-    """Edges in the order of the atoms at one of their ends, and the atoms at the other end."""
+    """Edges in the order of the atoms at one of their ends, divided into chunks of whole atoms.
+
+    Parameters
+    ----------
+    atoms, others
+        (E,) indices of the atoms at this end of each edge, and at the other.
+    n_atoms
+        Number of atoms.
+    """
 
     def __init__(self, atoms: torch.Tensor, others: torch.Tensor, n_atoms: int) -> None:
-        self.edge = torch.argsort(atoms, stable=True)
-        self._other = others[self.edge].contiguous()
+        self._edge = torch.argsort(atoms, stable=True)
+        self._other = others[self._edge].contiguous()
         self._first = atoms.new_zeros(n_atoms + 1)
         torch.cumsum(torch.bincount(atoms, minlength=n_atoms), 0, out=self._first[1:])
+        self.chunks = list(self._divided(EDGES_PER_THREAD * threads()))
 
-    def chunks(self) -> Iterator[tuple[_EdgesOfC, torch.Tensor]]:
-        """Yield some atoms at once, for C++, and the indices of their edges."""
-        first = self._first.tolist()
-        most, start = EDGES_PER_THREAD * threads(), 0
+    def _divided(self, most: int) -> Iterator[tuple[_EdgesOfC, torch.Tensor]]:
+        """Yield atoms with at most so many edges together, or one atom, for C++, and the indices of their edges."""
+        first, start = self._first.tolist(), 0
+        pointers = self._first.data_ptr(), self._edge.data_ptr(), self._other.data_ptr()
         while start < len(first) - 1:
-            end = start + 1
-            while end < len(first) - 1 and first[end + 1] - first[start] <= most:
-                end += 1
-            pointers = self._first.data_ptr(), self.edge.data_ptr(), self._other.data_ptr()
-            yield _EdgesOfC(start, end, first[start], *pointers), self.edge[first[start] : first[end]]
+            end = max(start + 1, bisect_right(first, first[start] + most) - 1)
+            yield _EdgesOfC(start, end, first[start], *pointers), self._edge[first[start] : first[end]]
             start = end
 
 
@@ -221,7 +228,7 @@ class _Sum(torch.autograd.Function):
     ) -> torch.Tensor:
         x, angular = paths.turned_x(x), angular.contiguous()
         out = x.new_empty(len(x), paths.sizes.out_width)
-        for edges, rows in received.chunks():
+        for edges, rows in received.chunks:
             weights = hidden[rows] @ matrix
             paths.library.convolution_forward(
                 ctypes.byref(paths.sizes), ctypes.byref(edges), _at(x), _at(angular), _at(weights), _at(out), threads()
@@ -237,7 +244,7 @@ class _Sum(torch.autograd.Function):
         paths, sent = ctx.given
         by_out = paths.turned_out(by_out)
         by_x, by_angular, by_hidden = torch.empty_like(x), torch.empty_like(angular), torch.empty_like(hidden)
-        for edges, rows in sent.chunks():
+        for edges, rows in sent.chunks:
             weights = hidden[rows] @ matrix
             by_weights = torch.empty_like(weights)
             given = (_at(tensor) for tensor in (x, angular, weights, by_out, by_x, by_angular, by_weights))
@@ -267,6 +274,7 @@ def _compare(name: str, module: Any, ours: Convolution) -> None:
 
 @cache
 def _library() -> ctypes.CDLL:
+    survive_fork()
     return compiled(SOURCE, [], SYMBOLS)
 
 
