@@ -33,7 +33,8 @@ from potstill.dataset import open_dataset
 from potstill.execute import available_cores
 from potstill.generate.elements import allowed
 from potstill.generate.options import SOURCES, GenerateConfig
-from potstill.generate.stage import SourceCount, generate
+from potstill.generate.source_count import SourceCount
+from potstill.generate.stage import generate
 from potstill.stats import collect
 
 PARENTS = {"source": "prototypes", "label": "parents", "count": 200}

@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +42,7 @@ from potstill.generate.mix import (
     without_missing,
 )
 from potstill.generate.source import SourceOptions
+from potstill.generate.source_count import SourceCount, most_frequent
 from potstill.generate.teachers import check_teacher
 from potstill.teacher.given import is_given
 
@@ -53,32 +53,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 CANDIDATES_PER_ROUND = 8192
 GIVE_UP_AFTER = 50  # number of candidates per structure wanted
-
-
-@dataclass(slots=True)
-class SourceCount:
-    """Number of structures wanted of one source, and its results.
-
-    ``earlier`` counts candidates of the runs in ``generate.after``, and ``made`` good candidates and their copies. ``error``
-    is the most frequent refusal where the source made nothing or failed itself. ``details`` has the first refusal of each
-    reason where the source is the user's own files.
-    """
-
-    name: str
-    wanted: int
-    earlier: int = 0
-    made: int = 0
-    accepted: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    error: str = ""
-    details: dict[str, str] = field(default_factory=dict)
-
-    def add_refused(self, refused: Sequence[Refused], *, with_details: bool) -> None:
-        """Count refusals by their reasons, and keep the first detail of each reason where asked."""
-        for refusal in refused:
-            self.refused[refusal.reason] += 1
-            if with_details:
-                self.details.setdefault(refusal.reason, " ".join(refusal.detail.split()))
 
 
 def generate(
@@ -207,9 +181,9 @@ class _Attempt:
                 return {source.name: why}
             missing += count.wanted - count.accepted
             if count.accepted < count.wanted and count.error:
-                log.warning("%s", f"source {_shortfall(count)}")  # each source by itself on the terminal
+                log.warning("%s", f"source {count.shortfall()}")  # each source by itself on the terminal
             elif count.accepted < count.wanted:
-                log.warning("source %s", _shortfall(count))
+                log.warning("source %s", count.shortfall())
         if not any(count.accepted for count in self.counts):
             raise PotstillError(f"no source made any structure: {self._why_none()}")
         merge(self._files, self._folder / "structures.h5", attributes={"seed": self._seed})
@@ -266,8 +240,8 @@ class _Attempt:
             taken.append(np.array(chosen, dtype=np.int64))
             why = too_few(source, stop - first, count.accepted, self._config.contingency)
             if why is not None:
-                return f"{why} ({_reasons(count)})"
-        count.error = _most_frequent(refused if count.accepted == 0 else [r for r in refused if r.reason == "source_error"])
+                return f"{why} ({count.reasons()})"
+        count.error = most_frequent(refused if count.accepted == 0 else [r for r in refused if r.reason == "source_error"])
         self._on_progress(count)
         _refuse_contradictions(source.name, refused)
         for remark in methods.remark():
@@ -372,25 +346,3 @@ def _refuse_other_frames(source: Files, earlier: Sequence[Path]) -> None:
                     f"candidates are numbered on from those\n"
                     f"  give the new files a label of their own, such as  label: {source.name}_2"
                 )
-
-
-def _shortfall(count: SourceCount) -> str:
-    earlier = f"; the runs in generate.after have its first {count.earlier}" if count.earlier else ""
-    first = "".join(
-        f"; first {reason}: {count.details[reason]}" for reason, _ in count.refused.most_common() if count.details
-    )
-    error = f"; most often {count.error}" if count.error else first
-    why = _reasons(count) or "it has no more"
-    return f"{count.name} gave {count.accepted} of {count.wanted} structures: {why}{error}{earlier}"
-
-
-def _most_frequent(refused: Sequence[Refused]) -> str:
-    """Return the first of the most frequent kind of refusals in one line, whatever numbers it names; empty without any."""
-    kinds: dict[str, list[str]] = {}
-    for text in (f"{r.reason}: {r.detail}" for r in refused):
-        kinds.setdefault(re.sub(r"\d+", "", text), []).append(text)
-    return " ".join(max(kinds.values(), key=len, default=[""])[0].split())
-
-
-def _reasons(count: SourceCount) -> str:
-    return ", ".join(f"{n} {reason}" for reason, n in count.refused.most_common())

@@ -18,7 +18,7 @@ from potstill.run.context import Context
 from potstill.run.folder import RunFolder
 
 if TYPE_CHECKING:
-    from potstill.generate.stage import SourceCount
+    from potstill.generate.source_count import SourceCount
 
 METRICS_EVERY_SECONDS = 5.0
 
