@@ -23,6 +23,7 @@ import torch.utils.data
 from ase import Atoms
 
 from potstill.student.files import count_parameters
+from potstill.teacher.convolution import replace_convolutions
 
 Answer = tuple[float, np.ndarray, np.ndarray | None]
 RANDOM = "random"
@@ -127,8 +128,8 @@ def chgnet() -> Model:
     )
 
 
-def sevennet() -> Model:
-    """SevenNet-0, with the graphs that its own calculator and its own inference make."""
+def sevennet(*, kernel: bool = False) -> Model:
+    """SevenNet-0, with the graphs that its own calculator and its own inference make; or with the kernel of potstill."""
     from sevenn import _keys
     from sevenn.atom_graph_data import AtomGraphData
     from sevenn.calculator import SevenNetCalculator
@@ -136,6 +137,8 @@ def sevennet() -> Model:
     from torch_geometric.data import Batch
 
     calculator = SevenNetCalculator("7net-0", device="cpu")
+    if kernel:
+        replace_convolutions(calculator.model)
     single, batched = calculator.model, copy.deepcopy(calculator.model)
     batched.set_is_batch_data(True)
 
@@ -145,7 +148,7 @@ def sevennet() -> Model:
         return _split(structures, out[_keys.PRED_TOTAL_ENERGY], out[_keys.PRED_FORCE], -out[_keys.PRED_STRESS])
 
     return Model(
-        name="SevenNet-0",
+        name="SevenNet-0, kernel" if kernel else "SevenNet-0",
         package=package("sevenn"),
         parameters=count_parameters(single),
         weights="pretrained",
@@ -239,6 +242,7 @@ PEERS: dict[str, Callable[[], Model]] = {
     **{f"{name}-compiled": partial(orb, name, compiled=True) for name in ORB},
     "CHGNet 0.3.0": chgnet,
     "SevenNet-0": sevennet,
+    "SevenNet-0, kernel": partial(sevennet, kernel=True),
     "schnetpack PaiNN": schnetpack_painn,
     "graph-pes PaiNN": partial(graph_pes, "PaiNN"),
     "graph-pes TensorNet": partial(graph_pes, "TensorNet"),

@@ -3,8 +3,8 @@
     python -m benchmarks.runs.fine_tuning [--systems silicon silicon_carbide …] [--counts 25 50 100] [--start general]
 
 The frames are copies of a system's structures, displaced as at 300 to 1,000 K and strained, labelled by 7net-0. Both
-students have the same labels and are compared on frames that neither was trained on. The one from nothing is of tier nano,
-as in the template ``my_system``; it makes as many passes as fit into the processor time of the other, which other work
+students have the same labels and are compared on frames that neither was trained on. The one from nothing is that
+of the template ``my_system``; it makes as many passes as fit into the processor time of the other, which other work
 on the machine changes little. Results in ``results/fine_tuning.json``; rows that are not measured again stay.
 """
 
@@ -20,9 +20,10 @@ from time import process_time
 from typing import Any
 
 import numpy as np
+import yaml
 from benchmarks.lib.common import write_results
 from benchmarks.lib.held_out import HeldOut, errors
-from benchmarks.runs.my_system import SYSTEMS, System
+from benchmarks.runs.my_system import SYSTEMS, TEMPLATE, System
 
 from potstill.core.types import Labels, Structure
 from potstill.dataset import Records
@@ -92,9 +93,10 @@ def trained_for(seconds: float, training: Records) -> tuple[int, float, Student]
     What a training spends besides its passes is not known beforehand, so the passes of one that took more or less
     than a tenth of the time off are set right, and it is done again.
     """
+    of_template = StudentConfig(**yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))["student"])
     passes = EPOCHS
     for _ in range(TRIALS):
-        spent, student = trained(training, StudentConfig(tier="nano"), passes)
+        spent, student = trained(training, of_template, passes)
         if abs(spent - seconds) <= 0.1 * seconds:
             break
         passes = max(1, round(passes * seconds / spent))
