@@ -54,12 +54,13 @@ void Run<NL, NB, TRAINING>::geometry(const Block& block) {
             double push = 0;
             if (d < reach) local += 0.5 * repulsion(m.charge[block.species], m.charge[in.species[j]], reach, d, push);
             g[B + NH] = (real)(half * push);
+            for (int n = B + NH + 1; n < row; ++n) g[n] = 0;
         }
         in.local[i] = (real)local;
     }
 }
 
-// densities of an atom: l = 0 [1, width], l = 1 [3, width], ... at out + (components below l) * n, rows n apart
+// densities of an atom after the first layer: l = 0 [1, width], l = 1 [3, width], ... at out + (components below l) * n, rows n apart
 template <int NL, int NB, bool TRAINING>
 void Run<NL, NB, TRAINING>::density(int t, int64_t a, const real* table, real* parts, int at, int n) const {
     const int64_t i = order[a];
@@ -108,7 +109,7 @@ void Run<NL, NB, TRAINING>::vector_density(int t, int64_t a, const real* table, 
     }
 }
 
-// derivatives of the energy by the harmonics and radial functions of an edge, through layer t alone; ``gradient`` is by the
+// derivatives of the energy by the harmonics and radial functions of an edge, through layer t alone, after the first; ``gradient`` is by the
 // densities of its receiver, ``own`` are the weights of the receiver's element
 template <int NL, int NB, bool TRAINING>
 inline void Run<NL, NB, TRAINING>::edge_terms(int t, int64_t e, const real* gradient, const ElementWeights& own, vec* by_harmonic,
@@ -155,14 +156,17 @@ inline void Run<NL, NB, TRAINING>::edge_terms(int t, int64_t e, const real* grad
 
 // derivative of the energy by the vectors of the edges that the block's atoms receive, through all layers
 template <int NL, int NB, bool TRAINING>
-void Run<NL, NB, TRAINING>::edge_finish(const Block& block, const Scratch& s) const {
+void Run<NL, NB, TRAINING>::edge_finish(const Block& block, Scratch& s) const {
     const real pi = 3.141592653589793, root2 = 1.4142135623730951;
     for (int64_t a = block.first; a < block.first + block.count; ++a) {
         const int64_t i = order[a];
+        by_element_sums(i, by_densities(0, a, block, s), m.layer[0].element[block.species].table, s);
         for (int64_t e = in.first_edge[i]; e < in.first_edge[i + 1]; ++e) {
             vec by_harmonic[NH] = {}, by_radial[16] = {};
-            for (int t = m.n_layers - 1; t >= 0; --t)
-                edge_terms(t, e, by_densities(t, a, block, s), m.layer[t].element[block.species], by_harmonic, by_radial);
+            real by_first[16];
+            for (int t = m.n_layers - 1; t > 0; --t)
+                edge_terms(t, e, by_densities(t, a), m.layer[t].element[block.species], by_harmonic, by_radial);
+            first_edge_terms(e, by_harmonic, by_first, s);
             const real* r = in.vectors + 3 * e;
             real by_distance;  // of the argument
             const real d = length(r), bond = m.radius[block.species] + m.radius[in.species[in.sender[e]]];
@@ -174,7 +178,7 @@ void Run<NL, NB, TRAINING>::edge_finish(const Block& block, const Scratch& s) co
             for (int n = 0; n < B; ++n, waves.advance()) {
                 const real wave = root2 * waves.sine * inverse;
                 const real own = (root2 * waves.order * pi * waves.cosine - wave) * inverse * by_distance;
-                along += total(by_radial[n]) * (own * env + wave * slope / m.cutoff);
+                along += (by_first[n] + total(by_radial[n])) * (own * env + wave * slope / m.cutoff);
             }
             for (int k = 0; k < NH; ++k) v[k] = total(by_harmonic[k]);
             harmonics_gradient<NL>(u, v, turn);

@@ -42,4 +42,6 @@
 
 #include "edges.h"
 
+#include "first_layer.h"
+
 #include "network.h"

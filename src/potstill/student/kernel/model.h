@@ -101,6 +101,9 @@ static thread_local Memory memory;
 struct Scratch {
     std::vector<real> parts, gradients, mixed, x, raw, norm, pre, act, grad, sent, vectors, gate_gradient;
     std::vector<real> invariants, first_gradient;  // first_gradient: by the densities of the first layer
+    std::vector<real> sums, by_sums;               // over the neighbors of each element, and the derivative by these
+    std::vector<int32_t> slot, present;            // place of each element among those of the neighbors, and these elements
+    std::vector<real> by_first;                    // for training: by what each element sends in the first layer
     std::vector<real> densities, inputs, silu;  // for training
     size_t offset = 0;                          // offset of the thread's own derivatives
 };

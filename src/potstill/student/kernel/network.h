@@ -34,7 +34,8 @@ void Run<NL, NB, TRAINING>::forward(int t, const Block& block, Scratch& s) {
     real *zero = scalars(t, block, s), *norm = kept(mem.norm, s.norm, t, block.first, 1);
     real *h = kept(mem.pre, s.pre, t, block.first, H), *state = mem.state.data() + block.first * D;
     for (int a = 0; a < n; ++a) {
-        density(t, block.first + a, own.table, parts, a, n);
+        if (t == 0) first_density(block.first + a, own.table, parts, a, n, s);
+        else density(t, block.first + a, own.table, parts, a, n);
         if (w.receives) vector_density(t, block.first + a, own.vector_table, parts, a, n);
     }
     std::memcpy(zero, parts, (size_t)n * C0 * sizeof(real));  // the invariants of l = 0; the others are computed again from the mixtures
@@ -252,7 +253,9 @@ void Run<NL, NB, TRAINING>::backward(int t, const Block& block, Scratch& s, real
             }
         for (int c = 0; c < C; c += LANES) store(da + c, load(da + c) + load(x + c));
         for (int c = C; c < C0; c += LANES) store(dv + c - C, load(dv + c - C) + load(x + c));
-        if (TRAINING) table_gradient(t, block.first + a, da, mine(to->table, s), w.receives ? mine(to->vector_table, s) : nullptr);
+        if (!TRAINING) continue;
+        if (t == 0) first_gradient(block.first + a, da, own.table, mine(to->table, s), s);
+        else table_gradient(t, block.first + a, da, mine(to->table, s), w.receives ? mine(to->vector_table, s) : nullptr);
     }
     if (t) {
         std::memcpy(mem.state.data() + block.first * D, grad, n * D * sizeof(real));  // the features are not needed again

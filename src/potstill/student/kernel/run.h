@@ -36,7 +36,7 @@ struct Run : Radial<NB> {
     const Atoms& in;
     Memory& mem;
     const Learned* learned;
-    const int D, C, V, P, H, row;  // row: number of values per edge
+    const int D, C, V, P, H, BW, row;  // BW: B in whole vectors; row: number of values per edge
     const size_t wide, N, E, G;    // wide: number of values of an atom's density gradient
     int64_t *order = nullptr, *place = nullptr;  // sorted by species -> given, and back
     int32_t* neighbor = nullptr;                 // row of each edge's sender
@@ -44,7 +44,7 @@ struct Run : Radial<NB> {
 
     Run(const Model& model, const Atoms& atoms, Memory& memory, const Learned* derivatives)
         : Radial<NB>(model.radial), m(model), in(atoms), mem(memory), learned(derivatives), D(m.features), C(m.channels),
-          V(m.vectors), P(m.products), H(m.hidden), row(B + NH + 1), wide((size_t)NH * C + 9 * V), N(atoms.n_atoms), E(atoms.n_edges), G(atoms.n_ghosts) {}
+          V(m.vectors), P(m.products), H(m.hidden), BW((B + LANES - 1) / LANES * LANES), row(std::max(B + NH + 1, BW)), wide((size_t)NH * C + 9 * V), N(atoms.n_atoms), E(atoms.n_edges), G(atoms.n_ghosts) {}
 
     int width(int t, int l) const { return C + (m.layer[t].receives && l < 3 ? V : 0); }  // channels of a density
     int first(int t, int l) const {  // channels of all components below l
@@ -61,13 +61,20 @@ struct Run : Radial<NB> {
     void density(int t, int64_t a, const real* table, real* parts, int at, int n) const;
     void vector_density(int t, int64_t a, const real* table, real* parts, int at, int n) const;
     void edge_terms(int t, int64_t e, const real* gradient, const ElementWeights& own, vec* by_harmonic, vec* by_radial) const;
-    void edge_finish(const Block& block, const Scratch& s) const;
+    void edge_finish(const Block& block, Scratch& s) const;
     void table_gradient(int t, int64_t a, const real* gradient, real* table, real* vector_table) const;
     void matrix_times(const real* dv, vec vx, vec vy, vec vz, vec* out) const;
     template <typename Edges>
     void sent_gradient(int t, real sign, const Edges& each_edge, real* out, real* out_vectors) const;
     void sent_backward(int t, const Block& block, real* out, real* out_vectors) const;
     void ghosts_backward(int t) const;
+    // first_layer.h
+    void find_elements(int64_t i, Scratch& s) const;
+    void element_sums(int64_t i, Scratch& s) const;
+    void first_density(int64_t a, const real* table, real* parts, int at, int n, Scratch& s) const;
+    void by_element_sums(int64_t i, const real* gradient, const real* table, Scratch& s) const;
+    void first_edge_terms(int64_t e, vec* by_harmonic, real* by_radial, const Scratch& s) const;
+    void first_gradient(int64_t a, const real* gradient, const real* table, real* by_table, Scratch& s) const;
     // network.h
     void invariants_of(int t, const real* zero, const Mixtures& mixed, int at, real* v) const;
     void forward(int t, const Block& block, Scratch& s);
@@ -94,14 +101,12 @@ struct Run : Radial<NB> {
         return kept(mem.densities, s.densities, t, block.first, NH * (C + V));
     }
     // derivative of the energy by an atom's densities; that of the first layer is used at once and not kept
-    real* by_densities(int t, int64_t a) const { return density_gradient + ((t - (TRAINING ? 0 : 1)) * N + a) * wide; }
-    real* by_densities(int t, int64_t a, const Block& block, const Scratch& s) const {
-        return TRAINING || t ? by_densities(t, a) : const_cast<real*>(s.first_gradient.data()) + (a - block.first) * wide;
+    real* by_densities(int t, int64_t a) const { return density_gradient + ((t - 1) * N + a) * wide; }
+    real* by_densities(int t, int64_t a, const Block& block, Scratch& s) const {
+        return t ? by_densities(t, a) : s.first_gradient.data() + (a - block.first) * wide;
     }
-    // features that the sender of an edge sent in layer t; before the first layer, atoms of one element are equal
-    const real* sent_row(int t, int64_t e) const {
-        return t ? mem.sent.data() + ((t - 1) * (N + G) + neighbor[e]) * C : mem.first_sent.data() + in.species[in.sender[e]] * C;
-    }
+    // features and vectors that the sender of an edge sent in layer t, after the first
+    const real* sent_row(int t, int64_t e) const { return mem.sent.data() + ((t - 1) * (N + G) + neighbor[e]) * C; }
     const real* vector_row(int t, int64_t e) const { return mem.sent_vectors.data() + ((t - 1) * (N + G) + neighbor[e]) * 3 * V; }
 
     void prepare(int threads) {
@@ -119,7 +124,7 @@ struct Run : Radial<NB> {
             for (int64_t a = mem.start[z]; a < mem.start[z + 1]; a += wanted)
                 mem.blocks.push_back({a, std::min(wanted, mem.start[z + 1] - a), z});
         edges = grown(mem.edges, E * row);
-        density_gradient = grown(mem.density_gradient, (M - (TRAINING ? 0 : 1)) * N * wide);
+        density_gradient = grown(mem.density_gradient, (M - 1) * N * wide);
         grown(mem.state, N * D);
         if (M > 2) grown(mem.vector_gradient, N * 3 * V);
         const size_t inner = (M - 1) * N;  // number of rows of layers whose values are needed after a barrier
@@ -152,11 +157,12 @@ struct Run : Radial<NB> {
         grown(s.parts, rows * NH * (C + V)), grown(s.gradients, rows * NH * 2 * P), grown(s.mixed, rows * NH * 2 * P);
         grown(s.x, rows * (K + D)), grown(s.raw, rows * (C + V)), grown(s.invariants, rows * K), grown(s.norm, rows), grown(s.pre, rows * H), grown(s.act, rows * H);
         grown(s.grad, rows * D), grown(s.sent, rows * C), grown(s.vectors, rows * 6 * V), grown(s.gate_gradient, rows * V);
+        grown(s.first_gradient, rows * wide);
+        s.slot.assign(m.n_elements, -1), s.present.clear();
         if (TRAINING) {
             grown(s.densities, rows * NH * (C + V)), grown(s.inputs, rows * (K + D)), grown(s.silu, rows * H);
             s.offset = thread_number() * learned->stride;
-        } else {
-            grown(s.first_gradient, rows * wide);
+            s.by_first.assign((size_t)m.n_elements * C, 0);
         }
     }
 
@@ -194,12 +200,10 @@ struct Run : Radial<NB> {
                     if (t == 0) finish(block, s, grad);
                 });
             }
-            if (TRAINING)
-                each_block([&](const Block& block) {
-                    std::memset(grad, 0, block.count * D * sizeof(real));
-                    by_sent(0, block, s, grad, made);
-                    add_rows(grad, (int)block.count, D, mine(learned->model->embedding, s) + block.species * D);
-                });
+            if (TRAINING) {  // through what each element sends in the first layer
+                product(s.by_first.data(), C, m.layer[0].send_t, D, mine(learned->model->embedding, s), D, m.n_elements, C, D, true);
+                outer(m.embedding, D, s.by_first.data(), C, mine(by(0).send, s), m.n_elements, D, C);
+            }
         }
     }
 
@@ -227,7 +231,7 @@ struct Run : Radial<NB> {
     }
 
     // after the first layer's derivative: the rest for the edges, or for the features of the element
-    void finish(const Block& block, const Scratch& s, const real* grad) const {
+    void finish(const Block& block, Scratch& s, const real* grad) const {
         if (TRAINING)
             add_rows(grad, (int)block.count, D, mine(learned->model->embedding, s) + block.species * D);
         else
