@@ -690,3 +690,18 @@ def test_no_compiler_is_warned_of_once(monkeypatch, caplog):
     assert len(warnings) == 1
     assert "several times slower" in warnings[0]
     assert "compiler-of-this-test" in warnings[0]
+
+
+@pytest.mark.usefixtures("quick_compiler")
+def test_a_folder_or_a_command_that_cannot_be_read_is_a_reason_too(monkeypatch):
+    def unreadable(folder: Path) -> None:
+        raise PermissionError(f"no access to {folder}")
+
+    with monkeypatch.context() as only_here:
+        only_here.setattr(cpp, "_fault_of", unreadable)
+        with pytest.raises(KernelError, match=r"the fused kernel cannot be compiled or loaded: no access"):
+            fused_library.load_library()
+    fused_library.loaded_library.cache_clear()
+    monkeypatch.setenv("CXX", 'g++ "')
+    with pytest.raises(KernelError, match="CXX is no command"):
+        fused_library.load_library()

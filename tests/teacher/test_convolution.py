@@ -14,7 +14,7 @@ from ase.build import bulk, molecule
 
 from potstill.core.cpp import KernelError
 from potstill.core.types import Labels, Structure
-from potstill.teacher import convolution, load_teacher
+from potstill.teacher import convolution, load_teacher, sevennet
 from potstill.teacher.convolution import Convolution, replace_convolutions
 
 pytest.importorskip("sevenn")
@@ -125,6 +125,25 @@ def test_twins_outlive_the_first(twin):
     assert_same(answers(other, data), answers(module, data))
 
 
+def test_other_precisions_are_refused():
+    module = convolution_of("scalars")
+    data = graph(module, 5, 20)
+    kernel = Convolution(module)
+    for change in ({key.NODE_FEATURE: data[key.NODE_FEATURE].double()}, {key.EDGE_IDX: data[key.EDGE_IDX].int()}):
+        with pytest.raises(KernelError, match="needs float32 and int64"):
+            kernel({**data, **change})
+
+
+def test_a_view_and_features_without_gradient():
+    module = convolution_of("7net-0")
+    data = graph(module, 6, 30)
+    with torch.no_grad():
+        data[key.NODE_FEATURE] = data[key.NODE_FEATURE].T.contiguous().T
+        data[key.EDGE_IDX] = data[key.EDGE_IDX].T.contiguous().T
+    assert not data[key.NODE_FEATURE].requires_grad
+    assert_same(answers(Convolution(module), data), answers(module, data))
+
+
 class Model(torch.nn.Sequential):
     """A model of one convolution."""
 
@@ -135,6 +154,23 @@ def test_other_channels_are_refused():
     )
     model = Model(module)
     with pytest.raises(KernelError, match=r"multiples of (8|16) channels"):
+        replace_convolutions(model)
+    assert model[0] is module
+
+
+def test_harmonics_of_higher_order_are_refused():
+    module = IrrepsConvolution(
+        Irreps("16x0e"), Irreps("1x4e"), Irreps("16x4e"), [8, 24], torch.nn.functional.silu, lazy_layer_instantiate=False
+    )
+    with pytest.raises(KernelError, match="found 16 channels and l of 4"):
+        replace_convolutions(Model(module))
+
+
+def test_a_model_of_another_version_is_left_alone():
+    module = convolution_of("scalars")
+    model = Model(module)
+    del module.weight_nn
+    with pytest.raises(KernelError, match=r"built in another way: .*weight_nn"):
         replace_convolutions(model)
     assert model[0] is module
 
@@ -174,10 +210,8 @@ def test_labels_with_and_without_a_compiler(weights, monkeypatch, caplog):
     quick = load_teacher("sevennet", weights=weights, device="cpu").label(given)
     assert "several times slower" not in caplog.text
 
-    def no_compiler() -> None:
-        raise KernelError("no C++ compiler was found")
-
-    monkeypatch.setattr(convolution, "_library", no_compiler)
+    monkeypatch.setattr(convolution, "_loaded", lambda: "no C++ compiler was found")
+    monkeypatch.setattr(sevennet, "_warned", set())
     slow = load_teacher("sevennet", weights=weights, device="cpu").label(given)
     assert "several times slower than with the kernel: no C++ compiler was found" in caplog.text
     for one, other in zip(quick, slow, strict=True):
@@ -189,6 +223,21 @@ def test_labels_with_and_without_a_compiler(weights, monkeypatch, caplog):
             np.testing.assert_allclose(one.stress, other.stress, atol=1e-6)
         for name, rows in other.extra.items():
             np.testing.assert_allclose(one.extra[name], rows, atol=2e-5)
+
+
+def test_loading_and_labelling_in_modes_of_the_caller():
+    """Inference mode, another default precision and autocast are the caller's, for a model of its own."""
+    (salt, *_) = structures()
+    (right,) = load_teacher("sevennet", device="cpu").label([salt])
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            (found,) = load_teacher("sevennet", device="cpu").label([salt])
+    finally:
+        torch.set_default_dtype(before)
+    assert isinstance(found, Labels)
+    np.testing.assert_allclose(found.forces, right.forces, atol=1e-6)
 
 
 def test_labels_in_a_forked_process():

@@ -74,7 +74,7 @@ def compiled(source: Path, headers: Sequence[Path], symbols: Sequence[str]) -> c
     except KernelError as error:
         raise LibraryError(str(error)) from error
     except OSError as error:
-        raise LibraryError(f"the compiled kernel {library} cannot be loaded: {error}") from error
+        raise LibraryError(f"the {name} kernel cannot be compiled or loaded: {error}") from error
     lacking = [symbol for symbol in symbols if not hasattr(loaded, symbol)]
     if lacking:
         raise LibraryError(
@@ -138,7 +138,10 @@ def _whole(library: Path) -> bool:
 
 def compiler_command() -> list[str]:
     """Return the command of the compiler, with the options that ``CXX`` may contain."""
-    wanted = shlex.split(os.environ.get("CXX", ""))
+    try:
+        wanted = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise KernelError(f"the variable CXX is no command: {error}") from error
     for command in [wanted] if wanted else [["c++"], ["g++"], ["clang++"]]:
         if found := shutil.which(command[0]):
             return [found, *command[1:]]
@@ -177,6 +180,7 @@ def _cache_folder() -> Path:
 
 def _compile(compiler: list[str], source: Path, library: Path) -> None:
     """Compile under a temporary name, then rename, so that two processes started at once do not disturb each other."""
+    log.info("compiling the %s kernel, once for this machine", source.stem)
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:

@@ -1,4 +1,4 @@
-"""Threads of PyTorch and of the fused kernel: their number, also in a forked process.
+"""Threads of PyTorch and of the C++ kernels: their number, also in a forked process.
 
 Both use OpenMP. Its threads do not exist in a forked child, which would wait for them without end. A child therefore uses
 one thread.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from potstill.core.elements import symbols_of
-from potstill.core.precision import float32_products
+from potstill.core.precision import float32_products, own_modes
 from potstill.core.types import PROPERTIES, Array, Labels, Refused, Structure
 from potstill.execute.worker import WORKER_VARIABLE
 
@@ -159,7 +159,7 @@ class BatchedTeacher(ABC):
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Refused]:
         """Return labels or a refusal for each structure, in order."""
-        with self._settings():
+        with self._settings(), own_modes("cpu"), own_modes("cuda"):
             return label_in_batches(
                 structures,
                 elements=self._elements,

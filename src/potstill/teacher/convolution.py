@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from potstill.core.cpp import KernelError, compiled
+from potstill.core.cpp import KernelError, LibraryError, compiled
 from potstill.core.threads import survive_fork, threads
 
 if TYPE_CHECKING:
@@ -53,9 +53,14 @@ def replace_convolutions(model: nn.Sequential) -> None:
     found = {name: module for name, module in model.named_children() if isinstance(module, IrrepsConvolution)}
     if not found:
         raise KernelError("the model has no convolutions that the kernel knows")
-    replaced = {name: Convolution(module) for name, module in found.items()}
-    for name, module in replaced.items():
-        _compare(name, found[name], module)
+    try:
+        replaced = {name: Convolution(module) for name, module in found.items()}
+        for name, module in replaced.items():
+            _compare(name, found[name], module)
+    except (AttributeError, IndexError, RuntimeError, TypeError) as error:  # of another version of the packages
+        if isinstance(error, KernelError):
+            raise
+        raise KernelError(f"the model is built in another way: {error}") from error
     for name, module in replaced.items():
         model._modules[name] = module
 
@@ -93,6 +98,8 @@ class Convolution(nn.Module):
             receivers, senders = edge_index
             data["by_atom"] = _ByAtom(receivers, senders, len(x)), _ByAtom(senders, receivers, len(x))
         hidden = self._hidden(radial)
+        if {x.dtype, angular.dtype, hidden.dtype} != {torch.float32} or edge_index.dtype != torch.int64:
+            raise KernelError(f"the kernel needs float32 and int64, found {x.dtype}, {angular.dtype} and {edge_index.dtype}")
         summed = _Sum.apply(self._paths, *data["by_atom"], self._matrix, x, angular, hidden)  # type: ignore[no-untyped-call]
         data[self.keys[0]] = summed / self._denominator
         return data
@@ -139,10 +146,10 @@ class _Paths:
             channels, of_out = out[path.i_out]
             if path.connection_mode != "uvu" or filters != 1 or channels != mul:
                 raise KernelError("the model mixes channels along its edges")
-            if mul % lanes or max(of_x.l, of_y.l, of_out.l) > L_MAX:
-                raise KernelError(
-                    f"the kernel needs multiples of {lanes} channels and l of {L_MAX} at most, found {mul}x{of_x}"
-                )
+            highest = max(of_x.l, of_y.l, of_out.l)
+            if mul % lanes or highest > L_MAX:
+                wanted = f"multiples of {lanes} channels and l of {L_MAX} at most"
+                raise KernelError(f"the kernel needs {wanted}, found {mul} channels and l of {highest}")
             coupling = (wigner_3j(of_x.l, of_y.l, of_out.l, dtype=torch.float64) * path.path_weight).float().contiguous()
             self._alive.append(coupling)
             first = x.slices()[path.i_in1].start, y.slices()[path.i_in2].start, out.slices()[path.i_out].start
@@ -272,10 +279,21 @@ def _compare(name: str, module: Any, ours: Convolution) -> None:
             raise KernelError(f"{name} of the model does not give the results of e3nn")
 
 
-@cache
 def _library() -> ctypes.CDLL:
+    found = _loaded()
+    if isinstance(found, str):
+        raise LibraryError(found)
+    return found
+
+
+@cache
+def _loaded() -> ctypes.CDLL | str:
+    """Return the compiled kernel, or why there is none; a failure is not tried again in the same process."""
     survive_fork()
-    return compiled(SOURCE, [], SYMBOLS)
+    try:
+        return compiled(SOURCE, [], SYMBOLS)
+    except LibraryError as error:
+        return str(error)
 
 
 def _at(tensor: torch.Tensor) -> ctypes.c_void_p:

@@ -6,9 +6,11 @@ process, hangs or changes the current folder, the caller continues and receives 
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from potstill.core.precision import own_defaults
 from potstill.core.types import Teacher
 
 if TYPE_CHECKING:
@@ -43,7 +45,10 @@ def open_teacher(
 
     python = options.interpreter()
     if python is None and not supervised:
-        return options.load()
+        if "torch" not in sys.modules:  # whose modes no caller can then have set
+            return options.load()
+        with own_defaults():
+            return options.load()
     return IsolatedTeacher(options, python, timeout_seconds_per_structure=timeout_seconds_per_structure)
 
 

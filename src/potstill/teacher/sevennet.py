@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from potstill.core.checksums import sha256_of_file
-from potstill.core.cpp import KernelError
+from potstill.core.cpp import KernelError, LibraryError
 from potstill.core.neighbors import structure_neighbors
 from potstill.core.registry import borrow
 from potstill.core.section import NameOrPath
@@ -33,6 +33,7 @@ from potstill.teacher.options import (
 )
 
 log = logging.getLogger(__name__)
+_warned: set[str] = set()
 
 SHIPPED = {"7net-0": "SEVENNET_0_11Jul2024", "7net-l3i5": "SEVENNET_l3i5"}
 SEVENNET_ORDER = ("xx", "yy", "zz", "xy", "yz", "zx")
@@ -68,13 +69,20 @@ class SevenNet(TeacherOptions):
 
 
 def _quicken(model: Any) -> None:
-    """Let the C++ kernel compute the convolutions of a model; where it cannot, warn in the log ``potstill``."""
+    """Let the C++ kernel compute the convolutions of a model; where it cannot, say so in the log ``potstill``.
+
+    It is a warning, once in a process, where the user can do something about it.
+    """
     from potstill.teacher.convolution import replace_convolutions
 
     try:
         replace_convolutions(model)
     except KernelError as error:
-        log.warning("SevenNet runs in the code of e3nn, several times slower than with the kernel: %s", error)
+        if isinstance(error, LibraryError) and str(error) not in _warned:
+            _warned.add(str(error))
+            log.warning("SevenNet runs in the code of e3nn, several times slower than with the kernel: %s", error)
+        else:
+            log.info("SevenNet runs in the code of e3nn: %s", error)
 
 
 class _SevenNet(BatchedTeacher):
