@@ -23,8 +23,8 @@ def teachers_labelling() -> str:
 def md_step() -> str:
     """Time of one MD step of students and public models, with nanoseconds per day at 1 fs."""
     systems = {"Si216": "silicon, 216 atoms", "NaCl216": "NaCl, 216 atoms", "aspirin": "aspirin, 21 atoms"}
-    order = ["student nano", "student base", "student xl", "schnetpack PaiNN", "SevenNet-0, kernel", "CHGNet 0.3.0"]
-    order += ["SevenNet-0", "orb-v2-compiled", "orb-v3-direct-20", "orb-v3-conservative-20"]
+    order = ["student nano", "student base", "student xl", "schnetpack PaiNN", "CHGNet 0.3.0", "SevenNet-0"]
+    order += ["orb-v2-compiled", "orb-v3-direct-20", "orb-v3-conservative-20"]
     rows = []
     for model in order:
         cells = []
@@ -67,7 +67,6 @@ SPEED_ROWS = {
     "student xl": "xl, fused",
     "schnetpack PaiNN": "PaiNN (schnetpack, 128 features, 3 layers)",
     "graph-pes TensorNet": "TensorNet (graph-pes)",
-    "SevenNet-0, kernel": "SevenNet-0 with the kernel of potstill",
     "CHGNet 0.3.0": "CHGNet 0.3.0",
     "SevenNet-0": "SevenNet-0",
     "orb-v3-direct-20": "orb-v3-direct-20",

@@ -1,4 +1,4 @@
-"""What a source was asked for, what it made, and what was refused and why."""
+"""Counts of a source: structures wanted, made and refused, with the reasons."""
 
 from __future__ import annotations
 
