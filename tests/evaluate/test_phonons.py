@@ -36,6 +36,17 @@ def test_phonons_of_a_softened_crystal():
     assert stored["marks"][1] == [pytest.approx(places["X"], rel=1e-5), "X"]
 
 
+def test_a_crystal_that_only_the_candidate_finds_unstable_fails():
+    """Springs that pull atoms off their sites, too weak for a large mean gap."""
+    pytest.importorskip("phonopy")
+    copper = solids.relax(bulk("Cu", "fcc", a=3.6), EMT(), cell=True)
+    (row,) = phonons(LinearCombinationCalculator([EMT()], [-0.05]), EMT(), copper)
+    assert row.measured == np.inf
+    assert row.why.startswith("unstable: lowest frequency -1.")
+    (row,) = phonons(LinearCombinationCalculator([EMT()], [-0.05]), LinearCombinationCalculator([EMT()], [-0.05]), copper)
+    assert row.measured == 0  # neither is a minimum
+
+
 def test_names_of_special_points():
     assert special_points([0.0, 1.0, 1.0, 2.0], ["G", "U", "K", "H12"]) == [(0.0, "Γ"), (1.0, "U|K"), (2.0, "H₁₂")]
 

@@ -5,6 +5,7 @@ Needs the extra ``phonons``.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Sequence
@@ -20,11 +21,15 @@ from potstill.evaluate.measured import Curve, Row, of
 DISPLACEMENT_ANGSTROM = 0.03
 SUPERCELL_ANGSTROM, MOST_ATOMS, MOST_DISPLACEMENTS = 8.0, 96, 60
 MESH, BAND_POINTS, SYMMETRY_ANGSTROM, KELVIN = 6, 60, 1e-3, 300.0
+LOWEST_THZ = -0.5  # lowest frequency: below, the crystal is no minimum; imaginary frequencies count as negative
 SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
 
 
 def phonons(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
-    """Compare frequencies on a mesh: mean absolute gap over the mean of the reference, with bands and heat capacity."""
+    """Compare frequencies on a mesh: mean absolute gap over the mean of the reference, with bands and heat capacity.
+
+    A crystal that is a minimum of the reference and none of the candidate has an infinite gap.
+    """
     try:
         borrow("phonopy", "phonons", "phonons")
     except PotstillError as error:
@@ -57,7 +62,10 @@ def _compared(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
         why = f"{count} displacements in {atoms} atoms are too many: a smaller crystal is needed"
         return [Row("phonons", None, why=why)]
     frequencies = [_on_mesh(p) for p in (mine, theirs)]
-    measured = 100 * float(np.abs(frequencies[0] - frequencies[1]).mean() / np.abs(frequencies[1]).mean())
+    measured, why = 100 * float(np.abs(frequencies[0] - frequencies[1]).mean() / np.abs(frequencies[1]).mean()), ""
+    lowest = [float(f.min()) for f in frequencies]
+    if lowest[0] < LOWEST_THZ <= lowest[1]:  # a mean over all frequencies hardly shows it
+        measured, why = math.inf, f"unstable: lowest frequency {lowest[0]:.2f} THz, of the reference {lowest[1]:.2f} THz; "
     path = crystal.cell.bandpath(npoints=BAND_POINTS)
     bands = [_along(p, path.kpts) for p in (mine, theirs)]
     along, *special = path.get_linear_kpoint_axis()
@@ -67,7 +75,7 @@ def _compared(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
         for k in range(bands[0].shape[1])
     }
     figures = [_figures(p, f) for p, f in zip((mine, theirs), frequencies, strict=True)]
-    return [Row("phonons", measured, figures[0], figures[1], curves=curves, why=f"{count} displacements")]
+    return [Row("phonons", measured, figures[0], figures[1], curves=curves, why=f"{why}{count} displacements")]
 
 
 def special_points(places: Array, names: Sequence[str]) -> list[tuple[float, str]]:

@@ -27,7 +27,6 @@ MOST_TRIES = 15  # the same while no crystal is stable and none is a liquid
 SAME_EV, SAME_VOLUME = 2e-3, 5e-3  # two minima are one below these differences of energy per atom and relative volume
 SETTLED_EV_PER_ANGSTROM = 0.1
 MOST_RELAXATION_STEPS = 200
-LOWEST_THZ = -0.5  # lowest phonon of the reference: below, the crystal is no minimum; imaginary ones count as negative
 SHOWN = 5  # number of reasons that a message holds
 SMALL_ATOMS = 16  # number of atoms; larger structures are tried later
 SYMMETRY_ANGSTROM = 0.1  # tolerance for atoms that were relaxed from a snapshot
@@ -142,7 +141,7 @@ def choose(
             others.append((name, atoms))
         elif any(_same(reference, atoms, other) for _, other in found):
             again += 1
-        elif lowest is None or lowest >= LOWEST_THZ:  # a molecule, or phonopy is missing
+        elif lowest is None or lowest >= phonons.LOWEST_THZ:  # a molecule, or phonopy is missing
             found.append((name, atoms))
         elif np.isnan(lowest):
             unknown.append((name, atoms))
@@ -237,7 +236,7 @@ def _at_rest(reference: Any, structure: Structure, *, periodic: bool) -> tuple[A
     if len(lattice) < len(atoms):
         relaxed, force = _settled(reference, lattice, periodic=True)
         lowest = _lowest_phonon(reference, relaxed, force)
-        if force < SETTLED_EV_PER_ANGSTROM and (lowest is None or not lowest < LOWEST_THZ):
+        if force < SETTLED_EV_PER_ANGSTROM and (lowest is None or not lowest < phonons.LOWEST_THZ):
             return relaxed, force, lowest
     relaxed, force = _settled(reference, atoms, periodic=True)
     return relaxed, force, _lowest_phonon(reference, relaxed, force)
