@@ -49,7 +49,7 @@ def test_the_domain_names_elements_sizes_and_distances(kit, run, tmp_path):
     assert "its own MD" not in text
     (run.active_learning / "02").mkdir(parents=True)
     kit.make_dataset(run.active_learning / "02" / "dataset.h5", [kit.molecule(0), kit.crystal(0), kit.crystal(1)])
-    assert "With frames of its own MD, it learned from 3 structures." in domain_sentences(run, data)
+    assert "With frames of its own MD, it learned from 1 structure." in domain_sentences(run, data)
     (run.student / "config.json").write_text("{")
     assert "The student will know" in domain_sentences(run, data)[0]
 

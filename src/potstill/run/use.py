@@ -42,7 +42,8 @@ def domain_sentences(run: RunFolder, data: Dataset | None) -> list[str]:
     grown = max(run.active_learning.glob("[0-9][0-9]/dataset.h5"), default=None)
     if student and grown is not None:
         with suppress(PotstillError):
-            found.append(f"With frames of its own MD, it learned from {several(len(Dataset(grown)), 'structure')}.")
+            learned = len(Dataset(grown).split("train"))
+            found.append(f"With frames of its own MD, it learned from {several(learned, 'structure')}.")
     if closest := (student.get("domain") or {}).get("closest_angstrom"):
         pair = min(closest, key=lambda name: float(closest[name]))
         most = student["domain"]["most_neighbors"]

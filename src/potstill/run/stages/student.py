@@ -122,6 +122,8 @@ def _learn_actively(context: Context, options: ActiveLearningConfig) -> None:
             context.stop_in_time()
 
     def page(reports: list[dict[str, Any]], folder: Path) -> None:
+        told = {name: reports[-1][name] for name in ("round", "passed", "forces")}
+        run.log_metrics(stage="active_learning", event="judged", **told)
         write_round_page(reports, open_file(folder / "new.h5"), folder / "round.html")
 
     executor = config.execute.start(run.active_learning / "execute", config.workers)
@@ -139,7 +141,5 @@ def _learn_actively(context: Context, options: ActiveLearningConfig) -> None:
     finally:
         shown.close()
         executor.close()
-    for row in judged:
-        run.log_metrics(stage="active_learning", event="judged", **{k: row[k] for k in ("round", "passed", "forces")})
     if missed := unmet(judged):
         log.warning("active learning ended: %s; %s", missed, what_would_help(judged))
