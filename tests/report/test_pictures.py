@@ -102,3 +102,9 @@ def test_names_of_many_elements_do_not_run_into_each_other():
         shown = re.findall(r"<text [^>]*>([A-Z][a-z]?)</text>", svg)
         assert len(shown) == 2 * along
         assert svg.count("rotate(-90)") == along
+
+
+def test_there_is_no_half_round():
+    svg = str(lines({"error": ([1, 2], [0.03, 0.02])}, "round", "Force MAE, eV/Å"))
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert texts[: texts.index("round")] == ["1", "2"]

@@ -156,6 +156,8 @@ def lines(
         if logarithmic_x:
             ax.set_xscale("log")
             _plain_ticks(ax, "x", logarithmic=True)
+        elif all((x == np.round(x)).all() for x, _ in kept.values()):  # such as rounds
+            ax.locator_params(axis="x", integer=True)
         ax.grid(visible=True, axis="y", linewidth=0.6)
         ax.set_xlabel(x_label)
         ax.set_title(y_label, loc="left")
