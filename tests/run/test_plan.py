@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from ase.calculators.emt import EMT
@@ -14,7 +15,7 @@ from potstill.core.errors import PotstillError
 from potstill.run.plan import missing_pieces, print_subruns
 from potstill.run.probe import Cost, _rounds, probe
 from potstill.run.probe_rounds import Rates
-from potstill.teacher import load_teacher
+from potstill.teacher import load_teacher, opening
 from potstill.testing import copper
 
 CONFIG = {
@@ -71,7 +72,24 @@ def test_rounds_cost_labels_and_training_on_ever_more():
     )
     (cost,) = _rounds(config, Rates(0.5, 0.25), 100, 4.0)
     assert cost.seconds == pytest.approx(4 * (0.5 * 20 + 0.25 * 3 * (90 + 100)))
+    (with_starts,) = _rounds(config, Rates(0.5, 0.25, loading=7.0), 100, 4.0)
+    assert with_starts.seconds == pytest.approx(cost.seconds + 2 * 7.0)
     assert _rounds(config.model_copy(update={"active_learning": None}), Rates(0.5, 0.25), 100, 4.0) == []
+
+
+def test_the_start_of_the_teacher_is_part_of_a_stage_that_calls_it(monkeypatch):
+    """It takes longer than the labels of a small run."""
+    real = opening.open_teacher
+
+    def slow(*args, **options):
+        time.sleep(2)
+        return real(*args, **options)
+
+    monkeypatch.setattr(opening, "open_teacher", slow)
+    found = {cost.stage: cost.seconds for cost in probe(parse_config(CONFIG))}
+    assert found["label"] > 2
+    assert found["audit"] > 2
+    assert found["evaluate"] > 2
 
 
 def test_the_probe_measures_a_scatter():

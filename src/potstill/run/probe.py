@@ -66,7 +66,7 @@ def probe(config: Config) -> list[Cost]:
     structures, generating = _probe_generate(config, workers)
     total, asked = sum(source.count for source in config.generate.sources), asked_labels(config)
     sample, atoms, atoms_scatter = _sample(config, structures)
-    atom_seconds, rate_scatter, labelled = _probe_label(config, sample)
+    atom_seconds, rate_scatter, labelled, start = _probe_label(config, sample)
     gpus = _gpus(config)
     labellers = gpus or workers  # two workers of a GPU share it
     labelled_atoms = atoms * asked / total
@@ -78,7 +78,8 @@ def probe(config: Config) -> list[Cost]:
         there_are = len(open_file(config.train.replay.dataset)) / max(asked * seen, 1.0)
         seen *= 1 + min(config.train.replay.for_each_new, there_are)
     training = learning * labelled_atoms * seen * config.train.epochs
-    evaluating = 10.0 * atom_seconds * atoms / total * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
+    evaluating = start + 10.0 * atom_seconds * atoms / total * config.evaluate.speed_repeats + 30.0 * config.evaluate.nve_ps
+    labelling = start + label_seconds + _committee_seconds(config, labelled, atoms / total)
     stored = asked * BYTES_PER_STRUCTURE + labelled_atoms * BYTES_PER_ATOM
     return [
         replace(
@@ -90,15 +91,15 @@ def probe(config: Config) -> list[Cost]:
         Cost(
             "label",
             f"{asked} structures",
-            label_seconds + _committee_seconds(config, labelled, atoms / total),
+            labelling,
             2 * stored,
             memory * workers,
             gpu_seconds=label_seconds * gpus,
-            scatter=math.hypot(rate_scatter, atoms_scatter),
+            scatter=math.hypot(rate_scatter, atoms_scatter) * label_seconds / max(labelling, 1e-9),
         ),
-        _audit(config, asked, atom_seconds * atoms / total, memory),
+        _audit(config, asked, start, atom_seconds * atoms / total, memory),
         Cost("train", f"{config.train.epochs} epochs", training, 2e7, memory + 4 * stored),
-        *_rounds(config, Rates(atom_seconds / labellers, learning, student, labelled), asked, atoms / total),
+        *_rounds(config, Rates(atom_seconds / labellers, learning, student, labelled, start), asked, atoms / total),
         Cost("evaluate", f"{config.evaluate.nve_ps:g} ps of dynamics each", evaluating, 2e6, memory),
         Cost("deploy", ", ".join(config.deploy.formats), 1.0, 5e6, memory),
     ]
@@ -132,14 +133,16 @@ def _committee_seconds(config: Config, labelled: Sequence[Structure], atoms: flo
     return max(1, len(config.batches)) * MEMBERS * LOOKED_AT * atoms * learning
 
 
-def _audit(config: Config, structures: int, label_seconds: float, memory: float) -> Cost:
-    """Return the cost of the audit, which calls the teacher in one process, from the seconds of a label in one thread."""
+def _audit(config: Config, structures: int, start: float, label_seconds: float, memory: float) -> Cost:
+    """Return the cost of the audit, which starts the teacher in one process, from the seconds of a label in one thread."""
     from potstill.audit.replay import calls_of_teacher
 
     asked = config.label.teacher.on_demand
     label_seconds /= 3 if "hessian_vector_products" in config.label.extra else 1  # of which the audit has none
     calls = calls_of_teacher(structures, config.audit.replay_fraction) if asked else 0
-    return Cost("audit", f"{calls} calls of the teacher", 0.003 * structures + calls * label_seconds, 1e6, memory)
+    return Cost(
+        "audit", f"{calls} calls of the teacher", start * asked + 0.003 * structures + calls * label_seconds, 1e6, memory
+    )
 
 
 def _rounds(config: Config, rates: Rates, structures: int, atoms: float) -> list[Cost]:
@@ -234,20 +237,24 @@ def _sample(config: Config, structures: Sequence[Structure]) -> tuple[list[Struc
     return [structures[k] for k in chosen], atoms, scatter
 
 
-def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, float, list[Structure]]:
-    """Return seconds per atom in one thread, with all further labels, their scatter between groups, and the structures."""
+def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, float, list[Structure], float]:
+    """Return seconds per atom, their scatter between groups, the structures, and the seconds of the start of a teacher.
+
+    Seconds per atom are those of one thread, with all further labels.
+    """
     import torch
 
     from potstill.teacher.extras import add_extras
     from potstill.teacher.opening import open_teacher
 
-    asked = config.label.teacher
+    asked, began = config.label.teacher, time.perf_counter()
     teacher = open_teacher(asked, supervised=asked.on_demand)  # labels of files never leave this process
     committee = [open_teacher(member, supervised=True) for member in config.label.committee]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         teacher.label(sample[:1])
+        start = time.perf_counter() - began
         answers: list[Labels | Refused] = []
         rates: list[float] = []
         for some in _groups(sample, PROBE_GROUPS):
@@ -261,7 +268,7 @@ def _probe_label(config: Config, sample: Sequence[Structure]) -> tuple[float, fl
     if len(refused) == len(answers):
         why = f"{refused[0].reason}: {refused[0].detail}"
         raise PotstillError(f"the teacher labelled none of the {len(answers)} probed structures\n  first refusal: {why}")
-    return float(np.mean(rates)), _standard_error(rates), labelled
+    return float(np.mean(rates)), _standard_error(rates), labelled, start
 
 
 def _probe_train(config: Config, labelled: Sequence[Structure]) -> tuple[float, Student]:

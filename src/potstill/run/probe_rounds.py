@@ -35,12 +35,15 @@ class Rates:
         The student that the probe trained.
     starts
         Structures such as those that trajectories start from.
+    loading
+        Seconds in which a process starts and loads the teacher, anew in each round.
     """
 
     labelling: float
     learning: float
     student: Student | None = None
     starts: Sequence[Structure] = ()
+    loading: float = 0.0
 
 
 class Seconds(NamedTuple):
@@ -71,7 +74,7 @@ def seconds_of_rounds(options: ActiveLearningConfig, rates: Rates, training: flo
     larger = max(atoms, float(np.mean(sizes)) if sizes else 0.0)
     return Seconds(
         rounds * options.trajectories * 1e3 * options.length_ps * _seconds_per_fs(options, rates),
-        larger * rates.labelling * rounds * labels,
+        rounds * (rates.loading + larger * rates.labelling * labels),
         atoms * rates.learning * grown * options.epochs,
     )
 
