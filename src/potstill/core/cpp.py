@@ -46,8 +46,8 @@ class LibraryError(KernelError):
     """Raised where the library of a C++ kernel cannot be compiled or loaded, which a user can fix."""
 
 
-def compiled(source: Path, headers: Sequence[Path], symbols: Sequence[str]) -> ctypes.CDLL:
-    """Return a compiled kernel, from the cache or compiled now.
+def compiled(source: Path, headers: Sequence[Path], symbols: Sequence[str]) -> ctypes.CDLL | str:
+    """Return a kernel, from the cache or compiled now, or why there is none.
 
     Parameters
     ----------
@@ -57,11 +57,6 @@ def compiled(source: Path, headers: Sequence[Path], symbols: Sequence[str]) -> c
         Files of this package that it includes.
     symbols
         Functions that the library must have.
-
-    Raises
-    ------
-    LibraryError
-        If there is no compiler, the compilation fails, or the library cannot be loaded.
     """
     name = source.stem
     try:
@@ -72,15 +67,26 @@ def compiled(source: Path, headers: Sequence[Path], symbols: Sequence[str]) -> c
                 _compile(compiler, source, library)
             loaded = ctypes.CDLL(str(library))
     except KernelError as error:
-        raise LibraryError(str(error)) from error
+        return str(error)
     except OSError as error:
-        raise LibraryError(f"the {name} kernel cannot be compiled or loaded: {error}") from error
+        return f"the {name} kernel cannot be compiled or loaded: {error}"
     lacking = [symbol for symbol in symbols if not hasattr(loaded, symbol)]
     if lacking:
-        raise LibraryError(
-            f"the library {library} is not the {name} kernel: it has no {lacking[0]}\n  remove it to compile it again"
-        )
+        return f"the library {library} is not the {name} kernel: it has no {lacking[0]}\n  remove it to compile it again"
     return loaded
+
+
+def demand(found: ctypes.CDLL | str) -> ctypes.CDLL:
+    """Return a kernel that :func:`compiled` has found.
+
+    Raises
+    ------
+    LibraryError
+        If it has found none, with the reason.
+    """
+    if isinstance(found, str):
+        raise LibraryError(found)
+    return found
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import logging
 from functools import cache
 from pathlib import Path
 
-from potstill.core.cpp import LibraryError, compiled
+from potstill.core.cpp import compiled, demand
 
 SOURCE = Path(__file__).with_name("fused.cpp")
 HEADERS = Path(__file__).with_name("kernel")
@@ -24,10 +24,7 @@ def load_library() -> ctypes.CDLL:
     LibraryError
         If there is no compiler, or the compilation fails.
     """
-    found = loaded_library()
-    if isinstance(found, str):
-        raise LibraryError(found)
-    return found
+    return demand(loaded_library())
 
 
 def warn_once(reason: str) -> None:
@@ -43,7 +40,4 @@ _warned: set[str] = set()
 @cache
 def loaded_library() -> ctypes.CDLL | str:
     """Return the compiled kernel, or why there is none; a failure is not tried again in the same process."""
-    try:
-        return compiled(SOURCE, sorted(HEADERS.glob("*.h")), SYMBOLS)
-    except LibraryError as error:
-        return str(error)
+    return compiled(SOURCE, sorted(HEADERS.glob("*.h")), SYMBOLS)

@@ -4,7 +4,7 @@
 //
 // A path p takes a block of the features x and a block of the spherical harmonics y to a block of the output, by its coupling
 // coefficients C_p. A block is stored as (d, mul): d = 2l + 1 components of mul channels, so that channels fill a vector of
-// the processor. Others store (mul, d); convolution_turn and convolution_turn_back go between the two.
+// the processor. Others store (mul, d); convolution_turn goes between the two.
 //
 // The caller passes some atoms at once, with the weights w of their edges alone, which then stay in the cache. Each edge
 // belongs to one atom of a call, so threads never write to the same place, and sums have the same order for any number of
@@ -130,7 +130,7 @@ inline void for_path(const Path& p, Given... given) {
 
 extern "C" int convolution_lanes(void) { return LANES; }
 
-// rows of width columns, each block from (mul, d) to (d, mul)
+// rows of width columns, each block from (mul, d) to (d, mul); with mul and d exchanged, back
 extern "C" void convolution_turn(const Block* blocks, int n, const float* from, float* to, int64_t rows, int width, int threads) {
 #pragma omp parallel for num_threads(threads)
     for (int64_t row = 0; row < rows; ++row)
@@ -140,17 +140,6 @@ extern "C" void convolution_turn(const Block* blocks, int n, const float* from, 
             float* target = to + row * width + first;
             for (int a = 0; a < d; ++a)
                 for (int u = 0; u < mul; ++u) target[a * mul + u] = source[u * d + a];
-        }
-}
-extern "C" void convolution_turn_back(const Block* blocks, int n, const float* from, float* to, int64_t rows, int width, int threads) {
-#pragma omp parallel for num_threads(threads)
-    for (int64_t row = 0; row < rows; ++row)
-        for (int b = 0; b < n; ++b) {
-            const auto [first, mul, d] = blocks[b];
-            const float* source = from + row * width + first;
-            float* target = to + row * width + first;
-            for (int u = 0; u < mul; ++u)
-                for (int a = 0; a < d; ++a) target[u * d + a] = source[a * mul + u];
         }
 }
 

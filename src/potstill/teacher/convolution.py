@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from potstill.core.cpp import KernelError, LibraryError, compiled
+from potstill.core.cpp import KernelError, compiled, demand
 from potstill.core.threads import survive_fork, threads
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ SOURCE = Path(__file__).with_suffix(".cpp")
 SYMBOLS = (
     "convolution_lanes",
     "convolution_turn",
-    "convolution_turn_back",
     "convolution_forward",
     "convolution_backward",
 )
@@ -157,38 +156,36 @@ class _Paths:
             width += mul
         self._paths = (_Path * len(paths))(*paths)
         self.sizes = _PathsOfC(len(paths), x.dim, y.dim, out.dim, width, ctypes.addressof(self._paths))
-        self._x, self._out = _blocks(x), _blocks(out)
+        self.x, self.out = _Turn(self.library, x), _Turn(self.library, out)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Make copies and pickles anew from the tensor product, for these would hold addresses of others' memory."""
         return _Paths, (self._product,)
 
-    def turned_x(self, x: torch.Tensor) -> torch.Tensor:
-        """Return features with the channels of a component side by side."""
-        return self._turn(self.library.convolution_turn, self._x, x)
 
-    def turned_out(self, out: torch.Tensor) -> torch.Tensor:
-        """Return a derivative by the output, turned as :meth:`turned_x`."""
-        return self._turn(self.library.convolution_turn, self._out, out)
+class _Turn:
+    """Rows of some irreps with the channels of a component side by side, as C++ takes them, and back."""
 
-    def x_as_given(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the opposite of :meth:`turned_x`."""
-        return self._turn(self.library.convolution_turn_back, self._x, x)
+    def __init__(self, library: ctypes.CDLL, irreps: Irreps) -> None:
+        blocks = [(place.start, mul, kind.dim) for place, (mul, kind) in zip(irreps.slices(), irreps, strict=True)]
+        self._library = library
+        self._there = (_Block * len(blocks))(*(_Block(first, mul, d) for first, mul, d in blocks))
+        self._back = (_Block * len(blocks))(*(_Block(first, d, mul) for first, mul, d in blocks))
 
-    def out_as_given(self, out: torch.Tensor) -> torch.Tensor:
-        """Return the opposite of :meth:`turned_out`."""
-        return self._turn(self.library.convolution_turn_back, self._out, out)
+    def there(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return rows as C++ takes them."""
+        return self._turned(rows, self._there)
 
-    def _turn(self, turn: Any, blocks: ctypes.Array[_Block], rows: torch.Tensor) -> torch.Tensor:
+    def back(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return rows as e3nn stores them."""
+        return self._turned(rows, self._back)
+
+    def _turned(self, rows: torch.Tensor, blocks: ctypes.Array[_Block]) -> torch.Tensor:
         rows = rows.contiguous()
         turned = torch.empty_like(rows)
-        turn(blocks, len(blocks), _at(rows), _at(turned), ctypes.c_int64(len(rows)), rows.shape[1], threads())
+        size = ctypes.c_int64(len(rows)), rows.shape[1]
+        self._library.convolution_turn(blocks, len(blocks), _at(rows), _at(turned), *size, threads())
         return turned
-
-
-def _blocks(irreps: Irreps) -> ctypes.Array[_Block]:
-    places = zip(irreps.slices(), irreps, strict=True)
-    return (_Block * len(irreps))(*(_Block(place.start, mul, kind.dim) for place, (mul, kind) in places))
 
 
 class _ByAtom:
@@ -233,7 +230,7 @@ class _Sum(torch.autograd.Function):
         angular: torch.Tensor,
         hidden: torch.Tensor,
     ) -> torch.Tensor:
-        x, angular = paths.turned_x(x), angular.contiguous()
+        x, angular = paths.x.there(x), angular.contiguous()
         out = x.new_empty(len(x), paths.sizes.out_width)
         for edges, rows in received.chunks:
             weights = hidden[rows] @ matrix
@@ -242,14 +239,14 @@ class _Sum(torch.autograd.Function):
             )
         ctx.save_for_backward(matrix, x, angular, hidden)
         ctx.given = paths, sent
-        return paths.out_as_given(out)
+        return paths.out.back(out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         matrix, x, angular, hidden = ctx.saved_tensors
         paths, sent = ctx.given
-        by_out = paths.turned_out(by_out)
+        by_out = paths.out.there(by_out)
         by_x, by_angular, by_hidden = torch.empty_like(x), torch.empty_like(angular), torch.empty_like(hidden)
         for edges, rows in sent.chunks:
             weights = hidden[rows] @ matrix
@@ -257,7 +254,7 @@ class _Sum(torch.autograd.Function):
             given = (_at(tensor) for tensor in (x, angular, weights, by_out, by_x, by_angular, by_weights))
             paths.library.convolution_backward(ctypes.byref(paths.sizes), ctypes.byref(edges), *given, threads())
             by_hidden[rows] = by_weights @ matrix.T
-        return None, None, None, None, paths.x_as_given(by_x), by_angular, by_hidden
+        return None, None, None, None, paths.x.back(by_x), by_angular, by_hidden
 
 
 def _compare(name: str, module: Any, ours: Convolution) -> None:
@@ -280,20 +277,14 @@ def _compare(name: str, module: Any, ours: Convolution) -> None:
 
 
 def _library() -> ctypes.CDLL:
-    found = _loaded()
-    if isinstance(found, str):
-        raise LibraryError(found)
-    return found
+    return demand(_loaded())
 
 
 @cache
 def _loaded() -> ctypes.CDLL | str:
     """Return the compiled kernel, or why there is none; a failure is not tried again in the same process."""
     survive_fork()
-    try:
-        return compiled(SOURCE, [], SYMBOLS)
-    except LibraryError as error:
-        return str(error)
+    return compiled(SOURCE, [], SYMBOLS)
 
 
 def _at(tensor: torch.Tensor) -> ctypes.c_void_p:
