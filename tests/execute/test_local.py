@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from potstill.core.errors import PotstillError
-from potstill.execute import available_cores, expect_within, run_tasks
+from potstill.execute import LocalExecutor, available_cores, executor, expect_within, run_tasks
 
 # Module-level functions of a file that workers can import, as run_tasks asks for.
 MODULE = """
@@ -267,3 +267,68 @@ def test_a_file_in_the_current_folder_is_no_module_of_a_worker(tmp_path, monkeyp
     run_tasks(tasks.safe, [0, 1], workers=2, on_done=lambda _task, result: found.append(result), isolated=True)
     assert found == ["", ""]  # and programs of a task have the user's own setting
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def keeping():
+    """An executor of two workers that keeps them."""
+    found = LocalExecutor(2, keep=True)
+    yield found
+    found.close()
+
+
+def processes_of(keeping, function, tasks, **options) -> list[int]:
+    """The processes that worked on isolated tasks."""
+    found = []
+    keeping.run(function, tasks, on_done=lambda _task, result: found.append(result[0]), isolated=True, **options)
+    return found
+
+
+def test_isolated_tasks_find_the_processes_of_earlier_ones(work, keeping):
+    first = set(processes_of(keeping, work.whereabouts, range(6)))
+    assert set(processes_of(keeping, work.whereabouts, range(2))) <= first
+    squares = []
+    keeping.run(work.square, [3], on_done=lambda _task, result: squares.append(result), isolated=True)  # another function
+    assert squares == [9]
+    assert all(map(psutil.pid_exists, first))
+    keeping.close()
+    assert not any(map(psutil.pid_exists, first))
+    assert processes_of(keeping, work.whereabouts, [1])  # and begins anew
+
+
+def test_numbers_of_kept_workers_are_not_given_twice(work, keeping):
+    numbers = set()
+    for tasks in ([0], range(6)):
+        keeping.run(work.whereabouts, tasks, on_done=lambda _task, result: numbers.add(result), isolated=True)
+    assert len({number for _, number in numbers}) == len({process for process, _ in numbers})
+
+
+def test_a_kept_worker_that_ended_loses_no_task(work, keeping, caplog):
+    (process,) = processes_of(keeping, work.whereabouts, [0])
+    os.kill(process, signal.SIGKILL)
+    while psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert processes_of(keeping, work.whereabouts, [1]) != [process]
+    assert not caplog.records
+
+
+def test_no_worker_is_kept_after_an_error(work, keeping):
+    first = set(processes_of(keeping, work.whereabouts, range(6)))
+    with pytest.raises(ValueError, match="task three"):
+        keeping.run(work.raises, [3], on_done=lambda *_: None, isolated=True)
+    assert not any(map(psutil.pid_exists, first))
+
+
+def test_workers_that_hold_much_memory_are_not_kept(work, keeping, monkeypatch):
+    monkeypatch.setattr(executor, "LARGEST_SHARE", 0.0)
+    assert not any(map(psutil.pid_exists, processes_of(keeping, work.whereabouts, range(4))))
+
+
+def test_a_function_that_a_worker_cannot_import_is_an_error(work, keeping):
+    processes_of(keeping, work.whereabouts, [0])
+    del sys.modules["module_of_tasks"]
+    Path(work.__file__).write_text(MODULE + "\ndef later(x):\n    return x\n")
+    import module_of_tasks
+
+    with pytest.raises(AttributeError, match="later"):
+        keeping.run(module_of_tasks.later, [0], on_done=lambda *_: None, isolated=True)

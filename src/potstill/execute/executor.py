@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import psutil
+
 from potstill.execute.local import Lost, available_cores, run_tasks, try_again
+from potstill.execute.worker import Worker
+
+LARGEST_SHARE = 0.25  # of the free memory that idle workers may hold
 
 
 class Executor(Protocol):
@@ -45,10 +50,14 @@ class LocalExecutor:
     ----------
     workers
         Number of processes; 0 means every core.
+    keep
+        Whether processes of isolated tasks stay for later ones until :meth:`close`, with the teacher that they have opened.
+        Those that hold a GPU, or together a quarter of the free memory, do not.
     """
 
-    def __init__(self, workers: int = 0) -> None:
+    def __init__(self, workers: int = 0, *, keep: bool = False) -> None:
         self.workers = workers or available_cores()
+        self._kept: list[Worker] | None = [] if keep else None
 
     def run(
         self,
@@ -62,7 +71,20 @@ class LocalExecutor:
     ) -> None:
         """Run ``function`` on every task; see :class:`Executor`."""
         workers = min(self.workers, at_most or self.workers)
-        run_tasks(function, tasks, workers=workers, on_done=on_done, on_lost=on_lost, isolated=isolated)
+        kept = self._kept if isolated else None
+        run_tasks(function, tasks, workers=workers, on_done=on_done, on_lost=on_lost, isolated=isolated, kept=kept)
+        if kept and not _harmless(kept):
+            self.close()
 
     def close(self) -> None:
-        """Do nothing: no process is kept between runs."""
+        """End the processes that were kept."""
+        while self._kept:
+            self._kept.pop().dismiss()
+
+
+def _harmless(workers: Sequence[Worker]) -> bool:
+    """Return whether idle workers hold no GPU and little of the memory that others may need."""
+    sizes = [worker.memory_bytes for worker in workers]
+    if any(size is None for size in sizes) or any(worker.on_gpu for worker in workers):
+        return False
+    return sum(size or 0 for size in sizes) <= LARGEST_SHARE * psutil.virtual_memory().available

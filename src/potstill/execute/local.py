@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from potstill.core.errors import PotstillError
 from potstill.execute.worker import Worker
@@ -83,6 +83,7 @@ def run_tasks(
     on_done: Callable[[T, R], None],
     on_lost: Callable[[Lost[T]], Sequence[T]] = try_again,
     isolated: bool = False,
+    kept: list[Worker] | None = None,
 ) -> None:
     """Run ``function`` on every task, in any order.
 
@@ -100,6 +101,8 @@ def run_tasks(
         Function called in this process with each lost task; it returns the tasks that replace it, before others.
     isolated
         Whether the tasks run outside this process, because they may end it.
+    kept
+        Workers of earlier calls, which are used first. Those of this call are left there, idle; none after an error.
 
     Raises
     ------
@@ -111,35 +114,66 @@ def run_tasks(
             on_done(task, function(task))
         return
     jobs = deque(_Job(task) for task in tasks)
-    idle: list[Worker] = []
+    idle: list[Worker] = [] if kept is None else kept
     busy: dict[Worker, _Job[T]] = {}
     try:
         while jobs or busy:
-            while jobs and len(busy) < max(workers, 1):
-                worker = idle.pop() if idle else Worker(function, _free_number(busy))
-                busy[worker] = jobs.popleft()
-                worker.give(busy[worker].task)
+            _hand_out(function, jobs, idle, busy, workers)
             _wait(busy)
-            for worker, job in list(busy.items()):
-                if (result := worker.result()) is not None:
-                    del busy[worker]
-                    idle.append(worker)
-                    on_done(job.task, result[0])
-                elif (lost := _lost(worker, job)) is not None:
-                    worker.kill()
-                    del busy[worker]
-                    jobs.extendleft(job if task is lost.task else _Job(task) for task in reversed(on_lost(lost)))
-        for worker in idle:
-            worker.dismiss()
-    finally:
+            _take_in(jobs, idle, busy, on_done, on_lost)
+    except BaseException:
         for worker in [*busy, *idle]:
             worker.kill()
+        idle.clear()
+        raise
+    if kept is None:
+        for worker in idle:
+            worker.dismiss()
 
 
 @dataclass(slots=True)
 class _Job(Generic[T]):
     task: T
     losses: int = 0
+
+
+def _hand_out(
+    function: Callable[[T], R], jobs: deque[_Job[T]], idle: list[Worker], busy: dict[Worker, _Job[T]], workers: int
+) -> None:
+    """Give tasks to workers, idle ones first, as long as there are fewer busy ones than allowed."""
+    while jobs and len(busy) < max(workers, 1):
+        worker = _idle_one(idle) or Worker(_free_number([*busy, *idle]))
+        busy[worker] = jobs.popleft()
+        worker.give(function, busy[worker].task)
+
+
+def _take_in(
+    jobs: deque[_Job[T]],
+    idle: list[Worker],
+    busy: dict[Worker, _Job[T]],
+    on_done: Callable[[T, Any], None],
+    on_lost: Callable[[Lost[T]], Sequence[T]],
+) -> None:
+    """Take the results that have arrived; kill workers that are lost, and queue the tasks that replace theirs."""
+    for worker, job in list(busy.items()):
+        if (result := worker.result()) is not None:
+            del busy[worker]
+            idle.append(worker)
+            on_done(job.task, result[0])
+        elif (lost := _lost(worker, job)) is not None:
+            worker.kill()
+            del busy[worker]
+            jobs.extendleft(job if task is lost.task else _Job(task) for task in reversed(on_lost(lost)))
+
+
+def _idle_one(idle: list[Worker]) -> Worker | None:
+    """Return an idle worker, and remove it and those that have ended."""
+    while idle:
+        worker = idle.pop()
+        if worker.alive:
+            return worker
+        worker.kill()
+    return None
 
 
 def _free_number(busy: Iterable[Worker]) -> int:

@@ -33,7 +33,7 @@ class Local(ExecuteOptions):
 
     def start(self, folder: Path, workers: int) -> Executor:
         """Return the executor of this machine's cores."""
-        return LocalExecutor(workers)
+        return LocalExecutor(workers, keep=True)
 
 
 class Parsl(ExecuteOptions):

@@ -16,7 +16,7 @@ from typing import Any
 
 from potstill.execute.worker import Worker, portable, stay_with
 
-_hand: dict[Any, Worker] = {}  # at most one entry: the function, and the process that runs it
+_hand: list[Worker] = []  # at most one: the process that runs the tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Answer:
 def perform(work: bytes) -> Answer:
     """Do one task; ``work`` is a pickled function and its task."""
     function, task = pickle.loads(work)  # noqa: S301 - from the driver, on its encrypted line
-    worker = _worker(function)
-    worker.give(task)
+    worker = _worker()
+    worker.give(function, task)
     while True:
         timeout = None if worker.deadline is None else max(0.0, worker.deadline - time.monotonic())
         wait([worker.line, worker.sentinel], timeout)
@@ -49,16 +49,15 @@ def perform(work: bytes) -> Answer:
             return Answer(why=why, doing=worker.doing, timed_out=timed_out)
 
 
-def _worker(function: Any) -> Worker:
+def _worker() -> Worker:
+    """Return the process of the present and later tasks, started at the first one."""
     if not _hand:
         stay_with(os.getppid())
         util.Finalize(None, _let_go, exitpriority=10)
-    if function not in _hand:
-        _let_go()
-        _hand[function] = Worker(function, int(os.environ.get("PARSL_WORKER_RANK", "0")))
-    return _hand[function]
+        _hand.append(Worker(int(os.environ.get("PARSL_WORKER_RANK", "0"))))
+    return _hand[0]
 
 
 def _let_go() -> None:
     while _hand:
-        _hand.popitem()[1].kill()
+        _hand.pop().kill()

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
+import psutil
+
 from potstill.core.errors import InputError, PotstillError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -50,34 +52,47 @@ class Worker:
 
     Parameters
     ----------
-    function
-        Module-level function that is called with each task.
     number
         Number from 0; an environment variable states it to its processes.
     """
 
-    def __init__(self, function: Callable[[Any], Any], number: int) -> None:
+    def __init__(self, number: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.number = number
         self.line, theirs = context.Pipe()
         safe = os.environ.get(SAFE_PATH)
-        self._process = context.Process(target=_work, args=(theirs, function, os.getpid(), number, safe))
+        self._process = context.Process(target=_work, args=(theirs, os.getpid(), number, safe))
         with _environment():
             self._process.start()
         theirs.close()
         self.doing = "starting"
         self.deadline: float | None = None
+        self.on_gpu = False
+
+    @property
+    def alive(self) -> bool:
+        """Return whether the process has not ended."""
+        return self._process.is_alive()
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Return the memory of the process in bytes; None where it cannot be told, or processes of its own take more."""
+        try:
+            process = psutil.Process(self._process.pid)
+            return None if process.children() else int(process.memory_info().rss)
+        except psutil.Error:
+            return None
 
     @property
     def sentinel(self) -> int:
         """Return the handle that is ready when the process has ended, see :func:`multiprocessing.connection.wait`."""
         return self._process.sentinel
 
-    def give(self, task: Any) -> None:
-        """Send a task; a dead process gets none, and :meth:`lost` reports it later."""
+    def give(self, function: Callable[[Any], Any], task: Any) -> None:
+        """Send a module-level function and its task; a dead process gets none, and :meth:`lost` reports it later."""
         self.doing, self.deadline = "starting", None
         try:
-            self.line.send(task)
+            self.line.send((function, task))
         except (BrokenPipeError, ConnectionResetError):
             return
 
@@ -87,7 +102,8 @@ class Worker:
             while self.line.poll():
                 kind, content = self.line.recv()
                 if kind == "done":
-                    return (content,)
+                    result, self.on_gpu = content
+                    return (result,)
                 if kind == "error":
                     break
                 seconds, self.doing = content
@@ -124,7 +140,7 @@ class Worker:
         self.line.close()
 
 
-def _work(line: Connection, function: Callable[[Any], Any], parent: int, number: int, safe: str | None) -> None:
+def _work(line: Connection, parent: int, number: int, safe: str | None) -> None:
     global _parent  # noqa: PLW0603 - one line per process
     _parent = line
     os.environ.pop(SAFE_PATH, None)  # programs that a task starts get the user's own setting
@@ -132,20 +148,29 @@ def _work(line: Connection, function: Callable[[Any], Any], parent: int, number:
         os.environ[SAFE_PATH] = safe
     os.environ[WORKER_VARIABLE] = str(number)
     stay_with(parent)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
     while True:
         try:
-            task = line.recv()
+            function, task = line.recv()
         except (EOFError, OSError):
             return
+        except Exception as error:  # noqa: BLE001 - a module that cannot be imported here
+            line.send(("error", portable(error)))
+            continue
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
         try:
-            answer = ("done", function(task))
+            answer: tuple[str, Any] = ("done", (function(task), _on_gpu()))
         except Exception as error:  # noqa: BLE001 - the parent raises it
             answer = ("error", portable(error))
         except KeyboardInterrupt:  # by the teacher: Ctrl-C is ignored here; its traceback is no news for the terminal
             os._exit(1)
         line.send(answer)
+
+
+def _on_gpu() -> bool:
+    """Return whether this process has memory of a GPU."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_initialized())
 
 
 def portable(error: Exception) -> Exception:
