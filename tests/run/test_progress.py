@@ -64,7 +64,19 @@ def test_the_rate_is_that_of_this_run(console, monkeypatch):
         bar.set(80, {})
         hours[0] = 1.5
         bar.set(90, {})
-        assert bar.line() == "90/100 epochs, 22/hour, 27 min left"
+        assert bar.line() == "90/100 epochs, 20/hour, 30 min left"
+
+
+def test_the_start_of_the_workers_is_not_in_the_rate(console, monkeypatch):
+    seconds = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: seconds[0])
+    with Progress(console).counts(100, "structures") as bar:
+        seconds[0] = 30.0
+        bar.advance(4)
+        assert bar.line() == "4/100 structures, 480/hour, 12 min left"  # nothing else is known yet
+        seconds[0] = 32.0
+        bar.advance(4)
+        assert bar.line() == "8/100 structures, 7,200/hour, 46 s left"
 
 
 def test_the_bar_tells_the_same_rate(monkeypatch):

@@ -76,6 +76,8 @@ def test_the_error_of_a_training_is_that_on_held_out_structures(run):
     run.log_metrics(stage="train", epoch=2, train_forces=0.7, valid_forces=0.25)
     run.log_metrics(stage="train", epoch=3, train_forces=0.6)  # not every epoch measures it
     assert f"epoch 3 of {epochs}, held-out mean length of the force error 0.250 eV/Å" in train()
+    run.log_metrics(stage="active_learning", round=1, epoch=1, valid_forces=0.125)
+    assert "held-out mean length of the force error 0.125 eV/Å" in train()  # that of the present student
 
 
 def test_labelled_structures_do_not_count_those_that_the_teacher_refused(run, labelled):

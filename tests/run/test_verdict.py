@@ -173,9 +173,13 @@ def test_a_few_missed_gates_are_named_with_their_figures_and_many_are_counted(ru
 def test_a_stage_is_under_way_only_while_a_process_works_on_it(run):
     run.set_stage("evaluate", "running", 0.0)
     with locked(run.path):
-        assert "the stage evaluate is under way" in run_verdict(run, AUDIT, {}).reason
+        verdict = run_verdict(run, AUDIT, {})
+        assert "the stage evaluate is under way" in verdict.reason
+        assert verdict.next.startswith("potstill status ")  # a second process would be refused
     run.path.joinpath(".lock").write_text("")
-    assert "the stage evaluate was killed, and its finished parts are kept" in run_verdict(run, AUDIT, {}).reason
+    verdict = run_verdict(run, AUDIT, {})
+    assert "the stage evaluate was killed, and its finished parts are kept" in verdict.reason
+    assert verdict.next.startswith("potstill run ")
 
 
 def judged(run: RunFolder, verdict: str) -> None:

@@ -121,6 +121,7 @@ class Counter:
         self._total, self._unit = total, unit
         self._done = self._refused = 0
         self._before = 0  # what an earlier run had done: it took none of the time
+        self._first: tuple[int, float] | None = None  # count and time of the first result of this run
         self._started = time.perf_counter() if started is None else started
         self._by_source: dict[str, tuple[int, int]] = {}
         display.begin(total, unit)
@@ -154,14 +155,23 @@ class Counter:
         return f"{self._done}{total} {self._unit}{', ' if pace else ''}{pace}  {note}".rstrip()
 
     def _pace(self) -> str:
-        """Return rate and time left by what this run did; empty while there is too little to tell."""
-        elapsed, fresh = time.perf_counter() - self._started, self._done - self._before
+        """Return rate and time left by what this run did; empty while there is too little to tell.
+
+        The rate is that since the first result, before which workers started, as soon as it can be told.
+        """
+        now = time.perf_counter()
+        count, since = self._first or (self._before, self._started)
+        if self._done == count or now - since < SOONEST_RATE_SECONDS:
+            count, since = self._before, self._started
+        elapsed, fresh = now - since, self._done - count
         if not fresh or elapsed < SOONEST_RATE_SECONDS:
             return ""
         rate = f"{3600 * fresh / elapsed:,.0f}/hour"
         return rate if self._total is None else f"{rate}, {duration((self._total - self._done) * elapsed / fresh)} left"
 
     def _show(self, note: str) -> None:
+        if self._first is None and self._done > self._before:
+            self._first = self._done, time.perf_counter()
         done = self._done + (0 if self._by_source else self._refused)
         self._display.count(done, self._pace(), note, self.line(note))
 

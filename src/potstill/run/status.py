@@ -293,11 +293,13 @@ def _labelling(run: RunFolder, figures: Figures) -> str:
 
 
 def _training(run: RunFolder, config: Config) -> str:
-    lines = epochs_of_training(read_metrics(run.metrics))
+    metrics = read_metrics(run.metrics)
+    lines = epochs_of_training(metrics)
     if not lines:
         return ""
     last = lines[-1]
-    text = f"epoch {last['epoch']} of {config.train.epochs}{_force_error(lines)}"
+    in_rounds = [line for line in of_present_training(metrics) if line["stage"] == "active_learning" and "epoch" in line]
+    text = f"epoch {last['epoch']} of {config.train.epochs}{_force_error([*lines, *in_rounds])}"
     left = config.train.epochs - last["epoch"]
     if left and len(lines) > 1:
         per_epoch = median(_seconds_between(a["time"], b["time"]) for a, b in pairwise(lines))  # a pause is one of them

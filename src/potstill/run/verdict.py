@@ -120,11 +120,18 @@ def _by_reports(run: RunFolder, audit: dict[str, Any], evaluation: dict[str, Any
     if run.stage("train")["state"] == "done" and not rounds_fault(run) and (missed := _missed_in_own_md(run)):
         return RunVerdict(Verdict.NO_GO, *missed, page)
     if unjudged := _unjudged(run, audit, evaluation, needed):
-        return RunVerdict(Verdict.NOT_RUN, unjudged, resume_command(run), page)
+        return RunVerdict(Verdict.NOT_RUN, unjudged, _next_of_unfinished(run), page)
     told = warned(audit["findings"]) + uncompared(audit)
     data = f"the data passed all {tally(audit['findings'])[0]} checks that apply{told}{';' if told else ','}"
     reason = f"{data} and {student_reason(evaluation)}{by_others}"
     return RunVerdict(Verdict.GO, reason, next_use(run), page)
+
+
+def _next_of_unfinished(run: RunFolder) -> str:
+    """Return the command that goes on with a run; before it the one that looks at it, while a process works on a stage."""
+    working = driver_alive(run) and any(run.stage(stage)["state"] == "running" for stage in run.stages)
+    look = f"potstill status {quoted(shown_path(run.path))}    or, once no process works on it any more:  "
+    return (look if working else "") + resume_command(run)
 
 
 def _by_other_gates(run: RunFolder) -> str:
