@@ -76,7 +76,8 @@ class Trip:
         cls, number: int, start: Structure, kelvin: float, options: ActiveLearningConfig, rng: np.random.Generator
     ) -> Trip:
         """Return a trajectory with velocities drawn at a temperature in K."""
-        parent = repeat_crystal(start, options.min_crystal_atoms, options.max_atoms).with_(labels=None)
+        large = repeat_crystal(start, options.min_crystal_atoms, options.max_atoms, options.min_image_angstrom)
+        parent = large.with_(labels=None)
         atoms: Any = parent.to_ase()
         draw_velocities(atoms, kelvin, rng)
         return cls(number, start.id, parent, Walker(parent, atoms.get_velocities(), kelvin, rng))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.supercells import with_distant_images
 from potstill.core.types import Array, Structure
 
 SMALLEST_CRYSTAL = 32
@@ -54,8 +55,13 @@ def draw_velocities(atoms: Any, temperature_kelvin: float, rng: np.random.Genera
         force_temperature(atoms, temperature_kelvin)
 
 
-def repeat_crystal(structure: Structure, smallest: int = SMALLEST_CRYSTAL, largest: int | None = None) -> Structure:
-    """Repeat a crystal along its shortest axis until it has enough atoms.
+def repeat_crystal(
+    structure: Structure,
+    smallest: int = SMALLEST_CRYSTAL,
+    largest: int | None = None,
+    image_angstrom: float = 0.0,
+) -> Structure:
+    """Repeat a crystal until its periodic images are far enough, and then along its shortest axis until it has enough atoms.
 
     Parameters
     ----------
@@ -66,8 +72,10 @@ def repeat_crystal(structure: Structure, smallest: int = SMALLEST_CRYSTAL, large
         Number of atoms that are enough.
     largest
         Number of atoms that no repetition exceeds, also where fewer than ``smallest`` are reached; None for no limit.
+    image_angstrom
+        Smallest distance of an atom to its own images in Å, as far as ``largest`` allows; also for slabs and wires.
     """
-    repeated = structure
+    repeated = with_distant_images(structure, image_angstrom, largest) if image_angstrom else structure
     limit = np.inf if largest is None else largest
     while repeated.pbc.all() and len(repeated) < smallest and 2 * len(repeated) <= limit:
         times = [1, 1, 1]

@@ -50,13 +50,21 @@ class MD(TrajectoryOptions):
     min_crystal_atoms: Annotated[
         int, Field(gt=0, description="number of atoms up to which crystals are repeated, as far as max_atoms allows")
     ] = 8
+    min_image_angstrom: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="smallest distance in Å between an atom and its own periodic images; cells are repeated first, as "
+            "far as max_atoms allows; 0: as they are",
+        ),
+    ] = 0.0
 
     def trajectory(
         self, parent: Structure, number: int, teacher: Teacher, rng: np.random.Generator
     ) -> Iterator[Structure | Refused]:
         from ase.calculators.calculator import CalculationFailed
 
-        start = repeat_crystal(parent, self.min_crystal_atoms, self.max_atoms)
+        start = repeat_crystal(parent, self.min_crystal_atoms, self.max_atoms, self.min_image_angstrom)
         kelvin = float(rng.choice(self.temperatures_kelvin))
         atoms: Any = start.to_ase()
         atoms.calc = TeacherCalculator(teacher)

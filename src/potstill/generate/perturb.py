@@ -32,6 +32,14 @@ class Perturb(DerivedOptions):
     min_crystal_atoms: Annotated[
         int, Field(gt=0, description="number of atoms up to which crystals are repeated first, as far as max_atoms allows")
     ] = 1
+    min_image_angstrom: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="smallest distance in Å between an atom and its own periodic images; cells are repeated first, as "
+            "far as max_atoms allows; 0: as they are",
+        ),
+    ] = 0.0
     rattle: Annotated[
         Literal["gaussian", "monte_carlo"],
         Field(
@@ -81,7 +89,8 @@ class Perturb(DerivedOptions):
         def make(index: int, rng: np.random.Generator) -> Structure | Refused:
             if len(order) == 0:
                 return NO_PARENT
-            parent = repeat_crystal(parents[int(order[index % len(order)])], self.min_crystal_atoms, self.max_atoms)
+            parent = parents[int(order[index % len(order)])]
+            parent = repeat_crystal(parent, self.min_crystal_atoms, self.max_atoms, self.min_image_angstrom)
             return self.refuse(parent, parent.id) or self._copy(parent, rng, teacher)
 
         with one_thread():

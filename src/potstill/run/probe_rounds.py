@@ -81,7 +81,7 @@ def seconds_of_rounds(options: ActiveLearningConfig, rates: Rates, training: flo
 
 def _starts(options: ActiveLearningConfig, rates: Rates) -> list[Structure]:
     few = rates.starts[:: max(1, len(rates.starts) // STARTS)][:STARTS]
-    return [repeat_crystal(s, options.min_crystal_atoms, options.max_atoms) for s in few]
+    return [repeat_crystal(s, options.min_crystal_atoms, options.max_atoms, options.min_image_angstrom) for s in few]
 
 
 def _seconds_per_fs(options: ActiveLearningConfig, rates: Rates) -> float:
