@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from potstill.core.dynamics import repeat_crystal
 from potstill.core.types import Structure
 from potstill.deploy import domain_warnings
-from potstill.evaluate import liquid, molecules, phonons, sanity, solids
+from potstill.evaluate import liquid, molecules, phonons, sanity, solids, wide_cell
 from potstill.evaluate.gates import GATES, asked_of
 from potstill.evaluate.measured import Row
 from potstill.evaluate.systems import Choice, choose
@@ -61,6 +61,7 @@ def measure(
     structures: Sequence[Structure],
     config: EvaluateConfig,
     *,
+    image_angstrom: float = 10.0,
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> list[Row]:
@@ -74,13 +75,18 @@ def measure(
         Labelled by the reference; systems are chosen among them, by the candidate where there is no reference.
     config
         Section ``evaluate``: number of systems, length of the dynamics.
+    image_angstrom
+        Distance in Å of an atom to its images in a wide cell: twice the candidate's cutoff.
     seed
         Seed of displacements and velocities.
     on_step
         Function called with a text before each step.
     """
     with _no_domain_warnings():
-        return _measured(candidate, reference, structures, config, seed, on_step)
+        rows = _measured(candidate, reference, structures, config, seed, on_step)
+        if "wide_cell" in asked_of("crystals", config) and reference is not None:
+            rows += _in_wide_cell((candidate, reference), structures, config, image_angstrom, seed, on_step)
+        return rows
 
 
 @contextmanager
@@ -128,6 +134,27 @@ def _measured(
             _move(partial(run, name), atoms, (candidate, reference), config, seed, at_rest=at_rest)
     _pairs(run, _common_elements(structures), candidate, reference, config)
     return rows
+
+
+def _in_wide_cell(
+    models: tuple[Any, Any],
+    structures: Sequence[Structure],
+    config: EvaluateConfig,
+    image_angstrom: float,
+    seed: int,
+    on_step: Callable[[str], None],
+) -> list[Row]:
+    """Return the row of the check in a wide cell; empty where there is no crystal."""
+    crystal = wide_cell.widest(structures)
+    if crystal is None:
+        lone = [s.id for s in structures if s.pbc.all()]
+        why = "no crystal has more than one atom"
+        return [Row(wide_cell.CHECK, None, why=why, system=lone[0], applies=False)] if lone else []
+    name = f"{crystal.id} ({crystal.formula})"
+    on_step(f"wide cell of {name}")
+    options: dict[str, Any] = {"temperature_kelvin": config.nve_temperature_kelvin, "seed": seed}
+    check = partial(wide_cell.wide_cell, *models, crystal, image_angstrom=image_angstrom, **options)
+    return [replace(row, system=name) for row in _attempt((wide_cell.CHECK,), check)]
 
 
 def _comparisons(choice: Choice, name: str, *, periodic: bool) -> tuple[tuple[Beside, tuple[str, ...]], ...]:

@@ -23,6 +23,7 @@ from potstill.evaluate.made_from import made_from
 from potstill.evaluate.model import Model
 from potstill.evaluate.physics import measure
 from potstill.evaluate.speed import compare_speed, speed_by_size
+from potstill.evaluate.systems import pick
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
 from potstill.stats.references import composition_matrix, compositions, fit_reference_energies
@@ -39,6 +40,7 @@ AT_ONCE = 32  # structures in one call of the student
 LARGE_CRYSTAL = 200
 SPEED_STRUCTURES = 16
 SPEED_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+REACH, USUAL_CUTOFF_ANGSTROM = 2.0, 5.0  # images beyond twice the cutoff: no atom has both an atom and its image near
 FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 8, 4  # nine calls of the teacher for each
 
 
@@ -167,7 +169,8 @@ def compare(
     report["nve"] = [trajectory.report() for trajectory in trajectories]
     report["physics"], report["speed"], report["speed_by_size"] = [], [], []
     reference = None if teacher is None else TeacherCalculator(teacher())
-    rows = measure(student.calculator(), reference, structures, config, seed=seed, on_step=on_step)
+    reach = REACH * (student.cutoff_angstrom if isinstance(student, DeployedStudent) else USUAL_CUTOFF_ANGSTROM)
+    rows = measure(student.calculator(), reference, structures, config, image_angstrom=reach, seed=seed, on_step=on_step)
     report["physics"] = [row.report() for row in rows]
     if teacher is not None:
         on_step("speed beside the teacher")
@@ -193,19 +196,6 @@ def _force_floor(teacher: Teacher, structures: Sequence[Structure], seed: int) -
         return force_floor(teacher, few, directions=FLOOR_DIRECTIONS, seed=seed).report()
     except InputError:
         return None
-
-
-def pick(structures: Sequence[Structure], *, periodic: bool) -> Structure | None:
-    """Return the held-out structure at the start of dynamics: the largest of those near equilibrium.
-
-    Near equilibrium means that the teacher's largest force is in the lowest quarter of its kind.
-    """
-    kind = [s for s in structures if bool(s.pbc.all()) == periodic and s.labels is not None and len(s) > 1]
-    if not kind:
-        return None
-    force = np.array([np.linalg.norm(s.labels.forces, axis=1).max() for s in kind if s.labels is not None])
-    calm = [s for s, f in zip(kind, force, strict=True) if f <= np.quantile(force, 0.25)]
-    return max(calm, key=lambda s: (len(s), s.id))
 
 
 def _label_by_size(student: Model, structures: Sequence[Structure]) -> list[Any]:

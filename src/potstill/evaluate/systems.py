@@ -311,6 +311,20 @@ def candidates(structures: Sequence[Structure], *, periodic: bool) -> list[Struc
     return [s for s in order if not (s.family in seen or seen.add(s.family))]  # type: ignore[func-returns-value]
 
 
+def near_equilibrium(structures: Sequence[Structure], *, periodic: bool) -> list[Structure]:
+    """Return the labelled crystals, or other structures, of several atoms whose largest force is in the lowest quarter."""
+    kind = [s for s in structures if bool(s.pbc.all()) == periodic and s.labels is not None and len(s) > 1]
+    if not kind:
+        return []
+    force = np.array([np.linalg.norm(s.labels.forces, axis=1).max() for s in kind if s.labels is not None])
+    return [s for s, f in zip(kind, force, strict=True) if f <= np.quantile(force, CALM)]
+
+
+def pick(structures: Sequence[Structure], *, periodic: bool) -> Structure | None:
+    """Return the held-out structure at the start of dynamics: the largest of those near equilibrium; None without any."""
+    return max(near_equilibrium(structures, periodic=periodic), key=lambda s: (len(s), s.id), default=None)
+
+
 def wilder(structures: Sequence[Structure], calm: Sequence[Structure], *, periodic: bool) -> list[Structure]:
     """Return the structures of other families than the calm ones, by their largest force, one of each family."""
     seen = {s.family for s in calm}

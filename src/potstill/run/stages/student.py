@@ -86,7 +86,7 @@ def run_evaluate(context: Context) -> None:
 def run_deploy(context: Context) -> None:
     """Make ``deploy/``, one folder for each format."""
     from potstill.deploy.stage import deploy
-    from potstill.evaluate.stage import pick
+    from potstill.evaluate.systems import pick
     from potstill.run.verdict import student_verdict
 
     run = context.run
