@@ -57,9 +57,32 @@ def test_names_and_metadata_stay_and_labels_do_not(labelled):
     assert large.labels is None
 
 
-def test_a_limit_of_atoms_leaves_it_as_it_is():
+def test_a_limit_of_atoms():
     parent = triclinic()
     assert with_distant_images(parent, 12.0, largest=2 * len(parent) - 1) is parent
     assert len(with_distant_images(parent, 12.0, largest=400)) > len(parent)
+    nearer = with_distant_images(cube(3.0), 8.4, largest=5)  # of the 16 cells that it would need
+    assert len(nearer) <= 5
+    assert image_distance(nearer) == pytest.approx(3.0 * np.sqrt(2), rel=0.25)
+
+
+def test_wires_and_cells_without_all_vectors():
+    cell = np.array([[3.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    wire = cube(3.0).with_(cell=cell, pbc=np.array([True, False, False]))
+    assert len(with_distant_images(wire, 10.0)) == 4
+    sheet = cube(3.0).with_(cell=np.diag([3.0, 3.0, 0.0]), pbc=np.array([True, True, False]))
+    assert image_distance(with_distant_images(sheet, 4.2)) == pytest.approx(3.0 * np.sqrt(2))
+
+
+def test_the_hand_of_a_cell_stays():
+    parent = triclinic()
+    left = parent.with_(cell=np.asarray(parent.cell)[[1, 0, 2]])
+    for structure in (parent, left):
+        large = with_distant_images(structure, 12.0)
+        assert np.sign(np.linalg.det(large.cell)) == np.sign(np.linalg.det(structure.cell))
+
+
+def test_it_stops_where_images_are_far():
+    parent = triclinic()
     far = image_distance(parent)
     assert with_distant_images(parent, far) is parent

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.lattice import has_lattice
 from potstill.core.supercells import with_distant_images
 from potstill.core.types import Array, Structure
 
@@ -73,9 +74,11 @@ def repeat_crystal(
     largest
         Number of atoms that no repetition exceeds, also where fewer than ``smallest`` are reached; None for no limit.
     image_angstrom
-        Smallest distance of an atom to its own images in Å, as far as ``largest`` allows; also for slabs and wires.
+        Smallest distance of an atom to its own images in Å, as far as ``largest`` allows; also for slabs and wires. Liquids
+        and glasses are not repeated for it: their atoms have many environments in any cell.
     """
-    repeated = with_distant_images(structure, image_angstrom, largest) if image_angstrom else structure
+    wanted = image_angstrom and not (structure.pbc.all() and not _ordered(structure))
+    repeated = with_distant_images(structure, image_angstrom, largest) if wanted else structure
     limit = np.inf if largest is None else largest
     while repeated.pbc.all() and len(repeated) < smallest and 2 * len(repeated) <= limit:
         times = [1, 1, 1]
@@ -85,3 +88,7 @@ def repeat_crystal(
             atomic_numbers=atoms.numbers, positions=atoms.positions, cell=np.array(atoms.cell), labels=None
         )
     return repeated
+
+
+def _ordered(structure: Structure) -> bool:
+    return has_lattice(structure.atomic_numbers, structure.positions, np.asarray(structure.cell))

@@ -12,6 +12,7 @@ import numpy as np
 
 from potstill.core.types import Array, Structure
 
+FARTHER = 1.001  # times the distance of before: less is no reason for more atoms
 MOST_TIMES = 256  # number of cells in the largest supercell that is looked for
 
 
@@ -30,22 +31,20 @@ def with_distant_images(structure: Structure, angstrom: float, largest: int | No
     Parameters
     ----------
     structure
-        Structure, which keeps its names and metadata. One whose images are far enough is returned unchanged, and so is one
-        that would need more atoms. Directions without periodicity are not repeated.
+        Structure, which keeps its names and metadata. One whose images are far enough is returned unchanged. Directions
+        without periodicity are not repeated.
     angstrom
         Smallest distance of an atom to its images in Å.
     largest
-        Number of atoms that the supercell does not exceed; None for no limit but that of ``MOST_TIMES`` cells.
+        Number of atoms that the supercell does not exceed, also where images are then nearer than that; None for no limit
+        but that of ``MOST_TIMES`` cells, above which the structure is returned unchanged.
 
     Notes
     -----
     Each sublattice of index n has one matrix in Hermite normal form. The first n is taken for which a sublattice avoids all
-    lattice vectors within the distance. Of several, that with the most distant images is taken, in its Minkowski-reduced
-    cell. No n is tried below that of the densest packing of spheres.
+    lattice vectors within the distance; of several, that with the most distant images. No n is tried below that of the
+    densest packing of spheres.
     """
-    from ase.build import make_supercell
-    from ase.geometry import minkowski_reduce
-
     periodic = np.flatnonzero(structure.pbc)
     vectors = np.asarray(structure.cell, dtype=float)[periodic]
     most = MOST_TIMES if largest is None else min(MOST_TIMES, largest // max(1, len(structure)))
@@ -54,19 +53,29 @@ def with_distant_images(structure: Structure, angstrom: float, largest: int | No
         return structure
     for times in range(max(2, _fewest(vectors, angstrom)), most + 1):
         matrices = _avoiding(np.array(list(_hermite_forms(times, len(periodic)))), near, times)
-        if not len(matrices):
-            continue
-        distances = [_shortest(matrix @ vectors) for matrix in matrices]
-        matrix = matrices[int(np.argmax(np.round(distances, 6)))]
-        whole = np.eye(3, dtype=int)
-        whole[np.ix_(periodic, periodic)] = matrix
-        _, turn = minkowski_reduce(whole @ np.asarray(structure.cell), structure.pbc)
-        whole = turn @ whole
-        atoms = make_supercell(structure.to_ase(), whole if np.linalg.det(whole) > 0 else -whole)
-        return structure.with_(
-            atomic_numbers=atoms.numbers, positions=atoms.positions, cell=np.array(atoms.cell), labels=None
-        )
-    return structure
+        if len(matrices):
+            return _repeated(structure, matrices)
+    if largest is None or most < 2:
+        return structure
+    widest = _repeated(structure, np.array(list(_hermite_forms(most, len(periodic)))))
+    return widest if image_distance(widest) > FARTHER * image_distance(structure) else structure
+
+
+def _repeated(structure: Structure, matrices: Array) -> Structure:
+    """Return the supercell with the most distant images of some (m, d, d) matrices, in its Minkowski-reduced cell."""
+    from ase.build import make_supercell
+    from ase.geometry import minkowski_reduce
+
+    cell, periodic = np.asarray(structure.cell, dtype=float), np.flatnonzero(structure.pbc)
+    distances = [_shortest(matrix @ cell[periodic]) for matrix in matrices]
+    whole = np.eye(3, dtype=int)
+    whole[np.ix_(periodic, periodic)] = matrices[int(np.argmax(np.round(distances, 6)))]
+    _, turn = minkowski_reduce(whole @ cell, structure.pbc)
+    whole = turn @ whole
+    if np.linalg.det(whole) < 0:
+        whole[periodic[0]] *= -1
+    atoms = make_supercell(structure.to_ase(), whole)
+    return structure.with_(atomic_numbers=atoms.numbers, positions=atoms.positions, cell=np.array(atoms.cell), labels=None)
 
 
 def _lattice_points(vectors: Array, angstrom: float) -> Array:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.lattice import has_lattice
 from potstill.core.types import Array, Structure
 from potstill.evaluate import molecules, phonons, solids
 from potstill.evaluate.contents import is_hollow
@@ -31,7 +32,6 @@ SHOWN = 5  # number of reasons that a message holds
 SMALL_ATOMS = 16  # number of atoms; larger structures are tried later
 SYMMETRY_ANGSTROM = 0.1  # tolerance for atoms that were relaxed from a snapshot
 LATTICE_ANGSTROM = (0.1, 0.2, 0.3, 0.4)  # tolerances for the lattice of displaced atoms
-BRAGG, LONGEST_WAVE_VECTOR = 0.4, 5.0  # share of the atoms squared in phase, in 1/Å: above, a lattice is there
 HELD_BY_DISPERSION = frozenset({1, 2, 7, 8, 9, 10, 17, 18, 35, 36, 53, 54})  # crystals of these elements alone
 MOST_DISPLACEMENTS = 12  # to find that lowest phonon; crystals of less symmetry come later
 
@@ -210,17 +210,8 @@ def disordered(atoms: Any) -> bool:
         symmetry = spglib.get_symmetry(cell, symprec=SYMMETRY_ANGSTROM)
     except Exception:  # noqa: BLE001 - whatever it does with a strange cell: no liquid is claimed
         return False
-    return symmetry is not None and len(symmetry["rotations"]) == 1 and _strongest_reflection(heavy) < BRAGG
-
-
-def _strongest_reflection(atoms: Any) -> float:
-    """Return the largest |sum of exp(ikr)|^2 over the atoms squared: 1 for one lattice, a few over the atoms in a liquid."""
-    most = [int(LONGEST_WAVE_VECTOR * length / (2 * np.pi)) for length in atoms.cell.lengths()]
-    indices = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij"), axis=-1).reshape(-1, 3)
-    long = np.linalg.norm(indices @ np.array(atoms.cell.reciprocal()), axis=1) * 2 * np.pi
-    indices = indices[(long > 0) & (long < LONGEST_WAVE_VECTOR)]
-    phases = np.exp(2j * np.pi * indices @ atoms.get_scaled_positions().T)
-    return float((np.abs(phases.mean(axis=1)) ** 2).max(initial=0.0))
+    lattice = has_lattice(atoms.numbers, atoms.positions, np.array(atoms.cell))
+    return symmetry is not None and len(symmetry["rotations"]) == 1 and not lattice
 
 
 def _at_rest(reference: Any, structure: Structure, *, periodic: bool) -> tuple[Any, float, float | None]:

@@ -50,7 +50,7 @@ def wide_cell(
         return [Row(CHECK, None, why=f"atoms of the data are {near:.1f} Å from their images", applies=False)]
     wide = with_distant_images(structure, image_angstrom, MOST_ATOMS)
     if len(wide) == len(structure):
-        why = f"images {image_angstrom:g} Å away would need more than {MOST_ATOMS:,} atoms"
+        why = f"images farther than {near:.1f} Å would need more than {MOST_ATOMS:,} atoms"
         return [Row(CHECK, None, why=why, applies=False)]
     errors = []
     for cell in (structure, wide):

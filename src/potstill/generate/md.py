@@ -54,8 +54,8 @@ class MD(TrajectoryOptions):
         float,
         Field(
             ge=0,
-            description="smallest distance in Å between an atom and its own periodic images; cells are repeated first, as "
-            "far as max_atoms allows; 0: as they are",
+            description="smallest distance in Å between an atom and its own periodic images; cells with a lattice are "
+            "repeated first, as far as max_atoms allows; 0: as they are",
         ),
     ] = 0.0
 
