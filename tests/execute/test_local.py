@@ -332,3 +332,17 @@ def test_a_function_that_a_worker_cannot_import_is_an_error(work, keeping):
 
     with pytest.raises(AttributeError, match="later"):
         keeping.run(module_of_tasks.later, [0], on_done=lambda *_: None, isolated=True)
+
+
+@pytest.mark.usefixtures("work")
+def test_kept_workers_end_with_a_process_that_closes_nothing(tmp_path):
+    script = tmp_path / "forgets.py"
+    script.write_text(
+        "import module_of_tasks\n"
+        "from potstill.execute import LocalExecutor\n"
+        "if __name__ == '__main__':\n"
+        "    kept = LocalExecutor(2, keep=True)\n"
+        "    kept.run(module_of_tasks.whereabouts, range(4), on_done=lambda _, r: print(r[0]), isolated=True)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60.0, check=True)
+    assert not any(psutil.pid_exists(int(process)) for process in done.stdout.split())

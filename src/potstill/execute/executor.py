@@ -7,6 +7,7 @@ other task is repeated, by the same or another executor.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from multiprocessing import util
 from typing import Any, Protocol
 
 import psutil
@@ -58,6 +59,8 @@ class LocalExecutor:
     def __init__(self, workers: int = 0, *, keep: bool = False) -> None:
         self.workers = workers or available_cores()
         self._kept: list[Worker] | None = [] if keep else None
+        if self._kept is not None:  # also at the exit of this process, which would wait for them
+            util.Finalize(self, _dismiss, args=(self._kept,), exitpriority=10)
 
     def run(
         self,
@@ -78,8 +81,12 @@ class LocalExecutor:
 
     def close(self) -> None:
         """End the processes that were kept."""
-        while self._kept:
-            self._kept.pop().dismiss()
+        _dismiss(self._kept or [])
+
+
+def _dismiss(workers: list[Worker]) -> None:
+    while workers:
+        workers.pop().dismiss()
 
 
 def _harmless(workers: Sequence[Worker]) -> bool:
