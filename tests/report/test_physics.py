@@ -61,6 +61,18 @@ def test_special_points_stand_below_their_places():
     assert "2.0" not in [text for text, place in found.items() if place > student[0]]
 
 
+def test_special_points_that_are_near_stand_on_two_lines():
+    x = np.linspace(0.0, 4.0, 9)
+    marks = [(0.0, "Γ"), (2.0, "M"), (2.1, "K"), (4.0, "A")]
+    curve = Curve("wave vector, 1/Å", "frequency, THz", x, x, x + 0.1, marks=marks)
+    found = physics_figures([Row("phonons", 1.0, curves={"band 1": curve}, system="BN").report()]).values()
+    (svg,) = (svg for svg, _ in found if svg is not None)
+    texts = re.findall(r'<text [^>]*(?:y="|translate\([\d.]+ )([\d.]+)[^>]*>([^<]+)</text>', svg)
+    lines = {text: float(y) for y, text in texts}
+    assert lines["Γ"] == lines["M"] == lines["A"]
+    assert lines["K"] > lines["M"] + 5
+
+
 def test_nothing_measured_nothing_drawn():
     assert all(svg is None for svg, _ in physics_figures([]).values())
     assert physics_table([]) == []

@@ -47,6 +47,7 @@ STYLE: Any = {  # names and values as matplotlib knows them
 }
 MOST_VECTOR_POINTS = 400
 MOST_FIGURES = 12  # elements of a matrix whose cells have room for a figure
+NARROW = 0.06  # of an axis: names at a smaller distance would overlap
 MOST_LABELS = 24  # elements of a matrix that have room for a label each
 FEWEST_FULL = 4  # elements along a table of pairs that fills its place
 
@@ -236,10 +237,20 @@ def _with_jumps(x: Array, *values: Array) -> tuple[Array, ...]:
 def _mark(ax: Axes, marks: Sequence[tuple[float, str]]) -> None:
     """Write names below the x axis with a line through each, and end the axis at the first and last."""
     if marks:
-        places, names = zip(*marks, strict=True)
-        ax.set_xticks(places, names)
+        places = [place for place, _ in marks]
+        ax.set_xticks(places, _on_lines(marks, NARROW * (places[-1] - places[0])))
         ax.set_xlim(places[0], places[-1])
         ax.grid(visible=True, axis="x", linewidth=0.6)
+
+
+def _on_lines(marks: Sequence[tuple[float, str]], room: float) -> list[str]:
+    """Return the names in order, those with too little room after the last one of the first line on a second line."""
+    found, last = list[str](), -np.inf
+    for place, name in marks:
+        first = place - last >= room
+        last = place if first else last
+        found.append(name if first else f"\n{name}")
+    return found
 
 
 def _around_wells(lines_: Sequence[tuple[Array, ...]]) -> tuple[float, float]:
