@@ -39,9 +39,10 @@ def test_crystals(atoms):
     assert lattice_of(hot)
 
 
+@pytest.mark.parametrize("atoms", [20, 48])
 @pytest.mark.parametrize("seed", range(5))
-def test_random_places_have_none(seed):
-    structure = gas(seed)
+def test_random_places_have_none(seed, atoms):
+    structure = gas(seed, atoms)
     assert not has_lattice(structure.atomic_numbers, structure.positions, np.asarray(structure.cell))
     assert repeat_crystal(structure, 1, image_angstrom=12.0) is structure
 

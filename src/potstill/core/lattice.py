@@ -7,6 +7,8 @@ import numpy as np
 from potstill.core.types import Array
 
 BRAGG, LONGEST_WAVE_VECTOR = 0.4, 5.0  # share of the atoms squared in phase, in 1/Å: above, a lattice is there
+SMALL_ATOMS = 16  # in a smaller cell, any crystal repeats itself often
+CHANCE = 0.01  # of random places to reach the share that is asked for
 
 
 def has_lattice(atomic_numbers: Array, positions: Array, cell: Array) -> bool:
@@ -23,15 +25,20 @@ def has_lattice(atomic_numbers: Array, positions: Array, cell: Array) -> bool:
         (3, 3) lattice vectors in Å as rows, all three periodic.
     """
     heavy = atomic_numbers > 1 if (atomic_numbers > 1).any() else np.ones(len(atomic_numbers), dtype=bool)
-    return _strongest_reflection(positions[heavy], cell) >= BRAGG
+    reflections, atoms = _reflections(positions[heavy], cell), int(heavy.sum())
+    by_chance = np.log(max(1, len(reflections)) / CHANCE) / atoms if atoms > SMALL_ATOMS else 0.0
+    return bool(reflections.max(initial=0.0) >= max(BRAGG, by_chance))
 
 
-def _strongest_reflection(positions: Array, cell: Array) -> float:
-    """Return the largest |sum of exp(ikr)|^2 over the atoms squared: 1 for one lattice, a few over the atoms in a liquid."""
+def _reflections(positions: Array, cell: Array) -> Array:
+    """Return |sum of exp(ikr)|^2 over the atoms squared for all k: 1 for one lattice.
+
+    Random places have exponential ones with the mean 1 over the atoms.
+    """
     most = [int(LONGEST_WAVE_VECTOR * length / (2 * np.pi)) for length in np.linalg.norm(cell, axis=1)]
     indices = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij"), axis=-1).reshape(-1, 3)
     reciprocal = np.linalg.inv(cell)
     long = np.linalg.norm(indices @ reciprocal.T, axis=1) * 2 * np.pi
     indices = indices[(long > 0) & (long < LONGEST_WAVE_VECTOR)]
     phases = np.exp(2j * np.pi * indices @ (positions @ reciprocal).T)
-    return float((np.abs(phases.mean(axis=1)) ** 2).max(initial=0.0))
+    return np.asarray(np.abs(phases.mean(axis=1)) ** 2)
