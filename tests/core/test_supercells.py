@@ -61,9 +61,11 @@ def test_a_limit_of_atoms():
     parent = triclinic()
     assert with_distant_images(parent, 12.0, largest=2 * len(parent) - 1) is parent
     assert len(with_distant_images(parent, 12.0, largest=400)) > len(parent)
-    nearer = with_distant_images(cube(3.0), 8.4, largest=5)  # of the 16 cells that it would need
-    assert len(nearer) <= 5
-    assert image_distance(nearer) == pytest.approx(3.0 * np.sqrt(2), rel=0.25)
+    for largest, atoms, distance in ((3, 2, 2), (5, 4, 3), (7, 4, 3), (17, 16, 8)):  # of squares of the edge
+        nearer = with_distant_images(cube(3.0), 100.0, largest=largest)
+        assert (len(nearer), image_distance(nearer)) == (atoms, pytest.approx(3.0 * np.sqrt(distance)))
+    copper = Structure.from_ase(bulk("Cu"))
+    assert image_distance(with_distant_images(copper, 16.0, largest=200)) > 12.0  # in two steps
 
 
 def test_wires_and_cells_without_all_vectors():

@@ -1,13 +1,16 @@
 """Errors that only a wide cell shows, with EMT copper."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from potstill.core.types import Structure
+from potstill.evaluate.contents import is_hollow
 from potstill.evaluate.gates import GATES
-from potstill.evaluate.wide_cell import SMALL, wide_cell, widest
+from potstill.evaluate.wide_cell import SMALL, typical, wide_cell
 from potstill.testing import ethanol
 
 ATOMS = 8
@@ -47,18 +50,30 @@ def test_the_growth_of_the_error(narrow, wide, growth):
 
 def test_it_does_not_apply_where_images_are_far():
     assert not measured(EMT(), image_angstrom=3.0).applies
-    large = Structure.from_ase(bulk("Cu", "fcc", a=3.6, cubic=True) * (5, 5, 6))
+    large = Structure.from_ase(bulk("Cu", "fcc", a=3.6, cubic=True) * (4, 4, 5))
     row = measured(EMT(), image_angstrom=500.0, structure=large)
     assert not row.applies
-    assert "more than 1,000 atoms" in row.why
+    assert "more than 500 atoms" in row.why
 
 
 def test_dynamics_that_explode_are_no_pass():
     assert measured(Learned(0.0, np.nan)).measured == np.inf
 
 
-def test_the_cell_with_the_most_distant_images_is_judged(labelled):
-    crystals = [s for s in labelled if s.pbc.all() and len(s) > 1]
-    assert widest([ethanol()]) is None
-    found = widest(labelled)
-    assert found in crystals
+def test_errors_as_large_as_the_forces_tell_nothing_by_their_growth():
+    row = measured(Learned(-1.0, -1.0))
+    assert row.measured is None
+    assert "as large as the forces" in row.why
+
+
+def test_neither_a_wide_cell_nor_one_with_vacuum_hides_the_others(labelled):
+    assert typical([ethanol()]) is None
+    narrow = [s.with_(id=f"{k}") for k, s in enumerate(labelled) if s.pbc.all() and len(s) > 1 and not is_hollow(s)]
+    calm = narrow[0].with_(labels=replace(narrow[0].labels, forces=0 * narrow[0].labels.forces))
+    many = [calm.with_(id=f"calm {k}") for k in range(3)]
+    wide = calm.with_(id="wide", cell=1.5 * np.asarray(calm.cell))
+    vacuum = calm.with_(id="vacuum", cell=np.asarray(calm.cell) + np.diag([0.0, 0.0, 20.0]))
+    found = typical([*narrow, *many, wide, vacuum])
+    assert found is not None
+    assert found.id.startswith("calm")
+    assert is_hollow(vacuum)

@@ -81,6 +81,9 @@ def raises_awkwardly(x):
 def whereabouts(x):
     return os.getpid(), os.environ["POTSTILL_WORKER"]
 
+def returns_a_function(x):
+    return lambda: x
+
 def outlasts(task):
     folder, x = task
     if x:
@@ -306,7 +309,7 @@ def test_numbers_of_kept_workers_are_not_given_twice(work, keeping):
 def test_a_kept_worker_that_ended_loses_no_task(work, keeping, caplog):
     (process,) = processes_of(keeping, work.whereabouts, [0])
     os.kill(process, signal.SIGKILL)
-    while psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
+    while keeping._kept[0].alive:
         time.sleep(0.01)
     assert processes_of(keeping, work.whereabouts, [1]) != [process]
     assert not caplog.records
@@ -346,3 +349,8 @@ def test_kept_workers_end_with_a_process_that_closes_nothing(tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60.0, check=True)
     assert not any(psutil.pid_exists(int(process)) for process in done.stdout.split())
+
+
+def test_a_result_that_cannot_be_sent_is_an_error(work, keeping):
+    with pytest.raises(Exception, match="pickle"):
+        keeping.run(work.returns_a_function, [0], on_done=lambda *_: None, isolated=True)

@@ -145,10 +145,10 @@ def _in_wide_cell(
     on_step: Callable[[str], None],
 ) -> list[Row]:
     """Return the row of the check in a wide cell; empty where there is no crystal."""
-    crystal = wide_cell.widest(structures)
+    crystal = wide_cell.typical(structures)
     if crystal is None:
         lone = [s.id for s in structures if s.pbc.all()]
-        why = "no crystal has more than one atom"
+        why = "no crystal of several atoms fills its cell"
         return [Row(wide_cell.CHECK, None, why=why, system=lone[0], applies=False)] if lone else []
     name = f"{crystal.id} ({crystal.formula})"
     on_step(f"wide cell of {name}")

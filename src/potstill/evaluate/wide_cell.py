@@ -13,19 +13,25 @@ import numpy as np
 
 from potstill.core.supercells import image_distance, with_distant_images
 from potstill.core.types import Structure
+from potstill.evaluate.contents import is_hollow
 from potstill.evaluate.liquid import Sampled, langevin
 from potstill.evaluate.measured import Row, of
 from potstill.evaluate.systems import near_equilibrium
 
 CHECK = "wide_cell"
-MOST_ATOMS = 1000  # of the wide cell
+MOST_ATOMS = 500  # of the wide cell
 LENGTH_PS, FRAMES = 0.4, 4
 SMALL = 0.05  # of the mean force: smaller errors count as this, for their growth harms nobody
 
 
-def widest(structures: Sequence[Structure]) -> Structure | None:
-    """Return that of the crystals near equilibrium whose images are the farthest away; None where there is none."""
-    return max(near_equilibrium(structures, periodic=True), key=lambda s: (image_distance(s), s.id), default=None)
+def typical(structures: Sequence[Structure]) -> Structure | None:
+    """Return the crystal near equilibrium with the median distance of an atom to its images; None where there is none.
+
+    Cells with vacuum are left out, as by the other checks of crystals.
+    """
+    full = [s for s in structures if s.pbc.all() and not is_hollow(s)]
+    order = sorted(near_equilibrium(full, periodic=True), key=lambda s: (image_distance(s), s.id))
+    return order[(len(order) - 1) // 2] if order else None
 
 
 def wide_cell(
@@ -38,7 +44,7 @@ def wide_cell(
     candidate, reference
         ASE calculators.
     structure
-        Crystal of the data, that with the most distant images.
+        Crystal of the data.
     image_angstrom
         Distance of an atom to its images in the wide cell in Å: twice the cutoff, so that an atom and its image are never
         neighbors of one atom.
@@ -60,7 +66,11 @@ def wide_cell(
     figures = {f"force error over mean force, {len(s)} atoms": e for s, e in zip((structure, wide), errors, strict=True)}
     far = image_distance(wide)
     why = f"{len(structure)} atoms with images at {near:.1f} Å against {len(wide)} with images at {far:.1f} Å"
-    measured = errors[1] / max(errors[0], SMALL) if np.isfinite(errors).all() else float("inf")
+    if not np.isfinite(errors).all():
+        return [Row(CHECK, float("inf"), figures, why=why)]
+    if errors[0] >= 1.0:
+        return [Row(CHECK, None, figures, why=f"errors are as large as the forces in the cell of the data already; {why}")]
+    measured = errors[1] / max(errors[0], SMALL)
     return [Row(CHECK, measured, figures, why=why)]
 
 

@@ -50,10 +50,13 @@ def perform(work: bytes) -> Answer:
 
 
 def _worker() -> Worker:
-    """Return the process of the present and later tasks, started at the first one."""
+    """Return the process of the present and later tasks, started at the first one and after one that ended."""
     if not _hand:
         stay_with(os.getppid())
         util.Finalize(None, _let_go, exitpriority=10)
+    elif not _hand[0].alive:
+        _let_go()
+    if not _hand:
         _hand.append(Worker(int(os.environ.get("PARSL_WORKER_RANK", "0"))))
     return _hand[0]
 

@@ -164,7 +164,12 @@ def _work(line: Connection, parent: int, number: int, safe: str | None) -> None:
             answer = ("error", portable(error))
         except KeyboardInterrupt:  # by the teacher: Ctrl-C is ignored here; its traceback is no news for the terminal
             os._exit(1)
-        line.send(answer)
+        try:
+            line.send(answer)
+        except OSError:  # the parent has ended
+            return
+        except Exception as error:  # noqa: BLE001 - a result that cannot be pickled
+            line.send(("error", portable(error)))
 
 
 def _on_gpu() -> bool:
