@@ -1,11 +1,12 @@
-"""A student for one system, six times: crystals, an oxide's surface, an alloy, a molten salt, water; judged in its own MD.
+"""A student for one system: crystals, a surface, an alloy, a layered crystal, a molten salt, water; judged in its own MD.
 
     python -m benchmarks.runs.my_system [--systems silicon silicon_carbide …] [--start general] [--folder DIR]
 
 Each starts from at most ten structures, as a user would bring them, and goes through ``potstill run --last train`` with the
 template ``my_system``, its rounds and SevenNet's 7net-0. Then the student moves the atoms for 50 ps at constant volume and
-temperature, and the teacher labels a frame every half picosecond: the errors are those of the student on its own trajectory,
-which nothing was trained on. On the same frames it is counted how often the student's bound of 90 % holds. Wall times are
+temperature, in a cell as wide as those of the rounds, and the teacher labels a frame every half picosecond: the errors are
+those of the student on its own trajectory, which nothing was trained on. On the same frames it is counted how often the
+student's bound of 90 % holds. A short trajectory in a far wider cell shows what errors in large cells are. Wall times are
 those of the whole run; where a run was stopped and went on, the sum of its stages. Results in ``results/my_system.json``;
 systems that are not measured again stay.
 """
@@ -32,8 +33,10 @@ from ase.build import bulk
 from benchmarks.lib.common import processor_seconds, write_results
 from benchmarks.lib.own_md import run_md
 
+from potstill.core.dynamics import repeat_crystal
 from potstill.core.geometry import smallest_scaled_distance
-from potstill.core.types import Array, Structure
+from potstill.core.supercells import with_distant_images
+from potstill.core.types import Array, Structure, Teacher
 from potstill.dataset import open_file
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.generate.liquids import Liquids
@@ -45,6 +48,8 @@ from potstill.teacher.sevennet import SevenNet
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "src" / "potstill" / "templates" / "my_system.yaml"
 SETTLING_PS, BETWEEN_FRAMES_FS = 2.0, 500.0
+IMAGES_ANGSTROM, FAR_IMAGES_ANGSTROM = 10.0, 17.0  # as in the rounds, and nearly twice that
+SETTLING_WIDE_PS, BETWEEN_WIDE_FRAMES_FS, WIDE_FRAMES = 0.6, 100.0, 6
 LABELS_AT_ONCE = 4
 
 
@@ -88,6 +93,16 @@ def copper_nickel() -> list[Atoms]:
     return alloys
 
 
+def boron_nitride() -> list[Atoms]:
+    """16 atoms of the layered crystal at ten distances of the layers, a cell that is far too narrow."""
+    sheets = []
+    for a, c in zip(np.linspace(2.48, 2.53, 10), np.linspace(6.5, 7.1, 10), strict=True):
+        places = [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, 0.5]]
+        cell = [[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, c]]
+        sheets.append(Atoms("BNBN", scaled_positions=places, cell=cell, pbc=True).repeat((2, 2, 1)))
+    return sheets
+
+
 def molten_salt() -> list[Atoms]:
     """Ten boxes of 64 ions at random, near the density of the melt."""
     melts = Melts(count=10, elements=("Na", "Cl"), max_atoms=64, packing_fraction=(0.36, 0.40), max_cations=1)
@@ -117,6 +132,7 @@ SYSTEMS = {
     "silicon_carbide": System(silicon_carbide, (300.0, 600.0, 1000.0), 600.0),
     "magnesia_surface": System(magnesia_surface, (300.0, 600.0, 1000.0), 600.0),
     "copper_nickel": System(copper_nickel, (300.0, 600.0, 1000.0), 600.0),
+    "boron_nitride": System(boron_nitride, (300.0, 600.0, 1000.0), 600.0),
     "molten_salt": System(molten_salt, (1200.0, 1500.0), 1200.0),
     "water": System(water, (300.0, 400.0), 330.0),
 }
@@ -162,7 +178,8 @@ def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
     """Errors of the student on frames of its own trajectory, and whether it held together."""
     student = load_student(folder / "run" / "student")
     rng = np.random.default_rng(2026)
-    atoms: Any = ase.io.read(folder / "my_structures.extxyz", index="0")
+    brought = Structure.from_ase(ase.io.read(folder / "my_structures.extxyz", index="0"))
+    atoms: Any = repeat_crystal(brought, 1, image_angstrom=IMAGES_ANGSTROM).to_ase()
     atoms.calc = student.calculator()
     frames, temperatures, closest = [], [], np.inf
     started = perf_counter()
@@ -183,6 +200,7 @@ def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
             sizes.append(np.abs(wanted.forces).mean())
             energies.append((found.energy - wanted.energy) / len(frame))
     return {
+        "atoms_in_md": len(atoms),
         "length_ps": length_ps,
         "kelvin": system.kelvin,
         "mean_kelvin": round(float(np.mean(temperatures)), 1),
@@ -195,8 +213,25 @@ def judge(folder: Path, system: System, length_ps: float) -> dict[str, Any]:
         "energy_mae_mev_per_atom": round(1e3 * float(np.mean(np.abs(energies))), 3),
         "energy_bias_mev_per_atom": round(1e3 * float(np.mean(energies)), 3),
         "student_ns_per_day": round(length_ps / 1e3 / (seconds / 86400), 2),
+        "in_wide_cell": _in_wide_cell(student, teacher, brought, system.kelvin),
         "expected_errors": _expectations(student, np.concatenate(expected), np.concatenate(errors)),
     }
+
+
+def _in_wide_cell(student: DeployedStudent, teacher: Teacher, brought: Structure, kelvin: float) -> dict[str, Any]:
+    """Errors in a short trajectory in a cell in which atoms are far from their own images."""
+    atoms: Any = with_distant_images(brought, FAR_IMAGES_ANGSTROM).to_ase()
+    atoms.calc = student.calculator()
+    length = SETTLING_WIDE_PS + 1e-3 * BETWEEN_WIDE_FRAMES_FS * WIDE_FRAMES
+    rng = np.random.default_rng(2026)
+    moved = [
+        Structure.from_ase(atoms) for _ in run_md(atoms, kelvin, length_ps=length, every_fs=BETWEEN_WIDE_FRAMES_FS, rng=rng)
+    ]
+    errors = []
+    for frame in moved[-WIDE_FRAMES:]:
+        (found,), (wanted,) = student.label([frame.with_(labels=None)]), teacher.label([frame.with_(labels=None)])
+        errors.append(np.abs(found.forces - wanted.forces).mean())
+    return {"atoms": len(atoms), "force_mae_mev_per_angstrom": round(1e3 * float(np.mean(errors)), 2)}
 
 
 def _expectations(student: DeployedStudent, expected: Array, errors: Array) -> dict[str, Any]:
