@@ -71,17 +71,16 @@ def _best_matrix(cell: bytes, dimensions: int, angstrom: float, most: int) -> tu
     lengths = np.linalg.norm(points @ vectors, axis=1)
     order = np.argsort(lengths)
     points, lengths = points[order], lengths[order]
-    fewest, best, found = max(2, _fewest(vectors, angstrom)), _shortest(vectors), None
-    for times in [*range(fewest, most + 1), *range(2, min(fewest, most + 1))]:
-        if times < fewest and best >= angstrom:
-            break
+    for times in range(max(2, _fewest(vectors, angstrom)), most + 1):
         reached, matrix = _widest(times, vectors, points, lengths)
         if reached >= angstrom:
             return tuple(map(tuple, matrix.tolist()))
-        fewer = found is not None and times < round(abs(np.linalg.det(found)))
-        if reached > (best / FARTHER if fewer else best * FARTHER):
-            best, found = max(best, reached), matrix
-    return None if found is None else tuple(map(tuple, found.tolist()))
+    best, found = _shortest(vectors), None
+    for times in range(2, most + 1):
+        reached, matrix = _widest(times, vectors, points, lengths)
+        if reached > FARTHER * best:
+            best, found = reached, tuple(map(tuple, matrix.tolist()))
+    return found
 
 
 def _widest(times: int, vectors: Array, points: Array, lengths: Array) -> tuple[float, Array]:
