@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from potstill.core.section import Section
+from potstill.core.section import ImageDistance, Section
 
 SOURCE = "active_learning"  # name of the source of its structures
 
@@ -60,14 +60,7 @@ class ActiveLearningConfig(Section):
     min_crystal_atoms: Annotated[
         int, Field(gt=0, description="smallest number of atoms of a crystal; smaller cells are repeated")
     ] = 16
-    min_image_angstrom: Annotated[
-        float,
-        Field(
-            ge=0,
-            description="smallest distance in Å between an atom and its own periodic images; cells with a lattice are "
-            "repeated first, as far as max_atoms allows; 0: as they are",
-        ),
-    ] = 0.0
+    min_image_angstrom: ImageDistance = 0.0
     max_atoms: Annotated[int, Field(gt=0, description="largest number of atoms of a structure that is simulated")] = 200
     epochs: Annotated[
         int, Field(gt=0, description="passes over the grown dataset in a round, which start from the last weights")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from potstill.core.lattice import has_lattice
-from potstill.core.supercells import with_distant_images
+from potstill.core.supercells import as_repeated, with_distant_images
 from potstill.core.types import Array, Structure
 
 SMALLEST_CRYSTAL = 32
@@ -77,16 +77,14 @@ def repeat_crystal(
         Smallest distance of an atom to its own images in Å, as far as ``largest`` allows; also for slabs and wires. Liquids
         and glasses are not repeated for it: their atoms have many environments in any cell.
     """
-    wanted = image_angstrom and not (structure.pbc.all() and not _ordered(structure))
-    repeated = with_distant_images(structure, image_angstrom, largest) if wanted else structure
+    repeated = structure
+    if image_angstrom and (not structure.pbc.all() or _ordered(structure)):
+        repeated = with_distant_images(structure, image_angstrom, largest)
     limit = np.inf if largest is None else largest
     while repeated.pbc.all() and len(repeated) < smallest and 2 * len(repeated) <= limit:
         times = [1, 1, 1]
         times[int(np.argmin(np.linalg.norm(repeated.cell, axis=1)))] = 2
-        atoms = repeated.to_ase().repeat(times)
-        repeated = repeated.with_(
-            atomic_numbers=atoms.numbers, positions=atoms.positions, cell=np.array(atoms.cell), labels=None
-        )
+        repeated = as_repeated(repeated, repeated.to_ase().repeat(times))
     return repeated
 
 

@@ -18,6 +18,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     ValidationError,
@@ -187,6 +188,16 @@ Range = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_ris
 
 CountRange = Annotated[tuple[NonNegativeInt, NonNegativeInt], AfterValidator(_rising)]
 """Two whole numbers from 0 on, the smaller first."""
+
+ImageDistance = Annotated[
+    float,
+    Field(
+        ge=0,
+        description="smallest distance in Å between an atom and its own periodic images; cells with a lattice are "
+        "repeated first, as far as max_atoms allows; 0: as they are",
+    ),
+]
+"""Option ``min_image_angstrom`` of those that repeat cells by :func:`potstill.core.dynamics.repeat_crystal`."""
 
 
 def refuse_unknown_symbols(symbols: Iterable[str]) -> None:

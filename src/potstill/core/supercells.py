@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,11 @@ def with_distant_images(structure: Structure, angstrom: float, largest: int | No
     return structure if matrix is None else _repeated(structure, np.array(matrix))
 
 
+def as_repeated(structure: Structure, atoms: Any) -> Structure:
+    """Return an unlabelled structure with the names and metadata of another one, of which ASE ``Atoms`` are repetitions."""
+    return structure.with_(atomic_numbers=atoms.numbers, positions=atoms.positions, cell=np.array(atoms.cell), labels=None)
+
+
 @lru_cache(maxsize=1024)
 def _best_matrix(cell: bytes, dimensions: int, angstrom: float, most: int) -> tuple[tuple[int, ...], ...] | None:
     """Return the matrix of the smallest supercell with images at a distance, else of the widest; None if none is wider."""
@@ -115,7 +121,7 @@ def _repeated(structure: Structure, matrix: Array) -> Structure:
     if np.linalg.det(whole) < 0:
         whole[periodic[0]] *= -1
     atoms = make_supercell(structure.to_ase(), whole)
-    return structure.with_(atomic_numbers=atoms.numbers, positions=atoms.positions, cell=np.array(atoms.cell), labels=None)
+    return as_repeated(structure, atoms)
 
 
 def _lattice_points(vectors: Array, angstrom: float) -> Array:

@@ -61,7 +61,7 @@ def measure(
     structures: Sequence[Structure],
     config: EvaluateConfig,
     *,
-    image_angstrom: float = 10.0,
+    image_angstrom: float = wide_cell.USUAL_ANGSTROM,
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> list[Row]:

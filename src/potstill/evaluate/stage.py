@@ -24,6 +24,7 @@ from potstill.evaluate.model import Model
 from potstill.evaluate.physics import measure
 from potstill.evaluate.speed import compare_speed, speed_by_size
 from potstill.evaluate.systems import pick
+from potstill.evaluate.wide_cell import REACH, USUAL_ANGSTROM
 from potstill.execute import available_cores
 from potstill.execute.memory import keep_freed_memory
 from potstill.stats.references import composition_matrix, compositions, fit_reference_energies
@@ -40,7 +41,6 @@ AT_ONCE = 32  # structures in one call of the student
 LARGE_CRYSTAL = 200
 SPEED_STRUCTURES = 16
 SPEED_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
-REACH, USUAL_CUTOFF_ANGSTROM = 2.0, 5.0  # images beyond twice the cutoff: no atom has both an atom and its image near
 FLOOR_STRUCTURES, FLOOR_DIRECTIONS = 8, 4  # nine calls of the teacher for each
 
 
@@ -169,7 +169,7 @@ def compare(
     report["nve"] = [trajectory.report() for trajectory in trajectories]
     report["physics"], report["speed"], report["speed_by_size"] = [], [], []
     reference = None if teacher is None else TeacherCalculator(teacher())
-    reach = REACH * (student.cutoff_angstrom if isinstance(student, DeployedStudent) else USUAL_CUTOFF_ANGSTROM)
+    reach = REACH * student.cutoff_angstrom if isinstance(student, DeployedStudent) else USUAL_ANGSTROM
     rows = measure(student.calculator(), reference, structures, config, image_angstrom=reach, seed=seed, on_step=on_step)
     report["physics"] = [row.report() for row in rows]
     if teacher is not None:

@@ -210,8 +210,8 @@ def disordered(atoms: Any) -> bool:
         symmetry = spglib.get_symmetry(cell, symprec=SYMMETRY_ANGSTROM)
     except Exception:  # noqa: BLE001 - whatever it does with a strange cell: no liquid is claimed
         return False
-    lattice = has_lattice(atoms.numbers, atoms.positions, np.array(atoms.cell))
-    return symmetry is not None and len(symmetry["rotations"]) == 1 and not lattice
+    asymmetric = symmetry is not None and len(symmetry["rotations"]) == 1
+    return asymmetric and not has_lattice(heavy.numbers, heavy.positions, np.array(heavy.cell))
 
 
 def _at_rest(reference: Any, structure: Structure, *, periodic: bool) -> tuple[Any, float, float | None]:

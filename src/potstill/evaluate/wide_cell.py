@@ -19,6 +19,8 @@ from potstill.evaluate.measured import Row, of
 from potstill.evaluate.systems import near_equilibrium
 
 CHECK = "wide_cell"
+REACH = 2.0  # cutoffs: at that distance of its images, no atom has both an atom and its image near
+USUAL_ANGSTROM = 5.0 * REACH  # for models whose cutoff is not known
 MOST_ATOMS = 500  # of the wide cell
 LENGTH_PS, FRAMES = 0.4, 4
 SMALL = 0.05  # of the mean force: smaller errors count as this, for their growth harms nobody

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from potstill.core.dynamics import EXPLODED, draw_velocities, langevin, repeat_crystal
 from potstill.core.errors import StructureError
+from potstill.core.section import ImageDistance
 from potstill.core.types import Array, Refused, Structure, Teacher
 from potstill.generate.parents import child_of
 from potstill.generate.trajectories import TrajectoryError, TrajectoryOptions, correlation
@@ -50,14 +51,7 @@ class MD(TrajectoryOptions):
     min_crystal_atoms: Annotated[
         int, Field(gt=0, description="number of atoms up to which crystals are repeated, as far as max_atoms allows")
     ] = 8
-    min_image_angstrom: Annotated[
-        float,
-        Field(
-            ge=0,
-            description="smallest distance in Å between an atom and its own periodic images; cells with a lattice are "
-            "repeated first, as far as max_atoms allows; 0: as they are",
-        ),
-    ] = 0.0
+    min_image_angstrom: ImageDistance = 0.0
 
     def trajectory(
         self, parent: Structure, number: int, teacher: Teacher, rng: np.random.Generator

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from potstill.core.dynamics import repeat_crystal
-from potstill.core.section import Range
+from potstill.core.section import ImageDistance, Range
 from potstill.core.types import Refused, Structure, Teacher
 from potstill.generate.distort import StrainKind, draw_strain, monte_carlo_rattle
 from potstill.generate.parents import NO_PARENT, DerivedOptions, child_of
@@ -32,14 +32,7 @@ class Perturb(DerivedOptions):
     min_crystal_atoms: Annotated[
         int, Field(gt=0, description="number of atoms up to which crystals are repeated first, as far as max_atoms allows")
     ] = 1
-    min_image_angstrom: Annotated[
-        float,
-        Field(
-            ge=0,
-            description="smallest distance in Å between an atom and its own periodic images; cells with a lattice are "
-            "repeated first, as far as max_atoms allows; 0: as they are",
-        ),
-    ] = 0.0
+    min_image_angstrom: ImageDistance = 0.0
     rattle: Annotated[
         Literal["gaussian", "monte_carlo"],
         Field(
