@@ -25,7 +25,12 @@ TITLES = {
     "molten_salt": "molten NaCl",
     "water": "water",
 }
-MODELS = {"student nano": "student", "SevenNet-0": "SevenNet-0", "orb-v2-compiled": "orb-v2"}
+MODELS = {
+    "student nano": "student",
+    "SevenNet-0, kernel": "SevenNet-0 by the kernel of potstill",
+    "SevenNet-0": "SevenNet-0",
+    "orb-v2-compiled": "orb-v2",
+}
 SYSTEMS = {"Si216": "silicon, 216 atoms", "NaCl216": "NaCl, 216 atoms", "aspirin": "aspirin, 21 atoms"}
 
 

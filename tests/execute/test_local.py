@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,9 +50,10 @@ def dies_once(task):
         return x
     _die(how)
 
-def dies_always(x):
+def dies_always(task):
+    how, x = task
     if x == 2:
-        _die("kill")
+        _die(how)
     return x
 
 def dies_once_each(task):
@@ -164,10 +166,12 @@ def test_the_task_of_a_dead_worker_is_done_again(work, tmp_path, how):
     assert all((tmp_path / str(x)).read_text() == "done" for x in range(8))
 
 
-def test_workers_that_keep_dying_are_given_up(work):
-    with pytest.raises(PotstillError, match="worker processes died 3 times") as caught:
-        results_of(work.dies_always, range(4), 2)
+@pytest.mark.parametrize(("how", "why"), [("exit", "exit code 1"), ("kill", "killed by SIGKILL; out of memory?")])
+def test_workers_that_keep_dying_are_given_up(work, how, why):
+    with pytest.raises(PotstillError, match=re.escape(f"worker processes died 3 times over one task ({why})")) as caught:
+        results_of(work.dies_always, [(how, x) for x in range(4)], 2)
     assert "--resume" in str(caught.value)
+    assert ("fewer workers" in str(caught.value)) == (how == "kill")
     assert caught.value.exit_code == 1
 
 

@@ -67,9 +67,11 @@ def try_again(lost: Lost[T]) -> Sequence[T]:
         After the third loss.
     """
     if lost.times >= MAX_LOSSES:
+        killed = "killed" in lost.why  # as Linux does where memory is short
+        what = "run again with --resume and fewer workers" if killed else "see the output above, and run again with --resume"
         raise PotstillError(
-            f"worker processes died {lost.times} times over one task ({lost.why}; out of memory?).\n"
-            "  run again with --resume and fewer workers: finished work is kept"
+            f"worker processes died {lost.times} times over one task ({lost.why}{'; out of memory?' if killed else ''}).\n"
+            f"  {what}: finished work is kept"
         )
     log.warning("a worker process ended (%s) while %s; its task is done again", lost.why, lost.doing)
     return [lost.task]

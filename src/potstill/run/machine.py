@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "numpy", "h5py", "ase", "lightning", "sevenn", "rdkit", "pyxtal")
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}  # by their flags in Linux, the widest first
 
 
 def machine() -> dict[str, Any]:
@@ -41,9 +42,14 @@ def git_hash() -> str | None:
 
 
 def _processor() -> str:
+    """Return the name of the processor, with its widest vector instructions where Linux states them."""
     cpuinfo = Path("/proc/cpuinfo")
+    found: dict[str, str] = {}
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+            name, _, value = line.partition(":")
+            found.setdefault(name.strip(), value.strip())
+    title = found.get("model name") or platform.processor() or platform.machine()
+    flags = found.get("flags", "").split()
+    widest = next((name for flag, name in VECTORS.items() if flag in flags), None)
+    return f"{title} with {widest}" if widest else title
