@@ -1,15 +1,17 @@
 """Train the student ``general`` and measure its errors on held-out families.
 
-    python -m benchmarks.labelled.general DATASET FOLDER [--epochs 40] [--start STUDENT [--share 0.5]] [--refit] [--ship]
+    python -m benchmarks.labelled.general DATASET FOLDER [--epochs 40] [--start STUDENT [--share 0.5]] [--judge OTHER]
+        [--refit] [--ship]
 
 DATASET is a labelled and split ``dataset.h5``, as ``potstill run production_120k.yaml --last audit`` writes it, or that
 of its first batches. FOLDER receives the student; a training that was stopped goes on there. Student and training are those
 of the template ``production_120k``, but for larger batches and a larger weight of the energies in the second half.
 ``--start general`` goes on from the student of the package with other labels, at half the learning rate. Its labels count
 too, for a family keeps its side of the split. ``--start FOLDER`` goes on from an earlier call whose structures DATASET has
-too. Errors on ``test`` by source and element go to
-``results/general_trials.json``. ``--refit`` fits expected errors again and leaves the weights. ``--ship`` puts the student
-and its model card into the package, and the row into ``results/general.json``.
+too. Errors on ``test`` by source and element go to ``results/general_trials.json``. ``--judge OTHER`` takes the ``test`` of
+another file, whose structures DATASET has too: that of the template's own mix, where DATASET has more of what is cheap.
+Expected errors are fitted to its ``valid`` then. ``--refit`` fits expected errors again and leaves the weights. ``--ship``
+puts the student and its model card into the package, and the row into ``results/general.json``.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ from potstill.dataset import Dataset
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.student.files import count_parameters, read_student, save_student
 from potstill.student.shipped import student_folder
-from potstill.student.uncertainty import judge, save_uncertainty
+from potstill.student.uncertainty import judge as judge_bound
+from potstill.student.uncertainty import save_uncertainty
 from potstill.train.job import TrainJob
 from potstill.train.options import RATE
 from potstill.train.provenance import stated
@@ -68,22 +71,32 @@ def main() -> None:
     parser.add_argument(
         "--share", type=float, default=1.0, help="share of the weights of this training in a mean with its start"
     )
+    parser.add_argument("--batch-structures", type=int, default=BATCH, help="more where structures are small")
+    parser.add_argument("--judge", type=Path, help="dataset whose structures judge; DATASET by default")
     parser.add_argument("--refit", action="store_true", help="fit expected errors again instead of a training")
     parser.add_argument("--ship", action="store_true", help="put the student and its model card into the package")
     options = parser.parse_args()
     dataset, config = Dataset(options.dataset), load_config(CONFIG)
-    changed = {"epochs": options.epochs or config.train.epochs, "late_weights": LATE_WEIGHTS, "batch_structures": BATCH}
+    changed = {"epochs": options.epochs or config.train.epochs, "late_weights": LATE_WEIGHTS}
+    changed |= {"batch_structures": options.batch_structures}
     section = config.train.model_copy(update={**changed, **_going_on(options.start)})
     start = starting_student(options.start, dataset.select("train")) if options.start else None
     job = TrainJob.on(dataset, config.student, section, options.folder, seed=config.seed, start=start)
+    of_judge = job
+    if options.judge:
+        judge = Dataset(options.judge)
+        of_judge = TrainJob.on(judge, config.student, section, options.folder, seed=config.seed, start=start)
     if options.refit:
-        refit(job)
+        refit(of_judge)
     elif stated(options.folder) != job.made_from():
         started = perf_counter()
         train(job, on_epoch=_say, provenance=_origin(dataset, section.epochs, options.start))
         print(f"trained for {perf_counter() - started:.0f} s", file=sys.stderr)
-    folder = averaged(job, options.share) if options.share < 1 else options.folder
-    row = _row(dataset, folder, section.epochs, options.start) | {"share_of_last_training": options.share}
+        if options.judge:
+            refit(of_judge)
+    folder = averaged(of_judge, options.share) if options.share < 1 else options.folder
+    row = _row(dataset, Dataset(options.judge or options.dataset), folder, section.epochs, options.start)
+    row["share_of_last_training"] = options.share
     print(write_results("general" if options.ship else "general_trials", [row], keep=KEY))
     if options.ship:
         ship(folder, row)
@@ -118,14 +131,23 @@ def _going_on(start: str) -> dict[str, Any]:
 
 
 def _before(start: str, this: dict[str, int]) -> dict[str, Any]:
-    """Return the row of the student that a training started from; one without labels where that is none of the package."""
-    if start != "general":
-        trainings = _trainings_of(start) if start else []
-        return {"labels": 0, "trained_on": 0, "trainings": trainings, "pure_elements_not_trained_on": chemical_symbols}
-    rows = json.loads((RESULTS / "general.json").read_text(encoding="utf-8"))["rows"]
-    found: dict[str, Any] = max((r for r in rows if this not in r.get("trainings", ())), key=lambda row: int(row["labels"]))
-    only = {name: found[name] for name in this if name in found}
-    return {"trainings": [only], **found}
+    """Return the row of the shipped student that a training goes back to; one without labels where that is none."""
+    shipped = json.loads((RESULTS / "general.json").read_text(encoding="utf-8"))["rows"]
+    none = {"labels": 0, "trained_on": 0, "trainings": [], "pure_elements_not_trained_on": chemical_symbols}
+    if start == "general":
+        found: dict[str, Any] = max(
+            (r for r in shipped if this not in r.get("trainings", ())), key=lambda r: int(r["labels"])
+        )
+        only = {name: found[name] for name in this if name in found}
+        return {"trainings": [only], **found}
+    trainings = _trainings_of(start) if start else []
+    of = [r for r in shipped if _begins_with(trainings, r.get("trainings", ()))]
+    return {**max(of, key=lambda row: len(row["trainings"]), default=none), "trainings": trainings}
+
+
+def _begins_with(trainings: Sequence[dict[str, int]], others: Sequence[dict[str, int]]) -> bool:
+    """Return whether there are others, and more came after them."""
+    return 0 < len(others) < len(trainings) and list(trainings[: len(others)]) == list(others)
 
 
 def refit(job: TrainJob) -> None:
@@ -200,13 +222,13 @@ def _origin(dataset: Dataset, epochs: int, start: str) -> dict[str, Any]:
     }
 
 
-def _row(dataset: Dataset, folder: Path, epochs: int, start: str) -> dict[str, Any]:
+def _row(dataset: Dataset, judge: Dataset, folder: Path, epochs: int, start: str) -> dict[str, Any]:
     student, facts = read_student(folder)
     known = set(student.architecture.atomic_numbers)
-    test = predictable(dataset, "test", student)
-    seen = dataset.split("train")[:: max(1, len(dataset.split("train")) // SEEN)]
-    of_seen = errors(student, HeldOut(dataset.gather(seen), dataset.sources[seen]))
-    judging = HeldOut(dataset.gather(test), dataset.sources[test])
+    test = predictable(judge, "test", student)
+    seen = judge.split("train")[:: max(1, len(judge.split("train")) // SEEN)]
+    of_seen = errors(student, HeldOut(judge.gather(seen), judge.sources[seen]))
+    judging = HeldOut(judge.gather(test), judge.sources[test])
     held_out = errors(student, judging)
     started = errors(read_student(student_folder(start))[0], judging) if start else {}
     for source, figures in held_out["per_source"].items():
@@ -229,7 +251,7 @@ def _row(dataset: Dataset, folder: Path, epochs: int, start: str) -> dict[str, A
         "seen_of_mean_force": of_seen["of_mean_force"],
         "seen_energy_mev_per_atom": of_seen["energy_mev_per_atom"],
         **held_out,
-        **_of_atoms(load_student(folder), [dataset[k] for k in test]),
+        **_of_atoms(load_student(folder), [judge[k] for k in test]),
     }
 
 
@@ -259,7 +281,7 @@ def _of_atoms(student: DeployedStudent, structures: list[Structure]) -> dict[str
     if known is None:
         return {"per_element": found}
     expected = np.concatenate([a.extra["uncertainty"] for a in answers])
-    judged = judge(expected, off, float(known.threshold), float(known.bound))
+    judged = judge_bound(expected, off, float(known.threshold), float(known.bound))
     return {"per_element": found, "uncertainty": {name: judged[name] for name in ("auroc_large", "bound", "within_bound")}}
 
 
