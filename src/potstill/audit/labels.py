@@ -1,7 +1,7 @@
 """Labels by themselves: finite, within limits, without outliers, and consistent energies, forces and stresses.
 
 A force is the negative gradient of an energy. Forces therefore sum to zero, turn no molecule, and do the work that separates
-the energies of near siblings. No check here calls the teacher; those in :mod:`potstill.audit.replay` do.
+the energies of near siblings. No check here needs the teacher; those in :mod:`potstill.audit.replay` do.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from potstill.audit import mend
 from potstill.audit.evidence import Evidence, largest, largest_first
+from potstill.audit.finer_steps import bends
 from potstill.audit.fit_levels import levels_beside_fit
 from potstill.audit.needs import CRYSTALS, LABELS, MOLECULES, STRESS
 from potstill.audit.outliers import GAUSS, energy_residuals, robust_scores, two_levels
@@ -247,7 +248,10 @@ def missing_stress(evidence: Evidence) -> Finding:
     mend="energies{of} differ from the work of forces and stresses to a near sibling: label them again",
 )
 def energy_work(evidence: Evidence) -> Finding:
-    """Compare energy differences between near siblings with the work between them, in units of the second-order bound."""
+    """Compare energy differences between near siblings with the work between them, in units of the second-order bound.
+
+    Few pairs beyond it are no fault if the teacher says that its energy bends between them.
+    """
     scores = work_scores(evidence)
     near = int((~np.isnan(scores)).sum())
     why = f"{near} of {len(scores)} structures have a sibling near enough to compare energies with forces"
@@ -256,6 +260,10 @@ def energy_work(evidence: Evidence) -> Finding:
     limit = evidence.gates.max_energy_work_ratio
     measured = _of_labels(evidence, scores)
     finding = at_most("energy_work", measured, limit, "of the bound", why, largest_first(evidence.stats, scores))
+    beyond = np.flatnonzero(scores > limit)
+    if finding.verdict == Verdict.NO_GO and bends(evidence, beyond.tolist()):
+        fit = f"beyond the limit are {len(beyond)}, where the teacher's energy bends: it fits the work in smaller steps"
+        finding = replace(finding, verdict=Verdict.WARN, why=f"{why}; {fit}")
     return replace(finding, covered=near)
 
 

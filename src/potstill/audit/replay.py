@@ -17,6 +17,7 @@ from potstill.audit.labels import FEWEST_FOR_SCORES, work_scores
 from potstill.audit.needs import LABELS, TEACHER
 from potstill.audit.outliers import energy_residuals, robust_scores
 from potstill.audit.registry import check
+from potstill.audit.repeated import label_gap
 from potstill.core.types import Array, Labels, Structure, Teacher
 from potstill.core.verdict import Finding, at_most, does_not_apply, not_run, warned
 from potstill.teacher.fingerprints import is_other
@@ -56,7 +57,7 @@ def label_replay(evidence: Evidence) -> Finding:
     drawn, suspects = chosen_at_random(evidence), suspicious(evidence)
     structures = [evidence.dataset[int(k)] for k in np.unique(np.concatenate([drawn, suspects]))]
     answers = teacher_of(evidence).label(structures)
-    gaps = [_label_gap(s, a if isinstance(a, Labels) else None) for s, a in zip(structures, answers, strict=True)]
+    gaps = [label_gap(s, a if isinstance(a, Labels) else None) for s, a in zip(structures, answers, strict=True)]
     order = np.argsort(gaps)[::-1]
     why = (
         f"{len(drawn)} structures at random and {len(structures) - len(drawn)} with unlikely labels, labelled again: "
@@ -273,17 +274,3 @@ def _energies(teacher: Teacher, structures: Sequence[Structure]) -> list[float]:
 def _seldom(drawn: int) -> float:
     """Return the share of wrong labels that a random draw of this size finds with 95 % probability."""
     return 1.0 - 0.05 ** (1.0 / max(1, drawn))
-
-
-def _label_gap(structure: Structure, again: Labels | None) -> float:
-    """Return the largest difference between stored and repeated labels: eV per atom, eV/Å or eV/Å^3."""
-    stored = structure.labels
-    if again is None or stored is None:
-        return math.inf
-    gaps = [abs(again.energy - stored.energy) / len(structure), float(np.abs(again.forces - stored.forces).max())]
-    if (again.stress is None) != (stored.stress is None):
-        return math.inf
-    if again.stress is not None and stored.stress is not None:
-        gaps.append(float(np.abs(again.stress - stored.stress).max()))
-    largest = float(np.max(gaps))
-    return math.inf if math.isnan(largest) else largest

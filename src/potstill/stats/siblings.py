@@ -14,12 +14,13 @@ its nearest sibling.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from potstill.core.types import SMALLEST_VOLUME, Array
+from potstill.core.types import SMALLEST_VOLUME, Array, Labels, Structure
 from potstill.dataset import Dataset
 
 FARTHEST_ANGSTROM = 0.3  # of any atom: beyond it the third order is no smaller than the second
@@ -71,6 +72,45 @@ def compare_siblings(task: Siblings) -> tuple[Array, Array]:
     indices = np.concatenate(task.groups) if task.groups else np.zeros(0, np.int64)
     rows = [_compare(_read(dataset, group), group) for group in task.groups]
     return indices, np.concatenate(rows) if rows else np.zeros((0, 5))
+
+
+def between(first: Structure, second: Structure, steps: int) -> list[Structure]:
+    """Return structures on the straight way from one to its sibling, both included, without labels.
+
+    Parameters
+    ----------
+    first, second
+        Siblings, of the same atoms in the same order.
+    steps
+        Number of steps; there is one structure more.
+    """
+    shares = np.linspace(0.0, 1.0, steps + 1)
+    bare = first.with_(labels=None)
+    if not first.pbc.all():
+        moved = second.positions - first.positions
+        return [bare.with_(positions=first.positions + share * moved) for share in shares]
+    start = first.positions @ np.linalg.inv(first.cell)
+    way = second.positions @ np.linalg.inv(second.cell) - start
+    whole = way[:1]  # all of it may have been moved: only then is an image chosen, as for the work
+    way = way - whole - np.round(way - whole)
+    cells = [first.cell + share * (second.cell - first.cell) for share in shares]
+    return [bare.with_(cell=cell, positions=(start + share * way) @ cell) for share, cell in zip(shares, cells, strict=True)]
+
+
+def gap_along(path: Sequence[Structure], labels: Sequence[Labels]) -> tuple[float, float]:
+    """Return the gap between energy difference and work over a labelled path, and its bound, both in eV per atom."""
+    group = _Group(
+        np.array([s.positions for s in path], np.float64),
+        np.array([found.forces for found in labels], np.float64),
+        np.array([s.cell for s in path], np.float64),
+        np.array([np.zeros((3, 3)) if found.stress is None else found.stress for found in labels], np.float64),
+        np.array([found.energy for found in labels], np.float64),
+        bool(path[0].pbc.all()),
+    )
+    steps = np.arange(len(path) - 1)
+    _, rows = _pairs(group, steps, steps + 1)
+    work, change = rows[:, 2], rows[:, 3]
+    return abs(float((change - work).sum())) / len(path[0]), float(rows[:, 1].sum())
 
 
 def _read(dataset: Dataset, group: Array) -> _Group:
