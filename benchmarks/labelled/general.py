@@ -8,10 +8,10 @@ of its first batches. FOLDER receives the student; a training that was stopped g
 of the template ``production_120k``, but for larger batches and a larger weight of the energies in the second half.
 ``--start general`` goes on from the student of the package with other labels, at half the learning rate. Its labels count
 too, for a family keeps its side of the split. ``--start FOLDER`` goes on from an earlier call whose structures DATASET has
-too. Errors on ``test`` by source and element go to ``results/general_trials.json``. ``--judge OTHER`` takes the ``test`` of
-another file, whose structures DATASET has too: that of the template's own mix, where DATASET has more of what is cheap.
-Expected errors are fitted to its ``valid`` then. ``--refit`` fits expected errors again and leaves the weights. ``--ship``
-puts the student and its model card into the package, and the row into ``results/general.json``.
+too. Errors on ``test`` by source and element go to ``results/general_trials.json``. ``--judge OTHER`` leaves only structures
+there, and among those that expected errors are fitted to, that another file has too: one of the template's own mix, where
+DATASET has more of what is cheap. The split is that of DATASET. ``--refit`` fits expected errors again and leaves the
+weights. ``--ship`` puts the student and its model card into the package, and the row into ``results/general.json``.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from benchmarks.lib.held_out import HeldOut, errors, predictable
 from potstill import __version__
 from potstill.config import load_config
 from potstill.core.files import write_json
-from potstill.core.types import Structure
-from potstill.dataset import Dataset
+from potstill.core.types import Array, Structure
+from potstill.dataset import Dataset, Selection
+from potstill.dataset.schema import PARTS
 from potstill.deploy.student import DeployedStudent, load_student
 from potstill.student.files import count_parameters, read_student, save_student
 from potstill.student.shipped import student_folder
-from potstill.student.uncertainty import judge as judge_bound
-from potstill.student.uncertainty import save_uncertainty
+from potstill.student.uncertainty import judge, save_uncertainty
 from potstill.train.job import TrainJob
 from potstill.train.options import RATE
 from potstill.train.provenance import stated
@@ -82,10 +82,9 @@ def main() -> None:
     section = config.train.model_copy(update={**changed, **_going_on(options.start)})
     start = starting_student(options.start, dataset.select("train")) if options.start else None
     job = TrainJob.on(dataset, config.student, section, options.folder, seed=config.seed, start=start)
-    of_judge = job
-    if options.judge:
-        judge = Dataset(options.judge)
-        of_judge = TrainJob.on(judge, config.student, section, options.folder, seed=config.seed, start=start)
+    parts = parts_in(dataset, options.judge)
+    fitted = (Selection(dataset, parts[name]) for name in ("train", "valid"))
+    of_judge = replace(job, **dict(zip(("training", "watching"), fitted, strict=True)))
     if options.refit:
         refit(of_judge)
     elif stated(options.folder) != job.made_from():
@@ -95,11 +94,19 @@ def main() -> None:
         if options.judge:
             refit(of_judge)
     folder = averaged(of_judge, options.share) if options.share < 1 else options.folder
-    row = _row(dataset, Dataset(options.judge or options.dataset), folder, section.epochs, options.start)
+    row = _row(dataset, parts, folder, section.epochs, options.start)
     row["share_of_last_training"] = options.share
     print(write_results("general" if options.ship else "general_trials", [row], keep=KEY))
     if options.ship:
         ship(folder, row)
+
+
+def parts_in(dataset: Dataset, other: Path | None) -> dict[str, Array]:
+    """Return the indices of each part of the split; only those that another file has too, by their energies."""
+    kept = np.ones(len(dataset), bool)
+    if other is not None:
+        kept = np.isin(dataset.column("structures/energy"), Dataset(other).column("structures/energy"))
+    return {name: np.flatnonzero(kept & (dataset.splits == k)) for k, name in enumerate(PARTS)}
 
 
 def averaged(job: TrainJob, share: float) -> Path:
@@ -222,13 +229,13 @@ def _origin(dataset: Dataset, epochs: int, start: str) -> dict[str, Any]:
     }
 
 
-def _row(dataset: Dataset, judge: Dataset, folder: Path, epochs: int, start: str) -> dict[str, Any]:
+def _row(dataset: Dataset, parts: dict[str, Array], folder: Path, epochs: int, start: str) -> dict[str, Any]:
     student, facts = read_student(folder)
     known = set(student.architecture.atomic_numbers)
-    test = predictable(judge, "test", student)
-    seen = judge.split("train")[:: max(1, len(judge.split("train")) // SEEN)]
-    of_seen = errors(student, HeldOut(judge.gather(seen), judge.sources[seen]))
-    judging = HeldOut(judge.gather(test), judge.sources[test])
+    test = np.intersect1d(predictable(dataset, "test", student), parts["test"])
+    seen = parts["train"][:: max(1, len(parts["train"]) // SEEN)]
+    of_seen = errors(student, HeldOut(dataset.gather(seen), dataset.sources[seen]))
+    judging = HeldOut(dataset.gather(test), dataset.sources[test])
     held_out = errors(student, judging)
     started = errors(read_student(student_folder(start))[0], judging) if start else {}
     for source, figures in held_out["per_source"].items():
@@ -251,7 +258,7 @@ def _row(dataset: Dataset, judge: Dataset, folder: Path, epochs: int, start: str
         "seen_of_mean_force": of_seen["of_mean_force"],
         "seen_energy_mev_per_atom": of_seen["energy_mev_per_atom"],
         **held_out,
-        **_of_atoms(load_student(folder), [judge[k] for k in test]),
+        **_of_atoms(load_student(folder), [dataset[k] for k in test]),
     }
 
 
@@ -281,7 +288,7 @@ def _of_atoms(student: DeployedStudent, structures: list[Structure]) -> dict[str
     if known is None:
         return {"per_element": found}
     expected = np.concatenate([a.extra["uncertainty"] for a in answers])
-    judged = judge_bound(expected, off, float(known.threshold), float(known.bound))
+    judged = judge(expected, off, float(known.threshold), float(known.bound))
     return {"per_element": found, "uncertainty": {name: judged[name] for name in ("auroc_large", "bound", "within_bound")}}
 
 
