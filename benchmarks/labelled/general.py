@@ -57,6 +57,7 @@ AT_ONCE = 64  # structures
 FEWEST_ATOMS = 50  # of an element that is judged
 LATE_WEIGHTS = {"energy": 20.0}
 BATCH = 64  # structures
+JUDGED = "structures of another file"
 KEY = ("labels", "share_of_last_training", "elements_start")  # of a row; an earlier one had elements that start apart
 CARD = Path(__file__).with_name("general_card.md")
 
@@ -96,6 +97,8 @@ def main() -> None:
     folder = averaged(of_judge, options.share) if options.share < 1 else options.folder
     row = _row(dataset, parts, folder, section.epochs, options.start)
     row["share_of_last_training"] = options.share
+    if options.judge:
+        row["judged_on"] = JUDGED
     print(write_results("general" if options.ship else "general_trials", [row], keep=KEY))
     if options.ship:
         ship(folder, row)
@@ -153,8 +156,8 @@ def _before(start: str, this: dict[str, int]) -> dict[str, Any]:
 
 
 def _begins_with(trainings: Sequence[dict[str, int]], others: Sequence[dict[str, int]]) -> bool:
-    """Return whether there are others, and more came after them."""
-    return 0 < len(others) < len(trainings) and list(trainings[: len(others)]) == list(others)
+    """Return whether there are others, and they come first."""
+    return len(others) > 0 and list(trainings[: len(others)]) == list(others)
 
 
 def refit(job: TrainJob) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from result_tables.base import markdown_table, result, rows_of, source, table_of, title_of
@@ -196,7 +197,8 @@ def general() -> str:
 def general_trials() -> str:
     """The student ``general`` and what became of it by a training on other labels, on the same families."""
     rows = sorted(
-        result("general_trials")["rows"], key=lambda row: ("start_of_mean_force" not in row, row["share_of_last_training"])
+        (row for row in result("general_trials")["rows"] if "judged_on" not in row),
+        key=lambda row: ("start_of_mean_force" not in row, row["share_of_last_training"]),
     )
     before = [("those before", rows[0]["start_of_mean_force"], rows[0]["start_energy_mev_per_atom"], None)]
     after = [(_share_of(row), row["of_mean_force"], row["energy_mev_per_atom"], row["seen_of_mean_force"]) for row in rows]
@@ -206,6 +208,17 @@ def general_trials() -> str:
     ]
     head = ("weights", "force error, held out", "energy error, held out", "force error, trained on")
     return markdown_table(head, cells) + source("general_trials")
+
+
+@table_of
+def general_small_cells() -> str:
+    """The student ``general`` before and after a training on small cells of many compositions."""
+    (row,) = (row for row in result("general_trials")["rows"] if "judged_on" in row)
+    cells = [
+        (name, f"{100 * row[f'{start}of_mean_force']:.1f} %", f"{row[f'{start}energy_mev_per_atom']:.0f} meV/atom")
+        for name, start in (("before", "start_"), ("after", ""))
+    ]
+    return markdown_table(("weights", "force error, held out", "energy error, held out"), cells) + source("general_trials")
 
 
 def _share_of(row: dict[str, Any]) -> str:
@@ -403,6 +416,23 @@ def few_labels() -> str:
     ]
     head = ("way", "MAE of a force component", "processor time of the training", "time of a step of MD")
     return markdown_table(head, cells) + source("few_labels")
+
+
+@table_of
+def optimizers() -> str:
+    """Force errors of students of one system by optimizer and number of epochs, with the processor time of each training."""
+    rows = result("optimizers")["rows"]
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    cells = []
+    for system in dict.fromkeys(row["system"] for row in rows):
+        of = {way: [row for row in rows if (row["system"], row["way"]) == (system, way)] for way in ways}
+        figures = [
+            f"{fmean(row['forces_mev_per_angstrom'] for row in of[way]):.0f} meV/Å, "
+            f"{fmean(row['processor_seconds'] for row in of[way]):.0f} s"
+            for way in ways
+        ]
+        cells.append((title_of(of[ways[0]][0]), of[ways[0]][0]["labels"], *figures))
+    return markdown_table(("system", "labels", *ways), cells) + source("optimizers")
 
 
 @table_of

@@ -15,7 +15,7 @@ from potstill.student.fused import FusedKernel, FusedTraining, kernel_of
 from potstill.student.model import Prediction, Student
 from potstill.testing import all_structures, one_atom, rattled, silicon, water
 from potstill.testing.models import in_elements
-from potstill.train.module import Distillation, optimizer_of
+from potstill.train.module import ADAM_BETAS, Distillation
 from potstill.train.options import TrainConfig
 
 UNPADDED = {"features": 33, "channels": 17, "vectors": 19, "products": 18, "hidden": 65}
@@ -125,7 +125,7 @@ def test_a_step_of_the_optimizer_is_noticed():
     """A fused step of AdamW leaves the versions of the parameters as they are."""
     model = lively(tier="nano")
     batch, kernel = batch_of(model, [water()]), FusedTraining(model)
-    optimizer = optimizer_of(list(model.parameters()), 1e-2, 0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0, betas=ADAM_BETAS, fused=True)
     model.predict(batch, training=True).energy.sum().backward()
     before = model.predict(batch, training=True, kernel=kernel).energy.detach()
     optimizer.step()

@@ -28,7 +28,7 @@ from potstill.student.model import Student
 from potstill.train.data import LabelledBatch, LabelledStructures
 from potstill.train.hints import Hints
 from potstill.train.job import TrainJob
-from potstill.train.module import Distillation, optimizer_of
+from potstill.train.module import Distillation
 from potstill.train.options import TrainConfig
 from potstill.train.provenance import KEY
 from potstill.train.sampler import BatchSampler
@@ -144,7 +144,7 @@ def find_learning_rate(
     )
     test.on_train_start()
     untouched.on_train_start()
-    optimizer = optimizer_of(test.trainable(), LOWEST, config.weight_decay)
+    optimizer = test.optimizer(LOWEST)
     rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), []
     for rate, made in zip(rates, _endless(data, batches), strict=False):
         batch = made.to(device)
@@ -152,7 +152,8 @@ def find_learning_rate(
         losses.append(float(loss.detach() / untouched.weighted_loss(batch).detach()))
         if _diverged(losses):
             break
-        optimizer.param_groups[0]["lr"] = float(rate)
+        for group in optimizer.param_groups:
+            group["lr"] = float(rate)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(test.trainable(), config.clip_gradient)

@@ -19,6 +19,7 @@ from potstill.train.chosen_losses import total_loss, weights_by_atomic_number
 from potstill.train.data import LabelledBatch
 from potstill.train.hints import Hints
 from potstill.train.losses import Comparison, mean_errors
+from potstill.train.muon import Muon, matrices_of
 from potstill.train.options import TrainConfig
 
 ADAM_BETAS = (0.9, 0.99)
@@ -180,18 +181,21 @@ class Distillation(lightning.LightningModule):
         return [p for p in self.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW with linear warm-up and cosine decay over all steps."""
-        optimizer = optimizer_of(self.trainable(), float(self.config.rate), self.config.weight_decay)
+        """Return the optimizer with linear warm-up and cosine decay over all steps."""
+        optimizer = self.optimizer(float(self.config.rate))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
+        """Return the optimizer of the config for all trainable parameters."""
+        weights, decay = self.trainable(), self.config.weight_decay
+        if self.config.optimizer == "muon":
+            matrices = matrices_of(self.student)
+            return Muon(weights, matrices, lr=learning_rate, weight_decay=decay, betas=ADAM_BETAS)
+        return torch.optim.AdamW(weights, lr=learning_rate, weight_decay=decay, betas=ADAM_BETAS, fused=True)
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate at a step, relative to the highest."""
         progress = step / max(self.total_steps, 1)
         warmup = min((step + 1) / max(self.config.warmup_fraction * self.total_steps, 1.0), 1.0)
         return warmup * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) + FINAL_RATE)
-
-
-def optimizer_of(weights: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW as the training uses it."""
-    return torch.optim.AdamW(weights, lr=learning_rate, weight_decay=weight_decay, betas=ADAM_BETAS, fused=True)

@@ -12,7 +12,8 @@ from potstill.student.options import Backend
 from potstill.teacher.extras import Extra
 
 Loss = Literal["energy", "forces", "stress", "local_energies", "node_embeddings", "hessian"]
-RATE, RATE_WITH_START = 2e-3, 5e-4  # learning rates of AdamW
+Optimizer = Literal["adamw", "muon"]
+RATE, RATE_WITH_START = 2e-3, 5e-4  # learning rates
 LABEL_EXTRA: dict[Loss, Extra] = {  # entry of label.extra that stores what a loss needs
     "local_energies": "local_energies",
     "node_embeddings": "node_embeddings",
@@ -68,10 +69,13 @@ class TrainConfig(Section):
     batch_atoms: Annotated[
         int | None, Field(gt=0, description="largest number of atoms in one step; a larger structure has a step of its own")
     ] = None
+    optimizer: Annotated[
+        Optimizer, Field(description="adamw, or muon: AdamW with orthogonal steps for matrices, so that fewer epochs do")
+    ] = "adamw"
     learning_rate: Annotated[
         Annotated[float, Field(gt=0)] | Literal["auto"] | None,
         Field(
-            description="highest learning rate of AdamW; auto: found by a range test before the training; null: 0.002, or "
+            description="highest learning rate; auto: found by a range test before the training; null: 0.002, or "
             "0.0005 with a start"
         ),
         WrapValidator(_rate_or_auto),
@@ -97,7 +101,7 @@ class TrainConfig(Section):
     warmup_fraction: Annotated[
         float, Field(ge=0, lt=1, description="share of the steps in which the learning rate rises, before the cosine decay")
     ] = 0.03
-    weight_decay: Annotated[float, Field(ge=0, description="weight decay of AdamW")] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, description="weight decay, relative to the learning rate")] = 1e-3
     energy_weight: Annotated[float, Field(ge=0, description="weight of the error of the energy per atom in eV")] = 1.0
     forces_weight: Annotated[float, Field(ge=0, description="weight of the length of the force error in eV/Å")] = 10.0
     stress_weight: Annotated[float, Field(ge=0, description="weight of the stress error in eV/Å^3")] = 10.0

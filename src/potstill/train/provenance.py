@@ -28,6 +28,7 @@ KEY = "made_from"
 FORMAT = 1  # format of the origin: results of another format are made anew
 MACHINE = frozenset({"processes", "nodes", "backend", "checkpoint_minutes", "tensorboard"})  # the student is the same
 STRUCTURES_AT_ONCE = 4096
+ADAMW = "adamw"
 
 
 def made_from(
@@ -74,6 +75,8 @@ def described(
 ) -> dict[str, Any]:
     """Return the same for data with a known digest."""
     options = config.model_dump(mode="json", exclude={*MACHINE, "start", "replay"})  # their contents count below
+    if options["optimizer"] == ADAMW:  # earlier students name none
+        del options["optimizer"]
     return {
         "format": FORMAT,
         "dataset": data,
