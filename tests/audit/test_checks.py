@@ -998,6 +998,30 @@ class TestNothingToLookAt:
         assert (found["energy_work"]["verdict"], found["stress_work_slope"]["verdict"]) == ("GO", "DOES_NOT_APPLY")
         assert found["stress_work_slope"]["why"].startswith("0 structures have a near sibling in another cell")
 
+    @pytest.mark.parametrize("kind", ["slab", "without stress"])
+    def test_frames_of_one_cell_are_compared_without_a_stress(self, judge, labelled, lj, kind):
+        first = slab() if kind == "slab" else next(s for s in labelled if s.pbc.all())
+        rng = np.random.default_rng(2)
+        frames = [
+            first.with_(
+                id=f"frame-{k}",
+                source="own",
+                family=f"frame-{k}",
+                labels=None,
+                positions=first.positions + rng.normal(0, 0.03, first.positions.shape) + rng.integers(2) * first.cell[0],
+            )
+            for k in range(30)
+        ]
+        good = [changed(s, stress=None) for s in relabel(frames, lj)]
+        found = judge(good, teacher=None)
+        assert {found[name]["verdict"] for name in ("energy_work", "energy_work_slope")} == {"GO"}
+        assert found["energy_work"]["why"].startswith("30 of 30")
+        *others, last = good
+        off = changed(last, energy=last.labels.energy + 0.1 * len(last))
+        assert judge([*others, off], teacher=None)["energy_work"]["verdict"] == "NO_GO"
+        per_bohr = [changed(s, forces=0.529 * s.labels.forces) for s in good]
+        assert judge(per_bohr, teacher=None)["energy_work_slope"]["verdict"] == "NO_GO"
+
     def test_no_siblings(self, judge, labelled):
         found = judge([next(s for s in labelled if s.family == f) for f in sorted({s.family for s in labelled})])
         assert found["energy_work"]["verdict"] == "DOES_NOT_APPLY"

@@ -26,6 +26,7 @@ from potstill.dataset import Dataset
 FARTHEST_ANGSTROM = 0.3  # of any atom: beyond it the third order is no smaller than the second
 LARGEST_STRAIN = 0.04
 BENDS = 0.2  # of forces and stresses, between two ends where they are the same
+SAME_CELL_ANGSTROM = 1e-5  # of two cells without stress
 SAME_ANGSTROM, SAME_STRAIN = 1e-4, 1e-5  # copies of one structure, with the rounding of text files
 WORK_NOISE_EV_PER_ATOM = 2e-3  # rounding of energies and positions in float32
 TRIED = 8  # siblings compared with each structure, the next ones in the dataset
@@ -41,28 +42,32 @@ class Siblings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Group:
-    """Arrays of g structures of n atoms: positions, forces (g, n, 3), cell, stress (g, 3, 3), energy (g,)."""
+    """Arrays of g structures of n atoms: positions, forces (g, n, 3), cell, stress (g, 3, 3), energy (g,), and pbc (3,).
+
+    Vectors of the cell that are not periodic are any that complete it.
+    """
 
     positions: Array
     forces: Array
     cell: Array
     stress: Array
     energy: Array
-    periodic: bool
+    pbc: Array
 
 
 def sibling_groups(dataset: Dataset) -> list[Array]:
-    """Return groups of the same atoms in the same order, all periodic in three directions or in none.
+    """Return groups of the same atoms in the same order, with the same periodic directions.
 
+    Where not all three are periodic, or there is no stress, they also have the same cell: nothing tells a strain's work.
     Families do not count: of one system, each frame of a trajectory may be a family of its own.
     """
-    numbers, ptr, pbc = dataset.column("atoms/atomic_numbers"), dataset.ptr, dataset.column("structures/pbc")
-    has_stress = dataset.column("structures/has_stress")
-    groups: dict[tuple[bytes, bool], list[int]] = defaultdict(list)
+    numbers, ptr, pbc = dataset.column("atoms/atomic_numbers"), dataset.ptr, dataset.column("structures/pbc")[:]
+    strained = pbc.all(axis=1) & dataset.column("structures/has_stress")[:]
+    cells = np.round(dataset.column("structures/cell")[:] * pbc[:, :, None] / SAME_CELL_ANGSTROM)
+    groups: dict[tuple[bytes, bytes, bytes], list[int]] = defaultdict(list)
     for k in range(len(dataset)):
-        periodic = int(pbc[k].sum())
-        if periodic == 0 or (periodic == 3 and has_stress[k]):
-            groups[numbers[ptr[k] : ptr[k + 1]].tobytes(), periodic == 3].append(k)
+        cell = b"" if strained[k] else cells[k].tobytes()
+        groups[numbers[ptr[k] : ptr[k + 1]].tobytes(), pbc[k].tobytes(), cell].append(k)
     return [np.array(group) for group in groups.values() if len(group) > 1]
 
 
@@ -102,10 +107,10 @@ def gap_along(path: Sequence[Structure], labels: Sequence[Labels]) -> tuple[floa
     group = _Group(
         np.array([s.positions for s in path], np.float64),
         np.array([found.forces for found in labels], np.float64),
-        np.array([s.cell for s in path], np.float64),
+        np.array([_completed(s.cell, s.pbc) for s in path]),
         np.array([np.zeros((3, 3)) if found.stress is None else found.stress for found in labels], np.float64),
         np.array([found.energy for found in labels], np.float64),
-        bool(path[0].pbc.all()),
+        path[0].pbc,
     )
     steps = np.arange(len(path) - 1)
     _, rows = _pairs(group, steps, steps + 1)
@@ -116,14 +121,25 @@ def gap_along(path: Sequence[Structure], labels: Sequence[Labels]) -> tuple[floa
 def _read(dataset: Dataset, group: Array) -> _Group:
     n = int(dataset.ptr[group[0] + 1] - dataset.ptr[group[0]])
     atoms = dataset.ptr[group][:, None] + np.arange(n)
+    pbc, cell = dataset.column("structures/pbc")[group[0]], dataset.column("structures/cell")[group]
+    stress = dataset.column("structures/stress")[group].astype(np.float64)
+    strained = bool(pbc.all() and dataset.column("structures/has_stress")[group[0]])
     return _Group(
         dataset.column("atoms/positions")[atoms].astype(np.float64),
         dataset.column("atoms/forces")[atoms].astype(np.float64),
-        dataset.column("structures/cell")[group],
-        dataset.column("structures/stress")[group].astype(np.float64),
+        cell if strained else np.broadcast_to(_completed(cell[0], pbc), cell.shape),
+        stress if strained else np.zeros_like(stress),
         dataset.column("structures/energy")[group],
-        bool(dataset.column("structures/pbc")[group[0]].all()),
+        pbc,
     )
+
+
+def _completed(cell: Array, pbc: Array) -> Array:
+    """Return a (3, 3) cell with unit vectors in place of those that are not periodic."""
+    from ase.geometry import complete_cell
+
+    with np.errstate(all="ignore"):  # vectors along one line give NaN, which is no sibling
+        return np.asarray(cell if pbc.all() else complete_cell(cell * pbc[:, None]), np.float64)
 
 
 def _compare(group: _Group, indices: Array) -> Array:
@@ -133,7 +149,7 @@ def _compare(group: _Group, indices: Array) -> Array:
     everything = (group.positions, group.cell, group.forces, group.stress, group.energy[:, None])
     with np.errstate(all="ignore"):  # a number that is not finite gives NaN, which is no sibling
         finite = np.logical_and.reduce([np.isfinite(x.reshape(g, -1)).all(axis=1) for x in everything])
-        if group.periodic:
+        if group.pbc.any():
             finite &= np.abs(np.linalg.det(group.cell)) > SMALLEST_VOLUME
     rows = np.flatnonzero(finite)
     for offset in range(1, min(TRIED, len(rows) - 1) + 1):
@@ -156,7 +172,7 @@ def _pairs(group: _Group, a: Array, b: Array) -> tuple[Array, Array]:
     """
     n = group.positions.shape[1]
     forces_a, forces_b = group.forces[a], group.forces[b]
-    if group.periodic:
+    if group.pbc.any():
         cell_a, cell_b = group.cell[a], group.cell[b]
         middle = (cell_a + cell_b) / 2
         other_cell = np.abs(np.linalg.det(middle)) < np.abs(np.linalg.det(cell_a)) / 2
@@ -164,7 +180,7 @@ def _pairs(group: _Group, a: Array, b: Array) -> tuple[Array, Array]:
         inverse_a, inverse_b, inverse = np.linalg.inv(cell_a), np.linalg.inv(cell_b), np.linalg.inv(middle)
         fractional = group.positions[b] @ inverse_b - group.positions[a] @ inverse_a
         fractional = fractional - fractional[:, :1]  # all of it may have been moved: only then is an image chosen
-        moved = (fractional - np.round(fractional)) @ middle
+        moved = (fractional - group.pbc * np.round(fractional)) @ middle
         strain = inverse @ (cell_b - cell_a)
         turned = np.where(other_cell, np.inf, np.abs(strain - strain.swapaxes(1, 2)).max(axis=(1, 2)))
         strain = (strain + strain.swapaxes(1, 2)) / 2

@@ -78,12 +78,9 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float],
     ) -> None:
         chosen = list(weights)
-        groups = {
-            MATRICES: [p for p in chosen if p in matrices],
-            REST: [p for p in chosen if p not in matrices],
-        }
+        groups = {MATRICES: [p for p in chosen if p in matrices], REST: [p for p in chosen if p not in matrices]}
         self._shapes = [matrices[p] for p in groups[MATRICES]]
-        defaults = {"lr": lr, "weight_decay": weight_decay, "betas": betas}
+        defaults = {"lr": lr, "weight_decay": weight_decay, "betas": betas, "fused": True}  # by which PyTorch loads "step"
         super().__init__([{"params": params, "kind": kind} for kind, params in groups.items() if params], defaults)
 
     @torch.no_grad()
@@ -132,7 +129,7 @@ class Muon(torch.optim.Optimizer):
             [s["square"] for s in states],
             [],
             [s["step"] for s in states],
-            fused=True,
+            fused=group["fused"],
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
