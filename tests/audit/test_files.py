@@ -27,6 +27,18 @@ def test_a_gate_of_an_unknown_source_is_refused(tmp_path, option):
     assert not (tmp_path / "out" / "audit.json").exists()
 
 
+def test_a_teacher_that_cannot_be_opened_is_refused_at_once(tmp_path, monkeypatch):
+    def missing(*_args, **_options):
+        raise InputError("mace is not installed")
+
+    structure = water().with_(id="w-0", source="molecules", labels=Labels(-1.0, np.zeros((3, 3)), None))
+    write_part(tmp_path / "mine.h5", [structure], labelled=True)
+    monkeypatch.setattr("potstill.audit.files.open_teacher", missing)
+    with pytest.raises(InputError, match="mace is not installed"):
+        audit_file(tmp_path / "mine.h5", tmp_path / "out", "emt")
+    assert not (tmp_path / "out" / "audit.json").exists()
+
+
 def test_a_config_of_the_user_beside_the_data_makes_no_run_folder(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     refuse_run_folder(tmp_path, "potstill audit")

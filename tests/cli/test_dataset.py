@@ -98,7 +98,7 @@ def test_next_step_after_an_audit_of_a_file(potstill, build, labelled, tmp_path)
     answer = potstill("audit", data, "--out", out, "--json")
     then = json.loads(answer.out)["next"]
     assert answer.code == 3
-    assert then.endswith(f"potstill audit {data} --gates {out / 'advice.yaml'}")
+    assert then.endswith(f"potstill audit {data} --out {out} --gates {out / 'advice.yaml'}")
     edited = "# my own limits\n" + (out / "advice.yaml").read_text()
     (out / "advice.yaml").write_text(edited)
     answer = potstill("audit", data, "--out", out, "--gates", out / "advice.yaml", "--json")

@@ -58,7 +58,8 @@ def audit_file(
     Raises
     ------
     InputError
-        If there is no such file, its structures have no labels, or a gate names a source that it does not have.
+        If there is no such file, its structures have no labels, a gate names a source that it does not have, or the teacher
+        cannot be opened.
     """
     if not data.exists():
         raise InputError(f"no file at {data}")
@@ -72,6 +73,8 @@ def audit_file(
         kept = folder / "audit_data.npz" if path == data else None  # a file of another format states no checksums
         dataset = _labelled(open_file(path), data)
         _refuse_unknown_sources(gates or AuditConfig(), dataset, data)
+        if ask is not None:
+            ask()  # one that cannot be opened is refused, and is no list of checks that could not run
         of_run = bool(config_in(dataset.attributes))
         report, stats = audit(dataset, gates or AuditConfig(), teacher=ask, kept=kept, of_run=of_run, name=data.name)
         write_report(report, folder / "audit.json")

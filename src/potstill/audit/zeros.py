@@ -52,7 +52,12 @@ def zero_labels(evidence: Evidence) -> Finding:
         f"symmetry; {len(stress)} have a stress of exactly zero between near atoms"
     )
     if nowhere:
-        why += "; no structure has a force, as cells of one atom have none however they are displaced: repeat them"
+        lone = bool((stats.atoms == 1).all())
+        why += "; no structure has a force, as " + (
+            "cells of one atom have none however they are displaced: repeat them"
+            if lone
+            else "perfect crystals: displace atoms"
+        )
     if len(energies):
         why += f"; {len(energies)} have an energy of exactly zero, as all of their source, though forces act"
     if parts:

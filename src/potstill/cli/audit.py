@@ -86,7 +86,7 @@ def _audit_file(data: Path, folder: Path, teacher: str, gates: Path | None, *, a
             typer.echo(f"{word_of(finding['verdict']):14} {line}")
         for row in report["advice"]:
             typer.echo(f"{'ADVICE':14} {row['check']}: {row['why']}")
-    then = _after_file(data, advice) if report["verdict"] != "GO" else TRAIN_ON_FILE
+    then = _after_file(data, advice, teacher, gates, folder) if report["verdict"] != "GO" else TRAIN_ON_FILE
     _tell(report, sentence(report), folder, then, advice, as_json=as_json)
 
 
@@ -96,12 +96,16 @@ def _free_of(folder: Path, gates: Path | None) -> Path:
     return folder / "advice-2.yaml" if gates and advice.exists() and advice.samefile(gates) else advice
 
 
-def _after_file(data: Path, advice: Path) -> str:
+def _after_file(data: Path, advice: Path, teacher: str, gates: Path | None, folder: Path) -> str:
     """Return the next step after a NO-GO on a file: new limits where the advice has some, else other data."""
+    again = f"potstill audit {quoted(data)}"
+    if teacher:
+        again += f" --teacher {teacher}"
+    if folder != data.parent:
+        again += f" --out {quoted(folder)}"
     if advice.exists() and "audit:" in advice.read_text(encoding="utf-8").splitlines():
-        again = f"potstill audit {quoted(data)} --gates {quoted(advice)}"
-        return f"look at each limit in {advice}, or mend the data, then {again}"
-    return f"mend the data, then potstill audit {quoted(data)}"
+        return f"look at each limit in {advice}, or mend the data, then {again} --gates {quoted(advice)}"
+    return f"mend the data, then {again}" + (f" --gates {quoted(gates)}" if gates else "")
 
 
 def _tell(report: dict[str, Any], sentence: str, folder: Path, then: str, advice: Path, *, as_json: bool) -> None:

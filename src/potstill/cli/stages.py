@@ -45,8 +45,9 @@ def run(
     from potstill.run.verdict import run_verdict
 
     with _ended(out, as_json):
-        if last not in (names := (*STAGES, *STAGES_WITH_SUBRUNS)):
-            raise InputError(f"--last: there is no stage '{last}': {nearest(last, names)}")
+        if last not in (names := dict.fromkeys((*STAGES, *STAGES_WITH_SUBRUNS))):
+            part = "; it is a part of train" if last == "active_learning" else ""
+            raise InputError(f"--last: there is no stage '{last}'{part}: {nearest(last, names)}")
         checked = read_config(config, out)
         if resume and not RunFolder(out).config.exists():
             say(f"there is no run in {out} to go on with: a new one begins")
