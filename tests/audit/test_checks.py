@@ -951,13 +951,25 @@ class TestNothingToLookAt:
         assert found["energy_work_slope"]["verdict"] == "DOES_NOT_APPLY"
         assert "near siblings" in found["energy_work_slope"]["why"]
 
+    @staticmethod
+    def of_pairs(work, change):
+        """What the slope of pairs of crystals of eight atoms is fitted to."""
+        atoms, molecule = np.full(len(work), 8), np.zeros(len(work), bool)
+        stats = SimpleNamespace(work=work, energy_change=change, atoms=atoms, molecule=molecule, labelled=True)
+        return SimpleNamespace(stats=stats, gates=AuditConfig())
+
+    def test_rounding_between_equivalent_displacements_is_no_slope(self):
+        work, change = np.random.default_rng(3).normal(0.0, 1e-5, (2, 40))
+        assert energy_work_slope(self.of_pairs(work, change)).verdict == "DOES_NOT_APPLY"
+        missing = energy_work_slope(self.of_pairs(1e3 * work, np.zeros(40)))  # energies that are all the same are a fault
+        assert missing.verdict == "NO_GO"
+
     @pytest.mark.parametrize(("slope", "noise", "verdict"), [(0.6, 0.7, "WARN"), (1.0, 0.7, "GO"), (0.6, 0.1, "NO_GO")])
     def test_a_slope_that_is_off_by_more_than_its_error_is_no_silent_pass(self, slope, noise, verdict):
         rng = np.random.default_rng(2)
         work = rng.normal(0.0, 1.0, 80)
         change = slope * work + noise * rng.normal(0.0, 1.0, 80)
-        stats = SimpleNamespace(work=work, energy_change=change, molecule=np.zeros(80, bool), labelled=True)
-        finding = energy_work_slope(SimpleNamespace(stats=stats, gates=AuditConfig()))
+        finding = energy_work_slope(self.of_pairs(work, change))
         assert finding.verdict == verdict, finding
 
     @pytest.mark.parametrize("rounding", [0.0, 1e-8, 1e-5])

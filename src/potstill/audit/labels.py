@@ -28,6 +28,7 @@ FEWEST_FOR_SCORES = 40  # structures of a source; with fewer, the spread of all 
 FEWEST_FOR_SLOPE = 20  # number of pairs of siblings
 WIDE = 2.5  # of the limit: the trapezoidal rule alone is off by more than the limit between strained cells
 SAME_CELL_ANGSTROM = 1e-3
+ROUNDING_EV_PER_ATOM = 2e-5  # of energies in float32, and of text files
 
 
 @check(
@@ -278,7 +279,7 @@ def energy_work_slope(evidence: Evidence) -> Finding:
     """Fit the slope of energy differences between siblings on that work: 1 where units and signs agree."""
     work, change = evidence.stats.work, evidence.stats.energy_change
     limit = evidence.gates.max_energy_work_slope
-    known = np.flatnonzero(np.isfinite(work) & np.isfinite(change))
+    known = np.flatnonzero(np.isfinite(work) & np.isfinite(change) & _beyond_rounding(evidence))
     found = np.array([_slope(work[k], change[k]) for k in _kinds(evidence, known)])
     if not len(found):
         why = f"{len(known)} pairs of near siblings: neither molecules nor crystals have the {FEWEST_FOR_SLOPE} of a slope"
@@ -314,7 +315,7 @@ def _near(finding: Finding, apart: float, limit: float) -> Finding:
 )
 def stress_work_slope(evidence: Evidence) -> Finding:
     """Fit the same slope over siblings in other cells alone, where the stresses do most of the work."""
-    rows = np.flatnonzero(_strained(evidence) & np.isfinite(evidence.stats.energy_change))
+    rows = np.flatnonzero(_strained(evidence) & np.isfinite(evidence.stats.energy_change) & _beyond_rounding(evidence))
     why = f"{len(rows)} structures have a near sibling in another cell, to compare stresses with energies"
     if len(rows) < FEWEST_FOR_SLOPE:
         return does_not_apply("stress_work_slope", "away from 1", f"{why}; {FEWEST_FOR_SLOPE} give a slope")
@@ -324,6 +325,13 @@ def stress_work_slope(evidence: Evidence) -> Finding:
     why += f": slope {slope:.3f} ± {error:.3f}, counted beyond three errors"
     finding = at_most("stress_work_slope", beyond, limit, "away from 1", why)
     return replace(_near(finding, apart, limit), covered=len(rows))
+
+
+def _beyond_rounding(evidence: Evidence) -> Array:
+    """Return whether work or change of the energy are more than rounding, (S,) bool; between equivalent atoms both are 0."""
+    stats = evidence.stats
+    larger = np.maximum(np.abs(stats.work), np.abs(stats.energy_change))
+    return np.asarray(larger > ROUNDING_EV_PER_ATOM * stats.atoms)
 
 
 def _strained(evidence: Evidence) -> Array:
