@@ -12,6 +12,7 @@ from potstill.audit.stage import audit
 from potstill.core.types import Labels
 from potstill.dataset import open_dataset
 from potstill.stats.siblings import between
+from potstill.testing import slab
 
 GATES = AuditConfig()
 HEIGHT_EV, WIDTH = 0.05, 0.01  # of a step of the energy per atom, over the volume relative to that of the step
@@ -110,6 +111,18 @@ def test_the_way_leads_from_one_to_the_other(crystal):
     np.testing.assert_allclose(apart, np.round(apart), atol=1e-9)
     steps = np.diff([s.positions @ np.linalg.inv(s.cell) for s in path], axis=0)
     np.testing.assert_allclose(steps, np.broadcast_to(steps[:1], steps.shape), atol=1e-9)
+
+
+def test_the_way_in_a_slab_crosses_the_boundary_of_the_cell_and_not_the_vacuum():
+    first = slab()
+    moved = first.positions.copy()
+    moved[0] += 0.1
+    moved[-1] += first.cell[0] - first.cell[1]  # by lattice vectors of the layer
+    path = between(first, first.with_(positions=moved), 4)
+    assert np.abs(path[2].positions - first.positions).max() < 0.2
+    np.testing.assert_allclose(path[4].positions[0] - path[4].positions[1], moved[0] - moved[1])
+    assert (path[2].pbc == first.pbc).all()
+    np.testing.assert_allclose(path[2].cell, first.cell)
 
 
 def test_the_way_of_a_molecule_is_straight(labelled):

@@ -1,4 +1,4 @@
-"""The lattice of a structure, by its strongest Bragg reflection: crystals have one, liquids and glasses have none."""
+"""The lattice of a structure: whether it has one, by its strongest Bragg reflection, and its cell if periodic in part."""
 
 from __future__ import annotations
 
@@ -42,3 +42,14 @@ def _reflections(positions: Array, cell: Array) -> Array:
     indices = indices[(long > 0) & (long < LONGEST_WAVE_VECTOR)]
     phases = np.exp(2j * np.pi * indices @ (positions @ reciprocal).T)
     return np.asarray(np.abs(phases.mean(axis=1)) ** 2)
+
+
+def completed_cell(cell: Array, pbc: Array) -> Array:
+    """Return a (3, 3) cell in Å with unit vectors at right angles in place of those along which nothing is periodic.
+
+    Periodic vectors along one line give NaN.
+    """
+    from ase.geometry import complete_cell
+
+    with np.errstate(all="ignore"):
+        return np.asarray(complete_cell(np.where(pbc[:, None], cell, 0.0)), np.float64)

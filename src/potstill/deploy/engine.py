@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from potstill.core.errors import PotstillError
+from potstill.core.lattice import completed_cell
 from potstill.core.neighbors import VerletList
 from potstill.core.precision import float32_products, own_modes
 from potstill.core.types import Array, Labels, Structure
@@ -87,9 +88,7 @@ def lower_triangular(structure: Structure) -> tuple[Array, Array]:
     cell, rotation
         (3, 3) Å, rows; and (3, 3) such that ``positions @ rotation`` fit the cell.
     """
-    from ase.geometry import complete_cell
-
-    cell = complete_cell(np.where(structure.pbc[:, None], structure.cell, 0.0))
+    cell = completed_cell(structure.cell, structure.pbc)
     if np.linalg.det(cell) < 0:
         cell = -cell  # same lattice, right-handed
     rotation, upper = np.linalg.qr(cell.T)

@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 from markupsafe import Markup, escape
 
+from potstill.core.lattice import completed_cell
 from potstill.core.types import Array, Structure
 
 BOND_SCALE = 1.2  # of the sum of covalent radii
@@ -40,7 +41,7 @@ def draw_structure(structure: Structure, width: int = 220, height: int = 180) ->
     edges = np.zeros((0, 2, 3))
     view = view_of(structure)
     if periodic:
-        cell = _complete(structure)
+        cell = completed_cell(structure.cell, structure.pbc)
         numbers, positions = _with_images(numbers, positions, cell, structure.pbc)
         edges = _cell_edges(cell, structure.pbc)
     radii = covalent_radii[numbers] * (RADIUS_IN_CRYSTAL if periodic else RADIUS_IN_MOLECULE)
@@ -66,7 +67,7 @@ def as_viewed(structure: Structure) -> tuple[Array, Array | None]:
     """
     view = view_of(structure)
     if structure.pbc.any():
-        cell, pbc = _complete(structure), structure.pbc
+        cell, pbc = completed_cell(structure.cell, structure.pbc), structure.pbc
         scaled = structure.positions @ np.linalg.inv(cell)
         scaled = np.where(pbc, scaled % 1.0, scaled - scaled.min(axis=0))
         return np.asarray(scaled @ cell @ view.T), np.asarray(cell @ view.T)
@@ -81,7 +82,7 @@ def element_colour(z: int) -> str:
 def view_of(structure: Structure) -> Array:
     """Return the (3, 3) axes of the picture as rows: right, up, to the viewer."""
     if structure.pbc.any():
-        return _tilted(_crystal_axes(_complete(structure)))
+        return _tilted(_crystal_axes(completed_cell(structure.cell, structure.pbc)))
     return _tilted(_principal_axes(structure.positions), turn=-12.0, tilt=8.0)
 
 
@@ -89,13 +90,7 @@ def cell_edges(structure: Structure) -> Array:
     """Return (k, 2, 3) ends of the pieces of the cell's edges in Å; none for a molecule."""
     if not structure.pbc.any():
         return np.zeros((0, 2, 3))
-    return _cell_edges(_complete(structure), structure.pbc)
-
-
-def _complete(structure: Structure) -> Array:
-    from ase.geometry import complete_cell
-
-    return np.asarray(complete_cell(structure.cell * structure.pbc[:, None]))
+    return _cell_edges(completed_cell(structure.cell, structure.pbc), structure.pbc)
 
 
 def _with_images(numbers: Array, positions: Array, cell: Array, pbc: Array) -> tuple[Array, Array]:

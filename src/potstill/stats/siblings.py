@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from potstill.core.lattice import completed_cell
 from potstill.core.types import SMALLEST_VOLUME, Array, Labels, Structure
 from potstill.dataset import Dataset
 
@@ -89,17 +90,19 @@ def between(first: Structure, second: Structure, steps: int) -> list[Structure]:
     steps
         Number of steps; there is one structure more.
     """
-    shares = np.linspace(0.0, 1.0, steps + 1)
-    bare = first.with_(labels=None)
-    if not first.pbc.all():
-        moved = second.positions - first.positions
-        return [bare.with_(positions=first.positions + share * moved) for share in shares]
-    start = first.positions @ np.linalg.inv(first.cell)
-    way = second.positions @ np.linalg.inv(second.cell) - start
-    whole = way[:1]  # all of it may have been moved: only then is an image chosen, as for the work
-    way = way - whole - np.round(way - whole)
-    cells = [first.cell + share * (second.cell - first.cell) for share in shares]
-    return [bare.with_(cell=cell, positions=(start + share * way) @ cell) for share, cell in zip(shares, cells, strict=True)]
+    one, other = (completed_cell(s.cell, s.pbc) for s in (first, second))
+    start = first.positions @ np.linalg.inv(one)
+    way = second.positions @ np.linalg.inv(other) - start
+    way = way - first.pbc.any() * way[:1]  # all of it may have been moved: only then is an image chosen, as for the work
+    way = way - first.pbc * np.round(way)
+    return [
+        first.with_(
+            labels=None,
+            cell=first.cell + share * (second.cell - first.cell),
+            positions=(start + share * way) @ (one + share * (other - one)),
+        )
+        for share in np.linspace(0.0, 1.0, steps + 1)
+    ]
 
 
 def gap_along(path: Sequence[Structure], labels: Sequence[Labels]) -> tuple[float, float]:
@@ -107,7 +110,7 @@ def gap_along(path: Sequence[Structure], labels: Sequence[Labels]) -> tuple[floa
     group = _Group(
         np.array([s.positions for s in path], np.float64),
         np.array([found.forces for found in labels], np.float64),
-        np.array([_completed(s.cell, s.pbc) for s in path]),
+        np.array([completed_cell(s.cell, s.pbc) for s in path]),
         np.array([np.zeros((3, 3)) if found.stress is None else found.stress for found in labels], np.float64),
         np.array([found.energy for found in labels], np.float64),
         path[0].pbc,
@@ -127,19 +130,11 @@ def _read(dataset: Dataset, group: Array) -> _Group:
     return _Group(
         dataset.column("atoms/positions")[atoms].astype(np.float64),
         dataset.column("atoms/forces")[atoms].astype(np.float64),
-        cell if strained else np.broadcast_to(_completed(cell[0], pbc), cell.shape),
+        cell if strained else np.broadcast_to(completed_cell(cell[0], pbc), cell.shape),
         stress if strained else np.zeros_like(stress),
         dataset.column("structures/energy")[group],
         pbc,
     )
-
-
-def _completed(cell: Array, pbc: Array) -> Array:
-    """Return a (3, 3) cell with unit vectors in place of those that are not periodic."""
-    from ase.geometry import complete_cell
-
-    with np.errstate(all="ignore"):  # vectors along one line give NaN, which is no sibling
-        return np.asarray(cell if pbc.all() else complete_cell(cell * pbc[:, None]), np.float64)
 
 
 def _compare(group: _Group, indices: Array) -> Array:
