@@ -1,7 +1,7 @@
 """Train the student ``general`` and measure its errors on held-out families.
 
     python -m benchmarks.labelled.general DATASET FOLDER [--epochs 40] [--start STUDENT [--share 0.5]] [--judge OTHER]
-        [--refit] [--ship]
+        [--optimizer muon] [--refit] [--ship]
 
 DATASET is a labelled and split ``dataset.h5``, as ``potstill run production_120k.yaml --last audit`` writes it, or that
 of its first batches. FOLDER receives the student; a training that was stopped goes on there. Student and training are those
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ from potstill.student.files import count_parameters, read_student, save_student
 from potstill.student.shipped import student_folder
 from potstill.student.uncertainty import judge, save_uncertainty
 from potstill.train.job import TrainJob
-from potstill.train.options import RATE
+from potstill.train.options import RATES, Optimizer, TrainConfig
 from potstill.train.provenance import stated
 from potstill.train.stage import train
 from potstill.train.start import starting_student
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument(
         "--share", type=float, default=1.0, help="share of the weights of this training in a mean with its start"
     )
+    parser.add_argument("--optimizer", choices=get_args(Optimizer), default="adamw")
     parser.add_argument("--batch-structures", type=int, default=BATCH, help="more where structures are small")
     parser.add_argument("--judge", type=Path, help="dataset whose structures judge; DATASET by default")
     parser.add_argument("--refit", action="store_true", help="fit expected errors again instead of a training")
@@ -80,7 +81,9 @@ def main() -> None:
     dataset, config = Dataset(options.dataset), load_config(CONFIG)
     changed = {"epochs": options.epochs or config.train.epochs, "late_weights": LATE_WEIGHTS}
     changed |= {"batch_structures": options.batch_structures}
-    section = config.train.model_copy(update={**changed, **_going_on(options.start)})
+    section = config.train.model_copy(update={**changed, "optimizer": options.optimizer})
+    if options.start:  # at half the rate of a training from random weights
+        section = section.model_copy(update={"start": options.start, "learning_rate": half_rate(section)})
     start = starting_student(options.start, dataset.select("train")) if options.start else None
     job = TrainJob.on(dataset, config.student, section, options.folder, seed=config.seed, start=start)
     parts = parts_in(dataset, options.judge)
@@ -102,6 +105,12 @@ def main() -> None:
     print(write_results("general" if options.ship else "general_trials", [row], keep=KEY))
     if options.ship:
         ship(folder, row)
+
+
+def half_rate(config: TrainConfig) -> float:
+    """Return half the learning rate of a training from random weights."""
+    (rate, _) = RATES[config.optimizer]
+    return rate / 2
 
 
 def parts_in(dataset: Dataset, other: Path | None) -> dict[str, Array]:
@@ -131,13 +140,6 @@ def averaged(job: TrainJob, share: float) -> Path:
     save_student(student, folder, {**kept, "share_of_last_training": share})
     refit(replace(job, folder=folder))
     return folder
-
-
-def _going_on(start: str) -> dict[str, Any]:
-    """Return the options of a training that goes on from a student."""
-    if not start:
-        return {}
-    return {"start": start, "learning_rate": RATE / 2}
 
 
 def _before(start: str, this: dict[str, int]) -> dict[str, Any]:

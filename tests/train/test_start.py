@@ -96,5 +96,11 @@ def test_a_past_run_is_read_after_its_start_is_gone(start):
 
 
 def test_the_learning_rate_is_lower_from_a_start():
-    assert TrainConfig().rate > TrainConfig(start="general").rate
-    assert TrainConfig(start="general", learning_rate=1e-3).rate == 1e-3
+    for optimizer in ("adamw", "muon"):
+        assert TrainConfig(optimizer=optimizer).rate > TrainConfig(optimizer=optimizer, start="general").rate
+    assert TrainConfig(start="general", learning_rate=3e-3).rate == 3e-3
+
+
+def test_steps_of_muon_have_a_higher_rate_unless_one_is_stated():
+    assert TrainConfig(optimizer="muon").rate > TrainConfig().rate
+    assert TrainConfig(optimizer="muon", learning_rate=3e-3).rate == 3e-3

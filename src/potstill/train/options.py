@@ -13,7 +13,7 @@ from potstill.teacher.extras import Extra
 
 Loss = Literal["energy", "forces", "stress", "local_energies", "node_embeddings", "hessian"]
 Optimizer = Literal["adamw", "muon"]
-RATE, RATE_WITH_START = 2e-3, 5e-4  # learning rates
+RATES: dict[Optimizer, tuple[float, float]] = {"adamw": (2e-3, 5e-4), "muon": (4e-3, 1e-3)}  # without and with a start
 LABEL_EXTRA: dict[Loss, Extra] = {  # entry of label.extra that stores what a loss needs
     "local_energies": "local_energies",
     "node_embeddings": "node_embeddings",
@@ -76,7 +76,7 @@ class TrainConfig(Section):
         Annotated[float, Field(gt=0)] | Literal["auto"] | None,
         Field(
             description="highest learning rate; auto: found by a range test before the training; null: 0.002, or "
-            "0.0005 with a start"
+            "0.0005 with a start; twice that with muon"
         ),
         WrapValidator(_rate_or_auto),
     ] = None
@@ -191,7 +191,7 @@ class TrainConfig(Section):
         """Return the learning rate, with its default where the config states none."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return RATE_WITH_START if self.start else RATE
+        return RATES[self.optimizer][bool(self.start)]
 
     @property
     def learns(self) -> bool:
