@@ -322,6 +322,21 @@ def test_rounds_of_another_student_are_set_aside(run, tmp_path, caplog):
     assert "train.epochs was 20, is 21" in caplog.text
 
 
+def test_a_round_tells_its_error_and_the_limit(run, tmp_path):
+    folder, config = run
+    for name in ("student", "active_learning"):
+        shutil.copytree(folder / name, tmp_path / name)
+    rounds, said = tmp_path / "active_learning", []
+    (rounds / "01" / "round.json").unlink()
+    executor = LocalExecutor(1)
+    found = learn_actively(
+        config, folder / "dataset.h5", tmp_path / "student", rounds, executor=executor, on_step=said.append
+    )
+    forces = found[0]["forces"]
+    assert said[-1].startswith(f"round 1: force MAE {forces['mae']:.3g} eV/Å")
+    assert said[-1].endswith(f"limit is {forces['limit']:g}")
+
+
 def test_ctrl_c_leaves_the_best_student_so_far(run, tmp_path):
     folder, config = run
     for name in ("student", "active_learning"):

@@ -230,6 +230,8 @@ class _Round:
             self._say(f"errors on {several(len(new), 'frame')}")
             report = self._judge(new, load_student(self.student))
             write_json(path, report)
+            if (mae := report["forces"]["mae"]) is not None:
+                self._say(f"force MAE {mae:.3g} eV/Å on frames at regular times; the limit is {limit:g}")
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             before, passed = found["forces"]["limit"], _passes(found, limit)

@@ -91,6 +91,23 @@ class Row:
             "why": self.why,
         }
 
+    @classmethod
+    def of_report(cls, report: Mapping[str, Any]) -> Row:
+        """Return the row of which :meth:`report` is the report."""
+        curves = {
+            name: Curve(
+                c["x_label"],
+                c["y_label"],
+                np.array(c["x"]),
+                np.array(c["candidate"]),
+                None if c["reference"] is None else np.array(c["reference"]),
+                marks=[(x, text) for x, text in c.get("marks", ())],
+            )
+            for name, c in report["curves"].items()
+        }
+        kept = {name: report[name] for name in ("check", "measured", "candidate", "reference", "why", "system", "applies")}
+        return cls(**kept, curves=curves)
+
 
 def of(atoms: Any, calculator: Any) -> Any:
     """Return a copy of ASE ``Atoms`` with a calculator."""

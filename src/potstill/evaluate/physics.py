@@ -20,6 +20,7 @@ from potstill.deploy import domain_warnings
 from potstill.evaluate import liquid, molecules, phonons, sanity, solids, wide_cell
 from potstill.evaluate.gates import GATES, asked_of
 from potstill.evaluate.measured import Row
+from potstill.evaluate.remembered import Remembered
 from potstill.evaluate.systems import Choice, choose
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Alone = Callable[[Any, Any], list[Row]]
 Beside = Callable[[Any, Any, Any], list[Row]]
+Run = Callable[[str, tuple[str, ...], Callable[[], list[Row]]], None]  # some checks of a system
 
 ALONE: tuple[tuple[Alone, tuple[str, ...]], ...] = (
     (sanity.force_slope, ("force_slope",)),
@@ -64,6 +66,7 @@ def measure(
     image_angstrom: float = wide_cell.USUAL_ANGSTROM,
     seed: int = 0,
     on_step: Callable[[str], None] = lambda step: None,
+    remembered: Remembered | None = None,
 ) -> list[Row]:
     """Return the rows of every physics check.
 
@@ -81,12 +84,22 @@ def measure(
         Seed of displacements and velocities.
     on_step
         Function called with a text before each step.
+    remembered
+        Rows of the same evaluation before it was stopped; None for none.
     """
+    rows: list[Row] = []
+    remembered = remembered or Remembered()
+
+    def run(system: str, checks: tuple[str, ...], check: Callable[[], list[Row]]) -> None:
+        on_step(f"{checks[0].replace('_', ' ')} of {system}")
+        found = _attempt(checks, lambda: remembered.rows(system, checks, check))
+        rows.extend(replace(row, system=system) for row in found)
+
     with _no_domain_warnings():
-        rows = _measured(candidate, reference, structures, config, seed, on_step)
+        _of_systems(rows, run, (candidate, reference), structures, config, seed, on_step)
         if "wide_cell" in asked_of("crystals", config) and reference is not None:
-            rows += _in_wide_cell((candidate, reference), structures, config, image_angstrom, seed, on_step)
-        return rows
+            _in_wide_cell(rows, run, (candidate, reference), structures, config, image_angstrom, seed)
+    return rows
 
 
 @contextmanager
@@ -100,20 +113,17 @@ def _no_domain_warnings() -> Iterator[None]:
         domain_warnings.log.setLevel(before)
 
 
-def _measured(
-    candidate: Any,
-    reference: Any,
+def _of_systems(
+    rows: list[Row],
+    run: Run,
+    models: tuple[Any, Any],
     structures: Sequence[Structure],
     config: EvaluateConfig,
     seed: int,
     on_step: Callable[[str], None],
-) -> list[Row]:
-    rows: list[Row] = []
-
-    def run(system: str, checks: tuple[str, ...], check: Callable[[], list[Row]]) -> None:
-        on_step(f"{checks[0].replace('_', ' ')} of {system}")
-        rows.extend(replace(row, system=system) for row in _attempt(checks, check))
-
+) -> None:
+    """Add the rows of all checks of the chosen systems."""
+    candidate, reference = models
     for periodic, wanted in ((True, config.physics_crystals), (False, config.physics_molecules)):
         choice = choose(reference or candidate, structures, wanted, periodic=periodic, on_step=on_step)
         if not wanted or not choice.tried:
@@ -133,28 +143,27 @@ def _measured(
             at_rest = name not in choice.disordered | choice.hollow
             _move(partial(run, name), atoms, (candidate, reference), config, seed, at_rest=at_rest)
     _pairs(run, _common_elements(structures), candidate, reference, config)
-    return rows
 
 
 def _in_wide_cell(
+    rows: list[Row],
+    run: Run,
     models: tuple[Any, Any],
     structures: Sequence[Structure],
     config: EvaluateConfig,
     image_angstrom: float,
     seed: int,
-    on_step: Callable[[str], None],
-) -> list[Row]:
-    """Return the row of the check in a wide cell; empty where there is no crystal."""
+) -> None:
+    """Add the row of the check in a wide cell; none where there is no crystal."""
     crystal = wide_cell.typical(structures)
     if crystal is None:
         lone = [s.id for s in structures if s.pbc.all()]
         why = "no crystal of several atoms fills its cell"
-        return [Row(wide_cell.CHECK, None, why=why, system=lone[0], applies=False)] if lone else []
-    name = f"{crystal.id} ({crystal.formula})"
-    on_step(f"wide cell of {name}")
+        rows += [Row(wide_cell.CHECK, None, why=why, system=lone[0], applies=False)] if lone else []
+        return
     options: dict[str, Any] = {"temperature_kelvin": config.nve_temperature_kelvin, "seed": seed}
     check = partial(wide_cell.wide_cell, *models, crystal, image_angstrom=image_angstrom, **options)
-    return [replace(row, system=name) for row in _attempt((wide_cell.CHECK,), check)]
+    run(f"{crystal.id} ({crystal.formula})", (wide_cell.CHECK,), check)
 
 
 def _comparisons(choice: Choice, name: str, *, periodic: bool) -> tuple[tuple[Beside, tuple[str, ...]], ...]:

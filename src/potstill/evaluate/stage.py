@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from potstill.evaluate.gates import changed_limits, judge
 from potstill.evaluate.made_from import made_from
 from potstill.evaluate.model import Model
 from potstill.evaluate.physics import measure
+from potstill.evaluate.remembered import Remembered
 from potstill.evaluate.speed import compare_speed, speed_by_size
 from potstill.evaluate.systems import pick
 from potstill.evaluate.wide_cell import REACH, USUAL_ANGSTROM
@@ -62,6 +64,7 @@ def evaluate(
     seed: int,
     start: Mapping[str, Any] | None = None,
     on_step: Callable[[str], None] = lambda step: None,
+    remember: Path | None = None,
 ) -> Evaluation:
     """Compare a student with its teacher on families that neither training nor early stopping has used.
 
@@ -82,6 +85,8 @@ def evaluate(
         What :func:`~potstill.evaluate.start.seen_by_start` found, for a student that was trained from another one.
     on_step
         Function called with a text before each step.
+    remember
+        File for the rows of the physics checks, so that an evaluation that is stopped goes on; None for no file.
 
     Raises
     ------
@@ -93,7 +98,10 @@ def evaluate(
     if not held_out:
         raise InputError("the test part of the split is empty: raise dataset.test_fraction or the number of structures")
     baseline = _composition_baseline(dataset)
-    evaluation = compare(student, held_out, baseline, config, teacher=teacher, seed=seed, on_step=on_step)
+    origin = made_from(student, dataset, config, teacher() if teacher else None)
+    remembered = Remembered(remember, {**origin, "seed": seed})
+    asked: dict[str, Any] = {"teacher": teacher, "seed": seed, "on_step": on_step, "remembered": remembered}
+    evaluation = compare(student, held_out, baseline, config, **asked)
     report = evaluation.report
     report["kinds"] = kinds_of(dataset)  # the held-out part may lack a kind that the student was trained on
     if labels_given(dataset.attributes):
@@ -102,7 +110,7 @@ def evaluate(
         report["start"] = dict(start)
     report["findings"] = [asdict(finding) for finding in judge(report, config)]
     report["changed_gates"] = changed_limits(config)
-    report["made_from"] = made_from(student, dataset, config, teacher() if teacher else None)
+    report["made_from"] = origin
     report["student"] = {"parameters": student.parameters, **student.model.architecture.model_dump(mode="json")}
     return evaluation
 
@@ -125,6 +133,7 @@ def compare(
     teacher: Callable[[], Teacher] | None,
     seed: int,
     on_step: Callable[[str], None] = lambda step: None,
+    remembered: Remembered | None = None,
 ) -> Evaluation:
     """Compare any model with a teacher.
 
@@ -138,6 +147,8 @@ def compare(
         (S,) energy per atom in eV that the composition alone predicts.
     config, teacher, seed, on_step
         As in :func:`evaluate`.
+    remembered
+        Rows of the same evaluation before it was stopped; None for none.
     """
     keep_freed_memory()
     torch.set_num_threads(available_cores())
@@ -170,7 +181,8 @@ def compare(
     report["physics"], report["speed"], report["speed_by_size"] = [], [], []
     reference = None if teacher is None else TeacherCalculator(teacher())
     reach = REACH * student.cutoff_angstrom if isinstance(student, DeployedStudent) else USUAL_ANGSTROM
-    rows = measure(student.calculator(), reference, structures, config, image_angstrom=reach, seed=seed, on_step=on_step)
+    shared: dict[str, Any] = {"image_angstrom": reach, "seed": seed, "on_step": on_step, "remembered": remembered}
+    rows = measure(student.calculator(), reference, structures, config, **shared)
     report["physics"] = [row.report() for row in rows]
     if teacher is not None:
         on_step("speed beside the teacher")

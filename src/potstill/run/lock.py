@@ -31,7 +31,8 @@ FILES = frozenset(
     {
         *("config.yaml", "run.json", "log.txt", "error.log", "metrics.jsonl", "metrics.prom", "advice.yaml", LOCK),
         *("dataset.h5", "audit.json", "audit.html", "audit.md", "audit_data.npz"),
-        *("evaluate.json", "evaluate.html", "evaluate_data.npz", "report.html", "execute", "tensorboard"),
+        *("evaluate.json", "evaluate.html", "evaluate_data.npz", "evaluate_rows.jsonl"),
+        *("report.html", "execute", "tensorboard"),
     }
 )
 APPENDED = ("log.txt", "error.log", "metrics.jsonl", "label/teacher.log")

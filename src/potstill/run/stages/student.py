@@ -64,6 +64,7 @@ def run_evaluate(context: Context) -> None:
     from potstill.student.shipped import student_folder
 
     run, start = context.run, context.config.train.start
+    remember = run.path / "evaluate_rows.jsonl"
     (run.student / VERDICT).unlink(missing_ok=True)  # which is judged anew
     dataset = open_file(run.dataset)
     evaluation = evaluate(
@@ -74,9 +75,11 @@ def run_evaluate(context: Context) -> None:
         seed=context.config.seed,
         start=seen_by_start(start, student_folder(start), dataset) if start else None,
         on_step=context.progress.note,
+        remember=remember,
     )
     evaluation.report["held_out"] = "structures" if context.config.generate.families == "structure" else "families"
     write_evaluation(evaluation, run.json("evaluate"), run.path / "evaluate_data.npz")
+    remember.unlink(missing_ok=True)
     write_evaluate_page(evaluation, run.html("evaluate"))
     for finding in evaluation.report["findings"]:
         if finding["verdict"] != "GO":
