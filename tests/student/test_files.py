@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,13 @@ def test_round_trip_is_bit_exact(saved):
     assert a.energy == b.energy
     assert np.array_equal(a.forces, b.forces)
     assert np.array_equal(a.stress, b.stress)
+
+
+def test_loading_does_not_import_the_compiler_of_pytorch(saved):
+    """That takes as long as the import of PyTorch itself, and nothing of it is needed."""
+    load = "import sys, potstill; potstill.load_student(sys.argv[1])"
+    code = f"{load}; sys.exit('torch._dynamo' in sys.modules or 'sympy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code, str(saved[1])], check=False).returncode == 0
 
 
 def test_config_says_what_it_is(saved):

@@ -79,7 +79,8 @@ def read_student(folder: Path) -> tuple[Student, dict[str, Any]]:
         )
     with own_defaults():
         student = Student(architecture)
-        student.load_state_dict(read_tensors(folder / "weights.safetensors", weights, _expected(architecture)))
+        expected = {name: (tuple(x.shape), x.dtype == torch.float64) for name, x in student.state_dict().items()}
+        student.load_state_dict(read_tensors(folder / "weights.safetensors", weights, expected))
     return student.eval().requires_grad_(requires_grad=False), config
 
 
@@ -194,13 +195,6 @@ def _architecture(config: dict[str, Any], path: Path) -> StudentArchitecture:
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: the domain is damaged: {error}\n  {REMEDY}") from error
     return architecture
-
-
-def _expected(architecture: StudentArchitecture) -> dict[str, tuple[tuple[int, ...], bool]]:
-    """Return shape and need of float64 of each tensor without allocating it, since a file may state any size."""
-    with torch.device("meta"):
-        tensors = Student(architecture).state_dict()
-    return {name: (tuple(x.shape), x.dtype == torch.float64) for name, x in tensors.items()}
 
 
 def _checksum(config: Mapping[str, Any], weights: bytes) -> str:
