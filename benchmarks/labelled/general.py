@@ -43,7 +43,7 @@ from potstill.student.files import count_parameters, read_student, save_student
 from potstill.student.shipped import student_folder
 from potstill.student.uncertainty import judge, save_uncertainty
 from potstill.train.job import TrainJob
-from potstill.train.options import RATES, Optimizer, TrainConfig
+from potstill.train.options import RATES, Optimizer
 from potstill.train.provenance import stated
 from potstill.train.stage import train
 from potstill.train.start import starting_student
@@ -83,7 +83,7 @@ def main() -> None:
     changed |= {"batch_structures": options.batch_structures}
     section = config.train.model_copy(update={**changed, "optimizer": options.optimizer})
     if options.start:  # at half the rate of a training from random weights
-        section = section.model_copy(update={"start": options.start, "learning_rate": half_rate(section)})
+        section = section.model_copy(update={"start": options.start, "learning_rate": RATES[options.optimizer][0] / 2})
     start = starting_student(options.start, dataset.select("train")) if options.start else None
     job = TrainJob.on(dataset, config.student, section, options.folder, seed=config.seed, start=start)
     parts = parts_in(dataset, options.judge)
@@ -105,12 +105,6 @@ def main() -> None:
     print(write_results("general" if options.ship else "general_trials", [row], keep=KEY))
     if options.ship:
         ship(folder, row)
-
-
-def half_rate(config: TrainConfig) -> float:
-    """Return half the learning rate of a training from random weights."""
-    (rate, _) = RATES[config.optimizer]
-    return rate / 2
 
 
 def parts_in(dataset: Dataset, other: Path | None) -> dict[str, Array]:
