@@ -59,6 +59,17 @@ def test_lines_before_a_damaged_one_count(tmp_path, damage):
         assert len(calls) == expected
 
 
+@pytest.mark.parametrize("line", ["1", "[]", '{"of": "torsions of a"}', '{"of": "torsions of a", "rows": [{"curves": 1}]}'])
+def test_a_line_of_another_shape_makes_all_be_measured_again(tmp_path, line):
+    path, calls = tmp_path / "rows.jsonl", []
+    Remembered(path).rows("a", ("phonons",), counting([ROW], calls))
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+    for _ in range(2):
+        Remembered(path).rows("a", ("phonons",), counting([ROW], calls))
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize("row", [Row("phonons", None, why="the teacher crashed"), None])
 def test_what_did_not_run_is_tried_again(tmp_path, row):
     calls, path = [], tmp_path / "rows.jsonl"

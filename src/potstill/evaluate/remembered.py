@@ -36,9 +36,7 @@ class Remembered:
         if path is None:
             return
         first = {ORIGIN: sha256_of_json({"potstill": __version__, **(origin or {})})}
-        lines = list(_lines(path))
-        if lines[:1] == [first]:
-            self._rows = {line["of"]: [Row.of_report(row) for row in line["rows"]] for line in lines[1:]}
+        self._rows = _rows_of(list(_lines(path)), first)
         text = [json.dumps(first), *(_line(of, rows) for of, rows in self._rows.items())]
         with sealed(path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in text), encoding="utf-8")
@@ -63,7 +61,17 @@ def _line(of: str, rows: list[Row]) -> str:
     return json.dumps({"of": of, "rows": [row.report() for row in rows]})
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _rows_of(lines: list[Any], first: dict[str, str]) -> dict[str, list[Row]]:
+    """Return the rows in the lines of a file; none where its first line is another, or a line has another shape."""
+    if lines[:1] != [first]:
+        return {}
+    try:
+        return {line["of"]: [Row.of_report(row) for row in line["rows"]] for line in lines[1:]}
+    except (KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _lines(path: Path) -> Iterator[Any]:
     """Yield the lines of a file up to the first that is damaged; none where it cannot be read."""
     with suppress(OSError, ValueError), path.open("rb") as file:
         yield from map(json.loads, file)
