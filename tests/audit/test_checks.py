@@ -18,8 +18,8 @@ from ase import Atoms
 from ase.build import bulk, make_supercell, molecule
 
 from potstill.audit.checks import CHECKS
+from potstill.audit.energy_work import energy_work_slope
 from potstill.audit.files import audit_file, read_gates
-from potstill.audit.labels import energy_work_slope
 from potstill.audit.options import AuditConfig
 from potstill.audit.process import wilson_interval
 from potstill.audit.registry import ENTRIES, check

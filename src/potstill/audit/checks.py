@@ -11,6 +11,7 @@ from potstill.audit import (
     chemistry,
     diversity,
     duplicates,
+    energy_work,
     equivalence,
     follow_general,
     geometry,
@@ -36,6 +37,7 @@ MODULES = (
     geometry,
     chemistry,
     labels,
+    energy_work,
     pair_fit,
     beside_general,
     follow_general,
@@ -46,5 +48,8 @@ MODULES = (
     splits,
     integrity,
 )
-FAMILIES: dict[str, tuple[Check, ...]] = {name: checks_of(name) for name in NAMES}
+_PLACE = {module.__name__: k for k, module in enumerate(MODULES)}
+FAMILIES: dict[str, tuple[Check, ...]] = {
+    name: tuple(sorted(checks_of(name), key=lambda check: _PLACE[check.__module__])) for name in NAMES
+}
 CHECKS: tuple[Check, ...] = tuple(check for family in FAMILIES.values() for check in family)

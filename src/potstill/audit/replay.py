@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from potstill.audit.energy_work import work_scores
 from potstill.audit.evidence import Evidence
-from potstill.audit.labels import FEWEST_FOR_SCORES, work_scores
+from potstill.audit.labels import FEWEST_FOR_SCORES
 from potstill.audit.needs import LABELS, TEACHER
 from potstill.audit.outliers import energy_residuals, robust_scores
 from potstill.audit.registry import check
