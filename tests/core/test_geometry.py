@@ -95,7 +95,30 @@ def test_the_fingerprint_tells_decorations_of_one_lattice_apart():
         prints.append(distance_fingerprint(Structure.from_ase(alloy)))
     gaps = [np.abs(a - b).max() for k, a in enumerate(prints) for b in prints[:k]]
     assert min(gaps) > 0.005
-    assert np.abs(np.array(prints).reshape(5, 2, 27)[:, :, :24].std(axis=0)).max() < 1e-9
+    assert np.abs(np.array(prints).reshape(5, 2, 45)[:, :, :42].std(axis=0)).max() < 1e-9
+
+
+def silicon(seed: int | None = None, repeat: int = 4) -> Structure:
+    atoms = bulk("Si", a=5.43, cubic=True).repeat(repeat)
+    if seed is not None:
+        atoms.positions += np.random.default_rng(seed).normal(0.0, 0.07, atoms.positions.shape)  # as at 300 K
+    return Structure.from_ase(atoms)
+
+
+def test_the_fingerprint_tells_frames_of_a_large_cell_apart():
+    """Averages over 512 atoms were within 0.005 Å in most pairs of frames: MD of large cells was left out as copies."""
+    prints = [distance_fingerprint(silicon(seed)) for seed in range(8)]
+    gaps = [np.abs(a - b).max() for k, a in enumerate(prints) for b in prints[:k]]
+    assert min(gaps) > 0.02
+
+
+@pytest.mark.parametrize("direction", [[1, 0, 0], [1, 1, 0], [1, 1, 1]])
+def test_the_fingerprint_sees_one_displaced_atom(direction):
+    """Finite displacements of 0.01 Å, from which phonons are computed, were left out as copies of the crystal."""
+    perfect = silicon()
+    moved = silicon()
+    moved.positions[100] += 0.01 * np.array(direction) / np.linalg.norm(direction)
+    assert np.abs(distance_fingerprint(moved) - distance_fingerprint(perfect)).max() > 0.005
 
 
 def test_the_first_distance_is_the_bond():
@@ -103,7 +126,7 @@ def test_the_first_distance_is_the_bond():
     np.testing.assert_allclose(fingerprint[:12], 3.6 / np.sqrt(2))
     np.testing.assert_allclose(fingerprint[12:18], 3.6)
     water = distance_fingerprint(Structure.from_ase(molecule("H2O")))
-    assert water.shape == (54,)
+    assert water.shape == (90,)
     assert (water[2:24] == 0).all()  # a molecule of three has two neighbours
 
 

@@ -38,7 +38,7 @@ def duplicates(evidence: Evidence) -> Finding:
 def near_duplicates(evidence: Evidence) -> Finding:
     """Count structures with the distances of another, whatever rotation, permutation, cell choice and supercell."""
     copies = [evidence.stats.ids[k] for k in np.unique(near_pairs(evidence.stats)[:, 1])]
-    why = f"average neighbor distances within {NEAR_DUPLICATE_ANGSTROM} Å of another structure of that composition"
+    why = f"neighbor distances, means and extremes, within {NEAR_DUPLICATE_ANGSTROM} Å of those of another structure"
     return at_most("near_duplicates", len(copies), evidence.gates.max_near_duplicates, "structures", why, copies)
 
 

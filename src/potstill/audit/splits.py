@@ -35,5 +35,5 @@ def near_leakage(evidence: Evidence) -> Finding:
     pairs = near_pairs(evidence.stats)
     across = pairs[parts[pairs[:, 0]] != parts[pairs[:, 1]]]
     copies = np.unique(across[:, 1])
-    why = "structures whose average neighbor distances are those of one on another side of the split"
+    why = "structures whose neighbor distances are those of one on another side of the split"
     return at_most("near_leakage", len(copies), 0, "structures", why, [evidence.stats.ids[k] for k in copies])

@@ -17,7 +17,8 @@ FINGERPRINT_NEIGHBORS = 24  # fcc and ideal hcp, zinc blende and wurtzite differ
 FINGERPRINT_START_ANGSTROM = 5.0
 LIKE_ANGSTROM, LIKE_POWERS = 5.0, (1, 2, 3)  # reach of the like neighbors of an atom, and power means over the atoms
 LIKE_SCALE = 0.2  # Å for each like neighbor: a strained crystal moves these numbers by about as much as its distances
-FINGERPRINT_ROW = FINGERPRINT_NEIGHBORS + len(LIKE_POWERS)  # numbers for each element
+EXTREME_NEIGHBORS = (1, 2, 3, 4, 6, 8, 12, 18, 24)  # whose shortest and longest distance are in the fingerprint
+FINGERPRINT_ROW = FINGERPRINT_NEIGHBORS + 2 * len(EXTREME_NEIGHBORS) + len(LIKE_POWERS)  # numbers for each element
 
 
 def smallest_scaled_distance(structure: Structure) -> tuple[float, tuple[int, int] | None]:
@@ -57,28 +58,49 @@ def content_hash(structure: Structure) -> str:
 
 
 def distance_fingerprint(structure: Structure) -> Array:
-    """Return for each element the average distance of its atoms to their k-th nearest neighbor, and their like neighbors.
+    """Return for each element the distances of its atoms to their k-th nearest neighbor, and their like neighbors.
 
     It does not change under rotation, translation, permutation, choice of cell or supercell, and moves continuously
-    with the atoms. Per element it is the average minimum distance of Widdowson, Mosca, Pulido, Cooper and Kurlin,
-    "Average minimum distances of periodic point sets", MATCH 87, 529 (2022). Neighbors beyond the reach of a finite
-    molecule count as 0. Distances alone do not tell decorations of one lattice apart, such as those of an alloy. Three
-    numbers for each element say how many neighbors of the same element its atoms have, see :func:`like_neighbors`.
+    with the atoms. Neighbors beyond the reach of a finite molecule count as 0. See :func:`neighbor_distances` and
+    :func:`like_neighbors`: distances alone do not tell decorations of one lattice apart, such as those of an alloy.
 
     Returns
     -------
     Array
-        (number of elements * 27,) numbers in Å, elements in the order of their atomic numbers: 24 distances, k = 1 … 24, and
-        three for the like neighbors.
+        (number of elements * 45,) numbers in Å, elements in the order of their atomic numbers: 24 averages, 9 shortest and
+        9 longest distances, and three numbers for the like neighbors.
     """
     numbers = structure.atomic_numbers
     if structure.pbc.any():
         nearest, pairs = _nearest_of_periodic(structure, FINGERPRINT_NEIGHBORS)
     else:
         nearest, pairs = _nearest_of_finite(structure, FINGERPRINT_NEIGHBORS)
-    like = like_neighbors(numbers, *pairs)
-    rows = [[*nearest[numbers == z].mean(axis=0), *like[k]] for k, z in enumerate(np.unique(numbers))]
-    return np.concatenate(rows)
+    return np.hstack([neighbor_distances(numbers, nearest), like_neighbors(numbers, *pairs)]).ravel()
+
+
+def neighbor_distances(numbers: Array, nearest: Array) -> Array:
+    """Return averages and extremes over the atoms of each element of their distances to the k-th nearest neighbor.
+
+    The averages are the average minimum distances of Widdowson, Mosca, Pulido, Cooper and Kurlin, "Average minimum
+    distances of periodic point sets", MATCH 87, 529 (2022). In a large cell they hardly change from one frame of MD to
+    another, nor where one atom moves; the shortest and the longest distance do.
+
+    Parameters
+    ----------
+    numbers
+        (n,) atomic numbers.
+    nearest
+        (n, 24) distances in Å of each atom to its nearest neighbors, ascending.
+
+    Returns
+    -------
+    Array
+        (number of elements, 24 + 9 + 9): averages for k = 1 … 24, then the shortest and the longest distances for the k of
+        ``EXTREME_NEIGHBORS``.
+    """
+    which = np.array(EXTREME_NEIGHBORS) - 1
+    of_elements = [nearest[numbers == z] for z in np.unique(numbers)]
+    return np.array([[*x.mean(axis=0), *x[:, which].min(axis=0), *x[:, which].max(axis=0)] for x in of_elements])
 
 
 def like_neighbors(numbers: Array, receiver: Array, sender: Array, distance: Array) -> Array:

@@ -114,7 +114,7 @@ class _Fingerprints:
     """Fingerprints of structures of one composition, in one growing array."""
 
     def __init__(self, length: int) -> None:
-        self._rows = np.zeros((1, length))
+        self._rows = np.zeros((1, length), np.float32)
         self._ids: list[str] = []
 
     def near(self, fingerprint: Array) -> str | None:

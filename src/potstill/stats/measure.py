@@ -21,6 +21,7 @@ from potstill.core.geometry import (
     FINGERPRINT_ROW,
     FINGERPRINT_START_ANGSTROM,
     like_neighbors,
+    neighbor_distances,
     widest_gap,
 )
 from potstill.core.neighbors import find_neighbors
@@ -118,9 +119,10 @@ def _distances(numbers: Array, positions: Array, cell: Array, pbc: Array) -> Row
     nearest = np.sort(nearest[:, :k], axis=1)
     nearest[~np.isfinite(nearest)] = 0.0  # a molecule has fewer
     elements, which = np.unique(numbers, return_inverse=True)
-    share = (which[None] == np.arange(len(elements))[:, None]) / np.bincount(which)[:, None]
     row: Row = {
-        "fingerprints": np.hstack([share @ nearest, like_neighbors(numbers, receiver, sender, distance)])
+        "fingerprints": np.hstack(
+            [neighbor_distances(numbers, nearest), like_neighbors(numbers, receiver, sender, distance)]
+        )
         .astype(np.float32)
         .ravel(),
         "scaled_distance": np.inf,

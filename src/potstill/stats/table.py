@@ -17,7 +17,7 @@ import numpy as np
 from potstill.core.files import sealed
 from potstill.core.types import MAX_ATOMIC_NUMBER, Array
 
-VERSION = 7  # of the measurements: statistics of another version are collected again
+VERSION = 8  # of the measurements: statistics of another version are collected again
 TEXT = ("ids", "sources", "families", "formulas")
 
 

@@ -126,7 +126,7 @@ def exact_copy(case: Case, rng: Rng) -> Case:
     return copied(case, pick(case, rng, is_crystal))
 
 
-@fault("near_duplicates", "one structure, every distance within 0.005 Å on the mean")
+@fault("near_duplicates", "one structure, its distances within 0.005 Å")
 def rotated_copy(case: Case, rng: Rng) -> Case:
     k = pick(case, rng, is_molecule)
     return copied(case, k, positions=case.structures[k].positions @ random_rotation(rng).T)
@@ -159,7 +159,7 @@ def supercell_copy(case: Case, rng: Rng) -> Case:
     return copied(case, k, atomic_numbers=np.tile(s.atomic_numbers, 2), positions=positions, cell=cell, labels=labels)
 
 
-@fault("near_duplicates", "one structure, every distance within 0.005 Å on the mean")
+@fault("near_duplicates", "one structure, its distances within 0.005 Å")
 def copy_with_tiny_noise(case: Case, rng: Rng) -> Case:
     k = pick(case, rng, is_crystal)
     s = case.structures[k]
