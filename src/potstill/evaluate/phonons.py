@@ -19,7 +19,8 @@ from potstill.core.types import Array
 from potstill.evaluate.measured import Curve, Row, of
 
 DISPLACEMENT_ANGSTROM = 0.03
-SUPERCELL_ANGSTROM, MOST_ATOMS, MOST_DISPLACEMENTS = 8.0, 96, 60
+SUPERCELL_ANGSTROM, MOST_ATOMS = 8.0, 96
+MOST_DISPLACEMENTS, MOST_IN_BOTH_DIRECTIONS = 200, 60  # beyond the second number, each goes in one direction only
 MESH, BAND_POINTS, SYMMETRY_ANGSTROM, KELVIN = 6, 60, 1e-3, 300.0
 LOWEST_THZ = -0.5  # lowest frequency: below, the crystal is no minimum; imaginary frequencies count as negative
 SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
@@ -105,6 +106,8 @@ def _phonopy(crystal: Any, repeats: list[int], calculator: Any, most: int = MOST
     cell = PhonopyAtoms(symbols=list(crystal.symbols), positions=crystal.positions, cell=np.array(crystal.cell))
     phonon = Phonopy(cell, np.diag(repeats), primitive_matrix="P", symprec=SYMMETRY_ANGSTROM, log_level=0)
     phonon.generate_displacements(distance=DISPLACEMENT_ANGSTROM)
+    if len(phonon.supercells_with_displacements or []) > MOST_IN_BOTH_DIRECTIONS:  # a crystal of little symmetry
+        phonon.generate_displacements(distance=DISPLACEMENT_ANGSTROM, is_plusminus=False)
     displaced = phonon.supercells_with_displacements or []
     if len(displaced) > most:
         return None, len(displaced)
