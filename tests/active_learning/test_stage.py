@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -186,6 +187,31 @@ def test_a_trajectory_without_numbers_ends_and_is_counted(run, monkeypatch):
     frames, _, journeys = visit(student, [copper()], config.active_learning, max_force=30.0, number=1, seed=0)
     assert frames == []
     assert [journey["ended"] for journey in journeys] == ["failed", "failed"]
+
+
+def test_at_a_pressure_frames_have_other_volumes(run):
+    folder, config = run
+    student = load_student(folder / "student")
+    asked = config.active_learning.model_copy(update={"pressure_gpa": 0.0})
+    frames, _, journeys = visit(student, [copper()], asked, max_force=30.0, number=1, seed=0)
+    assert {journey["ended"] for journey in journeys} == {"finished"}
+    volumes = [frame.volume / len(frame) for frame in frames]
+    assert len(set(volumes)) == len(frames)
+    scaled = [frame.positions @ np.linalg.inv(frame.cell) for frame in frames]
+    assert np.ptp(scaled, axis=0).max() < 0.3  # atoms moved with the cell
+
+
+def test_a_trajectory_ends_where_a_barostat_blows_its_cell_up(run, monkeypatch):
+    folder, config = run
+    student, true = load_student(folder / "student"), load_student(folder / "student").label
+
+    def pushed(structures, **options):
+        return [replace(found, stress=-1.0 * np.eye(3)) for found in true(structures, **options)]
+
+    monkeypatch.setattr(student, "label", pushed)
+    asked = config.active_learning.model_copy(update={"pressure_gpa": 0.0, "length_ps": 1.0})
+    _, _, journeys = visit(student, [copper()], asked, max_force=1e6, number=1, seed=0)
+    assert {journey["ended"] for journey in journeys} == {"exploded"}
 
 
 def test_trajectories_that_run_in_groups_find_the_same(run, monkeypatch):

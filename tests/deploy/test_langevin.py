@@ -81,6 +81,41 @@ def test_springs_have_the_energy_of_equipartition_at_each_temperature():
         assert STIFFNESS * np.mean(squares) == pytest.approx(units.kB * w.kelvin, rel=0.05)
 
 
+def nothing(structures, **_):
+    """An ideal gas."""
+    return [Labels(0.0, np.zeros(s.positions.shape), np.zeros((3, 3))) for s in structures]
+
+
+def test_an_ideal_gas_has_the_volumes_of_its_pressure():
+    """The density of V is V^N exp(-p V / kT): its mean is (N + 1) kT / p, and its variance (N + 1) (kT / p)^2."""
+    kelvin, pressure_gpa, atoms, edge = 900.0, 2.0, 8, 4.5
+    places = np.random.default_rng(0).uniform(0, edge, (atoms, 3))
+    gas = Structure(np.full(atoms, 29), places, edge * np.eye(3), [True] * 3)
+    walkers = [walker(gas, kelvin, seed) for seed in range(16)]
+    dynamics = Langevin(fake(nothing), walkers, timestep_fs=10.0, friction_per_ps=20.0, pressure_gpa=pressure_gpa)
+    dynamics._neighbors = {id(w): lambda *_: None for w in walkers}
+    dynamics.run(400)
+    volumes = []
+    for _ in range(100):
+        dynamics.run(20)
+        volumes += [w.structure.volume for w in walkers]
+    unit = units.kB * kelvin / (pressure_gpa * units.GPa)
+    assert np.mean(volumes) == pytest.approx((atoms + 1) * unit, rel=0.06)
+    assert np.std(volumes) == pytest.approx(np.sqrt(atoms + 1) * unit, rel=0.1)
+
+
+def test_the_barostat_scales_periodic_structures_alone(student):
+    crystal, slab, free = walker(copper()), walker(copper()), walker(water())
+    slab.structure = slab.structure.with_(pbc=[True, True, False])
+    before = [w.structure for w in (crystal, slab, free)]
+    Langevin(student, [crystal, slab, free], timestep_fs=1.0, friction_per_ps=20.0, pressure_gpa=0.0).run(5)
+    assert crystal.structure.volume != before[0].volume
+    scale = crystal.structure.cell / np.where(before[0].cell == 0, 1.0, before[0].cell)
+    assert np.unique(scale[scale != 0].round(12)).size == 1  # all axes alike
+    assert np.array_equal(slab.structure.cell, before[1].cell)
+    assert np.array_equal(free.structure.cell, before[2].cell)
+
+
 def test_one_that_cannot_go_on_is_dropped_and_the_others_move():
     def label(structures, **_):
         forces = [np.full(s.positions.shape, np.inf if len(s) == 3 else 0.0) for s in structures]

@@ -21,6 +21,7 @@ from potstill.deploy.student import DeployedStudent
 
 ATOMS_TOGETHER = 4000  # of the trajectories that run at the same time
 TOLD_EVERY_PS = 1.0
+MOST_EXPANDED = 1.6  # times the volume at the start, or its inverse: a liquid that boils, a crystal that collapses
 CLOSEST = 0.4  # scaled distance below which no teacher is called: 7net-0 and others have unphysical wells there
 
 
@@ -85,16 +86,22 @@ class Trip:
     def look(self, options: ActiveLearningConfig, max_force: float) -> str:
         """Keep the frame if a teacher may be asked about it; return why the trajectory ends, empty if it does not."""
         walker, labels = self.walker, self.walker.labels
-        frame = self.parent.with_(positions=_centred(walker.structure.positions, self.parent.positions))
+        where = walker.structure
+        frame = self.parent.with_(positions=_centred(where.positions, self.parent.positions), cell=where.cell)
         closest, _ = smallest_scaled_distance(frame)
         strange = closest < options.min_scaled_distance
         violent = labels is None or not np.linalg.norm(labels.forces, axis=1).max() <= max_force
         if labels is not None and closest > CLOSEST and not violent:
             expected = float(labels.extra["uncertainty"].max())
             self.found.append(Candidate(frame, self.number, self.elapsed_fs, walker.kelvin, expected, strange))
-        if strange or violent or walker.temperature_kelvin > EXPLODED * walker.kelvin:
+        if strange or violent or walker.temperature_kelvin > EXPLODED * walker.kelvin or self._lost_its_volume():
             return "too_close" if strange else "exploded"
         return ""
+
+    def _lost_its_volume(self) -> bool:
+        """Return whether a barostat has changed the volume of a periodic structure too much."""
+        whole = bool(self.parent.pbc.all())
+        return whole and abs(np.log(self.walker.structure.volume / self.parent.volume)) > np.log(MOST_EXPANDED)
 
     def journey(self) -> Journey:
         """Return what is reported of it."""
@@ -206,6 +213,7 @@ def travel(
         [trip.walker for trip in trips],
         timestep_fs=options.timestep_fs,
         friction_per_ps=options.friction_per_ps,
+        pressure_gpa=options.pressure_gpa,
     )
     every = max(1, round(options.interval_fs / dynamics.timestep_fs))
     elapsed, told, length = 0.0, 0.0, 1000 * options.length_ps

@@ -32,9 +32,7 @@ class ActiveLearningConfig(Section):
         ),
     ] = 1 / 3
     trajectories: Annotated[int, Field(gt=0, description="number of trajectories in each round")] = 6
-    length_ps: Annotated[
-        float, Field(gt=0, description="length of a trajectory in ps (Langevin dynamics at constant volume)")
-    ] = 2.0
+    length_ps: Annotated[float, Field(gt=0, description="length of a trajectory in ps (Langevin dynamics)")] = 2.0
     temperatures_kelvin: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...],
         Field(min_length=1, description="temperatures of the trajectories in K, used in turn"),
@@ -42,6 +40,13 @@ class ActiveLearningConfig(Section):
     timestep_fs: Annotated[
         float, Field(gt=0, le=5, description="time step in fs; half of it for structures with hydrogen")
     ] = 1.0
+    pressure_gpa: Annotated[
+        float | None,
+        Field(
+            description="pressure in GPa of a barostat for crystals and liquids, which scales all axes alike; null: the "
+            "volume is constant",
+        ),
+    ] = None
     friction_per_ps: Annotated[float, Field(gt=0, description="friction of the Langevin thermostat in 1/ps")] = 10.0
     interval_fs: Annotated[float, Field(gt=0, description="time in fs between two frames that may be chosen")] = 20.0
     min_scaled_distance: Annotated[

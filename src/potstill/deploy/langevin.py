@@ -19,12 +19,17 @@ from potstill.core.dynamics import timestep_for
 from potstill.core.errors import StructureError
 from potstill.core.neighbors import VerletList
 from potstill.core.types import Array, Labels, Structure
+from potstill.core.units import GPA_PER_EV_PER_CUBIC_ANGSTROM
 from potstill.deploy.domain_warnings import Watch
 from potstill.deploy.student import DeployedStudent
 
 if TYPE_CHECKING:
     from potstill.student.gpu.dynamics import Dynamics
     from potstill.student.gpu.session import GpuStudent
+
+BAROSTAT_PS, BULK_MODULUS_GPA = 0.2, 10.0  # relaxation time of the volume of a material of that bulk modulus
+VOLUME_PER_FS = GPA_PER_EV_PER_CUBIC_ANGSTROM / (1000 * BAROSTAT_PS * BULK_MODULUS_GPA)  # 1/fs for each eV/Å^3
+LARGEST_SCALING = 0.1  # of the volume in one step
 
 
 @dataclass(slots=True, eq=False)
@@ -63,10 +68,11 @@ class Walker:
 
 
 class Langevin:
-    """Systems under a thermostat each, in cells of constant shape.
+    """Systems under a thermostat each, in cells of constant shape, and of constant volume unless a pressure is given.
 
     A step is that of BAOAB (Leimkuhler and Matthews, Appl. Math. Res. eXpress 2013, 34). Without friction it is that of
-    velocity Verlet.
+    velocity Verlet. The barostat scales cells and atoms by stochastic cell rescaling (Bernetti and Bussi, J. Chem. Phys.
+    153, 114107 (2020)), which samples the isothermal-isobaric ensemble.
 
     Parameters
     ----------
@@ -78,12 +84,22 @@ class Langevin:
         Length of a step in fs, of which hydrogen in any of the systems takes half.
     friction_per_ps
         Friction of the thermostats in 1/ps.
+    pressure_gpa
+        Pressure in GPa of the systems periodic in three directions; None: their volume is constant. On a GPU the steps
+        then go through the host.
     """
 
     def __init__(
-        self, student: DeployedStudent, walkers: Sequence[Walker], *, timestep_fs: float, friction_per_ps: float
+        self,
+        student: DeployedStudent,
+        walkers: Sequence[Walker],
+        *,
+        timestep_fs: float,
+        friction_per_ps: float,
+        pressure_gpa: float | None = None,
     ) -> None:
         self.student, self.walkers = student, list(walkers)
+        self._pressure = None if pressure_gpa is None else pressure_gpa / GPA_PER_EV_PER_CUBIC_ANGSTROM
         self.timestep_fs = min(timestep_for(w.structure.atomic_numbers, timestep_fs) for w in self.walkers)
         self._friction_per_fs = friction_per_ps / 1000
         self._neighbors = {id(w): VerletList(student.cutoff_angstrom) for w in self.walkers}
@@ -99,7 +115,8 @@ class Langevin:
         the student predicts them.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            failed = self._on_card(steps) if self.student.gpu is not None else self._on_host(steps)
+            on_card = self.student.gpu is not None and self._pressure is None
+            failed = self._on_card(steps) if on_card else self._on_host(steps)
         self.drop(failed)
         for walker in self.walkers:
             self._watch(walker.structure, None)
@@ -118,6 +135,8 @@ class Langevin:
             moving = self._labelled(moving, expected=False)
         for number in range(steps):
             moving = [w for w in moving if _moved(w, step, decay)]
+            if self._pressure is not None:
+                moving = [w for w in moving if _scaled(w, self._pressure, self.timestep_fs)]
             moving = self._labelled(moving, expected=number == steps - 1)
             for walker in moving:
                 walker.velocities += _kick(walker, step)
@@ -191,6 +210,29 @@ def _moved(walker: Walker, step: float, decay: float) -> bool:
     walker.velocities = decay * half + width * walker.rng.normal(size=half.shape)
     try:
         walker.structure = where.with_(positions=where.positions + 0.5 * step * (half + walker.velocities))
+    except StructureError:
+        return False
+    return True
+
+
+def _scaled(walker: Walker, pressure: float, timestep_fs: float) -> bool:
+    """Scale cell, positions and velocities by a step of the barostat; return whether all are numbers.
+
+    The logarithm of the volume V drifts by the pressure less that of the barostat, and diffuses by 2 kT / V, both times the
+    rate. Systems that are not periodic in three directions stay as they are.
+    """
+    where, labels = walker.structure, walker.labels
+    if not where.pbc.all() or labels is None or labels.stress is None:
+        return True
+    volume, kinetic = where.volume, float((walker.masses * walker.velocities**2).sum())
+    inside = (kinetic / volume - float(np.trace(labels.stress))) / 3
+    rate = VOLUME_PER_FS * timestep_fs
+    noise = float(np.sqrt(2 * units.kB * walker.kelvin * rate / volume)) * walker.rng.normal()
+    change = float(np.clip(rate * (inside - pressure) + noise, -LARGEST_SCALING, LARGEST_SCALING))
+    scale = float(np.exp(change / 3))
+    walker.velocities = walker.velocities / scale
+    try:
+        walker.structure = where.with_(positions=where.positions * scale, cell=where.cell * scale)
     except StructureError:
         return False
     return True

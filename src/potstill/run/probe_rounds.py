@@ -99,7 +99,13 @@ def _seconds_per_fs(options: ActiveLearningConfig, rates: Rates) -> float:
     ]
     if not walkers:
         return 0.0
-    dynamics = Langevin(student, walkers, timestep_fs=options.timestep_fs, friction_per_ps=options.friction_per_ps)
+    dynamics = Langevin(
+        student,
+        walkers,
+        timestep_fs=options.timestep_fs,
+        friction_per_ps=options.friction_per_ps,
+        pressure_gpa=options.pressure_gpa,
+    )
     dynamics.run(1)
     started = perf_counter()
     dynamics.run(STEPS)
