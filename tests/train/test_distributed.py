@@ -64,6 +64,18 @@ def left() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "potstill.train.rank" in child.cmdline()]
 
 
+@pytest.fixture
+def with_products(labelled, tmp_path) -> Dataset:
+    """Structures with directions and products, not those of a teacher; some have a stress."""
+    rng = np.random.default_rng(4)
+    rows = [{name: rng.normal(size=(len(s), 3)) for name in HessianTerm.columns} for s in labelled]
+    given = [
+        s.with_(labels=replace(s.labels, stress=None if k % 3 else s.labels.stress, extra=columns))
+        for k, (s, columns) in enumerate(zip(labelled, rows, strict=True))
+    ]
+    return stored(given, tmp_path)
+
+
 def test_two_processes_learn_what_one_learns(dataset, tiny, two, tmp_path):
     together = trained(dataset, tiny, two, tmp_path / "two")
     alone = trained(dataset, tiny, two.model_copy(update={"processes": 1}), tmp_path / "one")
@@ -89,17 +101,34 @@ rank.main()
 """
 
 
-def test_two_processes_with_data_on_a_device_learn_what_one_learns(labelled, tiny, two, tmp_path, monkeypatch):
+def compare(together, alone, tmp_path, before):
+    """Compare reports and weights, these by how far the training moved them."""
+    found, expected = weights(tmp_path / "two"), weights(tmp_path / "one")
+    for name, tensor in found.items():
+        moved = float((expected[name] - before[name]).norm())
+        assert float((tensor - expected[name]).norm()) <= 0.03 * moved, name
+    for one, other in zip(alone, together, strict=True):
+        assert one.keys() == other.keys()
+        assert all(other[name] == pytest.approx(one[name], rel=2e-3, abs=1e-6) for name in one)
+
+
+@pytest.mark.parametrize("fraction", [0.3, 1.0])
+def test_two_processes_compare_the_hessians_that_one_compares(with_products, tiny, two, tmp_path, fraction):
+    """Each took its share of its own part: of four structures two were compared in place of one."""
+    config = two.model_copy(update={"hessian_weight": 0.1, "hessian_fraction": fraction})
+    together = trained(with_products, tiny, config, tmp_path / "two")
+    alone = trained(with_products, tiny, config.model_copy(update={"processes": 1}), tmp_path / "one")
+    before = initial_student(TrainJob.on(with_products, tiny, config, tmp_path, seed=1)).state_dict()
+    compare(together, alone, tmp_path, before)
+
+
+@pytest.mark.parametrize("fraction", [0.3, 1.0])
+def test_two_processes_with_data_on_a_device_learn_what_one_learns(
+    with_products, tiny, two, tmp_path, monkeypatch, fraction
+):
     """The operations of a CUDA graph, one by one on a CPU, in both processes; other code in the one process."""
-    rng = np.random.default_rng(4)
-    extra = HessianTerm.columns
-    rows = [{name: rng.normal(size=(len(s), 3)) for name in extra} for s in labelled]
-    given = [
-        s.with_(labels=replace(s.labels, stress=None if k % 3 else s.labels.stress, extra=columns))
-        for k, (s, columns) in enumerate(zip(labelled, rows, strict=True))
-    ]
-    dataset = stored(given, tmp_path)
-    config = two.model_copy(update={"hessian_weight": 0.1, "hessian_fraction": 1.0})
+    dataset, extra = with_products, HessianTerm.columns
+    config = two.model_copy(update={"hessian_weight": 0.1, "hessian_fraction": fraction})
     (tmp_path / "rank.py").write_text(ON_A_DEVICE.format(extra=extra), encoding="utf-8")
     start = tmp_path / "start.sh"  # in the place of python -m potstill.train.rank
     start.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {tmp_path / "rank.py"} "$@"\n', encoding="utf-8")
@@ -109,14 +138,8 @@ def test_two_processes_with_data_on_a_device_learn_what_one_learns(labelled, tin
         patch.setattr(stage, "device_structures", lambda _, __, data, student: DeviceStructures(data, student, CPU, extra))
         together = trained(dataset, tiny, config, tmp_path / "two")
     alone = trained(dataset, tiny, config.model_copy(update={"processes": 1}), tmp_path / "one")
-    found, expected = weights(tmp_path / "two"), weights(tmp_path / "one")
     before = initial_student(TrainJob.on(dataset, tiny, config, tmp_path, seed=1)).state_dict()
-    for name, tensor in found.items():
-        moved = float((expected[name] - before[name]).norm())
-        assert float((tensor - expected[name]).norm()) <= 0.03 * moved, name
-    for one, other in zip(alone, together, strict=True):
-        assert one.keys() == other.keys()
-        assert all(other[name] == pytest.approx(one[name], rel=2e-3, abs=1e-6) for name in one)
+    compare(together, alone, tmp_path, before)
 
 
 SRUN = """#!/bin/sh

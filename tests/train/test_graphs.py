@@ -116,7 +116,7 @@ def test_hessian_products_are_those_of_the_step_without_graphs(with_products, st
     on_device = DeviceStructures(data, student, CPU, columns)
     steps = StepGraphs(module, on_device)
     indices = np.array([1, 3, 6, 10])
-    chosen = indices[module._in_turn(4).numpy()]
+    chosen = indices[module.in_turn(4).numpy()]
     assert len(chosen) == 2
     loss = steps(on_device[indices], module.loss.weights_at(0.0), on_device[chosen])
     expected = module.weighted_loss(data[indices])

@@ -79,6 +79,13 @@ def mean(value: torch.Tensor) -> torch.Tensor:
     return total / processes()
 
 
+def total(count: int, device: torch.device) -> int:
+    """Return the sum of a number over all processes; every process must ask for it."""
+    found = torch.tensor([float(count)], dtype=torch.float64, device=device)
+    torch_distributed.all_reduce(found)
+    return int(found)
+
+
 def all_agree(*, holds: bool) -> bool:
     """Return whether something holds in every process; every process must ask for it."""
     if processes() == 1:

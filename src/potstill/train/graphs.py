@@ -281,10 +281,14 @@ class GraphedDistillation(Distillation):
         """Return the loss of one batch; with the last batch of an epoch, log the means of the errors."""
         graphs = self.graphs
         products, share = None, WHOLE
-        if any(isinstance(term, HessianTerm) for term in self.loss):
-            products = self._data.chosen(batch.indices[self._in_turn(len(batch.indices))].numpy())
+        compared = [
+            part[self.in_turn(sum(map(len, batch.parts)), rank, len(batch.parts)).numpy()]
+            for rank, part in enumerate(batch.parts)
+        ]
+        if any(isinstance(term, HessianTerm) for term in self.loss) and len(batch.indices):
+            own = compared[distributed.rank()]
+            products = self._data.chosen(own if len(own) else batch.parts[distributed.rank()][:1])
         if len(batch.parts) > 1:
-            compared = [part[self._in_turn(len(part)).numpy()] for part in batch.parts]
             numbers = [self._data.numbers(*both) for both in zip(batch.parts, compared, strict=True)]
             share = distributed.share_of([self.loss.counts(each) for each in numbers])
         loss = graphs(batch, self.loss.weights_at(self.global_step / max(self.total_steps, 1)), products, share)

@@ -18,7 +18,7 @@ from potstill.train import distributed
 from potstill.train.chosen_losses import total_loss, weights_by_atomic_number
 from potstill.train.data import LabelledBatch
 from potstill.train.hints import Hints
-from potstill.train.losses import Comparison, mean_errors
+from potstill.train.losses import Comparison, HessianTerm, mean_errors
 from potstill.train.muon import Muon, matrices_of
 from potstill.train.options import TrainConfig
 
@@ -131,8 +131,9 @@ class Distillation(lightning.LightningModule):
 
         Where several processes train, each value is scaled so that its mean over the processes is that of the whole batch.
         """
-        chosen = self._in_turn(len(batch.energy)).to(batch.forces.device)
-        share = self._share(batch, chosen, alone=alone or distributed.processes() == 1)
+        alone = alone or distributed.processes() == 1
+        chosen = self._compared(batch, alone=alone).to(batch.forces.device)
+        share = self._share(batch, chosen, alone=alone)
         if not len(batch.energy):  # all processes must take the same steps
             nothing = 0.0 * torch.stack([p.sum() for p in self.trainable()]).sum()
             return nothing, dict.fromkeys(share.of, nothing.detach()), share.structures
@@ -140,7 +141,9 @@ class Distillation(lightning.LightningModule):
         predicted = self.student.predict(batch.inputs, training=True, kernel=kernel, features=self._needs_features)
         weights_of_elements = None if self.element_weights is None else self.element_weights.to(batch.forces.device)
         values = self.loss.values(
-            Comparison(self.student, predicted, batch, chosen, kernel, training=True, element_weights=weights_of_elements)
+            Comparison(
+                self.student, predicted, batch, or_first(chosen), kernel, training=True, element_weights=weights_of_elements
+            )
         )
         weights = self.loss.weights_at(self.global_step / max(self.total_steps, 1))
         loss = torch.stack([weights[name] * share.of[name] * value for name, value in values.items()]).sum()
@@ -154,10 +157,33 @@ class Distillation(lightning.LightningModule):
             return distributed.Share(dict.fromkeys(self.loss.names, 1.0), len(batch.energy))
         return distributed.share(self.loss.counts(batch.numbers(chosen)), batch.forces.device)
 
-    def _in_turn(self, structures: int) -> torch.Tensor:
-        """Return the structures of a batch whose Hessian this step evaluates, ``hessian_fraction`` of them in turn."""
+    def _compared(self, batch: LabelledBatch, *, alone: bool) -> torch.Tensor:
+        """Return the structures of this process' part of a batch whose Hessian this step evaluates."""
+        own = len(batch.energy)
+        if alone:
+            return self.in_turn(own)
+        if not any(isinstance(term, HessianTerm) for term in self.loss):
+            return torch.zeros(0, dtype=torch.int64)
+        return self.in_turn(distributed.total(own, batch.forces.device), distributed.rank(), distributed.processes())
+
+    def in_turn(self, structures: int, rank: int = 0, processes: int = 1) -> torch.Tensor:
+        """Return the structures whose Hessian this step evaluates, ``hessian_fraction`` of a whole batch in turn.
+
+        Parameters
+        ----------
+        structures
+            Number of structures in the whole batch.
+        rank, processes
+            A process and their number: it has each structure whose number is ``rank`` modulo ``processes``.
+
+        Returns
+        -------
+        torch.Tensor
+            Numbers of the chosen structures in the part of that process, ascending; there may be none.
+        """
         many = math.ceil(self.config.hessian_fraction * structures)
-        return ((self.global_step * many + torch.arange(many)) % structures).sort().values
+        whole = ((self.global_step * many + torch.arange(many)) % max(structures, 1)).sort().values
+        return whole[whole % processes == rank] // processes
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step, then move the averaged weights; the first steps, which forget the initial weights, count less."""
@@ -199,3 +225,8 @@ class Distillation(lightning.LightningModule):
         progress = step / max(self.total_steps, 1)
         warmup = min((step + 1) / max(self.config.warmup_fraction * self.total_steps, 1.0), 1.0)
         return warmup * (0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) + FINAL_RATE)
+
+
+def or_first(chosen: torch.Tensor) -> torch.Tensor:
+    """Return the chosen structures, or the first where there are none: its error has the weight 0 then."""
+    return chosen if len(chosen) else chosen.new_zeros(1)
