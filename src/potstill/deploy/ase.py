@@ -14,7 +14,7 @@ from potstill.core.neighbors import VerletList
 from potstill.core.precision import float32_products, own_modes
 from potstill.core.stress import to_voigt
 from potstill.core.types import Array, Structure
-from potstill.deploy.domain_warnings import Watch
+from potstill.deploy.domain_warnings import Watch, differs
 from potstill.deploy.student import DeployedStudent
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ class StudentCalculator(Calculator):
     that of the whole cell, vacuum included. Calls in which atoms move a little share the neighbor search.
 
     ``results["uncertainty"]`` (n,) is the expected length of each force's error in eV/Å, where the student predicts it. The
-    log ``potstill`` warns of structures far outside the training data, once per pair of elements. The first call and every
-    hundredth are checked.
+    log ``potstill`` warns of structures far outside the training data, once per pair of elements. The first call, every
+    hundredth, and those of another structure are checked.
 
     Parameters
     ----------
@@ -47,6 +47,7 @@ class StudentCalculator(Calculator):
         self._watch = Watch(student)
         self._stepper = student.gpu.stepper() if student.gpu else None
         self._said = ""
+        self._before: Structure | None = None
 
     def set(self, **options: Any) -> dict[str, Any]:
         """Refuse options, since a student has none; ASE would keep them and nothing would change.
@@ -119,12 +120,17 @@ class StudentCalculator(Calculator):
             neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
             known = self.student.uncertainty is not None
             (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=known)
-        self._watch(structure, neighbors, new="numbers" in system_changes)
+        self._watch(structure, neighbors, new=self._is_new(structure))
         if labels.stress is None and "stress" in properties:
             raise PropertyNotImplementedError("stress needs a cell with a volume: set a length for every axis")
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces, **labels.extra}
         if labels.stress is not None:
             self.results["stress"] = to_voigt(labels.stress)
+
+    def _is_new(self, structure: Structure) -> bool:
+        """Return whether these are other atoms or axes, or a much changed cell or atom: no next step of the same MD."""
+        before, self._before = self._before, structure
+        return before is None or differs(before, structure)
 
     def _say_charge(self, atoms: Any) -> None:
         """Warn of a net charge or unpaired electrons that the atoms state, once for each answer."""

@@ -9,6 +9,8 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from potstill.core.neighbors import Neighbors
 from potstill.core.types import Structure
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 NUMBER = re.compile(r"[\d.]+")
+FAR_ANGSTROM = 0.5  # of an atom or a cell vector between two calls: no step of MD or of a relaxation is so long
 LOOK_EVERY = 100  # number of calls; a check costs about as much as a small molecule's forces
 
 
@@ -43,3 +46,14 @@ class Watch:
                     self._warned.add(kind)
                     log.warning("far outside the student's training data: %s", reason)
         self._calls += 1
+
+
+def differs(before: Structure, after: Structure) -> bool:
+    """Return whether a structure is another one than that of the call before: atoms, axes, or a place far away.
+
+    Atoms that were wrapped into the cell count as other ones, which costs one check.
+    """
+    if not np.array_equal(before.atomic_numbers, after.atomic_numbers) or not np.array_equal(before.pbc, after.pbc):
+        return True
+    pairs = ((before.cell, after.cell), (before.positions, after.positions))
+    return any(float(np.abs(x - y).max(initial=0.0)) > FAR_ANGSTROM for x, y in pairs)

@@ -55,7 +55,7 @@ def vacancies(candidate: Any, reference: Any, crystal: Any) -> list[Row]:
     """Measure the energy to take one atom of each element out of a supercell, without relaxation.
 
     It is relative to the energies of the crystal per atom. In an element this is a formation energy. In a compound it is one
-    up to chemical potentials, which cancel in the comparison.
+    up to chemical potentials, which cancel in the comparison if the training data determine an energy of each element.
     """
     large = crystal.repeat([_repeats(crystal)] * 3)
     found: list[dict[str, float]] = []

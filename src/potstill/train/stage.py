@@ -100,7 +100,9 @@ def train(
     if distributed.rank() > 0:
         return job.folder
     facts = {**(provenance or {}), **facts, KEY: job.made_from()}
-    facts["domain"] = Domain.of(job.records, averaged.architecture.cutoff_angstrom).as_dict()
+    zero_known = job.start is not None or LocalEnergiesTerm in kinds_of(job.config)
+    domain = Domain.of(job.records, averaged.architecture.cutoff_angstrom, any_composition=zero_known)
+    facts["domain"] = domain.as_dict()
     if job.replay is not None and job.start is not None:
         facts["replay"] = _forgotten(job.replay, job.start, averaged, job, known_before or {})
     uncertainty = None
