@@ -514,6 +514,11 @@ def test_strange_frames_alone_are_cut_as_well():
     assert choose(candidates, ActiveLearningConfig(frames=4)) == dict.fromkeys((5, 4, 3, 2), "strange")
 
 
+def test_an_interval_longer_than_a_trajectory_is_refused():
+    with pytest.raises(ValueError, match="longer than a trajectory"):
+        ActiveLearningConfig(interval_fs=1e5, length_ps=3.0)
+
+
 def test_rounds_need_uncertainty():
     generate_ = {"sources": [{"source": "benchmark", "count": 1}]}
     with pytest.raises(InputError, match=r"set train\.uncertainty to true"):

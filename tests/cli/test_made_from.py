@@ -135,6 +135,19 @@ def test_exports_are_not_judged_while_their_student_is_judged_anew(potstill, run
     assert (run / "deploy" / "ase" / "VERDICT.txt").read_text().startswith("NOT RUN")
 
 
+def test_a_student_is_not_judged_while_it_is_judged_anew(potstill, run, monkeypatch):
+    """The file was taken away, so that a kill in an evaluation left a student that loads without a word."""
+
+    def looked(*_arguments, **_options):
+        seen.append((run / "student" / "VERDICT.txt").read_text(encoding="utf-8"))
+        raise KeyboardInterrupt
+
+    seen: list[str] = []
+    monkeypatch.setattr("potstill.evaluate.stage.evaluate", looked)
+    potstill("evaluate", run)
+    assert [text.split(":")[0] for text in seen] == ["NOT RUN"]
+
+
 def test_status_names_a_copy_in_part(potstill, run):
     for name in (".lock", "run.json"):
         (run / name).unlink()

@@ -183,6 +183,27 @@ def test_a_student_is_no_reference(structures, tmp_path):
         evaluate_pair(EMT, str(tmp_path / "student"), structures, tmp_path / "out")
 
 
+def test_the_candidate_is_opened_before_the_reference_is_asked(structures, tmp_path):
+    told: list[str] = []
+    with pytest.raises(InputError, match="nostudent"):
+        evaluate_pair("nostudent", "emt", structures, tmp_path / "out", on_step=told.append)
+    assert told == []
+
+
+def test_a_file_without_structures_is_named(tmp_path):
+    (tmp_path / "empty.extxyz").write_text("")
+    with pytest.raises(InputError, match=r"empty\.extxyz has no structure"):
+        evaluate_pair(EMT, "emt", tmp_path / "empty.extxyz", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["nve_ps", "physics_ps", "stability_ps"])
+def test_runs_of_a_few_steps_are_refused(name):
+    """One step of MD drifts by nothing: its gates were GO."""
+    assert getattr(EvaluateConfig(**{name: 0.0}), name) == 0
+    with pytest.raises(ValueError, match="a few steps, which show nothing"):
+        EvaluateConfig(**{name: 1e-5})
+
+
 def test_errors_only_asks_the_reference_for_one_label_of_each_structure(structures, tmp_path):
     report = evaluate_pair(EMT, "emt", structures, tmp_path / "out", errors_only=True).report
     found = {f["check"]: f["verdict"] for f in report["findings"]}

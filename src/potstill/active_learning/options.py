@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from potstill.core.section import ImageDistance, Section
 
@@ -66,10 +66,19 @@ class ActiveLearningConfig(Section):
         int, Field(gt=0, description="smallest number of atoms of a crystal; smaller cells are repeated")
     ] = 16
     min_image_angstrom: ImageDistance = 0.0
-    max_atoms: Annotated[int, Field(gt=0, description="largest number of atoms of a structure that is simulated")] = 200
+    max_atoms: Annotated[
+        int,
+        Field(gt=0, description="largest number of atoms of a repeated crystal; your larger structures stay as they are"),
+    ] = 200
     epochs: Annotated[
         int, Field(gt=0, description="passes over the grown dataset in a round, which start from the last weights")
     ] = 30
     learning_rate: Annotated[
         float | None, Field(gt=0, description="highest learning rate in a round; null: half of train.learning_rate")
     ] = None
+
+    @model_validator(mode="after")
+    def _refuse_a_long_interval(self) -> Self:
+        if self.interval_fs > 1000 * self.length_ps:
+            raise ValueError(f"interval_fs {self.interval_fs:g} is longer than a trajectory, length_ps {self.length_ps:g}")
+        return self

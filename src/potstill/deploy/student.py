@@ -230,6 +230,11 @@ def load_student(
     verdict = stated_verdict(folder)
     if verdict and not verdict.startswith("GO"):
         log.warning("%s: %s", folder, verdict)
+    return open_student(folder, device=device, dtype=dtype, backend=backend)
+
+
+def open_student(folder: Path, *, device: str = "cpu", dtype: str = "float32", backend: Backend = "auto") -> DeployedStudent:
+    """Load the student in a folder for its evaluation, without a word of its verdict; see :func:`load_student`."""
     with own_defaults():
         student, config = read_student(folder)
         uncertainty = read_uncertainty(folder, student.architecture.hidden, config.get("uncertainty"))

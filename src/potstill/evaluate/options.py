@@ -9,6 +9,8 @@ from pydantic import Field, field_validator
 from potstill.core.registry import nearest
 from potstill.core.section import Section
 
+SHORTEST_PS = 0.005
+
 
 class EvaluateConfig(Section):
     """Section ``evaluate``: the physics checks of the student and their limits."""
@@ -65,6 +67,15 @@ class EvaluateConfig(Section):
         dict[str, Annotated[float, Field(ge=0)]],
         Field(description="limits of physics checks by name that replace the default ones"),
     ] = {}
+
+    @field_validator("nve_ps", "physics_ps", "stability_ps")
+    @classmethod
+    def _refuse_few_steps(cls, length_ps: float) -> float:
+        if 0 < length_ps < SHORTEST_PS:
+            raise ValueError(
+                f"{length_ps:g} ps are a few steps, which show nothing: {SHORTEST_PS:g} ps or more, or 0 for none"
+            )
+        return length_ps
 
     @field_validator("limits")
     @classmethod

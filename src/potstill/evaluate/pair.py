@@ -86,9 +86,9 @@ def evaluate_pair(
         raise InputError(
             f"--reference {reference} is a student; name a teacher or module:callable, and the student as --candidate"
         )
+    model = load_model(candidate)  # before the labels, which take longest
     on_step(f"labels of {reference}")
     structures, refused = _labelled(truth.teacher, path)
-    model = load_model(candidate)
     settings = (config or EvaluateConfig()).model_copy(update=NO_PHYSICS if errors_only else {})
 
     def teacher() -> Teacher:
@@ -163,6 +163,8 @@ def _labelled(teacher: Teacher, path: Path) -> tuple[list[Structure], dict[str, 
     if len(plain) > MOST_STRUCTURES:
         log.warning("%s has more structures than are compared: the first %d are used", path, MOST_STRUCTURES)
         plain.pop()
+    if not plain:
+        raise InputError(f"{path} has no structure: name a file that has")
     for structure, answer in zip(plain, teacher.label(plain), strict=True):
         if isinstance(answer, Labels):
             found.append(structure.with_(labels=answer))

@@ -55,8 +55,8 @@ def run_train(context: Context) -> None:
 
 def run_evaluate(context: Context) -> None:
     """Make ``evaluate.json`` and its page."""
-    from potstill.deploy.stated_verdict import FILE as VERDICT
-    from potstill.deploy.student import load_student
+    from potstill.deploy.stated_verdict import state_beside
+    from potstill.deploy.student import open_student
     from potstill.evaluate.kept import write_evaluation
     from potstill.evaluate.stage import evaluate
     from potstill.evaluate.start import seen_by_start
@@ -65,10 +65,10 @@ def run_evaluate(context: Context) -> None:
 
     run, start = context.run, context.config.train.start
     remember = run.path / "evaluate_rows.jsonl"
-    (run.student / VERDICT).unlink(missing_ok=True)  # which is judged anew
+    state_beside(run.student, "NOT RUN: the evaluation of this student has not ended")  # also after a kill
     dataset = open_file(run.dataset)
     evaluation = evaluate(
-        load_student(run.student),
+        open_student(run.student),
         dataset,
         context.config.evaluate,
         teacher=context.teacher,
