@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from potstill.core.files import sealed
 from potstill.evaluate.measured import Row
 
 ORIGIN = "origin"
+CHANGE_SYSTEMS = ("phonopy", "spglib")  # optional packages: with them other crystals, or other cells, are measured
 
 
 class Remembered:
@@ -35,7 +37,8 @@ class Remembered:
         self._path, self._rows = path, dict[str, list[Row]]()
         if path is None:
             return
-        first = {ORIGIN: sha256_of_json({"potstill": __version__, **(origin or {})})}
+        found = [name for name in CHANGE_SYSTEMS if find_spec(name)]
+        first = {ORIGIN: sha256_of_json({"potstill": __version__, "packages": found, **(origin or {})})}
         self._rows = _rows_of(list(_lines(path)), first)
         text = [json.dumps(first), *(_line(of, rows) for of, rows in self._rows.items())]
         with sealed(path) as temporary:
