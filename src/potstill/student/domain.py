@@ -164,13 +164,16 @@ def independent_compositions(records: RecordSource) -> tuple[str, ...]:
     from potstill.stats.references import compositions  # of no use to a script that loads a student
 
     elements, amounts, _ = compositions(records)
-    shares = np.unique((amounts / amounts.sum(axis=1, keepdims=True)).round(9), axis=0, return_index=True)[1]
+    shares, first = np.unique((amounts / amounts.sum(axis=1, keepdims=True)).round(9), axis=0, return_index=True)
+    independent = int(np.linalg.matrix_rank(shares, tol=SAME_COMPOSITION))
+    if independent == len(elements):
+        return ()
     rows: list[Array] = []
-    for row in amounts[np.sort(shares)]:
+    for row in amounts[np.sort(first)]:
         if not rows or _beyond(np.array(rows), row / row.sum()) > SAME_COMPOSITION:
             rows.append(row)
-        if len(rows) == len(elements):
-            return ()
+        if len(rows) == independent:
+            break
     numbers = [np.repeat(elements, row.astype(int)) for row in rows]
     return tuple(hill_formula(z, reduced=True) for z in numbers)
 

@@ -24,7 +24,7 @@ from potstill.train.data import LabelledStructures
 from potstill.train.device_data import Chosen, DeviceStructures, PaddedBatch, Shape, bytes_needed
 from potstill.train.distributed import Share
 from potstill.train.losses import STEP_ANGSTROM, Comparison, HessianTerm, LossTerm, NodeEmbeddingsTerm, mean_errors
-from potstill.train.module import Distillation
+from potstill.train.module import Distillation, or_first
 from potstill.train.options import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -281,15 +281,15 @@ class GraphedDistillation(Distillation):
         """Return the loss of one batch; with the last batch of an epoch, log the means of the errors."""
         graphs = self.graphs
         products, share = None, WHOLE
-        compared = [
-            part[self.in_turn(sum(map(len, batch.parts)), rank, len(batch.parts)).numpy()]
-            for rank, part in enumerate(batch.parts)
-        ]
-        if any(isinstance(term, HessianTerm) for term in self.loss) and len(batch.indices):
-            own = compared[distributed.rank()]
-            products = self._data.chosen(own if len(own) else batch.parts[distributed.rank()][:1])
-        if len(batch.parts) > 1:
-            numbers = [self._data.numbers(*both) for both in zip(batch.parts, compared, strict=True)]
+        processes = len(batch.parts)
+        places = [NONE] * processes
+        if self.compares_hessians:
+            places = [self.in_turn(sum(map(len, batch.parts)), rank, processes) for rank in range(processes)]
+            if len(batch.indices):
+                products = self._data.chosen(batch.indices[or_first(places[distributed.rank()])].numpy())
+        if processes > 1:
+            parts = zip(batch.parts, places, strict=True)
+            numbers = [self._data.numbers(part, part[chosen.numpy()]) for part, chosen in parts]
             share = distributed.share_of([self.loss.counts(each) for each in numbers])
         loss = graphs(batch, self.loss.weights_at(self.global_step / max(self.total_steps, 1)), products, share)
         if batch_idx + 1 == self.trainer.num_training_batches:

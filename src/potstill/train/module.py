@@ -160,11 +160,16 @@ class Distillation(lightning.LightningModule):
     def _compared(self, batch: LabelledBatch, *, alone: bool) -> torch.Tensor:
         """Return the structures of this process' part of a batch whose Hessian this step evaluates."""
         own = len(batch.energy)
+        if not self.compares_hessians:
+            return torch.zeros(0, dtype=torch.int64)
         if alone:
             return self.in_turn(own)
-        if not any(isinstance(term, HessianTerm) for term in self.loss):
-            return torch.zeros(0, dtype=torch.int64)
         return self.in_turn(distributed.total(own, batch.forces.device), distributed.rank(), distributed.processes())
+
+    @property
+    def compares_hessians(self) -> bool:
+        """Return whether the loss has a term that compares Hessian products."""
+        return any(isinstance(term, HessianTerm) for term in self.loss)
 
     def in_turn(self, structures: int, rank: int = 0, processes: int = 1) -> torch.Tensor:
         """Return the structures whose Hessian this step evaluates, ``hessian_fraction`` of a whole batch in turn.
