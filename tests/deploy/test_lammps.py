@@ -121,7 +121,8 @@ def test_hybrid_overlay_adds_and_null_is_left_out(ranks, lmp):
     assert np.abs(found[numbers == 18]).max() == 0
 
 
-def test_uncertainty_is_that_of_the_calculator(wheel, tmp_path):
+@pytest.mark.parametrize("neighbors", [0.0, 1.0])
+def test_uncertainty_is_that_of_the_calculator(neighbors, wheel, tmp_path):
     student, generator = tmp_path / "sure", torch.Generator().manual_seed(0)
     model = random_student([29]).model
     hidden = model.architecture.hidden
@@ -129,7 +130,8 @@ def test_uncertainty_is_that_of_the_calculator(wheel, tmp_path):
     curve = torch.tensor([[-3.0, 0.0, 2.0], [-4.0, 0.5, 1.0]])
     draw = [torch.randn(n, generator=generator) * 0.1 for n in ((hidden, hidden), (hidden + 1,))]
     values = (*draw, torch.tensor([-9.0, 9.0]), torch.tensor([0.5, 0.7, 0.1]), torch.tensor(0.3), curve)
-    save_uncertainty(Uncertainty(*values, force=torch.tensor([0.6, 0.05])), student)
+    options = {"neighbors": torch.tensor(neighbors), "reach": torch.tensor(0.5 if neighbors else 1e6)}
+    save_uncertainty(Uncertainty(*values, force=torch.tensor([0.6, 0.05]), **options), student)
     structure = warm_copper(2, 2, 2)
     text = wheel.begin(structure, student) + "fix u all pair 1 potstill uncertainty 1\nrun 1\n"
     text += "write_dump all custom u.dump id f_u modify format float %20.15g sort id\n"

@@ -29,7 +29,7 @@ def walker(structure: Structure, kelvin: float = 300.0, seed: int = 1) -> Walker
 def fake(label) -> SimpleNamespace:
     return SimpleNamespace(
         cutoff_angstrom=3.0, gpu=None, uncertainty=None, label=label,
-        refuse_unknown=lambda structure: None, foreign=lambda structure, neighbors: [],
+        refuse_unknown=lambda structure: None, outside_domain=lambda structure, neighbors: [],
     )  # fmt: skip
 
 

@@ -78,7 +78,8 @@ def test_a_cluster_or_a_gas_is_not_the_bulk_that_was_trained_on():
 
 
 def test_many_and_few_neighbors_are_two_warnings(caplog):
-    watch = Watch(SimpleNamespace(foreign=lambda structure, near: [f"an atom has {n} neighbors, {x}" for n, x in found]))
+    told = lambda structure, near: [f"an atom has {n} neighbors, {x}" for n, x in found]  # noqa: E731
+    watch = Watch(SimpleNamespace(foreign=told, cutoff_angstrom=CUTOFF))
     found = [(90, "at most 50"), (91, "at most 50"), (3, "at least 40")]
     with caplog.at_level(logging.WARNING, logger="potstill"):
         watch(water(), None)

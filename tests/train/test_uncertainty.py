@@ -11,20 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase import Atom
 from ase.build import bulk, fcc111
 from ase.io import read, write
 from ase.io.trajectory import Trajectory
 from safetensors.torch import load_file, save_file
 
 from potstill.core.errors import InputError
+from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Structure
 from potstill.dataset import Dataset, Records, merge, write_part
 from potstill.deploy import load_student
+from potstill.deploy.langevin import Langevin, Walker
 from potstill.evaluate.errors import Comparison
 from potstill.student.fused import FusedKernel
 from potstill.student.options import StudentConfig
 from potstill.student.uncertainty import (
     FILE,
+    Neighborhood,
     Uncertainty,
     auroc,
     conformal_factor,
@@ -41,6 +45,7 @@ from potstill.train.options import TrainConfig
 from potstill.train.stage import train
 from potstill.train.uncertainty import EXPONENTS, Examined, calibration_curve, examined, fit_uncertainty, recalibrate
 
+ALONE = Neighborhood(torch.zeros(2, 0, dtype=torch.int32), torch.zeros(0))  # atoms without neighbors
 LJ = LennardJones(sigma_angstrom=1.2)
 ELEMENTS = [1, 6, 8, 14, 29]
 SIZES = {
@@ -105,24 +110,80 @@ def test_the_kernel_gives_the_last_features_of_pytorch(sizes):
 
 def test_expected_errors_are_those_of_the_formula():
     student = random_student(ELEMENTS, backend="torch").model
-    records = Records.of(labelled(LJ, [in_elements(rattled(s), ELEMENTS) for s in all_structures()]))
+    structures = labelled(LJ, [in_elements(rattled(s), ELEMENTS) for s in all_structures()])
+    records = Records.of(structures)
     fit, report = fit_uncertainty(student, records, records)
     atoms = examined(student, records, None, 0)
     features, errors = atoms.features.float(), atoms.errors
     covariance = (atoms.features.T @ atoms.features / len(features)).numpy()
     covariance += 1e-5 * float(atoms.features.square().mean()) * np.eye(len(covariance))
     distance = np.sqrt(np.einsum("ni,ij,nj->n", atoms.features.numpy(), np.linalg.inv(covariance), atoms.features.numpy()))
-    np.testing.assert_allclose(fit.log_distance(features).exp(), distance, rtol=2e-2)
+    distance = averaged(distance**2, structures, student.architecture.cutoff_angstrom) ** 0.5
+    found = fit.log_distance(features, atoms.neighborhood.means)
+    np.testing.assert_allclose(found.exp(), distance, rtol=2e-2)
+    assert float(fit.reach) == pytest.approx(np.quantile(np.log(distance), 0.9), abs=0.02)
     length = atoms.forces.norm(dim=1)
     assert float(fit.force[1]) == pytest.approx(0.1 * float(length.mean()))
-    a, b, c = fit.coefficients
-    score = a * fit.log_noise(features) + b * torch.from_numpy(distance).log() + c
-    score += fit.force[0] * (length + fit.force[1]).log()
-    np.testing.assert_allclose(fit.log_score(features, atoms.forces.float()), score, atol=2e-2)
-    expected = fit.expected_errors(features, atoms.forces.float())
+    (a, b, c), reach = fit.coefficients, float(fit.reach)
+    log_distance = torch.from_numpy(distance).log()
+    score = a * fit.log_noise(features) + b * log_distance.clamp(max=reach) + c
+    score += max(float(b), 1.0) * (log_distance - reach).clamp(min=0.0) + fit.force[0] * (length + fit.force[1]).log()
+    logs = fit.log_noise(features), found, fit.log_force(atoms.forces.float())
+    np.testing.assert_allclose(fit.log_score(*logs), score, atol=2e-2)
+    expected = fit.expected_errors(features, atoms.forces.float(), atoms.neighborhood.means)
     assert float(expected.mean()) == pytest.approx(float(errors.mean()), rel=0.1)  # scaled to it
     assert report["of"] == "valid"
     assert report["flagged"] == pytest.approx(0.05, abs=0.02)
+
+
+def averaged(values: np.ndarray, structures: list[Structure], cutoff_angstrom: float) -> np.ndarray:
+    """Means of values of atoms over each atom and its neighbors, weighed by the cosine of their distance."""
+    found, start = [], 0
+    for structure in structures:
+        near = structure_neighbors(structure, cutoff_angstrom)
+        weights = np.eye(len(structure))
+        for i, j, distance in zip(*near.edge_index, near.distance, strict=True):
+            weights[i, j] += (1 + np.cos(np.pi * distance / cutoff_angstrom)) / 2
+        found.append(weights @ values[start : start + len(structure)] / weights.sum(axis=1))
+        start += len(structure)
+    return np.concatenate(found)
+
+
+def test_an_atom_is_as_far_from_the_data_as_the_mean_of_its_neighbors():
+    student = random_student(ELEMENTS, backend="torch").model
+    structures = labelled(LJ, [in_elements(rattled(s), ELEMENTS) for s in all_structures()])
+    found = examined(student, Records.of(structures), None, 0)
+    values = torch.rand(len(found.errors), generator=torch.Generator().manual_seed(1)).double()
+    cutoff = student.architecture.cutoff_angstrom
+    np.testing.assert_allclose(found.neighborhood.means(values), averaged(values.numpy(), structures, cutoff), rtol=1e-5)
+    some = torch.isin(found.structure, torch.tensor([1, 3]))
+    part = averaged(values[some].numpy(), [structures[1], structures[3]], cutoff)
+    np.testing.assert_allclose(found[some].neighborhood.means(values[some]), part, rtol=1e-5)
+
+
+def test_atoms_beside_a_strange_one_are_expected_to_be_wrong_too(folder):
+    student = load_student(folder)
+    crystal = bulk("Cu", "fcc", a=3.61, cubic=True).repeat((3, 3, 3))
+    crowded = crystal.copy()
+    crowded.append(Atom("Cu", (1.805, 0.0, 0.0)))
+    whole, strange = (
+        student.label([Structure.from_ase(atoms)], uncertainty=True)[0].extra["uncertainty"] for atoms in (crystal, crowded)
+    )
+    distance = crowded.get_distances(len(crystal), np.arange(len(crystal)), mic=True)
+    beside, away = strange[:-1][(distance > 2.0) & (distance < 3.4)], strange[:-1][distance > 5.3]
+    assert beside.min() > 3 * whole.max()
+    assert away.max() < beside.min()
+
+
+def test_beyond_the_reach_expectations_grow_with_the_distance():
+    one, zero = torch.eye(1), torch.zeros(())
+    features = torch.tensor([[1.0], [np.e], [np.e**3]])
+    around, forces = ALONE.means, torch.ones(3, 3)
+    line, ends, one_step = torch.zeros(2), torch.tensor([-9.0, 9.0]), torch.tensor([0.0, 1.0])
+    for b, reach, expected in ((0.5, 1.0, [0.0, 0.5, 2.5]), (0.5, 1e6, [0.0, 0.5, 1.5]), (1.5, 1.0, [0.0, 1.5, 4.5])):
+        a = torch.tensor([0.0, b, 0.0])
+        found = Uncertainty(one, line, ends, a, zero, force=one_step, reach=torch.tensor(reach))
+        torch.testing.assert_close(found.expected_errors(features, forces, around).log(), torch.tensor(expected))
 
 
 def test_training_errors_determine_neither_exponents_nor_a_bound():
@@ -141,7 +202,7 @@ def drawn(structures: int, *, force: float, seed: int = 0) -> Examined:
     rng = torch.Generator().manual_seed(seed)
     features, forces = (torch.randn(20 * structures, n, generator=rng).double() for n in (6, 3))
     errors = forces.norm(dim=1) ** force * torch.rand(len(forces), generator=rng).double()
-    return Examined(features, forces, errors, torch.arange(structures).repeat_interleave(20))
+    return Examined(features, forces, errors, torch.arange(structures).repeat_interleave(20), ALONE)
 
 
 @pytest.mark.parametrize(("structures", "found"), [(1, (0.1, 0.5)), (200, (0.9, 1.2))])
@@ -162,7 +223,7 @@ def test_exponents_follow_many_structures_and_not_a_few(structures, found, monke
     assert report["within_bound"] == pytest.approx(0.9, abs=0.06)
     if structures > 1:
         fresh = drawn(50, force=1.1, seed=1)
-        expected = again.expected_errors(fresh.features.float(), fresh.forces.float())
+        expected = again.expected_errors(fresh.features.float(), fresh.forces.float(), ALONE.means)
         share = float((fresh.errors <= again.bound * expected).double().mean())
         assert share == pytest.approx(0.9, abs=0.03)
 
@@ -172,13 +233,13 @@ def test_held_out_families_correct_what_training_errors_say_wrongly(monkeypatch)
     rng = torch.Generator().manual_seed(1)
     features = torch.randn(4000, 6, generator=rng).double()
     forces, structure = torch.ones(4000, 3).double(), torch.arange(4000) // 20
-    seen = Examined(features, forces, (-features[:, 0]).exp(), structure)
-    held = Examined(features, forces, (0.5 * features[:, 0]).exp(), structure)
+    seen = Examined(features, forces, (-features[:, 0]).exp(), structure, ALONE)
+    held = Examined(features, forces, (0.5 * features[:, 0]).exp(), structure, ALONE)
     each = {"seen": seen, "held": held}
     monkeypatch.setattr("potstill.train.uncertainty.examined", lambda _student, source, *_: each[source])
     found, _ = fit_uncertainty(random_student([29]).model, "seen", "held")  # type: ignore[arg-type]
     fresh = torch.randn(500, 6, generator=rng)
-    expected = found.expected_errors(fresh, torch.ones(500, 3))
+    expected = found.expected_errors(fresh, torch.ones(500, 3), ALONE.means)
     assert auroc(expected.numpy(), fresh[:, 0].numpy() > 1.0) > 0.95
 
 
@@ -247,13 +308,14 @@ def test_few_atoms_or_equal_scores_have_no_curve():
 
 def test_a_file_from_before_the_curve_and_the_force_opens(folder, tmp_path):
     kept = load_file(folder / FILE)
-    curve, force = kept.pop("curve"), kept.pop("force")
+    curve, force, _, _ = (kept.pop(name) for name in ("curve", "force", "neighbors", "reach"))
     assert (curve.shape[0], len(force)) == (2, 2)
     save_file(kept, tmp_path / FILE)
     found = read_uncertainty(tmp_path, len(kept["factor"]))
     assert found.curve.shape == (2, 0)
     features, forces = torch.randn(5, 32), torch.randn(5, 3)
-    assert torch.equal(found.expected_errors(features, forces), found.expected_errors(features, torch.zeros(5, 3)))
+    expected = [found.expected_errors(features, x, ALONE.means) for x in (forces, torch.zeros(5, 3))]
+    assert torch.equal(*expected)
 
 
 def test_coefficients_of_other_shapes_are_refused(folder, tmp_path):
@@ -269,7 +331,8 @@ def through(curve: torch.Tensor, score: torch.Tensor) -> torch.Tensor:
     line = torch.tensor([1.0, 0.0], dtype=score.dtype)
     ends = torch.tensor([-100.0, 100.0], dtype=score.dtype)
     one, a = torch.eye(1, dtype=score.dtype), torch.tensor([1.0, 0.0, 0.0], dtype=score.dtype)
-    return Uncertainty(one, line, ends, a, torch.zeros(()), curve).expected_errors(score[:, None], torch.ones(len(score), 3))
+    found = Uncertainty(one, line, ends, a, torch.zeros(()), curve)
+    return found.expected_errors(score[:, None], torch.ones(len(score), 3), ALONE.means)
 
 
 def test_strange_atoms_are_expected_to_be_wrong_and_flagged(folder):
@@ -305,6 +368,36 @@ class TestCalculator:
         assert atoms.calc.uncertain.tolist() == (labels.extra["uncertainty"] > float(student.uncertainty.threshold)).tolist()
         assert atoms.calc.uncertain.any()
 
+    def test_warns_once_where_a_large_error_is_expected(self, folder, caplog):
+        student = load_student(folder)
+        student.domain = None
+        atoms = bulk("Cu", "fcc", a=3.61, cubic=True).repeat((3, 3, 3))
+        atoms.calc = student.calculator()
+        with caplog.at_level("WARNING", logger="potstill"):
+            atoms.get_forces()
+            assert caplog.text == ""
+            for move in (1.4, 1.5):
+                strange = atoms.copy()
+                strange.positions[5, 0] += move
+                strange.calc = atoms.calc
+                strange.get_forces()
+        assert caplog.text.count("the force on atom") == 1
+        (told,) = student.foreign(Structure.from_ase(strange))
+        worst = int(np.argmax(strange.calc.results["uncertainty"]))
+        assert told.startswith(f"the force on atom {worst} has an expected error of ")
+
+    def test_dynamics_that_look_for_large_errors_are_not_warned_of_them(self, folder, caplog):
+        student = load_student(folder)
+        student.domain = None
+        crystal = Structure.from_ase(bulk("Cu", "fcc", a=3.61, cubic=True).repeat((3, 3, 3)))
+        positions = crystal.positions.copy()
+        positions[5, 0] += 1.4
+        still = np.zeros((len(crystal), 3))
+        walker = Walker(crystal.with_(positions=positions), still, 300.0, np.random.default_rng(1))
+        with caplog.at_level("WARNING", logger="potstill"):
+            Langevin(student, [walker], timestep_fs=1.0, friction_per_ps=10.0).run(1)
+        assert caplog.text == ""
+
     def test_frames_can_be_written(self, folder, tmp_path):
         atoms = copper().to_ase()
         atoms.calc = load_student(folder).calculator()
@@ -333,7 +426,8 @@ class TestFile:
         again = read_uncertainty(tmp_path, 32)
         features = torch.randn(5, 32, generator=torch.Generator().manual_seed(1))
         forces = torch.randn(5, 3, generator=torch.Generator().manual_seed(2))
-        assert torch.equal(again.expected_errors(features, forces), known.expected_errors(features, forces))
+        expected = [each.expected_errors(features, forces, ALONE.means) for each in (again, known)]
+        assert torch.equal(*expected)
         assert read_uncertainty(tmp_path / "elsewhere", 32) is None
 
     def test_a_damaged_one_is_refused(self, folder, tmp_path):

@@ -1,6 +1,7 @@
 """Warnings about structures far outside the training data, during repeated calls of a student.
 
-Takes the structures of the calls and writes warnings to the log ``potstill``, once per pair of elements.
+Takes the structures of the calls and writes warnings to the log ``potstill``: once per pair of elements, and once about
+expected errors.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from potstill.core.neighbors import Neighbors
+from potstill.core.neighbors import Neighbors, structure_neighbors
 from potstill.core.types import Structure
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 NUMBER = re.compile(r"[\d.]+")
 FAR_ANGSTROM = 0.5  # of an atom or a cell vector between two calls: no step of MD or of a relaxation is so long
-LOOK_EVERY = 100  # number of calls; a check costs about as much as a small molecule's forces
+LOOK_EVERY = 100  # number of calls; a check costs about as much as a call
 
 
 class Watch:
@@ -30,22 +31,30 @@ class Watch:
     ----------
     student
         Student that is called.
+    errors
+        Whether to warn of large expected errors, too.
     """
 
-    def __init__(self, student: DeployedStudent) -> None:
+    def __init__(self, student: DeployedStudent, *, errors: bool = True) -> None:
         self.student = student
+        self._errors = errors
         self._calls = 0
         self._warned: set[str] = set()
 
     def __call__(self, structure: Structure, neighbors: Neighbors | None, *, new: bool = False) -> None:
         """Check a structure if its turn has come; a neighbor list within the student's cutoff is made where None."""
         if new or self._calls % LOOK_EVERY == 0:
-            for reason in self.student.foreign(structure, neighbors):
+            for reason in self._reasons(structure, neighbors):
                 kind = NUMBER.sub("", reason)  # the pair without its distance
                 if kind not in self._warned:
                     self._warned.add(kind)
                     log.warning("far outside the student's training data: %s", reason)
         self._calls += 1
+
+    def _reasons(self, structure: Structure, neighbors: Neighbors | None) -> list[str]:
+        near = neighbors or structure_neighbors(structure, self.student.cutoff_angstrom)
+        look = self.student.foreign if self._errors else self.student.outside_domain
+        return look(structure, near)
 
 
 def differs(before: Structure, after: Structure) -> bool:

@@ -26,13 +26,14 @@ from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
 from potstill.student.shipped import student_folder
-from potstill.student.uncertainty import Uncertainty, read_uncertainty
+from potstill.student.uncertainty import Neighborhood, Uncertainty, read_uncertainty
 
 if TYPE_CHECKING:
     from potstill.deploy.ase import StudentCalculator
 
 
 log = logging.getLogger(__name__)
+FAR_BEYOND = 3.0  # times the threshold of an expected error: atoms of MD like that of the calibration stay below
 
 
 class DeployedStudent:
@@ -155,7 +156,9 @@ class DeployedStudent:
         predicted = self.model.predict(batch, kernel=self._kernel, features=uncertainty)
         errors = None
         if self.uncertainty is not None and predicted.features is not None:
-            errors = self.uncertainty.expected_errors(predicted.features, predicted.forces).double().cpu().numpy()
+            near = Neighborhood.of(batch.edge_index, batch.edge_vectors, self.cutoff_angstrom)
+            expected = self.uncertainty.expected_errors(predicted.features, predicted.forces, near.means)
+            errors = expected.double().cpu().numpy()
         energy = predicted.energy.tolist()
         forces = predicted.forces.double().cpu().numpy()
         virial = predicted.virial.double().cpu().numpy()
@@ -181,14 +184,39 @@ class DeployedStudent:
             )
 
     def foreign(self, structure: Structure, neighbors: Neighbors | None = None) -> list[str]:
-        """Return one sentence per departure from the training data; see :mod:`potstill.student.domain`.
+        """Return one sentence per departure from the training data, the largest expected error included.
 
-        The list is also empty for a student that states no domain.
+        That error counts where it is more than three times the student's threshold, which 95 % of the atoms that it was
+        calibrated with do not exceed. The list is also empty for a student that states neither a domain nor expected errors.
+
+        Parameters
+        ----------
+        structure
+            Structure of elements that the student supports.
+        neighbors
+            Its neighbor list within the student's cutoff; made here where None.
         """
-        if self.domain is None:
-            return []
         near = neighbors or structure_neighbors(structure, self.cutoff_angstrom)
-        return self.domain.foreign(structure, near)
+        return self.outside_domain(structure, near) + self._beyond_threshold(structure, near)
+
+    def outside_domain(self, structure: Structure, neighbors: Neighbors) -> list[str]:
+        """Return one sentence per departure from distances, neighbors and compositions of the training data.
+
+        See :mod:`potstill.student.domain`.
+        """
+        return [] if self.domain is None else self.domain.foreign(structure, neighbors)
+
+    def _beyond_threshold(self, structure: Structure, neighbors: Neighbors) -> list[str]:
+        if self.uncertainty is None:
+            return []
+        (labels,) = self.label([structure], neighbors=[neighbors], uncertainty=True)
+        expected, threshold = labels.extra["uncertainty"], float(self.uncertainty.threshold)
+        worst = int(np.argmax(expected))
+        error = float(expected[worst])
+        if not error > FAR_BEYOND * threshold:
+            return []
+        times = f"{error / threshold:.1f} times the student's threshold"
+        return [f"the force on atom {worst} has an expected error of {error:.2f} eV/Å, {times}"]
 
     def calculator(self) -> StudentCalculator:
         """Return an ASE calculator: energy, forces, stress where the cell has a volume, and expected errors if predicted."""

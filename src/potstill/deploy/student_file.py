@@ -24,7 +24,7 @@ from potstill.student.layer import Layer
 from potstill.student.uncertainty import Uncertainty
 
 FORMAT_VERSION = 2  # 2: expected errors depend on forces
-WITH_RELATIVE_DISTANCES = 3  # refused by plugins that do not know them
+WITH_RELATIVE_DISTANCES, WITH_NEIGHBORS = 3, 4  # refused by plugins that do not know them
 NOT_IN_DATA = 0.0  # stands for a missing closest distance
 
 
@@ -53,6 +53,8 @@ def write_student_file(student: Path | str, path: Path | str, elements: Sequence
         raise InputError(f"this student was not trained on {', '.join(unknown)}; it supports {', '.join(deployed.elements)}")
     tensors = _tensors(deployed, chosen)
     version = WITH_RELATIVE_DISTANCES if deployed.model.architecture.bond_share else FORMAT_VERSION
+    if deployed.uncertainty is not None and deployed.uncertainty.neighbors > 0:
+        version = WITH_NEIGHBORS
     body = _header(deployed, chosen, tensors).encode() + b"".join(x.astype("<f8").tobytes() for x in tensors.values())
     with sealed(path) as temporary:
         temporary.write_bytes(
@@ -126,7 +128,7 @@ def _each(name: str, stack: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _uncertainty(uncertainty: Uncertainty) -> dict[str, torch.Tensor]:
-    names = ("factor", "noise", "noise_range", "coefficients", "threshold", "curve", "force")
+    names = ("factor", "noise", "noise_range", "coefficients", "threshold", "curve", "force", "neighbors", "reach")
     return {f"uncertainty.{name}": getattr(uncertainty, name) for name in names}
 
 

@@ -3,15 +3,18 @@
 Two quantities are computed from the features in which the local energies are linear. The first is the distance of an atom
 from the training atoms, as in a linear model with these features (last-layer prediction rigidity: Bigi, Chong, Ceriotti and
 Grasselli, "A prediction rigidity formalism for low-cost uncertainties in trained neural networks", Mach. Learn.: Sci.
-Technol. 5, 045018 (2024)). The second is the size of errors among similar atoms. The third quantity is the length of the
-predicted force, because large forces have large errors. All are scaled to the errors of structures outside the training set.
-The cost is one small matrix product per atom, so it can run at every step of molecular dynamics.
+Technol. 5, 045018 (2024)). A force is a derivative of the energies of all atoms around, so the squared distance is averaged
+over the atom and its neighbors. The second is the size of errors among similar atoms. The third quantity is the length of
+the predicted force, because large forces have large errors. All are scaled to the errors of structures outside the training
+set. Errors of a linear model are proportional to the distance. So are the expected errors beyond the distances of these
+structures. The cost is one small matrix product per atom, so it can run at every step of molecular dynamics.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -34,13 +37,45 @@ BINS = 10
 LARGE = 3.0  # an error is large above this times the median
 COVERAGE = 0.9  # of the bound
 TINY = 1e-12  # eV/Å
+FARTHEST = 1e6  # logarithm beyond those of all distances
+SQUARES = (1e-24, 1e30)  # limits of squared distances, so that no sum overflows in float32
+Means = Callable[[torch.Tensor], torch.Tensor]  # (N,) values of atoms in, (N,) means over each atom and its neighbors out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighborhood:
+    """Neighbors of N atoms and their weights in means: 1 at no distance, 0 at the cutoff.
+
+    Parameters
+    ----------
+    edge_index
+        (2, E) receivers and senders.
+    weight
+        (E,) weights; that of the atom itself is 1.
+    """
+
+    edge_index: torch.Tensor
+    weight: torch.Tensor
+
+    @classmethod
+    def of(cls, edge_index: torch.Tensor, edge_vectors: torch.Tensor, cutoff_angstrom: float) -> Neighborhood:
+        """Weigh (2, E) edges by the cosine of their (E, 3) vectors' lengths, which ends at the cutoff in Å."""
+        part = (edge_vectors.norm(dim=1) / cutoff_angstrom).clamp(max=1.0)
+        return cls(edge_index, 0.5 + 0.5 * (math.pi * part).cos())
+
+    def means(self, values: torch.Tensor) -> torch.Tensor:
+        """Return (N,) weighted means over each atom and its neighbors, from (N,) values."""
+        receiver, sender = self.edge_index
+        weight = self.weight.to(values)
+        total = values.index_add(0, receiver, weight * values[sender])
+        return total / torch.ones_like(values).index_add(0, receiver, weight)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Uncertainty:
     """Expected errors of H last features f and a force F.
 
-    They are ``exp(curve(a noise + b log(distance) + g log(|F| + floor) + c))``.
+    They are ``exp(curve(a noise + b log(distance) + g log(|F| + floor) + c))``, and b is at least 1 beyond the reach.
 
     Parameters
     ----------
@@ -62,6 +97,11 @@ class Uncertainty:
     force
         (2,) exponent g, and floor in eV/Å below which the length of a force makes no difference. g is 0 in students of
         earlier versions.
+    neighbors
+        () 1 where squared distances are averaged over neighbors; 0 in students of earlier versions.
+    reach
+        () logarithm of the distance beyond which the exponent b is at least 1; beyond all distances in students of earlier
+        versions.
     """
 
     factor: torch.Tensor
@@ -72,21 +112,36 @@ class Uncertainty:
     curve: torch.Tensor = field(default_factory=lambda: torch.zeros(2, 0))
     bound: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
     force: torch.Tensor = field(default_factory=lambda: torch.tensor([0.0, 1.0]))
+    neighbors: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
+    reach: torch.Tensor = field(default_factory=lambda: torch.tensor(FARTHEST))
 
-    def expected_errors(self, features: torch.Tensor, forces: torch.Tensor) -> torch.Tensor:
-        """Return (N,) expected lengths of the force's error in eV/Å, from (N, H) features and (N, 3) forces in eV/Å."""
-        return self.along_curve(self.log_score(features, forces)).clamp(max=LARGEST_LOG).exp()
+    def expected_errors(self, features: torch.Tensor, forces: torch.Tensor, means: Means) -> torch.Tensor:
+        """Return (N,) expected lengths of the force's error in eV/Å.
+
+        Parameters
+        ----------
+        features
+            (N, H) last features.
+        forces
+            (N, 3) forces in eV/Å.
+        means
+            Function that takes means over neighbors, such as :meth:`Neighborhood.means`.
+        """
+        distance = self.log_distance(features, means)
+        score = self.log_score(self.log_noise(features), distance, self.log_force(forces))
+        return self.along_curve(score).clamp(max=LARGEST_LOG).exp()
 
     def bounds(self, expected: Array) -> Array:
         """Return (N,) bounds in eV/Å that 90 % of the errors shall not exceed, from (N,) expected errors; NaN if unknown."""
         factor = float(self.bound)
         return expected * factor if factor > 0 else np.full_like(expected, np.nan)
 
-    def log_score(self, features: torch.Tensor, forces: torch.Tensor) -> torch.Tensor:
-        """Return (N,) logarithms of the expectation before the curve."""
+    def log_score(self, noise: torch.Tensor, distance: torch.Tensor, force: torch.Tensor) -> torch.Tensor:
+        """Return (N,) logarithms of the expectation before the curve, from (N,) logarithms of what it is made of."""
         a, b, c = self.coefficients.unbind()
-        known = a * self.log_noise(features) + b * self.log_distance(features) + c
-        return known + self.force[0] * self.log_force(forces)
+        beyond = (distance - self.reach).clamp(min=0.0)
+        known = a * noise + b * torch.minimum(distance, self.reach) + b.clamp(min=1.0) * beyond + c
+        return known + self.force[0] * force
 
     def along_curve(self, score: torch.Tensor) -> torch.Tensor:
         """Return (N,) logarithms of expected errors, from those before the curve."""
@@ -98,9 +153,10 @@ class Uncertainty:
         slope = (y[right] - y[right - 1]) / (x[right] - x[right - 1])
         return y[right - 1] + slope * (within - x[right - 1]) + (score - within)
 
-    def log_distance(self, features: torch.Tensor) -> torch.Tensor:
+    def log_distance(self, features: torch.Tensor, means: Means) -> torch.Tensor:
         """Return (N,) logarithms of the distance from the training atoms, whose root mean square is sqrt(H)."""
-        return (features @ self.factor.T).norm(dim=1).clamp(min=1e-12).log()
+        square = (features @ self.factor.T).square().sum(dim=1).clamp(*SQUARES)
+        return 0.5 * (means(square) if self.neighbors > 0 else square).log()
 
     def log_noise(self, features: torch.Tensor) -> torch.Tensor:
         """Return (N,) logarithms of the error that similar atoms had in training."""
@@ -160,7 +216,8 @@ def read_uncertainty(folder: Path, hidden: int, stated: Mapping[str, Any] | None
         raise InputError(
             f"{path} is damaged, or of another version: {error}\n  remove it to use the student without uncertainties"
         ) from error
-    if found.coefficients.shape != (3,) or found.force.shape != (2,):
+    shapes = [x.shape for x in (found.coefficients, found.force, found.neighbors, found.reach)]
+    if shapes != [(3,), (2,), (), ()]:
         raise InputError(
             f"{path} is damaged: its coefficients have other shapes\n  remove it to use the student without uncertainties"
         )

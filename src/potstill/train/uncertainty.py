@@ -14,7 +14,7 @@ from potstill.dataset.records import RecordSource
 from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
-from potstill.student.uncertainty import Uncertainty, conformal_factor, judge
+from potstill.student.uncertainty import Neighborhood, Uncertainty, conformal_factor, judge
 from potstill.train.data import LabelledStructures
 
 MOST_STRUCTURES = 10_000  # used for the fit: some hundred thousand atoms determine a matrix of a few hundred features
@@ -29,6 +29,7 @@ EXPONENTS = (0.3, 0.7, 0.2)  # of noise, distance and force, where held-out stru
 CURVE_POINTS, CURVE_ATOMS = 10, 20  # points of expected against found errors; smallest number of atoms at each
 SMALLEST_STEP = 1e-3  # smallest step of the logarithm of the expectation
 FLAGGED = 0.05  # share of the atoms of families not trained on
+REACH = 0.9  # quantile of the distance, beyond which expected errors are at least proportional to it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,12 +46,15 @@ class Examined:
         (N,) lengths of the forces' errors in eV/Å.
     structure
         (N,) number of each atom's structure.
+    neighborhood
+        Neighbors of the atoms.
     """
 
     features: torch.Tensor
     forces: torch.Tensor
     errors: torch.Tensor
     structure: torch.Tensor
+    neighborhood: Neighborhood
 
     @property
     def structures(self) -> int:
@@ -69,8 +73,11 @@ class Examined:
         return (self.errors + SMALLEST_ERROR * self.errors.mean().clamp(min=1e-9)).log()
 
     def __getitem__(self, mask: torch.Tensor) -> Examined:
-        """Return some of the atoms."""
-        return Examined(self.features[mask], self.forces[mask], self.errors[mask], self.structure[mask])
+        """Return the atoms of some structures, by a mask (N,) of atoms."""
+        place, edges = (mask.cumsum(0) - 1).int(), self.neighborhood.edge_index
+        kept = mask[edges[0]]
+        near = Neighborhood(place[edges[:, kept]], self.neighborhood.weight[kept])
+        return Examined(self.features[mask], self.forces[mask], self.errors[mask], self.structure[mask], near)
 
 
 def fit_uncertainty(
@@ -128,7 +135,8 @@ def recalibrate(
     Uncertainty, dict
         The fit, and how well it predicts the errors of ``typical``.
     """
-    kernel, exact = kernel_of(student, "auto", FusedKernel), uncertainty.to("cpu", torch.float64)
+    kernel = kernel_of(student, "auto", FusedKernel)
+    exact = replace(uncertainty.to("cpu", torch.float64), neighbors=torch.ones(()))
     spread, usual = (examined(student, records, kernel, 0) for records in (fresh, typical))
     columns = _columns(exact, spread, exact.log_noise(spread.features))
     return _calibrated(exact, usual, exact.log_noise(usual.features), exponents=_exponents(columns, spread))
@@ -140,8 +148,8 @@ def examined(student: Student, source: RecordSource, kernel: Kernel | None, seed
     chosen: Array = np.arange(len(data))
     if len(data) > MOST_STRUCTURES:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, MOST_STRUCTURES, replace=False))
-    features, forces, errors = [], [], []
-    device = student.embedding.weight.device
+    features, forces, errors, near, atoms = [], [], [], [], 0
+    device, cutoff = student.embedding.weight.device, student.architecture.cutoff_angstrom
     for start in range(0, len(chosen), AT_ONCE):
         batch = data[chosen[start : start + AT_ONCE]].to(device)
         predicted = student.predict(batch.inputs, kernel=kernel, features=True)
@@ -149,8 +157,12 @@ def examined(student: Student, source: RecordSource, kernel: Kernel | None, seed
             features.append(predicted.features.double().cpu())
         forces.append(predicted.forces.double().cpu())
         errors.append((predicted.forces - batch.forces).norm(dim=1).double().cpu())
+        each = Neighborhood.of(batch.inputs.edge_index, batch.inputs.edge_vectors, cutoff)
+        near.append(Neighborhood((each.edge_index + atoms).int().cpu(), each.weight.float().cpu()))
+        atoms += len(batch.forces)
+    neighborhood = Neighborhood(torch.cat([n.edge_index for n in near], 1), torch.cat([n.weight for n in near]))
     structure = torch.from_numpy(np.repeat(chosen, np.asarray(data.sizes)[chosen]))
-    return Examined(torch.cat(features), torch.cat(forces), torch.cat(errors), structure)
+    return Examined(torch.cat(features), torch.cat(forces), torch.cat(errors), structure, neighborhood)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,7 +192,8 @@ class _Model:
         limits = torch.from_numpy(np.quantile(noise.numpy(), NOISE_RANGE))
         none = torch.tensor([0.0, 0.0, 0.0]).double()
         force = torch.stack([torch.zeros_like(self.floor), self.floor])
-        return Uncertainty(self.factor, self.noise, limits, none, torch.zeros(()), force=force)
+        zero, one = torch.zeros(()), torch.ones(())
+        return Uncertainty(self.factor, self.noise, limits, none, zero, force=force, neighbors=one)
 
 
 def _unseen(model: _Model, seen: Examined, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -189,11 +202,11 @@ def _unseen(model: _Model, seen: Examined, seed: int) -> tuple[torch.Tensor, tor
     A single structure has no others, and is measured by ``model``, which is that of all.
     """
     noise = model.noise_of(seen)
-    distance = model.draft(noise).log_distance(seen.features)
+    distance = model.draft(noise).log_distance(seen.features, seen.neighborhood.means)
     for part in seen.folds(seed):
-        other = _Model.of(seen[~part])
-        noise[part] = other.noise_of(seen[part])
-        distance[part] = other.draft(noise).log_distance(seen[part].features)
+        other, rest = _Model.of(seen[~part]), seen[part]
+        noise[part] = other.noise_of(rest)
+        distance[part] = other.draft(noise).log_distance(rest.features, rest.neighborhood.means)
     return noise, distance
 
 
@@ -248,9 +261,12 @@ def _calibrated(
     columns = _columns(draft, atoms, noise, distance)
     if exponents is None:
         exponents = _exponents(columns, atoms) if distance is None else torch.tensor(EXPONENTS).double()
-    raw, (a, b, g) = columns @ exponents, exponents
+    a, b, g = exponents
+    c, reach = torch.zeros_like(a), torch.tensor(np.quantile(columns[:, 1], REACH))
+    scaled = replace(draft, coefficients=torch.stack([a, b, c]), force=torch.stack([g, draft.force[1]]), reach=reach)
+    raw = scaled.log_score(*columns.T)
     c = atoms.errors.mean().clamp(min=1e-9).log() - torch.logsumexp(raw, 0) + math.log(len(raw))
-    scaled = replace(draft, coefficients=torch.stack([a, b, c]), force=torch.stack([g, draft.force[1]]))
+    scaled = replace(scaled, coefficients=torch.stack([a, b, c]))
     if distance is None:
         scaled = replace(scaled, curve=calibration_curve(raw + c, atoms.errors))
     expected, errors = scaled.along_curve(raw + c).exp().numpy(), atoms.errors.numpy()
@@ -263,7 +279,7 @@ def _calibrated(
 def _columns(draft: Uncertainty, atoms: Examined, noise: torch.Tensor, distance: torch.Tensor | None = None) -> torch.Tensor:
     """Return (N, 3) logarithms of noise, distance and force."""
     lowest, highest = draft.noise_range.unbind()
-    known = draft.log_distance(atoms.features) if distance is None else distance
+    known = draft.log_distance(atoms.features, atoms.neighborhood.means) if distance is None else distance
     return torch.stack([noise.clamp(lowest, highest), known, draft.log_force(atoms.forces)], dim=1)
 
 

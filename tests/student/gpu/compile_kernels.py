@@ -63,6 +63,7 @@ def main() -> None:
     program.evaluate()
     relative = random_student([1, 6, 8], backend="torch", tier="nano", radial_distance="relative").model
     launch.Program(gpu_weights(relative), relative.architecture, program.bucket).evaluate()
+    program.neighbor_means(torch.zeros(1))
     move(program)
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     for kernel, signature, constants, aligned, tuned in launches.values():

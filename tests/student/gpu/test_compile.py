@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-QUICK = ("geometry", "before_forces", "after_forces", "record", "prepare", "finish")
+QUICK = ("geometry", "neighbor_means", "before_forces", "after_forces", "record", "prepare", "finish")
 
 
 def compiled(architecture, tmp_path, *kernels):
@@ -31,6 +31,7 @@ def test_kernels_compile_without_a_card(architecture, tmp_path):
     rows = compiled(architecture, tmp_path)
     assert {row[0] for row in rows} >= {
         "geometry",
+        "neighbor_means",
         "density",
         "mixing",
         "network",

@@ -63,7 +63,8 @@ def test_auto_falls_back_with_a_reason(monkeypatch, caplog):
     assert "running in PyTorch: no card" in caplog.text
 
 
-def test_uncertainty_is_that_of_pytorch():
+@pytest.mark.parametrize(("neighbors", "reach"), [(0.0, 1e6), (1.0, 1.0)])
+def test_uncertainty_is_that_of_pytorch(neighbors, reach):
     model = lively(ELEMENTS, **TINY)
     h = model.architecture.hidden
     known = Uncertainty(
@@ -73,6 +74,8 @@ def test_uncertainty_is_that_of_pytorch():
         torch.tensor([0.3, 0.7, 0.1]),
         torch.tensor(1.0),
         force=torch.tensor([0.5, 0.1]),
+        neighbors=torch.tensor(neighbors),
+        reach=torch.tensor(reach),
     )
     structures = few()[:2]
     (one, other) = deployed(model, backend="gpu", uncertainty=known).label(structures, uncertainty=True)

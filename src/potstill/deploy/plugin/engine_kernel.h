@@ -37,30 +37,26 @@ class KernelEngine : public potstill::Engine {
     // as in uncertainty.py
     void expect(const potstill::Step& step, potstill::Answer& answer) const override {
         if (!factor_) throw std::runtime_error("this student predicts no uncertainty: train it with train.uncertainty true");
-        const int H = weights_.model.hidden, hidden = file_.hidden, rows = MAX_BLOCK;
+        const int H = weights_.model.hidden, hidden = file_.hidden;
         const std::vector<double>&noise = file_.tensor("uncertainty.noise"), &range = file_.tensor("uncertainty.noise_range");
         const std::vector<double>&of = file_.tensor("uncertainty.coefficients"), &curve = file_.tensor("uncertainty.curve");
         const std::vector<double> none = {0.0, 1.0}, &force = file_.has("uncertainty.force") ? file_.tensor("uncertainty.force") : none;
+        const bool shared = file_.has("uncertainty.neighbors") && file_.scalar("uncertainty.neighbors") > 0;
+        const double reach = shared ? file_.scalar("uncertainty.reach") : INFINITY;
+        const std::vector<double> squares = squared_distances(step, shared);
         answer.uncertainty.assign(step.n_atoms, 0.0);
-#pragma omp parallel num_threads(step.threads)
-        {
-            std::vector<real> turned(rows * H);
-#pragma omp for schedule(dynamic)
-            for (int64_t start = 0; start < step.n_atoms; start += rows) {
-                const int n = (int)std::min<int64_t>(rows, step.n_atoms - start);
-                product(last_.data() + start * H, H, factor_, H, turned.data(), H, n, H, H);
-                for (int a = 0; a < n; ++a) {
-                    double square = 0, known = noise[hidden];
-                    for (int k = 0; k < H; ++k) square += (double)turned[a * H + k] * turned[a * H + k];
-                    for (int k = 0; k < hidden; ++k) known += noise[k] * last_[(start + a) * H + k];
-                    known = std::min(std::max(known, range[0]), range[1]);
-                    const double* f = &answer.forces[3 * (start + a)];
-                    const double length = std::sqrt(f[0] * f[0] + f[1] * f[1] + f[2] * f[2]);
-                    const double score = of[0] * known + of[1] * std::log(std::max(std::sqrt(square), 1e-12)) + of[2] +
-                                         force[0] * std::log(length + force[1]);
-                    answer.uncertainty[start + a] = std::exp(std::min(along(curve, score), 20.0));
-                }
-            }
+#pragma omp parallel for num_threads(step.threads) schedule(static)
+        for (int64_t i = 0; i < step.n_atoms; ++i) {
+            double known = noise[hidden];
+            for (int k = 0; k < hidden; ++k) known += noise[k] * last_[i * H + k];
+            known = std::min(std::max(known, range[0]), range[1]);
+            const double distance = 0.5 * std::log(shared ? mean(step, squares, i) : squares[i]);
+            const double far = std::max(distance - reach, 0.0);
+            const double* f = &answer.forces[3 * i];
+            const double length = std::sqrt(f[0] * f[0] + f[1] * f[1] + f[2] * f[2]);
+            const double score = of[0] * known + of[1] * std::min(distance, reach) + std::max(of[1], 1.0) * far + of[2] +
+                                 force[0] * std::log(length + force[1]);
+            answer.uncertainty[i] = std::exp(std::min(along(curve, score), 20.0));
         }
     }
 
@@ -120,6 +116,43 @@ class KernelEngine : public potstill::Engine {
                         answer.virial_per_atom[6 * i + k] += 0.5 * v[k], answer.virial_per_atom[6 * step.sender[e] + k] += 0.5 * v[k];
             }
         std::copy(total, total + 6, answer.virial);
+    }
+
+    // Squared distances from the training atoms, of atoms and, with others, of the ghosts of their neighbors.
+    std::vector<double> squared_distances(const potstill::Step& step, bool with_ghosts) const {
+        const int H = weights_.model.hidden, rows = MAX_BLOCK;
+        std::vector<double> found(step.n_atoms + step.n_ghosts, 0.0);
+#pragma omp parallel num_threads(step.threads)
+        {
+            std::vector<real> turned(rows * H);
+#pragma omp for schedule(dynamic)
+            for (int64_t start = 0; start < step.n_atoms; start += rows) {
+                const int n = (int)std::min<int64_t>(rows, step.n_atoms - start);
+                product(last_.data() + start * H, H, factor_, H, turned.data(), H, n, H, H);
+                for (int a = 0; a < n; ++a) {
+                    double square = 0;
+                    for (int k = 0; k < H; ++k) square += (double)turned[a * H + k] * turned[a * H + k];
+                    found[start + a] = std::min(std::max(square, 1e-24), 1e30);
+                }
+            }
+        }
+        if (with_ghosts && step.others) {
+            std::vector<int64_t> plain(step.n_atoms);
+            for (int64_t a = 0; a < step.n_atoms; ++a) plain[a] = a;
+            step.others->to_ghosts({found.data(), 1, false, plain.data()});
+        }
+        return found;
+    }
+
+    double mean(const potstill::Step& step, const std::vector<double>& values, int64_t i) const {
+        double total = values[i], weights = 1;
+        for (int64_t e = step.first_edge[i]; e < step.first_edge[i + 1]; ++e) {
+            double square = 0;
+            for (int k = 0; k < 3; ++k) square += between(step, i, e, k) * between(step, i, e, k);
+            const double weight = 0.5 + 0.5 * std::cos(M_PI * std::min(std::sqrt(square) / file_.cutoff, 1.0));
+            weights += weight, total += weight * values[step.sender[e]];
+        }
+        return total / weights;
     }
 
     static double along(const std::vector<double>& curve, double score) {  // linear between the points, of slope 1 beyond

@@ -7,7 +7,7 @@
 
 namespace potstill {
 
-constexpr int OLDEST_FORMAT = 1, FORMAT_VERSION = 3;
+constexpr int OLDEST_FORMAT = 1, FORMAT_VERSION = 4;
 
 struct StudentFile {
     std::vector<std::string> elements;

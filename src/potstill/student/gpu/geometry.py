@@ -1,4 +1,6 @@
-"""Triton kernel of the geometry: vectors, radial functions and slopes of the edges within the cutoff, and nuclear repulsion.
+"""Triton kernels of the geometry: vectors, radial functions and slopes of edges within the cutoff, and nuclear repulsion.
+
+A second kernel averages values over neighbors.
 
 One program for each atom, whose candidates of the list are adjacent. Letters as in :mod:`potstill.student.gpu.edges`.
 """
@@ -147,3 +149,24 @@ def geometry(
     tl.store(virial + 6 * i + 3, tl.sum(wyz, 0))
     tl.store(virial + 6 * i + 4, tl.sum(wxz, 0))
     tl.store(virial + 6 * i + 5, tl.sum(wxy, 0))
+
+
+@triton.jit(do_not_specialize=["capacity", "cutoff"])
+def neighbor_means(sizes, first, last, near, edges, values, means, capacity, cutoff, BE: tl.constexpr):
+    """Average the values of each atom and its neighbors, as :class:`potstill.student.uncertainty.Neighborhood` does."""
+    i = tl.program_id(0)
+    if i >= tl.load(sizes):
+        return
+    lo, hi = tl.load(first + i), tl.load(last + i)
+    inverse_d = edges + 3 * capacity.to(tl.int64)
+    lane = tl.arange(0, BE)
+    weights = tl.zeros((BE,), tl.float32)
+    total = weights
+    for start in range(lo, hi, BE):
+        at = start + lane
+        there = at < hi
+        d = 1.0 / tl.load(inverse_d + at, there, 1.0)
+        weight = tl.where(there, 0.5 + 0.5 * tl.cos(3.141592653589793 * tl.minimum(d / cutoff, 1.0)), 0.0)
+        weights += weight
+        total += weight * tl.load(values + tl.load(near + at, there, 0), there, 0.0)
+    tl.store(means + i, (tl.load(values + i) + tl.sum(total, 0)) / (1.0 + tl.sum(weights, 0)))

@@ -185,6 +185,17 @@ class Program:
         )
         torch.sum(self.part_sums, 1, out=self.outputs.found)
 
+    def neighbor_means(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the means of (N,) values of atoms over each atom and its neighbors in the last evaluation."""
+        x, b = self.inputs, self.bucket
+        means = torch.empty_like(values)
+        geometry.neighbor_means[(len(values),)](
+            *(x.sizes, self.first, self.last, self.near, self.edges, values.contiguous(), means, b.edges, self.cutoff),
+            BE=32,
+            num_warps=1,
+        )
+        return means
+
     def _forward(self, t: int) -> None:
         layer, a, x, b = self.weights.layers[t], self.a, self.inputs, self.bucket
         edges.density[(b.atoms,)](

@@ -348,10 +348,9 @@ def answer(slot: Slot, layout: Layout) -> Answer:
 def expected_errors(slot: Slot, layout: Layout, uncertainty: Uncertainty) -> Array:
     """Return (N,) expected errors in eV/Å in the given order, from the last features of the last run."""
     features = slot.program.features[: layout.atoms]
-    forces = slot.found.forces[: layout.atoms].to(features)
-    place = torch.from_numpy(layout.place).long().to(features.device)
-    errors = uncertainty.expected_errors(features[place], forces)
-    return np.asarray(errors.double().cpu().numpy())
+    forces = slot.found.forces[: layout.atoms][torch.from_numpy(layout.order).long()].to(features)
+    errors = uncertainty.expected_errors(features, forces, slot.program.neighbor_means)
+    return np.asarray(errors.double().cpu().numpy()[layout.place])
 
 
 def labels_of(structures: Sequence[Structure], layout: Layout, found: Answer, errors: Array | None) -> list[Labels]:
