@@ -17,7 +17,7 @@ from potstill.core.neighbors import Neighbors, structure_neighbors
 from potstill.core.precision import float32_products, own_defaults, own_modes
 from potstill.core.stress import stress_of
 from potstill.core.threads import survive_fork
-from potstill.core.types import Labels, Structure
+from potstill.core.types import Batch, Labels, Structure
 from potstill.deploy.stated_verdict import stated_verdict
 from potstill.student.backends import gpu_student
 from potstill.student.domain import Domain
@@ -26,7 +26,7 @@ from potstill.student.fused import FusedKernel, kernel_of
 from potstill.student.model import Kernel, Student
 from potstill.student.options import Backend
 from potstill.student.shipped import student_folder
-from potstill.student.uncertainty import Neighborhood, Uncertainty, read_uncertainty
+from potstill.student.uncertainty import Means, Neighborhood, Uncertainty, read_uncertainty
 
 if TYPE_CHECKING:
     from potstill.deploy.ase import StudentCalculator
@@ -156,8 +156,7 @@ class DeployedStudent:
         predicted = self.model.predict(batch, kernel=self._kernel, features=uncertainty)
         errors = None
         if self.uncertainty is not None and predicted.features is not None:
-            near = Neighborhood.of(batch.edge_index, batch.edge_vectors, self.cutoff_angstrom)
-            expected = self.uncertainty.expected_errors(predicted.features, predicted.forces, near.means)
+            expected = self.uncertainty.expected_errors(predicted.features, predicted.forces, self._means(batch))
             errors = expected.double().cpu().numpy()
         energy = predicted.energy.tolist()
         forces = predicted.forces.double().cpu().numpy()
@@ -172,6 +171,10 @@ class DeployedStudent:
             )
             for k, s in enumerate(structures)
         ]
+
+    def _means(self, batch: Batch) -> Means:
+        """Return what takes means over neighbors, which students of earlier versions do without."""
+        return lambda values: Neighborhood.of(batch.edge_index, batch.edge_vectors, self.cutoff_angstrom).means(values)
 
     def refuse_unknown(self, structure: Structure) -> None:
         """Raise InputError where a structure contains an element outside the training data."""
