@@ -78,9 +78,9 @@ def test_a_cluster_or_a_gas_is_not_the_bulk_that_was_trained_on():
 
 
 def test_many_and_few_neighbors_are_two_warnings(caplog):
-    told = lambda structure, near: [f"an atom has {n} neighbors, {x}" for n, x in found]  # noqa: E731
-    watch = Watch(SimpleNamespace(foreign=told, cutoff_angstrom=CUTOFF))
-    found = [(90, "at most 50"), (91, "at most 50"), (3, "at least 40")]
+    told = [(90, "at most 50"), (91, "at most 50"), (3, "at least 40")]
+    found = [f"an atom has {n} neighbors, {x}" for n, x in told]
+    watch = Watch(SimpleNamespace(outside_domain=lambda structure, near: found))
     with caplog.at_level(logging.WARNING, logger="potstill"):
         watch(water(), None)
     assert len(caplog.records) == 2

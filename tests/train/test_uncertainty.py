@@ -22,6 +22,7 @@ from potstill.core.neighbors import structure_neighbors
 from potstill.core.types import Structure
 from potstill.dataset import Dataset, Records, merge, write_part
 from potstill.deploy import load_student
+from potstill.deploy.engine import Stepper
 from potstill.deploy.langevin import Langevin, Walker
 from potstill.evaluate.errors import Comparison
 from potstill.student.fused import FusedKernel
@@ -385,6 +386,17 @@ class TestCalculator:
         (told,) = student.foreign(Structure.from_ase(strange))
         worst = int(np.argmax(strange.calc.results["uncertainty"]))
         assert told.startswith(f"the force on atom {worst} has an expected error of ")
+
+    def test_engines_warn_of_a_large_error_too(self, folder, caplog):
+        student = load_student(folder)
+        student.domain = None
+        crystal = Structure.from_ase(bulk("Cu", "fcc", a=3.61, cubic=True).repeat((3, 3, 3)))
+        moved = crystal.positions.copy()
+        moved[5, 0] += 1.4
+        with caplog.at_level("WARNING", logger="potstill"):
+            for positions, warnings in ((crystal.positions, 0), (moved, 1)):
+                Stepper(student)(crystal.atomic_numbers, positions, crystal.cell, crystal.pbc)
+                assert caplog.text.count("the force on atom") == warnings
 
     def test_dynamics_that_look_for_large_errors_are_not_warned_of_them(self, folder, caplog):
         student = load_student(folder)

@@ -120,7 +120,7 @@ class StudentCalculator(Calculator):
             neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
             known = self.student.uncertainty is not None
             (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=known)
-        self._watch(structure, neighbors, new=self._is_new(structure))
+        self._watch(structure, neighbors, labels.extra.get("uncertainty"), new=self._is_new(structure))
         if labels.stress is None and "stress" in properties:
             raise PropertyNotImplementedError("stress needs a cell with a volume: set a length for every axis")
         self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": labels.forces, **labels.extra}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from potstill.core.neighbors import Neighbors, structure_neighbors
-from potstill.core.types import Structure
+from potstill.core.neighbors import Neighbors
+from potstill.core.types import Array, Structure
 
 if TYPE_CHECKING:
     from potstill.deploy.student import DeployedStudent
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 NUMBER = re.compile(r"[\d.]+")
 FAR_ANGSTROM = 0.5  # of an atom or a cell vector between two calls: no step of MD or of a relaxation is so long
-LOOK_EVERY = 100  # number of calls; a check costs about as much as a call
+LOOK_EVERY = 100  # number of calls; a check costs about as much as a small molecule's forces
 
 
 class Watch:
@@ -31,30 +31,49 @@ class Watch:
     ----------
     student
         Student that is called.
-    errors
-        Whether to warn of large expected errors, too.
     """
 
-    def __init__(self, student: DeployedStudent, *, errors: bool = True) -> None:
+    def __init__(self, student: DeployedStudent) -> None:
         self.student = student
-        self._errors = errors
         self._calls = 0
         self._warned: set[str] = set()
 
-    def __call__(self, structure: Structure, neighbors: Neighbors | None, *, new: bool = False) -> None:
-        """Check a structure if its turn has come; a neighbor list within the student's cutoff is made where None."""
-        if new or self._calls % LOOK_EVERY == 0:
-            for reason in self._reasons(structure, neighbors):
+    @property
+    def due(self) -> bool:
+        """Return whether the next structure is one of those that are checked in any case."""
+        return self._calls % LOOK_EVERY == 0
+
+    @property
+    def wants_errors(self) -> bool:
+        """Return whether the expected errors of the next structure are to be computed for the check."""
+        return self.due and self.student.uncertainty is not None
+
+    def __call__(
+        self, structure: Structure, neighbors: Neighbors | None, expected: Array | None = None, *, new: bool = False
+    ) -> None:
+        """Check a structure if its turn has come.
+
+        Parameters
+        ----------
+        structure
+            Structure of this call.
+        neighbors
+            Its neighbor list within the student's cutoff; made here where None.
+        expected
+            (n,) expected errors of its forces in eV/Å; not checked where None.
+        new
+            Whether it is no next step of the structure before.
+        """
+        if new or self.due:
+            reasons = self.student.outside_domain(structure, neighbors)
+            if expected is not None:
+                reasons += self.student.beyond_threshold(expected)
+            for reason in reasons:
                 kind = NUMBER.sub("", reason)  # the pair without its distance
                 if kind not in self._warned:
                     self._warned.add(kind)
                     log.warning("far outside the student's training data: %s", reason)
         self._calls += 1
-
-    def _reasons(self, structure: Structure, neighbors: Neighbors | None) -> list[str]:
-        near = neighbors or structure_neighbors(structure, self.student.cutoff_angstrom)
-        look = self.student.foreign if self._errors else self.student.outside_domain
-        return look(structure, near)
 
 
 def differs(before: Structure, after: Structure) -> bool:

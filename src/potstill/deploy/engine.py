@@ -47,16 +47,16 @@ class Stepper:
             If energy or forces are not finite: an engine would continue with them.
         """
         structure = Structure(atomic_numbers, self._followed(positions, cell, pbc), cell, pbc)
-        neighbors = None
+        neighbors, told = None, self._watch.wants_errors
         if self._on_card is not None:
             if self._on_card.calls == 0:
                 self.student.refuse_unknown(structure)
             with float32_products(), own_modes("cuda"):
-                labels = self._on_card(structure)
+                labels = self._on_card(structure, self.student.uncertainty if told else None)
         else:
             neighbors = self.neighbors(structure.positions, structure.cell, structure.pbc)
-            (labels,) = self.student.label([structure], neighbors=[neighbors])
-        self._watch(structure, neighbors)
+            (labels,) = self.student.label([structure], neighbors=[neighbors], uncertainty=told)
+        self._watch(structure, neighbors, labels.extra.get("uncertainty"))
         if not (np.isfinite(labels.energy) and np.isfinite(labels.forces).all()):
             raise PotstillError(
                 f"the energy of {structure.formula} is {labels.energy} eV, or a force is not finite: stopped"

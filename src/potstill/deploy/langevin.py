@@ -103,7 +103,7 @@ class Langevin:
         self.timestep_fs = min(timestep_for(w.structure.atomic_numbers, timestep_fs) for w in self.walkers)
         self._friction_per_fs = friction_per_ps / 1000
         self._neighbors = {id(w): VerletList(student.cutoff_angstrom) for w in self.walkers}
-        self._watch = Watch(student, errors=False)  # the caller judges those
+        self._watch = Watch(student)  # of the domain alone: the caller judges expected errors
         self._card: tuple[list[int], Dynamics] | None = None
         for walker in self.walkers:
             student.refuse_unknown(walker.structure)

@@ -17,7 +17,7 @@ from potstill.core.neighbors import Neighbors, structure_neighbors
 from potstill.core.precision import float32_products, own_defaults, own_modes
 from potstill.core.stress import stress_of
 from potstill.core.threads import survive_fork
-from potstill.core.types import Batch, Labels, Structure
+from potstill.core.types import Array, Batch, Labels, Structure
 from potstill.deploy.stated_verdict import stated_verdict
 from potstill.student.backends import gpu_student
 from potstill.student.domain import Domain
@@ -200,21 +200,26 @@ class DeployedStudent:
             Its neighbor list within the student's cutoff; made here where None.
         """
         near = neighbors or structure_neighbors(structure, self.cutoff_angstrom)
-        return self.outside_domain(structure, near) + self._beyond_threshold(structure, near)
+        found = self.outside_domain(structure, near)
+        if self.uncertainty is not None:
+            (labels,) = self.label([structure], neighbors=[near], uncertainty=True)
+            found += self.beyond_threshold(labels.extra["uncertainty"])
+        return found
 
-    def outside_domain(self, structure: Structure, neighbors: Neighbors) -> list[str]:
+    def outside_domain(self, structure: Structure, neighbors: Neighbors | None = None) -> list[str]:
         """Return one sentence per departure from distances, neighbors and compositions of the training data.
 
-        See :mod:`potstill.student.domain`.
+        See :mod:`potstill.student.domain`; a neighbor list within the cutoff is made where None.
         """
-        return [] if self.domain is None else self.domain.foreign(structure, neighbors)
+        if self.domain is None:
+            return []
+        return self.domain.foreign(structure, neighbors or structure_neighbors(structure, self.cutoff_angstrom))
 
-    def _beyond_threshold(self, structure: Structure, neighbors: Neighbors) -> list[str]:
+    def beyond_threshold(self, expected: Array) -> list[str]:
+        """Return a sentence on the largest of (n,) expected errors in eV/Å if it is far above the threshold."""
         if self.uncertainty is None:
             return []
-        (labels,) = self.label([structure], neighbors=[neighbors], uncertainty=True)
-        expected, threshold = labels.extra["uncertainty"], float(self.uncertainty.threshold)
-        worst = int(np.argmax(expected))
+        threshold, worst = float(self.uncertainty.threshold), int(np.argmax(expected))
         error = float(expected[worst])
         if not error > FAR_BEYOND * threshold:
             return []

@@ -15,7 +15,7 @@ import torch
 from potstill.core.errors import StructureError
 from potstill.core.neighbors import VerletList
 from potstill.core.registry import borrow
-from potstill.core.types import Structure
+from potstill.core.types import Array, Structure
 from potstill.deploy.domain_warnings import Watch
 from potstill.deploy.engine import VACUUM_CUTOFFS, in_periodic_box
 from potstill.deploy.student import DeployedStudent
@@ -72,9 +72,10 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
             self._neighbors.append(VerletList(self.student.cutoff_angstrom))
             self._watches.append(Watch(self.student))
         found = [search(s.positions, s.cell, s.pbc) for search, s in zip(self._neighbors, structures, strict=False)]
-        labels = self.student.label(structures, neighbors=found)
-        for watch, structure, neighbors in zip(self._watches, structures, found, strict=False):
-            watch(structure, neighbors)
+        told = any(watch.wants_errors for watch in self._watches[: len(structures)])
+        labels = self.student.label(structures, neighbors=found, uncertainty=told)
+        for watch, structure, neighbors, answer in zip(self._watches, structures, found, labels, strict=False):
+            watch(structure, neighbors, answer.extra.get("uncertainty"))
         stress = np.stack([np.full((3, 3), np.nan) if x.stress is None else x.stress for x in labels])
         answers = {
             "energy": np.array([x.energy for x in labels]),
@@ -82,6 +83,12 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
             "stress": stress,
         }
         return {name: torch.as_tensor(x, dtype=self._dtype, device=self._device) for name, x in answers.items()}
+
+    def _expected_errors(self, structures: Sequence[Structure]) -> list[Array | None]:
+        """Return the expected errors of each structure in eV/Å; None where the student predicts none."""
+        if self.student.uncertainty is None:
+            return [None] * len(structures)
+        return [labels.extra["uncertainty"] for labels in self.student.label(structures, uncertainty=True)]
 
     def _warn_of_lost_axes(self, structures: list[Structure]) -> None:
         if not self._warned and any(s.cell.any() and not s.pbc.any() for s in structures):
@@ -100,7 +107,8 @@ class StudentModel(ModelInterface):  # type: ignore[misc]  # Any where it is mis
             structures = _structures(state)
             for structure in structures:
                 self.student.refuse_unknown(structure)
-                Watch(self.student)(structure, None)
+            for structure, expected in zip(structures, self._expected_errors(structures), strict=True):
+                Watch(self.student)(structure, None, expected)
             from potstill.student.gpu.systems import Systems
 
             known = self._systems = ((key[0].clone(), key[1].clone(), key[2]), Systems(student, structures))
